@@ -1,0 +1,21 @@
+"""Configuration of the documentation."""
+
+from importlib.metadata import version as _version
+
+project = "fsspec-osspresigned"
+author = "The fsspec-osspresigned authors"
+copyright = f"2026, {author}"
+release = version = _version(project)
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+autodoc_typehints = "description"
+autodoc_default_options = {"show-inheritance": True}
+autodoc_member_order = "bysource"
+# References to the package itself must resolve; those to other projects need their
+# inventories, which a build without a network cannot fetch.
+nitpick_ignore_regex = [("py:.*", r"(?!fsspec_osspresigned\b).*")]
+
+html_theme = "furo"
+html_title = "fsspec-osspresigned"

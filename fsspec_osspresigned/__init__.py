@@ -1,0 +1,125 @@
+"""An fsspec filesystem that uploads to Alibaba Cloud OSS through presigned URLs.
+
+The names below are the public ones; each is loaded when it is first used, so that
+importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        AccessDeniedError,
+        BindingError,
+        BlindAnswerWarning,
+        CallbackFailedWarning,
+        ConfigurationError,
+        DamagedBodyError,
+        DiscardWarning,
+        ExclusiveNotEnforcedError,
+        IntegrityError,
+        InvalidRequestError,
+        NetworkError,
+        NetworkTimeoutError,
+        NotSignedError,
+        ObjectExistsError,
+        ObjectNotFoundError,
+        OSSPresignedError,
+        OutcomeUnknownError,
+        PublishWarning,
+        ReplyError,
+        SignatureMismatchError,
+        SignerError,
+        SignerUnavailableError,
+        SourceChangedError,
+        StoreUnavailableError,
+        TooLargeError,
+        UploadDiscardedError,
+        UploadErrors,
+        UploadNotFoundError,
+        URLExpiredError,
+    )
+    from .filesystem import OSSPresignedFileSystem
+    from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
+    from .secret import Secret, SecretURL
+    from .signers.base import Grant, MultipartGrant, Signer
+
+    __version__: str
+
+__all__ = [
+    "AccessDeniedError",
+    "Action",
+    "BindingError",
+    "BlindAnswerWarning",
+    "CallbackFailedWarning",
+    "ConfigurationError",
+    "DamagedBodyError",
+    "DiscardWarning",
+    "ExclusiveNotEnforcedError",
+    "Grant",
+    "IntegrityError",
+    "InvalidRequestError",
+    "MultipartGrant",
+    "NetworkError",
+    "NetworkTimeoutError",
+    "NotSignedError",
+    "OSSPresignedError",
+    "OSSPresignedFileSystem",
+    "ObjectExistsError",
+    "ObjectNotFoundError",
+    "Operation",
+    "OutcomeUnknownError",
+    "PartReceipt",
+    "PublishWarning",
+    "Receipt",
+    "ReplyError",
+    "Secret",
+    "SecretURL",
+    "SignatureMismatchError",
+    "SignedRequest",
+    "Signer",
+    "SignerError",
+    "SignerUnavailableError",
+    "SourceChangedError",
+    "StoreUnavailableError",
+    "TooLargeError",
+    "URLExpiredError",
+    "UploadDiscardedError",
+    "UploadErrors",
+    "UploadNotFoundError",
+    "__version__",
+]
+
+# Every public name that is not an error or a warning, and the module it lives in.
+_HOMES = {
+    "Action": "model",
+    "Grant": "signers.base",
+    "MultipartGrant": "signers.base",
+    "OSSPresignedFileSystem": "filesystem",
+    "Operation": "model",
+    "PartReceipt": "model",
+    "Receipt": "model",
+    "Secret": "secret",
+    "SecretURL": "secret",
+    "SignedRequest": "model",
+    "Signer": "signers.base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name where it lives."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("fsspec-osspresigned")
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return list(__all__)

@@ -1,0 +1,204 @@
+"""What is sent: bytes in memory or a stretch of a local file, readable again and again.
+
+Each pass over a body starts at its first byte, so a retried request sends exactly the
+same bytes; a file that changed in between is an error, never a mixed object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import Protocol
+
+from attrs import frozen
+
+from .errors import ConfigurationError, SourceChangedError
+
+BLOCK = 256 * 1024
+
+
+class Body(Protocol):
+    """A source of a known number of bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of one pass."""
+        ...
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes from the start; a block is valid until the next is asked for.
+
+        Raises:
+            SourceChangedError: the source is not what it was.
+        """
+        ...
+
+
+class Source(Body, Protocol):
+    """A body that can be sent in parts."""
+
+    def part(self, offset: int, size: int) -> Body:
+        """Return the *size* bytes at *offset* as a body of its own, without copying."""
+        ...
+
+    def check(self) -> None:
+        """Raise SourceChangedError unless the source is what it was at the start."""
+        ...
+
+
+@frozen
+class MemoryBody:
+    """Bytes that the caller keeps unchanged until the upload ends."""
+
+    view: memoryview
+
+    @classmethod
+    def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
+        """Wrap any contiguous buffer without copying."""
+        return cls(memoryview(data).cast("B"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the buffer."""
+        return self.view.nbytes
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield slices of the buffer."""
+        for start in range(0, self.view.nbytes, BLOCK):
+            yield self.view[start : start + BLOCK]
+
+    def part(self, offset: int, size: int) -> MemoryBody:
+        """Return a slice."""
+        return MemoryBody(self.view[offset : offset + size])
+
+    def check(self) -> None:
+        """Trust the caller, who keeps the buffer unchanged."""
+
+
+EMPTY = MemoryBody(memoryview(b""))
+
+
+@frozen
+class Fingerprint:
+    """What tells that a file is still the same: device, inode, bytes, mtime in ns."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        """Take it from a stat result."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@frozen
+class FileBody:
+    """A stretch of a regular file, read through one small buffer a pass.
+
+    The last block is held back until the file was looked at again: a server that gets
+    fewer bytes than announced stores nothing.
+    """
+
+    path: str
+    offset: int
+    size: int
+    fingerprint: Fingerprint
+
+    @classmethod
+    def of(cls, path: str) -> FileBody:
+        """Take the whole file as it is now.
+
+        Raises:
+            FileNotFoundError, PermissionError: it cannot be read.
+            IsADirectoryError: it is a directory.
+            ConfigurationError: it is no regular file, so it has no size to announce.
+        """
+        with open(path, "rb", buffering=0) as handle:
+            status = os.fstat(handle.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            msg = "not a regular file: open it and write to fs.open(..., 'wb')"
+            raise ConfigurationError(msg, path=path)
+        return cls(path, 0, status.st_size, Fingerprint.of(status))
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes, reusing one buffer."""
+        buffer = memoryview(bytearray(min(BLOCK, self.size)))
+        left = self.size
+        with open(self.path, "rb", buffering=0) as handle:
+            self._check(handle.fileno())
+            handle.seek(self.offset)
+            while left:
+                got = handle.readinto(buffer[: min(left, BLOCK)])
+                if not got:
+                    raise self._changed()
+                left -= got
+                if not left:
+                    self._check(handle.fileno())
+                yield buffer[:got]
+
+    def part(self, offset: int, size: int) -> FileBody:
+        """Return a stretch of this stretch."""
+        start = self.offset + offset
+        return FileBody(self.path, start, size, self.fingerprint)
+
+    def check(self) -> None:
+        """Raise SourceChangedError unless the file is what it was at the start."""
+        with open(self.path, "rb", buffering=0) as handle:
+            self._check(handle.fileno())
+
+    def _check(self, descriptor: int) -> None:
+        if Fingerprint.of(os.fstat(descriptor)) != self.fingerprint:
+            raise self._changed()
+
+    def _changed(self) -> SourceChangedError:
+        return SourceChangedError(
+            "the file changed while it was uploaded; nothing was published: "
+            "upload it again when nobody writes to it",
+            path=self.path,
+        )
+
+
+class SpoolBody:
+    """Bytes that wait in an unnamed temporary file, because only one PUT is granted."""
+
+    def __init__(self) -> None:
+        """Open the file in the default temporary directory (``TMPDIR``)."""
+        self._file = tempfile.TemporaryFile(buffering=0)
+        self.size = 0
+
+    def append(self, body: Body) -> None:
+        """Write the bytes of *body* behind those that are there.
+
+        Raises:
+            OSError: the disk is full; what was appended before is kept.
+        """
+        self._file.seek(self.size)
+        for block in body.blocks():
+            left = block
+            while left:
+                left = left[self._file.write(left) :]
+        self.size += body.size
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes, reusing one buffer."""
+        buffer = memoryview(bytearray(BLOCK))
+        self._file.seek(0)
+        while got := self._file.readinto(buffer):
+            yield buffer[:got]
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
+
+
+def md5_of(body: Body) -> str:
+    """Return the hexadecimal MD5 of one pass over *body* (for a plain ETag)."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in body.blocks():
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,227 @@
+"""Signs, sends and retries one operation: the step that all verbs are made of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from attrs import evolve
+
+from . import errors
+from .body import EMPTY, Body
+from .errors import NotSignedError, OSSPresignedError
+from .known import Known
+from .model import Operation, Receipt, Reply, SignedRequest
+from .options import Options
+from .retry import RetryPolicy, Verb
+from .signers.base import Signer, sign_checked
+from .transport import Sink, Transport
+from .workers import Workers
+
+_log = logging.getLogger(__name__)
+
+
+class Client:
+    """What all filesystems with equal options share in one process.
+
+    Attributes:
+        options: the validated options.
+        signer: where signed requests come from.
+        transport: how they are sent.
+        known: what this process has uploaded.
+        trees: workers that wait for many files.
+        files: workers that drive one file each, and wait for its parts.
+        requests: workers that send one part each. No task ever waits for another one
+            of its own kind, so no pool can lock itself up.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        signer: Signer,
+        transport: Transport,
+        *,
+        policy: RetryPolicy | None = None,
+        note: Callable[[Receipt], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Start no thread and open no connection yet.
+
+        Args:
+            options: the validated options.
+            signer: where signed requests come from.
+            transport: how they are sent.
+            policy: when to try again; None takes it from the options.
+            note: called with each receipt; None for nobody.
+            clock: seconds that only grow, for waiting.
+            now: seconds since the epoch, for expiry.
+            draw: uniform in [0, 1), for jitter.
+        """
+        self.options = options
+        self.signer = signer
+        self.transport = transport
+        self.known = Known()
+        self.trees = Workers("osspresigned-tree", 4)
+        self.files = Workers("osspresigned-file", options.max_concurrency)
+        self.requests = Workers("osspresigned-part", options.max_concurrency)
+        self._policy = policy or RetryPolicy(
+            retries=options.retries, total=options.retry_timeout
+        )
+        self._permits = threading.BoundedSemaphore(options.max_concurrency)
+        self._note = note
+        self._refused: set[tuple[str, str]] = set()
+        self._clock = clock
+        self._now = now
+        self._draw = draw
+
+    def note(self, receipt: Receipt, data: bytes | None = None) -> None:
+        """Remember a finished upload and tell whoever asked for receipts."""
+        self.known.add(receipt, data)
+        if self._note is not None:
+            self._note(receipt)
+
+    def call(
+        self,
+        operation: Operation,
+        body: Body = EMPTY,
+        *,
+        cancel: threading.Event | None = None,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[Reply], None] | None = None,
+        free: Mapping[str, str] | None = None,
+        sink: Sink | None = None,
+        with_crc: bool = False,
+    ) -> Reply:
+        """Sign *operation*, send it with *body*, and return its 2xx reply.
+
+        Args:
+            operation: what to do.
+            body: sent from its start at every try.
+            cancel: set by another thread to give up between blocks and waits.
+            progress: called with the bytes of each block, negative when taken back.
+            check: looks at a 2xx reply; what it raises counts as the failure of a try.
+            free: headers that no signature covers, such as Range.
+            sink: takes the body of a 2xx reply, from its start at every try.
+            with_crc: whether to compute the CRC-64 of what is sent.
+
+        Raises:
+            NotSignedError: the signer will not sign it.
+            OSSPresignedError: the failure of the last try, its ``tries`` filled in.
+        """
+        self._refuse_early(operation)
+        started = self._clock()
+        signed: SignedRequest | None = None
+        attempt = resigns = 0
+        while True:
+            attempt += 1
+            try:
+                if signed is None or signed.is_stale(self._now()):
+                    signed = self._sign(operation)
+                with self._permits:
+                    reply = self.transport.send(
+                        signed,
+                        body,
+                        path=operation.path,
+                        with_crc=with_crc,
+                        cancelled=cancel.is_set if cancel else None,
+                        progress=progress,
+                        free=free,
+                        sink=sink,
+                    )
+                self._judge(operation, reply, check)
+            except OSSPresignedError as error:
+                failure = error
+            else:
+                retries = attempt - 1 - resigns
+                return evolve(reply, retries=retries, resigns=resigns)
+            decision = self._policy.decide(
+                failure,
+                attempt=attempt - resigns,
+                elapsed=self._clock() - started,
+                draw=self._draw(),
+                resigned=resigns > 0,
+            )
+            if decision.verb is Verb.GIVE_UP or (cancel and cancel.is_set()):
+                failure.tries = attempt
+                if attempt > 1:
+                    spent = self._clock() - started
+                    failure.add_note(f"{operation}: {attempt} tries in {spent:.1f} s")
+                raise failure
+            _log.info("%s: %s; %s", operation, failure.message, decision.verb.value)
+            if decision.verb is Verb.SIGN_AGAIN:
+                signed = None
+                resigns += 1
+            else:
+                (cancel or threading.Event()).wait(decision.seconds)
+
+    def can_sign(self, operation: Operation) -> bool:
+        """Return whether the signer signs *operation*; asks it, without sending."""
+        try:
+            self._refuse_early(operation)
+            self._sign(operation)
+        except NotSignedError:
+            return False
+        return True
+
+    def _sign(self, operation: Operation) -> SignedRequest:
+        try:
+            return sign_checked(self.signer, [operation])[0]
+        except NotSignedError as error:
+            if error.final:
+                self._refused.add((operation.action, operation.bucket))
+            raise
+
+    def _refuse_early(self, operation: Operation) -> None:
+        """Spare the call where the signer grants the action nowhere in the bucket."""
+        if (operation.action, operation.bucket) in self._refused:
+            msg = f"{operation.action} is not granted in {operation.bucket}"
+            raise NotSignedError(
+                msg, path=operation.path, action=operation.action, final=True
+            )
+
+    @staticmethod
+    def _judge(
+        operation: Operation, reply: Reply, check: Callable[[Reply], None] | None
+    ) -> None:
+        if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP status class
+            raise errors.from_reply(
+                reply.status,
+                reply.headers,
+                reply.body,
+                action=operation.action,
+                path=operation.path,
+            )
+        if check is not None:
+            check(reply)
+
+
+class _Registry:
+    """The clients of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.clients: dict[object, Client] = {}
+
+
+# Keyed by process: after a fork the child must not touch the parent's locks, threads
+# and sockets, so it begins with a registry of its own.
+_registries: dict[int, _Registry] = {}
+
+
+def shared_client(options: Options, make: Callable[[Options], Client]) -> Client:
+    """Return this process's client for *options*, made by *make* if it is the first."""
+    registry = _registries.setdefault(os.getpid(), _Registry())
+    key = options.identity()
+    with registry.lock:
+        client = registry.clients.get(key)
+        if client is None:
+            client = registry.clients[key] = make(options)
+        return client
+
+

@@ -1,0 +1,97 @@
+"""The subcommands of ``osspresigned``: thin, every one calls one function elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from attrs import define
+
+from .errors import OSSPresignedError
+from .secret import redact
+
+
+@define
+class _Session:
+    """What the options of the group decided."""
+
+    debug: bool = False
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_obj
+def osspresigned(session: _Session, *, debug: bool) -> None:
+    """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
+    session.debug = debug
+
+
+@osspresigned.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
+              help="TCP port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path),
+              help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
+@click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
+              show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
+def emulator(port: int, root: Path | None, buckets: tuple[str, ...]) -> None:
+    """Run an OSS that checks every signature, on this machine only."""
+    with _extra("server"):
+        from .emulator import serve  # noqa: PLC0415 - an extra
+    serve(port=port, root=root, buckets=buckets)
+
+
+@osspresigned.command()
+def demo() -> int:
+    """Play owner and uploader against the emulator, and verify every byte."""
+    with _extra("demo"):
+        from .demo import main  # noqa: PLC0415 - an extra
+    return main()
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turn a missing third-party package into one line that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__package__):
+            raise
+        raise click.UsageError(
+            f"this needs the package {error.name}: "
+            f"pip install 'fsspec-osspresigned[{name}]'"
+        ) from error
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
+    session = _Session()
+    try:
+        code = osspresigned.main(
+            list(arguments),
+            prog_name="osspresigned",
+            standalone_mode=False,
+            obj=session,
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 1
+    except Exception as error:
+        if session.debug:
+            raise
+        click.echo(f"error: {_in_one_line(error)}", err=True)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, OSSPresignedError):
+        where = f"{error.path}: " if error.path else ""
+        return f"{where}{error.message}"
+    text = redact(str(error))
+    return f"{type(error).__name__}: {text} (osspresigned --debug ... shows where)"

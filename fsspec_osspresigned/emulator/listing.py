@@ -1,0 +1,153 @@
+"""ListObjectsV2."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from .answers import Answer, iso_date, quoted, xml, xml_answer
+from .exchange import Exchange, invalid_argument
+from .objects import OWNER
+from .properties import STORAGE_CLASS
+from .store import StoredObject
+
+_MOST = 1000
+_USUAL = 100
+
+
+@frozen(kw_only=True)
+class Page:
+    """What one answer holds: keys, common prefixes, and where the next one begins."""
+
+    keys: Sequence[str]
+    prefixes: Sequence[str]
+    next_after: str | None
+
+
+async def list_objects_v2(exchange: Exchange) -> Answer:
+    """List keys in byte order, rolled up at the delimiter."""
+    given = exchange.call.parameters
+    most = given.get("max-keys", "") or str(_USUAL)
+    if not (most.isascii() and most.isdigit() and 1 <= int(most) <= _MOST):
+        raise invalid_argument(
+            "max-keys must be between 1 and 1000.",
+            ArgumentName="max-keys",
+            ArgumentValue=most,
+        )
+    encoding = given.get("encoding-type")
+    if encoding not in (None, "", "url"):
+        raise invalid_argument("Invalid Encoding Method.", ArgumentName="encoding-type")
+    token = given.get("continuation-token")
+    after, passed = given.get("start-after", ""), ""
+    if token is not None:
+        after = passed = _read_token(token)
+    page = cut_page(
+        exchange.bucket.keys(),
+        prefix=given.get("prefix", ""),
+        delimiter=given.get("delimiter", ""),
+        after=after,
+        passed=passed,
+        most=int(most),
+    )
+
+    def shown(text: str) -> str:
+        return quote(text, safe="") if encoding == "url" else text
+
+    rows: list[tuple[str, Any]] = [
+        ("Name", exchange.bucket.name),
+        ("Prefix", shown(given.get("prefix", ""))),
+        ("MaxKeys", int(most)),
+        ("Delimiter", shown(given.get("delimiter", ""))),
+    ]
+    if "start-after" in given:
+        rows.append(("StartAfter", shown(given["start-after"])))
+    if encoding == "url":
+        rows.append(("EncodingType", "url"))
+    if token is not None:
+        rows.append(("ContinuationToken", token))
+    if page.next_after is not None:
+        rows.append(("NextContinuationToken", _write_token(page.next_after)))
+    rows += [
+        ("IsTruncated", page.next_after is not None),
+        ("KeyCount", len(page.keys) + len(page.prefixes)),
+    ]
+    owner = given.get("fetch-owner") == "true"
+    objects = exchange.bucket.objects
+    rows += [
+        ("Contents", _contents(objects[k], shown(k), owner=owner)) for k in page.keys
+    ]
+    rows += [("CommonPrefixes", [("Prefix", shown(p))]) for p in page.prefixes]
+    return xml_answer(xml("ListBucketResult", *rows))
+
+
+def cut_page(
+    keys: Sequence[str],
+    *,
+    prefix: str,
+    delimiter: str,
+    after: str,
+    passed: str,
+    most: int,
+) -> Page:
+    """Return the page of sorted *keys* that comes behind *after*.
+
+    A common prefix counts as one entry and is passed over as a whole; *passed* is the
+    last entry of the page before, and everything below it if it was one.
+    """
+    found: list[str] = []
+    prefixes: list[str] = []
+    at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
+    if delimiter and passed.endswith(delimiter):
+        at = max(at, _behind(keys, passed))
+    last = after
+    while at < len(keys) and keys[at].startswith(prefix):
+        if len(found) + len(prefixes) == most:
+            return Page(keys=found, prefixes=prefixes, next_after=last)
+        last = keys[at]
+        end = last.find(delimiter, len(prefix)) if delimiter else -1
+        if end < 0:
+            found.append(last)
+            at += 1
+        else:
+            last = last[: end + len(delimiter)]
+            prefixes.append(last)
+            at = _behind(keys, last)
+    return Page(keys=found, prefixes=prefixes, next_after=None)
+
+
+def _behind(keys: Sequence[str], prefix: str) -> int:
+    """Return the index behind all keys that begin with *prefix*."""
+    return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
+
+
+def _contents(stored: StoredObject, key: str, *, owner: bool) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = [
+        ("Key", key),
+        ("LastModified", iso_date(stored.modified)),
+        ("ETag", quoted(stored.etag)),
+        ("Type", stored.kind),
+        ("Size", stored.size),
+        ("StorageClass", stored.headers[STORAGE_CLASS]),
+    ]
+    if owner:
+        rows.append(("Owner", [("ID", OWNER), ("DisplayName", OWNER)]))
+    return rows
+
+
+def _write_token(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode()
+
+
+def _read_token(token: str) -> str:
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise invalid_argument(
+            "The continuation-token is invalid.", ArgumentName="continuation-token"
+        ) from error

@@ -1,0 +1,319 @@
+"""The emulator as a server: on a loopback port while a ``with`` block runs, or alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self, TextIO
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..model import MAX_SINGLE_PUT, MIN_PART
+from ..secret import Secret
+from ..signing import Credentials, Endpoint
+from .app import TRANSPORT, App, Record
+from .bodies import Folder
+from .exchange import Callback, Settings, accept_callback
+from .faults import Faults
+from .journal import open_disk_store
+from .store import Contents, Store, StoredObject, Upload
+
+DEFAULT_BUCKET = "examplebucket"
+_LOOPBACK = "127.0.0.1"
+_GRACE = 5.0  # seconds that running requests get when the server stops
+
+
+class _Protocol(HttpToolsProtocol):
+    """Hands its transport to the application, which may have to break it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **options)
+        self.access_log = False  # it would write whole queries, signatures included
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it listens and stops as soon as it is told to."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+        self._told: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def main_loop(self) -> None:
+        await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+        for task in self.server_state.tasks:
+            task.cancel()
+        for listener in sockets or []:
+            listener.close()
+
+    def tell_to_stop(self) -> None:
+        """Stop; called from another thread."""
+        self._loop.call_soon_threadsafe(self._told.set)
+
+
+class Emulator:
+    """OSS on this machine, while the ``with`` block runs.
+
+    It verifies every presigned URL - V1 and V4 - and answers as OSS does. Path style
+    (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted (``BUCKET.localhost:PORT``)
+    and the host names in *cnames* are understood.
+
+    Args:
+        credentials: whose signatures count; the first are the owner's. None makes one.
+        buckets: names of the buckets that exist.
+        root: directory of a disk store; None keeps everything until the end only.
+        region: that V4 signatures must name; None takes any.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        clock: seconds since the epoch, as the server believes.
+        cnames: host name -> bucket.
+        versioned: buckets that have versioning on: they ignore forbid-overwrite.
+        origins: origins that CORS allows.
+        min_part: bytes below which only the last part of an upload may be.
+        max_put: bytes above which no single body may be.
+        body_timeout: seconds to wait for the next bytes of a body.
+        callback: plays the callback server; None as its answer means that it failed.
+
+    Raises:
+        ConfigurationError: a bucket name that OSS does not take.
+        OSError: on entering, if the port is taken.
+    """
+
+    def __init__(
+        self,
+        credentials: Iterable[Credentials] | None = None,
+        buckets: Iterable[str] = (DEFAULT_BUCKET,),
+        *,
+        root: Path | None = None,
+        region: str | None = "cn-hangzhou",
+        host: str = _LOOPBACK,
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        cnames: Mapping[str, str] | None = None,
+        versioned: Iterable[str] = (),
+        origins: Iterable[str] = ("*",),
+        min_part: int = MIN_PART,
+        max_put: int = MAX_SINGLE_PUT,
+        body_timeout: float = 60.0,
+        callback: Callback = accept_callback,
+    ) -> None:
+        """Keep what to serve; nothing is bound before the block is entered."""
+        self._keys = list(credentials or [default_credentials()])
+        versioned = frozenset(versioned)
+        self._address = (host, port)
+        self.settings = Settings(
+            clock=clock,
+            min_part=min_part,
+            max_put=max_put,
+            body_timeout=body_timeout,
+            callback=callback,
+        )
+        self.region = region
+        self._store = Store(Folder()) if root is None else open_disk_store(root)
+        for bucket in dict.fromkeys((*buckets, *versioned)):
+            self._store.add_bucket(bucket, versioned=bucket in versioned)
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        by_id = {key.access_key_id: key for key in self._keys}
+        self._app = App(
+            self._store,
+            self.settings,
+            find=by_id.get,
+            regions=None if region is None else {region},
+            cnames=cnames,
+            origins=tuple(origins),
+        )
+
+    @property
+    def credentials(self) -> Credentials:
+        """The owner's."""
+        return self._keys[0]
+
+    @property
+    def url(self) -> str:
+        """Scheme, address and port; the bucket follows in the path."""
+        host, port = self._address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address to sign for, path style."""
+        return Endpoint.parse(self.url, style="path")
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force: ``faults.add(Fault(...))``."""
+        return self._app.faults
+
+    @property
+    def requests(self) -> list[Record]:
+        """What came so far, in the order of the answers."""
+        return list(self._app.records)
+
+    def clear(self) -> None:
+        """Forget the requests and the faults; the objects stay."""
+        self._app.records.clear()
+        self._app.faults.clear()
+
+    @property
+    def buckets(self) -> list[str]:
+        """The names of the buckets that exist."""
+        return list(self._store.buckets)
+
+    def get(self, bucket: str, key: str) -> StoredObject | None:
+        """Return an object; None if it does not exist."""
+        return self._store.get(bucket, key)
+
+    def objects(self, bucket: str) -> Contents:
+        """Return the objects of *bucket* as they stand: key -> bytes."""
+        return Contents(dict(self._store.buckets[bucket].objects))
+
+    def uploads(self, bucket: str) -> list[Upload]:
+        """Return the open multipart uploads of *bucket*."""
+        return list(self._store.buckets[bucket].uploads.values())
+
+    def start(self) -> None:
+        """Bind the port and return when connections are accepted.
+
+        Raises:
+            OSError: the port is taken.
+            RuntimeError: the server did not start.
+        """
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        listener = socket.create_server(self._address, family=family, backlog=512)
+        self._address = (self._address[0], listener.getsockname()[1])
+        config = uvicorn.Config(
+            self._app,
+            http=_Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            date_header=False,
+            server_header=False,
+            timeout_keep_alive=75,
+        )
+        self._server = server = _Server(config)
+        self._thread = threading.Thread(
+            target=server.run,
+            kwargs={"sockets": [listener]},
+            name="osspresigned-emulator",
+            daemon=True,
+        )
+        self._thread.start()
+        server.listening.wait()
+
+    def stop(self) -> None:
+        """Free the port and keep the objects: :meth:`start` goes on with both."""
+        if self._server is not None and self._thread is not None:
+            self._server.tell_to_stop()
+            self._thread.join()
+            self._server = self._thread = None
+
+    def close(self) -> None:
+        """Stop, and let go of a memory store."""
+        self.stop()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close, whatever happened inside."""
+        self.close()
+
+
+def default_credentials() -> Credentials:
+    """Return the key of an emulator that was given none; it opens nothing else."""
+    return Credentials(
+        access_key_id="LTAI5tEmulatorKeyId",
+        access_key_secret=Secret("EmulatorAccessKeySecret"),
+    )
+
+
+def serve(
+    host: str = _LOOPBACK,
+    port: int = 9000,
+    root: Path | None = None,
+    *,
+    out: TextIO | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,  # noqa: ANN401 - those of Emulator
+) -> None:
+    """Run an emulator until SIGINT, SIGTERM or *stop*; print how to reach it.
+
+    Args:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        root: directory of a disk store; None keeps everything until the end only.
+        out: where to print; None is standard output.
+        stop: ends it.
+        options: the other arguments of :class:`Emulator`.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    done = stop or threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        done.set()
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with Emulator(host=host, port=port, root=root, **options) as oss:
+            print(describe(oss), file=out or sys.stdout, flush=True)
+            done.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe(oss: Emulator) -> str:
+    """Return what a person needs to know to use *oss*.
+
+    The secret is shown: it belongs to this emulator and opens nothing else.
+    """
+    key = oss.credentials
+    names = ", ".join(oss.buckets)
+    return (
+        f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"
+        f"  export OSS_ENDPOINT={oss.url}\n"
+        f"  export OSS_REGION={oss.region or 'cn-hangzhou'}\n"
+        f"  export OSS_ACCESS_KEY_ID={key.access_key_id}\n"
+        f"  export OSS_ACCESS_KEY_SECRET={key.access_key_secret.reveal()}\n"
+        "Path style: URL/BUCKET/KEY. Only presigned URLs are accepted. Ctrl-C ends it."
+    )

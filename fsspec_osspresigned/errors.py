@@ -1,0 +1,453 @@
+"""Everything that can go wrong, in builtin families, with errno and path.
+
+::
+
+    OSSPresignedError (OSError)
+    |-- ConfigurationError (ValueError)       options, map or plan: .problems lists all
+    |-- NotSignedError (PermissionError)      the signer will not sign this operation
+    |-- SignerError                           the signer cannot be used
+    |   |-- SignerUnavailableError            ... for now: worth another try
+    |   `-- BindingError (PermissionError)    ... it signed something that was not asked
+    |-- ReplyError                            the store answered with an error
+    |   |-- AccessDeniedError (PermissionError)
+    |   |   |-- URLExpiredError               sign again, once
+    |   |   `-- SignatureMismatchError        what was sent is not what was signed
+    |   |-- ObjectNotFoundError (FileNotFoundError)
+    |   |-- UploadNotFoundError (FileNotFoundError)
+    |   |-- ObjectExistsError (FileExistsError)
+    |   |-- InvalidRequestError (ValueError)  the store refuses what was asked
+    |   |-- DamagedBodyError                  the body arrived otherwise than it left
+    |   `-- StoreUnavailableError             5xx, throttled: worth another try
+    |-- NetworkError (ConnectionError)        no answer
+    |   `-- NetworkTimeoutError (TimeoutError)
+    |-- IntegrityError                        checksums differ
+    |-- TooLargeError                         more bytes than what is granted can hold
+    |-- SourceChangedError                    the file changed while it was read
+    |-- ExclusiveNotEnforcedError             stored, but forbid-overwrite was ignored
+    |-- OutcomeUnknownError                   nobody can say whether it is stored
+    |-- UploadDiscardedError                  the upload was given up
+    `-- UploadErrors                          several: .failures
+
+A message names what is bad and what to do; it never holds a query string, a signature
+or a token. All of them survive pickling. ``retry.decide`` reads their class and code.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno as _errno
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import xmldoc
+from .secret import redact
+
+_MAX_MESSAGE = 300
+
+
+class OSSPresignedError(OSError):
+    """Root of all errors of this package.
+
+    Attributes:
+        path: ``bucket/key``, also as ``filename``; None if no object is concerned.
+        status: HTTP status; None without an answer.
+        code: OSS error code such as ``NoSuchUpload``; None without one.
+        ec: OSS's finer error number (header ``x-oss-ec``); diagnostics only.
+        request_id: what OSS support asks for.
+        action: OSS API name of the call.
+        retry_after: seconds that the server asked to wait; None if it did not.
+        tries: how often the request was sent before this error became final.
+    """
+
+    _errno = _errno.EIO
+    tries = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        ec: str | None = None,
+        request_id: str | None = None,
+        action: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Fill in errno and filename from the class and *path*."""
+        super().__init__(self._errno, message, path)
+        self.path = path
+        self.status = status
+        self.code = code
+        self.ec = ec
+        self.request_id = request_id
+        self.action = action
+        self.retry_after = retry_after
+
+    @property
+    def message(self) -> str:
+        """The text without errno and path."""
+        return str(self.strerror)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive pickling: OSError's own way would drop the keyword facts."""
+        return _rebuild, (type(self), self.message), dict(self.__dict__, path=self.path)
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        """Restore the facts, the path as ``filename`` too, and the notes."""
+        if state:
+            self.__dict__.update(state)
+            self.filename = state.get("path")
+
+
+def _rebuild(cls: type[OSSPresignedError], message: str) -> OSSPresignedError:
+    error = cls.__new__(cls, message)
+    OSSPresignedError.__init__(error, message)
+    return error
+
+
+class ConfigurationError(OSSPresignedError, ValueError):
+    """Options, a URL map or an upload plan are wrong, found before the first byte.
+
+    Attributes:
+        problems: every problem found, one line each.
+    """
+
+    _errno = _errno.EINVAL
+
+    def __init__(
+        self, problems: str | Iterable[str], *, path: str | None = None
+    ) -> None:
+        """Join all *problems* into one message."""
+        found = (problems,) if isinstance(problems, str) else tuple(problems)
+        text = found[0] if len(found) == 1 else "\n".join(f"- {p}" for p in found)
+        if len(found) > 1:
+            text = f"{len(found)} problems:\n{text}"
+        super().__init__(text, path=path)
+        self.problems = found
+
+
+class NotSignedError(OSSPresignedError, PermissionError):
+    """The signer will not sign this operation: no grant, no entry in the map.
+
+    Attributes:
+        nearest: the nearest keys of a URL map, for the message; may be empty.
+        final: the signer grants this action nowhere in the bucket
+            (``action_not_granted``), so asking again is pointless.
+    """
+
+    _errno = _errno.EACCES
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: Iterable[str] = (),
+        final: bool = False,
+        **facts: Any,
+    ) -> None:
+        """Keep the nearest keys beside the message."""
+        super().__init__(message, **facts)
+        self.nearest = tuple(nearest)
+        self.final = final
+
+
+class SignerError(OSSPresignedError):
+    """The signer could not be used: unreachable, refused the call, broken reply."""
+
+
+class SignerUnavailableError(SignerError):
+    """The signer cannot answer for now (429, 5xx, no connection): worth another try."""
+
+    _errno = _errno.EAGAIN
+
+
+class BindingError(SignerError, PermissionError):
+    """The signer signed something that was not asked; nothing was sent there."""
+
+    _errno = _errno.EACCES
+
+
+class ReplyError(OSSPresignedError):
+    """The store answered with an error that has no closer class."""
+
+
+class AccessDeniedError(ReplyError, PermissionError):
+    """403: the signer's identity may not do this, or the key is disabled."""
+
+    _errno = _errno.EACCES
+
+
+class URLExpiredError(AccessDeniedError):
+    """403: the presigned URL, or the STS token behind it, has ended."""
+
+
+class SignatureMismatchError(AccessDeniedError):
+    """403: headers, query or path differ from what was signed."""
+
+
+class ObjectNotFoundError(ReplyError, FileNotFoundError):
+    """404: no such object or bucket."""
+
+    _errno = _errno.ENOENT
+
+
+class UploadNotFoundError(ReplyError, FileNotFoundError):
+    """404 NoSuchUpload: the multipart upload was completed, aborted or cleaned up."""
+
+    _errno = _errno.ENOENT
+
+
+class ObjectExistsError(ReplyError, FileExistsError):
+    """409 FileAlreadyExists: an exclusive upload found the object there."""
+
+    _errno = _errno.EEXIST
+
+
+class InvalidRequestError(ReplyError, ValueError):
+    """400-like: the store refuses what was asked, and would refuse it again."""
+
+    _errno = _errno.EINVAL
+
+
+class DamagedBodyError(ReplyError):
+    """400: the store says that the body was damaged or cut on the way."""
+
+
+class StoreUnavailableError(ReplyError):
+    """5xx or throttled: the store cannot answer for now."""
+
+    _errno = _errno.EAGAIN
+
+
+class NetworkError(OSSPresignedError, ConnectionError):
+    """No answer: refused, reset or cut. The outcome of the request is unknown.
+
+    Attributes:
+        sent: whether the request may have reached the server.
+    """
+
+    _errno = _errno.ECONNRESET
+
+    def __init__(self, message: str, *, sent: bool = True, **facts: Any) -> None:
+        """Keep whether the request may have reached the server."""
+        super().__init__(message, **facts)
+        self.sent = sent
+
+
+class NetworkTimeoutError(NetworkError, TimeoutError):
+    """No connection, no answer or no progress in time."""
+
+    _errno = _errno.ETIMEDOUT
+
+
+class IntegrityError(OSSPresignedError):
+    """The checksum that the store reports is not that of the bytes sent."""
+
+
+class TooLargeError(OSSPresignedError):
+    """More bytes than the granted requests can hold; nothing was published."""
+
+    _errno = _errno.EFBIG
+
+
+class SourceChangedError(OSSPresignedError):
+    """The source changed or shrank while it was read; nothing was published."""
+
+
+class ExclusiveNotEnforcedError(OSSPresignedError):
+    """Stored, but OSS ignored forbid-overwrite: the bucket keeps versions.
+
+    Attributes:
+        version_id: the version that was made.
+    """
+
+    def __init__(self, message: str, *, version_id: str = "", **facts: Any) -> None:
+        """Keep the version."""
+        super().__init__(message, **facts)
+        self.version_id = version_id
+
+
+class OutcomeUnknownError(OSSPresignedError):
+    """The reply was lost and nothing that is signed can tell what happened."""
+
+
+class UploadDiscardedError(OSSPresignedError):
+    """The upload was given up before it was published."""
+
+    _errno = _errno.ECANCELED
+
+
+class UploadErrors(OSSPresignedError):
+    """Several transfers failed.
+
+    Attributes:
+        failures: path -> exception, in the order in which they failed.
+    """
+
+    def __init__(
+        self, message: str, *, failures: Mapping[str, BaseException] | None = None
+    ) -> None:
+        """Keep every failure."""
+        super().__init__(message)
+        self.failures = dict(failures or {})
+
+
+class PublishWarning(UserWarning):
+    """Root of the warnings about what was, or was not, published."""
+
+
+class DiscardWarning(PublishWarning):
+    """A file was closed while an exception was in flight, and was not published."""
+
+
+class CallbackFailedWarning(PublishWarning):
+    """The object is stored, but OSS could not reach the callback server."""
+
+
+class BlindAnswerWarning(PublishWarning):
+    """A question about an object that cannot be seen was answered "not there"."""
+
+
+# Code -> (class, what to do). Meanings: OSS API reference, "Error codes".
+_BY_CODE: dict[str, tuple[type[ReplyError], str]] = {
+    "SignatureDoesNotMatch": (
+        SignatureMismatchError,
+        "send exactly the headers that were signed, and the URL untouched",
+    ),
+    "SecurityTokenExpired": (URLExpiredError, "ask for a new URL: the STS token ended"),
+    "InvalidSecurityToken": (URLExpiredError, "ask for a new URL: the STS token ended"),
+    "AccessKeyIdAndSecurityTokenNotMatch": (
+        URLExpiredError,
+        "ask for a new URL: key and STS token do not belong together",
+    ),
+    "RequestTimeTooSkewed": (URLExpiredError, "check the clock, then ask for a new URL"),
+    "InvalidAccessKeyId": (
+        AccessDeniedError,
+        "the signer's access key was deleted or disabled: tell the owner",
+    ),
+    "SecondLevelDomainForbidden": (
+        AccessDeniedError,
+        "the URL must be virtual-hosted or use a CNAME: tell the owner",
+    ),
+    "NoSuchKey": (ObjectNotFoundError, ""),
+    "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
+    "NoSuchUpload": (
+        UploadNotFoundError,
+        "the multipart upload was completed, aborted or cleaned up: start a new one",
+    ),
+    "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
+    "FileImmutable": (ObjectExistsError, "the object is write-once: choose another key"),
+    "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
+    "PreconditionFailed": (InvalidRequestError, ""),
+    "InvalidDigest": (DamagedBodyError, "the body was damaged on the way"),
+    "BadDigest": (DamagedBodyError, "the body was damaged on the way"),
+    "InvalidCRC64": (DamagedBodyError, "the body was damaged on the way"),
+    "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
+    "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
+    "EntityTooSmall": (InvalidRequestError, "parts but the last need 100 KiB at least"),
+    "EntityTooLarge": (InvalidRequestError, "one PUT holds 5 GiB at most: use parts"),
+    "InvalidPart": (InvalidRequestError, "a listed part is not the one stored"),
+    "InvalidPartOrder": (InvalidRequestError, "parts must be listed in order"),
+    "QpsLimitExceeded": (StoreUnavailableError, "too many requests: use fewer at once"),
+}
+_EXPIRED_EC = {"0002-00000069", "0002-00000236", "0002-00000418", "0002-00000007"}
+_NOT_YET_EC = "0002-00000235"
+_BY_STATUS: dict[int, type[ReplyError]] = {
+    401: AccessDeniedError,
+    403: AccessDeniedError,
+    404: ObjectNotFoundError,
+    408: StoreUnavailableError,
+    409: ReplyError,
+    429: StoreUnavailableError,
+}
+
+
+def _document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the members of an ``<Error>`` document; HEAD carries it in x-oss-err."""
+    if not body and "x-oss-err" in headers:
+        try:
+            body = base64.b64decode(headers["x-oss-err"], validate=True)
+        except (binascii.Error, ValueError):
+            return {}
+    try:
+        root = xmldoc.parse(body, "Error")
+    except ValueError:
+        return {}
+    return {child.tag: (child.text or "").strip() for child in root}
+
+
+def _family(status: int, code: str, ec: str, *, moved: bool) -> tuple[type[ReplyError], str]:
+    if ec in _EXPIRED_EC:
+        return URLExpiredError, "the URL has expired: ask for a new one"
+    if ec == _NOT_YET_EC:
+        return AccessDeniedError, "the URL is not valid yet: check both clocks"
+    if moved:
+        return AccessDeniedError, "the bucket is in another region: tell the owner"
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if code == "AccessDenied":
+        return AccessDeniedError, "the signer's identity lacks the permission"
+    if status >= 500:  # noqa: PLR2004 - HTTP status class
+        return StoreUnavailableError, ""
+    if 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
+        return ReplyError, "redirects are not followed: the URL must name the final host"
+    return _BY_STATUS.get(status, InvalidRequestError), ""
+
+
+def _retry_after(value: str | None) -> float | None:
+    return float(value) if value and value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - eleven days
+
+
+def from_reply(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    action: str,
+    path: str,
+) -> ReplyError:
+    """Return the exception for an error reply of the store.
+
+    Decides on EC, then code, then status; never on message text (OSS API reference,
+    "Error responses"). Only Code, Message, RequestId and EC are taken over, because the
+    rest of the document echoes keys, tokens and signatures.
+
+    Args:
+        status: HTTP status.
+        headers: of the reply, names in lower case.
+        body: of the reply, may be empty or no XML at all.
+        action: OSS API name of the call.
+        path: ``bucket/key``.
+    """
+    document = _document(body, headers)
+    code = document.get("Code", "")[:64]
+    ec = (headers.get("x-oss-ec") or document.get("EC", ""))[:32]
+    said = redact(document.get("Message", "").strip())[:_MAX_MESSAGE]
+    request_id = headers.get("x-oss-request-id") or headers.get("x-amz-request-id")
+    request_id = request_id or document.get("RequestId") or None
+    moved = status == 403 and "Endpoint" in document and code == "AccessDenied"  # noqa: PLR2004 - HTTP status
+    family, hint = _family(status, code, ec, moved=moved)
+    text = f"{action} was refused with HTTP {status}"
+    if code:
+        text += f" {code}"
+    if said:
+        text += f" ({said.rstrip('.')})"
+    if hint:
+        text += f": {hint}"
+    marks = [f"EC {ec}"] if ec else []
+    if request_id:
+        marks.append(f"request id {request_id[:64]}")
+    if marks:
+        text += f" [{', '.join(marks)}]"
+    return family(
+        text,
+        path=path,
+        status=status,
+        code=code or None,
+        ec=ec or None,
+        request_id=request_id,
+        action=action,
+        retry_after=_retry_after(headers.get("retry-after")),
+    )

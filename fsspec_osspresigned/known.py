@@ -1,0 +1,147 @@
+"""What this process uploaded or made: the memory of a filesystem that cannot look.
+
+With presigned URLs for writing only, nobody can be asked what is there. Generic tools
+ask all the same; this record answers for the objects that this process wrote, and keeps
+small bodies for those that read back their own metadata (zarr, xarray).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from .model import MIB, Receipt
+
+BODY_CAP = 1 * MIB
+BODIES_CAP = 16 * MIB
+
+
+@frozen
+class Own:
+    """One object that this process stored."""
+
+    path: str
+    size: int
+    etag: str
+    crc64: int | None
+    stored_at: float
+    status: str
+    content_type: str | None
+    version_id: str | None
+
+    def info(self) -> dict[str, Any]:
+        """Return what ``fs.info`` answers."""
+        return {
+            "name": self.path,
+            "size": self.size,
+            "type": "file",
+            "ETag": self.etag,
+            "crc64": self.crc64,
+            "created": self.stored_at,
+            "status": self.status,
+            "ContentType": self.content_type,
+            "version_id": self.version_id,
+        }
+
+
+class Known:
+    """Objects and directories of this process; safe for many threads.
+
+    Bodies of up to 1 MiB are kept, 16 MiB in all, the least recently used go first.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._lock = threading.Lock()
+        self._objects: dict[str, Own] = {}
+        self._directories: set[str] = set()
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._held = 0
+        self._warned: set[str] = set()
+
+    def add(self, receipt: Receipt, data: bytes | None) -> None:
+        """Remember a stored object, and its body if it is small."""
+        own = Own(
+            receipt.path,
+            receipt.size,
+            receipt.etag,
+            receipt.crc64,
+            receipt.stored_at,
+            receipt.status,
+            receipt.content_type,
+            receipt.version_id,
+        )
+        with self._lock:
+            self._objects[receipt.path] = own
+            self._drop(receipt.path)
+            if data is not None and len(data) <= BODY_CAP:
+                self._bodies[receipt.path] = data
+                self._held += len(data)
+                while self._held > BODIES_CAP:
+                    self._drop(next(iter(self._bodies)))
+
+    def forget(self, path: str) -> None:
+        """Drop an object that was deleted or moved."""
+        with self._lock:
+            self._objects.pop(path, None)
+            self._drop(path)
+
+    def _drop(self, path: str) -> None:
+        self._held -= len(self._bodies.pop(path, b""))
+
+    def make_directory(self, path: str) -> None:
+        """Remember a directory that somebody made."""
+        with self._lock:
+            self._directories.add(path)
+
+    def object(self, path: str) -> Own | None:
+        """Return the object stored at *path* by this process, None for others."""
+        with self._lock:
+            return self._objects.get(path)
+
+    def body(self, path: str) -> bytes | None:
+        """Return the body of an own object; None if it was not kept."""
+        with self._lock:
+            data = self._bodies.get(path)
+            if data is not None:
+                self._bodies.move_to_end(path)
+            return data
+
+    def is_directory(self, path: str) -> bool:
+        """Return whether *path* was made, or holds something of ours."""
+        prefix = f"{path}/" if path else ""
+        with self._lock:
+            return path in self._directories or any(
+                other.startswith(prefix)
+                for names in (self._objects, self._directories)
+                for other in names
+            )
+
+    def below(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield ``info`` of what lies directly in *path*."""
+        prefix = f"{path}/" if path else ""
+        seen: set[str] = set()
+        with self._lock:
+            objects = list(self._objects.values())
+            directories = list(self._directories)
+        for own in objects:
+            if own.path.startswith(prefix) and "/" not in own.path[len(prefix) :]:
+                seen.add(own.path)
+                yield own.info()
+        for name in [o.path for o in objects] + [f"{d}/" for d in directories]:
+            if name.startswith(prefix) and "/" in name[len(prefix) :]:
+                child = prefix + name[len(prefix) :].partition("/")[0]
+                if child not in seen and child != path:
+                    seen.add(child)
+                    yield {"name": child, "size": 0, "type": "directory"}
+
+    def warn_once(self, root: str) -> bool:
+        """Return True the first time that *root* was answered blindly."""
+        with self._lock:
+            first = root not in self._warned
+            self._warned.add(root)
+            return first

@@ -1,0 +1,313 @@
+"""Storage options and environment, turned into one frozen and validated value."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, fields, frozen
+
+from .checksum import MODES
+from .errors import ConfigurationError
+from .model import KIB, MAX_PART, MIB, MIN_PART, frozen_mapping
+from .secret import Secret, redact
+
+STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+
+# What fsspec, its caches and zarr pass to every filesystem: theirs, not ours.
+FOREIGN = frozenset(
+    {
+        "asynchronous",
+        "loop",
+        "batch_size",
+        "use_listings_cache",
+        "listings_expiry_time",
+        "max_paths",
+        "skip_instance_cache",
+        "add_docs",
+        "add_aliases",
+    }
+)
+# What arrives when "::" stood in a path: fsspec took the path for a chain.
+CHAINED = frozenset({"fo", "target_protocol", "target_options"})
+
+_TOKEN_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+_META_NAME = re.compile(r"[A-Za-z0-9-]+")
+_UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
+_SIZE = re.compile(r"(\d+)\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
+
+Convert = Callable[[Any], Any]
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError("true or false")
+
+
+def _size(least: int, most: int) -> Convert:
+    def convert(value: Any) -> int:
+        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if found:
+            value = int(found[1]) * _UNITS[(found[2] or "").lower()]
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"bytes from {least} to {most}, such as 8388608 or '8MiB'")
+        return value
+
+    return convert
+
+
+def _integer(least: int, most: int) -> Convert:
+    def convert(value: Any) -> int:
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return value
+
+    return convert
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
+        raise ValueError("a positive number of seconds")
+    return number
+
+
+def _timeout(value: Any) -> tuple[float, float]:
+    """Read seconds for connecting and for no progress; one number is the latter."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:  # noqa: PLR2004 - a pair
+            raise ValueError("seconds, or a pair [connect, no progress]")
+        return _seconds(value[0]), _seconds(value[1])
+    number = _seconds(value)
+    return min(10.0, number), number
+
+
+def _choice(*allowed: str) -> Convert:
+    def convert(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return str(value)
+
+    return convert
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text")
+    return value
+
+
+def header_problem(name: Any, value: Any) -> str | None:
+    """Return why a header cannot be sent exactly as given; None if it can."""
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        return f"{name!r} is no header name"
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        return f"the value of {name} is not printable ASCII without outer blanks"
+    return None
+
+
+def _headers(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping of header names to values")  # noqa: TRY004 - collected
+    for name, text in value.items():
+        if problem := header_problem(name, text):
+            raise ValueError(f"a mapping of headers; {problem}")
+    if len({name.lower() for name in value}) != len(value):
+        raise ValueError("a mapping of headers, each name once")
+    return frozen_mapping(value)
+
+
+def _metadata(value: Any) -> Mapping[str, str]:
+    for name in _headers(value):
+        if not _META_NAME.fullmatch(name):
+            raise ValueError(f"a mapping; {name!r} is not of letters, digits and '-'")
+    return frozen_mapping(value)
+
+
+def _token(value: Any) -> Any:
+    if callable(value):
+        return value
+    if not isinstance(value, str) or not _TOKEN_REFERENCE.fullmatch(value):
+        raise ValueError("a reference: env:NAME or file:PATH, or a callable")
+    return value
+
+
+def _hosts(value: Any) -> Mapping[str, str | None]:
+    if isinstance(value, str):
+        value = [host.strip() for host in value.split(",")]
+    if isinstance(value, list | tuple):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping) or not all(
+        isinstance(h, str) and h and (b is None or isinstance(b, str))
+        for h, b in value.items()
+    ):
+        raise ValueError("hosts: a list, or a mapping of host to bucket")
+    return {host.lower(): bucket for host, bucket in value.items()}
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+def _option(default: Any, convert: Convert) -> Any:
+    return field(default=default, metadata={"convert": convert})
+
+
+@frozen(kw_only=True)
+class Options:
+    """Everything a user can set, validated; the table is in docs/options.
+
+    Sizes are bytes, times are seconds.
+    """
+
+    url: Any = _option(None, _any)
+    url_map: Any = _option(None, _any)
+    signer: Any = _option(None, _any)
+    signer_token: Any = _option(None, _token)
+    region: str | None = _option(None, _text)
+    endpoint: str | None = _option(None, _text)
+    signature_version: str = _option("v4", _choice("v1", "v4"))
+    addressing_style: str | None = _option(None, _choice("virtual", "path", "cname"))
+    expires_in: int = _option(3600, _integer(1, 604_800))
+    headers: Mapping[str, str] = _option({}, _headers)
+    metadata: Mapping[str, str] = _option({}, _metadata)
+    content_type: str | None = _option(None, _text)
+    storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
+    part_size: int = _option(8 * MIB, _size(MIN_PART, MAX_PART))
+    multipart_threshold: int = _option(16 * MIB, _size(1, MAX_PART))
+    max_concurrency: int = _option(16, _integer(1, 1024))
+    checksum: str = _option("auto", _choice(*MODES))
+    overwrite: bool = _option(True, _boolean)
+    retries: int = _option(5, _integer(0, 100))
+    retry_timeout: float = _option(300.0, _seconds)
+    timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
+    on_exception: str = _option("discard", _choice("discard", "publish"))
+    receipts: Any = _option(None, _any)
+    unknown: str = _option("missing", _choice("missing", "error"))
+    allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
+    allow_http: bool = _option(False, _boolean)
+    abort_map_uploads: bool = _option(False, _boolean)
+
+    @classmethod
+    def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
+        """Read storage options; None stands for the default everywhere.
+
+        Raises:
+            ConfigurationError: with every problem found.
+        """
+        known = {a.name: a for a in fields(cls)}
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        if chained := CHAINED & set(given):
+            problems.append(
+                f"'::' in a path makes fsspec chain filesystems ({', '.join(sorted(chained))} "
+                "arrived): call the filesystem itself, fs.open(...), for such a key; "
+                "a signed URL goes into url="
+            )
+        for name, value in given.items():
+            if name in FOREIGN or name in CHAINED or value is None:
+                continue
+            if name not in known:
+                problems.append(f"unknown option {name!r}{_suggest(name, known)}")
+                continue
+            try:
+                values[name] = known[name].metadata["convert"](value)
+            except ValueError as error:
+                shown = _show(name, value)
+                problems.append(f"{name}={shown}: must be {error}")
+        problems += _source_problems(values)
+        if problems:
+            raise ConfigurationError(problems)
+        return cls(**values)
+
+    def identity(self) -> tuple[Any, ...]:
+        """Return what two filesystems must share to share connections and memory."""
+        return tuple(_hashable(getattr(self, a.name)) for a in fields(type(self)))
+
+
+def _source_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with where signatures come from."""
+    problems = []
+    url, url_map, signer = (values.get(n) for n in ("url", "url_map", "signer"))
+    if url is None and url_map is None and signer is None:
+        problems.append(
+            "nothing says where signatures come from: give url= (one presigned URL), "
+            "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
+        )
+    if url is not None and (url_map is not None or signer is not None):
+        problems.append("url= stands alone: leave out url_map= and signer=")
+    if values.get("signer_token") is not None and not _is_web(signer):
+        problems.append("signer_token= is for signer='https://...'")
+    for name in ("region", "endpoint", "addressing_style"):
+        if name in values and signer != "keys":
+            problems.append(f"{name}= is for signer='keys'; a URL names its own host")
+    return problems
+
+
+def _is_web(signer: Any) -> bool:
+    return isinstance(signer, str) and signer.lower().startswith(("https:", "http:"))
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _show(name: str, value: Any) -> str:
+    """Show a bad value, unless it may be a secret."""
+    if name in ("signer_token", "headers", "metadata"):
+        return "..."
+    return redact(repr(value))[:60]
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((k, _hashable(v)) for k, v in value.items()))
+    if isinstance(value, list):
+        return tuple(_hashable(v) for v in value)
+    try:
+        hash(value)
+    except TypeError:
+        return ("id", id(value))
+    return value
+
+
+def resolve_text(reference: str) -> Secret:
+    """Read ``env:NAME`` or ``file:PATH``; anything else is the text itself.
+
+    Raises:
+        ConfigurationError: the variable is not set, the file cannot be read, or what
+            was read is empty.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        text = os.environ.get(place, "")
+        if not text.strip():
+            raise ConfigurationError(f"the environment variable {place} is not set")
+    elif kind == "file":
+        try:
+            with open(os.path.expanduser(place), encoding="utf-8") as handle:
+                text = handle.read(64 * KIB)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read {place}: {error}") from None
+        if not text.strip():
+            raise ConfigurationError(f"{place} is empty")
+    else:
+        text = reference
+    return Secret(text.strip())

@@ -1,0 +1,361 @@
+"""The steps of an upload, each one call and what its reply must prove."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from xml.etree.ElementTree import Element
+
+from attrs import evolve, field, frozen
+
+from . import errors, xmldoc
+from .body import EMPTY, Body, MemoryBody, md5_of
+from .checksum import CRC_HEADER, compare, crc64
+from .client import Client
+from .errors import (
+    IntegrityError,
+    NetworkError,
+    ObjectExistsError,
+    OSSPresignedError,
+    OutcomeUnknownError,
+    UploadNotFoundError,
+)
+from .model import (
+    Action,
+    Operation,
+    PartReceipt,
+    Reply,
+    frozen_mapping,
+    split_path,
+)
+from .signers.base import MultipartGrant
+
+_log = logging.getLogger(__name__)
+
+FORBID_OVERWRITE = "x-oss-forbid-overwrite"
+CALLBACK_FAILED = 203
+
+# Headers that CompleteMultipartUpload takes; all others belong to Initiate, and
+# forbid-overwrite to both (OSS API reference, the pages of these two calls).
+_ONLY_COMPLETE = {"x-oss-object-acl", "x-oss-callback", "x-oss-callback-var"}
+
+
+@frozen(kw_only=True)
+class Target:
+    """Which object to store, and with what.
+
+    Attributes:
+        path: ``bucket/key``.
+        headers: demanded headers.
+        optional_headers: wished headers, such as a guessed Content-Type.
+        checksum: ``auto``, ``crc64``, ``md5`` or ``none``.
+    """
+
+    path: str
+    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    optional_headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    checksum: str = "auto"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether an object that is there must stay."""
+        return any(name.lower() == FORBID_OVERWRITE for name in self.headers)
+
+    @property
+    def content_type(self) -> str | None:
+        """The Content-Type that was asked for; None if none was."""
+        wished = {**self.optional_headers, **self.headers}
+        found = [v for n, v in wished.items() if n.lower() == "content-type"]
+        return found[0] if found else None
+
+    @property
+    def on_initiate(self) -> Mapping[str, str]:
+        """The demanded headers of InitiateMultipartUpload."""
+        return {n: v for n, v in self.headers.items() if n.lower() not in _ONLY_COMPLETE}
+
+    @property
+    def on_complete(self) -> Mapping[str, str]:
+        """The demanded headers of CompleteMultipartUpload."""
+        wanted = {*_ONLY_COMPLETE, FORBID_OVERWRITE}
+        return {n: v for n, v in self.headers.items() if n.lower() in wanted}
+
+    def operation(
+        self,
+        action: Action,
+        *,
+        headers: Mapping[str, str] | None = None,
+        optional_headers: Mapping[str, str] | None = None,
+        upload_id: str | None = None,
+        part_number: int | None = None,
+        content_length: int | None = None,
+    ) -> Operation:
+        """Return the operation *action* on this object."""
+        bucket, key = split_path(self.path)
+        return Operation(
+            action=action,
+            bucket=bucket,
+            key=key,
+            headers=headers,
+            optional_headers=optional_headers,
+            upload_id=upload_id,
+            part_number=part_number,
+            content_length=content_length,
+        )
+
+
+class _BodyCheck:
+    """Compares the reply to one body with what was sent; remembers by what."""
+
+    def __init__(self, target: Target, body: Body, what: str) -> None:
+        self._target = target
+        self._body = body
+        self._what = what
+        self.verified = "none"
+
+    def __call__(self, reply: Reply) -> None:
+        self.verified = compare(
+            reply.headers,
+            crc=reply.crc64,
+            md5=lambda: md5_of(self._body),
+            mode=self._target.checksum,
+            what=self._what,
+            path=self._target.path,
+        )
+
+
+def send_body(
+    client: Client,
+    target: Target,
+    operation: Operation,
+    body: Body,
+    *,
+    cancel: threading.Event,
+    progress: Callable[[int], None] | None,
+) -> tuple[Reply, str]:
+    """Send PutObject or UploadPart; return the reply and what verified it."""
+    check = _BodyCheck(target, body, str(operation))
+    reply = client.call(
+        operation,
+        body,
+        cancel=cancel,
+        progress=progress,
+        check=check,
+        with_crc=target.checksum != "none",
+    )
+    return reply, check.verified
+
+
+def put_object(
+    client: Client,
+    target: Target,
+    body: Body,
+    *,
+    cancel: threading.Event,
+    progress: Callable[[int], None] | None,
+) -> tuple[Reply, str]:
+    """Store *body* by one PutObject; return the reply and what verified it.
+
+    Raises:
+        IntegrityError: the store has other bytes, which are visible now.
+        OutcomeUnknownError: an exclusive object whose first reply was lost.
+    """
+    operation = target.operation(
+        Action.PutObject,
+        headers=target.headers,
+        optional_headers=target.optional_headers,
+        content_length=body.size,
+    )
+    try:
+        return send_body(
+            client, target, operation, body, cancel=cancel, progress=progress
+        )
+    except IntegrityError as error:
+        error.add_note("The object that is visible now is not what was sent.")
+        raise
+    except ObjectExistsError as error:
+        if error.tries == 1:
+            raise
+        # An earlier try, whose reply was lost, may be what is in the way.
+        crc = 0
+        for block in body.blocks():
+            crc = crc64(block, crc)
+        reply = confirm(client, target, error, size=body.size, crc=crc)
+        return evolve(reply, crc64=crc, retries=error.tries - 1), "crc64"
+
+
+def initiate(client: Client, target: Target, cancel: threading.Event) -> str:
+    """Begin a multipart upload and return its upload ID.
+
+    Raises:
+        NotSignedError: the signer grants none.
+        NetworkError: the reply is no InitiateMultipartUploadResult.
+    """
+    found: list[str] = []
+
+    def check(reply: Reply) -> None:
+        what = "InitiateMultipartUpload"
+        root = _document(reply, f"{what}Result", what, target.path)
+        upload_id = (root.findtext("UploadId") or "").strip()
+        if not upload_id:
+            msg = f"the reply to {what} has no UploadId"
+            raise NetworkError(msg, path=target.path)
+        found.append(upload_id)
+
+    operation = target.operation(
+        Action.InitiateMultipartUpload,
+        headers=target.on_initiate,
+        optional_headers=target.optional_headers,
+        content_length=0,
+    )
+    client.call(operation, check=check, cancel=cancel)
+    return found[-1]
+
+
+def complete(
+    client: Client,
+    target: Target,
+    *,
+    upload_id: str,
+    granted: MultipartGrant,
+    parts: tuple[PartReceipt, ...],
+    document: bytes,
+    crc: int | None,
+    cancel: threading.Event,
+) -> tuple[Reply, str]:
+    """Publish the parts as one object; return the reply and what verified it.
+
+    Raises:
+        IntegrityError: the object that is visible now has other bytes; or the stored
+            parts are not those that were sent, and nothing was published.
+        OutcomeUnknownError: the reply was lost and nothing can tell.
+    """
+    if granted.complete_all and granted.complete_all_proven:
+        _prove_parts(client, target, upload_id, parts, cancel)
+    size = sum(part.size for part in parts)
+    body = EMPTY if granted.complete_all else MemoryBody.of(document)
+    operation = target.operation(
+        Action.CompleteMultipartUpload,
+        headers=target.on_complete,
+        upload_id=upload_id,
+        content_length=body.size,
+    )
+
+    def check(reply: Reply) -> None:
+        _check_completed(reply, target)
+
+    try:
+        reply = client.call(operation, body, check=check, cancel=cancel)
+    except (UploadNotFoundError, NetworkError, ObjectExistsError) as error:
+        if isinstance(error, ObjectExistsError) and error.tries == 1:
+            raise
+        reply = confirm(client, target, error, size=size, crc=crc)
+    if crc is None or CRC_HEADER not in reply.headers:
+        return reply, "none"
+    try:
+        verified = compare(
+            reply.headers,
+            crc=crc,
+            md5=str,
+            mode="crc64",
+            what=str(operation),
+            path=target.path,
+        )
+    except IntegrityError as error:
+        error.add_note("The object that is visible now is not what was sent.")
+        raise
+    return reply, verified
+
+
+def _check_completed(reply: Reply, target: Target) -> None:
+    """Refuse a 200 that carries an error, or nothing that looks like an end."""
+    action = Action.CompleteMultipartUpload
+    text = reply.body.lstrip()
+    if reply.status != CALLBACK_FAILED and b"<Error>" in text[:512]:
+        # What fails behind a 200 is an internal error unless its code says more.
+        raise errors.from_reply(
+            500, reply.headers, reply.body, action=action, path=target.path
+        )
+    with_callback = any("callback" in name.lower() for name in target.headers)
+    if reply.status == CALLBACK_FAILED or with_callback or (reply.etag and not text):
+        return
+    _document(reply, f"{action}Result", action, target.path)
+
+
+def _document(reply: Reply, root: str, what: str, path: str) -> Element:
+    try:
+        return xmldoc.parse(reply.body, root)
+    except ValueError as error:
+        msg = f"the reply to {what} is bad: {error}"
+        raise NetworkError(msg, path=path) from None
+
+
+def _prove_parts(
+    client: Client,
+    target: Target,
+    upload_id: str,
+    parts: tuple[PartReceipt, ...],
+    cancel: threading.Event,
+) -> None:
+    """Compare ListParts with what was sent, since this Complete names no parts."""
+    operation = target.operation(Action.ListParts, upload_id=upload_id)
+    reply = client.call(operation, cancel=cancel)
+    root = _document(reply, "ListPartsResult", Action.ListParts, target.path)
+    listed = {
+        (part.findtext("PartNumber"), part.findtext("Size"))
+        for part in root.iter("Part")
+    }
+    if listed != {(str(part.part_number), str(part.size)) for part in parts}:
+        msg = "the parts that are stored are not those that were sent"
+        raise IntegrityError(msg, path=target.path)
+
+
+def confirm(
+    client: Client,
+    target: Target,
+    error: OSSPresignedError,
+    *,
+    size: int,
+    crc: int | None,
+) -> Reply:
+    """Return the reply of a HEAD that shows our object after a lost reply.
+
+    Raises:
+        OutcomeUnknownError: HEAD is not signed, or proves nothing.
+        OSSPresignedError: *error*, if what is there is surely not ours.
+    """
+    unsure = ""
+    try:
+        reply = client.call(target.operation(Action.HeadObject))
+    except FileNotFoundError:
+        raise error from None
+    except OSSPresignedError as blind:
+        unsure = f"and HEAD cannot tell: {blind.message}"
+    else:
+        stated = reply.headers.get(CRC_HEADER)
+        if reply.headers.get("content-length") != str(size):
+            raise error
+        if stated is not None and crc is not None:
+            if stated == str(crc):
+                return reply
+            raise error
+        unsure = "an object of this size is there, but without a CRC-64 to compare"
+    msg = f"whether the object is stored is unknown: {error.message}; {unsure}"
+    raise OutcomeUnknownError(msg, path=target.path, action=error.action)
+
+
+def abort(client: Client, target: Target, upload_id: str) -> None:
+    """Remove the parts of an upload; a failure is logged with the upload ID."""
+    operation = target.operation(Action.AbortMultipartUpload, upload_id=upload_id)
+    try:
+        client.call(operation)
+    except UploadNotFoundError:
+        _log.info("%s: upload %s is gone already", target.path, upload_id)
+    except OSError as error:
+        _log.warning(
+            "%s: the multipart upload %s could not be aborted; its parts cost storage "
+            "until the owner removes them: %s",
+            target.path,
+            upload_id,
+            error,
+        )

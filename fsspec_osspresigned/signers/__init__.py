@@ -1,0 +1,1 @@
+"""Signers: one a module. A signer turns Operations into SignedRequests."""

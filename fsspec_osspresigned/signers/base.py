@@ -1,0 +1,137 @@
+"""What every signer offers, and the checks that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from attrs import frozen
+
+from ..errors import NotSignedError, SignerError
+from ..model import MAX_PARTS, Action, Operation, SignedRequest
+
+
+@frozen(kw_only=True)
+class MultipartGrant:
+    """Which multipart upload of an object a signer grants.
+
+    Attributes:
+        upload_id: an upload that its owner initiated; None if we initiate one.
+        part_size: bytes that bind every part but the last; None leaves it to us.
+        max_parts: how many parts can be signed at most.
+        completes: whether CompleteMultipartUpload can be signed; False means that the
+            owner completes from the receipts.
+        complete_all: the signed Complete takes no part list (``x-oss-complete-all``).
+        complete_all_proven: ListParts is signed too, so the stored parts can be read.
+    """
+
+    upload_id: str | None = None
+    part_size: int | None = None
+    max_parts: int = MAX_PARTS
+    completes: bool = True
+    complete_all: bool = False
+    complete_all_proven: bool = False
+
+    @property
+    def is_owners(self) -> bool:
+        """Whether the upload belongs to its owner, so that no failure may abort it."""
+        return self.upload_id is not None
+
+
+@frozen(kw_only=True)
+class Grant:
+    """How one object may be uploaded.
+
+    Attributes:
+        single: one PutObject can be signed.
+        multipart: the multipart upload that can be signed; None if none.
+        expires_at: when the first of the requests can no longer start, seconds since
+            the epoch; None if nobody knows beforehand.
+        batch: how many requests are worth signing per call.
+    """
+
+    single: bool = True
+    multipart: MultipartGrant | None = MultipartGrant()
+    expires_at: float | None = None
+    batch: int = 1
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Turns operations into signed requests, batched and in order.
+
+    A signer may also offer ``grant(path) -> Grant``, when it knows beforehand how an
+    object can be uploaded, and ``remote``, True if a party elsewhere chooses the URLs.
+    """
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Sign *operations*.
+
+        Raises:
+            NotSignedError: it will not sign one of them.
+            SignerError: it cannot sign now.
+        """
+        ...
+
+
+def grant_for(signer: Signer, path: str) -> Grant:
+    """Return how *signer* lets *path* be uploaded; without its word, everything.
+
+    Raises:
+        NotSignedError: the signer knows that it has nothing for *path*.
+    """
+    ask = getattr(signer, "grant", None)
+    if ask is None:
+        return Grant()
+    grant: Grant = ask(path)
+    return grant
+
+
+def sign_checked(
+    signer: Signer, operations: Sequence[Operation]
+) -> Sequence[SignedRequest]:
+    """Sign *operations* and check that every demanded header came back unchanged.
+
+    Raises:
+        NotSignedError: the signer will not sign one, or dropped a demanded header.
+        SignerError: it answered another number of requests, or no SignedRequest.
+    """
+    signed = signer.sign(operations)
+    if len(signed) != len(operations):
+        msg = f"the signer answered {len(signed)} requests to {len(operations)}"
+        raise SignerError(msg, path=operations[0].path)
+    for operation, request in zip(operations, signed, strict=True):
+        if not isinstance(request, SignedRequest):
+            msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
+            raise SignerError(msg, path=operation.path)
+        _check_demanded(operation, request)
+    return signed
+
+
+def _check_demanded(operation: Operation, request: SignedRequest) -> None:
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    missing = [
+        name
+        for name, value in operation.headers.items()
+        if sent.get(name.lower()) != value.strip()
+    ]
+    if missing:
+        msg = (
+            f"the signer did not sign the demanded header {', '.join(missing)} for "
+            f"{operation}: leave it out, or let the signer allow it"
+        )
+        raise NotSignedError(msg, path=operation.path, action=operation.action)
+    if request.method != operation.action.method:
+        msg = f"{operation} needs {operation.action.method}, the signer signed {request.method}"
+        raise SignerError(msg, path=operation.path)
+
+
+def not_granted(operation: Operation, why: str) -> NotSignedError:
+    """Return the error for an *operation* outside what a signer grants."""
+    final = operation.action not in (Action.PutObject, Action.UploadPart)
+    return NotSignedError(
+        f"{operation.action} is not signed: {why}",
+        path=operation.path,
+        action=operation.action,
+        final=final,
+    )

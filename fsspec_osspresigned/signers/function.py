@@ -1,0 +1,181 @@
+"""Signs with any function: ``sign(operations)`` returns one answer each, in order."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
+from ..model import Operation, SignedRequest
+from ..secret import SecretURL, redact
+from ..sendable import header_problems, http_problem, url_problem
+from ..signing import describe
+from .base import Signer
+
+_MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
+
+
+class FunctionSigner:
+    """Wraps a function of the user.
+
+    The function takes a list of Operations and returns a list of the same length. Each
+    answer is a SignedRequest; or a mapping with ``url``, and if wanted ``headers``
+    (exactly those are sent), ``expires_in`` (seconds from now) and ``method``; or a
+    string, the URL, with which the demanded headers of the operation are sent.
+    It refuses with NotSignedError or any other PermissionError.
+
+    Args:
+        function: the function.
+        allow_http: plain http may leave this machine.
+        clock: seconds since the epoch.
+    """
+
+    remote = False
+
+    def __init__(
+        self,
+        function: Callable[[Sequence[Operation]], Any],
+        *,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Keep the function."""
+        self._function = function
+        self._allow_http = allow_http
+        self._clock = clock
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Call the function and read its answers.
+
+        Raises:
+            NotSignedError: the function refused.
+            SignerError: it failed, or answered something else.
+        """
+        path = operations[0].path
+        began = self._clock()
+        try:
+            answers = self._function(list(operations))
+        except OSSPresignedError:
+            raise
+        except PermissionError as error:
+            raise NotSignedError(_said(error), path=path) from error
+        except Exception as error:  # any function of the user's
+            raise SignerError(_said(error), path=path) from error
+        if isinstance(answers, (str, Mapping, SignedRequest)) and len(operations) == 1:
+            answers = [answers]
+        if isinstance(answers, str) or not isinstance(answers, Sequence):
+            msg = f"the signer function returned {_name(answers)}, not a list"
+            raise SignerError(msg, path=path)
+        if len(answers) != len(operations):
+            msg = f"the signer function answered {len(answers)} of {len(operations)}"
+            raise SignerError(msg, path=path)
+        pairs = zip(operations, answers, strict=True)
+        return [self._read(operation, answer, began) for operation, answer in pairs]
+
+    def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
+        if isinstance(answer, SignedRequest):
+            return answer
+        if isinstance(answer, str):
+            answer = {"url": answer, "headers": operation.headers}
+        problem = _problem(answer)
+        if problem is None:
+            problem = http_problem(
+                answer["url"], allow_http=self._allow_http, local=True
+            )
+            problem = problem and f"its URL {problem}"
+        if problem:
+            msg = f"the signer function's answer to {operation} is wrong: {problem}"
+            raise SignerError(msg, path=operation.path, action=operation.action)
+        expires_in = answer.get("expires_in")
+        url = SecretURL(answer["url"])
+        ends = describe(url).expires_at if expires_in is None else began + expires_in
+        return SignedRequest(
+            method=answer.get("method", operation.action.method),
+            url=url,
+            headers=answer.get("headers"),
+            issued_at=began,
+            expires_at=ends,
+        )
+
+
+def _problem(answer: Any) -> str | None:
+    """Return what is wrong with an answer that must be a mapping."""
+    if not isinstance(answer, Mapping):
+        return f"it is {_name(answer)}, not a URL, a mapping or a SignedRequest"
+    if unknown := {str(name) for name in answer} - _MEMBERS:
+        return f"it has unknown members {', '.join(sorted(unknown))}"
+    url, method = answer.get("url"), answer.get("method", "")
+    headers, expires_in = answer.get("headers") or {}, answer.get("expires_in")
+    if not isinstance(url, str):
+        return "it has no url"
+    if found := url_problem(url):
+        return f"its URL {found}"
+    if not isinstance(method, str):
+        return "its method is no string"
+    if not isinstance(headers, Mapping) or not all(isinstance(n, str) for n in headers):
+        return "its headers are no mapping of strings"
+    if expires_in is not None and (
+        isinstance(expires_in, bool)
+        or not isinstance(expires_in, (int, float))
+        or not expires_in > 0
+    ):
+        return "its expires_in is no positive number of seconds"
+    return next(header_problems(headers), None)
+
+
+def _said(error: BaseException) -> str:
+    text = redact(str(error)).replace("?", "? ")[:200]
+    return f"the signer function raised {type(error).__name__}: {text}"
+
+
+def _name(value: object) -> str:
+    return f"a {type(value).__name__}"
+
+
+def import_signer(
+    reference: str,
+    *,
+    allow_http: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Signer:
+    """Return the signer that ``module:name`` means: a Signer, or a function.
+
+    Raises:
+        ConfigurationError: no such module or name, or it is neither.
+    """
+    module, colon, name = reference.partition(":")
+    if not colon or not all(
+        part.isidentifier() for part in (*module.split("."), *name.split("."))
+    ):
+        msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
+        raise ConfigurationError(msg)
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:  # a module of the user's can raise anything
+        msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
+        raise ConfigurationError(f"{msg}: {redact(str(error))[:200]}") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return as_signer(found, reference, allow_http=allow_http, clock=clock)
+
+
+def as_signer(
+    found: Any,
+    shown: str = "signer",
+    *,
+    allow_http: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Signer:
+    """Return *found* if it is a Signer, or a signer around it if it is callable.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if isinstance(found, Signer) and not isinstance(found, type):
+        return found
+    if callable(found) and not isinstance(found, type):
+        return FunctionSigner(found, allow_http=allow_http, clock=clock)
+    msg = f"{shown} is {_name(found)}, neither a Signer nor a function"
+    raise ConfigurationError(msg)

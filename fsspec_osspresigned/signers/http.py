@@ -1,0 +1,300 @@
+"""Signs by asking a service: the client of signer protocol 1."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from attrs import evolve
+
+from ..errors import (
+    BindingError,
+    ConfigurationError,
+    NetworkError,
+    OSSPresignedError,
+    SignerError,
+    SignerUnavailableError,
+)
+from ..model import Operation, Reply, SignedRequest
+from ..secret import Secret, SecretURL
+from ..sendable import (
+    header_problems,
+    http_problem,
+    is_loopback,
+    own_header_problem,
+    url_problem,
+)
+from ..signing import describe
+from . import protocol
+from .base import Grant
+from .binding import check
+from .gather import Gatherer
+from .protocol import Answer, Problem
+from .token import TokenSource
+
+_BATCH = 32
+_FIRST_WAIT = 0.25
+_LONGEST_WAIT = 20.0
+# What a signer may not add by itself: it would read, link or open something else.
+_NEVER_ADDED = ("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl")
+
+Outcome = SignedRequest | OSSPresignedError
+
+
+class Exchange(Protocol):
+    """Sends one small request and returns any answer; redirects are not followed."""
+
+    def __call__(
+        self,
+        method: str,
+        url: SecretURL,
+        headers: Mapping[str, str],
+        body: bytes,
+        limit: int,
+    ) -> Reply:
+        """Send *body*.
+
+        Raises:
+            NetworkError: no complete answer.
+            SignerError: the answer is longer than *limit* bytes.
+        """
+        ...
+
+
+class HTTPSigner:
+    """Asks ``POST {url}/v1/sign`` and believes only what it can check.
+
+    Args:
+        url: the signer's URL; it may have a path, no query and no user information.
+        exchange: sends the call.
+        token: reads the bearer token; asked again once if it is refused.
+        allowed_hosts: host -> its bucket, None for any: where else URLs may lead.
+        allow_http: plain http may leave this machine.
+        budget: seconds after which no other try of a call begins.
+        clock: seconds since the epoch.
+        sleep: waits that many seconds.
+        draw: uniform in [0, 1), for jitter.
+
+    Raises:
+        ConfigurationError: *url* is not such a URL.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        exchange: Exchange,
+        token: TokenSource = lambda: None,
+        allowed_hosts: Mapping[str, str | None] | None = None,
+        allow_http: bool = False,
+        budget: float = 60.0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Check the URL; nothing is sent yet."""
+        problem = url_problem(url) or http_problem(
+            url, allow_http=allow_http, local=True
+        )
+        if problem is None and "?" in url:
+            problem = "has a query: give the signer's base URL"
+        if problem:
+            msg = f"signer={SecretURL(url).shown()!r} {problem}"
+            raise ConfigurationError(msg)
+        self._url = SecretURL(f"{url.rstrip('/')}/v1/sign")
+        self._host = urlsplit(url).hostname or ""
+        self._exchange = exchange
+        self._token = token
+        self._allowed_hosts = {
+            host.lower(): bucket for host, bucket in (allowed_hosts or {}).items()
+        }
+        self._allow_http = allow_http
+        self._budget = budget
+        self._clock = clock
+        self._sleep = sleep
+        self._draw = draw
+        self._gatherer = Gatherer[Operation, SignedRequest](
+            self._sign_all, protocol.MAX_REQUESTS
+        )
+
+    def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path
+        """Return that everything may be asked for, in batches."""
+        return Grant(batch=_BATCH)
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Ask the signer; single operations of many threads share calls.
+
+        Raises:
+            NotSignedError: it will not sign one of them.
+            ConfigurationError, TooLargeError: it says that one is not valid.
+            BindingError: it signed something else than was asked.
+            SignerUnavailableError: it cannot answer within the budget.
+            SignerError: it refused the call, or its reply breaks the protocol.
+        """
+        for operation in operations:
+            if not operation.bucket:
+                msg = "a signer needs a path of the form bucket/key"
+                raise ConfigurationError(msg, path=operation.path or None)
+        if len(operations) == 1:
+            return [self._gatherer.ask(operations[0])]
+        signed: list[SignedRequest] = []
+        for outcome in self._sign_all(operations):
+            if isinstance(outcome, OSSPresignedError):
+                raise outcome
+            signed.append(outcome)
+        return signed
+
+    def _sign_all(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Return a signed request or an error for each; tries again within budget."""
+        started = self._clock()
+        items = [protocol.encode(operation) for operation in operations]
+        outcomes: dict[int, Outcome] = {}
+        left = list(range(len(operations)))
+        attempt = 0
+        while True:
+            for batch in protocol.batches([items[i] for i in left]):
+                asked = [left[i] for i in batch]
+                texts = [items[i] for i in asked]
+                found = self._call([operations[i] for i in asked], texts)
+                outcomes.update(zip(asked, found, strict=True))
+            left = [i for i in left if _passes(outcomes[i])]
+            wait = self._wait([outcomes[i] for i in left], attempt)
+            if not left or self._clock() - started + wait > self._budget:
+                return [outcomes[index] for index in range(len(operations))]
+            self._sleep(wait)
+            attempt += 1
+
+    def _wait(self, failures: Sequence[Outcome], attempt: int) -> float:
+        """Return seconds until the next try: with jitter, or as long as was asked."""
+        most = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt)
+        asked = (getattr(failure, "retry_after", None) or 0.0 for failure in failures)
+        return max(self._draw() * most, *asked, 0.0)
+
+    def _call(
+        self,
+        operations: Sequence[Operation],
+        items: Sequence[str],
+        *,
+        reread: bool = True,
+    ) -> Sequence[Outcome]:
+        """Send one call; once more with the token read anew, halved if too large."""
+        try:
+            token = self._token()
+        except ConfigurationError as error:
+            return [ConfigurationError(error.problems, path=o.path) for o in operations]
+        sent_at = self._clock()
+        try:
+            reply = self._post(items, token)
+        except NetworkError as error:
+            text = f"no answer from the signer at {self._host}: {error.message}"
+            return [SignerUnavailableError(text, path=o.path) for o in operations]
+        except SignerError as error:
+            return [SignerError(error.message, path=o.path) for o in operations]
+        if reply.status == HTTPStatus.UNAUTHORIZED and reread:
+            return self._call(operations, items, reread=False)
+        if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(operations) > 1:
+            half = len(operations) // 2
+            return [
+                *self._call(operations[:half], items[:half]),
+                *self._call(operations[half:], items[half:]),
+            ]
+        return self._outcomes(operations, reply, sent_at, token)
+
+    def _post(self, items: Sequence[str], token: Secret | None) -> Reply:
+        headers = {
+            "Accept": "application/json, application/problem+json",
+            "Content-Type": "application/json",
+        }
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
+        body = protocol.body(items)
+        return self._exchange("POST", self._url, headers, body, protocol.MAX_REPLY)
+
+    def _outcomes(
+        self,
+        operations: Sequence[Operation],
+        reply: Reply,
+        sent_at: float,
+        token: Secret | None,
+    ) -> Sequence[Outcome]:
+        if token is not None:
+            # Whatever the signer says, it does not say the token into a message.
+            secret = token.reveal().encode()
+            reply = evolve(reply, body=reply.body.replace(secret, b"<hidden>"))
+        if reply.status != HTTPStatus.OK:
+            problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
+            return [protocol.error_of_call(problem, o, self._host) for o in operations]
+        try:
+            answers = protocol.decode(reply.body, len(operations))
+        except ValueError as error:
+            text = f"the reply of the signer at {self._host} is not valid: {error}"
+            return [SignerError(text, path=o.path) for o in operations]
+        return [
+            protocol.error_of_item(answer, operation)
+            if isinstance(answer, Problem)
+            else self._bound(operation, answer, sent_at)
+            for operation, answer in zip(operations, answers, strict=True)
+        ]
+
+    def _bound(
+        self, operation: Operation, answer: Answer, sent_at: float
+    ) -> Outcome:
+        """Return the answer as a signed request if it is for *operation* only."""
+        problem = check(
+            operation,
+            answer.url,
+            signer_host=self._host,
+            allowed_hosts=self._allowed_hosts,
+            allow_http=self._allow_http,
+            loopback_signer=is_loopback(self._host),
+        )
+        url = SecretURL(answer.url)
+        signed = describe(url)
+        problem = problem or _answer_problem(operation, answer, signed.additional_headers)
+        expires_at = signed.expires_at
+        if answer.expires_in is not None:
+            # Counted from when the call left, so that a wrong clock does no harm.
+            expires_at = sent_at + answer.expires_in
+        if problem is None and expires_at is not None and expires_at <= self._clock():
+            problem = "the URL had expired when it arrived"
+        if problem:
+            text = f"the signer's answer to {operation} is refused: {problem}"
+            return BindingError(text, path=operation.path, action=operation.action)
+        return SignedRequest(
+            method=answer.method,
+            url=url,
+            headers=answer.headers,
+            issued_at=sent_at,
+            expires_at=expires_at,
+        )
+
+
+def _passes(outcome: Outcome) -> bool:
+    return isinstance(outcome, SignerUnavailableError)
+
+
+def _answer_problem(
+    operation: Operation, answer: Answer, additional: tuple[str, ...]
+) -> str | None:
+    """Return what is wrong with method, life or headers; None if nothing is."""
+    if answer.method != operation.action.method:
+        return f"its method is not {operation.action.method}"
+    if answer.expires_in is not None and answer.expires_in <= 0:
+        return "its expires_in is not positive"
+    for problem in header_problems(answer.headers):
+        return problem
+    wanted = {**operation.optional_headers, **operation.headers}
+    asked = {name.lower(): value.strip() for name, value in wanted.items()}
+    for name, value in answer.headers.items():
+        lower = name.lower()
+        if lower.startswith(_NEVER_ADDED) and asked.get(lower) != value:
+            return f"the header {name!r} was not asked for"
+    return own_header_problem(
+        answer.headers, answer.url, additional, operation.content_length
+    )

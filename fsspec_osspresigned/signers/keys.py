@@ -1,0 +1,262 @@
+"""The key signer: signs on this machine, with an access key."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from ..endpoint import Endpoint
+from ..errors import ConfigurationError, SignerError
+from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..secret import Secret, SecretURL
+from ..signature import Credentials, is_always_signed
+from ..signing import presign
+
+_ID = "OSS_ACCESS_KEY_ID"
+_SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
+_TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
+_PART = frozenset({Action.UploadPart, Action.UploadPartCopy})
+_OF_UPLOAD = _PART | {
+    Action.ListParts,
+    Action.CompleteMultipartUpload,
+    Action.AbortMultipartUpload,
+}
+_OWN = frozenset({"uploads", "uploadId", "partNumber", "list-type"})
+# Bind the connection rather than the object: signed only for who demands them.
+_ON_DEMAND = frozenset({"content-length", "host"})
+
+
+def environment_credentials() -> Credentials:
+    """Return the access key in the environment.
+
+    Reads ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a temporary key,
+    ``OSS_SESSION_TOKEN``.
+
+    Raises:
+        ConfigurationError: variables are missing; all of them are named.
+    """
+    problems = _missing_keys()
+    if problems:
+        raise ConfigurationError(problems)
+    token = os.environ.get(_TOKEN)
+    return Credentials(
+        os.environ[_ID],
+        Secret(os.environ[_SECRET]),
+        Secret(token) if token else None,
+    )
+
+
+def _missing_keys() -> list[str]:
+    return [
+        f"{name} is not set: the key signer reads it from the environment"
+        for name in (_ID, _SECRET)
+        if not os.environ.get(name)
+    ]
+
+
+@frozen(kw_only=True)
+class KeySigner:
+    """Signs every operation with an access key that this process holds.
+
+    Attributes:
+        credentials: called for each batch, so that temporary keys can be renewed.
+        endpoint: where the buckets are reached.
+        region: V4 signs it; None for V1.
+        version: ``v4`` or ``v1``.
+        expires_in: seconds, where the operation wishes nothing else.
+        clock: seconds since the epoch.
+    """
+
+    remote: ClassVar[bool] = False
+
+    credentials: Callable[[], Credentials] = environment_credentials
+    endpoint: Endpoint
+    region: str | None = None
+    version: str = "v4"
+    expires_in: int = 3600
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+
+    @classmethod
+    def from_options(
+        cls,
+        region: str | None = None,
+        endpoint: str | None = None,
+        version: str = "v4",
+        expires_in: int = 3600,
+        *,
+        style: str | None = None,
+    ) -> KeySigner:
+        """Fill in what is missing from the environment and from each other.
+
+        Args:
+            region: else ``OSS_REGION``, else what the endpoint tells.
+            endpoint: else ``OSS_ENDPOINT``, else the public one of the region.
+            version: ``v4`` or ``v1``.
+            expires_in: seconds.
+            style: ``virtual``, ``path`` or ``cname``; None goes by the endpoint.
+
+        Raises:
+            ConfigurationError: all that is missing or wrong, access keys too.
+        """
+        region = region or os.environ.get("OSS_REGION") or None
+        text = endpoint or os.environ.get("OSS_ENDPOINT")
+        problems = _missing_keys()
+        place = None
+        if text or region:
+            try:
+                place = Endpoint.parse(
+                    text or f"https://oss-{region}.aliyuncs.com", style=style
+                )
+            except ConfigurationError as error:
+                problems += error.problems
+        else:
+            problems.append(
+                "neither region nor endpoint is known: set OSS_REGION or region=, for "
+                "example cn-hangzhou"
+            )
+        if place is not None:
+            region, found = _region(region, place, version)
+            problems += found
+        if problems or place is None:
+            raise ConfigurationError(problems)
+        return cls(
+            endpoint=place, region=region, version=version, expires_in=expires_in
+        )
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Sign *operations*, in order, with one reading of the credentials.
+
+        Raises:
+            ConfigurationError: an operation that the service would refuse.
+            SignerError: the temporary key has ended.
+        """
+        credentials = self.credentials()
+        return [self._sign(credentials, operation) for operation in operations]
+
+    def _sign(self, credentials: Credentials, operation: Operation) -> SignedRequest:
+        now = self.clock()
+        life = self.expires_in if operation.expires_in is None else operation.expires_in
+        if credentials.expires_at is not None:
+            left = int(credentials.expires_at) - int(now)
+            if left < 1:
+                msg = "the temporary access key has ended: get a new one"
+                raise SignerError(msg, path=operation.path, action=operation.action)
+            life = min(life, left)
+        headers = _headers(operation)
+        problems = [*_misfits(operation), *self._unkept(operation, headers)]
+        url = None
+        try:
+            url = self._url(credentials, operation, headers, now, life)
+        except ConfigurationError as error:
+            problems += error.problems
+        if problems or url is None:
+            raise ConfigurationError(problems, path=operation.path)
+        return SignedRequest(
+            method=operation.action.method,
+            url=url,
+            headers=headers,
+            issued_at=now,
+            expires_at=float(int(now) + life),
+        )
+
+    def _url(
+        self,
+        credentials: Credentials,
+        operation: Operation,
+        headers: Mapping[str, str],
+        now: float,
+        life: int,
+    ) -> SecretURL:
+        extra = [n for n in headers if not is_always_signed(n.lower())]
+        return presign(
+            credentials,
+            self.endpoint,
+            method=operation.action.method,
+            bucket=operation.bucket,
+            key=operation.key,
+            headers=headers,
+            query={**operation.query, **_parameters(operation)},
+            version=self.version,
+            region=self.region,
+            now=now,
+            expires_in=life,
+            additional_headers=() if self.version == "v1" else extra,
+        )
+
+    def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
+        """Find demands on the connection that the request could not keep."""
+        demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
+        problems = []
+        if self.version == "v1":
+            problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
+        length = operation.content_length
+        if demanded.get("content-length") not in (None, str(length)):
+            problems.append(f"the demanded Content-Length is not the body's: {length}")
+        host = self.endpoint.netloc(operation.bucket)
+        if demanded.get("host") not in (None, host):
+            problems.append(f"the demanded Host is not that of the URL: {host}")
+        return problems
+
+
+def _region(
+    region: str | None, endpoint: Endpoint, version: str
+) -> tuple[str | None, list[str]]:
+    told = endpoint.region
+    if region and told and region != told:
+        return region, [f"region {region} does not fit the endpoint's region {told}"]
+    if not region and not told and version != "v1":
+        problem = f"the endpoint {endpoint.host} does not tell its region"
+        return None, [f"{problem}: set OSS_REGION or region="]
+    return region or told, []
+
+
+def _headers(operation: Operation) -> dict[str, str]:
+    """Return all that is signed and sent: a demand wins over a wish of that name."""
+    demanded = {name.lower() for name in operation.headers}
+    wished = {
+        name: value
+        for name, value in operation.optional_headers.items()
+        if name.lower() not in demanded | _ON_DEMAND
+    }
+    return {**wished, **operation.headers}
+
+
+def _parameters(operation: Operation) -> dict[str, str]:
+    """Return the parameters that make the call what it is."""
+    parameters = {}
+    if operation.action is Action.InitiateMultipartUpload:
+        parameters["uploads"] = ""
+    if operation.action is Action.ListObjectsV2:
+        parameters["list-type"] = "2"
+    if operation.part_number is not None:
+        parameters["partNumber"] = str(operation.part_number)
+    if operation.upload_id is not None:
+        parameters["uploadId"] = operation.upload_id
+    return parameters
+
+
+def _misfits(operation: Operation) -> list[str]:
+    """Find what an operation lacks, or has though its call takes none."""
+    action = operation.action
+    problems = []
+    if action in _OF_UPLOAD and not operation.upload_id:
+        problems.append(f"{action} needs the upload_id of a multipart upload")
+    if action not in _OF_UPLOAD and operation.upload_id is not None:
+        problems.append(f"{action} takes no upload_id")
+    number = operation.part_number
+    if action in _PART and (number is None or not 1 <= number <= MAX_PARTS):
+        problems.append(f"{action} needs a part_number of 1..{MAX_PARTS}")
+    if action not in _PART and number is not None:
+        problems.append(f"{action} takes no part_number")
+    if action is Action.ListObjectsV2 and operation.key:
+        problems.append(f"{action} takes no key: use the parameter prefix")
+    if action is not Action.ListObjectsV2 and not operation.key:
+        problems.append(f"{action} needs a key")
+    own = sorted(_OWN & operation.query.keys())
+    if own:
+        problems.append(f"query parameter {', '.join(own)} belongs to the signer")
+    return problems

@@ -1,0 +1,83 @@
+"""Where the bearer token of a signer comes from: always by reference."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from ..model import KIB
+from ..secret import Secret
+
+TokenSource = Callable[[], Secret | None]
+
+_MAX_TOKEN = 4 * KIB
+# RFC 6750, section 2.1: b64token.
+_SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+# A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
+_PREFIXES = ("OSSPRESIGNED_", "FSSPEC_OSSPRESIGNED_")
+
+
+def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
+    """Return a callable that reads the token anew at each call.
+
+    Args:
+        reference: ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
+            string, a Secret or None; or None for no token.
+
+    Raises:
+        ConfigurationError: *reference* is none of them. The returned callable raises it
+            too, if what it reads is missing or no bearer token.
+    """
+    if reference is None:
+        return lambda: None
+    if callable(reference):
+        return lambda: _from_callable(reference())
+    kind, _, place = reference.partition(":")
+    if kind == "env" and place.startswith(_PREFIXES):
+        return lambda: _checked(_variable(place), f"the variable {place}")
+    if kind == "file" and place:
+        return lambda: _checked(_file(place), place)
+    if kind == "env":
+        msg = "signer_token=env:NAME reads variables named OSSPRESIGNED_... only"
+        raise ConfigurationError(msg)
+    msg = "signer_token= takes a reference, env:OSSPRESIGNED_... or file:PATH"
+    raise ConfigurationError(msg)
+
+
+def _variable(name: str) -> str:
+    text = os.environ.get(name)
+    if text is None:
+        msg = f"signer_token=: the environment variable {name} is not set"
+        raise ConfigurationError(msg)
+    return text
+
+
+def _file(place: str) -> str:
+    try:
+        with Path(place).expanduser().open("rb") as file:
+            data = file.read(_MAX_TOKEN + 3)
+    except OSError as error:
+        msg = f"signer_token=: cannot read {place}: {error.strerror}"
+        raise ConfigurationError(msg) from None
+    # One line: its own end is taken off, any other makes the token invalid.
+    return data.decode("latin-1").removesuffix("\n").removesuffix("\r")
+
+
+def _from_callable(answer: object) -> Secret | None:
+    if answer is None:
+        return None
+    text = answer.reveal() if isinstance(answer, Secret) else answer
+    if not isinstance(text, str):
+        msg = f"the function of signer_token= returned a {type(text).__name__}"
+        raise ConfigurationError(msg)
+    return _checked(text, "the function of signer_token=")
+
+
+def _checked(text: str, place: str) -> Secret:
+    if len(text) > _MAX_TOKEN or not _SYNTAX.fullmatch(text):
+        msg = f"{place} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
+        raise ConfigurationError(msg)
+    return Secret(text)

@@ -1,0 +1,234 @@
+"""Signs from a URL map: the owner has signed everything beforehand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from ..errors import ConfigurationError, NotSignedError
+from ..model import Action, Operation, SignedRequest
+from ..sendable import http_problem, own_header_problem
+from ..signing import describe
+from ..url_map import MapEntry, MapRequest
+from ..url_map_file import MapSource
+from .base import Grant, MultipartGrant
+
+_SLOTS = {
+    Action.PutObject: "put",
+    Action.CompleteMultipartUpload: "complete",
+    Action.AbortMultipartUpload: "abort",
+    Action.ListParts: "list",
+    Action.HeadObject: "head",
+    Action.GetObject: "get",
+}
+# A page size is a wish; every other parameter would change what the URL means.
+_HARMLESS_QUERY = {"max-parts"}
+
+
+class URLMapSigner:
+    """Hands out what stands in a URL map.
+
+    Args:
+        source: the map at its place.
+        allow_http: plain http may leave this machine.
+        clock: seconds since the epoch.
+    """
+
+    remote = False
+
+    def __init__(
+        self,
+        source: MapSource,
+        *,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Keep the source; the map is looked up anew for each call."""
+        self._source = source
+        self._allow_http = allow_http
+        self._clock = clock
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return the map's requests for *operations*.
+
+        Raises:
+            NotSignedError: one is not in the map, has expired, or conflicts with the
+                headers that were signed.
+            ConfigurationError: a URL is plain http and must not be.
+        """
+        return [
+            request_of(
+                self._entry(operation.path, operation.action),
+                operation,
+                now=self._clock(),
+                allow_http=self._allow_http,
+                local=self._source.local,
+            )
+            for operation in operations
+        ]
+
+    def grant(self, path: str) -> Grant:
+        """Return how the map lets *path* be uploaded.
+
+        Raises:
+            NotSignedError: it has no entry, or one by which nothing can be uploaded.
+        """
+        return grant_of(self._entry(path, None), path)
+
+    def _entry(self, path: str, action: Action | None) -> MapEntry:
+        url_map = self._source.current()
+        entry = url_map.get(path)
+        if entry is not None:
+            return entry
+        nearest = url_map.nearest(path)
+        msg = f"the URL map has no entry for {path!r}"
+        if nearest:
+            msg += f"; nearest: {', '.join(nearest)}"
+        raise NotSignedError(msg, path=path, action=action, nearest=nearest)
+
+
+def grant_of(entry: MapEntry, path: str) -> Grant:
+    """Return how *entry* lets its object be uploaded.
+
+    Raises:
+        NotSignedError: by nothing in it.
+    """
+    multipart = _multipart(entry)
+    if entry.put is None and multipart is None:
+        what = "only URLs for reading"
+        if entry.parts:
+            what = (
+                'part URLs but no "complete": add it, or "external" if the owner '
+                "completes the upload"
+            )
+        msg = f"nothing can be uploaded to {path!r}: its entry has {what}"
+        raise NotSignedError(msg, path=path)
+    requests = [entry.put] if entry.put else []
+    if multipart is not None:
+        requests += entry.parts
+        if isinstance(entry.complete, MapRequest):
+            requests.append(entry.complete)
+    ends = (expiry(request, entry) for request in requests)
+    return Grant(
+        single=entry.put is not None,
+        multipart=multipart,
+        expires_at=min((end for end in ends if end is not None), default=None),
+    )
+
+
+def _multipart(entry: MapEntry) -> MultipartGrant | None:
+    if not entry.parts or entry.complete is None:
+        return None
+    headers: Mapping[str, str] = {}
+    if isinstance(entry.complete, MapRequest):
+        headers = entry.complete.headers or {}
+    lower = {name.lower(): value for name, value in headers.items()}
+    return MultipartGrant(
+        upload_id=entry.upload_id,
+        part_size=entry.part_size,
+        max_parts=len(entry.parts),
+        completes=isinstance(entry.complete, MapRequest),
+        complete_all=lower.get("x-oss-complete-all") == "yes",
+        complete_all_proven=entry.list is not None,
+    )
+
+
+def expiry(request: MapRequest, entry: MapEntry) -> float | None:
+    """Return when *request* ends: by its own word, its entry's, or the URL's.
+
+    Seconds since the epoch; None if none of them says.
+    """
+    for said in (request.expires_at, entry.expires_at):
+        if said is not None:
+            return said
+    return describe(request.url).expires_at
+
+
+def request_of(
+    entry: MapEntry, operation: Operation, *, now: float, allow_http: bool, local: bool
+) -> SignedRequest:
+    """Return the request of *entry* that does *operation*.
+
+    Args:
+        entry: what the owner handed out.
+        operation: what is wanted.
+        now: seconds since the epoch.
+        allow_http: plain http may leave this machine.
+        local: the entry came from this machine.
+
+    Raises:
+        NotSignedError: there is none, it has expired, or its headers conflict.
+        ConfigurationError: it is plain http and must not be.
+    """
+    request = _find(entry, operation)
+    url = request.url.reveal()
+    if problem := http_problem(url, allow_http=allow_http, local=local):
+        msg = f"the URL {request.url.shown()} {problem}"
+        raise ConfigurationError(msg, path=operation.path)
+    if extra := operation.query.keys() - _HARMLESS_QUERY:
+        names = ", ".join(sorted(extra))
+        raise _refused(operation, f"{names} cannot be added to a presigned URL")
+    expires_at = expiry(request, entry)
+    if expires_at is not None and expires_at <= now:
+        ended = datetime.fromtimestamp(expires_at, UTC).isoformat(" ", "seconds")
+        why = f"its URL expired at {ended}: ask the owner for a new one"
+        raise _refused(operation, why)
+    return SignedRequest(
+        method=operation.action.method,
+        url=request.url,
+        headers=_headers(request, operation),
+        issued_at=now,
+        expires_at=expires_at,
+    )
+
+
+def _refused(operation: Operation, why: str) -> NotSignedError:
+    # Never final: another entry of the map may well have what this one lacks.
+    return NotSignedError(
+        f"{operation}: {why}", path=operation.path, action=operation.action
+    )
+
+
+def _find(entry: MapEntry, operation: Operation) -> MapRequest:
+    upload_id = operation.upload_id
+    if upload_id is not None and upload_id != entry.upload_id:
+        raise _refused(operation, "the map's URLs are of another upload")
+    if operation.action is Action.UploadPart:
+        number = operation.part_number or 0
+        if 1 <= number <= len(entry.parts):
+            return entry.parts[number - 1]
+        given = f"part {number} is not among its {len(entry.parts)} part URLs"
+        raise _refused(operation, given)
+    slot = _SLOTS.get(operation.action)
+    request = getattr(entry, slot) if slot else None
+    if not isinstance(request, MapRequest):
+        raise _refused(operation, "no URL for it was handed out")
+    return request
+
+
+def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
+    """Return what is sent: the map's headers, or the user's where it names none."""
+    demanded = operation.headers
+    if request.headers is None:
+        return demanded
+    signed = {name.lower(): value for name, value in request.headers.items()}
+    conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
+    if conflicts:
+        why = (
+            f"the header {', '.join(conflicts)} is not signed with that value: leave it "
+            "out, or ask the owner for a URL that is signed with it"
+        )
+        raise _refused(operation, why)
+    if signed.keys() & {"host", "content-length"}:
+        additional = describe(request.url).additional_headers
+        problem = own_header_problem(
+            request.headers,
+            request.url.reveal(),
+            additional,
+            operation.content_length,
+        )
+        if problem:
+            raise _refused(operation, problem)
+    return request.headers
+

@@ -1,0 +1,448 @@
+"""Sends signed requests: the only module that knows requests and urllib3.
+
+The query of a presigned URL never enters those libraries. They are given the URL
+without it, which is what they log, and the connection puts the signed target on the
+wire byte for byte (urllib3 would re-encode it, and collapse dot segments behind a
+proxy). Nothing is added but Host, Content-Length, User-Agent and Accept-Encoding; no
+redirect, cookie or netrc entry is followed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from attrs import frozen
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from .body import EMPTY, Body
+from .checksum import crc64
+from .errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    OSSPresignedError,
+    SignerError,
+    UploadDiscardedError,
+)
+from .model import Reply, SignedRequest
+from .secret import SecretURL, redact
+from .sendable import http_problem, url_problem
+
+_log = logging.getLogger(__name__)
+
+USER_AGENT = "fsspec-osspresigned"
+MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+
+# The target of the request that this thread is sending, for the connection below.
+_target: ContextVar[SecretURL | None] = ContextVar("_target", default=None)
+
+
+class _ExactTarget(HTTPConnection):
+    """Writes the signed target instead of the one that urllib3 made of the URL."""
+
+    progress_timeout: float | None = None
+
+    def putrequest(
+        self,
+        method: str,
+        url: str,
+        skip_host: bool = False,
+        skip_accept_encoding: bool = False,
+    ) -> None:
+        secret = _target.get()
+        if secret is not None:
+            full = secret.reveal()
+            # Through a forward proxy the target is the whole URL (RFC 9112, 3.2.2).
+            url = full if url.startswith("http") else _origin_form(full)
+        super().putrequest(method, url, skip_host, skip_accept_encoding)
+
+    def connect(self) -> None:
+        super().connect()
+        # urllib3 would leave the connect timeout on the socket while the body is sent.
+        self.sock.settimeout(self.progress_timeout)
+
+
+class _ExactTargetTLS(_ExactTarget, HTTPSConnection):
+    """The same over TLS."""
+
+
+def _origin_form(url: str) -> str:
+    rest = url.split("://", 1)[1]
+    start = next((i for i, c in enumerate(rest) if c in "/?"), len(rest))
+    target = rest[start:]
+    return target if target.startswith("/") else f"/{target}"
+
+
+class _Adapter(HTTPAdapter):
+    """A requests adapter whose connections send exact targets."""
+
+    def __init__(self, size: int, progress_timeout: float | None) -> None:
+        self._progress_timeout = progress_timeout
+        super().__init__(pool_connections=16, pool_maxsize=size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._use_exact_targets(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        self._use_exact_targets(manager)
+        return manager
+
+    def _use_exact_targets(self, manager: Any) -> None:
+        timeout = {"progress_timeout": self._progress_timeout}
+        plain = type("_Plain", (_ExactTarget,), timeout)
+        tls = type("_TLS", (_ExactTargetTLS,), timeout)
+        manager.pool_classes_by_scheme = {
+            "http": type(
+                "_HTTPPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": plain}
+            ),
+            "https": type(
+                "_HTTPSPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": tls}
+            ),
+        }
+
+
+class _SourceFailed(Exception):  # noqa: N818 - never leaves this module
+    """Carries an error of the body through urllib3, which would take it for its own."""
+
+
+@frozen
+class _Place:
+    """Where a request goes: what may be shown of its URL."""
+
+    origin: str
+    netloc: str
+    shown: str
+
+
+class Sink(Protocol):
+    """Takes the body of a reply; ``begin`` again means that a try starts anew."""
+
+    def begin(self) -> object:
+        """Forget what was written."""
+        ...
+
+    def write(self, block: bytes, /) -> object:
+        """Take the next bytes."""
+        ...
+
+
+class _Outgoing:
+    """One pass over a body: counts, sums up and can be cancelled between blocks."""
+
+    def __init__(
+        self,
+        body: Body,
+        cancelled: Callable[[], bool] | None,
+        progress: Callable[[int], None] | None,
+        *,
+        with_crc: bool,
+    ) -> None:
+        self.body = body
+        self.cancelled = cancelled
+        self.progress = progress
+        self.sent = 0
+        self.crc64 = 0 if with_crc else None
+
+    def __iter__(self) -> Iterator[memoryview]:
+        try:
+            for block in self.body.blocks():
+                if self.cancelled is not None and self.cancelled():
+                    msg = "the upload was given up"
+                    raise UploadDiscardedError(msg)  # noqa: TRY301 - carried below
+                if self.crc64 is not None:
+                    self.crc64 = crc64(block, self.crc64)
+                yield block
+                self.sent += block.nbytes
+                if self.progress is not None:
+                    self.progress(block.nbytes)
+        except OSError as error:
+            raise _SourceFailed from error
+
+    def take_back(self) -> None:
+        """Report the bytes of a failed pass as not sent."""
+        if self.progress is not None and self.sent:
+            self.progress(-self.sent)
+
+
+class Transport:
+    """Sends requests over one pool of connections; one a process and set of options.
+
+    Args:
+        pool: connections kept for reuse per host.
+        connect_timeout: seconds to wait for a connection.
+        progress_timeout: seconds without any progress, while sending or waiting for
+            the answer; None waits for ever.
+        allow_http: whether plain http may leave this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: int = 16,
+        connect_timeout: float = 10.0,
+        progress_timeout: float | None = 60.0,
+        allow_http: bool = False,
+    ) -> None:
+        """Open no connection yet."""
+        self._timeout: Any = (connect_timeout, progress_timeout)
+        self._allow_http = allow_http
+        self._adapter = _Adapter(pool, progress_timeout)
+        self._settings: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._adapter.close()
+
+    def send(
+        self,
+        signed: SignedRequest,
+        body: Body = EMPTY,
+        *,
+        path: str = "",
+        with_crc: bool = False,
+        cancelled: Callable[[], bool] | None = None,
+        progress: Callable[[int], None] | None = None,
+        free: Mapping[str, str] | None = None,
+        sink: Sink | None = None,
+    ) -> Reply:
+        """Send *signed* with *body* and return whatever the server answered.
+
+        Args:
+            signed: its target and headers go out unchanged.
+            body: sent once from its start, with Content-Length, never chunked.
+            path: ``bucket/key`` for errors.
+            with_crc: whether to compute the CRC-64 of what is sent.
+            cancelled: asked before each block; True gives the request up.
+            progress: called with bytes sent, and with minus that after a failure.
+            free: headers that no signature covers, such as Range.
+            sink: takes the body of a 2xx answer block by block; None keeps it in the
+                reply, up to 8 MiB.
+
+        Raises:
+            ConfigurationError: the URL or a header cannot be sent as it is.
+            NetworkError: no complete answer; whether the server acted is unknown.
+            NetworkTimeoutError: no connection or no progress in time.
+            UploadDiscardedError: cancelled.
+            OSError: what reading the body raised.
+        """
+        place = self._place(signed.url, path)
+        outgoing = _Outgoing(body, cancelled, progress, with_crc=with_crc)
+        headers = self._headers(signed.headers, body.size, path) | dict(free or {})
+        data = outgoing if body.size else None
+        failure: OSError
+        try:
+            response = self._raw(signed.method, signed.url, place, headers, data)
+            try:
+                return self._reply(response, outgoing, sink, place, path)
+            finally:
+                response.close()
+        except _SourceFailed as error:
+            failure = error.__cause__  # type: ignore[assignment]  # raised "from" above
+        except OSSPresignedError as error:
+            failure = error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
+            failure = _translate(e, place, path)
+        outgoing.take_back()
+        # Outside of the handlers, so that no foreign exception hangs on ours.
+        raise failure
+
+    def exchange(
+        self,
+        method: str,
+        url: SecretURL,
+        headers: Mapping[str, str],
+        body: bytes,
+        limit: int,
+    ) -> Reply:
+        """Send one small request that is not for the store, such as to a signer.
+
+        Args:
+            method: HTTP method.
+            url: the place; what follows ``?`` is hidden as everywhere.
+            headers: as they are, Content-Length is added.
+            body: all of it.
+            limit: bytes of the answer that are read; more is an error.
+
+        Raises:
+            NetworkError, NetworkTimeoutError: no complete answer.
+            SignerError: the answer is longer than *limit*.
+        """
+        place = self._place(url, "")
+        sent = {**headers, "Content-Length": str(len(body))}
+        failure: OSError
+        try:
+            response = self._raw(method, url, place, sent, body or None)
+            try:
+                answer = response.raw.read(limit + 1, decode_content=False)
+                if len(answer) <= limit:
+                    return Reply(
+                        status=response.status_code,
+                        headers=_lower(response.headers),
+                        body=answer,
+                    )
+                failure = SignerError(f"{place.shown} answered more than {limit} bytes")
+            finally:
+                response.close()
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
+            failure = _translate(e, place, None)
+        raise failure
+
+    def _raw(
+        self,
+        method: str,
+        url: SecretURL,
+        place: _Place,
+        headers: Mapping[str, str],
+        body: Any,
+    ) -> requests.Response:
+        """Send one request through the adapter; its URL is without the query."""
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = place.shown
+        request.headers = CaseInsensitiveDict(headers)
+        request.headers.setdefault("User-Agent", USER_AGENT)
+        request.headers.setdefault("Accept-Encoding", "identity")
+        request.body = body
+        request.hooks = {"response": []}
+        token = _target.set(url)
+        try:
+            return self._adapter.send(
+                request,
+                stream=True,
+                timeout=self._timeout,
+                **self._environment(place),
+            )
+        finally:
+            _target.reset(token)
+
+    def _environment(self, place: _Place) -> dict[str, Any]:
+        """Return proxies and CA bundle for a host; looked up once, as it is costly."""
+        settings = self._settings.get(place.origin)
+        if settings is None:
+            found: Any = requests.Session().merge_environment_settings(
+                place.origin, {}, None, None, None
+            )
+            settings = {name: found[name] for name in ("proxies", "verify", "cert")}
+            with self._lock:
+                self._settings[place.origin] = settings
+        return settings
+
+    def _place(self, url: SecretURL, path: str) -> _Place:
+        text = url.reveal()
+        problem = url_problem(text) or http_problem(
+            text, allow_http=self._allow_http, local=True
+        )
+        if problem:
+            _refuse(f"the URL to send to {problem}", path)
+        parts = urlsplit(text)
+        shown = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+        return _Place(f"{parts.scheme}://{parts.netloc}", parts.netloc, shown)
+
+    @staticmethod
+    def _headers(signed: Mapping[str, str], size: int, path: str) -> dict[str, str]:
+        headers = dict(signed)
+        stated = {n.lower(): v for n, v in headers.items()}.get("content-length")
+        if stated is None:
+            headers["Content-Length"] = str(size)
+        elif stated != str(size):
+            _refuse(f"the URL is signed for {stated} bytes, the body has {size}", path)
+        return headers
+
+    @staticmethod
+    def _reply(
+        response: requests.Response,
+        outgoing: _Outgoing,
+        sink: Sink | None,
+        place: _Place,
+        path: str,
+    ) -> Reply:
+        ok = 200 <= response.status_code < 300  # noqa: PLR2004 - HTTP status class
+        if ok and outgoing.sent != outgoing.body.size:
+            msg = f"{place.netloc} answered before all bytes were sent"
+            raise NetworkError(msg, path=path)
+        raw = response.raw
+        if ok and sink is not None:
+            sink.begin()
+            while block := raw.read(256 * 1024, decode_content=False):
+                sink.write(block)
+            answer = b""
+        else:
+            answer = raw.read(MAX_REPLY + 1, decode_content=False)
+        if len(answer) > MAX_REPLY:
+            msg = f"{place.netloc} answered more than {MAX_REPLY} bytes"
+            raise NetworkError(msg, path=path)
+        if not ok:
+            outgoing.take_back()
+        return Reply(
+            status=response.status_code,
+            headers=_lower(response.headers),
+            body=answer,
+            body_bytes=outgoing.sent,
+            crc64=outgoing.crc64,
+        )
+
+
+def _refuse(problem: str, path: str) -> NoReturn:
+    raise ConfigurationError(problem, path=path or None)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and what it wraps: requests and urllib3 nest up to four deep."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one in seen:
+            continue
+        seen.append(one)
+        yield one
+        inner = [*one.args, getattr(one, "reason", None), one.__cause__]
+        waiting += [e for e in inner if isinstance(e, BaseException)]
+
+
+def _translate(error: BaseException, place: _Place, path: str | None) -> NetworkError:
+    """Return our error for one of requests, urllib3 or the socket."""
+    chain = list(_reasons(error))
+    kinds = tuple(type(e) for e in chain)
+    refused = any(issubclass(k, urllib3.exceptions.NewConnectionError) for k in kinds)
+    connecting = refused or any(
+        issubclass(k, urllib3.exceptions.ConnectTimeoutError) for k in kinds
+    )
+    late = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+    timed_out = not refused and any(issubclass(k, late) for k in kinds)
+    deepest = next((e for e in reversed(chain) if isinstance(e, OSError)), chain[-1])
+    text = getattr(deepest, "strerror", None) or type(deepest).__name__
+    where = f"proxy or {place.netloc}" if _proxied(kinds) else place.netloc
+    if timed_out:
+        what = "no connection to" if connecting else "no progress with"
+        return NetworkTimeoutError(
+            f"{what} {where} in time", path=path, sent=not connecting
+        )
+    return NetworkError(
+        f"the connection to {where} failed: {redact(str(text))}",
+        path=path,
+        sent=not connecting,
+    )
+
+
+def _proxied(kinds: tuple[type[BaseException], ...]) -> bool:
+    return any(
+        issubclass(k, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError)
+        for k in kinds
+    )

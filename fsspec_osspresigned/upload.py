@@ -1,0 +1,440 @@
+"""The one way in which bytes become an object.
+
+Files, values, streams and sync all go through :class:`Upload`: ``add`` bodies, then
+``finish``, or ``discard``. One body is one PutObject; from the second one on they are
+the parts of a multipart upload, sent in the background while the caller goes on. The
+first failure poisons the upload: nothing more is sent, and it is never completed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+from . import publish
+from .body import EMPTY, Body, MemoryBody, Source, SpoolBody
+from .client import Client
+from .errors import (
+    CallbackFailedWarning,
+    ConfigurationError,
+    ExclusiveNotEnforcedError,
+    IntegrityError,
+    NotSignedError,
+    TooLargeError,
+    UploadDiscardedError,
+)
+from .known import BODY_CAP
+from .ledger import Ledger, Plan, plan_for
+from .model import MAX_SINGLE_PUT, Action, PartReceipt, Receipt, Reply
+from .publish import CALLBACK_FAILED, Target
+from .signers.base import MultipartGrant, grant_for
+from .workers import Cancellation
+
+_log = logging.getLogger(__name__)
+
+# Seconds that a discard waits for parts in flight before it aborts the upload.
+_DRAIN = 30.0
+
+
+def upload_source(
+    client: Client,
+    target: Target,
+    source: Source,
+    *,
+    progress: Callable[[int], None] | None = None,
+    cancel: Cancellation | None = None,
+) -> Receipt:
+    """Store *source* under *target* and return the receipt.
+
+    Atomic: the object is what it was before, or exactly *source*. Costs one request, or
+    the number of parts + 2.
+
+    Args:
+        client: signs and sends.
+        target: where to.
+        source: what; may be read several times.
+        progress: called with bytes sent; negative when a failed try is taken back.
+        cancel: set from elsewhere to give up; None if nobody does.
+
+    Raises:
+        ConfigurationError: what is granted cannot carry it; before the first byte.
+        NotSignedError: the signer will not sign it.
+        SourceChangedError: it changed while it was read.
+        OSSPresignedError: it could not be stored.
+    """
+    upload = Upload(client, target, size=source.size, progress=progress, cancel=cancel)
+    try:
+        for offset in range(0, max(source.size, 1), upload.plan.part_size):
+            size = min(upload.plan.part_size, source.size - offset)
+            upload.add(source.part(offset, size))
+        return upload.finish(before=source.check)
+    except BaseException as error:
+        upload.discard(error)
+        raise
+
+
+class Upload:
+    """One object on its way. ``add`` and ``finish`` belong to one thread at a time."""
+
+    def __init__(
+        self,
+        client: Client,
+        target: Target,
+        *,
+        size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+        cancel: Cancellation | None = None,
+    ) -> None:
+        """Plan; send nothing.
+
+        Args:
+            client: signs and sends.
+            target: where to.
+            size: bytes in all; None for a stream.
+            progress: called with bytes sent, from several threads.
+            cancel: set from elsewhere to give up; None if nobody does.
+
+        Raises:
+            ConfigurationError: what is granted cannot carry it, with every reason.
+            NotSignedError: the signer has nothing for this path.
+        """
+        grant = grant_for(client.signer, target.path)
+        self.plan: Plan = plan_for(
+            grant,
+            size=size,
+            part_size=client.options.part_size,
+            threshold=client.options.multipart_threshold,
+            path=target.path,
+        )
+        self._granted = grant.multipart or MultipartGrant()
+        _preflight(self.plan, self._granted, client, target)
+        self._client = client
+        self._target = target
+        self._progress = progress
+        self._window = threading.Semaphore(client.options.max_concurrency)
+        self._lock = threading.Lock()
+        self._cancel = Cancellation(cancel)
+        self._failure: Exception | None = None
+        self._held: Body | None = None
+        self._spool: SpoolBody | None = None
+        self._ledger: Ledger | None = None
+        self._upload_id = ""
+        self._verified: set[str] = set()
+        self._retries = 0
+        self._resigns = 0
+        self._ended = False
+        self._pid = os.getpid()
+        self._started = time.monotonic()
+
+    def add(self, body: Body) -> None:
+        """Take the next bytes; waits while the window of parts in flight is full.
+
+        *body* must stay unchanged until ``finish`` or ``discard`` returns, and have the
+        bytes that the plan says unless it is the last.
+
+        Raises:
+            TooLargeError: no more parts are granted, or one PUT cannot hold them.
+            OSSPresignedError: the first failure of any part.
+        """
+        self._raise_failure()
+        try:
+            if self._ledger is None and self._spool is None:
+                if self._held is None and not self.plan.multipart:
+                    self._held = body
+                    return
+                self._begin()
+            if self._spool is not None:
+                self._append(self._spool, body)
+            else:
+                self._submit(body)
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def finish(self, *, before: Callable[[], None] | None = None) -> Receipt:
+        """Publish the object and return its receipt.
+
+        Args:
+            before: called when everything but the last step is done; may raise.
+
+        Raises:
+            OutcomeUnknownError: the last reply was lost and nothing can tell.
+            OSSPresignedError: it was not stored, or not as it was sent.
+        """
+        self._raise_failure()
+        body = self._spool or self._held or EMPTY
+        try:
+            if self._ledger is None and self.plan.multipart:
+                self._begin()
+                self._submit(EMPTY)
+            if self._ledger is None:
+                receipt = self._put_object(body)
+            else:
+                self._drain(None)
+                self._raise_failure()
+                if before is not None:
+                    before()
+                receipt = self._complete(self._ledger)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._end()
+        whole = self._ledger is None and isinstance(body, MemoryBody)
+        small = whole and receipt.size <= BODY_CAP
+        self._client.note(receipt, b"".join(body.blocks()) if small else None)
+        if receipt.status == "callback_failed":
+            text = f"{receipt.path} is stored, but its callback failed"
+            warnings.warn(text, CallbackFailedWarning, stacklevel=3)
+        return receipt
+
+    def discard(self, reason: BaseException | None = None) -> None:
+        """Give the upload up: nothing is published, our own parts are removed.
+
+        Waits for parts in flight, 30 seconds at most. Idempotent, and without effect
+        after ``finish`` or in a forked child. An owner's upload is left as it is.
+
+        Args:
+            reason: what made it fail, for the log; None for a wish of the caller.
+        """
+        if self._ended or os.getpid() != self._pid:
+            return
+        text = f"the upload of {self._target.path} was given up"
+        self._fail(UploadDiscardedError(text, path=self._target.path))
+        if reason is not None:
+            _log.error("%s: %s", text, reason)
+        self._end()
+        if self._ledger is not None:
+            self._drain(_DRAIN)
+            self._abort()
+
+    def abandon(self) -> None:
+        """Give the upload up from a finalizer: a worker does what there is to do."""
+        if not self._ended and os.getpid() == self._pid:
+            self._client.files.submit(self.discard)
+
+    # -- on the way ---------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Leave the single PutObject: begin a multipart upload, or spool."""
+        if self.plan.spools:
+            self._open_spool()
+            return
+        if self._granted.upload_id is not None:
+            self._upload_id = self._granted.upload_id
+        else:
+            try:
+                self._upload_id = publish.initiate(
+                    self._client, self._target, self._cancel
+                )
+            except NotSignedError:
+                if self.plan.multipart:
+                    raise
+                self._open_spool()
+                return
+        self._ledger = Ledger(self.plan, self._target.path)
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._submit(held)
+
+    def _open_spool(self) -> None:
+        self._spool = SpoolBody()
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._spool.append(held)
+
+    def _append(self, spool: SpoolBody, body: Body) -> None:
+        if spool.size + body.size > MAX_SINGLE_PUT:
+            msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
+            raise TooLargeError(msg, path=self._target.path)
+        spool.append(body)
+
+    def _submit(self, body: Body) -> None:
+        with self._lock:
+            number = self._open_ledger().give()
+        self._window.acquire()  # released by the worker, whatever happens to the part
+        self._client.requests.submit(self._send_part, number, body)
+
+    def _open_ledger(self) -> Ledger:
+        if self._ledger is None:  # pragma: no cover - callers come after _begin
+            raise AssertionError
+        return self._ledger
+
+    def _send_part(self, number: int, body: Body) -> None:
+        """Send one part; runs in a worker, and keeps its failure for the caller."""
+        try:
+            if self._cancel.is_set():
+                return
+            operation = self._target.operation(
+                Action.UploadPart,
+                upload_id=self._upload_id,
+                part_number=number,
+                content_length=body.size,
+            )
+            reply, verified = publish.send_body(
+                self._client,
+                self._target,
+                operation,
+                body,
+                cancel=self._cancel,
+                progress=self._progress,
+            )
+            if not reply.etag:
+                msg = f"the reply to part {number} has no ETag, Complete needs it"
+                raise IntegrityError(msg, path=self._target.path)  # noqa: TRY301 - kept below
+            part = PartReceipt(
+                part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
+            )
+            with self._lock:
+                self._open_ledger().store(part)
+                self._count(reply, verified)
+        except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
+            self._fail(error)
+        finally:
+            self._window.release()
+
+    def _drain(self, seconds: float | None) -> None:
+        """Wait until no part is in flight, that is, until the whole window is free."""
+        end = None if seconds is None else time.monotonic() + seconds
+        taken = 0
+        try:
+            while taken < self._client.options.max_concurrency:
+                left = None if end is None else max(0.0, end - time.monotonic())
+                if not self._window.acquire(timeout=left):
+                    break
+                taken += 1
+        finally:
+            self._window.release(taken) if taken else None
+
+    # -- the last step ------------------------------------------------------------------
+
+    def _put_object(self, body: Body) -> Receipt:
+        reply, verified = publish.put_object(
+            self._client,
+            self._target,
+            body,
+            cancel=self._cancel,
+            progress=self._progress,
+        )
+        self._count(reply, verified)
+        return self._receipt(reply, body.size, reply.crc64, ())
+
+    def _complete(self, ledger: Ledger) -> Receipt:
+        parts, crc = ledger.parts, ledger.crc64()
+        if not self._granted.completes:
+            return self._receipt(None, ledger.size, crc, parts)
+        reply, verified = publish.complete(
+            self._client,
+            self._target,
+            upload_id=self._upload_id,
+            granted=self._granted,
+            parts=parts,
+            document=ledger.document(),
+            crc=crc,
+            cancel=self._cancel,
+        )
+        if verified == "crc64":
+            self._verified = {verified}
+        self._retries += reply.retries
+        self._resigns += reply.resigns
+        return self._receipt(reply, ledger.size, crc, parts)
+
+    def _receipt(
+        self,
+        reply: Reply | None,
+        size: int,
+        crc: int | None,
+        parts: tuple[PartReceipt, ...],
+    ) -> Receipt:
+        """Sum up; None for *reply* means that the owner completes."""
+        version = reply.headers.get("x-oss-version-id") if reply else None
+        if version and self._target.exclusive:
+            msg = (
+                f"stored as version {version}, but a bucket that keeps versions ignores "
+                "forbid-overwrite: what was there before is hidden now"
+            )
+            raise ExclusiveNotEnforcedError(
+                msg, path=self._target.path, version_id=version
+            )
+        status = "stored" if reply else "pending"
+        if reply and reply.status == CALLBACK_FAILED:
+            status = "callback_failed"
+        return Receipt(
+            path=self._target.path,
+            size=size,
+            status=status,
+            etag=reply.etag.strip('"') if reply else "",
+            crc64=crc,
+            verified=self._verified.pop() if len(self._verified) == 1 else "none",
+            version_id=version,
+            request_id=reply.request_id if reply else None,
+            upload_id=self._upload_id or None,
+            parts=parts,
+            retries=self._retries,
+            resigns=self._resigns,
+            seconds=time.monotonic() - self._started,
+            content_type=self._target.content_type,
+        )
+
+    def _abort(self) -> None:
+        if self._granted.is_owners and not self._client.options.abort_map_uploads:
+            _log.warning(
+                "%s: its owner's multipart upload %s is kept: a second try goes on",
+                self._target.path,
+                self._upload_id,
+            )
+        else:
+            publish.abort(self._client, self._target, self._upload_id)
+
+    def _count(self, reply: Reply, verified: str) -> None:
+        self._retries += reply.retries
+        self._resigns += reply.resigns
+        self._verified.add(verified)
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep the first failure, and stop what is in flight."""
+        if not isinstance(error, Exception):
+            text = f"the upload was interrupted ({type(error).__name__})"
+            error = UploadDiscardedError(text, path=self._target.path)
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+        self._cancel.set()
+
+    def _raise_failure(self) -> None:
+        if os.getpid() != self._pid:
+            msg = "a forked process cannot go on with an upload of its parent"
+            raise UploadDiscardedError(msg, path=self._target.path)
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self) -> None:
+        self._ended = True
+        self._held = None
+        if self._spool is not None:
+            self._spool.close()
+
+
+def _preflight(
+    plan: Plan, granted: MultipartGrant, client: Client, target: Target
+) -> None:
+    """Refuse before the first byte what the granted requests cannot carry.
+
+    Raises:
+        ConfigurationError: with every reason.
+    """
+    problems = []
+    if plan.multipart and not granted.completes and client.options.receipts is None:
+        problems.append(
+            "the owner completes this upload from its receipts: receipts= is required"
+        )
+    lost = sorted(set(target.on_initiate) - set(target.on_complete))
+    if plan.multipart and granted.is_owners and lost:
+        problems.append(
+            f"the owner has initiated this upload: {', '.join(lost)} cannot be set now"
+        )
+    if problems:
+        raise ConfigurationError(problems, path=target.path)

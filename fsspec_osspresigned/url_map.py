@@ -1,0 +1,174 @@
+"""The URL map: which presigned URLs an owner handed out for which object.
+
+Format: URL map 1 of the documentation, and the shapes that owners print by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from .model import frozen_mapping
+from .secret import SecretURL
+
+VERSION = 1
+# Members that hold one more request beside the upload, and the method of each.
+EXTRAS = {
+    "complete": "POST",
+    "abort": "DELETE",
+    "list": "GET",
+    "head": "HEAD",
+    "get": "GET",
+}
+_NEIGHBOURS = 24
+_ALIKE = 0.5
+
+
+def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return None if value is None else frozen_mapping(value)
+
+
+@frozen(kw_only=True, weakref_slot=False)
+class MapRequest:
+    """One presigned request of a map.
+
+    Attributes:
+        url: the presigned URL.
+        headers: exactly what must be sent; None if the map does not say.
+        expires_at: seconds since the epoch as the map says; None if it does not.
+    """
+
+    url: SecretURL
+    headers: Mapping[str, str] | None = field(default=None, converter=_headers)
+    expires_at: float | None = None
+
+
+@frozen(kw_only=True, weakref_slot=False)
+class MapEntry:
+    """Everything that the owner handed out for one object.
+
+    Attributes:
+        put: one PutObject; None if the object goes in parts only.
+        expires_at: for requests that say nothing themselves, seconds since the epoch.
+        upload_id: of the multipart upload that the owner initiated.
+        part_size: bytes that bind every part but the last; None leaves it to us.
+        parts: UploadPart requests, part 1 first.
+        complete: CompleteMultipartUpload, or ``external`` if the owner completes.
+        abort: AbortMultipartUpload.
+        list: ListParts.
+        head: HeadObject.
+        get: GetObject.
+    """
+
+    put: MapRequest | None = None
+    expires_at: float | None = None
+    upload_id: str | None = None
+    part_size: int | None = None
+    parts: tuple[MapRequest, ...] = ()
+    complete: MapRequest | Literal["external"] | None = None
+    abort: MapRequest | None = None
+    list: MapRequest | None = None
+    head: MapRequest | None = None
+    get: MapRequest | None = None
+
+
+@frozen(weakref_slot=False, eq=False, repr=False)
+class URLMap(Mapping[str, MapEntry]):
+    """``bucket/key`` -> entry, read-only."""
+
+    _entries: dict[str, MapEntry] = field(factory=dict)
+    _sorted: list[str] = field(factory=list, init=False)
+    _by_name: dict[str, list[str]] = field(factory=dict, init=False)
+
+    def __getitem__(self, path: str) -> MapEntry:
+        """Return the entry of *path*."""
+        return self._entries[path]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the paths in the order of the map."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Return how many objects the map holds."""
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        """Say how large the map is; its paths can be many."""
+        return f"<URLMap of {len(self)} objects>"
+
+    def nearest(self, path: str) -> tuple[str, ...]:
+        """Return up to three keys that *path* may have meant, the likeliest first.
+
+        Only neighbours in sorted order and keys with the same last name are compared,
+        so that a map of 100,000 entries answers within milliseconds.
+        """
+        if len(self._sorted) != len(self._entries):
+            self._sorted[:] = sorted(self._entries)
+            for key in self._sorted:
+                self._by_name.setdefault(_name(key), []).append(key)
+        at = bisect(self._sorted, path)
+        near = self._sorted[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
+        same_name = self._by_name.get(_name(path), [])[:_NEIGHBOURS]
+        matcher = SequenceMatcher(b=path, autojunk=False)
+        scored = []
+        for key in dict.fromkeys((*same_name, *near)):
+            matcher.set_seq1(key)
+            bonus = _ALIKE if _name(key) == _name(path) else 0.0
+            if bonus or matcher.quick_ratio() > _ALIKE:
+                scored.append((matcher.ratio() + bonus, key))
+        best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))
+        return tuple(key for score, key in best[:3] if score > _ALIKE)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def dump(url_map: Mapping[str, MapEntry]) -> str:
+    """Return the version-1 text of *url_map*: a secret, URLs spelled out."""
+    rows = ",\n".join(
+        f"{json.dumps(path)}: {json.dumps(_dump_entry(entry))}"
+        for path, entry in url_map.items()
+    )
+    return f'{{"version": {VERSION},\n"objects": {{\n{rows}\n}}}}\n'
+
+
+def _dump_entry(entry: MapEntry) -> Any:
+    members: dict[str, Any] = {}
+    if entry.put is not None:
+        put = _dump_request(entry.put)
+        members.update(put if isinstance(put, dict) else {"url": put})
+    if entry.expires_at is not None:
+        members["expires_at"] = _timestamp(entry.expires_at)
+    for name in ("upload_id", "part_size"):
+        if getattr(entry, name) is not None:
+            members[name] = getattr(entry, name)
+    if entry.parts:
+        members["parts"] = [_dump_request(part) for part in entry.parts]
+    for name in EXTRAS:
+        extra = getattr(entry, name)
+        if extra is not None:
+            members[name] = extra if extra == "external" else _dump_request(extra)
+    return members["url"] if members.keys() == {"url"} else members
+
+
+def _dump_request(request: MapRequest) -> Any:
+    url = request.url.reveal()
+    if request.headers is None and request.expires_at is None:
+        return url
+    members: dict[str, Any] = {"url": url}
+    if request.headers is not None:
+        members["headers"] = dict(request.headers)
+    if request.expires_at is not None:
+        members["expires_at"] = _timestamp(request.expires_at)
+    return members
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,86 @@
+"""Daemon threads that take work in order, and die with the process."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Cancellation(threading.Event):
+    """An event that also sets those made under it, not those above."""
+
+    def __init__(self, above: Cancellation | None = None) -> None:
+        """Begin not set, unless the one above is."""
+        super().__init__()
+        self._below: weakref.WeakSet[Cancellation] = weakref.WeakSet()
+        if above is not None:
+            above._below.add(self)  # noqa: SLF001 - same class
+            if above.is_set():
+                self.set()
+
+    def set(self) -> None:
+        """Set it and all below it."""
+        super().set()
+        for event in list(self._below):
+            event.set()
+
+
+class Workers:
+    """At most *size* daemon threads, started as they are needed.
+
+    Unlike ``concurrent.futures.ThreadPoolExecutor`` it does not keep the interpreter
+    alive to run what is queued: an upload that nobody waits for any more must not be
+    finished behind the user's back.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        """Start no thread yet; threads are called ``name-1`` and so on."""
+        self._name = name
+        self._size = size
+        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.RLock()  # a finalizer may come back in here
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
+
+    def submit(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Queue ``function(*args, **kwargs)`` and return its future at once."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - the waiter gets all of them
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._queue.put(run)
+        if not self._idle.acquire(blocking=False):
+            self._start_one()
+        return future
+
+    def _start_one(self) -> None:
+        with self._lock:
+            if self._threads >= self._size:
+                return
+            self._threads += 1
+            name = f"{self._name}-{self._threads}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            run = self._queue.get()
+            run()
+            del run  # an idle thread must not keep a part's buffer alive
+            self._idle.release()

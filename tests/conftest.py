@@ -1,0 +1,36 @@
+"""A clean environment for every test, and an OSS on a loopback port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+# The default run repeats itself exactly; `deep` is for a search over night.
+hypothesis.settings.register_profile(
+    "default-run", derandomize=True, max_examples=60, deadline=None, database=None
+)
+hypothesis.settings.register_profile("deep", max_examples=5_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default-run"))
+
+_FOREIGN = ("OSS_", "FSSPEC_", "OSSPRESIGNED_", "ALIBABA_CLOUD_")
+_PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the machine's owner has set: keys, options of ours, proxies."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.upper() in _PROXIES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def emulator() -> Iterator[object]:
+    """An OSS of its own, with the bucket ``examplebucket``."""
+    from fsspec_osspresigned.emulator import Emulator  # noqa: PLC0415 - an extra
+
+    with Emulator() as oss:
+        yield oss

@@ -1,0 +1,185 @@
+"""docs/architecture.md is what the imports of the package say."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "fsspec_osspresigned"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MAX_LINES = 450
+
+
+class Import(NamedTuple):
+    """One import statement: what, on which line, and whether at import time."""
+
+    name: str
+    line: int
+    at_top: bool
+
+
+def module_name(file: Path) -> str:
+    """Return the dotted name inside the package; the package itself is empty."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    """Return the parsed source of *module*."""
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def resolve(module: str, node: ast.ImportFrom) -> Iterator[str]:
+    """Yield absolute names of what ``from ... import ...`` in *module* loads."""
+    package = f"fsspec_osspresigned.{module}".rstrip(".").split(".")
+    if FILES[module].name != "__init__.py":
+        package.pop()
+    base = package[: len(package) - node.level + 1] if node.level else []
+    source = ".".join([*base, *filter(None, [node.module])])
+    for alias in node.names:
+        inner = f"{source}.{alias.name}".removeprefix("fsspec_osspresigned.")
+        yield f"{source}.{alias.name}" if inner in FILES else source
+
+
+def imports_of(module: str) -> Iterator[Import]:
+    """Yield every import of *module*, also those inside functions."""
+    tree = tree_of(module)
+    lazy = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = list(resolve(module, node))
+        else:
+            continue
+        for name in names:
+            yield Import(name, node.lineno, id(node) not in lazy)
+
+
+def inner_imports(module: str, *, only_at_top: bool = False) -> Iterator[Import]:
+    """Yield the imports of *module* from the package, named without the package."""
+    for found in imports_of(module):
+        if found.name.split(".")[0] == "fsspec_osspresigned" and (
+            found.at_top or not only_at_top
+        ):
+            inner = found.name.partition(".")[2]
+            yield found._replace(name=inner)
+
+
+def group(module: str) -> str:
+    """Return how the page names *module*: itself, or its package with a star."""
+    top = module.partition(".")[0]
+    return f"{top}.*" if (PACKAGE / top).is_dir() else module
+
+
+def layers() -> dict[str, int]:
+    """Return name -> height, read from the first block under "Layers"."""
+    block = re.search(
+        r"^## Layers$.*?^```text$(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+    )
+    assert block, "docs/architecture.md has no list of layers"
+    lines = block[1].strip().splitlines()
+    return {
+        name: height
+        for height, line in enumerate(reversed(lines))
+        for name in line.split()
+    }
+
+
+def permissions() -> dict[str, set[str]]:
+    """Return what -> the only modules that may, read from "Who may do what"."""
+    table = PAGE.partition("### Who may do what")[2]
+    rows = re.findall(
+        r"^\| (import [^|]+|call [^|]+) \| ([^|]+) \|$", table, re.MULTILINE
+    )
+    return {
+        what: set(where.split(", "))
+        for names, where in rows
+        for what in re.sub(r"^(import|call) |[`()]", "", names).split(", ")
+    }
+
+
+LAYERS = layers()
+PERMISSIONS = permissions()
+MODULES = sorted(name for name in FILES if name)
+
+
+def test_page_lists_exactly_the_modules_that_exist():
+    """Each module has one place on the page, and the page names no other."""
+    assert set(LAYERS) == {group(module) for module in MODULES}
+
+
+def test_page_permits_only_modules_that_exist():
+    """The table names modules of the list only."""
+    assert set().union(*PERMISSIONS.values()) <= set(LAYERS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    """A module imports only from lower lines, or from inside its own package."""
+    own = group(module)
+    assert own in LAYERS, f"give {own} its place in docs/architecture.md"
+    wrong = [
+        f"line {found.line}: {module} imports {found.name or 'the package itself'}"
+        for found in inner_imports(module)
+        if group(found.name) != own
+        and LAYERS.get(group(found.name), len(LAYERS)) >= LAYERS[own]
+    ]
+    assert not wrong
+
+
+def test_no_import_cycle_at_load():
+    """No two modules wait for each other while they are loaded."""
+    edges = {
+        module: {found.name for found in inner_imports(module, only_at_top=True)}
+        for module in MODULES
+    }
+    while leaves := {name for name, needed in edges.items() if not needed & set(edges)}:
+        edges = {name: needed for name, needed in edges.items() if name not in leaves}
+    assert not edges
+
+
+@pytest.mark.parametrize("library", sorted(set(PERMISSIONS) - {".reveal"}))
+def test_only_permitted_modules_import(library):
+    """Each outer library is known to the modules in the table only, lazily or not."""
+    importers = {
+        group(module)
+        for module in FILES
+        for found in imports_of(module)
+        if found.name.split(".")[0] == library
+    }
+    assert importers <= PERMISSIONS[library]
+
+
+def test_only_permitted_modules_reveal_secrets():
+    """``.reveal()`` is called in few places, so that they can be reviewed."""
+    callers = {
+        group(module)
+        for module in FILES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Attribute) and node.attr == "reveal"
+    }
+    assert callers <= PERMISSIONS[".reveal"]
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_no_module_is_too_long(module):
+    """A module that grows past its limit has become two subjects."""
+    lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES

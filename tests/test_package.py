@@ -1,0 +1,93 @@
+"""The package as installed: public names, entry points, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import pytest
+
+import fsspec_osspresigned
+from fsspec_osspresigned import errors
+
+
+@pytest.mark.parametrize("name", fsspec_osspresigned.__all__)
+def test_every_public_name_can_be_had(name):
+    """What ``__all__`` promises is there."""
+    assert getattr(fsspec_osspresigned, name) is not None
+
+
+def test_public_names_are_sorted_and_shown_by_dir():
+    """``__all__`` is sorted, without doubles, and what ``dir`` shows."""
+    names = fsspec_osspresigned.__all__
+    assert names == sorted(set(names))
+    assert dir(fsspec_osspresigned) == names
+
+
+def test_every_error_and_warning_is_public():
+    """No exception of ours needs to be imported from an inner module."""
+    own = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value)
+        and issubclass(value, Exception)
+        and value.__module__ == errors.__name__
+    }
+    assert own <= set(fsspec_osspresigned.__all__)
+
+
+def test_unknown_name_is_an_attribute_error():
+    """A misspelt name is answered as Python does."""
+    with pytest.raises(AttributeError, match="no attribute 'Sinner'"):
+        fsspec_osspresigned.Sinner  # noqa: B018 - the access is the test
+
+
+def test_version_is_that_of_the_distribution():
+    """``__version__`` has one source: the project's metadata."""
+    assert fsspec_osspresigned.__version__ == version("fsspec-osspresigned")
+
+
+def test_fsspec_finds_the_protocol_without_loading_it():
+    """The entry point names the class, and fsspec loads it on first use only."""
+    (point,) = entry_points(group="fsspec.specs", name="osspresigned")
+    assert point.value == "fsspec_osspresigned.filesystem:OSSPresignedFileSystem"
+    code = (
+        "import sys, fsspec; fsspec.available_protocols();"
+        "print(*(m for m in sys.modules if m.startswith('fsspec_osspresigned')))"
+    )
+    assert _run(code) == ""
+
+
+def test_importing_the_package_loads_nothing_else():
+    """The public names are lazy."""
+    code = (
+        "import sys, fsspec_osspresigned;"
+        "print(*sorted({'fsspec', 'requests', 'attrs', 'click'} & set(sys.modules)))"
+    )
+    assert _run(code) == ""
+
+
+def test_using_the_filesystem_loads_no_server_and_no_command_line():
+    """Neither the extras nor pandas are on the way to an upload."""
+    code = (
+        "import sys; from fsspec_osspresigned import OSSPresignedFileSystem;"
+        "print(*sorted({'click', 'rich', 'starlette', 'uvicorn', 'pandas', 'dask'}"
+        " & set(sys.modules)))"
+    )
+    assert _run(code) == ""
+
+
+def test_the_command_is_the_same_by_module_and_by_script():
+    """The script entry point is what ``python -m`` runs."""
+    (point,) = entry_points(group="console_scripts", name="osspresigned")
+    assert point.load() is importlib.import_module("fsspec_osspresigned.cli").main
+
+
+def _run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,317 @@
+"""The key signer: every operation, its headers, its life, and what it refuses."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+
+from fsspec_osspresigned.errors import ConfigurationError, SignerError
+from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.base import Signer, sign_checked
+from fsspec_osspresigned.signers.keys import KeySigner, environment_credentials
+from fsspec_osspresigned.signing import (
+    Credentials,
+    Endpoint,
+    Received,
+    describe,
+    verify,
+)
+
+NOW = 1_767_225_600.5
+KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))
+PUBLIC = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
+VARIABLES = [
+    "OSS_ACCESS_KEY_ID",
+    "OSS_ACCESS_KEY_SECRET",
+    "OSS_SESSION_TOKEN",
+    "OSS_REGION",
+    "OSS_ENDPOINT",
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Set keys and nothing else."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id-1")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret-1")
+    return monkeypatch
+
+
+def signer(credentials: Credentials = KEY, **options) -> KeySigner:
+    """Return a signer with a stopped clock."""
+    facts = {"endpoint": PUBLIC, "region": "cn-hangzhou", "clock": lambda: NOW}
+    return KeySigner(credentials=lambda: credentials, **{**facts, **options})
+
+
+def operation(action: Action = Action.PutObject, **facts) -> Operation:
+    """Return an operation on an object."""
+    return Operation(**{"action": action, "bucket": "bkt", "key": "a b/ü", **facts})
+
+
+def query_of(request) -> dict[str, str]:
+    """Return the parameters of a signed request but for those of the signature."""
+    pairs = parse_qsl(urlsplit(request.url.reveal()).query, keep_blank_values=True)
+    return {name: value for name, value in pairs if not name.startswith("x-oss-")}
+
+
+UPLOAD = {"upload_id": "U+/"}
+CALLS = [
+    (Action.PutObject, {}, {}),
+    (Action.UploadPart, {**UPLOAD, "part_number": 3}, {"partNumber": "3"}),
+    (
+        Action.UploadPartCopy,
+        {**UPLOAD, "part_number": 10000, "headers": {"x-oss-copy-source": "/b/k"}},
+        {"partNumber": "10000"},
+    ),
+    (Action.CopyObject, {"headers": {"x-oss-copy-source": "/b/k"}}, {}),
+    (Action.InitiateMultipartUpload, {}, {"uploads": ""}),
+    (Action.CompleteMultipartUpload, UPLOAD, {}),
+    (Action.AbortMultipartUpload, UPLOAD, {}),
+    (Action.ListParts, {**UPLOAD, "query": {"max-parts": "9"}}, {"max-parts": "9"}),
+    (Action.GetObject, {"query": {"versionId": "v"}}, {"versionId": "v"}),
+    (Action.HeadObject, {}, {}),
+    (Action.DeleteObject, {}, {}),
+    (
+        Action.ListObjectsV2,
+        {"key": "", "query": {"prefix": "a b"}},
+        {"list-type": "2", "prefix": "a b"},
+    ),
+]
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize(("action", "facts", "query"), CALLS)
+def test_every_action(action, facts, query, version):
+    """Each call has its method and parameters, and the service accepts it."""
+    asked = operation(action, **facts)
+    (request,) = sign_checked(signer(version=version), [asked])
+    wanted = {**query, **({"uploadId": "U+/"} if asked.upload_id else {})}
+    found = query_of(request)
+    for name in ("OSSAccessKeyId", "Expires", "Signature"):
+        found.pop(name, None)
+    assert found == wanted
+    parts = urlsplit(request.url.reveal())
+    received = Received(
+        method=request.method,
+        bucket="bkt",
+        key=unquote(parts.path[1:]),
+        query=parts.query,
+        headers={name.lower(): value for name, value in request.headers.items()},
+    )
+    assert received.key == asked.key
+    assert verify(received, find=lambda _: KEY, now=NOW) is None
+
+
+def test_calls_are_all_tried():
+    """No action of the model is missing above."""
+    assert {call[0] for call in CALLS} == set(Action)
+
+
+def test_is_a_local_signer():
+    """It is a Signer, and its URLs are chosen here."""
+    assert isinstance(signer(), Signer)
+    assert signer().remote is False
+
+
+def test_repr_hides_the_keys():
+    """Neither the signer nor its requests show a secret or a signature."""
+    made = signer()
+    (request,) = made.sign([operation()])
+    for text in (repr(made), repr(request)):
+        assert "FakeSecret" not in text
+        assert "signature=" not in text
+
+
+def test_batch_in_order_with_one_reading_of_the_keys():
+    """The credentials are read once a batch, and the answers keep the order."""
+    calls = []
+
+    def credentials() -> Credentials:
+        calls.append(1)
+        return KEY
+
+    made = KeySigner(credentials=credentials, endpoint=PUBLIC, region="cn-hangzhou")
+    requests = made.sign([operation(key=str(i)) for i in range(5)])
+    assert [urlsplit(r.url.reveal()).path for r in requests] == [
+        f"/{i}" for i in range(5)
+    ]
+    assert calls == [1]
+
+
+def test_headers_are_all_signed_and_returned():
+    """Demands and wishes are signed; a demand wins over a wish of the same name."""
+    asked = operation(
+        headers={"Cache-Control": "no-cache", "content-type": "a/b"},
+        optional_headers={
+            "Content-Type": "text/csv",
+            "Content-Encoding": "gzip",
+            "Content-Length": "1",
+            "Host": "x",
+        },
+        content_length=10,
+    )
+    (request,) = signer().sign([asked])
+    assert dict(request.headers) == {
+        "Content-Encoding": "gzip",
+        "Cache-Control": "no-cache",
+        "content-type": "a/b",
+    }
+    found = describe(request.url)
+    assert found.additional_headers == ("cache-control", "content-encoding")
+
+
+def test_v1_returns_what_it_cannot_sign():
+    """In V1 the standard headers are sent, though the signature does not hold them."""
+    asked = operation(headers={"Cache-Control": "no-cache"})
+    (request,) = signer(version="v1", region=None).sign([asked])
+    assert dict(request.headers) == {"Cache-Control": "no-cache"}
+
+
+def test_demanded_length_and_host_are_locked():
+    """Content-Length and Host are signed for who demands them, if they are true."""
+    host = "bkt.oss-cn-hangzhou.aliyuncs.com"
+    asked = operation(headers={"Content-Length": "10", "Host": host}, content_length=10)
+    (request,) = sign_checked(signer(), [asked])
+    assert describe(request.url).additional_headers == ("content-length", "host")
+    wrong = operation(headers={"content-length": "9", "host": "x"}, content_length=10)
+    with pytest.raises(ConfigurationError) as caught:
+        signer().sign([wrong])
+    assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigurationError, match="V1 cannot sign the header host"):
+        signer(version="v1").sign([operation(headers={"host": host})])
+
+
+def test_life():
+    """The life is the operation's wish, else the signer's; it counts whole seconds."""
+    (usual, wished) = signer(expires_in=60).sign([operation(), operation(expires_in=9)])
+    assert (usual.issued_at, usual.expires_at) == (NOW, 1_767_225_660)
+    assert wished.expires_at == 1_767_225_609
+    assert describe(usual.url).expires_at == usual.expires_at
+
+
+def test_life_ends_with_a_temporary_key():
+    """No URL outlives the key behind it, and an ended key signs nothing."""
+    sts = Credentials("STS.a", "s", "t", expires_at=NOW + 100)
+    (request,) = signer(sts).sign([operation()])
+    assert request.expires_at == 1_767_225_700
+    assert describe(request.url).has_token
+    ended = Credentials("STS.a", "s", "t", expires_at=NOW)
+    with pytest.raises(SignerError, match="has ended"):
+        signer(ended).sign([operation()])
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        (operation(Action.UploadPart, part_number=1), "needs the upload_id"),
+        (operation(Action.UploadPart, upload_id="U"), "part_number of 1..10000"),
+        (operation(Action.UploadPart, upload_id="U", part_number=10001), "1..10000"),
+        (operation(upload_id="U"), "takes no upload_id"),
+        (operation(part_number=1), "takes no part_number"),
+        (operation(Action.ListObjectsV2), "takes no key"),
+        (operation(key=""), "needs a key"),
+        (operation(bucket=""), "no valid name"),
+        (operation(query={"uploads": ""}), "belongs to the signer"),
+        (operation(expires_in=604801), "1..604800"),
+    ],
+)
+def test_refused_operations(asked, problem):
+    """What the service would refuse is one error that names the object."""
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        signer().sign([asked])
+    assert caught.value.path == asked.path
+
+
+def test_all_problems_of_an_operation_at_once():
+    """The problems of the call and those of the signature come together."""
+    asked = operation(Action.UploadPart, bucket="X", headers={"a": " "})
+    with pytest.raises(ConfigurationError) as caught:
+        signer(region=None).sign([asked])
+    assert len(caught.value.problems) == 5
+
+
+def test_environment_credentials(environment):
+    """Keys and token come from the environment, hidden."""
+    assert environment_credentials() == Credentials("id-1", Secret("secret-1"))
+    environment.setenv("OSS_SESSION_TOKEN", "token-1")
+    assert environment_credentials().security_token == Secret("token-1")
+
+
+def test_missing_keys_are_all_named(environment):
+    """Every missing variable is in one error; an empty one is missing."""
+    environment.delenv("OSS_ACCESS_KEY_ID")
+    environment.setenv("OSS_ACCESS_KEY_SECRET", "")
+    with pytest.raises(ConfigurationError) as caught:
+        environment_credentials()
+    assert [p.split()[0] for p in caught.value.problems] == VARIABLES[:2]
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint", "options", "wanted"),
+    [
+        ("cn-beijing", None, {}, ("oss-cn-beijing.aliyuncs.com", "cn-beijing")),
+        (
+            None,
+            "us-west-1.oss.aliyuncs.com",
+            {},
+            ("us-west-1.oss.aliyuncs.com", "us-west-1"),
+        ),
+        ("cn-beijing", "oss-accelerate.aliyuncs.com", {}, (None, "cn-beijing")),
+        ("cn-beijing", "http://127.0.0.1:9000", {}, ("127.0.0.1:9000", "cn-beijing")),
+        (None, "files.example.com", {"version": "v1", "style": "cname"}, (None, None)),
+    ],
+)
+def test_region_and_endpoint(region, endpoint, options, wanted):
+    """Region and endpoint fill each other in, where that is possible."""
+    made = KeySigner.from_options(region, endpoint, **options)
+    assert (made.endpoint.host, made.region) == (wanted[0] or endpoint, wanted[1])
+    assert made.endpoint.style == options.get("style", made.endpoint.style)
+    assert made.credentials().access_key_id == "id-1"
+
+
+def test_region_and_endpoint_from_the_environment(environment):
+    """The environment fills in, and an argument wins over it."""
+    environment.setenv("OSS_REGION", "cn-beijing")
+    assert KeySigner.from_options().endpoint.host == "oss-cn-beijing.aliyuncs.com"
+    assert KeySigner.from_options("eu-central-1").region == "eu-central-1"
+    environment.setenv("OSS_ENDPOINT", "http://localhost:9000")
+    made = KeySigner.from_options()
+    assert (made.endpoint.url("bkt"), made.region) == (
+        "http://localhost:9000/bkt/",
+        "cn-beijing",
+    )
+
+
+def test_everything_missing_is_one_error(environment):
+    """Keys, region and endpoint are named together."""
+    environment.delenv("OSS_ACCESS_KEY_ID")
+    environment.delenv("OSS_ACCESS_KEY_SECRET")
+    with pytest.raises(ConfigurationError) as caught:
+        KeySigner.from_options()
+    text = str(caught.value)
+    for name in (
+        "OSS_ACCESS_KEY_ID",
+        "OSS_ACCESS_KEY_SECRET",
+        "OSS_REGION",
+        "endpoint",
+    ):
+        assert name in text
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint", "problem"),
+    [
+        (None, "files.example.com", "does not tell its region"),
+        ("cn-beijing", "oss-cn-hangzhou.aliyuncs.com", "does not fit"),
+        (None, "ftp://x", "use https or http"),
+    ],
+)
+def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
+    """What cannot sign is said when the signer is made."""
+    with pytest.raises(ConfigurationError, match=problem):
+        KeySigner.from_options(region, endpoint)
