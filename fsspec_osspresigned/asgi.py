@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -112,6 +113,8 @@ class LoopbackServer:
     @staticmethod
     def _run(server: _AnnouncingServer, listener: socket.socket) -> None:
         try:
-            server.run(sockets=[listener])
+            # uvicorn leaves by SystemExit when the app refuses to start.
+            with contextlib.suppress(SystemExit):
+                server.run(sockets=[listener])
         finally:
             server.ready.set()

@@ -6,6 +6,7 @@ import json
 from typing import Any, NoReturn
 
 _MAX_NAME = 60
+_MAX_DIGITS = 300
 
 
 def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
@@ -27,7 +28,10 @@ def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
             raise ValueError(msg) from None
     try:
         value = json.loads(
-            data, object_pairs_hook=_unique, parse_constant=_no_constant
+            data,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_integer,
         )
     except json.JSONDecodeError as error:
         msg = f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
@@ -79,9 +83,17 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
+def _integer(text: str) -> int:
+    # Python itself gives up at 4,300 digits, with a message about its settings.
+    if len(text) > _MAX_DIGITS:
+        msg = f"not JSON: a number has more than {_MAX_DIGITS} digits"
+        raise ValueError(msg)
+    return int(text)
+
+
 def _is_deeper(value: Any, limit: int) -> bool:
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             child
             for item in level

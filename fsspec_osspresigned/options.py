@@ -209,6 +209,7 @@ class Options:
         Raises:
             ConfigurationError: with every problem found.
         """
+        given = portable(given)
         known = {a.name: a for a in fields(cls)}
         problems: list[str] = []
         values: dict[str, Any] = {}
@@ -234,9 +235,61 @@ class Options:
             raise ConfigurationError(problems)
         return cls(**values)
 
+    def check_portable(self) -> None:
+        """Refuse to leave this process with options that hold or are secrets.
+
+        Raises:
+            TypeError: naming the option and the remedy.
+        """
+        remedies = []
+        if isinstance(self.url, str) and not _is_reference(self.url):
+            remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
+        if self.url_map is not None and not _is_place(self.url_map):
+            remedies.append("url_map= is given inline: pass a file, or env:NAME")
+        for name in ("signer", "signer_token", "receipts"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str | os.PathLike):
+                how = "'module:function'" if name == "signer" else "a text"
+                remedies.append(f"{name}= is an object of this process: pass {how}")
+        if remedies:
+            raise TypeError("this filesystem cannot be pickled: " + "; ".join(remedies))
+
     def identity(self) -> tuple[Any, ...]:
         """Return what two filesystems must share to share connections and memory."""
         return tuple(_hashable(getattr(self, a.name)) for a in fields(type(self)))
+
+
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
+
+
+def _is_place(url_map: Any) -> bool:
+    if isinstance(url_map, os.PathLike):
+        return True
+    return isinstance(url_map, str) and url_map.lstrip()[:1] not in ("{", "[", "-")
+
+
+def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *given* with its relative local paths made absolute."""
+    options = dict(given)
+    for name in ("url_map", "receipts"):
+        value = options.get(name)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if isinstance(value, str) and "://" not in value and _is_path(value):
+            options[name] = os.path.abspath(os.path.expanduser(value))
+    for name in ("url", "url_map", "signer_token"):
+        value = options.get(name)
+        if isinstance(value, str) and value.startswith("file:"):
+            place = value.removeprefix("file:")
+            if not place.startswith("//"):
+                place = os.path.abspath(os.path.expanduser(place))
+                options[name] = f"file:{place}"
+    return options
+
+
+def _is_path(text: str) -> bool:
+    return not text.startswith(("env:", "file:", "{", "[", "-"))
 
 
 def _source_problems(values: Mapping[str, Any]) -> list[str]:

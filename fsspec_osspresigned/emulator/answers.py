@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -54,16 +55,16 @@ class RefusedError(Exception):
         ec: str = "",
         *,
         headers: Mapping[str, str] | None = None,
-        **extras: str,
+        extras: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep what the document is made of; *extras* become elements."""
+        """Keep what the document is made of; *extras* are further elements."""
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.ec = ec
         self.headers = headers or {}
-        self.extras = extras
+        self.extras = extras or {}
 
 
 def xml(root: str, *rows: tuple[str, Any], namespace: bool = False) -> bytes:
@@ -75,7 +76,7 @@ def xml(root: str, *rows: tuple[str, Any], namespace: bool = False) -> bytes:
     ).encode()
 
 
-def _inner(rows: Any) -> str:  # noqa: ANN401 - nested rows have no finite type
+def _inner(rows: Any) -> str:
     if isinstance(rows, str):
         return escape(_UNPRINTABLE.sub("\ufffd", rows), {"\r": "&#13;"})
     if isinstance(rows, bool):
@@ -110,7 +111,7 @@ def error_answer(
     if method == "HEAD":
         headers["x-oss-err"] = base64.b64encode(body).decode()
         body = b""
-    elif error.status == 304:
+    elif error.status == HTTPStatus.NOT_MODIFIED:
         body = b""
     else:
         headers["Content-Type"] = "application/xml"

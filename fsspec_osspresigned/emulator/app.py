@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -42,7 +43,7 @@ _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
 )
-_WITHOUT_LENGTH = (204, 304)
+_WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 HANDLERS: Mapping[str, Handler] = {
     Action.PutObject: objects.put_object,
     Action.CopyObject: objects.copy_object,
@@ -141,7 +142,7 @@ class App:
         incoming = Incoming(receive, timeout=self._settings.body_timeout)
         try:
             answer = await self._answer(call, incoming, request_id)
-        except (CutError, DisconnectedError):
+        except (CutError, DisconnectedError, asyncio.CancelledError):
             self._record(call, incoming, None, request_id)
             await _break(scope, receive)
             return
@@ -207,7 +208,7 @@ class App:
                 refusal.code,
                 refusal.message,
                 refusal.ec,
-                **refusal.extras,
+                extras=refusal.extras,
             )
 
     async def _act(
@@ -240,8 +241,7 @@ class App:
                 405,
                 "MethodNotAllowed",
                 "The specified method is not allowed against this resource.",
-                Method=call.method,
-                ResourceType=call.action,
+                extras={"Method": call.method, "ResourceType": call.action},
             )
         if call.key and check_key(call.key) is not None:
             raise RefusedError(
@@ -328,7 +328,7 @@ def _refusal(fault: Fault) -> RefusedError:
         fault.shown_code,
         fault.shown_message,
         fault.ec,
-        **fault.extras,
+        extras=fault.extras,
     )
 
 

@@ -9,7 +9,7 @@ import uuid
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from attrs import define, frozen
 
@@ -94,7 +94,7 @@ class Spool:
         self._crc = 0
         self.size = 0
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         """Return itself."""
         if self._limit < 0:
             self._spill()

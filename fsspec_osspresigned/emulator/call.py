@@ -20,11 +20,21 @@ _SUBRESOURCES = {
     "append": "AppendObject",
     "restore": "RestoreObject",
 }
-_BUCKET_SUBRESOURCES = frozenset({
-    "acl", "cname", "cors", "encryption", "lifecycle", "location", "logging", "policy",
-    "referer", "replication", "stat", "tagging", "uploads", "versioning", "versions",
-    "website", "worm",
-})  # fmt: skip
+_BUCKET_SUBRESOURCES = (
+    "acl cname cors encryption lifecycle location logging policy referer replication "
+    "stat tagging uploads versioning versions website worm"
+).split()
+_OBJECT_ACTIONS = {
+    "GET": Action.GetObject,
+    "HEAD": Action.HeadObject,
+    "DELETE": Action.DeleteObject,
+}
+_UPLOAD_ACTIONS = {
+    "GET": Action.ListParts,
+    "HEAD": Action.HeadObject,
+    "POST": Action.CompleteMultipartUpload,
+    "DELETE": Action.AbortMultipartUpload,
+}
 _LOCAL_HOST = re.compile(r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])\.localhost")
 _OSS_HOST = re.compile(
     r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
@@ -149,25 +159,15 @@ def _action(
     for name, resource in _SUBRESOURCES.items():
         if name in parameters:
             return f"{method.title()}{resource}"
-    copies = "x-oss-copy-source" in headers
-    in_upload = "uploadId" in parameters
-    match method:
-        case "PUT" if in_upload or "partNumber" in parameters:
-            return Action.UploadPartCopy if copies else Action.UploadPart
-        case "PUT":
+    if method == "PUT":
+        copies = "x-oss-copy-source" in headers
+        if parameters.keys().isdisjoint(("uploadId", "partNumber")):
             return Action.CopyObject if copies else Action.PutObject
-        case "POST" if "uploads" in parameters:
-            return Action.InitiateMultipartUpload
-        case "POST" if in_upload:
-            return Action.CompleteMultipartUpload
-        case "GET":
-            return Action.ListParts if in_upload else Action.GetObject
-        case "HEAD":
-            return Action.HeadObject
-        case "DELETE":
-            return Action.AbortMultipartUpload if in_upload else Action.DeleteObject
-        case _:
-            return f"{method.title()}Object"
+        return Action.UploadPartCopy if copies else Action.UploadPart
+    if method == "POST" and "uploads" in parameters:
+        return Action.InitiateMultipartUpload
+    table = _UPLOAD_ACTIONS if "uploadId" in parameters else _OBJECT_ACTIONS
+    return table.get(method, f"{method.title()}Object")
 
 
 def _bucket_action(method: str, parameters: Mapping[str, str]) -> str:
@@ -175,11 +175,8 @@ def _bucket_action(method: str, parameters: Mapping[str, str]) -> str:
         if name in parameters:
             return f"{method.title()}Bucket{name.title()}"
     if method == "GET":
-        return (
-            Action.ListObjectsV2
-            if parameters.get("list-type") == "2"
-            else "ListObjects"
-        )
+        is_second = parameters.get("list-type") == "2"
+        return Action.ListObjectsV2 if is_second else "ListObjects"
     if method == "POST" and "delete" in parameters:
         return "DeleteMultipleObjects"
     return f"{method.title()}Bucket"

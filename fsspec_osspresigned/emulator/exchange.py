@@ -207,7 +207,7 @@ def find_object(bucket: Bucket, key: str) -> StoredObject:
             "NoSuchKey",
             "The specified key does not exist.",
             "0026-00000001",
-            Key=key,
+            extras={"Key": key},
         )
     return stored
 
@@ -227,7 +227,7 @@ def check_body_md5(call: Call, body: bytes) -> None:
 
 def invalid_argument(message: str, ec: str = "", **extras: str) -> RefusedError:
     """Return the refusal of an argument."""
-    return RefusedError(400, "InvalidArgument", message, ec, **extras)
+    return RefusedError(400, "InvalidArgument", message, ec, extras=extras)
 
 
 def malformed(ec: str = "") -> RefusedError:
@@ -263,6 +263,6 @@ def _digest(text: str) -> bytes:
         digest = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise invalid_digest() from error
-    if len(digest) != 16:
+    if len(digest) != hashlib.md5(usedforsecurity=False).digest_size:
         raise invalid_digest()
     return digest

@@ -125,5 +125,5 @@ def too_large(limit: int) -> RefusedError:
         400,
         "EntityTooLarge",
         "Your proposed upload exceeds the maximum allowed object size.",
-        MaxSizeAllowed=str(limit),
+        extras={"MaxSizeAllowed": str(limit)},
     )

@@ -107,7 +107,10 @@ def copy_source(exchange: Exchange) -> StoredObject:
 def no_such_bucket(bucket: str) -> RefusedError:
     """Return the refusal of a bucket that does not exist."""
     return RefusedError(
-        404, "NoSuchBucket", "The specified bucket does not exist.", BucketName=bucket
+        404,
+        "NoSuchBucket",
+        "The specified bucket does not exist.",
+        extras={"BucketName": bucket},
     )
 
 

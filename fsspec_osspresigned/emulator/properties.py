@@ -26,7 +26,7 @@ HTTP_PROPERTIES = (
 DEFAULT_TYPE = "application/octet-stream"
 
 _MAX_META = 8 * 1024
-_MAX_TAGS = 10
+_MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TRAFFIC = range(819_200, 838_860_800 + 1)
 _CHOICES: dict[str, tuple[tuple[str, ...], str, str]] = {
     STORAGE_CLASS: (
@@ -67,12 +67,13 @@ def read_properties(call: Call) -> dict[str, str]:
                 400,
                 "NotImplemented",
                 "A header you provided implies functionality that is not implemented.",
-                Header=name,
+                extras={"Header": name},
             )
     check_traffic_limit(call)
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:
-            raise RefusedError(400, code, message, ArgumentValue=headers[name])
+            extras = {"ArgumentValue": headers[name]}
+            raise RefusedError(400, code, message, extras=extras)
     kept = {name: headers[name] for name in HTTP_PROPERTIES if name in headers}
     kept.setdefault("content-type", DEFAULT_TYPE)
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
@@ -122,7 +123,9 @@ def read_tags(text: str) -> list[tuple[str, str]]:
 def _check_tags(text: str) -> None:
     tags = read_tags(text)
     names = {name for name, _ in tags}
-    fits = all(0 < len(name) <= 128 and len(value) <= 256 for name, value in tags)
+    fits = all(
+        0 < len(name) <= _TAG_NAME and len(value) <= _TAG_VALUE for name, value in tags
+    )
     if not fits or len(tags) > _MAX_TAGS or len(names) != len(tags):
         raise RefusedError(400, "InvalidTag", "The tag you specified is not valid.")
 

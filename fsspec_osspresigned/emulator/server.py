@@ -16,9 +16,10 @@ from typing import Any, Self, TextIO
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
-from ..signing import Credentials, Endpoint
+from ..signing import Credentials, Endpoint, check_bucket
 from .app import TRANSPORT, App, Record
 from .bodies import Folder
 from .exchange import Callback, Settings, accept_callback
@@ -28,13 +29,13 @@ from .store import Contents, Store, StoredObject, Upload
 
 DEFAULT_BUCKET = "examplebucket"
 _LOOPBACK = "127.0.0.1"
-_GRACE = 5.0  # seconds that running requests get when the server stops
+_GRACE = 1.0  # seconds that running requests get when the server stops
 
 
 class _Protocol(HttpToolsProtocol):
     """Hands its transport to the application, which may have to break it."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.access_log = False  # it would write whole queries, signatures included
 
@@ -65,14 +66,15 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        tasks = set(self.server_state.tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=_GRACE)
+        running = set(self.server_state.tasks)
+        if running:
+            _, running = await asyncio.wait(running, timeout=_GRACE)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)
-        for task in self.server_state.tasks:
+        for task in running:
             task.cancel()
+        if running:
+            await asyncio.wait(running)
         for listener in sockets or []:
             listener.close()
 
@@ -141,6 +143,8 @@ class Emulator:
         self.region = region
         self._store = Store(Folder()) if root is None else open_disk_store(root)
         for bucket in dict.fromkeys((*buckets, *versioned)):
+            if (problem := check_bucket(bucket)) is not None:
+                raise ConfigurationError(problem)
             self._store.add_bucket(bucket, versioned=bucket in versioned)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -207,7 +211,6 @@ class Emulator:
 
         Raises:
             OSError: the port is taken.
-            RuntimeError: the server did not start.
         """
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         listener = socket.create_server(self._address, family=family, backlog=512)
@@ -270,7 +273,7 @@ def serve(
     *,
     out: TextIO | None = None,
     stop: threading.Event | None = None,
-    **options: Any,  # noqa: ANN401 - those of Emulator
+    **options: Any,
 ) -> None:
     """Run an emulator until SIGINT, SIGTERM or *stop*; print how to reach it.
 

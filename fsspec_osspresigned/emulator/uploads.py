@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
@@ -161,9 +162,11 @@ async def complete_multipart_upload(exchange: Exchange) -> Answer:
                 "EntityTooSmall",
                 "Your proposed upload smaller than the minimum allowed size.",
                 "0042-00000213",
-                MinSizeAllowed=str(exchange.settings.min_part),
-                ProposedSize=str(part.size),
-                PartNumber=str(part.number),
+                extras={
+                    "MinSizeAllowed": str(exchange.settings.min_part),
+                    "ProposedSize": str(part.size),
+                    "PartNumber": str(part.number),
+                },
             )
     stored = _finish(exchange, upload, parts)
     document = xml(
@@ -196,7 +199,7 @@ def no_such_upload(upload_id: str, ec: str = "") -> RefusedError:
         "The specified upload does not exist. The upload ID may be invalid, or the "
         "upload may have been aborted or completed.",
         ec,
-        UploadId=upload_id,
+        extras={"UploadId": upload_id},
     )
 
 
@@ -296,7 +299,7 @@ def _chosen(upload: Upload, body: bytes, *, everything: bool) -> list[StoredPart
     if not named or len(named) > MAX_PARTS:
         raise malformed(_MALFORMED_EC)
     numbers = [number for number, _ in named]
-    if any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(numbers)):
         raise RefusedError(
             400,
             "InvalidPartOrder",
@@ -332,7 +335,7 @@ def _invalid_part(number: int) -> RefusedError:
         "InvalidPart",
         "One or more of the specified parts could not be found or the specified "
         "entity tag might not have matched the part's entity tag.",
-        PartNumber=str(number),
+        extras={"PartNumber": str(number)},
     )
 
 

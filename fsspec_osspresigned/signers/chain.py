@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import NotSignedError
+from ..errors import NotSignedError, SignerError
 from ..model import Operation, SignedRequest
 from .base import Grant, Signer, grant_for
 
@@ -45,7 +45,10 @@ class ChainSigner:
             left = refused
         if left:
             rest = last.sign([operations[index] for index in left])
-            done.update(zip(left, rest, strict=False))
+            if len(rest) != len(left):
+                msg = f"a signer answered {len(rest)} requests to {len(left)}"
+                raise SignerError(msg, path=operations[left[0]].path)
+            done.update(zip(left, rest, strict=True))
         return [done[index] for index in sorted(done)]
 
     def grant(self, path: str) -> Grant:

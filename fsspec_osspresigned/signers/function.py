@@ -13,6 +13,7 @@ from ..secret import SecretURL, redact
 from ..sendable import header_problems, http_problem, url_problem
 from ..signing import describe
 from .base import Signer
+from .protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 
@@ -126,8 +127,7 @@ def _problem(answer: Any) -> str | None:
 
 
 def _said(error: BaseException) -> str:
-    text = redact(str(error)).replace("?", "? ")[:200]
-    return f"the signer function raised {type(error).__name__}: {text}"
+    return f"the signer function raised {type(error).__name__}: {clean(str(error))}"
 
 
 def _name(value: object) -> str:
@@ -155,7 +155,7 @@ def import_signer(
         found: Any = importlib.import_module(module)
     except Exception as error:  # a module of the user's can raise anything
         msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
-        raise ConfigurationError(f"{msg}: {redact(str(error))[:200]}") from error
+        raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
     for part in name.split("."):
         found = getattr(found, part, None)
     return as_signer(found, reference, allow_http=allow_http, clock=clock)

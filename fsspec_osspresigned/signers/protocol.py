@@ -146,7 +146,7 @@ def problem_of(members: Mapping[str, Any], status: int) -> Problem:
     return Problem(
         status=status,
         code=code[:60] if isinstance(code, str) and code.isprintable() else "",
-        detail=_clean(detail) if isinstance(detail, str) else "",
+        detail=clean(detail) if isinstance(detail, str) else "",
         retry_after=float(wait) if 0 <= wait < 1e6 else None,  # noqa: PLR2004 - eleven days
     )
 
@@ -166,8 +166,8 @@ def problem_of_reply(status: int, headers: Mapping[str, str], data: bytes) -> Pr
     return problem_of(known, status)
 
 
-def _clean(text: str) -> str:
-    """Take out what a careless signer may have written: URLs, tokens, controls."""
+def clean(text: str) -> str:
+    """Return others' *text* for a message: without queries, signatures, controls."""
     text = redact(_QUERY.sub(r"\1?...", text))
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_DETAIL].strip()
 

@@ -1,0 +1,137 @@
+"""Progress in bytes, for people and for fsspec's callbacks."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
+
+from .model import KIB
+
+
+def bytes_counter(
+    callback: Callback, size: int, lock: threading.Lock
+) -> Callable[[int], None] | None:
+    """Return what reports bytes to *callback*, one call at a time; None for nobody."""
+    if callback is DEFAULT_CALLBACK or isinstance(callback, NoOpCallback):
+        return None
+    with lock:
+        callback.set_size(size)
+
+    def count(sent: int) -> None:
+        with lock:
+            callback.relative_update(sent)
+
+    return count
+
+
+class BytesProgress(Callback):
+    """A progress bar that counts bytes over all files of a call.
+
+    fsspec's contract counts files at the root and bytes at the children; this callback
+    adds up the children. Works for ``put``, ``get`` and for the call of one file.
+
+    Args:
+        stream: where the bar is drawn; None for standard error.
+        label: what stands in front.
+        every: seconds between two drawings.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        label: str = "",
+        every: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        """Draw nothing yet."""
+        super().__init__(**kwargs)
+        self.total = 0
+        self.done = 0
+        self._branched = False
+        self._stream = stream or sys.stderr
+        self._label = label
+        self._every = every
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._lock = threading.Lock()
+
+    def branched(
+        self, path_1: str, path_2: str, **kwargs: Any
+    ) -> Callback:
+        """Return the callback of one file, whose bytes are added to ours."""
+        del path_1, path_2, kwargs
+        if not self._branched:
+            self._branched, self.total, self.done = True, 0, 0
+        return _FileBytes(self)
+
+    def set_size(self, size: int) -> None:
+        """Take the bytes of one file; files of a whole call are not counted."""
+        super().set_size(size)
+        if not self._branched:
+            self.total = size
+
+    def relative_update(self, inc: int = 1) -> None:
+        """Take bytes that were sent; negative when a failed try is taken back."""
+        super().relative_update(inc)
+        if not self._branched:
+            self.add(0, inc)
+
+    def add(self, total: int, done: int) -> None:
+        """Add to the bytes expected and the bytes done, and draw now and then."""
+        with self._lock:
+            self.total += total
+            self.done += done
+            now = time.monotonic()
+            if now - self._drawn >= self._every or self.done >= self.total:
+                self._drawn = now
+                self._draw(now)
+
+    def close(self) -> None:
+        """End the line."""
+        with self._lock:
+            self._draw(time.monotonic())
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _draw(self, now: float) -> None:
+        share = self.done / self.total if self.total else 1.0
+        rate = self.done / max(now - self._started, 1e-6)
+        width = 24
+        bar = "#" * round(width * share)
+        text = (
+            f"{self._label}[{bar:<{width}}] {share:4.0%} "
+            f"{_human(self.done)} of {_human(self.total)}, {_human(rate)}/s"
+        )
+        start = "\r" if self._stream.isatty() else ""
+        if start or self.done >= self.total:
+            self._stream.write(f"{start}{text}")
+            self._stream.flush()
+
+
+class _FileBytes(Callback):
+    """The bytes of one file."""
+
+    def __init__(self, root: BytesProgress) -> None:
+        super().__init__()
+        self._root = root
+
+    def set_size(self, size: int) -> None:
+        super().set_size(size)
+        self._root.add(size, 0)
+
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        self._root.add(0, inc)
+
+
+def _human(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < KIB:
+            return f"{number:.0f} {unit}"
+        number /= KIB
+    return f"{number:.2f} GiB"

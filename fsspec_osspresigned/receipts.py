@@ -1,0 +1,53 @@
+"""Receipts for others: one JSON line per stored object, in a private file."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import ConfigurationError
+from .model import Receipt
+
+
+def receipt_writer(place: object) -> Callable[[Receipt], None]:
+    """Return what hands receipts to *place*.
+
+    Args:
+        place: a directory, which is made if need be, or a callable.
+
+    Raises:
+        ConfigurationError: it is neither, or the directory cannot be made.
+    """
+    if callable(place):
+        return place
+    if not isinstance(place, str | os.PathLike):
+        msg = "receipts= must be a directory or a callable"
+        raise ConfigurationError(msg)
+    directory = Path(place).expanduser().absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"receipts={directory}: {error.strerror}"
+        raise ConfigurationError(msg) from None
+    return _ReceiptFile(directory)
+
+
+class _ReceiptFile:
+    """Appends to one file per host and process, mode 0600; it never holds a URL."""
+
+    def __init__(self, directory: Path) -> None:
+        host = socket.gethostname().partition(".")[0] or "host"
+        self.path = directory / f"receipts-{host}-{os.getpid()}.jsonl"
+        self._lock = threading.Lock()
+
+    def __call__(self, receipt: Receipt) -> None:
+        line = json.dumps(receipt.as_dict()).encode() + b"\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with self._lock:
+            descriptor = os.open(self.path, flags, 0o600)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(line)

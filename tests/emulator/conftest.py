@@ -1,0 +1,139 @@
+"""A client that signs and sends one request at a time, byte for byte."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element
+
+import pytest
+import requests
+
+from fsspec_osspresigned import xmldoc
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.signing import presign
+
+BUCKET = "examplebucket"
+
+
+class Client:
+    """Presigns with the owner's key and sends with plain requests."""
+
+    def __init__(self, oss: Emulator) -> None:
+        self.oss = oss
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def url(self, method: str, key: str, **options) -> str:
+        """Sign one URL; *options* go to presign."""
+        wanted = {
+            "bucket": BUCKET,
+            "headers": {},
+            "query": {},
+            "region": "cn-hangzhou",
+            "now": time.time(),
+            "expires_in": 60,
+            **options,
+        }
+        endpoint = wanted.pop("endpoint", self.oss.endpoint)
+        signed = presign(
+            self.oss.credentials, endpoint, method=method, key=key, **wanted
+        )
+        return signed.reveal()
+
+    def send(self, method: str, url: str, *, headers=None, data=b"", stream=False):
+        """Send to exactly *url*."""
+        request = requests.Request(method, "http://127.0.0.1/", headers=headers, data=data)
+        prepared = self.session.prepare_request(request)
+        prepared.url = url
+        return self.session.send(prepared, stream=stream)
+
+    def call(self, method: str, key: str, *, data=b"", headers=None, unsigned=None, **options):
+        """Sign with *headers*, send them and the *unsigned* ones."""
+        headers = headers or {}
+        url = self.url(method, key, headers=headers, **options)
+        return self.send(method, url, headers={**headers, **(unsigned or {})}, data=data)
+
+    def put(self, key: str, data=b"x", **options):
+        """Store an object."""
+        reply = self.call("PUT", key, data=data, **options)
+        assert reply.status_code == 200, reply.text
+        return reply
+
+    def initiate(self, key: str, **options) -> str:
+        """Open a multipart upload."""
+        query = {"uploads": "", **options.pop("query", {})}
+        reply = self.call("POST", key, query=query, **options)
+        return tree(reply).findtext("UploadId")
+
+    def part(self, key: str, upload_id: str, number: int, data: bytes, **options):
+        """Send a part."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        return self.call("PUT", key, query=query, data=data, **options)
+
+    def complete(self, key: str, upload_id: str, parts, **options):
+        """Complete from ``(number, etag)`` pairs, or from a body as it is."""
+        body = parts if isinstance(parts, bytes) else xmldoc.complete_multipart_upload(parts)
+        query = {"uploadId": upload_id, **options.pop("query", {})}
+        return self.call("POST", key, query=query, data=body, **options)
+
+
+def tree(reply: requests.Response) -> Element:
+    """Parse the body of a reply."""
+    return xmldoc.parse(reply.content)
+
+
+def refusal(reply: requests.Response) -> tuple[int, str, str]:
+    """Return status, code and EC of an error."""
+    document = tree(reply)
+    assert document.tag == "Error"
+    assert document.findtext("RequestId") == reply.headers["x-oss-request-id"]
+    ec = document.findtext("EC") or ""
+    assert reply.headers.get("x-oss-ec", "") == ec
+    return reply.status_code, document.findtext("Code"), ec
+
+
+@pytest.fixture(scope="package")
+def shared_oss() -> Iterator[Emulator]:
+    """One emulator for the tests that leave no trace in it but objects."""
+    with Emulator() as oss:
+        yield oss
+
+
+@pytest.fixture
+def oss(shared_oss) -> Iterator[Emulator]:
+    """The shared emulator, emptied of requests and faults."""
+    shared_oss.clear()
+    return shared_oss
+
+
+@pytest.fixture
+def make_client() -> Iterator:
+    """Make clients whose connections are closed at the end."""
+    clients = []
+
+    def make(oss: Emulator) -> Client:
+        clients.append(Client(oss))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.session.close()
+
+
+@pytest.fixture
+def client(oss, make_client) -> Client:
+    """A client of the shared emulator."""
+    return make_client(oss)
+
+
+@pytest.fixture(name="tree")
+def tree_fixture():
+    """The parser of XML replies."""
+    return tree
+
+
+@pytest.fixture(name="refusal")
+def refusal_fixture():
+    """The reader of error replies."""
+    return refusal
