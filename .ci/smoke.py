@@ -48,5 +48,7 @@ done = subprocess.run(
     check=False,
 )
 check(done.returncode == 2, "the command exits with 2 without its extra")
-check("pip install 'fsspec-osspresigned[cli]'" in done.stderr, "and says what to install")
+check(
+    "pip install 'fsspec-osspresigned[cli]'" in done.stderr, "and says what to install"
+)
 check("Traceback" not in done.stderr, "without a traceback")

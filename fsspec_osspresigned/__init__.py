@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from .filesystem import OSSPresignedFileSystem
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
+    from .progress import BytesProgress
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
 
@@ -53,6 +54,7 @@ __all__ = [
     "Action",
     "BindingError",
     "BlindAnswerWarning",
+    "BytesProgress",
     "CallbackFailedWarning",
     "ConfigurationError",
     "DamagedBodyError",
@@ -95,6 +97,7 @@ __all__ = [
 # Every public name that is not an error or a warning, and the module it lives in.
 _HOMES = {
     "Action": "model",
+    "BytesProgress": "progress",
     "Grant": "signers.base",
     "MultipartGrant": "signers.base",
     "OSSPresignedFileSystem": "filesystem",

@@ -44,11 +44,13 @@ def emulator(port: int, root: Path | None, buckets: tuple[str, ...]) -> None:
 
 
 @osspresigned.command()
-def demo() -> int:
+@click.option("--large", type=click.IntRange(1, 10_000), default=300, show_default=True,
+              help="MiB of the large file.")  # fmt: skip
+def demo(large: int) -> int:
     """Play owner and uploader against the emulator, and verify every byte."""
     with _extra("demo"):
-        from .demo import main  # noqa: PLC0415 - an extra
-    return main()
+        from .demo.owner import main  # noqa: PLC0415 - an extra
+    return main(large)
 
 
 @contextmanager

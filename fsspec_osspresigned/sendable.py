@@ -34,7 +34,9 @@ def url_problem(url: str) -> str | None:
     """
     if _URL.fullmatch(url) and len(url) <= MAX_URL:
         # A bracketed host or a port can still be nonsense.
-        return None if "[" not in url[:9] and url.count(":", 0, 300) == 1 else _parse(url)
+        return (
+            None if "[" not in url[:9] and url.count(":", 0, 300) == 1 else _parse(url)
+        )
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
     scheme, colon, rest = url.partition("://")

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from . import publish
 from .body import EMPTY, Body, MemoryBody, Source, SpoolBody
@@ -31,7 +32,7 @@ from .known import BODY_CAP
 from .ledger import Ledger, Plan, plan_for
 from .model import MAX_SINGLE_PUT, Action, PartReceipt, Receipt, Reply
 from .publish import CALLBACK_FAILED, Target
-from .signers.base import MultipartGrant, grant_for
+from .signers.base import Grant, MultipartGrant, grant_for
 from .workers import Cancellation
 
 _log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Upload:
             NotSignedError: the signer has nothing for this path.
         """
         grant = grant_for(client.signer, target.path)
+        _refuse_expired(grant, target.path)
         self.plan: Plan = plan_for(
             grant,
             size=size,
@@ -438,3 +440,16 @@ def _preflight(
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
+
+
+def _refuse_expired(grant: Grant, path: str) -> None:
+    """Refuse before the first byte what can no longer start.
+
+    Raises:
+        NotSignedError: the first of the presigned URLs has expired.
+    """
+    ends = grant.expires_at
+    if ends is not None and ends <= time.time():
+        when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
+        msg = f"its presigned URL expired at {when}: ask the owner for a new one"
+        raise NotSignedError(msg, path=path)

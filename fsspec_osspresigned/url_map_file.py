@@ -127,10 +127,10 @@ def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(dump(url_map))
         # mkstemp made it 0600, and replacing keeps that.
-        os.replace(name, target)  # noqa: PTH105 - one call on both names
+        os.replace(name, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108 - a name, not a Path
+            os.unlink(name)
         raise
 
 
@@ -161,14 +161,18 @@ def _load_url(place: str, opener: Opener | None) -> MapSource:
 def _parse_at(name: str, read: Callable[[], bytes]) -> URLMap:
     """Read and parse, and put the place in front of what is wrong."""
     try:
-        data = read()
+        # The bytes are let go before parsing: a map can be large.
+        text = read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{name}: not UTF-8 at byte {error.start}"
+        raise ConfigurationError(msg) from None
     except (OSError, ImportError, ValueError) as error:
         # What a foreign opener says may hold its URL; its kind is enough.
         why = getattr(error, "strerror", None) or type(error).__name__
         msg = f"cannot read the URL map {name}: {why}"
         raise ConfigurationError(msg) from None
     try:
-        return parse(data)
+        return parse(text)
     except ConfigurationError as error:
         problems = [f"{name}: {problem}" for problem in error.problems]
         raise ConfigurationError(problems) from None

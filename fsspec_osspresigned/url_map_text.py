@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -80,11 +81,11 @@ class _Reader:
             self.note("URL map", f"not UTF-8 at byte {error.start}")
             return
         text = text.removeprefix("\ufeff")
-        lines = [(n, line) for n, line in _lines(text) if line]
-        if not lines:
+        first = [line for _, line in islice(_lines(text), 2)]
+        if not first:
             self.note("URL map", "is empty")
-        elif _is_lines(lines):
-            for number, line in lines:
+        elif _is_lines(first):
+            for number, line in _lines(text):
                 self.line(line, f"line {number}")
         else:
             try:
@@ -233,9 +234,7 @@ class _Reader:
                 found[name] = self.request(members[name], f"{place}.{name}", method)
         return found
 
-    def members(
-        self, value: Any, place: str, known: set[str]
-    ) -> dict[str, Any] | None:
+    def members(self, value: Any, place: str, known: set[str]) -> dict[str, Any] | None:
         """Return the members under their own names; others are ignored, typos noted."""
         if not isinstance(value, Mapping):
             self.note(place, f"is {jsondoc.kind(value)}, not a URL or an object")
@@ -338,7 +337,9 @@ class _Reader:
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
-        missing = next((n for n in range(1, max(found, default=0)) if n not in found), 0)
+        missing = next(
+            (n for n in range(1, max(found, default=0)) if n not in found), 0
+        )
         if missing:
             self.note(place, f"part {missing} is missing")
         return tuple(request for _, request in sorted(found.items()) if request)
@@ -376,20 +377,31 @@ def _kind(members: Mapping[str, Any], name: str) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines; only LF ends one, since keys may hold other breaks."""
-    for number, line in enumerate(text.split("\n"), 1):
-        yield number, line.strip(" \t\r")
+    """Yield lines that are not blank, with their numbers, one by one.
+
+    Only LF ends a line, since keys may hold what Unicode calls a line break.
+    """
+    start, number = 0, 0
+    while start < len(text):
+        number += 1
+        end = text.find("\n", start) % (len(text) + 1)  # -1, not found, is the end
+        if line := text[start:end].strip(" \t\r"):
+            yield number, line
+        start = end + 1
 
 
-def _is_lines(lines: Sequence[tuple[int, str]]) -> bool:
-    """Return whether each line stands for itself: URLs, or objects closed in a line."""
-    first = lines[0][1]
-    if first.lower().startswith(("https:", "http:")):
+def _is_lines(first: Sequence[str]) -> bool:
+    """Return whether each line stands for itself: URLs, or objects closed in a line.
+
+    Args:
+        first: the first line that is not blank, and the second if there is one.
+    """
+    if first[0].lower().startswith(("https:", "http:")):
         return True
-    if not first.startswith("{") or len(lines) == 1:
+    if not first[0].startswith("{") or len(first) == 1:
         return False
     try:
-        return isinstance(jsondoc.loads(first), dict)
+        return isinstance(jsondoc.loads(first[0]), dict)
     except ValueError:
         # A broken first line among lines that are whole is still JSON Lines.
-        return first.endswith("}") and lines[1][1].startswith("{")
+        return first[0].endswith("}") and first[1].startswith("{")

@@ -34,8 +34,9 @@ def test_app_answers_inside_the_block_only():
         port = server.port
         with pytest.raises(OSError, match="in use"):
             LoopbackServer(hello, port).start()
-    with pytest.raises(ConnectionRefusedError), socket.create_connection(
-        ("127.0.0.1", port)
+    with (
+        pytest.raises(ConnectionRefusedError),
+        socket.create_connection(("127.0.0.1", port)),
     ):
         pass
     with server:
@@ -46,6 +47,9 @@ def test_app_answers_inside_the_block_only():
 def test_app_that_does_not_start_is_an_error():
     """Nobody waits for an app that has given up."""
     server = LoopbackServer(sick)
-    with pytest.raises(RuntimeError, match="did not start"), contextlib.ExitStack() as s:
+    with (
+        pytest.raises(RuntimeError, match="did not start"),
+        contextlib.ExitStack() as s,
+    ):
         s.enter_context(server)
     server.stop()

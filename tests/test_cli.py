@@ -122,9 +122,9 @@ def test_interrupt_is_exit_1(failing, capsys):
 
 def test_exit_code_of_a_command_is_passed_on(monkeypatch):
     """What a command returns is the exit code; nothing means 0."""
-    monkeypatch.setattr(commands.demo, "callback", lambda: 1)
+    monkeypatch.setattr(commands.demo, "callback", lambda **_: 1)
     assert cli.main(["demo"]) == 1
-    monkeypatch.setattr(commands.demo, "callback", lambda: None)
+    monkeypatch.setattr(commands.demo, "callback", lambda **_: None)
     assert cli.main(["demo"]) == 0
 
 
@@ -144,8 +144,8 @@ def test_missing_server_extra_is_exit_2(monkeypatch, capsys):
     for name in list(sys.modules):
         if name.startswith("fsspec_osspresigned.emulator"):
             monkeypatch.delitem(sys.modules, name)
-    error = ModuleNotFoundError("No module named 'starlette'", name="starlette")
-    monkeypatch.setattr("builtins.__import__", _refusing("starlette", error))
+    error = ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+    monkeypatch.setattr("builtins.__import__", _refusing("uvicorn", error))
     assert cli.main(["emulator"]) == 2
     assert "fsspec-osspresigned[server]" in capsys.readouterr().err
 

@@ -39,7 +39,9 @@ def signer(answer: object, **options: object) -> FunctionSigner:
 
 def test_a_string_is_the_url_of_the_demanded_headers():
     """The simplest function returns one URL a request."""
-    (request,) = signer([URL]).sign([put(headers={"a": "1"}, optional_headers={"b": "2"})])
+    (request,) = signer([URL]).sign(
+        [put(headers={"a": "1"}, optional_headers={"b": "2"})]
+    )
     assert request.url.reveal() == URL
     assert request.headers == {"a": "1"}
     assert request.expires_at == 1767229200
@@ -209,8 +211,13 @@ def test_chain_grants_what_the_first_that_knows_grants():
 
 def test_chain_notices_a_short_answer():
     """Requests never slide to another operation's place."""
-    with pytest.raises(SignerError):
-        ChainSigner(Only("a"), signer([])).sign([put("a"), put("z")])
+
+    class Short:
+        def sign(self, operations):
+            return [SignedRequest(method="PUT", url=URL)]
+
+    with pytest.raises(SignerError, match="answered 1 requests to 2"):
+        ChainSigner(Only("a"), Short()).sign([put("a"), put("y"), put("z")])
 
 
 def test_token_comes_from_its_reference(monkeypatch, tmp_path):
@@ -259,7 +266,7 @@ def test_missing_token_is_named(tmp_path):
     """The message says what could not be read."""
     with pytest.raises(ConfigurationError, match="OSSPRESIGNED_GONE is not set"):
         token_source("env:OSSPRESIGNED_GONE")()
-    with pytest.raises(ConfigurationError, match="cannot read .*gone"):
+    with pytest.raises(ConfigurationError, match=r"cannot read .*gone"):
         token_source(f"file:{tmp_path}/gone")()
     with pytest.raises(ConfigurationError, match="returned a int"):
         token_source(lambda: 3)()

@@ -53,7 +53,9 @@ PARTS = [url("k", f"partNumber={n}&uploadId=U&") for n in (1, 2)]
 
 def test_absent_headers_pass_the_users_demands_and_no_guess():
     """The URL cannot tell what was signed, so only what the user said goes along."""
-    operation = put(headers={"x-oss-meta-a": "1"}, optional_headers={"Content-Type": "a"})
+    operation = put(
+        headers={"x-oss-meta-a": "1"}, optional_headers={"Content-Type": "a"}
+    )
     (request,) = sign_checked(signer(url()), [operation])
     assert request.url.reveal() == url()
     assert request.method == "PUT"
@@ -202,7 +204,10 @@ def test_multipart_calls_find_their_urls():
         ({"action": Action.InitiateMultipartUpload}, "no URL for it"),
         ({"action": Action.CompleteMultipartUpload}, "no URL for it"),
         ({"action": Action.DeleteObject}, "no URL for it"),
-        ({"action": Action.ListParts, "query": {"part-number-marker": "2"}}, "cannot be"),
+        (
+            {"action": Action.ListParts, "query": {"part-number-marker": "2"}},
+            "cannot be",
+        ),
     ],
 )
 def test_what_was_not_handed_out_is_refused(members, said):

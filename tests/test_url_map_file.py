@@ -69,7 +69,7 @@ def test_relative_place_is_made_absolute(map_file, monkeypatch):
     assert load("urls.json").path == map_file
 
 
-@pytest.mark.parametrize("place", [{"b/k": URL}, MAP, '{"b/k": "%s"}' % URL, [URL]])
+@pytest.mark.parametrize("place", [{"b/k": URL}, MAP, f'{{"b/k": "{URL}"}}', [URL]])
 def test_inline_maps(place):
     """A mapping, a map, JSON text and a list are taken as they are."""
     source = load(place)
@@ -123,6 +123,9 @@ def test_missing_file_and_bad_content_name_the_place(tmp_path):
         load(bad)
     assert all(p.startswith(f"{bad}: ") for p in caught.value.problems)
     assert len(caught.value.problems) == 2
+    bad.write_bytes(b"{\xff")
+    with pytest.raises(ConfigurationError, match=r"bad\.json: not UTF-8 at byte 1"):
+        load(bad)
 
 
 def test_file_that_others_can_read_is_warned_about(map_file):

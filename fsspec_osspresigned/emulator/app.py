@@ -382,5 +382,6 @@ async def _send(answer: Answer, send: Send) -> None:
 async def _break(scope: Scope, receive: Receive) -> None:
     """Break the connection, and wait until the server has noticed."""
     scope["extensions"][TRANSPORT].abort()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    message: MutableMapping[str, Any] = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()

@@ -27,6 +27,11 @@ class Segment:
     memory: bytes = b""
     path: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of its file; empty if it has none."""
+        return "" if self.path is None else self.path.name
+
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes ``start:stop``; both lie within the segment."""
         if self.path is None:
@@ -88,8 +93,7 @@ class Spool:
         self._folder = folder
         self._limit = limit
         self._memory = bytearray()
-        self._path: Path | None = None
-        self._file: IO[bytes] | None = None
+        self._file: tuple[Path, IO[bytes]] | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = 0
         self.size = 0
@@ -103,9 +107,9 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         """Throw away what was not finished."""
         if self._file is not None:
-            self._file.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            path, file = self._file
+            file.close()
+            path.unlink()
 
     def write(self, data: bytes | bytearray) -> None:
         """Take *data* in; it may be called from a thread, one at a time."""
@@ -117,16 +121,17 @@ class Spool:
         if self._file is None:
             self._memory += data
         else:
-            self._file.write(data)
+            self._file[1].write(data)
 
     def finish(self) -> Piece:
         """Return what was taken in; nothing may be written after it."""
         if self._file is None:
             segment = Segment(self.size, bytes(self._memory))
         else:
-            self._file.close()
-            segment = self._folder.own(Segment(self.size, path=self._path))
-            self._file = self._path = None
+            path, file = self._file
+            file.close()
+            segment = self._folder.segment(path, self.size)
+            self._file = None
         return Piece(
             segment=segment,
             size=self.size,
@@ -135,10 +140,10 @@ class Spool:
         )
 
     def _spill(self) -> None:
-        self._path = self._folder.new_path()
-        # Closed by finish or __exit__: it lives as long as the body comes in.
-        self._file = self._path.open("wb", buffering=0)
-        self._file.write(self._memory)
+        path = self._folder.new_path()
+        file = path.open("wb")
+        self._file = path, file
+        file.write(self._memory)
         self._memory = bytearray()
 
 
@@ -163,12 +168,12 @@ class Folder:
         """Return a name for a new file."""
         return self.path / uuid.uuid4().hex
 
-    def own(self, segment: Segment) -> Segment:
-        """Delete the file of *segment* when nothing refers to the segment any more."""
-        if segment.path is not None:
-            # Not at exit: what a disk store still refers to then must stay.
-            finalizer = weakref.finalize(segment, _remove, segment.path, self._open)
-            finalizer.atexit = False
+    def segment(self, path: Path, size: int) -> Segment:
+        """Return the file as a segment, deleted when nothing refers to it any more."""
+        segment = Segment(size, path=path)
+        finalizer = weakref.finalize(segment, _remove, path, self._open)
+        # What a disk store still refers to at exit must stay.
+        finalizer.atexit = False
         return segment
 
     def sweep(self, wanted: Iterable[str]) -> None:

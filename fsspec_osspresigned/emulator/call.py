@@ -21,9 +21,10 @@ _SUBRESOURCES = {
     "restore": "RestoreObject",
 }
 _BUCKET_SUBRESOURCES = (
-    "acl cname cors encryption lifecycle location logging policy referer replication "
-    "stat tagging uploads versioning versions website worm"
-).split()
+    "acl", "cname", "cors", "encryption", "lifecycle", "location", "logging", "policy",
+    "referer", "replication", "stat", "tagging", "uploads", "versioning", "versions",
+    "website", "worm",
+)  # fmt: skip
 _OBJECT_ACTIONS = {
     "GET": Action.GetObject,
     "HEAD": Action.HeadObject,
@@ -35,6 +36,7 @@ _UPLOAD_ACTIONS = {
     "POST": Action.CompleteMultipartUpload,
     "DELETE": Action.AbortMultipartUpload,
 }
+_is_number = re.compile("[0-9]{1,18}").fullmatch
 _LOCAL_HOST = re.compile(r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])\.localhost")
 _OSS_HOST = re.compile(
     r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
@@ -76,14 +78,12 @@ class Call:
     @property
     def part_number(self) -> int | None:
         """The part that the query names; None without a number in it."""
-        text = self.parameters.get("partNumber", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return read_number(self.parameters.get("partNumber", ""))
 
     @property
     def content_length(self) -> int | None:
         """Bytes announced; None for a chunked body or none at all."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return read_number(self.headers.get("content-length", ""))
 
     @property
     def has_body_framing(self) -> bool:
@@ -123,6 +123,11 @@ def read_call(scope: MutableMapping[str, Any], *, cnames: Mapping[str, str]) -> 
         headers=headers,
         host=host,
     )
+
+
+def read_number(text: str) -> int | None:
+    """Return a decimal number of at most 18 digits; None if *text* is none."""
+    return int(text) if _is_number(text) else None
 
 
 def decoded(value: bytes) -> str:

@@ -94,7 +94,7 @@ class _Reader:
         name, size = place
         if name not in self.segments:
             path = self.folder.path / name
-            self.segments[name] = self.folder.own(Segment(size, path=path))
+            self.segments[name] = self.folder.segment(path, size)
         return self.segments[name]
 
     def stored(self, value: dict[str, Any]) -> StoredObject:
@@ -145,10 +145,7 @@ def _values(folder: Path, *patterns: str) -> Iterator[dict[str, Any]]:
 
 
 def _place(segment: Segment) -> tuple[str, int]:
-    if segment.path is None:
-        msg = "a disk store holds every body in a file"
-        raise AssertionError(msg)
-    return segment.path.name, segment.size
+    return segment.name, segment.size
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from .answers import Answer, iso_date, quoted, xml, xml_answer
+from .call import read_number
 from .exchange import Exchange, invalid_argument
 from .objects import OWNER
 from .properties import STORAGE_CLASS
@@ -33,12 +34,13 @@ class Page:
 async def list_objects_v2(exchange: Exchange) -> Answer:
     """List keys in byte order, rolled up at the delimiter."""
     given = exchange.call.parameters
-    most = given.get("max-keys", "") or str(_USUAL)
-    if not (most.isascii() and most.isdigit() and 1 <= int(most) <= _MOST):
+    asked = given.get("max-keys", "") or str(_USUAL)
+    most = read_number(asked)
+    if most is None or not 1 <= most <= _MOST:
         raise invalid_argument(
             "max-keys must be between 1 and 1000.",
             ArgumentName="max-keys",
-            ArgumentValue=most,
+            ArgumentValue=asked,
         )
     encoding = given.get("encoding-type")
     if encoding not in (None, "", "url"):
@@ -53,16 +55,20 @@ async def list_objects_v2(exchange: Exchange) -> Answer:
         delimiter=given.get("delimiter", ""),
         after=after,
         passed=passed,
-        most=int(most),
+        most=most,
     )
 
     def shown(text: str) -> str:
-        return quote(text, safe="") if encoding == "url" else text
+        return (
+            quote(text, safe="", errors="surrogateescape")
+            if encoding == "url"
+            else text
+        )
 
     rows: list[tuple[str, Any]] = [
         ("Name", exchange.bucket.name),
         ("Prefix", shown(given.get("prefix", ""))),
-        ("MaxKeys", int(most)),
+        ("MaxKeys", most),
         ("Delimiter", shown(given.get("delimiter", ""))),
     ]
     if "start-after" in given:

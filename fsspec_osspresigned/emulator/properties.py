@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from .answers import RefusedError
-from .call import Call
+from .call import Call, read_number
 from .exchange import invalid_argument
 
 META = "x-oss-meta-"
@@ -99,7 +99,7 @@ def check_traffic_limit(call: Call) -> None:
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
         raise invalid_argument(f"{name} is given in the query and as header.")
-    if values and not (values[0].isdigit() and int(values[0]) in _TRAFFIC):
+    if values and read_number(values[0]) not in _TRAFFIC:
         raise invalid_argument(
             f"{name} must be between {_TRAFFIC[0]} and {_TRAFFIC[-1]}.",
             ArgumentName=name,

@@ -7,11 +7,11 @@ from email.utils import parsedate_to_datetime
 
 from .answers import Answer, RefusedError, http_date, quoted
 from .call import Call
-from .exchange import Exchange, stored_reply
+from .exchange import Exchange, invalid_argument, stored_reply
 from .properties import check_traffic_limit, shown
 from .store import StoredObject
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})")
 _OVERRIDES = (
     "cache-control",
     "content-disposition",
@@ -31,6 +31,8 @@ async def get_object(exchange: Exchange) -> Answer:
     headers = _headers(stored)
     for name in _OVERRIDES:
         if (value := call.parameters.get(f"response-{name}")) is not None:
+            if not value.isprintable():
+                raise invalid_argument("The header is not valid.", ArgumentName=name)
             headers[name] = value
     wanted = _range(call, stored.size)
     if wanted is None:

@@ -227,7 +227,8 @@ class Store:
             UploadGoneError: the upload is no longer open.
         """
         with self._lock:
-            self._check_open(bucket, upload)
+            if bucket.uploads.get(upload.upload_id) is not upload:
+                raise UploadGoneError
             self._journal.part(upload, part)
             upload.parts[part.number] = part
 
@@ -237,23 +238,16 @@ class Store:
         """Put the finished object in its place and close the upload.
 
         Raises:
-            UploadGoneError: the upload is no longer open.
             KeyTakenError: as for :meth:`put`; the upload stays open.
         """
         with self._lock:
-            self._check_open(bucket, upload)
             stored = self.put(bucket, stored, exclusive=exclusive)
             self._end(bucket, upload)
             return stored
 
     def abort(self, bucket: Bucket, upload: Upload) -> None:
-        """Close the upload and forget its parts.
-
-        Raises:
-            UploadGoneError: the upload is no longer open.
-        """
+        """Close the upload and forget its parts."""
         with self._lock:
-            self._check_open(bucket, upload)
             self._end(bucket, upload)
 
     def close(self) -> None:
@@ -263,10 +257,6 @@ class Store:
     def _end(self, bucket: Bucket, upload: Upload) -> None:
         del bucket.uploads[upload.upload_id]
         self._journal.end(upload)
-
-    def _check_open(self, bucket: Bucket, upload: Upload) -> None:
-        if bucket.uploads.get(upload.upload_id) is not upload:
-            raise UploadGoneError
 
 
 @frozen(eq=False)

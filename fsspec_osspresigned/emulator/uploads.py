@@ -14,6 +14,7 @@ from ..checksum import CRC_HEADER
 from ..model import MAX_PARTS
 from .answers import Answer, RefusedError, iso_date, quoted, xml, xml_answer
 from .bodies import Body, Piece, combined
+from .call import read_number
 from .exchange import (
     Exchange,
     check_body_md5,
@@ -36,7 +37,7 @@ from .store import (
 
 _MAX_LIST = 1000
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
-_COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_COPY_RANGE = re.compile("bytes=([0-9]{1,18})-([0-9]{1,18})")
 _MALFORMED_EC = "0042-00000205"
 
 
@@ -183,11 +184,7 @@ async def complete_multipart_upload(exchange: Exchange) -> Answer:
 
 async def abort_multipart_upload(exchange: Exchange) -> Answer:
     """Forget an upload and its parts."""
-    upload = _find(exchange)
-    try:
-        exchange.store.abort(exchange.bucket, upload)
-    except UploadGoneError as error:
-        raise no_such_upload(upload.upload_id) from error
+    exchange.store.abort(exchange.bucket, _find(exchange))
     return Answer(status=204)
 
 
@@ -267,9 +264,10 @@ def _number(exchange: Exchange, name: str, default: int) -> int:
     text = exchange.call.parameters.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()):
+    number = read_number(text)
+    if number is None:
         raise invalid_argument(f"{name} must be a number.", ArgumentName=name)
-    return int(text)
+    return number
 
 
 def _takes_all(exchange: Exchange, body: bytes) -> bool:
@@ -358,7 +356,5 @@ def _finish(
         return exchange.store.complete(
             exchange.bucket, upload, stored, exclusive=exchange.is_exclusive
         )
-    except UploadGoneError as error:
-        raise no_such_upload(upload.upload_id) from error
     except KeyTakenError as error:
         raise key_taken() from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import frozen
 
 from ..errors import NotSignedError, SignerError
-from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..model import MAX_PARTS, Operation, SignedRequest
 
 
 @frozen(kw_only=True)
@@ -96,7 +96,7 @@ def sign_checked(
         NotSignedError: the signer will not sign one, or dropped a demanded header.
         SignerError: it answered another number of requests, or no SignedRequest.
     """
-    signed = signer.sign(operations)
+    signed: Sequence[Any] = signer.sign(operations)  # any object can call itself one
     if len(signed) != len(operations):
         msg = f"the signer answered {len(signed)} requests to {len(operations)}"
         raise SignerError(msg, path=operations[0].path)
@@ -124,14 +124,3 @@ def _check_demanded(operation: Operation, request: SignedRequest) -> None:
     if request.method != operation.action.method:
         msg = f"{operation} needs {operation.action.method}, the signer signed {request.method}"
         raise SignerError(msg, path=operation.path)
-
-
-def not_granted(operation: Operation, why: str) -> NotSignedError:
-    """Return the error for an *operation* outside what a signer grants."""
-    final = operation.action not in (Action.PutObject, Action.UploadPart)
-    return NotSignedError(
-        f"{operation.action} is not signed: {why}",
-        path=operation.path,
-        action=operation.action,
-        final=final,
-    )

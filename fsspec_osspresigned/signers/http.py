@@ -40,7 +40,12 @@ _BATCH = 32
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 20.0
 # What a signer may not add by itself: it would read, link or open something else.
-_NEVER_ADDED = ("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl")
+_NEVER_ADDED = (
+    "x-oss-copy-source",
+    "x-oss-symlink-target",
+    "x-oss-object-acl",
+    "x-oss-acl",
+)
 
 Outcome = SignedRequest | OSSPresignedError
 
@@ -242,9 +247,7 @@ class HTTPSigner:
             for operation, answer in zip(operations, answers, strict=True)
         ]
 
-    def _bound(
-        self, operation: Operation, answer: Answer, sent_at: float
-    ) -> Outcome:
+    def _bound(self, operation: Operation, answer: Answer, sent_at: float) -> Outcome:
         """Return the answer as a signed request if it is for *operation* only."""
         problem = check(
             operation,
@@ -256,7 +259,9 @@ class HTTPSigner:
         )
         url = SecretURL(answer.url)
         signed = describe(url)
-        problem = problem or _answer_problem(operation, answer, signed.additional_headers)
+        problem = problem or _answer_problem(
+            operation, answer, signed.additional_headers
+        )
         expires_at = signed.expires_at
         if answer.expires_in is not None:
             # Counted from when the call left, so that a wrong clock does no harm.

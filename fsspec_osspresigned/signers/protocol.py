@@ -216,13 +216,13 @@ def error_of_call(problem: Problem, operation: Operation, host: str) -> SignerEr
 
 
 def _reason(problem: Problem) -> str:
-    said = " ".join(filter(None, (problem.code, problem.detail and f"({problem.detail})")))
+    said = " ".join(
+        filter(None, (problem.code, problem.detail and f"({problem.detail})"))
+    )
     return f": {said}" if said else ""
 
 
-def _filled(
-    family: type[E], text: str, problem: Problem, operation: Operation
-) -> E:
+def _filled(family: type[E], text: str, problem: Problem, operation: Operation) -> E:
     error = family(text, path=operation.path)
     error.status = problem.status
     error.code = problem.code or None

@@ -231,4 +231,3 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         if problem:
             raise _refused(operation, problem)
     return request.headers
-

@@ -43,16 +43,22 @@ class Client:
 
     def send(self, method: str, url: str, *, headers=None, data=b"", stream=False):
         """Send to exactly *url*."""
-        request = requests.Request(method, "http://127.0.0.1/", headers=headers, data=data)
+        request = requests.Request(
+            method, "http://127.0.0.1/", headers=headers, data=data
+        )
         prepared = self.session.prepare_request(request)
         prepared.url = url
         return self.session.send(prepared, stream=stream)
 
-    def call(self, method: str, key: str, *, data=b"", headers=None, unsigned=None, **options):
+    def call(
+        self, method: str, key: str, *, data=b"", headers=None, unsigned=None, **options
+    ):
         """Sign with *headers*, send them and the *unsigned* ones."""
         headers = headers or {}
         url = self.url(method, key, headers=headers, **options)
-        return self.send(method, url, headers={**headers, **(unsigned or {})}, data=data)
+        return self.send(
+            method, url, headers={**headers, **(unsigned or {})}, data=data
+        )
 
     def put(self, key: str, data=b"x", **options):
         """Store an object."""
@@ -73,7 +79,11 @@ class Client:
 
     def complete(self, key: str, upload_id: str, parts, **options):
         """Complete from ``(number, etag)`` pairs, or from a body as it is."""
-        body = parts if isinstance(parts, bytes) else xmldoc.complete_multipart_upload(parts)
+        body = (
+            parts
+            if isinstance(parts, bytes)
+            else xmldoc.complete_multipart_upload(parts)
+        )
         query = {"uploadId": upload_id, **options.pop("query", {})}
         return self.call("POST", key, query=query, data=body, **options)
 

@@ -1,0 +1,1 @@
+"""``osspresigned demo``: an owner with keys, an uploader without, every byte compared."""

@@ -1,0 +1,229 @@
+"""The owner of the demo: the only one with keys; signs, reads back and compares."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from attrs import frozen
+from rich.console import Console
+from rich.table import Table
+
+from ..asgi import LoopbackServer
+from ..checksum import crc64
+from ..emulator import Emulator
+from ..errors import OSSPresignedError
+from ..model import KIB, MIB, Action, Operation, split_path
+from ..publish import Target, initiate
+from ..secret import Secret
+from ..service import Policy, create_app, hash_token
+from ..signature import Credentials
+from ..signers.keys import KeySigner
+from ..url_map import MapEntry, MapRequest
+from ..url_map_file import write
+from . import plan as names
+from .plan import Plan
+
+_PART = 8 * MIB
+_GRANTED = frozenset(
+    {
+        Action.PutObject,
+        Action.InitiateMultipartUpload,
+        Action.UploadPart,
+        Action.CompleteMultipartUpload,
+        Action.AbortMultipartUpload,
+    }
+)
+
+
+@frozen
+class Row:
+    """One object of the final table; *fault* is empty if it is as it must be."""
+
+    path: str
+    how: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    crc64: int = 0
+    fault: str = ""
+
+
+def main(large: int = 300) -> int:
+    """Run the demo.
+
+    Args:
+        large: MiB of the large file.
+
+    Returns:
+        0 if every object arrived as it left, else 1.
+    """
+    started = time.monotonic()
+    token = secrets.token_urlsafe(24)
+    key = Credentials("DemoOwner", Secret(secrets.token_urlsafe(24)))
+    with (
+        tempfile.TemporaryDirectory(prefix="osspresigned-demo-") as folder,
+        Emulator([key], (names.BUCKET,), root=Path(folder, "store")) as oss,
+    ):
+        signer = KeySigner(
+            credentials=lambda: key, endpoint=oss.endpoint, region=oss.region
+        )
+        policy = Policy(
+            name="uploader", prefixes=(f"{names.BUCKET}/signer/",), actions=_GRANTED
+        )
+        app = create_app(signer, tokens={hash_token(token): policy})
+        with LoopbackServer(app) as service:
+            plan = Plan(folder, service.url, large * MIB, 20 * MIB + KIB, _PART)
+            say("the owner signs: two single URLs, urls.json, and a signer service")
+            url = _hand_out(plan, signer)
+            say("the uploader starts, without any key")
+            environment = {
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("OSS_", "FSSPEC_", "ALIBABA_CLOUD_"))
+            }
+            environment[names.URL_VARIABLE] = url.reveal()
+            environment[names.TOKEN_VARIABLE] = token
+            module = f"{__package__}.uploader"
+            command = [sys.executable, "-m", module, str(plan.write())]
+            ended = subprocess.run(command, env=environment, check=False)  # noqa: S603
+        say("the owner reads everything back with the keys")
+        reader = fsspec.filesystem("osspresigned", signer=signer)
+        receipts = read_receipts(plan.receipts)
+        rows = [examine(plan, reader, receipts, path) for path in names.EVERYTHING]
+    show(rows)
+    good = ended.returncode == 0 and not any(row.fault for row in rows)
+    verdict = "every byte verified" if good else "NOT VERIFIED"
+    say(f"{verdict}, {time.monotonic() - started:.0f} s")
+    return 0 if good else 1
+
+
+def _hand_out(plan: Plan, signer: KeySigner) -> Secret:
+    """Write the URL file and the URL map; return the URL for the environment."""
+    first, second = (_put(signer, path).url for path in names.ONE_URL)
+    plan.url_file.touch(mode=0o600)
+    plan.url_file.write_text(second.reveal(), encoding="utf-8")
+    entries = {path: MapEntry(put=_put(signer, path)) for path in names.SINGLE_IN_MAP}
+    entries[names.LARGE] = _in_parts(signer, names.LARGE, -(-plan.large // _PART))
+    write(entries, plan.url_map)
+    return first
+
+
+def _put(signer: KeySigner, path: str) -> MapRequest:
+    return _sign(signer, Action.PutObject, path)
+
+
+def _in_parts(signer: KeySigner, path: str, parts: int) -> MapEntry:
+    """Begin a multipart upload of *path* and sign all that it takes to finish it."""
+    owner = fsspec.filesystem("osspresigned", signer=signer)
+    upload = initiate(owner.client, Target(path=path), threading.Event())
+    return MapEntry(
+        upload_id=upload,
+        part_size=_PART,
+        parts=tuple(
+            _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
+            for number in range(1, parts + 1)
+        ),
+        complete=_sign(signer, Action.CompleteMultipartUpload, path, upload_id=upload),
+    )
+
+
+def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> MapRequest:
+    bucket, key = split_path(path)
+    operation = Operation(action=action, bucket=bucket, key=key, **more)
+    (signed,) = signer.sign([operation])
+    return MapRequest(
+        url=signed.url, headers=signed.headers, expires_at=signed.expires_at
+    )
+
+
+def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return path -> receipt of everything that the uploader's processes stored.
+
+    Who writes through one URL need not know which object that is: the path is empty
+    then, and the name of the folder says it.
+    """
+    found = {}
+    for file in sorted(folder.rglob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            receipt = json.loads(line)
+            found[receipt["path"] or str(file.parent.relative_to(folder))] = receipt
+    return found
+
+
+def examine(
+    plan: Plan, reader: Any, receipts: Mapping[str, Mapping[str, Any]], path: str
+) -> Row:
+    """Read *path* back and compare it with its source and its receipt."""
+    receipt = receipts.get(path)
+    if receipt is None:
+        return Row(path, fault="no receipt")
+    back = Path(plan.folder, "back")
+    try:
+        reader.get_file(path, str(back))
+        check, same = _compare(back, plan.source(path))
+    except (OSError, OSSPresignedError) as error:
+        return Row(path, fault=type(error).__name__)
+    faults = {
+        "size": back.stat().st_size != receipt["size"],
+        "bytes": not same,
+        "CRC-64": check != receipt["crc64"],
+    }
+    parts = len(receipt["parts"])
+    return Row(
+        path,
+        f"{parts} parts" if parts else "one PUT",
+        receipt["size"],
+        receipt["seconds"],
+        check,
+        ", ".join(name for name, differs in faults.items() if differs),
+    )
+
+
+def _compare(back: Path, source: Path) -> tuple[int, bool]:
+    """Return the CRC-64 of *back*, and whether it holds the bytes of *source*."""
+    check, same = 0, back.stat().st_size == source.stat().st_size
+    for ours, theirs in zip(_blocks(back), _blocks(source), strict=False):
+        check = crc64(ours, check)
+        same = same and ours == theirs
+    return check, same
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while block := opened.read(MIB):
+            yield block
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    table = Table("object", "sent as")
+    for name in ("bytes", "seconds", "CRC-64"):
+        table.add_column(name, justify="right")
+    table.add_column("verified")
+    for row in rows:
+        table.add_row(
+            row.path,
+            row.how,
+            f"{row.size:,}",
+            f"{row.seconds:.2f}",
+            f"{row.crc64:016x}",
+            f"NO: {row.fault}" if row.fault else "yes",
+        )
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """Tell the person who watches what is going on."""
+    print(f"demo: {text}", flush=True)  # noqa: T201 - it is the program's output

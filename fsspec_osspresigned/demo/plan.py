@@ -1,0 +1,75 @@
+"""What the owner grants and the uploader sends: known to both, holds no secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+BUCKET = "examplebucket"
+ONE_FILE = f"{BUCKET}/one-url/notes.txt"
+ONE_CSV = f"{BUCKET}/one-url/table.csv"
+PARQUET = f"{BUCKET}/map/table.parquet"
+CSV_GZ = f"{BUCKET}/map/table.csv.gz"
+DASK = f"{BUCKET}/map/dask"
+DASK_PARTS = tuple(f"{DASK}/part.{number}.parquet" for number in range(2))
+LARGE = f"{BUCKET}/map/large.bin"
+SIGNED = tuple(f"{BUCKET}/signer/{name}.txt" for name in "abc")
+STREAM = f"{BUCKET}/signer/stream.bin"
+
+ONE_URL = (ONE_FILE, ONE_CSV)
+SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
+EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *SIGNED, STREAM)
+
+URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
+TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
+
+
+@frozen
+class Plan:
+    """Where things are.
+
+    Attributes:
+        folder: everything of this run lies below it.
+        signer: URL of the signer service.
+        large: bytes of the large file.
+        streamed: bytes of the stream, which does not say so beforehand.
+        part_size: bytes of a part.
+    """
+
+    folder: str
+    signer: str
+    large: int
+    streamed: int
+    part_size: int
+
+    @property
+    def url_file(self) -> Path:
+        """The one signed URL that travels as a file."""
+        return Path(self.folder, "table.url")
+
+    @property
+    def url_map(self) -> Path:
+        """The URL map."""
+        return Path(self.folder, "urls.json")
+
+    @property
+    def receipts(self) -> Path:
+        """Where the uploader's processes put their receipts."""
+        return Path(self.folder, "receipts")
+
+    def source(self, path: str) -> Path:
+        """Return the local file whose bytes must arrive at *path*."""
+        return Path(self.folder, "sources", path)
+
+    def write(self) -> Path:
+        """Write the plan for the uploader and return where."""
+        place = Path(self.folder, "plan.json")
+        place.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        return place
+
+    @classmethod
+    def read(cls, place: str) -> Plan:
+        """Read what :meth:`write` wrote."""
+        return cls(**json.loads(Path(place).read_text(encoding="utf-8")))

@@ -1,0 +1,119 @@
+"""The uploader of the demo: a process without keys, and only ``osspresigned://``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import fsspec
+import pandas as pd
+
+from ..model import MIB
+from ..progress import BytesProgress
+from . import plan as names
+from .plan import Plan
+
+
+def main(place: str) -> None:
+    """Upload everything of the plan at *place*, each object in its own way."""
+    keys = [name for name in os.environ if name.startswith("OSS_")]
+    if keys:
+        sys.exit(f"the uploader must not have {', '.join(keys)}")
+    plan = Plan.read(place)
+    frame = pd.DataFrame({"n": range(50_000)})
+    frame["square"] = frame["n"] ** 2
+    for path in names.EVERYTHING:
+        plan.source(path).parent.mkdir(parents=True, exist_ok=True)
+    one_url(plan, frame)
+    url_map(plan, frame)
+    large_file(plan)
+    signer(plan)
+
+
+def one_url(plan: Plan, frame: pd.DataFrame) -> None:
+    """One signed URL and nothing else: the path is empty, the URL says it."""
+    say("one signed URL: a file, a pandas csv")
+    source = plan.source(names.ONE_FILE)
+    source.write_text("Sent with one URL from an environment variable.\n")
+    here = options(plan, names.ONE_FILE, url=f"env:{names.URL_VARIABLE}")
+    fsspec.filesystem("osspresigned", **here).put_file(str(source), "")
+    here = options(plan, names.ONE_CSV, url=f"file:{plan.url_file}")
+    frame.to_csv("osspresigned://", storage_options=here)
+    frame.to_csv(plan.source(names.ONE_CSV))
+
+
+def url_map(plan: Plan, frame: pd.DataFrame) -> None:
+    """A URL map: pandas, and dask on two worker processes."""
+    say("URL map: pandas parquet, pandas csv.gz")
+    here = options(plan, url_map=str(plan.url_map))
+    frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)
+    frame.to_parquet(plan.source(names.PARQUET))
+    gzip: Any = {"method": "gzip", "mtime": 1}
+    frame.to_csv(plan.source(names.CSV_GZ), compression=gzip)
+    frame.to_csv(
+        f"osspresigned://{names.CSV_GZ}", compression=gzip, storage_options=here
+    )
+
+    say("URL map: dask parquet from two worker processes")
+    import dask.dataframe as dd  # noqa: PLC0415 - slow, and wanted only now
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+
+    parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as pair,
+        Client(pair),
+    ):
+        parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=here)
+        parts.to_parquet(str(plan.source(names.DASK)))
+
+
+def large_file(plan: Plan) -> None:
+    """Send a large file in parts whose URLs stand in the map, with a bar in bytes."""
+    say(f"URL map: fs.put of {plan.large // MIB} MiB in parts")
+    source = plan.source(names.LARGE)
+    with source.open("wb") as file:
+        for _ in range(plan.large // MIB):
+            file.write(os.urandom(MIB))
+    fs = fsspec.filesystem("osspresigned", **options(plan, url_map=str(plan.url_map)))
+    progress = BytesProgress(label="  ")
+    fs.put(str(source), names.LARGE, callback=progress)
+    progress.close()
+
+
+def signer(plan: Plan) -> None:
+    """Ask a signer service for each call: three files, and an endless-looking stream."""
+    say("signer service: three files, a stream of unknown length")
+    here = options(
+        plan,
+        signer=plan.signer,
+        signer_token=f"env:{names.TOKEN_VARIABLE}",
+        part_size=plan.part_size,
+    )
+    fs = fsspec.filesystem("osspresigned", **here)
+    sources = [plan.source(path) for path in names.SIGNED]
+    for source in sources:
+        source.write_text(f"This is {source.name}.\n" * 1_000)
+    fs.put([str(source) for source in sources], list(names.SIGNED))
+    with (
+        fs.open(names.STREAM, "wb") as remote,
+        plan.source(names.STREAM).open("wb") as local,
+    ):
+        for _ in range(plan.streamed // MIB):
+            block = os.urandom(MIB)
+            remote.write(block)
+            local.write(block)
+
+
+def options(plan: Plan, path: str = "", **own: Any) -> dict[str, Any]:
+    """Return storage options that also ask for receipts, in a folder named *path*."""
+    return {"receipts": str(plan.receipts / path), **own}
+
+
+def say(text: str) -> None:
+    """Tell the person who watches what is going on."""
+    print(f"uploader: {text}", flush=True)  # noqa: T201 - it is the program's output
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

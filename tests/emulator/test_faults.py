@@ -1,0 +1,202 @@
+"""Faults on demand."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import requests
+
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator.faults import Faults
+
+BUCKET = "examplebucket"
+WHERE = {"action": "PutObject", "bucket": BUCKET, "key": "k", "part_number": None}
+CRC = "x-oss-hash-crc64ecma"
+
+
+@pytest.fixture(autouse=True)
+def without_faults(oss):
+    """Leave no fault for the next test."""
+    oss.faults.clear()
+    yield
+    oss.faults.clear()
+
+
+def test_a_fault_strikes_as_often_as_it_says():
+    """Times counts strikes, after counts matching requests that pass."""
+    faults = Faults()
+    faults.add(Fault(action="PutObject", times=2, after=1, status=500))
+    faults.add(Fault(action="GetObject", times=None, status=503))
+    struck = [faults.take(**WHERE) is not None for _ in range(5)]
+    assert struck == [False, True, True, False, False]
+    getting = {**WHERE, "action": "GetObject"}
+    assert all(faults.take(**getting) for _ in range(5))
+    assert [fault.action for fault in faults.pending] == ["GetObject"]
+    assert len(list(faults)) == 2
+    faults.clear()
+    assert faults.take(**getting) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "matches"),
+    [
+        ({}, True),
+        ({"bucket": BUCKET, "key": "k"}, True),
+        ({"key": "other"}, False),
+        ({"part_number": 2}, False),
+        ({"bucket": "other"}, False),
+    ],
+)
+def test_a_fault_matches_what_it_names(rule, matches):
+    """What a rule leaves out matches everything."""
+    assert Fault(**rule).matches(**WHERE) is matches
+
+
+def test_a_status_instead_of_acting(client, oss, refusal):
+    """A fault with a status answers it, its code and EC, and stores nothing."""
+    oss.faults.add(
+        Fault(action="PutObject", status=503, ec="0099-1", retry_after=7,
+              extras={"Endpoint": "elsewhere"})
+    )  # fmt: skip
+    reply = client.call("PUT", "faulty", data=b"data")
+    assert refusal(reply) == (503, "ServiceUnavailable", "0099-1")
+    assert reply.headers["Retry-After"] == "7"
+    assert b"<Endpoint>elsewhere</Endpoint>" in reply.content
+    assert oss.requests[-1].bytes == 4
+    assert oss.get(BUCKET, "faulty") is None
+    client.put("faulty")
+
+
+def test_a_status_can_be_anything(client, oss, refusal):
+    """Code and message can be given; an unknown status gets a usual code."""
+    oss.faults.add(
+        Fault(status=403, code="UserDisable", message="disabled", early=True),
+        Fault(status=418),
+    )
+    reply = client.call("PUT", "k", data=b"data")
+    assert refusal(reply)[:2] == (403, "UserDisable")
+    assert b"disabled" in reply.content
+    assert oss.requests[-1].bytes == 0
+    assert refusal(client.call("GET", "k"))[:2] == (418, "InternalError")
+
+
+def test_acting_and_failing_all_the_same(client, oss, refusal):
+    """acts=True stores the object and still answers the status."""
+    oss.faults.add(Fault(status=500, acts=True))
+    assert refusal(client.call("PUT", "acted", data=b"x"))[:2] == (500, "InternalError")
+    assert oss.get(BUCKET, "acted").data() == b"x"
+
+
+def test_a_dropped_reply(client, oss):
+    """drop_reply acts and breaks the connection; the record has no status."""
+    oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    with pytest.raises(requests.ConnectionError):
+        client.call("PUT", "dropped", data=b"x" * 100_000)
+    assert oss.get(BUCKET, "dropped").size == 100_000
+    assert oss.requests[-1].status is None
+    client.put("dropped", b"again")
+
+
+def test_a_cut_body(client, oss):
+    """cut_after breaks the connection within the body and stores nothing."""
+    oss.faults.add(Fault(cut_after=200_000))
+    with pytest.raises(requests.ConnectionError):
+        client.call("PUT", "cut", data=b"x" * 10_000_000)
+    assert oss.get(BUCKET, "cut") is None
+    assert oss.requests[-1].status is None
+    assert 200_000 <= oss.requests[-1].bytes < 10_000_000
+
+
+def test_wrong_checksums(client, oss):
+    """Wrong CRC-64 and ETag differ from the right ones; the object is right."""
+    right = client.put("sums", b"x").headers
+    oss.faults.add(Fault(wrong_crc=True), Fault(wrong_etag=True))
+    first, second = client.put("sums", b"x").headers, client.put("sums", b"x").headers
+    assert first[CRC] != right[CRC]
+    assert first["ETag"] == right["ETag"]
+    assert second[CRC] == right[CRC]
+    assert second["ETag"] == f'"{"0" * 32}"'
+    assert oss.get(BUCKET, "sums").data() == b"x"
+
+
+def test_missing_checksums(client, oss):
+    """no_crc and no_etag leave the headers out."""
+    oss.faults.add(Fault(no_crc=True), Fault(no_etag=True))
+    first, second = client.put("none").headers, client.put("none").headers
+    assert CRC not in first
+    assert "ETag" in first
+    assert CRC in second
+    assert "ETag" not in second
+
+
+def test_a_wrong_etag_is_wrong_in_the_document_too(client, oss, tree):
+    """Complete says the same wrong ETag in header and body."""
+    upload = client.initiate("whole")
+    etag = client.part("whole", upload, 1, b"x").headers["ETag"]
+    oss.faults.add(Fault(action="CompleteMultipartUpload", wrong_etag=True))
+    reply = client.complete("whole", upload, [(1, etag)])
+    wrong = f'"{"0" * 32}-1"'
+    assert reply.headers["ETag"] == tree(reply).findtext("ETag") == wrong
+
+
+def test_distortions_of_replies_without_checksums(client, oss):
+    """A streamed body keeps its bytes; a reply without checksums stays as it is."""
+    client.put("plain", b"data")
+    oss.faults.add(Fault(wrong_etag=True, wrong_crc=True))
+    assert client.call("GET", "plain").content == b"data"
+    oss.faults.add(Fault(wrong_etag=True, wrong_crc=True, no_etag=True, no_crc=True))
+    assert client.call("DELETE", "plain").status_code == 204
+
+
+def test_success_with_an_error_in_it(client, oss, refusal):
+    """error_body answers 200 with an error document and completes nothing."""
+    upload = client.initiate("half")
+    etag = client.part("half", upload, 1, b"x").headers["ETag"]
+    oss.faults.add(Fault(action="CompleteMultipartUpload", error_body=True))
+    reply = client.complete("half", upload, [(1, etag)])
+    assert refusal(reply)[:2] == (200, "InternalError")
+    assert oss.requests[-1].code == "InternalError"
+    assert oss.get(BUCKET, "half") is None
+    assert client.complete("half", upload, [(1, etag)]).status_code == 200
+
+
+def test_one_part_of_one_object(client, oss):
+    """A rule for a part strikes that part only."""
+    upload = client.initiate("parts")
+    oss.faults.add(
+        Fault(action="UploadPart", key="parts", part_number=2, times=None, status=500)
+    )
+    statuses = [client.part("parts", upload, n, b"x").status_code for n in (1, 2, 3, 2)]
+    assert statuses == [200, 500, 200, 500]
+
+
+def test_a_delay(client, oss):
+    """A delay holds the answer back, not the act."""
+    oss.faults.add(Fault(delay=0.05))
+    client.put("slow")
+    assert oss.get(BUCKET, "slow") is not None
+
+
+def test_leaving_does_not_wait_for_a_delay(monkeypatch, make_client):
+    """An emulator that ends while a reply is held back breaks the connection."""
+    monkeypatch.setattr("fsspec_osspresigned.emulator.server._GRACE", 0.05)
+    seen: list[BaseException] = []
+    with Emulator() as oss:
+        client = make_client(oss)
+        oss.faults.add(Fault(delay=600))
+        url = client.url("PUT", "k")
+
+        def put():
+            try:
+                client.send("PUT", url, data=b"x")
+            except requests.ConnectionError as error:
+                seen.append(error)
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        while oss.get(BUCKET, "k") is None:
+            thread.join(0.01)
+    thread.join()
+    assert len(seen) == 1
+    assert oss.requests[-1].status is None

@@ -1,0 +1,159 @@
+"""ListObjectsV2."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.listing import cut_page
+
+KEYS = ["a", "b/1", "b/2", "b/c/3", "d", "ü ü"]
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """An emulator that holds KEYS."""
+    with Emulator() as oss:
+        yield oss
+
+
+@pytest.fixture
+def lister(listed, make_client, tree):
+    """A function that lists, and its client."""
+    client = make_client(listed)
+    for key in set(KEYS) - set(listed.objects("examplebucket")):
+        client.put(key, key.encode())
+
+    def ask(**query):
+        query = {name.replace("_", "-"): value for name, value in query.items()}
+        return client.call("GET", "", query={"list-type": "2", **query})
+
+    def look(**query):
+        document = tree(ask(**query))
+        keys = [e.text for e in document.iterfind("Contents/Key")]
+        prefixes = [e.text for e in document.iterfind("CommonPrefixes/Prefix")]
+        assert document.findtext("KeyCount") == str(len(keys) + len(prefixes))
+        return keys, prefixes, document
+
+    look.ask = ask
+    return look
+
+
+def test_all_keys_in_order(lister):
+    """Without options everything comes, in byte order."""
+    keys, prefixes, document = lister()
+    assert keys == sorted(KEYS)
+    assert prefixes == []
+    assert document.findtext("IsTruncated") == "false"
+    assert document.findtext("MaxKeys") == "100"
+    assert document.findtext("Contents/Size") == "1"
+    assert document.findtext("Contents/StorageClass") == "Standard"
+    assert document.find("Contents/Owner") is None
+
+
+def test_prefix_and_delimiter(lister):
+    """Keys below a delimiter are rolled up into common prefixes."""
+    assert lister(delimiter="/")[:2] == (["a", "d", "ü ü"], ["b/"])
+    assert lister(delimiter="/", prefix="b/")[:2] == (["b/1", "b/2"], ["b/c/"])
+    assert lister(prefix="b/c")[:2] == (["b/c/3"], [])
+    assert lister(prefix="x")[:2] == ([], [])
+
+
+@pytest.mark.parametrize("size", ["1", "2", "3", "6"])
+@pytest.mark.parametrize("delimiter", ["", "/"])
+def test_pages_add_up(lister, size, delimiter):
+    """The pages of a listing are the whole listing, each once."""
+    found, token = [], {}
+    for _ in KEYS:
+        keys, prefixes, document = lister(max_keys=size, delimiter=delimiter, **token)
+        assert len(keys) + len(prefixes) <= int(size)
+        found += keys + prefixes
+        following = document.findtext("NextContinuationToken")
+        if following is None:
+            break
+        assert document.findtext("IsTruncated") == "true"
+        token = {"continuation_token": following}
+    expected = ["a", "b/", "d", "ü ü"] if delimiter else KEYS
+    assert sorted(found) == sorted(expected)
+
+
+def test_start_after_and_owner(lister):
+    """start-after leaves out what stands before; fetch-owner names the owner."""
+    keys, _, document = lister(start_after="b/2", fetch_owner="true")
+    assert keys == ["b/c/3", "d", "ü ü"]
+    assert document.findtext("StartAfter") == "b/2"
+    assert document.findtext("Contents/Owner/ID")
+
+
+def test_encoded_keys(lister):
+    """encoding-type=url encodes keys and prefixes."""
+    keys, _, document = lister(encoding_type="url", prefix="ü")
+    assert keys == ["%C3%BC%20%C3%BC"]
+    assert unquote(keys[0]) == "ü ü"
+    assert document.findtext("EncodingType") == "url"
+    assert document.findtext("Prefix") == "%C3%BC"
+
+
+def test_a_prefix_that_is_no_utf8(listed, make_client):
+    """Bytes that are no text match nothing and break nothing."""
+    client = make_client(listed)
+    query = {"list-type": "2", "encoding-type": "url"}
+    url = client.url("GET", "", query=query, version="v1") + "&prefix=%FF"
+    assert b"<Prefix>%FF</Prefix>" in client.send("GET", url).content
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"max_keys": "9" * 5000},
+        {"max_keys": "0"},
+        {"max_keys": "1001"},
+        {"max_keys": "x"},
+        {"encoding_type": "base64"},
+        {"continuation_token": "%"},
+        {"continuation_token": "/w=="},
+    ],
+)
+def test_bad_arguments(lister, refusal, query):
+    """What cannot be read is InvalidArgument."""
+    assert refusal(lister.ask(**query))[:2] == (400, "InvalidArgument")
+
+
+def test_a_key_that_goes_is_no_longer_listed(lister, listed, make_client):
+    """Deleting and adding keep the order."""
+    client = make_client(listed)
+    lister()
+    client.put("c")
+    assert lister()[0] == sorted([*KEYS, "c"])
+    client.call("DELETE", "c")
+    assert lister()[0] == KEYS
+
+
+keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sorted)
+
+
+@given(keys_of, st.text("ab/", max_size=2), st.sampled_from(["", "/", "ab"]),
+       st.integers(1, 4))  # fmt: skip
+def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
+    """Skipping by bisection finds what looking at every key finds."""
+    expected = []
+    for key in keys:
+        if key.startswith(prefix):
+            end = key.find(delimiter, len(prefix)) if delimiter else -1
+            entry = key if end < 0 else key[: end + len(delimiter)]
+            if entry not in expected or end < 0:
+                expected.append(entry)
+    found, passed = [], ""
+    while passed is not None:
+        page = cut_page(
+            keys, prefix=prefix, delimiter=delimiter, after=passed, passed=passed,
+            most=most,
+        )  # fmt: skip
+        assert len(page.keys) + len(page.prefixes) <= most
+        found += [*page.keys, *page.prefixes]
+        passed = page.next_after
+    assert sorted(found) == sorted(expected)

@@ -1,0 +1,93 @@
+"""What holds for every signer: grants, and the checks on what comes back."""
+
+import pytest
+
+from fsspec_osspresigned.errors import NotSignedError, SignerError
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.signers.base import (
+    Grant,
+    MultipartGrant,
+    Signer,
+    grant_for,
+    sign_checked,
+)
+
+PUT = Operation(action=Action.PutObject, bucket="b", key="k")
+GOOD = SignedRequest(method="PUT", url="https://b.oss-cn-hangzhou.aliyuncs.com/k")
+
+
+class Fixed:
+    """A signer that answers what it was given."""
+
+    def __init__(self, *answers):
+        self.answers = answers
+
+    def sign(self, operations):
+        return list(self.answers)
+
+
+class Granting(Fixed):
+    """A signer that knows beforehand what it grants."""
+
+    def grant(self, path):
+        return Grant(single=path == "b/k", multipart=None)
+
+
+def test_grant_without_a_word_is_everything():
+    """A signer that only signs is taken to grant both ways of uploading."""
+    assert grant_for(Fixed(), "b/k") == Grant()
+    assert isinstance(Fixed(), Signer)
+
+
+def test_grant_is_asked_for():
+    """A signer that offers ``grant`` is asked with the path."""
+    assert grant_for(Granting(), "b/k") == Grant(multipart=None)
+    assert not grant_for(Granting(), "b/other").single
+
+
+@pytest.mark.parametrize(("upload_id", "owners"), [(None, False), ("U", True)])
+def test_whose_upload_it_is(upload_id, owners):
+    """An upload that comes with an upload ID belongs to its owner."""
+    assert MultipartGrant(upload_id=upload_id).is_owners is owners
+
+
+def test_good_answers_pass():
+    """What answers the operations one by one is returned unchanged."""
+    assert sign_checked(Fixed(GOOD, GOOD), [PUT, PUT]) == [GOOD, GOOD]
+
+
+@pytest.mark.parametrize("answers", [(), (GOOD, GOOD)])
+def test_wrong_number_of_answers(answers):
+    """A signer that answers more or fewer requests is refused with both numbers."""
+    with pytest.raises(SignerError, match=rf"answered {len(answers)} requests to 1"):
+        sign_checked(Fixed(*answers), [PUT])
+
+
+def test_answer_of_another_type():
+    """A plain string is no SignedRequest, whatever it holds."""
+    with pytest.raises(SignerError, match="returned a str"):
+        sign_checked(Fixed("https://x?Signature=s"), [PUT])
+
+
+def test_answer_with_another_method():
+    """A request that was signed for GET is never sent as the PUT that was asked."""
+    with pytest.raises(SignerError, match="needs PUT, the signer signed GET"):
+        sign_checked(Fixed(SignedRequest(method="GET", url="https://h/k")), [PUT])
+
+
+@pytest.mark.parametrize("sent", [{}, {"X-Oss-Meta-A": "2"}, {"x-oss-meta-b": "1"}])
+def test_demanded_header_must_come_back(sent):
+    """A demanded header that is dropped or changed is an error naming it."""
+    operation = Operation(action=Action.PutObject, headers={"x-oss-meta-a": "1"})
+    answer = SignedRequest(method="PUT", url="https://h/k", headers=sent)
+    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+        sign_checked(Fixed(answer), [operation])
+
+
+def test_demanded_header_may_change_its_spelling():
+    """Header names are compared without case, values without outer blanks."""
+    operation = Operation(action=Action.PutObject, headers={"x-oss-meta-a": " 1"})
+    answer = SignedRequest(
+        method="PUT", url="https://h/k", headers={"X-OSS-META-A": "1"}
+    )
+    assert sign_checked(Fixed(answer), [operation]) == [answer]
