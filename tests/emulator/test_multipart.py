@@ -102,8 +102,10 @@ def test_complete_all(client, key, refusal):
         b"no xml",
         b"<Other/>",
         b"<CompleteMultipartUpload/>",
-        b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-        + b"</Part></CompleteMultipartUpload>",
+        (
+            b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+            b"</Part></CompleteMultipartUpload>"
+        ),
         b"<CompleteMultipartUpload><Part><ETag>x</ETag></Part></CompleteMultipartUpload>",
         b"<!DOCTYPE a [<!ENTITY b 'c'>]><CompleteMultipartUpload/>",
         b"<CompleteMultipartUpload>"
