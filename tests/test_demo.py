@@ -40,11 +40,11 @@ def a_plan(tmp_path):
     return made
 
 
-def receipts(size=3, check=None, parts=()):
+def receipts(size=3, check=None, parts=(), verified="crc64"):
     """Return the receipt that belongs to ``abc``, but for what is given."""
     check = crc64(b"abc") if check is None else check
     receipt = {"path": PATH, "size": size, "seconds": 0.5, "crc64": check}
-    return {PATH: receipt | {"parts": list(parts)}}
+    return {PATH: receipt | {"parts": list(parts), "verified": verified}}
 
 
 def test_plan_survives_its_file(a_plan):
@@ -65,9 +65,10 @@ def test_equal_object_has_no_fault(a_plan):
         (b"abcd", receipts(), "size, bytes, CRC-64"),
         (b"abc", receipts(check=1), "CRC-64"),
         (b"abc", receipts(size=4), "size"),
+        (b"abc", receipts(verified="none"), "unproven"),
         (b"abc", {}, "no receipt"),
     ],
-    ids=["other", "longer", "receipt-crc", "receipt-size", "no-receipt"],
+    ids=["other", "longer", "receipt-crc", "receipt-size", "unproven", "no-receipt"],
 )
 def test_each_difference_is_a_fault(a_plan, stored, receipt, fault):
     """Whatever differs is named."""
@@ -93,7 +94,39 @@ def test_failed_uploader_fails_the_demo(monkeypatch, capsys):
     assert cli.main(["demo", "--large", "1"]) == 1
     said = capsys.readouterr().out
     assert said.count("no receipt") == len(plan.EVERYTHING)
+    assert "FAILED with exit code 1" in said
     assert "NOT VERIFIED" in said
+
+
+def test_failure_of_the_uploader_is_one_clean_line(monkeypatch, capsys):
+    """What stopped it is named, without a traceback and without a signature."""
+
+    def fail(place):
+        raise RuntimeError(f"{place}: https://h/k?x-oss-signature=5ec4e7")
+
+    monkeypatch.setattr(uploader, "upload", fail)
+    assert uploader.main("plan.json") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("uploader: stopped by RuntimeError: plan.json")
+    assert "5ec4e7" not in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_tampered_object_fails_the_demo(monkeypatch, capsys):
+    """One object that somebody has replaced is exit code 1, and only its row says no."""
+    examine = owner.examine
+
+    def after_tampering(a_plan, reader, found, path):
+        if path == plan.ONE_FILE:
+            reader.pipe_file(path, b"not what was sent")
+        return examine(a_plan, reader, found, path)
+
+    monkeypatch.setattr(owner, "examine", after_tampering)
+    assert cli.main(["demo", "--large", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("NO: size, bytes, CRC-64") == 1
+    assert said.count(" yes ") == len(plan.EVERYTHING) - 1
 
 
 @pytest.mark.slow

@@ -11,11 +11,22 @@ import pandas as pd
 
 from ..model import MIB
 from ..progress import BytesProgress
+from ..secret import redact
 from . import plan as names
 from .plan import Plan
 
 
-def main(place: str) -> None:
+def main(place: str) -> int:
+    """Upload what the plan at *place* says and return the exit code."""
+    try:
+        upload(place)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
+        say(f"stopped by {type(error).__name__}: {redact(str(error))}")
+        return 1
+    return 0
+
+
+def upload(place: str) -> None:
     """Upload everything of the plan at *place*, each object in its own way."""
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
@@ -116,4 +127,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))
