@@ -118,11 +118,13 @@ class FileBody:
             IsADirectoryError: it is a directory.
             ConfigurationError: it is no regular file, so it has no size to announce.
         """
-        with open(path, "rb", buffering=0) as handle:
-            status = os.fstat(handle.fileno())
-        if not stat.S_ISREG(status.st_mode):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            # Found out before it is opened, which waits for the writer of a pipe.
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
             raise ConfigurationError(msg, path=path)
+        with open(path, "rb", buffering=0) as handle:
+            status = os.fstat(handle.fileno())
         return cls(path, 0, status.st_size, Fingerprint.of(status))
 
     def blocks(self) -> Iterator[memoryview]:
@@ -168,7 +170,7 @@ class SpoolBody:
 
     def __init__(self) -> None:
         """Open the file in the default temporary directory (``TMPDIR``)."""
-        self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
         self.size = 0
 
     def append(self, body: Body) -> None:
@@ -187,8 +189,10 @@ class SpoolBody:
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes, reusing one buffer."""
         buffer = memoryview(bytearray(BLOCK))
+        left = self.size
         self._file.seek(0)
-        while got := self._file.readinto(buffer):
+        while left and (got := self._file.readinto(buffer[: min(left, BLOCK)])):
+            left -= got
             yield buffer[:got]
 
     def close(self) -> None:

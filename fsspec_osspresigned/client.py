@@ -157,8 +157,8 @@ class Client:
             if decision.verb is Verb.SIGN_AGAIN:
                 signed = None
                 resigns += 1
-            else:
-                (cancel or threading.Event()).wait(decision.seconds)
+            elif (cancel or threading.Event()).wait(decision.seconds):
+                raise failure
 
     def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; asks it, without sending."""
@@ -223,5 +223,3 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
         if client is None:
             client = registry.clients[key] = make(options)
         return client
-
-

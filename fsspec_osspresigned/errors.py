@@ -279,7 +279,7 @@ class UploadDiscardedError(OSSPresignedError):
     _errno = _errno.ECANCELED
 
 
-class UploadErrors(OSSPresignedError):
+class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
     """Several transfers failed.
 
     Attributes:
@@ -310,40 +310,31 @@ class BlindAnswerWarning(PublishWarning):
     """A question about an object that cannot be seen was answered "not there"."""
 
 
+_TOKEN_ENDED = (URLExpiredError, "ask for a new URL: the STS token ended")
+_DAMAGED = (DamagedBodyError, "the body was damaged on the way")
+_THERE = (ObjectExistsError, "the object is already there")
 # Code -> (class, what to do). Meanings: OSS API reference, "Error codes".
 _BY_CODE: dict[str, tuple[type[ReplyError], str]] = {
     "SignatureDoesNotMatch": (
         SignatureMismatchError,
         "send exactly the headers that were signed, and the URL untouched",
     ),
-    "SecurityTokenExpired": (URLExpiredError, "ask for a new URL: the STS token ended"),
-    "InvalidSecurityToken": (URLExpiredError, "ask for a new URL: the STS token ended"),
-    "AccessKeyIdAndSecurityTokenNotMatch": (
-        URLExpiredError,
-        "ask for a new URL: key and STS token do not belong together",
-    ),
-    "RequestTimeTooSkewed": (URLExpiredError, "check the clock, then ask for a new URL"),
-    "InvalidAccessKeyId": (
-        AccessDeniedError,
-        "the signer's access key was deleted or disabled: tell the owner",
-    ),
-    "SecondLevelDomainForbidden": (
-        AccessDeniedError,
-        "the URL must be virtual-hosted or use a CNAME: tell the owner",
-    ),
+    "SecurityTokenExpired": _TOKEN_ENDED,
+    "InvalidSecurityToken": _TOKEN_ENDED,
+    "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_ENDED,
+    "RequestTimeTooSkewed": (URLExpiredError, "check the clock, then sign anew"),
+    "InvalidAccessKeyId": (AccessDeniedError, "the signer's key was disabled"),
+    "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
     "NoSuchKey": (ObjectNotFoundError, ""),
     "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
-    "NoSuchUpload": (
-        UploadNotFoundError,
-        "the multipart upload was completed, aborted or cleaned up: start a new one",
-    ),
-    "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
-    "FileImmutable": (ObjectExistsError, "the object is write-once: choose another key"),
-    "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
+    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start anew"),
+    "FileAlreadyExists": _THERE,
+    "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
+    "ObjectAlreadyExists": _THERE,
     "PreconditionFailed": (InvalidRequestError, ""),
-    "InvalidDigest": (DamagedBodyError, "the body was damaged on the way"),
-    "BadDigest": (DamagedBodyError, "the body was damaged on the way"),
-    "InvalidCRC64": (DamagedBodyError, "the body was damaged on the way"),
+    "InvalidDigest": _DAMAGED,
+    "BadDigest": _DAMAGED,
+    "InvalidCRC64": _DAMAGED,
     "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
     "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
     "EntityTooSmall": (InvalidRequestError, "parts but the last need 100 KiB at least"),
@@ -378,7 +369,9 @@ def _document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
     return {child.tag: (child.text or "").strip() for child in root}
 
 
-def _family(status: int, code: str, ec: str, *, moved: bool) -> tuple[type[ReplyError], str]:
+def _family(
+    status: int, code: str, ec: str, *, moved: bool
+) -> tuple[type[ReplyError], str]:
     if ec in _EXPIRED_EC:
         return URLExpiredError, "the URL has expired: ask for a new one"
     if ec == _NOT_YET_EC:
@@ -392,7 +385,10 @@ def _family(status: int, code: str, ec: str, *, moved: bool) -> tuple[type[Reply
     if status >= 500:  # noqa: PLR2004 - HTTP status class
         return StoreUnavailableError, ""
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
-        return ReplyError, "redirects are not followed: the URL must name the final host"
+        return (
+            ReplyError,
+            "redirects are not followed: the URL must name the final host",
+        )
     return _BY_STATUS.get(status, InvalidRequestError), ""
 
 

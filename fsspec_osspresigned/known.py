@@ -85,13 +85,19 @@ class Known:
                     self._drop(next(iter(self._bodies)))
 
     def forget(self, path: str) -> None:
-        """Drop an object that was deleted or moved."""
+        """Drop an object or a made directory that was deleted or replaced."""
         with self._lock:
             self._objects.pop(path, None)
+            self._directories.discard(path)
             self._drop(path)
 
     def _drop(self, path: str) -> None:
         self._held -= len(self._bodies.pop(path, b""))
+
+    def forget_directory(self, path: str) -> None:
+        """Drop a directory that somebody made and removed."""
+        with self._lock:
+            self._directories.discard(path)
 
     def make_directory(self, path: str) -> None:
         """Remember a directory that somebody made."""
@@ -120,6 +126,19 @@ class Known:
                 for names in (self._objects, self._directories)
                 for other in names
             )
+
+    def beneath(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield ``info`` of all objects and made directories under *path*."""
+        prefix = f"{path}/" if path else ""
+        with self._lock:
+            objects = list(self._objects.values())
+            directories = list(self._directories)
+        for own in objects:
+            if own.path.startswith(prefix):
+                yield own.info()
+        for name in directories:
+            if name.startswith(prefix) and name != path:
+                yield {"name": name, "size": 0, "type": "directory"}
 
     def below(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield ``info`` of what lies directly in *path*."""

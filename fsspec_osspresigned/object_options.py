@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve, fields, frozen
 
 from .errors import ConfigurationError
-from .options import Options, header_problem
+from .options import Options
 from .publish import FORBID_OVERWRITE, Target
 
 # Options that a call may set as well; the conversion is that of the constructor.
@@ -58,44 +58,51 @@ class ObjectOptions:
             raise ConfigurationError(problems, path=path)
         for name in ("headers", "metadata"):
             if name in values:
-                values[name] = {**getattr(base, name), **values[name]}
+                values[name] = _over(getattr(base, name), values[name])
         return cls(evolve(base, **values))
 
     def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
         """Return the target; *guessed* is a Content-Type that is only wished.
 
         Raises:
-            ConfigurationError: a header is given twice, or cannot be sent.
+            ConfigurationError: a header is given twice.
         """
         options = self.options
-        headers = dict(options.headers)
-        more = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
+        named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
         if options.content_type is not None:
-            more["Content-Type"] = options.content_type
+            named["Content-Type"] = options.content_type
         if options.storage_class is not None:
-            more["x-oss-storage-class"] = options.storage_class
-        if exclusive or not options.overwrite:
-            more[FORBID_OVERWRITE] = "true"
-        lower = {name.lower() for name in headers}
-        problems = [
-            f"header {name} is given twice: by headers= and by its own option"
-            for name in more
-            if name.lower() in lower and name != FORBID_OVERWRITE
-        ]
-        problems += [p for n, v in more.items() if (p := header_problem(n, v))]
-        if problems:
-            raise ConfigurationError(problems, path=path)
-        headers = {n: v for n, v in headers.items() if n.lower() != FORBID_OVERWRITE} | (
-            more
-            if FORBID_OVERWRITE in more or FORBID_OVERWRITE not in lower
-            else {**more, FORBID_OVERWRITE: "true"}
-        )
-        wished = {}
-        if guessed is not None and "content-type" not in {n.lower() for n in headers}:
-            wished["Content-Type"] = guessed
+            named["x-oss-storage-class"] = options.storage_class
+        forced = exclusive or not options.overwrite
+        given = {
+            name: value
+            for name, value in options.headers.items()
+            if not (forced and name.lower() == FORBID_OVERWRITE)
+        }
+        lower = {name.lower() for name in given}
+        twice = [name for name in named if name.lower() in lower]
+        if twice:
+            raise ConfigurationError(
+                [
+                    f"header {n} is given by headers= and by its own option"
+                    for n in twice
+                ],
+                path=path,
+            )
+        headers = {**given, **named}
+        if forced:
+            headers[FORBID_OVERWRITE] = "true"
+        has_type = "Content-Type" in named or "content-type" in lower
+        wished = {} if guessed is None or has_type else {"Content-Type": guessed}
         return Target(
             path=path,
             headers=headers,
             optional_headers=wished,
             checksum=options.checksum,
         )
+
+
+def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return *base* with those of *given* in place of its equals in any case."""
+    lower = {name.lower() for name in given}
+    return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
+from xml.etree.ElementTree import Element
 
 from . import xmldoc
 from .checksum import CRC_HEADER, crc64
 from .client import Client
 from .errors import IntegrityError, ReplyError
 from .model import Action, Operation, Reply, split_path
+from .publish import FORBID_OVERWRITE, Target
 
 _PARTIAL = 206
 _PAGE = "1000"
+# Headers of a copy that leave the Content-Type and metadata of its source alone.
+_KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
 
 
 def _operation(action: Action, path: str) -> Operation:
@@ -61,7 +66,7 @@ class _Memory:
 class _File:
     """Writes a reply into a file and sums it up."""
 
-    def __init__(self, handle: io.FileIO | Any) -> None:
+    def __init__(self, handle: Any) -> None:
         self._handle = handle
         self.crc64 = 0
 
@@ -106,23 +111,23 @@ def read(
 
         client.call(_operation(Action.GetObject, path), sink=sink, check=check)
         return bytes(sink.data)
-    if (start or 0) < 0 or end is None or end < 0:
-        # OSS answers a range that ends behind the object with the whole object, so
-        # the size must be known to ask for the right one.
-        size = int(head(client, path)["size"])
-        start, end, _ = slice(start, end).indices(size)
-    start = start or 0
-    if end <= start:
-        return b""
+    first = start or 0
+    if end is None:
+        wanted = str(first) if first < 0 else f"{first}-"
+    else:
+        if first < 0 or end < 0:
+            size = int(head(client, path)["size"])
+            first, end, _ = slice(first, end).indices(size)
+        if end <= first:
+            return b""
+        wanted = f"{first}-{end - 1}"
     sink = _Memory()
-    reply = client.call(
-        _operation(Action.GetObject, path),
-        free={"Range": f"bytes={start}-{end - 1}"},
-        sink=sink,
-    )
+    free = {"Range": f"bytes={wanted}"}
+    reply = client.call(_operation(Action.GetObject, path), free=free, sink=sink)
     if reply.status == _PARTIAL:
         return bytes(sink.data)
-    return bytes(sink.data[start:end])
+    # OSS answers a range that ends behind the object with the whole object.
+    return bytes(sink.data[first:end])
 
 
 def download(client: Client, path: str, handle: Any) -> None:
@@ -141,9 +146,32 @@ def download(client: Client, path: str, handle: Any) -> None:
     client.call(_operation(Action.GetObject, path), sink=sink, check=check)
 
 
-def delete(client: Client, path: str) -> None:
+def delete(client: Client, path: str) -> Reply:
     """Delete one object (DeleteObject); one that is not there is no error to OSS."""
-    client.call(_operation(Action.DeleteObject, path))
+    return client.call(_operation(Action.DeleteObject, path))
+
+
+def copy(client: Client, source: str, target: Target) -> Reply:
+    """Copy one object inside the store (CopyObject, up to 1 GiB).
+
+    Content-Type and metadata are those of the source, unless *target* demands any:
+    then none of the source's are taken (OSS API reference, ``x-oss-metadata-directive``).
+
+    Raises:
+        FileNotFoundError: *source* is not there.
+        FileExistsError: *target* is exclusive and there.
+        NotSignedError: copying is not signed.
+    """
+    bucket, key = split_path(source)
+    headers = {**target.headers, "x-oss-copy-source": f"/{bucket}/{quote(key)}"}
+    if any(name.lower() not in _KEEP for name in target.headers):
+        headers["x-oss-metadata-directive"] = "REPLACE"
+
+    def check(reply: Reply) -> None:
+        _document(reply, "CopyObjectResult", Action.CopyObject, target.path)
+
+    operation = target.operation(Action.CopyObject, headers=headers)
+    return client.call(operation, check=check)
 
 
 def listing(
@@ -163,11 +191,7 @@ def listing(
         asked = {name: value for name, value in query.items() if value}
         operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
         reply = client.call(operation)
-        try:
-            root = xmldoc.parse(reply.body, "ListBucketResult")
-        except ValueError as error:
-            msg = f"the reply to ListObjectsV2 is bad: {error}"
-            raise ReplyError(msg, path=bucket) from None
+        root = _document(reply, "ListBucketResult", Action.ListObjectsV2, bucket)
         for item in root.iter("Contents"):
             key = unquote(item.findtext("Key") or "")
             yield {
@@ -175,7 +199,7 @@ def listing(
                 "size": int(item.findtext("Size") or 0),
                 "type": "file",
                 "ETag": (item.findtext("ETag") or "").strip('"'),
-                "LastModified": item.findtext("LastModified"),
+                "LastModified": _date(item.findtext("LastModified")),
             }
         for item in root.iter("CommonPrefixes"):
             name = unquote(item.findtext("Prefix") or "").rstrip("/")
@@ -184,3 +208,18 @@ def listing(
         if (root.findtext("IsTruncated") or "").lower() != "true" or not token:
             return
         query["continuation-token"] = token
+
+
+def _document(reply: Reply, root: str, action: Action, path: str) -> Element:
+    try:
+        return xmldoc.parse(reply.body, root)
+    except ValueError as error:
+        msg = f"the reply to {action} is bad: {error}"
+        raise ReplyError(msg, path=path) from None
+
+
+def _date(text: str | None) -> datetime | None:
+    """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text or "")
+    return None

@@ -13,6 +13,7 @@ from .checksum import MODES
 from .errors import ConfigurationError
 from .model import KIB, MAX_PART, MIB, MIN_PART, frozen_mapping
 from .secret import Secret, redact
+from .sendable import header_problems
 
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 
@@ -34,11 +35,11 @@ FOREIGN = frozenset(
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
 _TOKEN_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 _META_NAME = re.compile(r"[A-Za-z0-9-]+")
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
-_SIZE = re.compile(r"(\d+)\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 Convert = Callable[[Any], Any]
 
@@ -67,7 +68,7 @@ def _size(least: int, most: int) -> Convert:
 
 def _integer(least: int, most: int) -> Convert:
     def convert(value: Any) -> int:
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
             value = int(value)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"a whole number from {least} to {most}")
@@ -79,7 +80,7 @@ def _integer(least: int, most: int) -> Convert:
 def _seconds(value: Any) -> float:
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
         raise ValueError("a positive number of seconds")
@@ -111,23 +112,18 @@ def _text(value: Any) -> str:
     return value
 
 
-def header_problem(name: Any, value: Any) -> str | None:
-    """Return why a header cannot be sent exactly as given; None if it can."""
-    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-        return f"{name!r} is no header name"
-    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-        return f"the value of {name} is not printable ASCII without outer blanks"
-    return None
+def _header_value(value: Any) -> str:
+    text = _text(value)
+    if problem := next(header_problems({"Content-Type": text}), None):
+        raise ValueError(f"a header value; {problem}")
+    return text
 
 
 def _headers(value: Any) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueError("a mapping of header names to values")  # noqa: TRY004 - collected
-    for name, text in value.items():
-        if problem := header_problem(name, text):
-            raise ValueError(f"a mapping of headers; {problem}")
-    if len({name.lower() for name in value}) != len(value):
-        raise ValueError("a mapping of headers, each name once")
+    if not isinstance(value, Mapping) or not all(isinstance(n, str) for n in value):
+        raise ValueError("a mapping of header names to values")
+    if problem := "; ".join(header_problems(value)):
+        raise ValueError(f"a mapping of headers; {problem}")
     return frozen_mapping(value)
 
 
@@ -149,14 +145,16 @@ def _token(value: Any) -> Any:
 def _hosts(value: Any) -> Mapping[str, str | None]:
     if isinstance(value, str):
         value = [host.strip() for host in value.split(",")]
-    if isinstance(value, list | tuple):
-        value = dict.fromkeys(value)
-    if not isinstance(value, Mapping) or not all(
-        isinstance(h, str) and h and (b is None or isinstance(b, str))
-        for h, b in value.items()
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple):
+        pairs = [(host, None) for host in value]
+    if not pairs or not all(
+        isinstance(h, str) and h and (b is None or isinstance(b, str)) for h, b in pairs
     ):
         raise ValueError("hosts: a list, or a mapping of host to bucket")
-    return {host.lower(): bucket for host, bucket in value.items()}
+    return {host.lower(): bucket for host, bucket in pairs}
 
 
 def _any(value: Any) -> Any:
@@ -174,7 +172,7 @@ class Options:
     Sizes are bytes, times are seconds.
     """
 
-    url: Any = _option(None, _any)
+    url: str | None = _option(None, _text)
     url_map: Any = _option(None, _any)
     signer: Any = _option(None, _any)
     signer_token: Any = _option(None, _token)
@@ -185,7 +183,7 @@ class Options:
     expires_in: int = _option(3600, _integer(1, 604_800))
     headers: Mapping[str, str] = _option({}, _headers)
     metadata: Mapping[str, str] = _option({}, _metadata)
-    content_type: str | None = _option(None, _text)
+    content_type: str | None = _option(None, _header_value)
     storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
     part_size: int = _option(8 * MIB, _size(MIN_PART, MAX_PART))
     multipart_threshold: int = _option(16 * MIB, _size(1, MAX_PART))
@@ -230,7 +228,7 @@ class Options:
             except ValueError as error:
                 shown = _show(name, value)
                 problems.append(f"{name}={shown}: must be {error}")
-        problems += _source_problems(values)
+        problems += _source_problems({**given, **values})
         if problems:
             raise ConfigurationError(problems)
         return cls(**values)
@@ -242,21 +240,29 @@ class Options:
             TypeError: naming the option and the remedy.
         """
         remedies = []
-        if isinstance(self.url, str) and not _is_reference(self.url):
+        if self.url is not None and not _is_reference(self.url):
             remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
         if self.url_map is not None and not _is_place(self.url_map):
             remedies.append("url_map= is given inline: pass a file, or env:NAME")
-        for name in ("signer", "signer_token", "receipts"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str | os.PathLike):
-                how = "'module:function'" if name == "signer" else "a text"
-                remedies.append(f"{name}= is an object of this process: pass {how}")
+        remedies += [
+            f"{name}= is an object of this process: pass {how}"
+            for name, how in _TEXTS.items()
+            if not isinstance(getattr(self, name), str | os.PathLike | None)
+        ]
         if remedies:
             raise TypeError("this filesystem cannot be pickled: " + "; ".join(remedies))
 
     def identity(self) -> tuple[Any, ...]:
         """Return what two filesystems must share to share connections and memory."""
         return tuple(_hashable(getattr(self, a.name)) for a in fields(type(self)))
+
+
+# Options that may be objects, and what to pass to another process instead.
+_TEXTS = {
+    "signer": "'module:function'",
+    "signer_token": "a text",
+    "receipts": "a text",
+}
 
 
 def _is_reference(text: str) -> bool:
@@ -289,7 +295,7 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_path(text: str) -> bool:
-    return not text.startswith(("env:", "file:", "{", "[", "-"))
+    return not text.lstrip().startswith(("env:", "file:", "{", "[", "-"))
 
 
 def _source_problems(values: Mapping[str, Any]) -> list[str]:
@@ -305,9 +311,11 @@ def _source_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append("url= stands alone: leave out url_map= and signer=")
     if values.get("signer_token") is not None and not _is_web(signer):
         problems.append("signer_token= is for signer='https://...'")
-    for name in ("region", "endpoint", "addressing_style"):
-        if name in values and signer != "keys":
-            problems.append(f"{name}= is for signer='keys'; a URL names its own host")
+    problems += [
+        f"{name}= is for signer='keys'; a URL names its own host"
+        for name in ("region", "endpoint", "addressing_style")
+        if values.get(name) is not None and signer != "keys"
+    ]
     return problems
 
 
@@ -324,14 +332,14 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 def _show(name: str, value: Any) -> str:
     """Show a bad value, unless it may be a secret."""
-    if name in ("signer_token", "headers", "metadata"):
+    if name in ("url", "signer_token", "headers", "metadata"):
         return "..."
     return redact(repr(value))[:60]
 
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return tuple(sorted((k, _hashable(v)) for k, v in value.items()))
+        return frozenset((k, _hashable(v)) for k, v in value.items())
     if isinstance(value, list):
         return tuple(_hashable(v) for v in value)
     try:
@@ -357,7 +365,9 @@ def resolve_text(reference: str) -> Secret:
         try:
             with open(os.path.expanduser(place), encoding="utf-8") as handle:
                 text = handle.read(64 * KIB)
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{place} is not UTF-8") from None
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read {place}: {error}") from None
         if not text.strip():
             raise ConfigurationError(f"{place} is empty")

@@ -27,11 +27,12 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
     if not isinstance(place, str | os.PathLike):
         msg = "receipts= must be a directory or a callable"
         raise ConfigurationError(msg)
-    directory = Path(place).expanduser().absolute()
+    directory = Path(os.path.expanduser(place)).absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"receipts={directory}: {error.strerror}"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        msg = f"receipts={directory}: {why}"
         raise ConfigurationError(msg) from None
     return _ReceiptFile(directory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -102,6 +102,10 @@ _NAMED_ONLY = frozenset(
 )
 
 
+def _actions(value: Iterable[Action]) -> frozenset[Action]:
+    return frozenset(value)
+
+
 def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
     bad = [prefix for prefix in value if not prefix.partition("/")[1]]
     if bad:
@@ -124,7 +128,7 @@ class Policy:
 
     name: str
     prefixes: tuple[str, ...] = field(converter=_prefixes)
-    actions: frozenset[Action] = field(converter=frozenset)
+    actions: frozenset[Action] = field(converter=_actions)
     max_expires_in: int = 3600
     headers: frozenset[str] = frozenset()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
 from typing import Generic, TypeVar
 
@@ -18,8 +18,8 @@ class Transfers(Generic[T, R]):
     """Runs one function over many jobs.
 
     The first failure stops the handing out of jobs; those under way are finished.
-    KeyboardInterrupt cancels those too. In both cases nothing runs any more when
-    ``run`` returns or raises.
+    KeyboardInterrupt cancels those too, as does whatever else is no Exception. In all
+    cases nothing runs any more when ``run`` returns or raises.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class Transfers(Generic[T, R]):
             raise UploadErrors(msg, failures=self._failures)
         return self._results
 
-    def _loop(self, source: Iterable[T]) -> None:
-        jobs = iter(source)
+    def _loop(self, jobs: Iterator[T]) -> None:
         while True:
             with self._lock:
                 if self._failures or self._cancel.is_set():
@@ -86,6 +85,9 @@ class Transfers(Generic[T, R]):
             except Exception as error:  # noqa: BLE001 - raised by run
                 with self._lock:
                     self._failures[self._name(job)] = error
+            except BaseException:
+                self._cancel.set()
+                raise
             else:
                 with self._lock:
                     self._results.append(result)

@@ -10,7 +10,6 @@ redirect, cookie or netrc entry is followed.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
@@ -21,9 +20,9 @@ import urllib3
 from attrs import frozen
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 
-from .body import EMPTY, Body
+from .body import BLOCK, EMPTY, Body
 from .checksum import crc64
 from .errors import (
     ConfigurationError,
@@ -71,10 +70,6 @@ class _ExactTarget(HTTPConnection):
         self.sock.settimeout(self.progress_timeout)
 
 
-class _ExactTargetTLS(_ExactTarget, HTTPSConnection):
-    """The same over TLS."""
-
-
 def _origin_form(url: str) -> str:
     rest = url.split("://", 1)[1]
     start = next((i for i, c in enumerate(rest) if c in "/?"), len(rest))
@@ -99,21 +94,22 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def _use_exact_targets(self, manager: Any) -> None:
-        timeout = {"progress_timeout": self._progress_timeout}
-        plain = type("_Plain", (_ExactTarget,), timeout)
-        tls = type("_TLS", (_ExactTargetTLS,), timeout)
+        """Put our connection in front of those of *manager*: plain, TLS or SOCKS."""
         manager.pool_classes_by_scheme = {
-            "http": type(
-                "_HTTPPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": plain}
-            ),
-            "https": type(
-                "_HTTPSPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": tls}
-            ),
+            scheme: pool
+            if issubclass(pool.ConnectionCls, _ExactTarget)
+            else self._exact_pool(pool)
+            for scheme, pool in manager.pool_classes_by_scheme.items()
         }
 
+    def _exact_pool(self, pool: Any) -> Any:
+        timeout = {"progress_timeout": self._progress_timeout}
+        connection = type("_Exact", (_ExactTarget, pool.ConnectionCls), timeout)
+        return type("_ExactPool", (pool,), {"ConnectionCls": connection})
 
-class _SourceFailed(Exception):  # noqa: N818 - never leaves this module
-    """Carries an error of the body through urllib3, which would take it for its own."""
+
+class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
+    """Carries an error of body or sink past those who would blame the network."""
 
 
 @frozen
@@ -159,7 +155,7 @@ class _Outgoing:
             for block in self.body.blocks():
                 if self.cancelled is not None and self.cancelled():
                     msg = "the upload was given up"
-                    raise UploadDiscardedError(msg)  # noqa: TRY301 - carried below
+                    raise UploadDiscardedError(msg)
                 if self.crc64 is not None:
                     self.crc64 = crc64(block, self.crc64)
                 yield block
@@ -167,7 +163,7 @@ class _Outgoing:
                 if self.progress is not None:
                     self.progress(block.nbytes)
         except OSError as error:
-            raise _SourceFailed from error
+            raise _LocalFailed from error
 
     def take_back(self) -> None:
         """Report the bytes of a failed pass as not sent."""
@@ -199,7 +195,6 @@ class Transport:
         self._allow_http = allow_http
         self._adapter = _Adapter(pool, progress_timeout)
         self._settings: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close idle connections."""
@@ -235,7 +230,7 @@ class Transport:
             NetworkError: no complete answer; whether the server acted is unknown.
             NetworkTimeoutError: no connection or no progress in time.
             UploadDiscardedError: cancelled.
-            OSError: what reading the body raised.
+            OSError: what reading the body or writing to the sink raised.
         """
         place = self._place(signed.url, path)
         outgoing = _Outgoing(body, cancelled, progress, with_crc=with_crc)
@@ -248,7 +243,7 @@ class Transport:
                 return self._reply(response, outgoing, sink, place, path)
             finally:
                 response.close()
-        except _SourceFailed as error:
+        except _LocalFailed as error:
             failure = error.__cause__  # type: ignore[assignment]  # raised "from" above
         except OSSPresignedError as error:
             failure = error
@@ -335,8 +330,7 @@ class Transport:
                 place.origin, {}, None, None, None
             )
             settings = {name: found[name] for name in ("proxies", "verify", "cert")}
-            with self._lock:
-                self._settings[place.origin] = settings
+            self._settings[place.origin] = settings
         return settings
 
     def _place(self, url: SecretURL, path: str) -> _Place:
@@ -374,10 +368,8 @@ class Transport:
             raise NetworkError(msg, path=path)
         raw = response.raw
         if ok and sink is not None:
-            sink.begin()
-            while block := raw.read(256 * 1024, decode_content=False):
-                sink.write(block)
             answer = b""
+            _pour(raw, sink)
         else:
             answer = raw.read(MAX_REPLY + 1, decode_content=False)
         if len(answer) > MAX_REPLY:
@@ -392,6 +384,18 @@ class Transport:
             body_bytes=outgoing.sent,
             crc64=outgoing.crc64,
         )
+
+
+def _pour(raw: Any, sink: Sink) -> None:
+    block = b""
+    while True:
+        try:
+            sink.write(block) if block else sink.begin()
+        except OSError as error:
+            raise _LocalFailed from error
+        block = raw.read(BLOCK, decode_content=False)
+        if not block:
+            return
 
 
 def _refuse(problem: str, path: str) -> NoReturn:
@@ -428,7 +432,9 @@ def _translate(error: BaseException, place: _Place, path: str | None) -> Network
     timed_out = not refused and any(issubclass(k, late) for k in kinds)
     deepest = next((e for e in reversed(chain) if isinstance(e, OSError)), chain[-1])
     text = getattr(deepest, "strerror", None) or type(deepest).__name__
-    where = f"proxy or {place.netloc}" if _proxied(kinds) else place.netloc
+    by_proxy = requests.exceptions.ProxyError | urllib3.exceptions.ProxyError
+    proxied = any(issubclass(k, by_proxy) for k in kinds)
+    where = f"proxy or {place.netloc}" if proxied else place.netloc
     if timed_out:
         what = "no connection to" if connecting else "no progress with"
         return NetworkTimeoutError(
@@ -438,11 +444,4 @@ def _translate(error: BaseException, place: _Place, path: str | None) -> Network
         f"the connection to {where} failed: {redact(str(text))}",
         path=path,
         sent=not connecting,
-    )
-
-
-def _proxied(kinds: tuple[type[BaseException], ...]) -> bool:
-    return any(
-        issubclass(k, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError)
-        for k in kinds
     )

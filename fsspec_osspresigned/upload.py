@@ -123,7 +123,8 @@ class Upload:
         self._failure: Exception | None = None
         self._held: Body | None = None
         self._spool: SpoolBody | None = None
-        self._ledger: Ledger | None = None
+        self._ledger = Ledger(self.plan, target.path)
+        self._parted = False
         self._upload_id = ""
         self._verified: set[str] = set()
         self._retries = 0
@@ -144,15 +145,12 @@ class Upload:
         """
         self._raise_failure()
         try:
-            if self._ledger is None and self._spool is None:
+            if not self._parted and self._spool is None:
                 if self._held is None and not self.plan.multipart:
                     self._held = body
                     return
                 self._begin()
-            if self._spool is not None:
-                self._append(self._spool, body)
-            else:
-                self._submit(body)
+            self._take(body)
         except BaseException as error:
             self._fail(error)
             raise
@@ -170,23 +168,22 @@ class Upload:
         self._raise_failure()
         body = self._spool or self._held or EMPTY
         try:
-            if self._ledger is None and self.plan.multipart:
+            if self.plan.multipart and not self._parted:
                 self._begin()
                 self._submit(EMPTY)
-            if self._ledger is None:
+            if not self._parted:
                 receipt = self._put_object(body)
             else:
-                self._drain(None)
+                self._drain()
                 self._raise_failure()
                 if before is not None:
                     before()
-                receipt = self._complete(self._ledger)
+                receipt = self._complete()
         except BaseException as error:
             self._fail(error)
             raise
         self._end()
-        whole = self._ledger is None and isinstance(body, MemoryBody)
-        small = whole and receipt.size <= BODY_CAP
+        small = isinstance(body, MemoryBody) and body.size == receipt.size <= BODY_CAP
         self._client.note(receipt, b"".join(body.blocks()) if small else None)
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
@@ -209,7 +206,7 @@ class Upload:
         if reason is not None:
             _log.error("%s: %s", text, reason)
         self._end()
-        if self._ledger is not None:
+        if self._parted:
             self._drain(_DRAIN)
             self._abort()
 
@@ -222,48 +219,43 @@ class Upload:
 
     def _begin(self) -> None:
         """Leave the single PutObject: begin a multipart upload, or spool."""
-        if self.plan.spools:
-            self._open_spool()
+        self._parted = not self.plan.spools and self._initiate()
+        if not self._parted:
+            self._spool = SpoolBody()
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._take(held)
+
+    def _initiate(self) -> bool:
+        """Return whether there is a multipart upload now."""
+        try:
+            self._upload_id = self._granted.upload_id or publish.initiate(
+                self._client, self._target, self._cancel
+            )
+        except NotSignedError:
+            if self.plan.multipart:
+                raise
+            return False
+        return True
+
+    def _take(self, body: Body) -> None:
+        if self._spool is None:
+            self._submit(body)
             return
-        if self._granted.upload_id is not None:
-            self._upload_id = self._granted.upload_id
-        else:
-            try:
-                self._upload_id = publish.initiate(
-                    self._client, self._target, self._cancel
-                )
-            except NotSignedError:
-                if self.plan.multipart:
-                    raise
-                self._open_spool()
-                return
-        self._ledger = Ledger(self.plan, self._target.path)
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._submit(held)
-
-    def _open_spool(self) -> None:
-        self._spool = SpoolBody()
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._spool.append(held)
-
-    def _append(self, spool: SpoolBody, body: Body) -> None:
-        if spool.size + body.size > MAX_SINGLE_PUT:
+        if self._spool.size + body.size > MAX_SINGLE_PUT:
             msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
             raise TooLargeError(msg, path=self._target.path)
-        spool.append(body)
+        self._spool.append(body)
 
     def _submit(self, body: Body) -> None:
         with self._lock:
-            number = self._open_ledger().give()
+            number = self._ledger.give()
         self._window.acquire()  # released by the worker, whatever happens to the part
-        self._client.requests.submit(self._send_part, number, body)
-
-    def _open_ledger(self) -> Ledger:
-        if self._ledger is None:  # pragma: no cover - callers come after _begin
-            raise AssertionError
-        return self._ledger
+        try:
+            self._client.requests.submit(self._send_part, number, body)
+        except RuntimeError:
+            self._window.release()
+            raise
 
     def _send_part(self, number: int, body: Body) -> None:
         """Send one part; runs in a worker, and keeps its failure for the caller."""
@@ -291,25 +283,26 @@ class Upload:
                 part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
             )
             with self._lock:
-                self._open_ledger().store(part)
+                self._ledger.store(part)
                 self._count(reply, verified)
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
             self._fail(error)
         finally:
             self._window.release()
 
-    def _drain(self, seconds: float | None) -> None:
+    def _drain(self, seconds: float = 1e9) -> None:
         """Wait until no part is in flight, that is, until the whole window is free."""
-        end = None if seconds is None else time.monotonic() + seconds
+        end = time.monotonic() + seconds
         taken = 0
         try:
             while taken < self._client.options.max_concurrency:
-                left = None if end is None else max(0.0, end - time.monotonic())
+                left = max(0.0, end - time.monotonic())
                 if not self._window.acquire(timeout=left):
                     break
                 taken += 1
         finally:
-            self._window.release(taken) if taken else None
+            if taken:
+                self._window.release(taken)
 
     # -- the last step ------------------------------------------------------------------
 
@@ -324,25 +317,24 @@ class Upload:
         self._count(reply, verified)
         return self._receipt(reply, body.size, reply.crc64, ())
 
-    def _complete(self, ledger: Ledger) -> Receipt:
-        parts, crc = ledger.parts, ledger.crc64()
+    def _complete(self) -> Receipt:
+        size, parts, crc = self._ledger.size, self._ledger.parts, self._ledger.crc64()
         if not self._granted.completes:
-            return self._receipt(None, ledger.size, crc, parts)
+            return self._receipt(None, size, crc, parts)
         reply, verified = publish.complete(
             self._client,
             self._target,
             upload_id=self._upload_id,
             granted=self._granted,
             parts=parts,
-            document=ledger.document(),
+            document=self._ledger.document(),
             crc=crc,
             cancel=self._cancel,
         )
         if verified == "crc64":
-            self._verified = {verified}
-        self._retries += reply.retries
-        self._resigns += reply.resigns
-        return self._receipt(reply, ledger.size, crc, parts)
+            self._verified = {verified}  # of the whole, whatever the parts proved
+        self._count(reply)
+        return self._receipt(reply, size, crc, parts)
 
     def _receipt(
         self,
@@ -358,6 +350,7 @@ class Upload:
                 f"stored as version {version}, but a bucket that keeps versions ignores "
                 "forbid-overwrite: what was there before is hidden now"
             )
+            self._end()  # it is published: there is nothing to discard
             raise ExclusiveNotEnforcedError(
                 msg, path=self._target.path, version_id=version
             )
@@ -391,10 +384,10 @@ class Upload:
         else:
             publish.abort(self._client, self._target, self._upload_id)
 
-    def _count(self, reply: Reply, verified: str) -> None:
+    def _count(self, reply: Reply, *verified: str) -> None:
         self._retries += reply.retries
         self._resigns += reply.resigns
-        self._verified.add(verified)
+        self._verified.update(verified)
 
     def _fail(self, error: BaseException) -> None:
         """Keep the first failure, and stop what is in flight."""
@@ -412,6 +405,8 @@ class Upload:
             raise UploadDiscardedError(msg, path=self._target.path)
         if self._failure is not None:
             raise self._failure
+        if self._cancel.is_set() or self._ended:
+            raise UploadDiscardedError("the upload is over", path=self._target.path)
 
     def _end(self) -> None:
         self._ended = True

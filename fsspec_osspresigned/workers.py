@@ -20,16 +20,23 @@ class Cancellation(threading.Event):
         """Begin not set, unless the one above is."""
         super().__init__()
         self._below: weakref.WeakSet[Cancellation] = weakref.WeakSet()
+        self._lock = threading.RLock()  # a finalizer may come back in here
         if above is not None:
-            above._below.add(self)  # noqa: SLF001 - same class
+            above._add(self)  # noqa: SLF001 - same class
             if above.is_set():
                 self.set()
 
     def set(self) -> None:
         """Set it and all below it."""
         super().set()
-        for event in list(self._below):
+        with self._lock:
+            below = list(self._below)
+        for event in below:
             event.set()
+
+    def _add(self, one: Cancellation) -> None:
+        with self._lock:
+            self._below.add(one)
 
 
 class Workers:
@@ -52,7 +59,11 @@ class Workers:
     def submit(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Queue ``function(*args, **kwargs)`` and return its future at once."""
+        """Queue ``function(*args, **kwargs)`` and return its future at once.
+
+        Raises:
+            RuntimeError: no thread can be started, as when the interpreter ends.
+        """
         future: Future[T] = Future()
 
         def run() -> None:
@@ -67,16 +78,20 @@ class Workers:
 
         self._queue.put(run)
         if not self._idle.acquire(blocking=False):
-            self._start_one()
+            try:
+                self._start_one()
+            except RuntimeError:
+                future.cancel()
+                raise
         return future
 
     def _start_one(self) -> None:
         with self._lock:
             if self._threads >= self._size:
                 return
+            name = f"{self._name}-{self._threads + 1}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
             self._threads += 1
-            name = f"{self._name}-{self._threads}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
         while True:

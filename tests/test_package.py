@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
+import attrs
 import pytest
 
 import fsspec_osspresigned
-from fsspec_osspresigned import errors
+from fsspec_osspresigned import errors, options
 
 
 @pytest.mark.parametrize("name", fsspec_osspresigned.__all__)
@@ -37,6 +40,14 @@ def test_every_error_and_warning_is_public():
         and value.__module__ == errors.__name__
     }
     assert own <= set(fsspec_osspresigned.__all__)
+
+
+def test_readme_lists_every_option():
+    """The table of options in README.md is complete, and lists nothing else."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == {field.name for field in attrs.fields(options.Options)}
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -1,0 +1,109 @@
+"""One filesystem for equal options: across threads, pickles and forks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.utils import stringify_path
+
+from .assembly import client_for
+from .client import Client
+from .options import Options, portable
+
+
+class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Makes one instance of equal options, where a relative path counts as absolute."""
+
+    def __call__(cls, *args: Any, **storage_options: Any) -> Any:
+        return super().__call__(*args, **portable(storage_options))
+
+
+class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[misc]
+    """Equal options are one instance; a forked child gets an engine of its own."""
+
+    protocol = "osspresigned"
+    root_marker = ""
+    cachable = True
+
+    def __init__(self, **storage_options: Any) -> None:
+        """Check the options and read what they refer to; nothing is sent."""
+        self._options = Options.from_storage_options(storage_options)
+        foreign = {
+            name: storage_options[name]
+            for name in ("asynchronous", "loop", "batch_size", "use_listings_cache")
+            if name in storage_options
+        }
+        super().__init__(**foreign)
+        self._pid: int = os.getpid()
+        _ = self.client
+
+    @property
+    def client(self) -> Client:
+        """The engine of this process; a forked child gets one of its own."""
+        pid = os.getpid()
+        held: tuple[int, Client] | None = self.__dict__.get("_held_client")
+        if held is None or held[0] != pid:
+            held = (pid, client_for(self._options, _read_url))
+            self.__dict__["_held_client"] = held
+        return held[1]
+
+    @property
+    def loop(self) -> Any:
+        """The event loop of this process; fsspec would refuse after a fork."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._loop = None if self.asynchronous else get_loop()
+        return self._loop
+
+    @property
+    def fsid(self) -> str:
+        """A name that equal options share."""
+        return f"osspresigned-{self._fs_token}"
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The options that make this filesystem again anywhere on this machine."""
+        return self._storage_options
+
+    @storage_options.setter
+    def storage_options(self, given: Mapping[str, Any]) -> None:
+        self._storage_options = portable(given)
+
+    def __reduce__(self) -> Any:
+        """Pickle by options, unless they would spell out a secret."""
+        self._options.check_portable()
+        return super().__reduce__()
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Return the options, unless they would spell out a secret."""
+        self._options.check_portable()
+        return dict(super().to_dict(include_password=include_password))
+
+    def to_json(self, *, include_password: bool = True) -> str:
+        """Return the options, unless they would spell out a secret."""
+        self._options.check_portable()
+        return str(super().to_json(include_password=include_password))
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        text = str(stringify_path(path))
+        return text.removeprefix(f"{cls.protocol}://").rstrip("/")
+
+    def _path(self, path: Any) -> str:
+        """Return ``bucket/key``; the empty path means the object of ``url=``."""
+        stripped = str(self._strip_protocol(path))
+        if not stripped and self._options.url is not None:
+            return str(getattr(self.client.signer, "path", ""))
+        return stripped
+
+
+def _read_url(place: str) -> bytes:
+    """Read a URL map through whatever filesystem fsspec has for it."""
+    with fsspec.open(place, "rb") as file:
+        return bytes(file.read())

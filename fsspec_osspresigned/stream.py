@@ -1,0 +1,376 @@
+"""The binary file that is open for writing: published as a whole, on success only.
+
+What closing means when an exception is about (each line was measured to be possible):
+
+1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
+   decides alone. So do the text and compression wrappers that ``fs.open`` makes.
+2. Everybody else just calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. An
+   exception in flight that was not in flight at ``open``, or has another traceback
+   now, means that the body is being left: the file is not published.
+3. Such a discard is loud: the exception gets a note, is raised again, and a warning is
+   given, because ``except StopIteration: f.close()`` looks the same from here.
+4. ``commit()`` and ``discard()`` say it outright. Garbage collection and the end of the
+   interpreter discard.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from pickle import PickleBuffer
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from .body import MemoryBody
+from .errors import DiscardWarning, UploadDiscardedError
+from .upload import Upload
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from .model import Receipt
+
+
+def bytes_of(data: ReadableBuffer) -> memoryview:
+    """Return the bytes of any buffer, whatever its shape, strides and item format.
+
+    Raises:
+        TypeError: it is no buffer, such as a str.
+    """
+    view = memoryview(data)
+    if not view.c_contiguous:
+        return memoryview(view.tobytes())
+    # memoryview.cast refuses empty shapes and foreign byte orders; raw() does not.
+    return PickleBuffer(view).raw()
+
+
+class _InFlight:
+    """The exception that was being handled when the file was opened."""
+
+    def __init__(self) -> None:
+        self.error = sys.exception()
+        self.traceback = self.error.__traceback__ if self.error else None
+
+    def leaving(self) -> BaseException | None:
+        """Return the exception that leaves a body now; None if it was there before."""
+        now = sys.exception()
+        if now is None:
+            return None
+        same = now is self.error and now.__traceback__ is self.traceback
+        return None if same else now
+
+    def forget(self) -> None:
+        """Let go of the exception and of all frames that its traceback keeps alive."""
+        self.error = self.traceback = None
+
+
+class PresignedWriter(io.BufferedIOBase):
+    """A binary file for writing; not seekable, ``tell`` counts.
+
+    Parts are sent in the background while writing goes on; memory is bounded by part
+    size times (``max_concurrency`` + 1). Nothing is visible before ``close`` returns.
+
+    Attributes:
+        receipt: what the finished upload proved; None before.
+        publish_always: whether ``close`` publishes whatever is in flight.
+    """
+
+    mode = "wb"
+
+    def __init__(
+        self,
+        upload: Upload,
+        *,
+        path: str,
+        autocommit: bool = True,
+        publish_always: bool = False,
+    ) -> None:
+        """Wrap an upload that has not begun.
+
+        Args:
+            upload: where the parts go.
+            path: ``bucket/key``.
+            autocommit: False leaves publishing to ``commit``, as transactions do.
+            publish_always: ``close`` publishes whatever is in flight (fsspec's way).
+        """
+        super().__init__()
+        self.path = self.name = path
+        self.receipt: Receipt | None = None
+        self.autocommit = autocommit
+        self.publish_always = publish_always
+        self._upload = upload
+        self._in_flight = _InFlight()
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._position = 0
+        self._part = 1
+        self._buffer = bytearray()
+        self._state = "open"  # open, closed (waits for commit), published, discarded
+        self._failure: Exception | None = None
+        self._released = False
+        self._deaf = False
+        _unfinished.add(self)
+
+    # -- io ------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        """Return True while open."""
+        self.check_open()
+        return True
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Return False: zip and xlsx writers then stream."""
+        return False
+
+    def tell(self) -> int:
+        """Return the bytes written so far."""
+        return self._position
+
+    def fileno(self) -> int:
+        """Raise UnsupportedOperation: there is no descriptor to write to."""
+        msg = "a presigned upload has no file descriptor"
+        raise io.UnsupportedOperation(msg)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed, published or discarded.
+
+        A failed one is not before ``close`` has said so: ``TextIOWrapper`` and others
+        never close, and so never complain about, what is closed already.
+        """
+        return self._released
+
+    @property
+    def failed(self) -> bool:
+        """Whether an upload or a write has failed, so that nothing is published."""
+        return self._failure is not None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take *data* and return its bytes; waits while too many parts are in flight.
+
+        Raises:
+            OSError: the first failure of the upload, at every further call.
+            TypeError: *data* is no buffer of bytes.
+            ValueError: the file is closed.
+        """
+        view = bytes_of(data)
+        with self._lock:
+            if self._deaf:
+                return view.nbytes
+            self.check_open()
+            try:
+                self._take(view)
+            except BaseException as error:
+                self.give_up(error)
+                raise
+            self._position += view.nbytes
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Do nothing: parts must keep their size, so bytes wait for the next part."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Publish, or discard if an exception is in flight that was not at ``open``.
+
+        Raises:
+            OSError: the upload failed, again at every further call.
+            BaseException: the exception in flight, after a discard because of it.
+        """
+        with self._lock:
+            leaving = None if self.publish_always else self._in_flight.leaving()
+            if leaving is not None and not self.closed:
+                if self._failure is None:
+                    self._discard_loudly(leaving)
+                if not isinstance(leaving, Exception):
+                    self._released = True
+                    raise leaving  # Ctrl-C stays Ctrl-C, for whoever waits for it
+            self._end()
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Publish if the body ended well, else discard."""
+        self.leave(error)
+
+    def leave(self, error: BaseException | None) -> None:
+        """End as ``__exit__`` does: also for wrappers that know how the body ended."""
+        if error is not None and not self.publish_always:
+            self.discard()
+        else:
+            with self._lock:
+                self._end()
+
+    def __del__(self) -> None:
+        """Discard what nobody closed, without network in this thread."""
+        if getattr(self, "_state", ""):
+            self._drop(self._upload.abandon)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuse: an upload on its way belongs to one process."""
+        msg = (
+            f"the open file {self.path} cannot be pickled: pickle the filesystem and "
+            "open the file where it is written"
+        )
+        raise TypeError(msg)
+
+    # -- publishing ----------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Publish now, whatever exception is in flight.
+
+        Raises:
+            OSError: the upload failed; nothing was published.
+            ValueError: the file was discarded.
+        """
+        with self._lock:
+            if self._state == "published":
+                return
+            if self._failure is not None:
+                raise self._failure
+            if self._state == "discarded":
+                msg = f"{self.path} was discarded"
+                raise ValueError(msg)
+            try:
+                if self._state == "open":
+                    self._close_body()
+                self.receipt = self._upload.finish()
+            except BaseException as error:
+                self.give_up(error)
+                raise
+            self._state = "published"
+
+    def discard(self) -> None:
+        """Publish nothing, and remove the parts that were sent. Idempotent."""
+        with self._lock:
+            self._released = True
+            if self._state not in ("published", "discarded"):
+                self._forget()
+                self._upload.discard()
+
+    def give_up(self, error: BaseException) -> None:
+        """Keep the first failure, so that nothing after it can publish."""
+        if self._failure is None:
+            if isinstance(error, Exception):
+                self._failure = error
+            else:
+                text = f"writing was interrupted ({type(error).__name__})"
+                self._failure = UploadDiscardedError(text, path=self.path)
+        self._forget()
+        self._upload.discard(error)
+
+    def check_open(self) -> None:
+        """Raise the first failure, or ValueError if the file is closed."""
+        if self._failure is not None:
+            raise self._failure
+        if self.closed:
+            msg = f"{self.path} is closed"
+            raise ValueError(msg)
+
+    def silence(self) -> None:
+        """Swallow what is written from now on: the end of a codec that is dropped."""
+        self._deaf = True
+
+    def _end(self) -> None:
+        """Publish, if there is something left to publish."""
+        if self._failure is not None:
+            self._released = True
+            raise self._failure
+        if not self.closed:
+            self._close_body()
+            if self.autocommit:
+                self.commit()
+
+    def _close_body(self) -> None:
+        """Hand over the last bytes; what comes now is ``commit`` or ``discard``."""
+        self._released = True
+        try:
+            if self._buffer:
+                self._add()
+        except BaseException as error:
+            self.give_up(error)
+            raise
+        self._state = "closed"
+        self._in_flight.forget()
+
+    def _discard_loudly(self, leaving: BaseException) -> NoReturn:
+        self.discard()
+        text = (
+            f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
+            "was not published; f.commit() publishes"
+        )
+        leaving.add_note(text)
+        with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts
+            warnings.warn(text, DiscardWarning, stacklevel=3)
+        raise leaving
+
+    def _drop(self, give_up: Callable[[], None]) -> None:
+        """End, by *give_up*, what nobody has ended."""
+        if self._state in ("published", "discarded") or os.getpid() != self._pid:
+            return
+        self._forget()
+        self._released = self._deaf = True
+        give_up()
+        warnings.warn(
+            f"{self.path} was never closed and was not published",
+            ResourceWarning,
+            source=self,
+            stacklevel=3,
+        )
+
+    def _forget(self) -> None:
+        self._state = "discarded"
+        self._buffer = bytearray()
+        self._in_flight.forget()
+
+    # -- slicing -------------------------------------------------------------------------
+
+    def _take(self, view: memoryview) -> None:
+        """Fill buffers of exactly one part each."""
+        while view.nbytes:
+            size = self._upload.plan.size_of(self._part)
+            if len(self._buffer) == size:
+                # Only now: a part that turns out to be the last one may stay single.
+                self._add()
+                continue
+            room = size - len(self._buffer)
+            self._buffer += view[:room]
+            view = view[room:]
+
+    def _add(self) -> None:
+        body = MemoryBody(memoryview(self._buffer))
+        self._buffer = bytearray()
+        self._part += 1
+        self._upload.add(body)
+
+
+# Only to find at exit what nobody has ended; it keeps nothing alive.
+_unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
+
+
+@atexit.register
+def _discard_unfinished() -> None:
+    """Remove the parts of unfinished files while there are threads to do it."""
+    with contextlib.ExitStack() as stack:  # each, even where warnings are errors
+        for writer in list(_unfinished):
+            stack.callback(writer._drop, writer._upload.discard)  # noqa: SLF001 - same module

@@ -1,0 +1,150 @@
+"""An OSS that verifies, and filesystems that reach it in every way there is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned import client
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import presign
+
+BUCKET = "examplebucket"
+
+
+class Owner:
+    """Has the keys, and hands out what a test needs."""
+
+    def __init__(self, oss: Emulator, place: Path) -> None:
+        self.oss = oss
+        self._place = place
+
+    def url(self, key: str, method: str = "PUT", **options: Any) -> str:
+        """Presign one URL."""
+        return presign(
+            self.oss.credentials,
+            self.oss.endpoint,
+            method=method,
+            bucket=BUCKET,
+            key=key,
+            headers=options.pop("headers", {}),
+            query=options.pop("query", {}),
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        ).reveal()
+
+    def url_file(self, key: str) -> str:
+        """Write one presigned URL into a file and return how ``url=`` names it."""
+        place = self._place / "upload.url"
+        place.write_text(self.url(key) + "\n")
+        return f"file:{place}"
+
+    def map_file(self, *keys: str, methods: tuple[str, ...] = ("PUT",)) -> str:
+        """Write a URL map of *keys* and return its path."""
+        slots = {"PUT": "url", "HEAD": "head", "GET": "get"}
+        entries = {
+            f"{BUCKET}/{key}": {slots[m]: self.url(key, m) for m in methods}
+            for key in keys
+        }
+        place = self._place / "urls.json"
+        place.write_text(json.dumps({"version": 1, "objects": entries}))
+        return str(place)
+
+    def stored(self) -> dict[str, bytes]:
+        """Return key -> bytes of everything that is published."""
+        found = self.oss.objects(BUCKET)
+        return {key: bytes(found[key]) for key in found}
+
+    def actions(self) -> list[str]:
+        """Return the calls that came, in order."""
+        return [record.action for record in self.oss.requests]
+
+
+@pytest.fixture(autouse=True)
+def forget_instances() -> Iterator[None]:
+    """Let no filesystem of another test live on: ports come back."""
+    yield
+    OSSPresignedFileSystem.clear_instance_cache()
+    client._registries.clear()
+
+
+@pytest.fixture
+def oss() -> Iterator[Emulator]:
+    """An OSS of the test's own."""
+    with Emulator() as server:
+        yield server
+
+
+@pytest.fixture
+def owner(oss: Emulator, tmp_path: Path) -> Owner:
+    """Who has the keys of that OSS."""
+    return Owner(oss, tmp_path)
+
+
+@pytest.fixture
+def environment(oss: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the owner's key in the environment, for ``signer="keys"``."""
+    key = oss.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+
+
+@pytest.fixture
+def fs(environment: None) -> OSSPresignedFileSystem:
+    """A filesystem that may do everything."""
+    return OSSPresignedFileSystem(signer="keys")
+
+
+WRITES = {
+    "PutObject",
+    "InitiateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+}
+
+
+class OnlyActions:
+    """Signs with the keys of the environment, but only some actions."""
+
+    remote = False
+
+    def __init__(self, actions: set[str]) -> None:
+        self._keys = KeySigner.from_options()
+        self._actions = actions
+
+    def sign(self, operations: Any) -> Any:
+        """Sign, or refuse as a policy does."""
+        for operation in operations:
+            if operation.action not in self._actions:
+                msg = f"{operation.action} is not granted"
+                raise NotSignedError(msg, path=operation.path)
+        return self._keys.sign(operations)
+
+
+@pytest.fixture
+def only(environment: None) -> Callable[..., OSSPresignedFileSystem]:
+    """Make a filesystem whose signer signs writing, and what else is named."""
+
+    def make(*more: str, **options: Any) -> OSSPresignedFileSystem:
+        signer = OnlyActions(WRITES | set(more))
+        return OSSPresignedFileSystem(signer=signer, **options)
+
+    return make
+
+
+@pytest.fixture
+def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem:
+    """A filesystem that can write and not look."""
+    return only()

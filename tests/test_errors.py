@@ -1,0 +1,214 @@
+"""Every error: its families, its facts, and which reply becomes which."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import inspect
+import pickle
+
+import pytest
+
+from fsspec_osspresigned import errors
+
+CLASSES = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.OSSPresignedError)
+]
+FAMILIES = [
+    (errors.ConfigurationError, ValueError, errno.EINVAL),
+    (errors.NotSignedError, PermissionError, errno.EACCES),
+    (errors.SignerUnavailableError, errors.SignerError, errno.EAGAIN),
+    (errors.BindingError, PermissionError, errno.EACCES),
+    (errors.URLExpiredError, PermissionError, errno.EACCES),
+    (errors.SignatureMismatchError, PermissionError, errno.EACCES),
+    (errors.ObjectNotFoundError, FileNotFoundError, errno.ENOENT),
+    (errors.UploadNotFoundError, FileNotFoundError, errno.ENOENT),
+    (errors.ObjectExistsError, FileExistsError, errno.EEXIST),
+    (errors.InvalidRequestError, ValueError, errno.EINVAL),
+    (errors.NetworkError, ConnectionError, errno.ECONNRESET),
+    (errors.NetworkTimeoutError, TimeoutError, errno.ETIMEDOUT),
+    (errors.TooLargeError, OSError, errno.EFBIG),
+    (errors.UploadDiscardedError, OSError, errno.ECANCELED),
+    (errors.IntegrityError, OSError, errno.EIO),
+]
+
+
+def reply(status: int, code: str = "", *, headers=None, ec="", more="", message="no"):
+    """Return the error that a reply of the store becomes."""
+    body = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>"
+        f"<RequestId>R-1</RequestId><EC>{ec}</EC>{more}</Error>"
+    )
+    return errors.from_reply(
+        status, headers or {}, body.encode(), action="PutObject", path="b/k"
+    )
+
+
+@pytest.mark.parametrize(("kind", "family", "number"), FAMILIES)
+def test_family_and_errno(kind, family, number):
+    """Builtin handlers and errno tell what happened."""
+    error = kind("what", path="b/k")
+    assert isinstance(error, family)
+    assert error.errno == number
+    assert error.filename == "b/k"
+    assert error.message == "what"
+    assert str(error) == f"[Errno {number}] what: 'b/k'"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_pickles(kind):
+    """All facts, also those of subclasses and the notes, survive a pickle."""
+    error = kind("what")
+    error.path, error.code, error.tries = "b/k", "Code", 4
+    error.add_note("a note")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(again) is kind
+    assert again.__dict__ == error.__dict__
+    assert (again.errno, again.message, again.filename) == (error.errno, "what", "b/k")
+
+
+def test_empty_state_is_taken():
+    """A pickle without state restores an error without facts."""
+    error = errors.NetworkError("what")
+    error.__setstate__(None)
+    assert error.path is None
+
+
+def test_special_facts():
+    """Each class keeps what only it knows."""
+    assert errors.NotSignedError("m", nearest=["b/k"], final=True).nearest == ("b/k",)
+    assert errors.NetworkError("m", sent=False).sent is False
+    version = errors.ExclusiveNotEnforcedError("m", version_id="v", path="b/k")
+    assert (version.version_id, version.path) == ("v", "b/k")
+    several = errors.UploadErrors("m", failures={"b/k": ValueError("x")})
+    assert list(several.failures) == ["b/k"]
+    assert errors.UploadErrors("m").failures == {}
+
+
+def test_problems_are_listed():
+    """One problem is the message, several are a list."""
+    one = errors.ConfigurationError("bad")
+    assert (one.message, one.problems) == ("bad", ("bad",))
+    two = errors.ConfigurationError(p for p in ("a", "b"))
+    assert two.message == "2 problems:\n- a\n- b"
+    assert two.problems == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "SignatureDoesNotMatch", errors.SignatureMismatchError),
+        (403, "SecurityTokenExpired", errors.URLExpiredError),
+        (403, "InvalidAccessKeyId", errors.AccessDeniedError),
+        (403, "AccessDenied", errors.AccessDeniedError),
+        (404, "NoSuchKey", errors.ObjectNotFoundError),
+        (404, "NoSuchUpload", errors.UploadNotFoundError),
+        (409, "FileAlreadyExists", errors.ObjectExistsError),
+        (409, "SomethingElse", errors.ReplyError),
+        (400, "InvalidPart", errors.InvalidRequestError),
+        (400, "BadDigest", errors.DamagedBodyError),
+        (400, "", errors.InvalidRequestError),
+        (401, "", errors.AccessDeniedError),
+        (403, "", errors.AccessDeniedError),
+        (404, "", errors.ObjectNotFoundError),
+        (408, "", errors.StoreUnavailableError),
+        (429, "", errors.StoreUnavailableError),
+        (500, "InternalError", errors.StoreUnavailableError),
+        (503, "", errors.StoreUnavailableError),
+        (301, "", errors.ReplyError),
+        (418, "", errors.InvalidRequestError),
+    ],
+)
+def test_reply_becomes(status, code, kind):
+    """Code decides before status."""
+    error = reply(status, code)
+    assert type(error) is kind
+    assert (error.status, error.code) == (status, code or None)
+    assert error.path == "b/k"
+    assert error.action == "PutObject"
+    assert f"PutObject was refused with HTTP {status}" in error.message
+
+
+def test_redirect_is_explained():
+    """A redirect says that it was not followed."""
+    assert "redirects are not followed" in reply(307).message
+
+
+@pytest.mark.parametrize(
+    ("ec", "kind", "words"),
+    [
+        ("0002-00000069", errors.URLExpiredError, "ask for a new one"),
+        ("0002-00000235", errors.AccessDeniedError, "not valid yet"),
+    ],
+)
+def test_ec_decides_first(ec, kind, words):
+    """OSS's finer number tells expired from forbidden, both AccessDenied."""
+    in_body = reply(403, "AccessDenied", ec=ec)
+    in_header = reply(403, "AccessDenied", headers={"x-oss-ec": ec})
+    for error in (in_body, in_header):
+        assert type(error) is kind
+        assert words in error.message
+        assert error.ec == ec
+        assert f"[EC {ec}, request id R-1]" in error.message
+
+
+def test_another_region_is_named():
+    """A 403 that names an endpoint means that the bucket is elsewhere."""
+    error = reply(403, "AccessDenied", more="<Endpoint>oss-cn-x</Endpoint>")
+    assert "another region" in error.message
+    assert "another region" not in reply(403, "AccessDenied").message
+
+
+def test_head_carries_its_document_in_a_header():
+    """Without a body, x-oss-err is read; nonsense in it is ignored."""
+    text = base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>").decode()
+    facts = {"action": "HeadObject", "path": "b/k"}
+    error = errors.from_reply(404, {"x-oss-err": text}, b"", **facts)
+    assert error.code == "NoSuchKey"
+    error = errors.from_reply(404, {"x-oss-err": "%%%"}, b"", **facts)
+    assert type(error) is errors.ObjectNotFoundError
+    assert error.code is None
+    assert error.message == "HeadObject was refused with HTTP 404"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"<Other/>"])
+def test_strange_bodies(body):
+    """A proxy's own page does not hide the status."""
+    error = errors.from_reply(502, {}, body, action="A", path="b/k")
+    assert type(error) is errors.StoreUnavailableError
+    assert error.request_id is None
+
+
+def test_message_of_the_server_is_cut_and_cleaned():
+    """What echoes a signature is blanked, and nothing is endless."""
+    error = reply(403, "AccessDenied", message="Signature=ABC123 " + "x" * 999)
+    assert "ABC123" not in str(error)
+    assert "<hidden>" in error.message
+    assert len(error.message) < 500
+
+
+def test_echoed_elements_are_not_taken_over():
+    """Key ids and string-to-sign of a refusal stay in the reply."""
+    more = "<OSSAccessKeyId>LTAI</OSSAccessKeyId><StringToSign>sts-9</StringToSign>"
+    error = reply(403, "SignatureDoesNotMatch", more=more)
+    assert "LTAI" not in str(error) + repr(error.__dict__)
+    assert "sts-9" not in str(error) + repr(error.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7", 7.0), ("", None), ("-1", None), ("Wed, 21 Oct", None), ("9999999", None)],
+)
+def test_retry_after(text, seconds):
+    """Whole seconds are understood, up to eleven days."""
+    assert reply(503, headers={"retry-after": text}).retry_after == seconds
+
+
+def test_request_ids():
+    """OSS's header wins, S3's is understood, the document is the last resort."""
+    both = {"x-oss-request-id": "o", "x-amz-request-id": "a"}
+    assert reply(500, headers=both).request_id == "o"
+    assert reply(500, headers={"x-amz-request-id": "a"}).request_id == "a"
+    assert reply(500).request_id == "R-1"

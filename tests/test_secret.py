@@ -1,0 +1,80 @@
+"""What must never be printed cannot be printed by accident."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from fsspec_osspresigned.secret import Secret, SecretURL, redact
+
+URL = "https://u:p@b.example/k%20y?Expires=1&Signature=TOPSECRET#f"
+
+
+@pytest.mark.parametrize("kind", [Secret, SecretURL])
+def test_hides_itself(kind):
+    """Neither repr nor str nor any format shows the text."""
+    secret = kind(URL)
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret!r:>99}", f"{secret:>99}"]
+    assert not any("TOPSECRET" in text or "u:p" in text for text in shown)
+    assert "%s" % secret == repr(secret)  # noqa: UP031 - as logging does
+    assert secret.reveal() == URL
+
+
+@pytest.mark.parametrize("use", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_refuses_pickling(use):
+    """A pickle would spell it out."""
+    with pytest.raises(TypeError, match="env:NAME"):
+        use(SecretURL(URL))
+
+
+def test_equality_and_hash():
+    """Equal texts are equal secrets, a text itself is not."""
+    assert Secret("a") == Secret("a")
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert not hasattr(Secret("a"), "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (URL, "https://b.example/k%20y?..."),
+        ("http://h:9/", "http://h:9/"),
+        ("http://[bad/", "(not a URL)"),
+        ("no url", "(not a URL)"),
+        ("https:///path", "(not a URL)"),
+    ],
+)
+def test_shown(url, shown):
+    """Scheme, host and path are shown, never the user or the query."""
+    assert SecretURL(url).shown() == shown
+    assert repr(SecretURL(url)) == f"<SecretURL {shown}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-oss-signature=TOPSECRET",
+        "x-oss-signature%3DTOPSECRET",
+        "Signature=TOPSECRET&a=b",
+        "security-token: TOPSECRET",
+        "X-Amz-Credential=TOPSECRET",
+        "OSSAccessKeyId=TOPSECRET",
+        "accessKeyId = TOPSECRET",
+        "Authorization: Bearer TOPSECRET",
+        "basic TOPSECRET==",
+    ],
+)
+def test_redact(text):
+    """Values of signatures, tokens and key ids are blanked out."""
+    assert "TOPSECRET" not in redact(text)
+    assert "<hidden>" in redact(text)
+
+
+def test_redact_leaves_the_rest():
+    """Other text stays readable."""
+    text = "no signature was sent for b/k?partNumber=3"
+    assert redact(text) == text
