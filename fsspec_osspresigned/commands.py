@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from attrs import define
 
 from .errors import OSSPresignedError
+from .extra import needs as _extra
 from .secret import redact
+from .serve_command import serve
 
 
 @define
@@ -53,18 +54,7 @@ def demo(large: int) -> int:
     return main(large)
 
 
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turn a missing third-party package into one line that names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith(__package__):
-            raise
-        raise click.UsageError(
-            f"this needs the package {error.name}: "
-            f"pip install 'fsspec-osspresigned[{name}]'"
-        ) from error
+osspresigned.add_command(serve)
 
 
 def run(arguments: Sequence[str]) -> int:

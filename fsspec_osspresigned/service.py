@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import unquote
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import define, field, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -25,6 +26,9 @@ from .errors import (
     SignerUnavailableError,
     TooLargeError,
 )
+from .grants import Policy as Policy  # noqa: PLC0414 - an app is made with them
+from .grants import RefusedItem, permitted
+from .limiter import Limiter
 from .model import MAX_PARTS, Action, Operation, SignedRequest
 from .sendable import header_problems
 from .signers.base import Signer, sign_checked
@@ -43,112 +47,51 @@ _OF_UPLOAD = _PART | {
 _WITH_BODY = frozenset(
     (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
 )
-_COPIES = frozenset((Action.CopyObject, Action.UploadPartCopy))
-_VERSION = frozenset(("versionId",))
-_LIMIT = frozenset(("x-oss-traffic-limit",))
-_RESPONSE = frozenset(
-    f"response-{name}"
-    for name in (
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "expires",
-    )
-)
-_LISTING = frozenset(
-    (
-        "prefix",
-        "delimiter",
-        "start-after",
-        "continuation-token",
-        "max-keys",
-        "encoding-type",
-        "fetch-owner",
-    )
-)
-# The closed list of the protocol. Anything else could turn a call into another one.
-_QUERY: dict[Action, frozenset[str]] = {
-    Action.ListObjectsV2: _LISTING,
-    Action.ListParts: frozenset(("max-parts", "part-number-marker")),
-    Action.GetObject: _VERSION | _RESPONSE,
-    Action.HeadObject: _VERSION,
-    Action.DeleteObject: _VERSION,
-    Action.PutObject: _LIMIT,
-    Action.UploadPart: _LIMIT,
-}
-_HEADERS = frozenset(
-    (
-        "content-type",
-        "content-md5",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "expires",
-    )
-)
-_SOURCE = "x-oss-copy-source"
-# They open an object to others, or make it lead elsewhere: only if a policy names them.
-_NAMED_ONLY = frozenset(
-    (
-        "x-oss-acl",
-        "x-oss-object-acl",
-        "x-oss-callback",
-        "x-oss-callback-var",
-        "x-oss-symlink-target",
-    )
-)
-
-
-def _actions(value: Iterable[Action]) -> frozenset[Action]:
-    return frozenset(value)
-
-
-def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
-    bad = [prefix for prefix in value if not prefix.partition("/")[1]]
-    if bad:
-        problems = (f"the prefix {prefix!r} must be bucket/..." for prefix in bad)
-        raise ConfigurationError(problems)
-    return tuple(value)
-
-
-@frozen(kw_only=True)
-class Policy:
-    """What the bearer of one token may have signed.
-
-    Attributes:
-        name: for people.
-        prefixes: ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
-        actions: the calls.
-        max_expires_in: seconds of life at most; longer wishes are shortened.
-        headers: lower-case names of ACL, callback and symlink headers that are allowed.
-    """
-
-    name: str
-    prefixes: tuple[str, ...] = field(converter=_prefixes)
-    actions: frozenset[Action] = field(converter=_actions)
-    max_expires_in: int = 3600
-    headers: frozenset[str] = frozenset()
-
-    def covers(self, path: str) -> bool:
-        """Return whether *path* lies in what is granted; compared byte for byte."""
-        return path.startswith(self.prefixes)
-
-
-class _RefusedItem(Exception):  # noqa: N818 - never leaves this module
-    """Carries the problem of one item."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-
-
 def hash_token(token: str) -> str:
     """Return the SHA-256 of *token* in hex, by which a service knows it."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+@frozen(kw_only=True)
+class Rules:
+    """What the service goes by; a call keeps to the rules that it began with.
+
+    Attributes:
+        signer: signs what a policy lets through.
+        tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
+    """
+
+    signer: Signer
+    tokens: Mapping[str, Policy]
+
+
+@frozen(kw_only=True)
+class Record:
+    """What is told about one call: never a token, a URL or a header.
+
+    Attributes:
+        at: when it began, seconds since the epoch.
+        token: name of the policy; None if the token was unknown.
+        paths: ``bucket/key`` of what was asked for, as far as it was valid.
+        requests: how many were asked for.
+        status: of the whole call.
+        codes: how often each code of the protocol was answered.
+        milliseconds: from the call's headers to the reply.
+        fault: the class of an exception that should not have been.
+    """
+
+    at: float
+    token: str | None
+    paths: tuple[str, ...]
+    requests: int
+    status: int
+    codes: Mapping[str, int]
+    milliseconds: float
+    fault: str | None = None
+
+
+def _untold(_: Record) -> None:
+    """Tell nobody."""
 
 
 def create_app(
@@ -157,14 +100,33 @@ def create_app(
     tokens: Mapping[str, Policy],
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """Return the ASGI app of a signer service.
+    """Return the ASGI app of a signer service whose rules never change.
 
     Args:
         signer: signs what a policy lets through.
         tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
         clock: seconds since the epoch.
     """
-    service = _Service(signer, dict(tokens), clock)
+    rules = Rules(signer=signer, tokens=dict(tokens))
+    return create_ruled_app(lambda: rules, clock=clock)
+
+
+def create_ruled_app(
+    rules: Callable[[], Rules],
+    *,
+    clock: Callable[[], float] = time.time,
+    limiter: Limiter | None = None,
+    tell: Callable[[Record], None] = _untold,
+) -> Starlette:
+    """Return the ASGI app of a signer service.
+
+    Args:
+        rules: asked once for each call, so that they can change between two.
+        clock: seconds since the epoch.
+        limiter: counts the requests of each policy; None is one of the app's own.
+        tell: called after each call of ``/v1/sign``.
+    """
+    service = _Service(rules, clock, limiter or Limiter(), tell)
     return Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
@@ -179,79 +141,106 @@ async def _healthz(_: Request) -> Response:
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
-    codes = {401: "unauthorized", 413: "batch_too_large", 400: "invalid_request"}
-    detail = getattr(error, "detail", "")
+    return _problem(getattr(error, "status_code", 500), getattr(error, "detail", ""))
+
+
+_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    413: "batch_too_large",
+    429: "rate_limited",
+    500: "unavailable",
+}
+
+
+def _problem(status: int, detail: str, retry_after: int | None = None) -> Response:
+    code = _CODES.get(status, "not_found")
+    problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
+    headers = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
+    if retry_after is not None:
+        problem["retry_after"] = retry_after
+        headers["Retry-After"] = str(retry_after)
     return JSONResponse(
-        {"status": status, "code": codes.get(status, "not_found"), "detail": detail},
-        status,
-        headers={"WWW-Authenticate": "Bearer"} if status == 401 else None,  # noqa: PLR2004 - HTTP status
-        media_type="application/problem+json",
+        problem, status, headers=headers, media_type="application/problem+json"
     )
+
+
+@define
+class _Call:
+    """What is known so far about the call that is being answered."""
+
+    policy: Policy | None = None
+    paths: list[str] = field(factory=list)
+    requests: int = 0
+    codes: Counter[str] = field(factory=Counter)
 
 
 @frozen
 class _Service:
-    signer: Signer
-    tokens: dict[str, Policy]
+    rules: Callable[[], Rules]
     clock: Callable[[], float]
+    limiter: Limiter
+    tell: Callable[[Record], None]
 
     async def sign(self, request: Request) -> Response:
-        policy = self.policy_of(request.headers.get("authorization", ""))
-        body = bytearray()
-        async for block in request.stream():
-            body += block
-            if len(body) > MAX_REQUEST_BODY:
-                raise HTTPException(413, f"the body exceeds {MAX_REQUEST_BODY} bytes")
+        at, began, fault = self.clock(), time.perf_counter(), None
+        call = _Call()
         try:
-            call = jsondoc.loads(bytes(body), max_depth=_MAX_DEPTH)
-        except ValueError as error:
-            raise HTTPException(400, f"the body is {error}") from None
-        requests = call.get("requests") if isinstance(call, dict) else None
-        if not isinstance(requests, list) or not requests:
-            raise HTTPException(400, "requests must be a list, and not empty")
-        if len(requests) > MAX_REQUESTS:
-            raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
-        results = await run_in_threadpool(self.results, requests, policy)
+            response = await self.answer(request, call)
+        except HTTPException as error:
+            response = _problem(error.status_code, error.detail)
+        except Exception as error:  # noqa: BLE001 - a fault of one call is told, and ends only it
+            fault = type(error).__name__
+            response = _problem(500, "the signer failed")
+        if response.status_code in _CODES:
+            call.codes[_CODES[response.status_code]] += 1
+        self.tell(
+            Record(
+                at=at,
+                token=call.policy.name if call.policy else None,
+                paths=tuple(call.paths),
+                requests=call.requests,
+                status=response.status_code,
+                codes=dict(call.codes),
+                milliseconds=round((time.perf_counter() - began) * 1000, 3),
+                fault=fault,
+            )
+        )
+        return response
+
+    async def answer(self, request: Request, call: _Call) -> Response:
+        rules = self.rules()
+        policy = policy_of(rules, request.headers.get("authorization", ""))
+        call.policy = policy
+        if policy.requests_per_minute is not None:
+            wait = self.limiter.wait(policy.name, policy.requests_per_minute)
+            if wait > 0:
+                detail = f"more than {policy.requests_per_minute} requests in a minute"
+                return _problem(429, detail, math.ceil(wait))
+        requests = _requests_of(await _body_of(request))
+        call.requests = len(requests)
+        if policy.requests_per_minute is not None:
+            self.limiter.charge(policy.name, len(requests) - 1)
+        results = await run_in_threadpool(self.results, requests, rules.signer, call)
         return JSONResponse({"results": results})
 
-    def policy_of(self, authorization: str) -> Policy:
-        scheme, _, token = authorization.partition(" ")
-        given = hash_token(token.strip())
-        found = None
-        for known, policy in self.tokens.items():
-            # All of them are compared, so that time tells nothing.
-            if hmac.compare_digest(known.lower(), given):
-                found = policy
-        if found is None or scheme.lower() != "bearer":
-            raise HTTPException(401, "no valid bearer token")
-        return found
-
-    def results(self, requests: list[Any], policy: Policy) -> list[dict[str, Any]]:
+    def results(
+        self, requests: list[Any], signer: Signer, call: _Call
+    ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in requests]
         granted: dict[int, Operation] = {}
         for index, request in enumerate(requests):
             try:
-                granted[index] = permitted(operation_of(request), policy)
-            except _RefusedItem as refused:
+                operation = operation_of(request)
+                call.paths.append(operation.path)
+                granted[index] = permitted(operation, cast("Policy", call.policy))
+            except RefusedItem as refused:
                 results[index] = _error(refused.status, refused.code, str(refused))
-        outcomes = self.sign_each(list(granted.values()))
+        outcomes = _sign_each(signer, list(granted.values()))
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = self.result(outcome)
+        call.codes.update(r["error"]["code"] for r in results if "error" in r)
         return results
-
-    def sign_each(
-        self, operations: Sequence[Operation]
-    ) -> Sequence[SignedRequest | OSSPresignedError]:
-        if not operations:
-            return []
-        try:
-            return sign_checked(self.signer, operations)
-        except OSSPresignedError as error:
-            if len(operations) == 1:
-                return [error]
-        # One bad item must not refuse the others.
-        return [self.sign_each([operation])[0] for operation in operations]
 
     def result(self, outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
         if isinstance(outcome, OSSPresignedError):
@@ -264,6 +253,60 @@ class _Service:
         if outcome.expires_at is not None:
             result["expires_in"] = int(outcome.expires_at - self.clock())
         return result
+
+
+async def _body_of(request: Request) -> bytes:
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > MAX_REQUEST_BODY:
+            raise HTTPException(413, f"the body exceeds {MAX_REQUEST_BODY} bytes")
+    return bytes(body)
+
+
+def _requests_of(body: bytes) -> list[Any]:
+    try:
+        call = jsondoc.loads(body, max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise HTTPException(400, f"the body is {error}") from None
+    requests = call.get("requests") if isinstance(call, dict) else None
+    if not isinstance(requests, list) or not requests:
+        raise HTTPException(400, "requests must be a list, and not empty")
+    if len(requests) > MAX_REQUESTS:
+        raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
+    return requests
+
+
+def policy_of(rules: Rules, authorization: str) -> Policy:
+    """Return the policy of the bearer token in a header.
+
+    Raises:
+        HTTPException: 401, which says nothing about why.
+    """
+    scheme, _, token = authorization.partition(" ")
+    given = hash_token(token.strip())
+    found = None
+    for known, policy in rules.tokens.items():
+        # All of them are compared, so that time tells nothing.
+        if hmac.compare_digest(known.lower(), given):
+            found = policy
+    if found is None or scheme.lower() != "bearer":
+        raise HTTPException(401, "no valid bearer token")
+    return found
+
+
+def _sign_each(
+    signer: Signer, operations: Sequence[Operation]
+) -> Sequence[SignedRequest | OSSPresignedError]:
+    if not operations:
+        return []
+    try:
+        return sign_checked(signer, operations)
+    except OSSPresignedError as error:
+        if len(operations) == 1:
+            return [error]
+    # One bad item must not refuse the others.
+    return [_sign_each(signer, [operation])[0] for operation in operations]
 
 
 def _error(status: int, code: str, detail: str) -> dict[str, Any]:
@@ -288,7 +331,7 @@ def operation_of(request: Any) -> Operation:
     """Return the operation that one member of ``requests`` asks for.
 
     Raises:
-        _RefusedItem: it is not valid.
+        RefusedItem: it is not valid.
     """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {jsondoc.kind(request)}")
@@ -325,8 +368,8 @@ _MEMBERS = frozenset(
 )
 
 
-def _invalid(detail: str) -> _RefusedItem:
-    return _RefusedItem(400, "invalid_request", detail)
+def _invalid(detail: str) -> RefusedItem:
+    return RefusedItem(400, "invalid_request", detail)
 
 
 def _name(
@@ -377,50 +420,3 @@ def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
         for problem in header_problems(value):
             raise _invalid(f"{member}: {problem}")
     return value
-
-
-def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* lets it be signed: shorter, fewer wishes.
-
-    Raises:
-        _RefusedItem: the policy does not let it be signed.
-    """
-    action = operation.action
-    if action not in policy.actions:
-        raise _RefusedItem(403, "action_not_granted", f"{action} is not granted")
-    if foreign := operation.query.keys() - _QUERY.get(action, frozenset()):
-        raise _invalid(f"{action} takes no parameter {min(foreign)[:40]!r}")
-    path = operation.path
-    if action is Action.ListObjectsV2:
-        path = f"{operation.bucket}/{operation.query.get('prefix', '')}"
-    if not policy.covers(path):
-        raise _RefusedItem(403, "forbidden", "the path lies outside what is granted")
-    for name in operation.headers:
-        if not _may_ask(name.lower(), action, policy):
-            raise _RefusedItem(403, "header_refused", f"the header {name!r} is refused")
-    wished = {
-        name: value
-        for name, value in operation.optional_headers.items()
-        if name.lower() != _SOURCE and _may_ask(name.lower(), action, policy)
-    }
-    if action in _COPIES:
-        _check_source(operation.headers, policy)
-    life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
-    return evolve(operation, optional_headers=wished, expires_in=life)
-
-
-def _may_ask(name: str, action: Action, policy: Policy) -> bool:
-    if name in _NAMED_ONLY:
-        return name in policy.headers
-    if name.startswith(_SOURCE):
-        return action in _COPIES
-    return name in _HEADERS or name.startswith("x-oss-")
-
-
-def _check_source(headers: Mapping[str, str], policy: Policy) -> None:
-    """Refuse a copy from where the policy does not let its bearer read."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    source = unquote(lower.get(_SOURCE, "").partition("?")[0]).removeprefix("/")
-    if Action.GetObject not in policy.actions or not policy.covers(source):
-        detail = "the copy source lies outside what may be read"
-        raise _RefusedItem(403, "forbidden", detail)

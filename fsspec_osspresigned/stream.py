@@ -24,7 +24,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from pickle import PickleBuffer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -45,10 +44,11 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
         TypeError: it is no buffer, such as a str.
     """
     view = memoryview(data)
-    if not view.c_contiguous:
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
+        # Not PickleBuffer(view).raw(): CPython 3.11 crashes when it collects that.
         return memoryview(view.tobytes())
-    # memoryview.cast refuses empty shapes and foreign byte orders; raw() does not.
-    return PickleBuffer(view).raw()
 
 
 class _InFlight:

@@ -9,7 +9,6 @@ redirect, cookie or netrc entry is followed.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
@@ -17,12 +16,12 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from attrs import frozen
+from attrs import define, frozen
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection
 
-from .body import BLOCK, EMPTY, Body
+from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksum import crc64
 from .errors import (
     ConfigurationError,
@@ -35,8 +34,6 @@ from .errors import (
 from .model import Reply, SignedRequest
 from .secret import SecretURL, redact
 from .sendable import http_problem, url_problem
-
-_log = logging.getLogger(__name__)
 
 USER_AGENT = "fsspec-osspresigned"
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
@@ -108,6 +105,10 @@ class _Adapter(HTTPAdapter):
         return type("_ExactPool", (pool,), {"ConnectionCls": connection})
 
 
+class _TooLongError(NetworkError):
+    """The answer is longer than the caller takes."""
+
+
 class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
     """Carries an error of body or sink past those who would blame the network."""
 
@@ -133,22 +134,15 @@ class Sink(Protocol):
         ...
 
 
+@define(eq=False)
 class _Outgoing:
     """One pass over a body: counts, sums up and can be cancelled between blocks."""
 
-    def __init__(
-        self,
-        body: Body,
-        cancelled: Callable[[], bool] | None,
-        progress: Callable[[int], None] | None,
-        *,
-        with_crc: bool,
-    ) -> None:
-        self.body = body
-        self.cancelled = cancelled
-        self.progress = progress
-        self.sent = 0
-        self.crc64 = 0 if with_crc else None
+    body: Body
+    cancelled: Callable[[], bool] | None
+    progress: Callable[[int], None] | None
+    crc64: int | None
+    sent: int = 0
 
     def __iter__(self) -> Iterator[memoryview]:
         try:
@@ -205,25 +199,27 @@ class Transport:
         signed: SignedRequest,
         body: Body = EMPTY,
         *,
-        path: str = "",
+        path: str | None = None,
         with_crc: bool = False,
         cancelled: Callable[[], bool] | None = None,
         progress: Callable[[int], None] | None = None,
         free: Mapping[str, str] | None = None,
         sink: Sink | None = None,
+        limit: int = MAX_REPLY,
     ) -> Reply:
         """Send *signed* with *body* and return whatever the server answered.
 
         Args:
             signed: its target and headers go out unchanged.
             body: sent once from its start, with Content-Length, never chunked.
-            path: ``bucket/key`` for errors.
+            path: ``bucket/key`` for errors; None if no object is concerned.
             with_crc: whether to compute the CRC-64 of what is sent.
             cancelled: asked before each block; True gives the request up.
             progress: called with bytes sent, and with minus that after a failure.
             free: headers that no signature covers, such as Range.
             sink: takes the body of a 2xx answer block by block; None keeps it in the
-                reply, up to 8 MiB.
+                reply.
+            limit: bytes of the answer that the reply takes; more is an error.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent as it is.
@@ -233,14 +229,14 @@ class Transport:
             OSError: what reading the body or writing to the sink raised.
         """
         place = self._place(signed.url, path)
-        outgoing = _Outgoing(body, cancelled, progress, with_crc=with_crc)
+        outgoing = _Outgoing(body, cancelled, progress, 0 if with_crc else None)
         headers = self._headers(signed.headers, body.size, path) | dict(free or {})
         data = outgoing if body.size else None
         failure: OSError
         try:
             response = self._raw(signed.method, signed.url, place, headers, data)
             try:
-                return self._reply(response, outgoing, sink, place, path)
+                return self._reply(response, outgoing, sink, place, path, limit)
             finally:
                 response.close()
         except _LocalFailed as error:
@@ -274,25 +270,12 @@ class Transport:
             NetworkError, NetworkTimeoutError: no complete answer.
             SignerError: the answer is longer than *limit*.
         """
-        place = self._place(url, "")
-        sent = {**headers, "Content-Length": str(len(body))}
-        failure: OSError
+        signed = SignedRequest(method=method, url=url, headers=headers)
         try:
-            response = self._raw(method, url, place, sent, body or None)
-            try:
-                answer = response.raw.read(limit + 1, decode_content=False)
-                if len(answer) <= limit:
-                    return Reply(
-                        status=response.status_code,
-                        headers=_lower(response.headers),
-                        body=answer,
-                    )
-                failure = SignerError(f"{place.shown} answered more than {limit} bytes")
-            finally:
-                response.close()
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
-            failure = _translate(e, place, None)
-        raise failure
+            return self.send(signed, MemoryBody.of(body), limit=limit)
+        except _TooLongError as error:
+            text = error.message
+        raise SignerError(text)
 
     def _raw(
         self,
@@ -333,7 +316,7 @@ class Transport:
             self._settings[place.origin] = settings
         return settings
 
-    def _place(self, url: SecretURL, path: str) -> _Place:
+    def _place(self, url: SecretURL, path: str | None) -> _Place:
         text = url.reveal()
         problem = url_problem(text) or http_problem(
             text, allow_http=self._allow_http, local=True
@@ -345,7 +328,9 @@ class Transport:
         return _Place(f"{parts.scheme}://{parts.netloc}", parts.netloc, shown)
 
     @staticmethod
-    def _headers(signed: Mapping[str, str], size: int, path: str) -> dict[str, str]:
+    def _headers(
+        signed: Mapping[str, str], size: int, path: str | None
+    ) -> dict[str, str]:
         headers = dict(signed)
         stated = {n.lower(): v for n, v in headers.items()}.get("content-length")
         if stated is None:
@@ -360,21 +345,21 @@ class Transport:
         outgoing: _Outgoing,
         sink: Sink | None,
         place: _Place,
-        path: str,
+        path: str | None,
+        limit: int,
     ) -> Reply:
         ok = 200 <= response.status_code < 300  # noqa: PLR2004 - HTTP status class
         if ok and outgoing.sent != outgoing.body.size:
             msg = f"{place.netloc} answered before all bytes were sent"
             raise NetworkError(msg, path=path)
-        raw = response.raw
         if ok and sink is not None:
             answer = b""
-            _pour(raw, sink)
+            _pour(response, sink, place, path)
         else:
-            answer = raw.read(MAX_REPLY + 1, decode_content=False)
-        if len(answer) > MAX_REPLY:
-            msg = f"{place.netloc} answered more than {MAX_REPLY} bytes"
-            raise NetworkError(msg, path=path)
+            answer = _read(response.raw, limit)
+        if len(answer) > limit:
+            msg = f"{place.shown} answered more than {limit} bytes"
+            raise _TooLongError(msg, path=path)
         if not ok:
             outgoing.take_back()
         return Reply(
@@ -386,20 +371,37 @@ class Transport:
         )
 
 
-def _pour(raw: Any, sink: Sink) -> None:
+def _read(raw: Any, limit: int) -> bytes:
+    """Return the body; if it has more than *limit* bytes, one more than that.
+
+    Reads to the end: only there urllib3 notices that a body was cut.
+    """
+    body = b""
+    while block := raw.read(limit + 1 - len(body), decode_content=False):
+        body += block
+    return body
+
+
+def _pour(
+    response: requests.Response, sink: Sink, place: _Place, path: str | None
+) -> None:
+    """Write the body of *response* to *sink*."""
+    if not {"content-length", "transfer-encoding"} & set(_lower(response.headers)):
+        # It ends where the connection ends, so a cut one would pass for a whole.
+        raise NetworkError(f"{place.netloc} does not say how much it sends", path=path)
     block = b""
     while True:
         try:
             sink.write(block) if block else sink.begin()
         except OSError as error:
             raise _LocalFailed from error
-        block = raw.read(BLOCK, decode_content=False)
+        block = response.raw.read(BLOCK, decode_content=False)
         if not block:
             return
 
 
-def _refuse(problem: str, path: str) -> NoReturn:
-    raise ConfigurationError(problem, path=path or None)
+def _refuse(problem: str, path: str | None) -> NoReturn:
+    raise ConfigurationError(problem, path=path)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

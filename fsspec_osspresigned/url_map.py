@@ -139,6 +139,14 @@ def dump(url_map: Mapping[str, MapEntry]) -> str:
     return f'{{"version": {VERSION},\n"objects": {{\n{rows}\n}}}}\n'
 
 
+def dump_line(path: str, entry: MapEntry) -> str:
+    """Return one line of JSON Lines: a secret, URLs spelled out."""
+    members = _dump_entry(entry)
+    if not isinstance(members, dict):
+        members = {"url": members}
+    return json.dumps({"path": path, **members}) + "\n"
+
+
 def _dump_entry(entry: MapEntry) -> Any:
     members: dict[str, Any] = {}
     if entry.put is not None:

@@ -121,11 +121,20 @@ def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None
     Raises:
         OSError: the file cannot be written; what was there stays.
     """
+    write_text(dump(url_map), path)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write *text*, a secret, to *path* in one step, readable by its owner only.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(dump(url_map))
+            file.write(text)
         # mkstemp made it 0600, and replacing keeps that.
         os.replace(name, target)
     except BaseException:

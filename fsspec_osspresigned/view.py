@@ -32,7 +32,7 @@ class View:
         """Return whether *action* on *path* is signed; asks the signer only."""
         bucket, key = split_path(path)
         operation = Operation(action=action, bucket=bucket, key=key)
-        return self.client.can_sign(operation)
+        return bool(key) and self.client.can_sign(operation)
 
     def info(self, path: str) -> Info:
         """Return name, size, type and what else is known of an object or directory.
@@ -132,7 +132,7 @@ class View:
         Raises:
             FileNotFoundError: it is not there, or cannot be seen.
             PermissionError: this process wrote it, but nobody signs GET and its body
-                was too large to be kept.
+                was not kept.
         """
         try:
             return objects.read(self.client, path, start, end)
@@ -142,8 +142,8 @@ class View:
                 return body[start:end]
             if self._is_own(path):
                 msg = (
-                    "this process wrote it, but reading it back is not signed, and its "
-                    "body was too large to be kept"
+                    "this process wrote it, but reading it back is not signed, and "
+                    "only small bodies that were in memory are kept"
                 )
                 raise NotSignedError(msg, path=path, action=Action.GetObject) from None
         return self.blind(path)
@@ -156,13 +156,14 @@ class View:
             handle.write(self.read(path))
 
     def remove(self, path: str) -> None:
-        """Delete one object, and forget it.
+        """Delete one object, and forget it; a bucket stays.
 
         Raises:
             PermissionError: nobody signs that, and it was written or made here.
             FileNotFoundError: nobody signs that, and it cannot be seen.
         """
-        self._change(path, lambda: objects.delete(self.client, path))
+        if split_path(path)[1]:
+            self._change(path, lambda: objects.delete(self.client, path))
         self.client.known.forget(path)
 
     def copy(self, path: str, target: Target) -> None:

@@ -58,6 +58,9 @@ CODECS = {
 }
 
 
+RANDOM = np.random.default_rng(1)
+
+
 class Boom(Exception):
     """What a body raises."""
 
@@ -120,7 +123,6 @@ def store(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
     found = Store(server)
     yield found
-    gc.collect()
     for name in list(server.objects(BUCKET)):
         found.fs.rm_file(f"{BUCKET}/{name}")
     assert found.wait_until(lambda: not server.uploads(BUCKET))
@@ -140,9 +142,9 @@ def opened(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]
 def some(file: object, size: int = 3 * PART) -> None:
     """Write something that does not compress, so that parts are sent."""
     if isinstance(file, io.TextIOBase):
-        file.write(np.random.default_rng(1).bytes(size // 2).hex())
+        file.write(RANDOM.bytes(size // 2).hex())
     else:
-        file.write(np.random.default_rng(1).bytes(size))
+        file.write(RANDOM.bytes(size))
 
 
 # -- a with block of our own -------------------------------------------------------------
@@ -192,7 +194,7 @@ def test_block_that_raises_keeps_old_object(store):
 @pytest.mark.parametrize(("codec", "decode"), CODECS.items())
 def test_compressed_block_publishes_whole_stream(store, codec, decode):
     """The codec's last bytes are in the object, also under a text layer."""
-    data = np.random.default_rng(2).bytes(2 * PART + 1)
+    data = RANDOM.bytes(2 * PART + 2)
     with store.fs.open(PATH, "wb", compression=codec) as file:
         assert isinstance(file, ChainedWriter)
         assert file.writable()
@@ -309,14 +311,14 @@ STRANGERS = {
 
 
 @pytest.fixture(params=STRANGERS.values(), ids=STRANGERS.keys())
-def stranger(request: pytest.FixtureRequest, store: Store) -> object:
-    """A context manager that only calls close() on our file."""
-    return request.param(store)
+def stranger(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]:
+    """A function that opens a context manager that only calls close() on our file."""
+    return lambda: request.param(store)
 
 
 def test_stranger_that_ends_well_publishes(store, stranger):
     """A wrapper that closes our file publishes it."""
-    with stranger as file:
+    with stranger() as file:
         some(file)
         assert store.get() is None
     assert store.get()
@@ -328,7 +330,7 @@ def test_stranger_that_raises_publishes_nothing(store, stranger):
     with (
         pytest.warns(DiscardWarning, match="closed while Boom was in flight"),
         pytest.raises(Boom) as caught,
-        stranger as file,
+        stranger() as file,
     ):
         some(file)
         raise boom
@@ -343,7 +345,7 @@ def test_stranger_inside_handler_publishes(store, stranger):
     try:
         raise Boom
     except Boom:
-        with stranger as file:
+        with stranger() as file:
             some(file)
     assert store.get()
 
@@ -381,7 +383,7 @@ def test_same_exception_raised_again_publishes_nothing(store):
 
 def test_interrupt_through_stranger_publishes_nothing(store, stranger):
     """Ctrl-C through a wrapper discards, and stays Ctrl-C."""
-    with pytest.warns(DiscardWarning), pytest.raises(KeyboardInterrupt), stranger as f:
+    with pytest.warns(DiscardWarning), pytest.raises(KeyboardInterrupt), stranger() as f:
         some(f)
         raise KeyboardInterrupt
     assert store.is_untouched()
@@ -590,15 +592,16 @@ def test_publishing_whatever_happens(store, mode, codec):
     with pytest.raises(Boom), fs.open(PATH, mode, compression=codec) as file:
         some(file)
         raise Boom
-    whole = store.get()
-    assert len(whole) > PART
+    decode = CODECS.get(codec, bytes)
+    assert len(decode(store.get())) == 3 * PART
+    store.fs.pipe_file(PATH, OLD)
     with (
         pytest.raises(Boom),
         contextlib.closing(fs.open(PATH, mode, compression=codec)) as file,
     ):
         some(file)
         raise Boom
-    assert len(store.get()) == len(whole)
+    assert len(decode(store.get())) == 3 * PART
 
 
 # -- close, commit, discard --------------------------------------------------------------
@@ -709,6 +712,16 @@ def test_failed_part_reaches_stranger_that_only_closes(store):
     assert store.is_untouched()
 
 
+def test_failed_part_passes_through_stranger(store, stranger):
+    """What failed first comes out of a wrapper's block, as itself."""
+    store.oss.faults.add(Fault(action="UploadPart", times=None, status=500))
+    with pytest.raises(StoreUnavailableError), stranger() as file:
+        for _ in range(400):
+            some(file, PART)
+            time.sleep(0.001)
+    assert store.is_untouched()
+
+
 @pytest.mark.parametrize("action", ["PutObject", "CompleteMultipartUpload"])
 def test_failed_last_step_poisons(store, opened, action):
     """A close that failed fails again, and the second try sends nothing."""
@@ -815,18 +828,18 @@ def test_sizes_around_part_size(store, size, parts):
     assert ("PutObject" in store.actions()) == (not parts)
 
 
-@given(st.lists(st.integers(0, 2 * PART + 3), max_size=6), st.data())
-def test_any_writes_make_exact_parts(size_of_writes, data):
+@given(st.lists(st.tuples(st.integers(0, 2 * PART + 3), st.booleans()), max_size=6))
+def test_any_writes_make_exact_parts(writes):
     """Whatever sizes are written: the same bytes, in parts of exactly the part size."""
-    whole = np.random.default_rng(3).bytes(sum(size_of_writes))
+    whole = RANDOM.bytes(sum(size for size, _ in writes))
     uploads = FakeUpload()
     file = PresignedWriter(uploads, path=PATH)
     position = 0
-    for size in size_of_writes:
+    for size, flushes in writes:
         assert file.write(whole[position : position + size]) == size
         position += size
         assert file.tell() == position
-        if data.draw(st.booleans()):
+        if flushes:
             file.flush()
     file.close()
     assert b"".join(uploads.bodies) == whole
@@ -967,8 +980,9 @@ def test_copying_a_file_object(store):
 def test_unclosed_file_is_discarded_by_a_worker(store, monkeypatch, mode, codec):
     """Garbage collection warns and uses no network itself; a worker aborts the parts."""
     file = store.fs.open(PATH, mode, compression=codec)
-    some(file, 4 * PART)
-    assert store.wait_until(lambda: len(store.sizes()) >= 1)
+    some(file, 30 * PART if codec == "bz2" else 6 * PART)
+    if codec != "xz":  # it keeps megabytes to itself
+        assert store.wait_until(lambda: len(store.sizes()) >= 1)
     threads = []
     send = store.fs.client.transport.send
 
@@ -1055,7 +1069,7 @@ def run(code: str, store: Store, *flags: str) -> subprocess.CompletedProcess[str
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [["-Wdefault"], ["-Werror"]])
 def test_interpreter_exit_discards(store, flags):
-    """Unclosed files at exit: a warning for each, nothing published, no parts left."""
+    """Unclosed files at exit: a warning, nothing published, no parts left."""
     code = f"""
     one = fs.open("{PATH}", "wb")
     one.write(bytes({3 * PART}))
@@ -1064,7 +1078,7 @@ def test_interpreter_exit_discards(store, flags):
     """
     done = run(code, store, *flags)
     assert done.returncode == 0
-    assert f"{PATH} was never closed and was not published" in done.stderr
+    assert " was never closed and was not published" in done.stderr
     assert store.is_untouched()
     assert not store.oss.objects(BUCKET)
 

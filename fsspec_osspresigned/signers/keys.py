@@ -89,6 +89,7 @@ class KeySigner:
         expires_in: int = 3600,
         *,
         style: str | None = None,
+        credentials: Callable[[], Credentials] | None = None,
     ) -> KeySigner:
         """Fill in what is missing from the environment and from each other.
 
@@ -98,13 +99,14 @@ class KeySigner:
             version: ``v4`` or ``v1``.
             expires_in: seconds.
             style: ``virtual``, ``path`` or ``cname``; None goes by the endpoint.
+            credentials: where the access key comes from; None is the environment.
 
         Raises:
             ConfigurationError: all that is missing or wrong, access keys too.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
-        problems = _missing_keys()
+        problems = _missing_keys() if credentials is None else []
         place = None
         if text or region:
             try:
@@ -124,7 +126,11 @@ class KeySigner:
         if problems or place is None:
             raise ConfigurationError(problems)
         return cls(
-            endpoint=place, region=region, version=version, expires_in=expires_in
+            credentials=credentials or environment_credentials,
+            endpoint=place,
+            region=region,
+            version=version,
+            expires_in=expires_in,
         )
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

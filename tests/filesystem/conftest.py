@@ -57,6 +57,7 @@ class Owner:
         }
         place = self._place / "urls.json"
         place.write_text(json.dumps({"version": 1, "objects": entries}))
+        place.chmod(0o600)
         return str(place)
 
     def stored(self) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import types
-import warnings
 
 import fsspec
 import pandas as pd
@@ -82,12 +81,14 @@ def test_an_inline_map_works_in_this_process(owner):
 
 
 def test_a_map_is_read_through_fsspec(owner):
-    """The map may lie wherever fsspec reads."""
+    """The map may lie wherever fsspec reads; from there it must not lead to loopback."""
     with open(owner.map_file("a"), "rb") as file:
         fsspec.filesystem("memory").pipe("/maps/urls.json", file.read())
     fs = OSSPresignedFileSystem(url_map="memory://maps/urls.json")
-    fs.pipe(f"{BUCKET}/a", b"1")
-    assert owner.stored() == {"a": b"1"}
+    with pytest.raises(NotSignedError, match=f"nearest: {BUCKET}/a"):
+        fs.pipe(f"{BUCKET}/aa", b"1")
+    with pytest.raises(ConfigurationError, match="this machine over http"):
+        fs.pipe(f"{BUCKET}/a", b"1")
 
 
 def test_a_map_may_grant_reading(owner, tmp_path):
@@ -218,16 +219,15 @@ def test_options_come_from_the_configuration_of_fsspec(owner):
     environ = {
         "FSSPEC_OSSPRESIGNED_URL_MAP": owner.map_file("a"),
         "FSSPEC_OSSPRESIGNED_OVERWRITE": "False",
+        "FSSPEC_OSSPRESIGNED_PART_SIZE": "1MiB",
         "FSSPEC_OSSPRESIGNED_METADATA": json.dumps({"k": "v"}),
     }
     fsspec.config.set_conf_env(found, environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(fsspec.config.conf, "osspresigned", found["osspresigned"])
-        fs = fsspec.filesystem("osspresigned")
-    target = fs.open  # the options arrived: what they demand is not signed, so refused
-    with warnings.catch_warnings(), pytest.raises(NotSignedError, match="x-oss-"):
-        warnings.simplefilter("ignore")
-        with target(f"{BUCKET}/a", "wb") as file:
-            file.write(b"x")
-    assert fs._options.overwrite is False
-    assert fs._options.metadata == {"k": "v"}
+        fs = fsspec.filesystem("osspresigned", overwrite=True, metadata={})
+        fs.pipe_file(f"{BUCKET}/a", b"x")
+        assert fsspec.filesystem("osspresigned")._options.overwrite is False
+        assert fsspec.filesystem("osspresigned")._options.metadata == {"k": "v"}
+    assert fs._options.part_size == 1024 * 1024
+    assert owner.stored() == {"a": b"x"}

@@ -1,0 +1,82 @@
+"""Where the access key of a key signer comes from, and how it is kept fresh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import field, frozen
+
+from ..errors import ConfigurationError, SignerUnavailableError
+from ..secret import Secret
+from ..signature import Credentials
+from .keys import environment_credentials
+
+PROVIDERS = ("environment", "alibabacloud")
+# The official chain renews a temporary key this long before its end
+# (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME), and tells no end.
+_RENEWED_BEFORE = 900
+
+
+@frozen(kw_only=True)
+class ChainCredentials:
+    """Reads the official chain anew for every batch; the chain itself caches.
+
+    Attributes:
+        chain: a provider with ``get_credentials()``.
+        clock: seconds since the epoch.
+    """
+
+    chain: Any = field(repr=False)
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+
+    def __call__(self) -> Credentials:
+        """Return the access key of now.
+
+        Raises:
+            SignerUnavailableError: no provider of the chain has one.
+        """
+        try:
+            found = self.chain.get_credentials()
+        except Exception as error:
+            # Its message may quote what a metadata service answered.
+            msg = f"the credential chain has no access key now ({type(error).__name__})"
+            raise SignerUnavailableError(msg) from None
+        name, secret = found.get_access_key_id(), found.get_access_key_secret()
+        if not name or not secret:
+            msg = "the credential chain answered without an access key"
+            raise SignerUnavailableError(msg)
+        token = found.get_security_token()
+        if not token:
+            return Credentials(name, Secret(secret))
+        end = found.get_expiration() or self.clock() + _RENEWED_BEFORE
+        return Credentials(name, Secret(secret), Secret(token), float(end))
+
+
+def credential_provider(name: str) -> Callable[[], Credentials]:
+    """Return the source of access keys that *name* stands for.
+
+    Args:
+        name: ``environment``, or ``alibabacloud`` for the official chain: variables,
+            OIDC role, profiles, instance role, URI.
+
+    Raises:
+        ConfigurationError: no such source, or its package is not installed.
+    """
+    if name == "environment":
+        return environment_credentials
+    if name != "alibabacloud":
+        msg = f"credentials {name[:40]!r}: use {' or '.join(PROVIDERS)}"
+        raise ConfigurationError(msg)
+    try:
+        from alibabacloud_credentials.provider import (  # noqa: PLC0415 - an extra
+            DefaultCredentialsProvider,
+        )
+    except ImportError:
+        msg = (
+            "credentials 'alibabacloud' needs the package alibabacloud-credentials: "
+            "pip install 'fsspec-osspresigned[credentials]'"
+        )
+        raise ConfigurationError(msg) from None
+    return ChainCredentials(chain=DefaultCredentialsProvider())

@@ -1,0 +1,100 @@
+"""Sizes, times and rates as people write and read them on a command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from .model import GIB, KIB, MIB
+
+MAX_LIFE = 7 * 86_400  # seconds that a V4 signature may live
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_BYTES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
+_LIFE = re.compile(r"([0-9]{1,9})([smhd])")
+_SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmgt])i?b?|b)?", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(?:MB/s)?", re.IGNORECASE)
+_MEGABYTE = 1_000_000
+
+
+def seconds_of(text: str) -> int:
+    """Read a life such as ``90s``, ``30m``, ``2h`` or ``7d``, in seconds.
+
+    Raises:
+        ValueError: it is none, or not between one second and the service's seven days.
+    """
+    found = _LIFE.fullmatch(text.strip())
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 1 <= seconds <= MAX_LIFE:
+        msg = f"{text[:40]!r} is no life from 1s to 7d: write 90s, 30m, 2h or 1d"
+        raise ValueError(msg)
+    return seconds
+
+
+def bytes_of(text: str) -> int:
+    """Read a size such as ``8388608``, ``8MiB`` or ``10G``, in bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        msg = f"{text[:40]!r} is no size: write 8388608, 8MiB or 10GiB"
+        raise ValueError(msg)
+    return int(found[1]) * _BYTES[(found[2] or "").lower()]
+
+
+def rate_of(text: str) -> float:
+    """Read a rate such as ``20`` or ``20MB/s`` (megabytes), in bytes per second.
+
+    Raises:
+        ValueError: it is none, or zero.
+    """
+    found = _RATE.fullmatch(text.strip())
+    rate = float(found[1]) * _MEGABYTE if found else 0.0
+    if not rate:
+        msg = f"{text[:40]!r} is no rate: write megabytes per second, such as 20MB/s"
+        raise ValueError(msg)
+    return rate
+
+
+def shown_bytes(size: int) -> str:
+    """Return *size* in the largest unit that divides it: ``8 MiB``, ``1000 bytes``."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a duration by its two largest units: ``1 h 59 min``."""
+    left = int(seconds)
+    words = []
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, unit)
+        if count:
+            words.append(f"{count} {name}")
+    return " ".join(words[:2]) or "0 s"
+
+
+def shown_moment(moment: float) -> str:
+    """Return seconds since the epoch as UTC; what no calendar holds as a number."""
+    try:
+        return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{moment:.0f} s after 1970"
+
+
+def shown_end(moment: float | None, now: float) -> str:
+    """Return when something ends, and how far away that is."""
+    if moment is None:
+        return "not visible"
+    if moment <= now:
+        return f"{shown_moment(moment)} (EXPIRED {shown_seconds(now - moment)} ago)"
+    return f"{shown_moment(moment)} ({shown_seconds(moment - now)} left)"
+
+
+def shown_text(text: str) -> str:
+    """Return *text* so that a terminal cannot be steered by it."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )

@@ -1,0 +1,65 @@
+"""The abstract suite of fsspec, on a filesystem whose signer signs everything."""
+
+from __future__ import annotations
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
+from fsspec.tests import abstract
+
+
+class Fixtures(abstract.AbstractFixtures):
+    """What the suite asks of a filesystem."""
+
+    @pytest.fixture
+    def fs(self, environment):
+        """A filesystem that may do everything."""
+        from fsspec_osspresigned.filesystem import (  # noqa: PLC0415
+            OSSPresignedFileSystem,
+        )
+
+        return OSSPresignedFileSystem(signer="keys")
+
+    @pytest.fixture
+    def fs_path(self):
+        """A directory in the bucket."""
+        return "examplebucket/suite"
+
+    @pytest.fixture
+    def fs_join(self):
+        """Paths are joined by a slash."""
+        return lambda *parts: "/".join(parts)
+
+    @pytest.fixture
+    def supports_empty_directories(self):
+        """OSS has none."""
+        return False
+
+    @pytest.fixture(scope="class")
+    def local_fs(self):
+        """Local files without automatic directories, as the suite wants them."""
+        return LocalFileSystem(auto_mkdir=False)
+
+    @pytest.fixture
+    def local_path(self, tmp_path):
+        """A directory of the test's own."""
+        return make_path_posix(str(tmp_path))
+
+
+class TestCopy(abstract.AbstractCopyTests, Fixtures):
+    """Copying inside the store."""
+
+
+class TestGet(abstract.AbstractGetTests, Fixtures):
+    """Fetching."""
+
+
+class TestPut(abstract.AbstractPutTests, Fixtures):
+    """Storing."""
+
+
+class TestOpen(abstract.AbstractOpenTests, Fixtures):
+    """Opening."""
+
+
+class TestPipe(abstract.AbstractPipeTests, Fixtures):
+    """Values."""

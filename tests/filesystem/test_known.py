@@ -1,0 +1,90 @@
+"""The memory of what this process wrote."""
+
+from __future__ import annotations
+
+from fsspec_osspresigned import known
+from fsspec_osspresigned.known import BODIES_CAP, BODY_CAP, Known
+from fsspec_osspresigned.model import Receipt
+
+
+def names(found):
+    """Return name -> type."""
+    return {item["name"]: item["type"] for item in found}
+
+
+def test_objects_and_directories_are_listed_level_by_level():
+    """Each level shows its own names once."""
+    memory = Known()
+    for path in ("b/d/x", "b/d/e/y", "b/d/e/z", "b/top"):
+        memory.add(Receipt(path=path, size=1), None)
+    memory.make_directory("b/d/e")
+    memory.make_directory("b/empty")
+    assert names(memory.below("b")) == {
+        "b/top": "file",
+        "b/d": "directory",
+        "b/empty": "directory",
+    }
+    assert names(memory.below("b/d")) == {"b/d/x": "file", "b/d/e": "directory"}
+    assert names(memory.below("")) == {"b": "directory"}
+    assert names(memory.below("b/empty")) == {}
+    assert names(memory.beneath("b/d")) == {
+        "b/d/x": "file",
+        "b/d/e/y": "file",
+        "b/d/e/z": "file",
+        "b/d/e": "directory",
+    }
+    assert set(names(memory.beneath(""))) >= {"b/empty", "b/top"}
+    assert names(memory.beneath("b/empty")) == {}
+    assert memory.is_directory("b/d")
+    assert memory.is_directory("")
+    assert memory.is_directory("b/empty")
+    assert not memory.is_directory("b/d/x")
+    assert not memory.is_directory("other")
+
+
+def test_an_object_and_a_directory_may_share_a_name():
+    """A flat store allows both; the object is shown."""
+    memory = Known()
+    memory.add(Receipt(path="b/x", size=1), None)
+    memory.add(Receipt(path="b/x/y", size=1), None)
+    assert names(memory.below("b")) == {"b/x": "file"}
+
+
+def test_small_bodies_are_kept_up_to_a_limit(monkeypatch):
+    """The least recently used bodies go first; what was not kept is None."""
+    monkeypatch.setattr(known, "BODIES_CAP", 10)
+    memory = Known()
+    for name in "abc":
+        memory.add(Receipt(path=name, size=4), b"1234")
+        assert memory.body("a") == (b"1234" if name != "c" else b"1234")
+    assert memory.body("b") is None
+    assert memory.body("c") == b"1234"
+    memory.add(Receipt(path="a", size=2), b"12")
+    assert memory.body("a") == b"12"
+    memory.add(Receipt(path="a", size=2), None)
+    assert memory.body("a") is None
+    assert memory.object("a").size == 2
+    memory.add(Receipt(path="d", size=BODY_CAP + 1), bytes(BODY_CAP + 1))
+    assert memory.body("d") is None
+    assert BODIES_CAP >= BODY_CAP
+
+
+def test_what_is_forgotten_is_gone():
+    """Removed objects and directories answer no more."""
+    memory = Known()
+    memory.add(Receipt(path="b/x", size=1), b"x")
+    memory.make_directory("b/d")
+    memory.make_directory("b/e")
+    memory.forget("b/x")
+    memory.forget("b/d")
+    memory.forget("none")
+    memory.forget_directory("b/e")
+    assert memory.object("b/x") is None
+    assert memory.body("b/x") is None
+    assert not memory.is_directory("b")
+
+
+def test_a_warning_is_due_once_a_root():
+    """Each bucket is worth one warning."""
+    memory = Known()
+    assert [memory.warn_once(root) for root in "aab"] == [True, False, True]

@@ -1,0 +1,82 @@
+"""A few workers over many jobs."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from fsspec_osspresigned.errors import UploadErrors
+from fsspec_osspresigned.transfers import Transfers
+from fsspec_osspresigned.workers import Workers
+
+
+@pytest.fixture
+def pool():
+    """Four workers."""
+    return Workers("test", 4)
+
+
+def test_all_jobs_are_done(pool):
+    """Each job is done once, whatever the number of workers."""
+    run = Transfers(pool, 3, lambda job, _: job * 2, str)
+    assert sorted(run.run(iter(range(100)))) == list(range(0, 200, 2))
+    assert Transfers(pool, 1, lambda job, _: job, str).run([]) == []
+
+
+def test_jobs_are_taken_as_workers_become_free(pool):
+    """An endless supply is not read ahead."""
+    taken = []
+
+    def jobs():
+        for n in range(1000):
+            taken.append(n)
+            yield n
+
+    def work(job, _):
+        if job == 5:
+            raise ValueError(job)
+
+    with pytest.raises(ValueError, match="5"):
+        Transfers(pool, 2, work, str).run(jobs())
+    assert len(taken) < 1000
+
+
+def test_several_failures_are_one_error(pool):
+    """Every failure of a job that was under way is kept, with its name."""
+    gate = threading.Barrier(3, timeout=10)
+
+    def work(job, _):
+        gate.wait()
+        raise OSError(job)
+
+    with pytest.raises(UploadErrors, match="3 transfers failed: ") as caught:
+        Transfers(pool, 3, work, lambda job: f"job {job}").run(range(9))
+    assert set(caught.value.failures) == {"job 0", "job 1", "job 2"}
+
+
+def test_what_is_no_exception_cancels_everything(pool):
+    """SystemExit in a worker reaches the caller, and the others stop."""
+    seen = []
+
+    def work(job, cancel):
+        seen.append(cancel)
+        if job == 0:
+            raise SystemExit(3)
+        cancel.wait(10)
+
+    with pytest.raises(SystemExit):
+        Transfers(pool, 2, work, str).run(range(1000))
+    assert len(seen) <= 2
+    assert seen[0].is_set()
+
+
+def test_a_supply_that_fails_is_an_error(pool):
+    """What the iterator of jobs raises is raised, not swallowed."""
+
+    def jobs():
+        yield 1
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        Transfers(pool, 1, lambda job, _: job, str).run(jobs())
