@@ -1,4 +1,4 @@
-"""``osspresigned check``: what an owner made, examined before anybody relies on it."""
+"""The command ``osspresigned check signer``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from collections import Counter
 import click
 
 from .conformance import Kit, run
+from .conformance_refused import REFUSED
+from .conformance_signed import SIGNED
 from .signers.token import token_source
 from .transport import Transport
 
 
-@click.group()
-def check() -> None:
-    """Find mistakes of the owner's side before the first byte."""
-
-
-@check.command()
+@click.command()
 @click.argument("url")
 @click.option("--bucket", required=True, help="Bucket that the token is granted.")
 @click.option("--prefix", required=True,
@@ -59,7 +56,7 @@ def signer(
     )
     found = []
     try:
-        for verdict in run(kit):
+        for verdict in run(kit, SIGNED + REFUSED):
             found.append(verdict)
             if not as_json:
                 click.echo(verdict)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from attrs import define
 
+from . import check_commands, owner_commands
 from .errors import OSSPresignedError
 from .extra import needs as _extra
 from .secret import redact
@@ -28,6 +29,10 @@ class _Session:
 def osspresigned(session: _Session, *, debug: bool) -> None:
     """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
     session.debug = debug
+
+
+owner_commands.register(osspresigned)
+owner_commands.check.add_command(check_commands.signer)
 
 
 @osspresigned.command()

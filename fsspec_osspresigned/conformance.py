@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Literal
@@ -34,6 +34,7 @@ WITH_BODY = frozenset(
     (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
 )
 _FOLDER = "osspresigned-check/"
+ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, of nobody
 _MAX_DEPTH = 16
 _STATUS = {
     "invalid_request": 400,
@@ -196,9 +197,7 @@ class Kit:
     @cached_property
     def outcomes(self) -> dict[Action, Answer | Problem]:
         """What the signer answers to one request for each action."""
-        return dict(
-            zip(Action, self.results(*map(self.request, Action)), strict=True)
-        )
+        return dict(zip(Action, self.results(*map(self.request, Action)), strict=True))
 
     @property
     def granted(self) -> dict[Action, Answer]:
@@ -240,6 +239,12 @@ class Kit:
         )
 
 
+def header_of(answer: Answer, name: str) -> object:
+    """Return the value of the header *name*, whatever its case; None without it."""
+    found = {given.lower(): value for given, value in answer.headers.items()}
+    return found.get(name.lower())
+
+
 def media_type(reply: Reply) -> str:
     """Return the Content-Type without its parameters, in lower case."""
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -272,6 +277,18 @@ class Rule:
     check: Callable[[Kit], Iterator[str]]
 
 
+def rules_of(*checks: Callable[[Kit], Iterator[str]]) -> tuple[Rule, ...]:
+    """Return a rule for each of *checks*, called and described as the function is."""
+    return tuple(
+        Rule(
+            check.__name__.strip("_").replace("_", "-"),
+            (check.__doc__ or "").rstrip("."),
+            check,
+        )
+        for check in checks
+    )
+
+
 @frozen
 class Verdict:
     """What came of one rule; the reason is empty if it is kept."""
@@ -292,18 +309,16 @@ class Verdict:
         return asdict(self)
 
 
-def run(kit: Kit) -> Iterator[Verdict]:
-    """Yield a verdict on every rule; the rest is skipped if the first is broken."""
-    from .conformance_rules import RULES  # noqa: PLC0415 - they need this module
-
+def run(kit: Kit, rules: Sequence[Rule]) -> Iterator[Verdict]:
+    """Yield a verdict on each of *rules*; if the first is broken, none is tried."""
     stopped = False
-    for rule in RULES:
+    for rule in rules:
         if stopped:
-            reason = f"not tried, because {RULES[0].name} is broken"
+            reason = f"not tried, because {rules[0].name} is broken"
             yield Verdict(rule.name, rule.says, "skip", reason)
             continue
         verdict = _verdict(rule, kit)
-        stopped = rule is RULES[0] and verdict.outcome == "fail"
+        stopped = rule is rules[0] and verdict.outcome == "fail"
         yield verdict
 
 

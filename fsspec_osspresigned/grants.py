@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import unquote
 
@@ -154,6 +155,11 @@ class RefusedItem(Exception):  # noqa: N818 - an answer, not a fault
         self.code = code
 
 
+def hash_token(token: str) -> str:
+    """Return the SHA-256 of *token* in hex, by which a service knows it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 def permitted(operation: Operation, policy: Policy) -> Operation:
     """Return *operation* as *policy* lets it be signed: shorter, fewer wishes, locked.
 
@@ -177,7 +183,8 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     wished = {
         name: value
         for name, value in operation.optional_headers.items()
-        if name.lower() != SOURCE_HEADER and _may_ask(name.lower(), value, action, policy)
+        if name.lower() != SOURCE_HEADER
+        and _may_ask(name.lower(), value, action, policy)
     }
     if action in COPIES:
         _check_source(operation.headers, policy)

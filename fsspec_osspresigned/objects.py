@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -220,6 +219,7 @@ def _document(reply: Reply, root: str, action: Action, path: str) -> Element:
 
 def _date(text: str | None) -> datetime | None:
     """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
-    with contextlib.suppress(ValueError):
+    try:
         return datetime.fromisoformat(text or "")
-    return None
+    except ValueError:
+        return None

@@ -14,7 +14,7 @@ from .ledger import Plan, plan_for
 from .model import MIB, Action, Operation, frozen_mapping, split_path
 from .owner_inspect import requests_of
 from .publish import Target
-from .signed_url import describe
+from .signed_url import SignedURL, describe
 from .signers.url_map import expiry, grant_of, request_of
 from .units import shown_moment, shown_seconds, shown_text
 from .url_map import MapEntry, MapRequest, URLMap
@@ -81,8 +81,8 @@ def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
     if intent.files:
         problems += [
             Problem(path, "unused", "no file goes there: a URL too many")
-            for path in url_map
-            if path not in intent.files
+            for path, entry in url_map.items()
+            if path not in intent.files and (entry.put is not None or entry.parts)
         ]
     return problems
 
@@ -90,9 +90,10 @@ def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
 def _check_entry(path: str, entry: MapEntry, now: float) -> Iterator[Problem]:
     """Yield what is wrong with *entry* whatever is sent."""
     for name, request in requests_of(entry):
+        told = describe(request.url)
         found = (
-            *_objects(path, entry, name, request),
-            *_unsaid(path, name, request),
+            *_objects(path, entry, name, request, told),
+            *_unsaid(path, name, request, told),
         )
         yield from found
         if found:
@@ -110,7 +111,7 @@ def _check_entry(path: str, entry: MapEntry, now: float) -> Iterator[Problem]:
 
 
 def _objects(
-    path: str, entry: MapEntry, name: str, request: MapRequest
+    path: str, entry: MapEntry, name: str, request: MapRequest, told: SignedURL
 ) -> Iterator[Problem]:
     """Yield where the URL leads elsewhere than its place in the map says."""
     bucket, key = split_path(path)
@@ -120,10 +121,11 @@ def _objects(
     except ValueError:
         yield Problem(path, "object", f"the path of {name} is not UTF-8")
         return
-    if seen not in (key, path) if there is None else (there, seen) != (bucket, key):
+    # A CNAME stands for its bucket, or has the bucket in the path.
+    fits = seen in (key, path) if there is None else (there, seen) == (bucket, key)
+    if not fits:
         where = shown_text(seen if there is None else f"{there}/{seen}")
         yield Problem(path, "object", f"{name} is for {where}")
-    told = describe(request.url)
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
         text = f"{name} has no partNumber in its URL: it would replace the object"
@@ -135,12 +137,14 @@ def _objects(
         yield Problem(path, "object", text)
 
 
-def _unsaid(path: str, name: str, request: MapRequest) -> Iterator[Problem]:
+def _unsaid(
+    path: str, name: str, request: MapRequest, told: SignedURL
+) -> Iterator[Problem]:
     """Yield headers that the URL demands and the map does not send."""
     if request.headers is None:
         return
     given = {header.lower() for header in request.headers}
-    wanted = set(describe(request.url).additional_headers)
+    wanted = set(told.additional_headers)
     if lacking := sorted(wanted - given - _SENT_ANYWAY):
         text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
         yield Problem(path, "headers", shown_text(text))
@@ -228,9 +232,8 @@ def _timetable(
     entry: MapEntry, plan: Plan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
     """Yield the requests of an upload, each with the bytes that are sent before it."""
-    if not plan.multipart:
-        if entry.put is not None:
-            yield "url", entry.put, 0
+    if not plan.multipart and entry.put is not None:
+        yield "url", entry.put, 0
         return
     for number, part in enumerate(entry.parts, 1):
         sent = (number - 1) * plan.part_size

@@ -181,9 +181,7 @@ def _abilities(entry: MapEntry) -> str:
         words.append(f"{len(entry.parts)} parts{size}")
     if entry.complete == "external":
         words.append("the owner completes")
-    words += [
-        name for name in EXTRAS if isinstance(getattr(entry, name), MapRequest)
-    ]
+    words += [name for name in EXTRAS if isinstance(getattr(entry, name), MapRequest)]
     return ", ".join(words)
 
 

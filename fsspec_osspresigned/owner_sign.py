@@ -15,6 +15,7 @@ from .client import Client
 from .errors import ConfigurationError
 from .local_tree import pairs
 from .model import (
+    MAX_PART,
     MAX_PARTS,
     MAX_SINGLE_PUT,
     MIN_PART,
@@ -53,8 +54,13 @@ class Cut:
         """Count the parts of *file_size* bytes, unless *parts* says how many.
 
         Raises:
-            ConfigurationError: more than 10,000 parts; names a size that would do.
+            ConfigurationError: more than 10,000 parts; names a size that would do. Or
+                parts that OSS does not take.
         """
+        if not MIN_PART <= part_size <= MAX_PART:
+            raise ConfigurationError(
+                f"parts of {shown_bytes(part_size)}: OSS takes 100 KiB to 5 GiB"
+            )
         if parts is not None:
             return cls(parts=parts, part_size=part_size)
         size = file_size or 0
@@ -249,7 +255,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
         upload_id=upload,
         part_size=cut.part_size,
         parts=tuple(_entry(part) for part in parts),
-        **{name: _entry(request) for name, request in rest.items()},  # type: ignore[arg-type]
+        **{name: _entry(request) for name, request in rest.items()},
     )
 
 

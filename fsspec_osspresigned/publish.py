@@ -66,9 +66,11 @@ class Target:
     @property
     def content_type(self) -> str | None:
         """The Content-Type that was asked for; None if none was."""
-        wished = {**self.optional_headers, **self.headers}
-        found = [v for n, v in wished.items() if n.lower() == "content-type"]
-        return found[0] if found else None
+        for headers in (self.headers, self.optional_headers):
+            for name, value in headers.items():
+                if name.lower() == "content-type":
+                    return value
+        return None
 
     @property
     def on_initiate(self) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .extra import needs
+from .grants import hash_token
 from .policy import token_problem
 
 
@@ -32,9 +33,6 @@ def serve(
     wants_hash: bool,
 ) -> None:
     """Sign for others, by a policy: the reference signer service."""
-    with needs("server"):
-        from . import serving  # noqa: PLC0415 - an extra
-        from .service import hash_token  # noqa: PLC0415 - an extra
     if wants_hash:
         token = sys.stdin.readline().rstrip("\r\n")
         if problem := token_problem(token):
@@ -43,4 +41,6 @@ def serve(
         return
     if policy_file is None:
         raise click.UsageError("serve needs --policy FILE")
+    with needs("server"):
+        from . import serving  # noqa: PLC0415 - an extra
     serving.serve(policy_file, host=host, port=port, log_keys=log_keys)

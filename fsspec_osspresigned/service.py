@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
 import time
@@ -26,14 +25,25 @@ from .errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from .grants import Policy as Policy  # noqa: PLC0414 - an app is made with them
-from .grants import RefusedItem, permitted
+from .grants import Policy, RefusedItem, hash_token, permitted
 from .limiter import Limiter
 from .model import MAX_PARTS, Action, Operation, SignedRequest
 from .sendable import header_problems
 from .signers.base import Signer, sign_checked
 from .signers.protocol import MAX_REQUEST_BODY, MAX_REQUESTS
 from .signing import check_bucket, check_key
+
+# An app is made with policies and hashes: they are found here too.
+__all__ = [
+    "Policy",
+    "Record",
+    "Rules",
+    "create_app",
+    "create_ruled_app",
+    "hash_token",
+    "operation_of",
+    "policy_of",
+]
 
 _MAX_DEPTH = 6
 _MAX_LIFE = 604_800
@@ -47,9 +57,6 @@ _OF_UPLOAD = _PART | {
 _WITH_BODY = frozenset(
     (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
 )
-def hash_token(token: str) -> str:
-    """Return the SHA-256 of *token* in hex, by which a service knows it."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @frozen(kw_only=True)

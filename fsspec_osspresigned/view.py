@@ -73,7 +73,7 @@ class View:
                 for item in objects.listing(self.client, bucket, prefix)
                 if item["name"] not in (path, f"{path}/")
             }
-            if not found and key and not self.client.known.is_directory(path):
+            if not found and key:
                 found = {path: objects.head(self.client, path)}
         except NotSignedError:
             known = self.client.known

@@ -27,9 +27,7 @@ SINGLE = Grant(multipart=None)
 
 def owners(count: int, part_size: int | None = None, *, single=False, **more) -> Grant:
     """Return the grant of an upload that its owner initiated."""
-    parts = MultipartGrant(
-        upload_id="U", part_size=part_size, max_parts=count, **more
-    )
+    parts = MultipartGrant(upload_id="U", part_size=part_size, max_parts=count, **more)
     return Grant(single=single, multipart=parts)
 
 

@@ -100,6 +100,4 @@ def test_receipt_is_json():
     part = PartReceipt(part_number=1, size=5, etag="E")
     found = json.loads(json.dumps(Receipt(path="b/k", size=5, parts=(part,)).as_dict()))
     assert found["path"] == "b/k"
-    assert found["parts"] == [
-        {"part_number": 1, "size": 5, "etag": "E", "crc64": None}
-    ]
+    assert found["parts"] == [{"part_number": 1, "size": 5, "etag": "E", "crc64": None}]

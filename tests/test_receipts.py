@@ -15,7 +15,9 @@ from fsspec_osspresigned.receipts import receipt_writer
 
 def receipt(path="b/k") -> Receipt:
     """Return a receipt with a part."""
-    return Receipt(path=path, size=1, parts=(PartReceipt(part_number=1, size=1, etag="e"),))
+    return Receipt(
+        path=path, size=1, parts=(PartReceipt(part_number=1, size=1, etag="e"),)
+    )
 
 
 def test_callable_is_taken_as_it_is():
@@ -52,7 +54,9 @@ def test_threads_do_not_mix_lines(tmp_path):
     """Lines of many threads stay whole."""
     write = receipt_writer(tmp_path)
     threads = [
-        threading.Thread(target=lambda n=n: [write(receipt(f"b/{n}")) for _ in range(20)])
+        threading.Thread(
+            target=lambda n=n: [write(receipt(f"b/{n}")) for _ in range(20)]
+        )
         for n in range(4)
     ]
     for thread in threads:

@@ -194,7 +194,7 @@ def test_proxy_that_is_not_there(wire, monkeypatch):
     wire.close()
     monkeypatch.setenv("http_proxy", f"http://u:PASSWORD@127.0.0.1:{wire.port}")
     allowing = Transport(allow_http=True)
-    with pytest.raises(NetworkError, match="proxy or b.example") as caught:
+    with pytest.raises(NetworkError, match=r"proxy or b\.example") as caught:
         allowing.send(put("http://b.example/k" + QUERY))
     assert "PASSWORD" not in everything(caught.value)
     assert not caught.value.sent
@@ -351,7 +351,6 @@ def test_error_before_the_body_was_read(wire, transport):
 
 def test_success_before_the_body_was_sent(wire, transport, monkeypatch):
     """A 200 to half a body proves nothing."""
-
     monkeypatch.setattr(HTTPConnection, "send", Half(HTTPConnection.send))
     wire.start(OK)
     with pytest.raises(NetworkError, match="before all bytes were sent"):

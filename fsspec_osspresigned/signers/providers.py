@@ -13,7 +13,6 @@ from ..secret import Secret
 from ..signature import Credentials
 from .keys import environment_credentials
 
-PROVIDERS = ("environment", "alibabacloud")
 # The official chain renews a temporary key this long before its end
 # (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME), and tells no end.
 _RENEWED_BEFORE = 900
@@ -39,7 +38,7 @@ class ChainCredentials:
         """
         try:
             found = self.chain.get_credentials()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every provider has its own
             # Its message may quote what a metadata service answered.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
@@ -67,7 +66,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
     if name == "environment":
         return environment_credentials
     if name != "alibabacloud":
-        msg = f"credentials {name[:40]!r}: use {' or '.join(PROVIDERS)}"
+        msg = f"credentials {name[:40]!r}: use environment or alibabacloud"
         raise ConfigurationError(msg)
     try:
         from alibabacloud_credentials.provider import (  # noqa: PLC0415 - an extra
@@ -79,4 +78,9 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
             "pip install 'fsspec-osspresigned[credentials]'"
         )
         raise ConfigurationError(msg) from None
-    return ChainCredentials(chain=DefaultCredentialsProvider())
+    try:
+        chain = DefaultCredentialsProvider()
+    except Exception as error:  # noqa: BLE001 - what it dislikes in the environment
+        msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
+        raise ConfigurationError(msg) from None
+    return ChainCredentials(chain=chain)

@@ -6,6 +6,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 from fsspec.tests import abstract
 
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+
 
 class Fixtures(abstract.AbstractFixtures):
     """What the suite asks of a filesystem."""
@@ -13,10 +15,6 @@ class Fixtures(abstract.AbstractFixtures):
     @pytest.fixture
     def fs(self, environment):
         """A filesystem that may do everything."""
-        from fsspec_osspresigned.filesystem import (  # noqa: PLC0415
-            OSSPresignedFileSystem,
-        )
-
         return OSSPresignedFileSystem(signer="keys")
 
     @pytest.fixture
@@ -34,10 +32,10 @@ class Fixtures(abstract.AbstractFixtures):
         """OSS has none."""
         return False
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def local_fs(self):
-        """Local files without automatic directories, as the suite wants them."""
-        return LocalFileSystem(auto_mkdir=False)
+        """Local files whose directories make themselves, as the suite wants them."""
+        return LocalFileSystem(auto_mkdir=True)
 
     @pytest.fixture
     def local_path(self, tmp_path):

@@ -8,6 +8,7 @@ import warnings
 import pytest
 
 from fsspec_osspresigned.errors import BlindAnswerWarning, NotSignedError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.known import BODY_CAP
 
 ROOT = "examplebucket"
@@ -146,21 +147,19 @@ def test_directories_are_silent_and_remembered(blind, oss):
 
 def test_memory_is_shared_by_equal_options_in_every_thread(environment):
     """Zarr's asynchronous twin and other threads know what was written."""
-    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem as FS  # noqa: PLC0415
-
     def refuse(operations):
         raise PermissionError
 
-    one, twin = FS(signer=refuse), FS(signer=refuse, asynchronous=True, batch_size=3)
+    one, twin = OSSPresignedFileSystem(signer=refuse), OSSPresignedFileSystem(signer=refuse, asynchronous=True, batch_size=3)
     assert one is not twin
     assert one.client is twin.client
     found = []
-    thread = threading.Thread(target=lambda: found.append(FS(signer=refuse)))
+    thread = threading.Thread(target=lambda: found.append(OSSPresignedFileSystem(signer=refuse)))
     thread.start()
     thread.join()
     assert found == [one]
-    assert FS(signer=refuse, unknown="error").client is not one.client
-    assert FS(signer=refuse, use_listings_cache=False).client is one.client
+    assert OSSPresignedFileSystem(signer=refuse, unknown="error").client is not one.client
+    assert OSSPresignedFileSystem(signer=refuse, use_listings_cache=False).client is one.client
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):

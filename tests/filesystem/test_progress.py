@@ -45,6 +45,7 @@ def test_branches_are_added_up():
         one.relative_update(1024)
         one.absolute_update(3 * 1024)
         bar.relative_update(1)
+        bar.set_size(2)
         two.set_size(None)
         two.set_size(1024)
         assert (bar.total, bar.done) == (4096, 3072)

@@ -1,0 +1,323 @@
+"""The rules of signer protocol 1 for what is refused, one small function each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from . import jsondoc
+from .conformance import (
+    COPIES,
+    ELSEWHERE,
+    Broken,
+    Kit,
+    Request,
+    Rule,
+    Skipped,
+    header_of,
+    media_type,
+    not_refused,
+    rules_of,
+)
+from .model import Action, Reply
+from .signers import protocol
+from .signers.protocol import Answer, Problem
+
+_SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
+
+
+def _not_granted(kit: Kit) -> Iterator[str]:
+    """An action that is not granted is refused with action_not_granted."""
+    for action, outcome in kit.outcomes.items():
+        codes = ["action_not_granted"]
+        if action in COPIES:
+            codes += ["forbidden", "header_refused"]
+        if isinstance(outcome, Problem):
+            yield from not_refused(action, outcome, *codes)
+
+
+def _closed_query(kit: Kit) -> Iterator[str]:
+    """A parameter outside the closed list is refused with invalid_request."""
+    queries = [
+        *({name: ""} for name in ("acl", "tagging", "uploads", "append", "symlink")),
+        {"uploadId": "U"},
+        {"partNumber": "1"},
+        {"list-type": "2"},
+        {"x-oss-process": "image/info"},
+    ]
+    requests = [kit.probe(query=query) for query in queries]
+    for query, outcome in zip(queries, kit.results(*requests), strict=True):
+        yield from not_refused(
+            f"the parameter {min(query)}", outcome, "invalid_request"
+        )
+
+
+def _closed(kit: Kit, headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield which of *headers* is signed, demanded or wished, though none may be."""
+    names = [name for name in headers if name not in kit.allowed_headers]
+    if not names:
+        raise Skipped("the policy is said to grant these headers")
+    demands = [kit.probe(headers={name: headers[name]}) for name in names]
+    for name, outcome in zip(names, kit.results(*demands), strict=True):
+        yield from not_refused(
+            f"the header {name}", outcome, "header_refused", "forbidden"
+        )
+    wishes = [kit.probe(optional_headers={name: headers[name]}) for name in names]
+    for name, outcome in zip(names, kit.results(*wishes), strict=True):
+        if isinstance(outcome, Answer) and header_of(outcome, name) is not None:
+            yield f"the header {name} was signed because it was wished"
+
+
+def _acl(kit: Kit) -> Iterator[str]:
+    """No access control list may be asked for, unless the policy names it."""
+    yield from _closed(
+        kit, {"x-oss-object-acl": "public-read", "x-oss-acl": "public-read"}
+    )
+
+
+def _copy_source(kit: Kit) -> Iterator[str]:
+    """A copy source may be asked for with the copies only."""
+    yield from _closed(
+        kit,
+        {
+            "x-oss-copy-source": f"/{kit.bucket}/k",
+            "x-oss-copy-source-range": "bytes=0-1",
+        },
+    )
+
+
+def _callback_and_symlink(kit: Kit) -> Iterator[str]:
+    """No callback or symlink target may be asked for, unless the policy names it."""
+    yield from _closed(
+        kit,
+        {
+            "x-oss-callback": "e30=",
+            "x-oss-callback-var": "e30=",
+            "x-oss-symlink-target": "k",
+        },
+    )
+
+
+def _closed_headers(kit: Kit) -> Iterator[str]:
+    """A demanded header outside the closed list is refused."""
+    names = ("X-Check", "Range", "Authorization", "Transfer-Encoding")
+    requests = [kit.probe(headers={name: "1"}) for name in names]
+    for name, outcome in zip(names, kit.results(*requests), strict=True):
+        codes = ("header_refused", "invalid_request")
+        yield from not_refused(f"the header {name}", outcome, *codes)
+
+
+def _copy_outside(kit: Kit) -> Iterator[str]:
+    """The source of a copy must lie in what may be read."""
+    kit.needs(Action.CopyObject)
+    sources = [f"/{ELSEWHERE}/k"]
+    if kit.prefix:
+        sources += [f"/{kit.bucket}/{ELSEWHERE}/k", f"{kit.bucket}/{ELSEWHERE}%2Fk"]
+    requests = [
+        kit.request(Action.CopyObject, headers={"x-oss-copy-source": source})
+        for source in sources
+    ]
+    for outcome in kit.results(*requests):
+        yield from not_refused(
+            "a copy from outside", outcome, "forbidden", "header_refused"
+        )
+
+
+def _other_bucket(kit: Kit) -> Iterator[str]:
+    """Another bucket is forbidden."""
+    [outcome] = kit.results(kit.probe(bucket=ELSEWHERE))
+    codes = ("forbidden", "action_not_granted")
+    yield from not_refused("another bucket", outcome, *codes)
+
+
+def _other_prefix(kit: Kit) -> Iterator[str]:
+    """A key outside the granted prefix is forbidden."""
+    if not kit.prefix:
+        raise Skipped("every key is said to be granted")
+    keys = (f"{ELSEWHERE}/k", f"{ELSEWHERE}/../{kit.key('k')}")
+    requests = [kit.probe(key=key) for key in keys]
+    for key, outcome in zip(keys, kit.results(*requests), strict=True):
+        yield from not_refused(f"the key {key}", outcome, "forbidden")
+
+
+def _other_listing(kit: Kit) -> Iterator[str]:
+    """A listing outside the granted prefix is forbidden."""
+    kit.needs(Action.ListObjectsV2)
+    if not kit.prefix:
+        raise Skipped("every key is said to be granted")
+    queries: list[dict[str, str]] = [{}, {"prefix": ""}, {"prefix": ELSEWHERE}]
+    requests = [kit.request(Action.ListObjectsV2, query=query) for query in queries]
+    for query, outcome in zip(queries, kit.results(*requests), strict=True):
+        yield from not_refused(f"a listing of {query or 'all'}", outcome, "forbidden")
+
+
+def _nulls(kit: Kit) -> Iterator[str]:
+    """No member may be null."""
+    names = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
+    yield from _invalid(kit, [(f"{n} null", {**kit.probe(), n: None}) for n in names])
+
+
+def _invalid(kit: Kit, cases: list[tuple[str, Any]]) -> Iterator[str]:
+    found = kit.results(*(request for _, request in cases))
+    for (what, _), outcome in zip(cases, found, strict=True):
+        yield from not_refused(f"a request with {what}", outcome, "invalid_request")
+
+
+def _members(kit: Kit) -> Iterator[str]:
+    """A member that is missing, or of a wrong type or range, is refused."""
+    cases: list[tuple[str, Any]] = [
+        *((f"{n} missing", _without(kit.probe(), n)) for n in ("bucket", "key")),
+        *(
+            (f"{n} a number", {**kit.probe(), n: 1})
+            for n in ("bucket", "key", "headers")
+        ),
+        ("a header that is a number", kit.probe(headers={"x-oss-meta-a": 1})),
+        ("an empty key", kit.probe(key="")),
+        ("expires_in 0", kit.probe(expires_in=0)),
+        ("expires_in 604801", kit.probe(expires_in=604_801)),
+        ("expires_in a string", kit.probe(expires_in="60")),
+    ]
+    for action, name, values in (
+        (Action.PutObject, "content_length", (None, -1, True, "3")),
+        (Action.UploadPart, "part_number", (None, 0, 10_001, True, "1")),
+        (Action.UploadPart, "upload_id", (None, "", 1)),
+    ):
+        if action in kit.granted:
+            cases += [
+                (f"{name} {value!r}", {**kit.request(action), name: value})
+                if value is not None
+                else (f"{name} missing", _without(kit.request(action), name))
+                for value in values
+            ]
+    yield from _invalid(kit, cases)
+
+
+def _without(request: Request, name: str) -> Request:
+    return {member: value for member, value in request.items() if member != name}
+
+
+def _item_errors(kit: Kit) -> Iterator[str]:
+    """The error of an item has its members, and no signed URL in its text."""
+    bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
+    for result in kit.raw(*bad, _without(kit.probe(), "key")):
+        if "error" not in result:
+            yield "a bad request was signed"
+        elif "url" in result:
+            yield "a result has both an error and a URL"
+        elif problem := _misshapen(result["error"]):
+            yield f"an item's error {problem}"
+
+
+def _misshapen(problem: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the members of a problem; None if nothing is."""
+    code = problem.get("code")
+    if not isinstance(code, str) or not code:
+        return "has no code"
+    for name in ("title", "detail"):
+        if not isinstance(problem.get(name, ""), str):
+            return f"has a {name} that is {jsondoc.kind(problem[name])}"
+        if _SIGNED_URL.search(problem.get(name, "")):
+            return f"has a URL with a query in its {name}"
+    return None
+
+
+def _call_errors(kit: Kit) -> Iterator[str]:
+    """A call that is not valid is refused with 400 and problem details."""
+    bodies = (b"{", b"\xff", b"[]", b"{}", b'{"requests": []}', b'{"requests": {}}')
+    for body in bodies:
+        yield from _refused_call(kit.post(body), body.decode("latin-1"), 400)
+
+
+def _duplicate_members(kit: Kit) -> Iterator[str]:
+    """A document with a member twice is not valid."""
+    request = json.dumps(kit.probe())
+    body = f'{{"requests": [{request}], "requests": [{request}]}}'
+    yield from _refused_call(kit.post(body.encode()), "a member twice", 400)
+
+
+def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
+    """Yield what is wrong with the refusal of a whole call."""
+    wanted = " or ".join(map(str, statuses))
+    if reply.status not in statuses:
+        yield f"{what}: HTTP {reply.status}, not {wanted}"
+        return
+    if media_type(reply) != "application/problem+json":
+        yield f"{what}: the refusal is not application/problem+json"
+        return
+    try:
+        problem = jsondoc.loads(reply.body)
+    except ValueError as error:
+        yield f"{what}: the refusal is {error}"
+        return
+    if not isinstance(problem, dict) or problem.get("status") != reply.status:
+        yield f"{what}: the status in the problem is not that of HTTP"
+    elif wrong := _misshapen(problem):
+        yield f"{what}: the problem {wrong}"
+
+
+def _token(kit: Kit) -> Iterator[str]:
+    """A missing or wrong token is refused with 401."""
+    if kit.token is None:
+        raise Skipped("no token was given")
+    body = protocol.body([json.dumps(kit.probe())])
+    for what, given in (
+        ("no token", ""),
+        ("a wrong token", "Bearer osspresigned-check"),
+        ("an empty token", "Bearer"),
+        ("another scheme", "Basic b3NzOmNoZWNr"),
+    ):
+        reply = kit.post(body, given)
+        yield from _refused_call(reply, what, HTTPStatus.UNAUTHORIZED)
+        if protocol.problem_of_reply(reply.status, reply.headers, reply.body).code != (
+            "unauthorized"
+        ):
+            yield f"{what}: the code is not unauthorized"
+
+
+def _batch_limit(kit: Kit) -> Iterator[str]:
+    """A hundred requests are answered, one more is refused with 413 or 400."""
+    item = json.dumps(kit.probe())
+    most = protocol.MAX_REQUESTS
+    full = kit.document(kit.post(protocol.body([item] * most)), most)
+    if any("error" in result for result in full):
+        yield f"not all of {most} equal requests were signed"
+    reply = kit.post(protocol.body([item] * (most + 1)))
+    yield from _refused_call(reply, f"{most + 1} requests", 413, 400)
+
+
+def _body_limit(kit: Kit) -> Iterator[str]:
+    """A body of 1 MiB is read, one byte more is refused with 413 or 400."""
+    body = protocol.body([json.dumps(kit.probe())])
+    full = body.ljust(protocol.MAX_REQUEST_BODY)
+    try:
+        kit.document(kit.post(full), 1)
+    except Broken as broken:
+        yield f"a body of 1 MiB: {broken}"
+    yield from _refused_call(
+        kit.post(full + b" "), "a body of 1 MiB and a byte", 413, 400
+    )
+
+
+REFUSED: tuple[Rule, ...] = rules_of(
+    _not_granted,
+    _closed_query,
+    _acl,
+    _copy_source,
+    _callback_and_symlink,
+    _closed_headers,
+    _copy_outside,
+    _other_bucket,
+    _other_prefix,
+    _other_listing,
+    _nulls,
+    _members,
+    _item_errors,
+    _call_errors,
+    _duplicate_members,
+    _token,
+    _batch_limit,
+    _body_limit,
+)
