@@ -103,9 +103,15 @@ def _callback_and_symlink(kit: Kit) -> Iterator[str]:
 
 def _closed_headers(kit: Kit) -> Iterator[str]:
     """A demanded header outside the closed list is refused."""
-    names = ("X-Check", "Range", "Authorization", "Transfer-Encoding")
-    requests = [kit.probe(headers={name: "1"}) for name in names]
-    for name, outcome in zip(names, kit.results(*requests), strict=True):
+    headers = {
+        "X-Check": "1",
+        "Range": "bytes=0-1",
+        "Authorization": "1",
+        "Transfer-Encoding": "chunked",
+        "Content-Type": "a\r\nX-Check: 1",
+    }
+    requests = [kit.probe(headers={n: v}) for n, v in headers.items()]
+    for name, outcome in zip(headers, kit.results(*requests), strict=True):
         codes = ("header_refused", "invalid_request")
         yield from not_refused(f"the header {name}", outcome, *codes)
 

@@ -94,6 +94,12 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
     for action, answer in kit.granted.items():
         if problem := kit.another_call(kit.request(action), answer.url):
             yield f"{action}: {problem}"
+    # Members of a part in a request for something else must not make it a part.
+    requests = [kit.request(action) for action in kit.granted]
+    stray = [{"upload_id": "U", "part_number": 1, **request} for request in requests]
+    for request, outcome in zip(requests, kit.results(*stray), strict=True):
+        if isinstance(outcome, Answer) and kit.another_call(request, outcome.url):
+            yield f"{request['action']} with members of a part became another call"
 
 
 def _reply_headers(kit: Kit) -> Iterator[str]:

@@ -211,6 +211,33 @@ def test_not_signed_for_one_object_is_not():
     assert client.call(PUT).status == 200
 
 
+def test_no_more_requests_at_once_than_allowed():
+    """However many threads call, the server sees a bounded crowd."""
+    lock, gate = threading.Lock(), threading.Event()
+    crowd, most = [], []
+
+    class Crowded:
+        def send(self, *_, **__):
+            with lock:
+                crowd.append(1)
+                most.append(len(crowd))
+            assert gate.wait(5)
+            with lock:
+                crowd.pop()
+            return OK
+
+    client = Client(Options(max_concurrency=2), Signer(), Crowded())
+    threads = [threading.Thread(target=client.call, args=(PUT,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    gate.wait(0.05)  # time enough for a third one to slip in
+    gate.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(most) == 6
+    assert max(most) == 2
+
+
 def test_can_sign():
     """Asking costs a signature and sends nothing; other trouble is raised."""
     client = make(signer=Signer(NotSignedError("no"), None, SignerError("broken")))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from attrs import evolve
 
@@ -116,6 +119,16 @@ def test_file_becomes_frozen_values():
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
     assert (copies.headers, copies.allowed_headers) == (frozenset(), None)
     assert HASH not in repr(found)
+
+
+def test_examples_of_the_documentation_are_policies():
+    """What people copy, works."""
+    page = Path(__file__).parents[1] / "docs" / "serve.md"
+    blocks = re.findall(
+        r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    )
+    names = [[p.name for p in parse_policies(b).tokens.values()] for b in blocks]
+    assert names == [["nightly-export"], ["lab", "publish"]]
 
 
 def test_signer_is_optional():

@@ -591,6 +591,7 @@ def is_open(port: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_policy_reload_fails_no_request(start, policy_file):
     """By signal and by the file's change, good and bad, while others ask."""
     service = start()

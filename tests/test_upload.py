@@ -197,6 +197,22 @@ def test_file_that_changes(oss, tmp_path):
     assert not oss.uploads(BUCKET)
 
 
+def test_last_look_before_publishing(oss):
+    """What it raises keeps the object from being published, and parts are removed."""
+    one = Upload(make(oss), Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+
+    def look():
+        raise SourceChangedError("changed")
+
+    with pytest.raises(SourceChangedError):
+        one.finish(before=look)
+    one.discard()
+    assert "CompleteMultipartUpload" not in actions(oss)
+    assert not oss.uploads(BUCKET)
+
+
 def test_headers_go_where_they_belong(oss):
     """Initiate takes the object's headers, Complete the ACL, wishes are kept."""
     headers = {"x-oss-meta-a": "1", "x-oss-object-acl": "private", **FORBID}
@@ -338,6 +354,17 @@ def test_lost_reply_and_another_object_there(oss, old):
     with pytest.raises(NetworkError):
         store(make(oss, retries=1))
     assert stored(oss) == old
+
+
+def test_lost_reply_and_an_object_of_another_size_there(oss):
+    """Its size alone, without a CRC, tells that it is not ours."""
+    store(make(oss), b"short")
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", cut_after=0, times=None),
+        Fault(action="HeadObject", no_crc=True, times=None),
+    )
+    with pytest.raises(NetworkError):
+        store(make(oss, retries=1))
 
 
 def test_lost_reply_that_nobody_can_clear_up(oss):

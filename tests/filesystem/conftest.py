@@ -98,6 +98,10 @@ def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     monkeypatch.setattr(socket, "create_server", prompt_server)
     with Emulator() as server:
         yield server
+        for registry in list(client._registries.values()):
+            for one in registry.clients.values():
+                one.transport.close()
+        time.sleep(0.01)  # the server sees that nobody is there any more
 
 
 @pytest.fixture
