@@ -39,7 +39,7 @@ def signer(
 ) -> int:
     """Ask the signer at URL for signatures and tell which rules it keeps.
 
-    Nothing is sent to the store, so no object is read, written or deleted. Some 60
+    Nothing is sent to the store, so no object is read, written or deleted. Some 50
     calls are made. The exit code is 1 if a rule is broken.
     """
     transport = Transport(allow_http=allow_http)

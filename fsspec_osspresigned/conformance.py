@@ -323,15 +323,19 @@ def run(kit: Kit, rules: Sequence[Rule]) -> Iterator[Verdict]:
 
 
 def _verdict(rule: Rule, kit: Kit) -> Verdict:
-    outcome: Outcome = "fail"
+    reasons: list[str] = []
     try:
-        reason = next(rule.check(kit), "")
+        # One by one, so that what was found before the signer broke off is kept.
+        for reason in rule.check(kit):
+            reasons.append(reason)  # noqa: PERF402
     except Broken as broken:
-        reason = str(broken)
+        reasons.append(str(broken))
     except Skipped as skipped:
-        outcome, reason = "skip", str(skipped)
-    if not reason:
+        return Verdict(rule.name, rule.says, "skip", str(skipped))
+    if not reasons:
         return Verdict(rule.name, rule.says, "pass")
+    shown = reasons[0]
     if kit.token is not None:
-        reason = reason.replace(kit.token.reveal(), "<hidden>")
-    return Verdict(rule.name, rule.says, outcome, protocol.clean(reason))
+        shown = shown.replace(kit.token.reveal(), "<hidden>")
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return Verdict(rule.name, rule.says, "fail", protocol.clean(shown) + more)

@@ -204,7 +204,8 @@ class Upload:
         text = f"the upload of {self._target.path} was given up"
         self._fail(UploadDiscardedError(text, path=self._target.path))
         if reason is not None:
-            _log.error("%s: %s", text, reason)
+            # As text: a record that keeps the exception keeps its frames, and the data.
+            _log.error("%s: %s", text, str(reason))
         self._end()
         if self._parted:
             self._drain(_DRAIN)

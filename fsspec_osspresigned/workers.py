@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ class Workers:
         self._size = size
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.RLock()  # a finalizer may come back in here
-        self._idle = threading.Semaphore(0)
+        self._idle: SimpleQueue[None] = SimpleQueue()  # one token for each idle thread
         self._threads = 0
 
     def submit(
@@ -77,7 +77,10 @@ class Workers:
                 future.set_result(result)
 
         self._queue.put(run)
-        if not self._idle.acquire(blocking=False):
+        # A SimpleQueue, because a finalizer may submit in the middle of either call.
+        try:
+            self._idle.get_nowait()
+        except Empty:
             try:
                 self._start_one()
             except RuntimeError:
@@ -98,4 +101,4 @@ class Workers:
             run = self._queue.get()
             run()
             del run  # an idle thread must not keep a part's buffer alive
-            self._idle.release()
+            self._idle.put(None)

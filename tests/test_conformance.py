@@ -337,6 +337,13 @@ def test_header_that_is_refused_in_due_form_is_no_failure(kit):
     assert verdict(broken, "other-prefix").outcome == "pass"
 
 
+def test_url_that_tells_no_end_may_have_expires_in(kit):
+    """A custom domain may sign in its own way."""
+    broken = spoilt(kit, item=signs(lambda _, r: {**r, "url": "https://h/k?sign=a"}))
+    broken.__dict__["outcomes"] = kit.outcomes
+    assert verdict(broken, "life").outcome == "pass"
+
+
 def test_other_ways_to_refuse_odd_keys_are_allowed(kit):
     """Dots may be refused, and a key without a body of its own needs no length."""
     broken = spoilt(
@@ -507,14 +514,11 @@ def test_schema_refuses_what_the_service_refuses(kit):
 
     def compare(request, result):
         nonlocal compared
-        invalid = result.get("error", {}).get("code") == "invalid_request"
-        stray = request.get("action") == "PutObject" and "upload_id" in request
-        if invalid and "Authorization" not in request.get("headers", ()):
+        # The schema cannot say: names of headers in any case, members out of place.
+        if "may not be set" not in str(result) and request.get("upload_id") != "U":
+            code = result.get("error", {}).get("code")
+            assert validator.is_valid(request) is (code != "invalid_request"), request
             compared += 1
-            assert not validator.is_valid(request) or "chunked" in str(request)
-        elif "url" in result and not stray and "part_number" not in request:
-            compared += 1
-            assert validator.is_valid(request) or "upload_id" in request
         return result
 
     list(run(spoilt(kit, item=compare), RULES))

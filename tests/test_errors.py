@@ -63,7 +63,7 @@ def test_pickles(kind):
     error = kind("what")
     error.path, error.code, error.tries = "b/k", "Code", 4
     error.add_note("a note")
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert again.__dict__ == error.__dict__
     assert (again.errno, again.message, again.filename) == (error.errno, "what", "b/k")

@@ -684,11 +684,14 @@ def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     assert "fsspec-osspresigned[server]" in capsys.readouterr().err
 
 
-def test_ipv6_is_shown_in_brackets(keys, policy_file, capsys, monkeypatch):
+def test_ipv6_listens_without_delay_and_is_shown_in_brackets(
+    keys, policy_file, capsys, monkeypatch
+):
     """The URL in the log is one that can be used."""
 
     async def run(server, listener, keeper):
         assert listener.family is socket.AF_INET6
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         server.listening()
 
     monkeypatch.setattr(serving, "_run", run)

@@ -90,7 +90,7 @@ def test_other_answers_are_errors(answer, said):
 
 def test_one_string_for_two_requests_is_an_error():
     """A text is no list of letters."""
-    with pytest.raises(SignerError, match="a str, not a list"):
+    with pytest.raises(SignerError, match="a SecretURL, not a list"):
         signer(URL).sign([put(), put("l")])
 
 

@@ -47,8 +47,7 @@ def test_idle_thread_is_used_again():
     workers = Workers("one", 9)
     for _ in range(5):
         workers.submit(int).result(5)
-        with workers._idle:  # until it is idle
-            pass
+        workers._idle.put(workers._idle.get(timeout=5))  # until it is idle
     assert workers._threads == 1
 
 
@@ -89,8 +88,8 @@ def test_idle_threads_keep_nothing_alive():
     gone = weakref.ref(buffer)
     workers.submit(id, buffer).result(5)
     del buffer
-    with workers._idle:
-        gc.collect()
+    workers._idle.get(timeout=5)
+    gc.collect()
     assert gone() is None
 
 

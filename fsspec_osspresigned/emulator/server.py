@@ -16,6 +16,7 @@ from typing import Any, Self, TextIO
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..asgi import listen
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
@@ -44,6 +45,12 @@ class _Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
 
+async def _settle() -> None:
+    """Let the loop do what is scheduled already."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 class _Server(uvicorn.Server):
     """A server that says when it listens and stops as soon as it is told to."""
 
@@ -64,6 +71,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        await _settle()  # what was just accepted becomes a connection that is counted
         for connection in list(self.server_state.connections):
             connection.shutdown()
         running = set(self.server_state.tasks)
@@ -77,6 +85,7 @@ class _Server(uvicorn.Server):
             await asyncio.wait(running)
         for listener in sockets or []:
             listener.close()
+        await _settle()  # a transport that was told to close is closed a turn later
 
     def tell_to_stop(self) -> None:
         """Stop; called from another thread."""
@@ -212,8 +221,7 @@ class Emulator:
         Raises:
             OSError: the port is taken.
         """
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.create_server(self._address, family=family, backlog=512)
+        listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,

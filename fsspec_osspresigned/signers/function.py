@@ -57,16 +57,18 @@ class FunctionSigner:
         path = operations[0].path
         began = self._clock()
         try:
-            answers = self._function(list(operations))
+            # Hidden at once, so that no frame of a traceback shows a URL.
+            answers = _hide(self._function(list(operations)))
         except OSSPresignedError:
             raise
         except PermissionError as error:
             raise NotSignedError(_said(error), path=path) from error
         except Exception as error:  # any function of the user's
             raise SignerError(_said(error), path=path) from error
-        if isinstance(answers, (str, Mapping, SignedRequest)) and len(operations) == 1:
+        single = isinstance(answers, (SecretURL, Mapping, SignedRequest))
+        if single and len(operations) == 1:
             answers = [answers]
-        if isinstance(answers, str) or not isinstance(answers, Sequence):
+        if not isinstance(answers, Sequence):
             msg = f"the signer function returned {_name(answers)}, not a list"
             raise SignerError(msg, path=path)
         if len(answers) != len(operations):
@@ -78,19 +80,19 @@ class FunctionSigner:
     def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
         if isinstance(answer, SignedRequest):
             return answer
-        if isinstance(answer, str):
+        if isinstance(answer, SecretURL):
             answer = {"url": answer, "headers": operation.headers}
         problem = _problem(answer)
         if problem is None:
             problem = http_problem(
-                answer["url"], allow_http=self._allow_http, local=True
+                answer["url"].reveal(), allow_http=self._allow_http, local=True
             )
             problem = problem and f"its URL {problem}"
         if problem:
             msg = f"the signer function's answer to {operation} is wrong: {problem}"
             raise SignerError(msg, path=operation.path, action=operation.action)
         expires_in = answer.get("expires_in")
-        url = SecretURL(answer["url"])
+        url = answer["url"]
         ends = describe(url).expires_at if expires_in is None else began + expires_in
         return SignedRequest(
             method=answer.get("method", operation.action.method),
@@ -101,6 +103,17 @@ class FunctionSigner:
         )
 
 
+def _hide(answer: Any) -> Any:
+    """Return *answer* with its URLs hidden, whatever else it is."""
+    if isinstance(answer, str):
+        return SecretURL(answer)
+    if isinstance(answer, Mapping):
+        return {name: _hide(v) if name == "url" else v for name, v in answer.items()}
+    if isinstance(answer, Sequence) and not isinstance(answer, bytes | bytearray):
+        return [_hide(one) for one in answer]
+    return answer
+
+
 def _problem(answer: Any) -> str | None:
     """Return what is wrong with an answer that must be a mapping."""
     if not isinstance(answer, Mapping):
@@ -109,9 +122,9 @@ def _problem(answer: Any) -> str | None:
         return f"it has unknown members {', '.join(sorted(unknown))}"
     url, method = answer.get("url"), answer.get("method", "")
     headers, expires_in = answer.get("headers") or {}, answer.get("expires_in")
-    if not isinstance(url, str):
+    if not isinstance(url, SecretURL):
         return "it has no url"
-    if found := url_problem(url):
+    if found := url_problem(url.reveal()):
         return f"its URL {found}"
     if not isinstance(method, str):
         return "its method is no string"

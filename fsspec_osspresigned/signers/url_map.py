@@ -162,8 +162,8 @@ def request_of(
         ConfigurationError: it is plain http and must not be.
     """
     request = _find(entry, operation)
-    url = request.url.reveal()
-    if problem := http_problem(url, allow_http=allow_http, local=local):
+    problem = http_problem(request.url.reveal(), allow_http=allow_http, local=local)
+    if problem:
         msg = f"the URL {request.url.shown()} {problem}"
         raise ConfigurationError(msg, path=operation.path)
     if extra := operation.query.keys() - _HARMLESS_QUERY:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,29 +78,11 @@ def forget_instances() -> Iterator[None]:
     client._registries.clear()
 
 
-def prompt_server(*args: Any, **options: Any) -> socket.socket:
-    """Listen without Nagle's wait of 40 ms between the head and body of an answer.
-
-    Accepted sockets inherit it; asyncio sets it only where the protocol number is named.
-    """
-    listener = _create_server(*args, **options)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-_create_server = socket.create_server
-
-
 @pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+def oss() -> Iterator[Emulator]:
     """An OSS of the test's own."""
-    monkeypatch.setattr(socket, "create_server", prompt_server)
     with Emulator() as server:
         yield server
-        for registry in list(client._registries.values()):
-            for one in registry.clients.values():
-                one.transport.close()
-        time.sleep(0.01)  # the server sees that nobody is there any more
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_own_bodies_are_read_back(blind, tmp_path):
 
 
 def test_an_own_body_that_was_too_large_is_no_missing_object(blind, tmp_path):
-    """"Not there" about an own object would make tools write over it."""
+    """ "Not there" about an own object would make tools write over it."""
     path = f"{ROOT}/big"
     blind.pipe_file(path, bytes(BODY_CAP + 1))
     assert blind.exists(path)
@@ -147,19 +147,30 @@ def test_directories_are_silent_and_remembered(blind, oss):
 
 def test_memory_is_shared_by_equal_options_in_every_thread(environment):
     """Zarr's asynchronous twin and other threads know what was written."""
+
     def refuse(operations):
         raise PermissionError
 
-    one, twin = OSSPresignedFileSystem(signer=refuse), OSSPresignedFileSystem(signer=refuse, asynchronous=True, batch_size=3)
+    one, twin = (
+        OSSPresignedFileSystem(signer=refuse),
+        OSSPresignedFileSystem(signer=refuse, asynchronous=True, batch_size=3),
+    )
     assert one is not twin
     assert one.client is twin.client
     found = []
-    thread = threading.Thread(target=lambda: found.append(OSSPresignedFileSystem(signer=refuse)))
+    thread = threading.Thread(
+        target=lambda: found.append(OSSPresignedFileSystem(signer=refuse))
+    )
     thread.start()
     thread.join()
     assert found == [one]
-    assert OSSPresignedFileSystem(signer=refuse, unknown="error").client is not one.client
-    assert OSSPresignedFileSystem(signer=refuse, use_listings_cache=False).client is one.client
+    assert (
+        OSSPresignedFileSystem(signer=refuse, unknown="error").client is not one.client
+    )
+    assert (
+        OSSPresignedFileSystem(signer=refuse, use_listings_cache=False).client
+        is one.client
+    )
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):

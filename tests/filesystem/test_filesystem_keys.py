@@ -70,12 +70,14 @@ def test_pandas_keeps_an_odd_key(owner, environment, key):
     """A table lands under exactly the key that was given."""
     frame = pd.DataFrame({"a": [1]})
     options = {"signer": "keys"}
-    frame.to_csv(f"osspresigned://{BUCKET}/{key}.csv", index=False, storage_options=options)
+    frame.to_csv(
+        f"osspresigned://{BUCKET}/{key}.csv", index=False, storage_options=options
+    )
     assert owner.stored() == {f"{key}.csv": b"a\n1\n"}
 
 
 def test_a_double_colon_is_refused_where_fsspec_would_chain(environment, owner):
-    """fsspec cuts such a path in two: that must not become an object of another name."""
+    """Fsspec cuts such a path in two: that must not become an object of another name."""
     options = {"signer": "keys"}
     with pytest.raises(ConfigurationError, match=r"'::' in a path .* fs\.open"):
         fsspec.open(f"osspresigned://{BUCKET}/a::file://b", "wb", **options)

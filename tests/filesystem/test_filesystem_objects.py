@@ -172,7 +172,9 @@ def test_a_transaction_publishes_at_its_end(blind, owner):
     with blind.transaction:
         with blind.open(PATH, "wb") as file:
             file.write(b"1")
-        with fsspec.open(f"osspresigned://{ROOT}/b", "wb", signer=blind.client.signer) as f:
+        with fsspec.open(
+            f"osspresigned://{ROOT}/b", "wb", signer=blind.client.signer
+        ) as f:
             f.write(b"2")
         assert not owner.stored()
     assert owner.stored() == {"a.json": b"1", "b": b"2"}
@@ -305,7 +307,9 @@ def test_listing_and_finding(fs, owner):
 def owner_put(owner, key):
     """Store an object as somebody else would."""
     bucket = owner.oss._store.buckets[ROOT]
-    like = StoredObject(key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"})
+    like = StoredObject(
+        key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
+    )
     owner.oss._store.put(bucket, like, exclusive=False)
 
 

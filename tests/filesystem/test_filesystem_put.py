@@ -47,7 +47,7 @@ def test_slashes_decide_the_layout_where_nobody_can_look(blind, owner, tree):
         *("three/src/a.txt", "three/src/sub/b.txt"),
     }
     assert blind.isdir(f"{ROOT}/one/empty")
-    assert {action for action in owner.actions()} == {"PutObject"}
+    assert set(owner.actions()) == {"PutObject"}
 
 
 def test_single_files_patterns_and_lists(blind, owner, tree):
@@ -175,7 +175,9 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
     monkeypatch.setattr(transfers, "wait", interrupted)
     monkeypatch.setattr(body.FileBody, "blocks", slowly)
     with pytest.raises(KeyboardInterrupt):
-        blind.put([tmp_path / "f"] * 50, [f"{ROOT}/{n}" for n in range(50)], batch_size=2)
+        blind.put(
+            [tmp_path / "f"] * 50, [f"{ROOT}/{n}" for n in range(50)], batch_size=2
+        )
     assert all(future.done() for future in calls[0])
     time.sleep(0.05)  # the server notes broken requests a little later
     assert not owner.stored()

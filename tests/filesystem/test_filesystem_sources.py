@@ -122,7 +122,9 @@ def test_a_service_signs(owner, tmp_path, monkeypatch):
         endpoint=owner.oss.endpoint,
         region="cn-hangzhou",
     )
-    app = create_app(signer, tokens={hashlib.sha256(token.encode()).hexdigest(): policy})
+    app = create_app(
+        signer, tokens={hashlib.sha256(token.encode()).hexdigest(): policy}
+    )
     with LoopbackServer(app) as service:
         fs = OSSPresignedFileSystem(
             signer=service.url,

@@ -27,7 +27,9 @@ def test_equal_options_are_one_instance_in_every_thread(fs):
     found = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(fsspec.filesystem("osspresigned", signer="keys"))
+            target=lambda: found.append(
+                fsspec.filesystem("osspresigned", signer="keys")
+            )
         )
         for _ in range(8)
     ]
@@ -184,7 +186,7 @@ def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
 
 
 def test_rsync_fills_a_bucket(environment, owner, tmp_path):
-    """fsspec's generic rsync gets through with options by protocol."""
+    """Fsspec's generic rsync gets through with options by protocol."""
     (tmp_path / "src" / "sub").mkdir(parents=True)
     for n in range(3):
         (tmp_path / "src" / "sub" / f"{n}").write_bytes(bytes([n]))
