@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +36,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+async def settle() -> None:
+    """Let the loop do what is scheduled already."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
+    """Accept nothing more, and let what was just accepted become a connection.
+
+    asyncio drops such a connection unclosed if its server is closed in between.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        loop.remove_reader(listener)
+    await settle()
+
+
 class _AnnouncingServer(uvicorn.Server):
     """A server that says when it listens, so that nobody has to poll for it."""
 
@@ -44,6 +63,11 @@ class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await stop_accepting(sockets or [])
+        await super().shutdown(sockets)
+        await settle()
 
 
 class LoopbackServer:

@@ -444,8 +444,7 @@ def _refuse_expired(grant: Grant, path: str) -> None:
     Raises:
         NotSignedError: the first of the presigned URLs has expired.
     """
-    ends = grant.expires_at
-    if ends is not None and ends <= time.time():
+    if (ends := grant.expires_at) is not None and ends <= time.time():
         when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
         msg = f"its presigned URL expired at {when}: ask the owner for a new one"
         raise NotSignedError(msg, path=path)

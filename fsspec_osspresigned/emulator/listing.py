@@ -109,7 +109,9 @@ def cut_page(
     found: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    if delimiter and passed.endswith(delimiter):
+    if delimiter and passed.find(delimiter, len(prefix)) == len(passed) - len(
+        delimiter
+    ):
         at = max(at, _behind(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):

@@ -16,7 +16,7 @@ from typing import Any, Self, TextIO
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..asgi import listen
+from ..asgi import listen, settle, stop_accepting
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
@@ -45,12 +45,6 @@ class _Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
 
-async def _settle() -> None:
-    """Let the loop do what is scheduled already."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
 class _Server(uvicorn.Server):
     """A server that says when it listens and stops as soon as it is told to."""
 
@@ -69,9 +63,9 @@ class _Server(uvicorn.Server):
         await self._told.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await stop_accepting(sockets or [])
         for server in self.servers:
             server.close()
-        await _settle()  # what was just accepted becomes a connection that is counted
         for connection in list(self.server_state.connections):
             connection.shutdown()
         running = set(self.server_state.tasks)
@@ -85,7 +79,7 @@ class _Server(uvicorn.Server):
             await asyncio.wait(running)
         for listener in sockets or []:
             listener.close()
-        await _settle()  # a transport that was told to close is closed a turn later
+        await settle()  # a transport that was told to close is closed a turn later
 
     def tell_to_stop(self) -> None:
         """Stop; called from another thread."""
