@@ -109,9 +109,9 @@ def cut_page(
     found: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    if delimiter and passed.find(delimiter, len(prefix)) == len(passed) - len(
-        delimiter
-    ):
+    # A key may end in the delimiter too; only behind the prefix does it fold keys.
+    folds = passed.find(delimiter, len(prefix)) if delimiter else -1
+    if folds >= 0 and folds + len(delimiter) == len(passed):
         at = max(at, _behind(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):

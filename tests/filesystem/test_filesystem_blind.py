@@ -66,7 +66,7 @@ def test_own_bodies_are_read_back(blind, tmp_path):
 
 
 def test_an_own_body_that_was_too_large_is_no_missing_object(blind, tmp_path):
-    """ "Not there" about an own object would make tools write over it."""
+    """An own object that cannot be read back is refused, never called missing."""
     path = f"{ROOT}/big"
     blind.pipe_file(path, bytes(BODY_CAP + 1))
     assert blind.exists(path)
