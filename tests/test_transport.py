@@ -616,7 +616,7 @@ def test_logs_hold_no_query(wire, transport, caplog):
             with pytest.raises(NetworkError):
                 transport.send(put(wire.origin + "/k" + QUERY))
     lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
-    assert any('"PUT /k HTTP/1.1" 200' in line for line in lines)
+    assert any('"PUT /k HTTP/1' in line for line in lines)
     assert not any("TOPSECRET" in line for line in lines)
 
 
