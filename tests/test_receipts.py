@@ -79,5 +79,5 @@ def test_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="file: File exists"):
         receipt_writer(tmp_path / "file")
-    with pytest.raises(ConfigurationError, match="null (byte|character)"):
+    with pytest.raises(ConfigurationError, match=r"null (byte|character)"):
         receipt_writer("a\0b")
