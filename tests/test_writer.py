@@ -1158,7 +1158,10 @@ def test_real_interrupt_publishes_nothing(store):
         while True:
             file.write(bytes({PART}))
     """
+    # Who starts the tests in the background may have SIGINT ignored; children inherit it.
     start = f"""
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import fsspec
     fs = fsspec.filesystem("osspresigned", **{store.options!r})
     """
