@@ -47,13 +47,11 @@ class Grant:
         multipart: the multipart upload that can be signed; None if none.
         expires_at: when the first of the requests can no longer start, seconds since
             the epoch; None if nobody knows beforehand.
-        batch: how many requests are worth signing per call.
     """
 
     single: bool = True
     multipart: MultipartGrant | None = MultipartGrant()
     expires_at: float | None = None
-    batch: int = 1
 
 
 @runtime_checkable

@@ -36,7 +36,6 @@ from .gather import Gatherer
 from .protocol import Answer, Problem
 from .token import TokenSource
 
-_BATCH = 32
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 20.0
 # What a signer may not add by itself: it would read, link or open something else.
@@ -129,8 +128,8 @@ class HTTPSigner:
         )
 
     def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path
-        """Return that everything may be asked for, in batches."""
-        return Grant(batch=_BATCH)
+        """Return that everything may be asked for."""
+        return Grant()
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Ask the signer; single operations of many threads share calls.
