@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 
 from attrs import evolve
 
-from . import errors
 from .body import EMPTY, Body
 from .errors import NotSignedError, OSSPresignedError
 from .known import Known
 from .model import Operation, Receipt, Reply, SignedRequest
 from .options import Options
+from .refusal import clock_offset, error_for
 from .retry import RetryPolicy, Verb
+from .signers.ahead import Ahead
 from .signers.base import Signer, sign_checked
 from .transport import Sink, Transport
 from .workers import Workers
@@ -35,6 +36,8 @@ class Client:
         known: what this process has uploaded.
         trees: workers that wait for many files.
         files: workers that drive one file each, and wait for its parts.
+        clock_offset: seconds that this machine's clock is ahead of the store's, as its
+            last reply told; None before the first one.
         requests: workers that send one part each. No task ever waits for another one
             of its own kind, so no pool can lock itself up.
     """
@@ -79,6 +82,7 @@ class Client:
         self._clock = clock
         self._now = now
         self._draw = draw
+        self.clock_offset: float | None = None
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Remember a finished upload and tell whoever asked for receipts."""
@@ -91,6 +95,7 @@ class Client:
         operation: Operation,
         body: Body = EMPTY,
         *,
+        ahead: Signer | None = None,
         cancel: threading.Event | None = None,
         progress: Callable[[int], None] | None = None,
         check: Callable[[Reply], None] | None = None,
@@ -103,6 +108,8 @@ class Client:
         Args:
             operation: what to do.
             body: sent from its start at every try.
+            ahead: signs the first try; None leaves it to the client's signer, as do all
+                other tries.
             cancel: set by another thread to give up between blocks and waits.
             progress: called with the bytes of each block, negative when taken back.
             check: looks at a 2xx reply; what it raises counts as the failure of a try.
@@ -117,13 +124,16 @@ class Client:
         self._refuse_early(operation)
         started = self._clock()
         signed: SignedRequest | None = None
+        signer = ahead or self.signer
         attempt = resigns = 0
         while True:
             attempt += 1
             try:
-                if signed is None or signed.is_stale(self._now()):
-                    signed = self._sign(operation)
                 with self._permits:
+                    # Only here, for the wait may outlast a short life.
+                    if signed is None or signed.is_stale(self._now()):
+                        asked, signer = signer, self.signer
+                        signed = self._sign(asked, operation)
                     reply = self.transport.send(
                         signed,
                         body,
@@ -134,7 +144,7 @@ class Client:
                         free=free,
                         sink=sink,
                     )
-                self._judge(operation, reply, check)
+                self._judge(operation, reply, signed, check)
             except OSSPresignedError as error:
                 failure = error
             else:
@@ -160,18 +170,29 @@ class Client:
             elif (cancel or threading.Event()).wait(decision.seconds):
                 raise failure
 
+    def ahead(
+        self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
+    ) -> Signer | None:
+        """Return what signs *coming* in batches; None where that spares no call.
+
+        See :class:`Ahead` for the arguments.
+        """
+        if not getattr(self.signer, "remote", False):
+            return None
+        return Ahead(self.signer, coming, first=first, low=low, now=self._now)
+
     def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; asks it, without sending."""
         try:
             self._refuse_early(operation)
-            self._sign(operation)
+            self._sign(self.signer, operation)
         except NotSignedError:
             return False
         return True
 
-    def _sign(self, operation: Operation) -> SignedRequest:
+    def _sign(self, signer: Signer, operation: Operation) -> SignedRequest:
         try:
-            return sign_checked(self.signer, [operation])[0]
+            return sign_checked(signer, [operation])[0]
         except NotSignedError as error:
             if error.final:
                 self._refused.add((operation.action, operation.bucket))
@@ -185,17 +206,21 @@ class Client:
                 msg, path=operation.path, action=operation.action, final=True
             )
 
-    @staticmethod
     def _judge(
-        operation: Operation, reply: Reply, check: Callable[[Reply], None] | None
+        self,
+        operation: Operation,
+        reply: Reply,
+        signed: SignedRequest,
+        check: Callable[[Reply], None] | None,
     ) -> None:
-        if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP status class
-            raise errors.from_reply(
-                reply.status,
-                reply.headers,
-                reply.body,
-                action=operation.action,
-                path=operation.path,
+        ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
+        if not (ok and signed.method == "GET"):  # a long body makes its Date old
+            self.clock_offset = clock_offset(
+                reply.headers, self._now, self.clock_offset
+            )
+        if not ok:
+            raise error_for(
+                operation, reply, signed, now=self._now, offset=self.clock_offset
             )
         if check is not None:
             check(reply)

@@ -29,7 +29,7 @@ from .model import (
     frozen_mapping,
     split_path,
 )
-from .signers.base import MultipartGrant
+from .signers.base import MultipartGrant, Signer
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +108,35 @@ class Target:
             content_length=content_length,
         )
 
+    def put_operation(self, size: int | None) -> Operation:
+        """Return the PutObject of *size* bytes; None while nobody knows them."""
+        return self.operation(
+            Action.PutObject,
+            headers=self.headers,
+            optional_headers=self.optional_headers,
+            content_length=size,
+        )
+
+    def initiate_operation(self) -> Operation:
+        """Return the InitiateMultipartUpload."""
+        return self.operation(
+            Action.InitiateMultipartUpload,
+            headers=self.on_initiate,
+            optional_headers=self.optional_headers,
+            content_length=0,
+        )
+
+    def part_operation(
+        self, upload_id: str, number: int, size: int | None
+    ) -> Operation:
+        """Return the UploadPart of part *number*; *size* as for a PutObject."""
+        return self.operation(
+            Action.UploadPart,
+            upload_id=upload_id,
+            part_number=number,
+            content_length=size,
+        )
+
 
 class _BodyCheck:
     """Compares the reply to one body with what was sent; remembers by what."""
@@ -135,14 +164,19 @@ def send_body(
     operation: Operation,
     body: Body,
     *,
+    ahead: Signer | None,
     cancel: threading.Event,
     progress: Callable[[int], None] | None,
 ) -> tuple[Reply, str]:
-    """Send PutObject or UploadPart; return the reply and what verified it."""
+    """Send PutObject or UploadPart; return the reply and what verified it.
+
+    *ahead* signs the first try; None leaves it to the client's signer.
+    """
     check = _BodyCheck(target, body, str(operation))
     reply = client.call(
         operation,
         body,
+        ahead=ahead,
         cancel=cancel,
         progress=progress,
         check=check,
@@ -156,6 +190,7 @@ def put_object(
     target: Target,
     body: Body,
     *,
+    ahead: Signer | None,
     cancel: threading.Event,
     progress: Callable[[int], None] | None,
 ) -> tuple[Reply, str]:
@@ -165,15 +200,15 @@ def put_object(
         IntegrityError: the store has other bytes, which are visible now.
         OutcomeUnknownError: an exclusive object whose first reply was lost.
     """
-    operation = target.operation(
-        Action.PutObject,
-        headers=target.headers,
-        optional_headers=target.optional_headers,
-        content_length=body.size,
-    )
     try:
         return send_body(
-            client, target, operation, body, cancel=cancel, progress=progress
+            client,
+            target,
+            target.put_operation(body.size),
+            body,
+            ahead=ahead,
+            cancel=cancel,
+            progress=progress,
         )
     except IntegrityError as error:
         error.add_note("The object that is visible now is not what was sent.")
@@ -189,7 +224,13 @@ def put_object(
         return evolve(reply, crc64=crc, retries=error.tries - 1), "crc64"
 
 
-def initiate(client: Client, target: Target, cancel: threading.Event) -> str:
+def initiate(
+    client: Client,
+    target: Target,
+    cancel: threading.Event,
+    *,
+    ahead: Signer | None = None,
+) -> str:
     """Begin a multipart upload and return its upload ID.
 
     Raises:
@@ -207,13 +248,7 @@ def initiate(client: Client, target: Target, cancel: threading.Event) -> str:
             raise NetworkError(msg, path=target.path)
         found.append(upload_id)
 
-    operation = target.operation(
-        Action.InitiateMultipartUpload,
-        headers=target.on_initiate,
-        optional_headers=target.optional_headers,
-        content_length=0,
-    )
-    client.call(operation, check=check, cancel=cancel)
+    client.call(target.initiate_operation(), ahead=ahead, check=check, cancel=cancel)
     return found[-1]
 
 

@@ -7,7 +7,9 @@ import mimetypes
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -16,14 +18,16 @@ from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
-from . import objects
+from . import objects, preflight
 from .body import FileBody, MemoryBody
 from .client import Client
 from .errors import ObjectExistsError, UploadDiscardedError
-from .model import Receipt
+from .model import Operation, Receipt
 from .object_options import ObjectOptions
 from .progress import bytes_counter
 from .publish import Target
+from .signers.base import Signer
+from .signers.protocol import MAX_REQUESTS
 from .stream import PresignedWriter
 from .transfers import Transfers
 from .upload import Upload, upload_source
@@ -56,6 +60,16 @@ class Sending:
             FileExistsError: it must not be replaced, and HEAD is signed and finds it. The
                 server's own check at the end decides; this one spares the bytes.
         """
+        target = self._wanted(path)
+        if target.exclusive:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                objects.head(self.client, path)
+                msg = "the object is already there"
+                raise ObjectExistsError(msg, path=path)
+        return target
+
+    def _wanted(self, path: str) -> Target:
+        """Return what to store where; asks nobody."""
         if self.mode not in ("overwrite", "create"):
             msg = f"mode must be 'overwrite' or 'create', not {self.mode!r}"
             raise ValueError(msg)
@@ -64,20 +78,20 @@ class Sending:
         if coding is not None:
             guessed = "application/gzip" if coding == "gzip" else None
         exclusive = self.mode == "create"
-        target = wanted.target(path, guessed=guessed, exclusive=exclusive)
-        if target.exclusive:
-            with contextlib.suppress(FileNotFoundError, PermissionError):
-                objects.head(self.client, path)
-                msg = "the object is already there"
-                raise ObjectExistsError(msg, path=path)
-        return target
+        return wanted.target(path, guessed=guessed, exclusive=exclusive)
 
     def value(
-        self, path: str, value: Any, *, cancel: Cancellation | None = None
+        self,
+        path: str,
+        value: Any,
+        *,
+        ahead: Signer | None = None,
+        cancel: Cancellation | None = None,
     ) -> Receipt:
         """Store one buffer of bytes."""
         body = MemoryBody.of(value)
-        return upload_source(self.client, self.target(path), body, cancel=cancel)
+        target = self.target(path)
+        return upload_source(self.client, target, body, ahead=ahead, cancel=cancel)
 
     def file(
         self,
@@ -86,6 +100,7 @@ class Sending:
         callback: Callback,
         *,
         lock: threading.Lock | None = None,
+        ahead: Signer | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one local file; return None for a directory, which is remembered.
@@ -95,6 +110,7 @@ class Sending:
             path: ``bucket/key``.
             callback: told the bytes, one call at a time.
             lock: held while *callback* is called; None for one of its own.
+            ahead: signs the first request, among those of other files.
             cancel: set from elsewhere to give up.
         """
         local = os.fspath(stringify_path(local))
@@ -111,6 +127,7 @@ class Sending:
             self.client,
             target,
             body,
+            ahead=ahead,
             progress=bytes_counter(callback, body.size, lock),
             cancel=cancel,
         )
@@ -158,16 +175,18 @@ class Sending:
         lock = threading.Lock()
         callback.set_size(len(files))
 
+        jobs, ahead = self._announced(files, os.path.getsize)
+
         def work(pair: tuple[str, str], cancel: Cancellation) -> Receipt | None:
             with lock:
                 child = callback.branched(*pair)
             with child:
-                done = self.file(*pair, child, lock=lock, cancel=cancel)
+                done = self.file(*pair, child, lock=lock, ahead=ahead, cancel=cancel)
             with lock:
                 callback.relative_update(1)
             return done
 
-        found = self._run(files, work, batch_size)
+        found = self._run(jobs, len(files), work, batch_size)
         return [receipt for receipt in found if receipt is not None]
 
     def values(
@@ -178,21 +197,61 @@ class Sending:
         Raises:
             UploadErrors: several values failed.
         """
+        values = [(value, path) for path, value in pairs]
+        jobs, ahead = self._announced(values, lambda value: MemoryBody.of(value).size)
 
         def work(pair: tuple[Any, str], cancel: Cancellation) -> Receipt:
-            return self.value(pair[1], pair[0], cancel=cancel)
+            return self.value(pair[1], pair[0], ahead=ahead, cancel=cancel)
 
-        return self._run([(value, path) for path, value in pairs], work, batch_size)
+        return self._run(jobs, len(values), work, batch_size)
+
+    def _announced(
+        self, jobs: Iterable[tuple[Any, str]], size_of: Callable[[Any], int]
+    ) -> tuple[Iterator[tuple[Any, str]], Signer | None]:
+        """Return *jobs*, and what signs their first requests in few calls.
+
+        Args:
+            jobs: sources and their paths.
+            size_of: the bytes of a source.
+        """
+        coming: deque[Operation] = deque()
+        ahead = self.client.ahead(
+            lambda: coming.popleft() if coming else None,
+            first=MAX_REQUESTS,
+            low=self.client.options.max_concurrency,
+        )
+        source = iter(jobs)
+        if ahead is None:
+            return source, None
+
+        def chunk() -> list[tuple[Any, str]]:
+            found = list(islice(source, MAX_REQUESTS))
+            for one, path in found:
+                # What is wrong with one of them, its own turn will say.
+                with contextlib.suppress(OSError, TypeError, ValueError):
+                    target = self._wanted(path)
+                    coming.append(preflight.opening(self.client, target, size_of(one)))
+            return found
+
+        def announced() -> Iterator[tuple[Any, str]]:
+            now = chunk()
+            while now:
+                following = chunk()
+                yield from now
+                now = following
+
+        return announced(), ahead
 
     def _run(
         self,
-        jobs: Sequence[tuple[Any, str]],
+        jobs: Iterable[tuple[Any, str]],
+        count: int,
         work: Callable[[tuple[Any, str], Cancellation], Any],
         batch_size: int | None,
     ) -> list[Any]:
         most = self.client.options.max_concurrency
         wanted = most if batch_size in (None, -1) else int(batch_size or 1)
-        width = max(1, min(wanted, most, len(jobs)))
+        width = max(1, min(wanted, most, count))
         return Transfers(self.client.files, width, work, lambda job: job[1]).run(jobs)
 
     def open(

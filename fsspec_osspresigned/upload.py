@@ -13,15 +13,13 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 
-from . import publish
+from . import preflight, publish
 from .body import EMPTY, Body, MemoryBody, Source, SpoolBody
 from .client import Client
 from .errors import (
     CallbackFailedWarning,
-    ConfigurationError,
     ExclusiveNotEnforcedError,
     IntegrityError,
     NotSignedError,
@@ -29,10 +27,10 @@ from .errors import (
     UploadDiscardedError,
 )
 from .known import BODY_CAP
-from .ledger import Ledger, Plan, plan_for
-from .model import MAX_SINGLE_PUT, Action, PartReceipt, Receipt, Reply
+from .ledger import Ledger, Plan
+from .model import MAX_SINGLE_PUT, Operation, PartReceipt, Receipt, Reply
 from .publish import CALLBACK_FAILED, Target
-from .signers.base import Grant, MultipartGrant, grant_for
+from .signers.base import MultipartGrant, Signer, grant_for
 from .workers import Cancellation
 
 _log = logging.getLogger(__name__)
@@ -40,12 +38,16 @@ _log = logging.getLogger(__name__)
 # Seconds that a discard waits for parts in flight before it aborts the upload.
 _DRAIN = 30.0
 
+# Parts of a stream that are signed first: it may well end soon.
+_FIRST_BATCH = 4
+
 
 def upload_source(
     client: Client,
     target: Target,
     source: Source,
     *,
+    ahead: Signer | None = None,
     progress: Callable[[int], None] | None = None,
     cancel: Cancellation | None = None,
 ) -> Receipt:
@@ -58,6 +60,7 @@ def upload_source(
         client: signs and sends.
         target: where to.
         source: what; may be read several times.
+        ahead: signs the first request, among those of other objects; None for nobody.
         progress: called with bytes sent; negative when a failed try is taken back.
         cancel: set from elsewhere to give up; None if nobody does.
 
@@ -67,7 +70,14 @@ def upload_source(
         SourceChangedError: it changed while it was read.
         OSSPresignedError: it could not be stored.
     """
-    upload = Upload(client, target, size=source.size, progress=progress, cancel=cancel)
+    upload = Upload(
+        client,
+        target,
+        size=source.size,
+        ahead=ahead,
+        progress=progress,
+        cancel=cancel,
+    )
     try:
         for offset in range(0, max(source.size, 1), upload.plan.part_size):
             size = min(upload.plan.part_size, source.size - offset)
@@ -87,6 +97,7 @@ class Upload:
         target: Target,
         *,
         size: int | None = None,
+        ahead: Signer | None = None,
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
@@ -96,6 +107,7 @@ class Upload:
             client: signs and sends.
             target: where to.
             size: bytes in all; None for a stream.
+            ahead: signs the first request; None leaves it to the client's signer.
             progress: called with bytes sent, from several threads.
             cancel: set from elsewhere to give up; None if nobody does.
 
@@ -104,20 +116,18 @@ class Upload:
             NotSignedError: the signer has nothing for this path.
         """
         grant = grant_for(client.signer, target.path)
-        _refuse_expired(grant, target.path)
-        self.plan: Plan = plan_for(
-            grant,
-            size=size,
-            part_size=client.options.part_size,
-            threshold=client.options.multipart_threshold,
-            path=target.path,
-        )
+        preflight.refuse_expired(grant, target.path)
+        self.plan: Plan = preflight.plan(client, target, grant, size)
+        preflight.check(client, target, grant, self.plan, size)
         self._granted = grant.multipart or MultipartGrant()
-        _preflight(self.plan, self._granted, client, target)
         self._client = client
         self._target = target
+        self._size = size
+        self._opening = ahead
+        self._parts_ahead: Signer | None = None
         self._progress = progress
-        self._window = threading.Semaphore(client.options.max_concurrency)
+        self._width = client.options.max_concurrency
+        self._window = threading.Semaphore(self._width)
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
         self._failure: Exception | None = None
@@ -231,13 +241,30 @@ class Upload:
         """Return whether there is a multipart upload now."""
         try:
             self._upload_id = self._granted.upload_id or publish.initiate(
-                self._client, self._target, self._cancel
+                self._client, self._target, self._cancel, ahead=self._opening
             )
         except NotSignedError:
             if self.plan.multipart:
                 raise
             return False
+        coming = self._part_operations()
+        self._parts_ahead = self._client.ahead(
+            lambda: next(coming, None),
+            first=_FIRST_BATCH if self._size is None else self._width,
+        )
         return True
+
+    def _part_operations(self) -> Iterator[Operation]:
+        """Yield the UploadParts that come, as far as their lengths are known."""
+        left = self._size
+        for number in range(1, self.plan.max_parts + 1):
+            size = self.plan.size_of(number)
+            if left is not None:
+                size = min(size, left)
+                left -= size
+            yield self._target.part_operation(self._upload_id, number, size)
+            if left == 0:
+                return
 
     def _take(self, body: Body) -> None:
         if self._spool is None:
@@ -263,17 +290,12 @@ class Upload:
         try:
             if self._cancel.is_set():
                 return
-            operation = self._target.operation(
-                Action.UploadPart,
-                upload_id=self._upload_id,
-                part_number=number,
-                content_length=body.size,
-            )
             reply, verified = publish.send_body(
                 self._client,
                 self._target,
-                operation,
+                self._target.part_operation(self._upload_id, number, body.size),
                 body,
+                ahead=self._parts_ahead,
                 cancel=self._cancel,
                 progress=self._progress,
             )
@@ -296,7 +318,7 @@ class Upload:
         end = time.monotonic() + seconds
         taken = 0
         try:
-            while taken < self._client.options.max_concurrency:
+            while taken < self._width:
                 left = max(0.0, end - time.monotonic())
                 if not self._window.acquire(timeout=left):
                     break
@@ -312,6 +334,7 @@ class Upload:
             self._client,
             self._target,
             body,
+            ahead=self._opening,
             cancel=self._cancel,
             progress=self._progress,
         )
@@ -414,37 +437,3 @@ class Upload:
         self._held = None
         if self._spool is not None:
             self._spool.close()
-
-
-def _preflight(
-    plan: Plan, granted: MultipartGrant, client: Client, target: Target
-) -> None:
-    """Refuse before the first byte what the granted requests cannot carry.
-
-    Raises:
-        ConfigurationError: with every reason.
-    """
-    problems = []
-    if plan.multipart and not granted.completes and client.options.receipts is None:
-        problems.append(
-            "the owner completes this upload from its receipts: receipts= is required"
-        )
-    lost = sorted(set(target.on_initiate) - set(target.on_complete))
-    if plan.multipart and granted.is_owners and lost:
-        problems.append(
-            f"the owner has initiated this upload: {', '.join(lost)} cannot be set now"
-        )
-    if problems:
-        raise ConfigurationError(problems, path=target.path)
-
-
-def _refuse_expired(grant: Grant, path: str) -> None:
-    """Refuse before the first byte what can no longer start.
-
-    Raises:
-        NotSignedError: the first of the presigned URLs has expired.
-    """
-    if (ends := grant.expires_at) is not None and ends <= time.time():
-        when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
-        msg = f"its presigned URL expired at {when}: ask the owner for a new one"
-        raise NotSignedError(msg, path=path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 
-from ..errors import NotSignedError, SignerError
+from ..errors import NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, Operation, SignedRequest
+
+Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
 
 @frozen(kw_only=True)
@@ -59,7 +61,10 @@ class Signer(Protocol):
     """Turns operations into signed requests, batched and in order.
 
     A signer may also offer ``grant(path) -> Grant``, when it knows beforehand how an
-    object can be uploaded, and ``remote``, True if a party elsewhere chooses the URLs.
+    object can be uploaded; ``preflight(operation)``, which raises what ``sign`` would
+    raise and costs no call; ``remote``, True if each call costs a round trip, so that
+    what comes next is signed along; and then ``sign_each(operations)``, which returns
+    an error in the place of each request that it refuses.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -85,6 +90,13 @@ def grant_for(signer: Signer, path: str) -> Grant:
     return grant
 
 
+def preflight(signer: Signer, operation: Operation) -> None:
+    """Raise what signing *operation* would raise, if *signer* can tell without a call."""
+    ask = getattr(signer, "preflight", None)
+    if ask is not None:
+        ask(operation)
+
+
 def sign_checked(
     signer: Signer, operations: Sequence[Operation]
 ) -> Sequence[SignedRequest]:
@@ -94,16 +106,47 @@ def sign_checked(
         NotSignedError: the signer will not sign one, or dropped a demanded header.
         SignerError: it answered another number of requests, or no SignedRequest.
     """
-    signed: Sequence[Any] = signer.sign(operations)  # any object can call itself one
+    signed = signer.sign(operations)
     if len(signed) != len(operations):
         msg = f"the signer answered {len(signed)} requests to {len(operations)}"
         raise SignerError(msg, path=operations[0].path)
     for operation, request in zip(operations, signed, strict=True):
-        if not isinstance(request, SignedRequest):
-            msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
-            raise SignerError(msg, path=operation.path)
-        _check_demanded(operation, request)
+        check_signed(operation, request)
     return signed
+
+
+def sign_each(signer: Signer, operations: Sequence[Operation]) -> Sequence[Outcome]:
+    """Return a signed request for each of *operations*, or the error in its place.
+
+    Asks for all at once; a signer that cannot say which one it refuses (it has no
+    ``sign_each`` of its own) is asked for each alone then.
+
+    Raises:
+        SignerError: it cannot sign now, or breaks its contract.
+    """
+    own = getattr(signer, "sign_each", None)
+    if own is not None:
+        found: Sequence[Outcome] = own(operations)
+        return found
+    try:
+        return sign_checked(signer, operations)
+    except NotSignedError as error:
+        if len(operations) == 1:
+            return [error]
+    return [sign_each(signer, [operation])[0] for operation in operations]
+
+
+def check_signed(operation: Operation, request: Any) -> None:
+    """Check that a signer returned a request for *operation* that can be sent.
+
+    Raises:
+        NotSignedError: it dropped a demanded header.
+        SignerError: it returned no SignedRequest, or one with another method.
+    """
+    if not isinstance(request, SignedRequest):  # any object can call itself a signer
+        msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
+        raise SignerError(msg, path=operation.path)
+    _check_demanded(operation, request)
 
 
 def _check_demanded(operation: Operation, request: SignedRequest) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import NotSignedError, SignerError
+from ..errors import NotSignedError, OSSPresignedError
 from ..model import Operation, SignedRequest
-from .base import Grant, Signer, grant_for
+from .base import Grant, Outcome, Signer, grant_for, preflight, sign_each
 
 
 class ChainSigner:
@@ -22,7 +22,7 @@ class ChainSigner:
 
     @property
     def remote(self) -> bool:
-        """Whether any of them lets a party elsewhere choose the URLs."""
+        """Whether any of them costs a round trip for each call."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -32,22 +32,29 @@ class ChainSigner:
             NotSignedError: none of them signs one of the operations; the last one says.
             SignerError: a signer that had to be asked cannot sign now.
         """
-        done: dict[int, SignedRequest] = {}
+        signed: list[SignedRequest] = []
+        for outcome in self.sign_each(operations):
+            if isinstance(outcome, OSSPresignedError):
+                raise outcome
+            signed.append(outcome)
+        return signed
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return a signed request for each of *operations*, or the last one's error."""
+        done: dict[int, Outcome] = {}
         left = list(range(len(operations)))
         *first, last = self._signers
         for signer in first:
             refused = []
             for index in left:
-                try:
-                    done[index] = signer.sign([operations[index]])[0]
-                except NotSignedError:
+                found = sign_each(signer, [operations[index]])[0]
+                if isinstance(found, NotSignedError):
                     refused.append(index)
+                else:
+                    done[index] = found
             left = refused
         if left:
-            rest = last.sign([operations[index] for index in left])
-            if len(rest) != len(left):
-                msg = f"a signer answered {len(rest)} requests to {len(left)}"
-                raise SignerError(msg, path=operations[left[0]].path)
+            rest = sign_each(last, [operations[index] for index in left])
             done.update(zip(left, rest, strict=True))
         return [done[index] for index in sorted(done)]
 
@@ -64,3 +71,14 @@ class ChainSigner:
             except NotSignedError:
                 continue
         return grant_for(last, path)
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise what the last signer would raise, if no other can sign *operation*."""
+        *first, last = self._signers
+        for signer in first:
+            try:
+                preflight(signer, operation)
+            except NotSignedError:
+                continue
+            return
+        preflight(last, operation)

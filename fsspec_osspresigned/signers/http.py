@@ -30,7 +30,7 @@ from ..sendable import (
 )
 from ..signing import describe
 from . import protocol
-from .base import Grant
+from .base import Grant, Outcome
 from .binding import check
 from .gather import Gatherer
 from .protocol import Answer, Problem
@@ -45,8 +45,6 @@ _NEVER_ADDED = (
     "x-oss-object-acl",
     "x-oss-acl",
 )
-
-Outcome = SignedRequest | OSSPresignedError
 
 
 class Exchange(Protocol):
@@ -124,7 +122,7 @@ class HTTPSigner:
         self._sleep = sleep
         self._draw = draw
         self._gatherer = Gatherer[Operation, SignedRequest](
-            self._sign_all, protocol.MAX_REQUESTS
+            self.sign_each, protocol.MAX_REQUESTS
         )
 
     def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path
@@ -148,14 +146,17 @@ class HTTPSigner:
         if len(operations) == 1:
             return [self._gatherer.ask(operations[0])]
         signed: list[SignedRequest] = []
-        for outcome in self._sign_all(operations):
+        for outcome in self.sign_each(operations):
             if isinstance(outcome, OSSPresignedError):
                 raise outcome
             signed.append(outcome)
         return signed
 
-    def _sign_all(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Return a signed request or an error for each; tries again within budget."""
+    def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Return a signed request or an error for each; tries again within budget.
+
+        Costs one call for each 100 of them.
+        """
         started = self._clock()
         items = [protocol.encode(operation) for operation in operations]
         outcomes: dict[int, Outcome] = {}

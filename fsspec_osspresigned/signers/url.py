@@ -73,6 +73,10 @@ class OneURLSigner:
         """
         return grant_of(self._entry(path), path)
 
+    def preflight(self, operation: Operation) -> None:
+        """Raise what ``sign`` would raise; the body's length need not be known."""
+        self.sign([operation])
+
     @property
     def path(self) -> str:
         """``bucket/key`` of the URL's object; the key alone if no bucket is seen."""

@@ -24,6 +24,8 @@ _SLOTS = {
 }
 # A page size is a wish; every other parameter would change what the URL means.
 _HARMLESS_QUERY = {"max-parts"}
+# Every HTTP request has them, whoever gives them.
+_SENT_ANYWAY = {"host", "content-length"}
 
 
 class URLMapSigner:
@@ -75,6 +77,10 @@ class URLMapSigner:
             NotSignedError: it has no entry, or one by which nothing can be uploaded.
         """
         return grant_of(self._entry(path, None), path)
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise what ``sign`` would raise; the body's length need not be known."""
+        self.sign([operation])
 
     def _entry(self, path: str, action: Action | None) -> MapEntry:
         url_map = self._source.current()
@@ -210,9 +216,8 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     """Return what is sent: the map's headers, or the user's where it names none."""
     demanded = operation.headers
-    if request.headers is None:
-        return demanded
-    signed = {name.lower(): value for name, value in request.headers.items()}
+    sent = demanded if request.headers is None else request.headers
+    signed = {name.lower(): value for name, value in sent.items()}
     conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
     if conflicts:
         why = (
@@ -220,14 +225,25 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
             "out, or ask the owner for a URL that is signed with it"
         )
         raise _refused(operation, why)
-    if signed.keys() & {"host", "content-length"}:
-        additional = describe(request.url).additional_headers
-        problem = own_header_problem(
-            request.headers,
-            request.url.reveal(),
-            additional,
-            operation.content_length,
+    additional = describe(request.url).additional_headers
+    if lacking := sorted(set(additional) - signed.keys() - _SENT_ANYWAY):
+        why = (
+            f"its URL was signed with the header {', '.join(lacking)}, which nobody "
+            "gives: name it in the map, or give it with headers="
         )
-        if problem:
-            raise _refused(operation, problem)
-    return request.headers
+        raise _refused(operation, why)
+    problem = own_header_problem(
+        {n: v for n, v in sent.items() if _is_known(n, operation)},
+        request.url.reveal(),
+        additional,
+        operation.content_length,
+    )
+    if problem:
+        raise _refused(operation, problem)
+    return sent
+
+
+def _is_known(name: str, operation: Operation) -> bool:
+    """Return whether the value of the header is known before the body is."""
+    unknown = operation.content_length is None and operation.action.method == "PUT"
+    return not (unknown and name.lower() == "content-length")

@@ -1,0 +1,238 @@
+"""How many calls of the signer an upload costs, and how many URLs it leaves unused."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.checksum import crc64
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.grants import hash_token
+from fsspec_osspresigned.model import MIB
+from fsspec_osspresigned.policy import parse_policies
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.service import Rules, create_ruled_app
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import Credentials, Endpoint
+
+BUCKET = "examplebucket"
+TOKEN = "a-made-up-token-0"
+POLICY = f"""
+[[tokens]]
+name = "writer"
+sha256 = "{hash_token(TOKEN)}"
+buckets = ["{BUCKET}"]
+prefixes = [""]
+actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",
+  "CompleteMultipartUpload", "AbortMultipartUpload"]
+"""
+
+
+class Service:
+    """A signer service, and what it was asked."""
+
+    def __init__(self, signer: KeySigner) -> None:
+        self.calls: list[int] = []
+        self.signed: list[str] = []
+        rules = Rules(signer=self, tokens=parse_policies(POLICY).tokens)
+        self._signer = signer
+        self._app = create_ruled_app(
+            lambda: rules, tell=lambda record: self.calls.append(record.requests)
+        )
+
+    def sign(self, operations):
+        """Sign by the keys, and keep the actions."""
+        self.signed += [str(operation.action) for operation in operations]
+        return self._signer.sign(operations)
+
+    @contextlib.contextmanager
+    def filesystem(self, monkeypatch, **options) -> Iterator[OSSPresignedFileSystem]:
+        """Serve; yield a filesystem that asks here."""
+        monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+        with LoopbackServer(self._app) as server:
+            yield OSSPresignedFileSystem(
+                signer=f"http://127.0.0.1:{server.port}",
+                signer_token="env:OSSPRESIGNED_TOKEN",
+                **options,
+            )
+
+
+@pytest.fixture
+def service(oss) -> Service:
+    """A service that signs for the test's own OSS."""
+    signer = KeySigner(
+        credentials=lambda: oss.credentials,
+        endpoint=oss.endpoint,
+        region="cn-hangzhou",
+    )
+    return Service(signer)
+
+
+@pytest.mark.slow
+def test_a_thousand_files_cost_twelve_calls(service, owner, monkeypatch, tmp_path):
+    """Small files are signed a hundred a call; two calls learn that nobody may look."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1_000):
+        (source / f"{number:04}").write_bytes(number.to_bytes(2) * 2048)
+    with service.filesystem(monkeypatch) as fs:
+        receipts = fs.put(f"{source}/", f"{BUCKET}/data/", recursive=True)
+    assert len(receipts) == 1_000
+    assert len(service.calls) <= 12
+    assert service.signed.count("PutObject") == 1_000
+    stored = owner.stored()
+    assert len(stored) == 1_000
+    assert stored["data/0777"] == (777).to_bytes(2) * 2048
+
+
+def test_values_share_calls_and_each_error_is_its_own(service, owner, monkeypatch):
+    """Many values take one call; one that is bad fails as itself."""
+    with service.filesystem(monkeypatch) as fs:
+        fs.pipe({f"{BUCKET}/v/{n}": bytes([n]) for n in range(90)})
+        assert service.calls == [90]
+        with pytest.raises(TypeError):
+            fs.pipe({f"{BUCKET}/v/1": "text", f"{BUCKET}/v/2": b"x"})
+    assert len(owner.stored()) >= 90
+
+
+def test_large_files_of_a_tree_begin_in_one_call(service, owner, monkeypatch, tmp_path):
+    """What a tree needs first, one PUT or an upload ID, is signed along for all."""
+    (tmp_path / "small").write_bytes(b"s")
+    (tmp_path / "large").write_bytes(bytes(300_000))
+    options = {"part_size": 100 * 1024, "multipart_threshold": 200_000}
+    with service.filesystem(monkeypatch, **options) as fs:
+        names = [str(tmp_path / name) for name in ("small", "large")]
+        fs.put(names, [f"{BUCKET}/small", f"{BUCKET}/large"])
+    # Both beginnings in one call; then the three parts; then the end of the large one.
+    assert service.calls == [2, 3, 1]
+    assert owner.stored() == {"small": b"s", "large": bytes(300_000)}
+
+
+def test_stream_signs_parts_in_growing_batches(service, owner, monkeypatch):
+    """A stream of unknown length leaves at most one batch unused."""
+    data = bytes(range(256)) * 4_000  # ten parts
+    options = {"part_size": 100 * 1024, "multipart_threshold": 100 * 1024}
+    with (
+        service.filesystem(monkeypatch, **options) as fs,
+        fs.open(f"{BUCKET}/stream", "wb") as file,
+    ):
+        file.write(data)
+    assert owner.stored() == {"stream": data}
+    assert max(service.calls) <= 100
+    # Four, then up to eight times as many; the last part has a length of its own.
+    unused = service.signed.count("UploadPart") - 10
+    assert 0 <= unused <= 32
+
+
+def test_no_part_beyond_those_granted_is_signed(owner, environment):
+    """A stream asks for as many parts as there may be, and uses all of them."""
+
+    class Few:
+        remote = True
+
+        def __init__(self) -> None:
+            self.numbers: list[int] = []
+
+        def grant(self, path):
+            return Grant(single=False, multipart=MultipartGrant(max_parts=3))
+
+        def sign(self, operations):
+            self.numbers += [o.part_number for o in operations if o.part_number]
+            return KeySigner.from_options().sign(operations)
+
+    few = Few()
+    fs = OSSPresignedFileSystem(signer=few, part_size=100 * 1024)
+    with fs.open(f"{BUCKET}/stream", "wb") as file:
+        file.write(bytes(300 * 1024))
+    assert few.numbers == [1, 2, 3]
+    assert owner.stored() == {"stream": bytes(300 * 1024)}
+
+
+class _Sink(socketserver.StreamRequestHandler):
+    """Takes multipart uploads, counts and forgets them."""
+
+    def handle(self) -> None:
+        buffer = memoryview(bytearray(MIB))
+        while line := self.rfile.readline():
+            target = line.split()[1].decode()
+            left = 0
+            while (header := self.rfile.readline()) not in (b"\r\n", b""):
+                name, _, value = header.partition(b":")
+                if name.lower() == b"content-length":
+                    left = int(value)
+            crc = 0
+            while left:
+                got = self.rfile.readinto(buffer[: min(left, MIB)])
+                crc = crc64(buffer[:got], crc)
+                left -= got
+            self.wfile.write(self.reply(target, crc))
+
+    def reply(self, target: str, crc: int) -> bytes:
+        """Return what OSS would say to the call at *target*."""
+        more, body = "", b""
+        if re.search(r"[?&]uploads(&|=|$)", target):
+            body = (
+                b"<InitiateMultipartUploadResult><UploadId>U</UploadId>"
+                b"</InitiateMultipartUploadResult>"
+            )
+            self.server.initiated += 1
+        elif "partNumber=" in target:
+            more = f'ETag: "0"\r\nx-oss-hash-crc64ecma: {crc}\r\n'
+            with self.server.lock:
+                self.server.parts.append(urlsplit(target).query)
+        else:
+            body = b"<CompleteMultipartUploadResult/>"
+        head = f"HTTP/1.1 200 OK\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_ten_gibibytes_hold_few_urls(monkeypatch, capsys):
+    """1,280 parts: under twenty calls, few URLs held, at most one batch unused."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Sink) as sink:
+        sink.daemon_threads = True
+        sink.parts, sink.initiated, sink.lock = [], 0, threading.Lock()
+        threading.Thread(target=sink.serve_forever, daemon=True).start()
+        signer = KeySigner(
+            credentials=lambda: Credentials("LTAIfakeid", Secret("fakesecret")),
+            endpoint=Endpoint.parse(f"http://127.0.0.1:{sink.server_address[1]}"),
+            region="cn-hangzhou",
+        )
+        service = Service(signer)
+        held: list[int] = []
+        plain = service.sign
+
+        def sign(operations):
+            signed = plain(operations)
+            held.append(service.signed.count("UploadPart") - len(sink.parts))
+            return signed
+
+        service.sign = sign
+        block = memoryview(bytes(8 * MIB))
+        with service.filesystem(monkeypatch, part_size=8 * MIB) as fs:
+            with fs.open(f"{BUCKET}/stream", "wb") as file:
+                for _ in range(1_280):
+                    file.write(block)
+            assert file.receipt.size == 10 * 1024 * MIB
+        sink.shutdown()
+    unused = service.signed.count("UploadPart") - len(sink.parts)
+    with capsys.disabled():
+        print(  # noqa: T201 - the figures that this test is for
+            f"\n10 GiB in {len(sink.parts)} parts: {len(service.calls)} signer calls "
+            f"{service.calls}, at most {max(held)} URLs held (those in flight "
+            f"included), {unused} never used"
+        )
+    assert len(set(sink.parts)) == 1_280
+    assert sink.initiated == 1
+    assert len(service.calls) < 20
+    assert max(held) <= 100 + fs.client.options.max_concurrency
+    assert unused <= 100

@@ -1,0 +1,185 @@
+"""What can be known to fail is refused before the first byte."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from fsspec_osspresigned import publish
+from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.signers.base import Grant, preflight
+from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.workers import Cancellation
+
+BUCKET = "examplebucket"
+TYPED = {"Content-Type": "text/csv"}
+
+
+@pytest.fixture
+def filesystem_of(tmp_path):
+    """Return a maker of filesystems for one map entry of ``examplebucket/a``."""
+
+    def make(entry, **options):
+        place = tmp_path / "urls.json"
+        place.write_text(json.dumps({f"{BUCKET}/a": entry}))
+        place.chmod(0o600)
+        return OSSPresignedFileSystem(url_map=str(place), **options)
+
+    return make
+
+
+@pytest.fixture
+def owners_upload(oss, owner):
+    """Return the entry of a multipart upload that its owner has initiated."""
+    keys = {
+        "endpoint": oss.url,
+        "region": "cn-hangzhou",
+        "signer": "keys",
+    }
+
+    def make(monkeypatch, **more):
+        key = oss.credentials
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+        fs = OSSPresignedFileSystem(**keys)
+        target = publish.Target(path=f"{BUCKET}/a")
+        upload_id = publish.initiate(fs.client, target, Cancellation())
+        oss.clear()
+        part = {"partNumber": "1", "uploadId": upload_id}
+        return {
+            "upload_id": upload_id,
+            "part_size": 100 * 1024,
+            "parts": [owner.url("a", query=part)],
+            "complete": {
+                "url": owner.url("a", "POST", query={"uploadId": upload_id}),
+                "headers": {},
+            },
+            **more,
+        }
+
+    return make
+
+
+def test_stream_with_a_header_that_is_not_signed(filesystem_of, owner):
+    """A conflict with the map's headers is an error at open, not at close."""
+    fs = filesystem_of({"url": owner.url("a", headers=TYPED), "headers": TYPED})
+    with pytest.raises(NotSignedError, match="Content-Type"):
+        fs.open(f"{BUCKET}/a", "wb", content_type="text/plain")
+    with fs.open(f"{BUCKET}/a", "wb", content_type="text/csv") as file:
+        file.write(b"x")
+    assert owner.stored() == {"a": b"x"}
+    assert len(owner.actions()) == 1
+
+
+def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monkeypatch):
+    """A V4 URL names its additional headers; without them OSS would answer 400."""
+    url = presign(
+        oss.credentials,
+        oss.endpoint,
+        method="PUT",
+        bucket=BUCKET,
+        key="a",
+        headers={"Content-Disposition": "inline"},
+        additional_headers=("content-disposition",),
+        region="cn-hangzhou",
+        now=time.time(),
+        expires_in=600,
+    ).reveal()
+    monkeypatch.setenv("UPLOAD_URL", url)
+    for fs in (OSSPresignedFileSystem(url="env:UPLOAD_URL"), filesystem_of(url)):
+        with pytest.raises(NotSignedError, match="content-disposition, which nobody"):
+            fs.open(f"{BUCKET}/a", "wb")
+        with pytest.raises(NotSignedError, match="content-disposition, which nobody"):
+            fs.pipe_file(f"{BUCKET}/a", b"x")
+    assert owner.actions() == []
+    given = {"headers": {"Content-Disposition": "inline"}}
+    fs.pipe_file(f"{BUCKET}/a", b"x", **given)
+    assert owner.stored() == {"a": b"x"}
+
+
+def test_length_that_is_signed_waits_until_it_is_known(filesystem_of, owner, oss):
+    """A stream to a URL of exactly five bytes opens, and fails with another length."""
+    headers = {"Content-Length": "5"}
+    url = presign(
+        oss.credentials,
+        oss.endpoint,
+        method="PUT",
+        bucket=BUCKET,
+        key="a",
+        headers=headers,
+        additional_headers=("content-length",),
+        region="cn-hangzhou",
+        now=time.time(),
+        expires_in=600,
+    ).reveal()
+    fs = filesystem_of({"url": url, "headers": headers})
+    with (
+        pytest.raises(NotSignedError, match="exactly 5 bytes"),
+        fs.open(f"{BUCKET}/a", "wb") as file,
+    ):
+        file.write(b"123456")
+    with pytest.raises(NotSignedError, match="exactly 5 bytes"):
+        fs.pipe_file(f"{BUCKET}/a", b"1234")
+    assert owner.actions() == []
+    with fs.open(f"{BUCKET}/a", "wb") as file:
+        file.write(b"12345")
+    assert owner.stored() == {"a": b"12345"}
+
+
+def test_end_of_an_owners_upload_is_checked_first(
+    filesystem_of, owners_upload, owner, monkeypatch
+):
+    """Before parts are sent it is known that Complete will take the headers."""
+    entry = owners_upload(monkeypatch)
+    fs = filesystem_of(entry)
+    private = {"headers": {"x-oss-object-acl": "private"}}
+    with pytest.raises(NotSignedError, match="CompleteMultipartUpload"):
+        fs.pipe_file(f"{BUCKET}/a", bytes(1000), **private)
+    with pytest.raises(NotSignedError, match="CompleteMultipartUpload"):
+        fs.open(f"{BUCKET}/a", "wb", **private)
+    assert owner.actions() == []
+    with fs.open(f"{BUCKET}/a", "wb") as file:
+        file.write(b"x")
+    assert owner.stored() == {"a": b"x"}
+
+
+def test_owner_who_completes_needs_receipts(filesystem_of, owners_upload, monkeypatch):
+    """Where the owner completes there is no end to check, but receipts to write."""
+    entry = owners_upload(monkeypatch, complete="external")
+    with pytest.raises(ConfigurationError, match="receipts"):
+        filesystem_of(entry).pipe_file(f"{BUCKET}/a", b"x")
+    told = []
+    fs = filesystem_of(entry, receipts=told.append)
+    fs.pipe_file(f"{BUCKET}/a", b"x")
+    assert [receipt.status for receipt in told] == ["pending"]
+
+
+class _Only:
+    """Signs one key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def grant(self, path: str) -> Grant:
+        return Grant()
+
+    def preflight(self, operation: Operation) -> None:
+        if operation.key != self.key:
+            msg = f"only {self.key}"
+            raise NotSignedError(msg, path=operation.path)
+
+
+def test_chain_asks_who_would_sign():
+    """One signer that would sign is enough; the last one's refusal counts."""
+    chain = ChainSigner(_Only("a"), _Only("b"))
+    for key in ("a", "b"):
+        operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
+        preflight(chain, operation)
+    with pytest.raises(NotSignedError, match="only b"):
+        preflight(chain, Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
+    preflight(ChainSigner(object()), operation)
