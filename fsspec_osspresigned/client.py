@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from attrs import evolve
 
 from .body import EMPTY, Body
+from .checkpoint import Checkpoint
+from .circuit import Circuit
 from .errors import NotSignedError, OSSPresignedError
 from .known import Known
 from .model import Operation, Receipt, Reply, SignedRequest
@@ -33,6 +35,7 @@ class Client:
         options: the validated options.
         signer: where signed requests come from.
         transport: how they are sent.
+        checkpoint: journals of uploads to go on with; None if nobody wants any.
         known: what this process has uploaded.
         trees: workers that wait for many files.
         files: workers that drive one file each, and wait for its parts.
@@ -50,6 +53,7 @@ class Client:
         *,
         policy: RetryPolicy | None = None,
         note: Callable[[Receipt], None] | None = None,
+        checkpoint: Checkpoint | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
@@ -62,6 +66,7 @@ class Client:
             transport: how they are sent.
             policy: when to try again; None takes it from the options.
             note: called with each receipt; None for nobody.
+            checkpoint: journals of uploads to go on with; None if nobody wants any.
             clock: seconds that only grow, for waiting.
             now: seconds since the epoch, for expiry.
             draw: uniform in [0, 1), for jitter.
@@ -69,6 +74,7 @@ class Client:
         self.options = options
         self.signer = signer
         self.transport = transport
+        self.checkpoint = checkpoint
         self.known = Known()
         self.trees = Workers("osspresigned-tree", 4)
         self.files = Workers("osspresigned-file", options.max_concurrency)
@@ -78,6 +84,7 @@ class Client:
         )
         self._permits = threading.BoundedSemaphore(options.max_concurrency)
         self._note = note
+        self._circuits: dict[str, Circuit] = {}
         self._refused: set[tuple[str, str]] = set()
         self._clock = clock
         self._now = now
@@ -134,17 +141,18 @@ class Client:
                     if signed is None or signed.is_stale(self._now()):
                         asked, signer = signer, self.signer
                         signed = self._sign(asked, operation)
-                    reply = self.transport.send(
-                        signed,
-                        body,
-                        path=operation.path,
-                        with_crc=with_crc,
-                        cancelled=cancel.is_set if cancel else None,
-                        progress=progress,
-                        free=free,
-                        sink=sink,
-                    )
-                self._judge(operation, reply, signed, check)
+                    with self._circuit(operation).turn(operation.path, cancel):
+                        reply = self.transport.send(
+                            signed,
+                            body,
+                            path=operation.path,
+                            with_crc=with_crc,
+                            cancelled=cancel.is_set if cancel else None,
+                            progress=progress,
+                            free=free,
+                            sink=sink,
+                        )
+                        self._judge(operation, reply, signed, check)
             except OSSPresignedError as error:
                 failure = error
             else:
@@ -205,6 +213,20 @@ class Client:
             raise NotSignedError(
                 msg, path=operation.path, action=operation.action, final=True
             )
+
+    def _circuit(self, operation: Operation) -> Circuit:
+        bucket = operation.bucket
+        if bucket not in self._circuits:
+            # Half of the longest wait is the mean one of a worker that tries alone.
+            made = Circuit(
+                self.options.max_concurrency,
+                pause=self._policy.base / 2,
+                longest=self._policy.cap / 2,
+                clock=self._clock,
+            )
+            # Who comes second here gets the first one's: setdefault is atomic.
+            self._circuits.setdefault(bucket, made)
+        return self._circuits[bucket]
 
     def _judge(
         self,
