@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checkpoint import Checkpoint
+from . import unfinished
 from .client import Client, shared_client
 from .options import Options, resolve_text
 from .receipts import receipt_writer
@@ -28,6 +30,7 @@ def client_for(options: Options, opener: Opener) -> Client:
 
 
 def _make(options: Options, opener: Opener) -> Client:
+    unfinished.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
         pool=options.max_concurrency,
@@ -36,7 +39,11 @@ def _make(options: Options, opener: Opener) -> Client:
         allow_http=options.allow_http,
     )
     note = receipt_writer(options.receipts) if options.receipts is not None else None
-    return Client(options, _signer(options, transport, opener), transport, note=note)
+    journals = (
+        Checkpoint(options.checkpoint) if options.checkpoint is not None else None
+    )
+    signer = _signer(options, transport, opener)
+    return Client(options, signer, transport, note=note, checkpoint=journals)
 
 
 def _signer(options: Options, transport: Transport, opener: Opener) -> Signer:

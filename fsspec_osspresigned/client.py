@@ -102,13 +102,14 @@ class Client:
         operation: Operation,
         body: Body = EMPTY,
         *,
-        ahead: Signer | None = None,
+        ahead: Ahead | None = None,
         cancel: threading.Event | None = None,
         progress: Callable[[int], None] | None = None,
         check: Callable[[Reply], None] | None = None,
         free: Mapping[str, str] | None = None,
         sink: Sink | None = None,
         with_crc: bool = False,
+        once: bool = False,
     ) -> Reply:
         """Sign *operation*, send it with *body*, and return its 2xx reply.
 
@@ -123,6 +124,7 @@ class Client:
             free: headers that no signature covers, such as Range.
             sink: takes the body of a 2xx reply, from its start at every try.
             with_crc: whether to compute the CRC-64 of what is sent.
+            once: do not try again.
 
         Raises:
             NotSignedError: the signer will not sign it.
@@ -131,7 +133,7 @@ class Client:
         self._refuse_early(operation)
         started = self._clock()
         signed: SignedRequest | None = None
-        signer = ahead or self.signer
+        signer: Signer = ahead or self.signer
         attempt = resigns = 0
         while True:
             attempt += 1
@@ -165,7 +167,8 @@ class Client:
                 draw=self._draw(),
                 resigned=resigns > 0,
             )
-            if decision.verb is Verb.GIVE_UP or (cancel and cancel.is_set()):
+            given_up = once or (cancel is not None and cancel.is_set())
+            if decision.verb is Verb.GIVE_UP or given_up:
                 failure.tries = attempt
                 if attempt > 1:
                     spent = self._clock() - started
@@ -173,6 +176,8 @@ class Client:
                 raise failure
             _log.info("%s: %s; %s", operation, failure.message, decision.verb.value)
             if decision.verb is Verb.SIGN_AGAIN:
+                if ahead is not None and signed is not None:
+                    ahead.distrust(signed)
                 signed = None
                 resigns += 1
             elif (cancel or threading.Event()).wait(decision.seconds):
@@ -180,7 +185,7 @@ class Client:
 
     def ahead(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
-    ) -> Signer | None:
+    ) -> Ahead | None:
         """Return what signs *coming* in batches; None where that spares no call.
 
         See :class:`Ahead` for the arguments.

@@ -26,7 +26,7 @@ from .model import Operation, Receipt
 from .object_options import ObjectOptions
 from .progress import bytes_counter
 from .publish import Target
-from .signers.base import Signer
+from .signers.ahead import Ahead
 from .signers.protocol import MAX_REQUESTS
 from .stream import PresignedWriter
 from .transfers import Transfers
@@ -85,7 +85,7 @@ class Sending:
         path: str,
         value: Any,
         *,
-        ahead: Signer | None = None,
+        ahead: Ahead | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt:
         """Store one buffer of bytes."""
@@ -100,7 +100,7 @@ class Sending:
         callback: Callback,
         *,
         lock: threading.Lock | None = None,
-        ahead: Signer | None = None,
+        ahead: Ahead | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one local file; return None for a directory, which is remembered.
@@ -207,7 +207,7 @@ class Sending:
 
     def _announced(
         self, jobs: Iterable[tuple[Any, str]], size_of: Callable[[Any], int]
-    ) -> tuple[Iterator[tuple[Any, str]], Signer | None]:
+    ) -> tuple[Iterator[tuple[Any, str]], Ahead | None]:
         """Return *jobs*, and what signs their first requests in few calls.
 
         Args:

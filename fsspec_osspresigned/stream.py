@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -373,4 +374,5 @@ def _discard_unfinished() -> None:
     """Remove the parts of unfinished files while there are threads to do it."""
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
-            stack.callback(writer._drop, writer._upload.discard)  # noqa: SLF001 - same module
+            discard = functools.partial(writer._upload.discard, hurry=True)  # noqa: SLF001 - same module
+            stack.callback(writer._drop, discard)  # noqa: SLF001 - same module

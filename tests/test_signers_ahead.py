@@ -278,3 +278,32 @@ def test_each_of_a_broken_signer_is_an_error():
 
     with pytest.raises(SignerError, match="answered 0 requests to 2"):
         sign_each(Short(), [part(1), part(2)])
+
+
+def test_a_proven_end_is_the_end_of_all_that_came_with_it():
+    """When the store calls one URL over, the others of its age are signed anew."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 9), first=4)
+    refused = ahead.sign([part(1)])[0]
+    service.time += 1
+    ahead.distrust(refused)
+    for number in range(2, 9):
+        assert ahead.sign([part(number)])[0].issued_at == service.time
+    assert service.calls == [[1, 2, 3, 4], [2, 3, 4, 5, 6, 7, 8]]
+
+
+def test_errors_that_wait_are_not_distrusted():
+    """A refusal that was signed along stays one: it has no life."""
+
+    class Refusing(Service):
+        def sign_each(self, operations):
+            found = list(self.sign(operations))
+            found[1] = NotSignedError("no", path="b/k", action="UploadPart")
+            return found
+
+    service = Refusing()
+    ahead = ahead_of(service, 1, 2)
+    ahead.distrust(ahead.sign([part(1)])[0])
+    with pytest.raises(NotSignedError):
+        ahead.sign([part(2)])
+    assert service.calls == [[1, 2]]

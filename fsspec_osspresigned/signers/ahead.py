@@ -80,6 +80,19 @@ class Ahead:
         """Return signed requests for *operations*; raises what their signer raises."""
         return [self._one(operation) for operation in operations]
 
+    def distrust(self, refused: SignedRequest) -> None:
+        """Sign anew what was signed no later than *refused*, which the store calls over.
+
+        A signer that states too long a life would else have each of them refused.
+        """
+        with self._changed:
+            self._put_back(
+                lambda held: (
+                    isinstance(held.outcome, SignedRequest)
+                    and held.outcome.issued_at <= refused.issued_at
+                )
+            )
+
     def _one(self, operation: Operation) -> SignedRequest:
         held = self._take(_slot(operation))
         if held is None or held.outcome is None or held.operation != operation:
@@ -113,8 +126,11 @@ class Ahead:
         """If what is held for *slot* has become stale, so has what came with it."""
         now = self._now()
         if slot in self._held and _is_stale(self._held[slot], now):
-            for other in [s for s, held in self._held.items() if _is_stale(held, now)]:
-                self._stale.append(self._held.pop(other).operation)
+            self._put_back(lambda held: _is_stale(held, now))
+
+    def _put_back(self, is_over: Callable[[_Held], bool]) -> None:
+        for slot in [s for s, held in self._held.items() if is_over(held)]:
+            self._stale.append(self._held.pop(slot).operation)
 
     def _next_batch(self) -> list[Operation]:
         """Return what to ask for now; empty if nothing is known to come."""
