@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BindingError,
         BlindAnswerWarning,
         CallbackFailedWarning,
+        CheckpointInUseError,
         ConfigurationError,
         DamagedBodyError,
         DiscardWarning,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         UploadNotFoundError,
         URLExpiredError,
     )
+    from .explanation import Explanation, Refused
     from .filesystem import OSSPresignedFileSystem
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .progress import BytesProgress
@@ -56,10 +58,12 @@ __all__ = [
     "BlindAnswerWarning",
     "BytesProgress",
     "CallbackFailedWarning",
+    "CheckpointInUseError",
     "ConfigurationError",
     "DamagedBodyError",
     "DiscardWarning",
     "ExclusiveNotEnforcedError",
+    "Explanation",
     "Grant",
     "IntegrityError",
     "InvalidRequestError",
@@ -76,6 +80,7 @@ __all__ = [
     "PartReceipt",
     "PublishWarning",
     "Receipt",
+    "Refused",
     "ReplyError",
     "Secret",
     "SecretURL",
@@ -98,12 +103,14 @@ __all__ = [
 _HOMES = {
     "Action": "model",
     "BytesProgress": "progress",
+    "Explanation": "explanation",
     "Grant": "signers.base",
     "MultipartGrant": "signers.base",
     "OSSPresignedFileSystem": "filesystem",
     "Operation": "model",
     "PartReceipt": "model",
     "Receipt": "model",
+    "Refused": "explanation",
     "Secret": "secret",
     "SecretURL": "secret",
     "SignedRequest": "model",

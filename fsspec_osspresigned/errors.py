@@ -26,6 +26,7 @@
     |-- ExclusiveNotEnforcedError             stored, but forbid-overwrite was ignored
     |-- OutcomeUnknownError                   nobody can say whether it is stored
     |-- UploadDiscardedError                  the upload was given up
+    |-- CheckpointInUseError (BlockingIOError)  another process is at this upload
     `-- UploadErrors                          several: .failures
 
 A message names what is bad and what to do; it never holds a query string, a signature
@@ -34,16 +35,12 @@ or a token. All of them survive pickling. ``retry.decide`` reads their class and
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno as _errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import xmldoc
-from .secret import redact
-
-_MAX_MESSAGE = 300
+from . import error_document
+from .explanation import Explanation, Refused
 
 
 class OSSPresignedError(OSError):
@@ -121,10 +118,8 @@ class ConfigurationError(OSSPresignedError, ValueError):
     ) -> None:
         """Join all *problems* into one message."""
         found = (problems,) if isinstance(problems, str) else tuple(problems)
-        text = found[0] if len(found) == 1 else "\n".join(f"- {p}" for p in found)
-        if len(found) > 1:
-            text = f"{len(found)} problems:\n{text}"
-        super().__init__(text, path=path)
+        title = [f"{len(found)} problems:"] if len(found) > 1 else []
+        super().__init__("\n- ".join([*title, *found]), path=path)
         self.problems = found
 
 
@@ -170,7 +165,18 @@ class BindingError(SignerError, PermissionError):
 
 
 class ReplyError(OSSPresignedError):
-    """The store answered with an error that has no closer class."""
+    """The store answered with an error that has no closer class.
+
+    Attributes:
+        explanation: why it refused, where that could be found out; else None.
+    """
+
+    explanation: Explanation | None = None
+
+    @property
+    def reason(self) -> Refused | None:
+        """The case of a refusal, for programs; None if it is no known one."""
+        return None if self.explanation is None else self.explanation.reason
 
 
 class AccessDeniedError(ReplyError, PermissionError):
@@ -279,6 +285,12 @@ class UploadDiscardedError(OSSPresignedError):
     _errno = _errno.ECANCELED
 
 
+class CheckpointInUseError(OSSPresignedError, BlockingIOError):
+    """Another process is at the same upload, with the same checkpoint."""
+
+    _errno = _errno.EAGAIN
+
+
 class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
     """Several transfers failed.
 
@@ -346,27 +358,11 @@ _BY_CODE: dict[str, tuple[type[ReplyError], str]] = {
 _EXPIRED_EC = {"0002-00000069", "0002-00000236", "0002-00000418", "0002-00000007"}
 _NOT_YET_EC = "0002-00000235"
 _BY_STATUS: dict[int, type[ReplyError]] = {
-    401: AccessDeniedError,
-    403: AccessDeniedError,
+    **dict.fromkeys((401, 403), AccessDeniedError),
+    **dict.fromkeys((408, 429), StoreUnavailableError),
     404: ObjectNotFoundError,
-    408: StoreUnavailableError,
     409: ReplyError,
-    429: StoreUnavailableError,
 }
-
-
-def _document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the members of an ``<Error>`` document; HEAD carries it in x-oss-err."""
-    if not body and "x-oss-err" in headers:
-        try:
-            body = base64.b64decode(headers["x-oss-err"], validate=True)
-        except (binascii.Error, ValueError):
-            return {}
-    try:
-        root = xmldoc.parse(body, "Error")
-    except ValueError:
-        return {}
-    return {child.tag: (child.text or "").strip() for child in root}
 
 
 def _family(
@@ -385,15 +381,8 @@ def _family(
     if status >= 500:  # noqa: PLR2004 - HTTP status class
         return StoreUnavailableError, ""
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
-        return (
-            ReplyError,
-            "redirects are not followed: the URL must name the final host",
-        )
+        return ReplyError, "redirects are not followed: sign a URL of the final host"
     return _BY_STATUS.get(status, InvalidRequestError), ""
-
-
-def _retry_after(value: str | None) -> float | None:
-    return float(value) if value and value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - eleven days
 
 
 def from_reply(
@@ -403,6 +392,8 @@ def from_reply(
     *,
     action: str,
     path: str,
+    explanation: Explanation | None = None,
+    hide: Callable[[str], str] = str,
 ) -> ReplyError:
     """Return the exception for an error reply of the store.
 
@@ -416,15 +407,22 @@ def from_reply(
         body: of the reply, may be empty or no XML at all.
         action: OSS API name of the call.
         path: ``bucket/key``.
+        explanation: what was found out about a refusal; stands in for the usual advice.
+        hide: blanks out the secrets of the request, should the store repeat them.
     """
-    document = _document(body, headers)
-    code = document.get("Code", "")[:64]
-    ec = (headers.get("x-oss-ec") or document.get("EC", ""))[:32]
-    said = redact(document.get("Message", "").strip())[:_MAX_MESSAGE]
-    request_id = headers.get("x-oss-request-id") or headers.get("x-amz-request-id")
-    request_id = request_id or document.get("RequestId") or None
+    document = error_document.members(body, headers)
+    code = hide(error_document.name(document.get("Code", "")))
+    ec = hide(error_document.name(headers.get("x-oss-ec") or document.get("EC", "")))
+    said = error_document.clean(hide(document.get("Message", "")))
+    marks = (headers.get("x-oss-request-id"), headers.get("x-amz-request-id"))
+    request_id = next(filter(None, (*marks, document.get("RequestId"))), "")
+    request_id = hide(error_document.mark(request_id))
     moved = status == 403 and "Endpoint" in document and code == "AccessDenied"  # noqa: PLR2004 - HTTP status
     family, hint = _family(status, code, ec, moved=moved)
+    if explanation is not None:
+        hint = str(explanation)
+        if explanation.reason is Refused.EXPIRED and family is AccessDeniedError:
+            family = URLExpiredError  # a store without EC numbers
     text = f"{action} was refused with HTTP {status}"
     if code:
         text += f" {code}"
@@ -432,18 +430,19 @@ def from_reply(
         text += f" ({said.rstrip('.')})"
     if hint:
         text += f": {hint}"
-    marks = [f"EC {ec}"] if ec else []
-    if request_id:
-        marks.append(f"request id {request_id[:64]}")
-    if marks:
-        text += f" [{', '.join(marks)}]"
-    return family(
+    named = [f"EC {ec}"] if ec else []
+    named += [f"request id {request_id}"] if request_id else []
+    if named:
+        text += f" [{', '.join(named)}]"
+    error = family(
         text,
         path=path,
         status=status,
         code=code or None,
         ec=ec or None,
-        request_id=request_id,
+        request_id=request_id or None,
         action=action,
-        retry_after=_retry_after(headers.get("retry-after")),
+        retry_after=error_document.retry_after(headers),
     )
+    error.explanation = explanation
+    return error

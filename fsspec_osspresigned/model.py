@@ -156,8 +156,10 @@ class Reply:
     """
 
     status: int
-    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
+    body: bytes = field(default=b"", repr=False)  # an error may repeat the token
     body_bytes: int = 0
     crc64: int | None = None
     retries: int = 0

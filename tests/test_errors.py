@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import errno
 import inspect
 import pickle
@@ -10,6 +11,7 @@ import pickle
 import pytest
 
 from fsspec_osspresigned import errors
+from fsspec_osspresigned.explanation import Explanation, Refused
 
 CLASSES = [
     kind
@@ -31,6 +33,7 @@ FAMILIES = [
     (errors.NetworkTimeoutError, TimeoutError, errno.ETIMEDOUT),
     (errors.TooLargeError, OSError, errno.EFBIG),
     (errors.UploadDiscardedError, OSError, errno.ECANCELED),
+    (errors.CheckpointInUseError, BlockingIOError, errno.EAGAIN),
     (errors.IntegrityError, OSError, errno.EIO),
 ]
 
@@ -67,6 +70,58 @@ def test_pickles(kind):
     assert type(again) is kind
     assert again.__dict__ == error.__dict__
     assert (again.errno, again.message, again.filename) == (error.errno, "what", "b/k")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_class_is_whole(kind, protocol):
+    """Errno, path and each fact are there, and survive pickles and copies alike."""
+    error = kind("what")
+    error.__setstate__(
+        {
+            "path": "b/k",
+            "status": 403,
+            "code": "Code",
+            "ec": "0001-00000001",
+            "request_id": "R-1",
+            "action": "PutObject",
+            "retry_after": 1.5,
+            "tries": 3,
+            "explanation": Explanation(
+                reason=Refused.DENIED, cause="no", remedy="ask", differences=("a",)
+            ),
+        }
+    )
+    assert error.errno in errno.errorcode
+    assert error.errno == kind._errno
+    assert str(error) == f"[Errno {error.errno}] what: 'b/k'"
+    copies = copy.copy(error), copy.deepcopy(error)
+    for again in (pickle.loads(pickle.dumps(error, protocol)), *copies):
+        assert type(again) is kind
+        assert again.__dict__ == error.__dict__
+        assert str(again) == str(error)
+        assert (again.errno, again.filename) == (error.errno, "b/k")
+
+
+def test_failures_of_several_survive():
+    """Errors inside of an error keep their facts too."""
+    inner = reply(404, "NoSuchKey")
+    again = pickle.loads(pickle.dumps(errors.UploadErrors("m", failures={"a": inner})))
+    assert again.failures["a"].__dict__ == inner.__dict__
+
+
+@pytest.mark.parametrize("code", [*errors._BY_CODE, "Other"])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 503])
+def test_every_reply_is_told_whole(status, code):
+    """Code, EC and request id stand in the message, path and errno beside it."""
+    error = reply(status, code, ec="0017-00000902")
+    assert f"HTTP {status} {code}" in error.message
+    assert error.message.endswith("[EC 0017-00000902, request id R-1]")
+    assert (error.code, error.ec, error.request_id) == (code, "0017-00000902", "R-1")
+    assert error.filename == error.path == "b/k"
+    assert error.errno == type(error)._errno
+    assert error.explanation is None
+    assert error.reason is None
 
 
 def test_empty_state_is_taken():

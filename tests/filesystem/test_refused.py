@@ -1,0 +1,410 @@
+"""Refusals are explained: each one provoked by a real upload that a store refuses."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.faults import Fault
+from fsspec_osspresigned.explanation import Refused
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import SignedRequest
+from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+
+BUCKET = "examplebucket"
+PATH = f"{BUCKET}/dir/a.csv"
+TOKEN = "CANARYsecurityToken0123456789"
+KEY = Credentials("LTAI5tOwner", "CANARYsecret0123456789")
+STS = Credentials("STS.NUowner", "CANARYsecret0123456789", TOKEN)
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v4"])
+WAYS = pytest.mark.parametrize("way", ["url", "url_map", "keys"])
+
+
+@pytest.fixture
+def uploaded(tmp_path, monkeypatch):
+    """Return what uploads an object in one of three ways, and returns its failure."""
+
+    def upload(
+        way: str,
+        version: str,
+        address: str,
+        *,
+        key: Credentials = KEY,
+        name: str = "dir/a.csv",
+        headers: dict[str, str] | None = None,
+        at: float = 0.0,
+        spoil: Any = str,
+        **options: Any,
+    ) -> errors.ReplyError:
+        path = f"{BUCKET}/{name}"
+        url = presign(
+            key,
+            Endpoint.parse(address),
+            method="PUT",
+            bucket=BUCKET,
+            key=name,
+            headers=headers or {},
+            version=version,
+            region="cn-hangzhou",
+            now=time.time() + at,
+            expires_in=600,
+        )
+        text = spoil(url.reveal())
+        if way == "url":
+            (tmp_path / "url").write_text(text)
+            options["url"] = f"file:{tmp_path / 'url'}"
+        elif way == "url_map":
+            entry = {"url": text, "headers": headers or {}}
+            whole = {"version": 1, "objects": {path: entry}}
+            (tmp_path / "map.json").write_text(json.dumps(whole))
+            (tmp_path / "map.json").chmod(0o600)
+            options["url_map"] = str(tmp_path / "map.json")
+        else:
+            monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+            monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+            monkeypatch.setenv("OSS_ENDPOINT", address)
+            monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+            if key.security_token:
+                monkeypatch.setenv("OSS_SESSION_TOKEN", key.security_token.reveal())
+            options |= {"signer": "keys", "signature_version": version}
+        fs = OSSPresignedFileSystem(retries=0, **options)
+        with pytest.raises(errors.ReplyError) as caught:
+            fs.pipe_file(path, b"x")
+        error = caught.value
+        check_harmless(error, key)
+        assert error.path == error.filename == path
+        return error
+
+    return upload
+
+
+def check_harmless(error: errors.ReplyError, key: Credentials) -> None:
+    """Check that nothing secret can be seen, and that a pickle keeps all."""
+    own = error.__traceback__
+    assert own is not None
+    frames = traceback.StackSummary.extract(  # the first frame is that of the test
+        traceback.walk_tb(own.tb_next), capture_locals=True
+    )
+    shown = "".join(frames.format()) + str(error) + repr(error.__dict__)
+    shown += "".join(getattr(error, "__notes__", []))
+    for secret in ("CANARY", "ignature=", key.access_key_id):
+        at = shown.find(secret)
+        assert at < 0, shown[max(0, at - 300) : at + 100]
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert again.__dict__ == error.__dict__
+    assert (again.errno, str(again)) == (error.errno, str(error))
+    assert f"request id {error.request_id}" in error.message
+    assert f"HTTP {error.status} {error.code}" in error.message
+    assert error.ec is None or f"EC {error.ec}" in error.message
+
+
+@VERSIONS
+@WAYS
+def test_a_slow_clock_is_told_from_an_old_url(uploaded, way, version):
+    """What expired unnoticed is the fault of this machine's clock, in seconds."""
+    with Emulator([KEY], clock=lambda: time.time() + 7200) as oss:
+        error = uploaded(way, version, oss.url)
+    assert type(error) is errors.URLExpiredError
+    assert error.reason is Refused.CLOCK_SKEW
+    assert -7202 <= error.explanation.clock_offset <= -7198
+    assert "the clock of this machine is 7" in error.message
+    assert (
+        "s behind the store's: set the clock, then ask for a new one" in error.message
+    )
+
+
+@WAYS
+def test_a_fast_clock_is_told(uploaded, way):
+    """A URL from the store's future names the clock that is ahead."""
+    with Emulator([KEY], clock=lambda: time.time() - 7200) as oss:
+        error = uploaded(way, "v4", oss.url)
+    assert error.reason is Refused.CLOCK_SKEW
+    assert "s ahead of the store's: set the clock, then sign anew" in error.message
+
+
+@pytest.mark.parametrize("way", ["url", "url_map"])
+def test_a_url_that_is_not_valid_yet(uploaded, way):
+    """Where both clocks agree, the signer's was wrong."""
+    with Emulator([KEY]) as oss:
+        error = uploaded(way, "v4", oss.url, at=7500)
+    assert error.reason is Refused.NOT_YET_VALID
+    assert "it was signed for 2 h from now: check the clock of whoever" in error.message
+
+
+FAULTS = [
+    ("AccessDenied", "0002-00000069", {}, Refused.EXPIRED, "ask for a new one"),
+    ("AccessDenied", "", {}, Refused.DENIED, "lacks the permission: tell the owner"),
+    ("UserDisable", "", {}, Refused.KEY_DISABLED, "is disabled, or not allowed"),
+    ("InvalidAccessKeyId", "0002-00000903", {}, Refused.KEY_DISABLED, "is disabled"),
+    ("RequestTimeTooSkewed", "0002-00000504", {}, Refused.CLOCK_SKEW, "set the clock"),
+    (
+        "AccessDenied",
+        "0003-00001403",
+        {"Endpoint": "oss-cn-x.aliyuncs.com"},
+        Refused.WRONG_REGION,
+        "is in another region (oss-cn-x.aliyuncs.com)",
+    ),
+]
+
+
+@VERSIONS
+@WAYS
+@pytest.mark.parametrize(("code", "ec", "extras", "reason", "words"), FAULTS)
+def test_what_only_the_store_decides(
+    uploaded, way, version, code, ec, extras, reason, words
+):
+    """Policies, disabled keys and regions are told by what the store says."""
+    with Emulator([KEY]) as oss:
+        fault = Fault(status=403, code=code, ec=ec, extras=extras, times=None)
+        oss.faults.add(fault)
+        error = uploaded(way, version, oss.url)
+    assert error.reason is reason
+    assert words in error.message
+    assert isinstance(error, PermissionError)
+
+
+@VERSIONS
+@WAYS
+def test_keys_and_tokens(uploaded, way, version):
+    """An unknown key, an ended token and another token are three cases."""
+    ended = Credentials("STS.NUowner", KEY.access_key_secret, TOKEN, time.time() - 60)
+    with Emulator([KEY, ended]) as oss:
+        unknown = Credentials("LTAI5tNobody", "CANARYsecret")
+        error = uploaded(way, version, oss.url, key=unknown)
+        assert error.reason is Refused.UNKNOWN_KEY
+        assert "does not know the key" in error.message
+        OSSPresignedFileSystem.clear_instance_cache()
+        error = uploaded(way, version, oss.url, key=STS)
+        assert error.reason is Refused.TOKEN_ENDED
+        assert type(error) is errors.URLExpiredError
+        OSSPresignedFileSystem.clear_instance_cache()
+        other = Credentials("STS.NUowner", "CANARYsecret", "CANARYother0123456789")
+        error = uploaded(way, version, oss.url, key=other)
+        assert error.reason is Refused.TOKEN_INVALID
+
+
+@WAYS
+def test_the_wrong_region(uploaded, way):
+    """V4 names its region, and the message repeats it."""
+    with Emulator([KEY], region="cn-beijing") as oss:
+        error = uploaded(way, "v4", oss.url)
+    assert error.reason is Refused.WRONG_REGION
+    assert "is signed for the region cn-hangzhou, the store is in" in error.message
+
+
+@VERSIONS
+@WAYS
+@pytest.mark.parametrize("key", [KEY, STS], ids=["key", "sts"])
+def test_another_secret(uploaded, way, version, key):
+    """What arrived as it was sent was signed for something else: more is not known."""
+    server = Credentials(key.access_key_id, "another", key.security_token)
+    with Emulator([server]) as oss:
+        error = uploaded(way, version, oss.url, key=key)
+    assert type(error) is errors.SignatureMismatchError
+    assert error.reason is Refused.MISMATCH
+    assert error.explanation.differences == ()
+    assert "what arrived is what was sent (PUT " in error.message
+    assert "the signer's secret is not that of its key" in error.message
+
+
+@VERSIONS
+def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
+    """The commonest case: what was sent is named, for whoever signed to compare."""
+    with Emulator([KEY]) as oss:
+        error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
+    assert "what arrived is what was sent (PUT without Content-Type)" in error.message
+    assert (
+        "send the headers that were signed (content_type=, headers=," in error.message
+    )
+
+
+def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):
+    """V4 lists its additional headers: the store's 400 is explained by their names."""
+    key, place = owner.oss.credentials, owner.oss.endpoint
+
+    class Forgetful:
+        """Signs a header, and does not say so."""
+
+        def sign(self, operations):
+            name = "Content-Language"
+            return [
+                SignedRequest(
+                    method="PUT",
+                    url=presign(
+                        key,
+                        place,
+                        method="PUT",
+                        bucket=BUCKET,
+                        key=operation.key,
+                        headers={name: "de"},
+                        region="cn-hangzhou",
+                        now=time.time(),
+                        expires_in=60,
+                        additional_headers=[name],
+                    ),
+                )
+                for operation in operations
+            ]
+
+    fs = OSSPresignedFileSystem(signer=Forgetful(), retries=0)
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        fs.pipe_file(PATH, b"x")
+    assert (caught.value.status, caught.value.reason) == (400, Refused.MISMATCH)
+    assert "content-language is signed by the URL and was not" in caught.value.message
+
+
+@VERSIONS
+def test_a_path_that_was_encoded_twice(uploaded, version):
+    """The key that was asked for is laid beside the one that the URL means."""
+
+    def twice(url: str) -> str:
+        return url.replace("dir/a.csv", "dir%252Fa.csv")
+
+    with Emulator([KEY]) as oss:
+        error = uploaded("url_map", version, oss.url, spoil=twice)
+    (line,) = error.explanation.differences
+    assert line.startswith("the key is 'dir/a.csv' and the path of the URL means ")
+    assert line.endswith("'/examplebucket/dir%2Fa.csv', percent-encoded twice")
+
+
+@contextmanager
+def gateway(oss: Emulator, change):
+    """Stand between client and store, and change the head of each request."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    host, port = oss.url.removeprefix("http://").split(":")
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, socket.create_connection((host, int(port))) as store:
+                data = b""
+                while b"\r\n\r\nx" not in data:
+                    data += client.recv(65536)
+                head, _, body = data.partition(b"\r\n\r\n")
+                head = change(head).replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+                store.sendall(head + b"\r\n\r\n" + body)
+                while block := store.recv(65536):
+                    client.sendall(block)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+CHANGES = [
+    (
+        lambda head: head + b"\r\nContent-Type: text/html",
+        {},
+        "Content-Type arrived as 'text/html' and was not sent",
+    ),
+    (
+        lambda head: head.replace(b"Content-Type: text/csv\r\n", b""),
+        {"Content-Type": "text/csv"},
+        "Content-Type was sent as 'text/csv' and did not arrive",
+    ),
+    (
+        lambda head: head.replace(b"text/csv", b"text/plain"),
+        {"Content-Type": "text/csv"},
+        "Content-Type left as 'text/csv' and arrived as 'text/plain'",
+    ),
+    (
+        lambda head: head + b"\r\nx-oss-meta-via: gateway",
+        {},
+        "x-oss-meta-via arrived and was not sent",
+    ),
+    (
+        lambda head: head.replace(b"/a.csv", b"/A.csv", 1),
+        {},
+        f"the path left as '/{PATH}' and arrived as '/{BUCKET}/dir/A.csv'",
+    ),
+    (
+        lambda head: head.replace(b" HTTP/1.1", b"&x-oss-via=1 HTTP/1.1", 1),
+        {},
+        "query parameter x-oss-via arrived and was not sent",
+    ),
+    (
+        lambda head: head.replace(b"PUT", b"POST", 1),
+        {},
+        "the method left as PUT and arrived as 'POST'",
+    ),
+]
+
+
+@VERSIONS
+@pytest.mark.parametrize(("change", "headers", "line"), CHANGES)
+def test_what_changes_on_the_way_is_named(uploaded, version, change, headers, line):
+    """The store's text beside the request shows header, parameter or path."""
+    with Emulator([STS]) as oss, gateway(oss, change) as address:
+        error = uploaded("url_map", version, address, key=STS, headers=headers)
+    assert type(error) is errors.SignatureMismatchError
+    assert error.explanation.differences == (line,)
+    assert line in error.message
+    assert "look for a proxy" in error.message
+
+
+@VERSIONS
+def test_a_url_that_was_cut_or_grew(uploaded, version):
+    """What copying did to the URL is told before anything else."""
+    with Emulator([KEY]) as oss:
+        error = uploaded(
+            "url",
+            version,
+            oss.url,
+            spoil=lambda url: url.replace("ignature=", "ignature=0").replace("%3D", ""),
+        )
+    assert error.reason is Refused.MISMATCH
+    assert "the signature in the URL is not whole" in error.message
+    assert "use the URL untouched" in error.message
+
+
+def test_the_offset_is_kept(environment, oss):
+    """A client remembers how its clock stands, from success and failure."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    assert fs.client.clock_offset is None
+    fs.pipe_file(PATH, b"x")
+    assert abs(fs.client.clock_offset) <= 2
+    fs.client.clock_offset = None
+    fs.cat_file(PATH)
+    assert fs.client.clock_offset is None  # the Date of a long body is an old one
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file(f"{PATH}.not")
+    assert abs(fs.client.clock_offset) <= 2
+
+
+def test_a_store_that_echoes_everything(uploaded):
+    """URL, token and signature in the message of a store do not get through."""
+    for text in (
+        f"https://b/k?Signature=CANARYsignature1&security-token={TOKEN}",
+        f"SecurityToken={TOKEN}",
+        f"token {TOKEN} was refused",
+    ):
+        with Emulator([STS]) as oss:
+            oss.faults.add(
+                Fault(
+                    status=403,
+                    code="SignatureDoesNotMatch",
+                    message=text,
+                    extras={"SecurityToken": TOKEN, "StringToSign": text},
+                )
+            )
+            error = uploaded("url", "v1", oss.url, key=STS)
+        assert "<hidden>" in error.message
