@@ -1,8 +1,7 @@
 """A signer in Flask: whoever has the token uploads to examplebucket/in/, no more."""
-import hmac, json, os, jsonschema
-from flask import Flask, Response, request
-from fsspec_osspresigned import jsondoc
-from fsspec_osspresigned.model import Action, Operation
+import contextlib, hmac, json, os, jsonschema
+from flask import Flask, request
+from fsspec_osspresigned import Action, Operation, jsondoc
 from fsspec_osspresigned.signers.keys import KeySigner
 
 KEYS = KeySigner.from_options(region="cn-hangzhou")  # OSS_ACCESS_KEY_ID, ..._SECRET
@@ -10,10 +9,10 @@ SCHEMA = json.load(open(os.environ["SIGNER_SCHEMA"]))  # signer-protocol.schema.
 VALID = jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/request"}).is_valid
 GRANTED = "PutObject InitiateMultipartUpload UploadPart CompleteMultipartUpload".split()
 MEMBERS = set("bucket key upload_id part_number content_length headers query".split())
-app, TOKEN = Flask(__name__), f"Bearer {os.environ['SIGNER_TOKEN']}".encode()
+app, AUTH = Flask(__name__), f"Bearer {os.environ['SIGNER_TOKEN']}".encode()
 
 def sign(item):
-    if not VALID(item):
+    if not VALID(item) or len(item.get("key", "").encode()) > 1023:
         return {"error": {"status": 400, "code": "invalid_request"}}
     if item["action"] not in GRANTED:
         return {"error": {"status": 403, "code": "action_not_granted"}}
@@ -21,24 +20,21 @@ def sign(item):
         return {"error": {"status": 403, "code": "forbidden"}}
     if {n.lower() for n in item.get("headers", {})} - {"content-type", "content-md5"}:
         return {"error": {"status": 403, "code": "header_refused"}}
+    action, life = Action(item["action"]), min(item.get("expires_in", 900), 900)
     asked = {name: item[name] for name in MEMBERS & item.keys()}
-    life = min(item.get("expires_in", 900), 900)
-    operation = Operation(**asked, action=Action(item["action"]), expires_in=life)
-    [signed] = KEYS.sign([operation])
-    found = {"url": signed.url.reveal(), "headers": dict(signed.headers)}
-    return {"method": signed.method, **found, "expires_in": life}
+    [signed] = KEYS.sign([Operation(**asked, action=action, expires_in=life)])
+    url, headers = signed.url.reveal(), dict(signed.headers)
+    return {"method": signed.method, "url": url, "headers": headers, "expires_in": life}
 
-def refuse(status, code):
-    problem = json.dumps({"status": status, "code": code})
-    return Response(problem, status, content_type="application/problem+json")
+def refuse(status, code, media_type="application/problem+json"):
+    return {"status": status, "code": code}, status, {"Content-Type": media_type}
 
 @app.post("/v1/sign")
 def answer():
-    if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), TOKEN):
+    if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), AUTH):
         return refuse(401, "unauthorized")
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
         items = jsondoc.loads(body := request.stream.read(2**20 + 1))["requests"]
-        fits = type(items) is list and 0 < len(items) <= 100 and len(body) <= 2**20
-    except (ValueError, TypeError, KeyError):
-        fits = False
-    return {"results": list(map(sign, items))} if fits else refuse(400, "invalid_request")
+        if type(items) is list and 0 < len(items) <= 100 and len(body) <= 2**20:
+            return {"results": list(map(sign, items))}
+    return refuse(400, "invalid_request")
