@@ -11,8 +11,25 @@ from attrs import define
 from . import check_commands, owner_commands
 from .errors import OSSPresignedError
 from .extra import needs as _extra
+from .resume_commands import resume
 from .secret import redact
 from .serve_command import serve
+
+_RULES = """\
+A RULE is an action (or *), then what goes wrong and where, behind colons:
+
+\b
+  UploadPart:status=503:rate=0.3:seed=1      a storm, the same in every run
+  UploadPart:part=2:cut-after=100KiB         break within the body, once
+  PutObject:drop-reply:times=always          store it and say nothing
+  CompleteMultipartUpload:error-body         200 with an error in it
+  *:reused=yes:reset:times=always            only new connections work
+  PutObject:key=logs/*:slow=64KiB:rate=1     64 KiB a second, always
+  GetObject:cut-reply-after=-1               all but the last byte
+  PutObject:refuse=skewed                    403 RequestTimeTooSkewed
+
+docs/emulator.md lists all members.
+"""
 
 
 @define
@@ -35,18 +52,35 @@ owner_commands.register(osspresigned)
 owner_commands.check.add_command(check_commands.signer)
 
 
-@osspresigned.command()
+@osspresigned.command(epilog=_RULES)
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
               help="TCP port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path),
               help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
 @click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
               show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
-def emulator(port: int, root: Path | None, buckets: tuple[str, ...]) -> None:
+@click.option("--fault", "faults", multiple=True, metavar="RULE",
+              help="What goes wrong, see below; may be repeated, the first due strikes.")  # fmt: skip
+@click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
+              help="How far its clock is ahead; negative for behind.")  # fmt: skip
+def emulator(
+    *,
+    port: int,
+    root: Path | None,
+    buckets: tuple[str, ...],
+    faults: tuple[str, ...],
+    clock_offset: float,
+) -> None:
     """Run an OSS that checks every signature, on this machine only."""
     with _extra("server"):
-        from .emulator import serve  # noqa: PLC0415 - an extra
-    serve(port=port, root=root, buckets=buckets)
+        from .emulator import parse_faults, serve  # noqa: PLC0415 - an extra
+    serve(
+        port=port,
+        root=root,
+        buckets=buckets,
+        faults=parse_faults(faults),
+        clock_offset=clock_offset,
+    )
 
 
 @osspresigned.command()
@@ -60,6 +94,7 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
+osspresigned.add_command(resume)
 
 
 def run(arguments: Sequence[str]) -> int:

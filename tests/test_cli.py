@@ -136,6 +136,8 @@ def test_emulator_gets_its_options(monkeypatch, tmp_path):
     monkeypatch.setattr(emulator, "serve", lambda **options: given.update(options))
     call = ["emulator", "--port", "0", "--root", str(tmp_path), "--bucket", "b"]
     assert cli.main([*call, "--bucket", "c"]) == 0
+    assert given.pop("faults") == []
+    assert given.pop("clock_offset") == 0
     assert given == {"port": 0, "root": tmp_path, "buckets": ("b", "c")}
 
 

@@ -1,8 +1,19 @@
 """OSS on localhost for tests and demos: verifies every signature, answers as OSS does."""
 
-from .app import Record
+from .clock import Clock
+from .fault_text import parse_faults
 from .faults import Fault, Faults
+from .records import Record
 from .server import Emulator, serve
 from .store import StoredObject
 
-__all__ = ["Emulator", "Fault", "Faults", "Record", "StoredObject", "serve"]
+__all__ = [
+    "Clock",
+    "Emulator",
+    "Fault",
+    "Faults",
+    "Record",
+    "StoredObject",
+    "parse_faults",
+    "serve",
+]

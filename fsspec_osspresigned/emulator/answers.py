@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _NAMESPACE = "http://doc.oss-cn-hangzhou.aliyuncs.com"
 
 
@@ -97,6 +98,7 @@ def error_document(error: RefusedError, *, request_id: str, host: str) -> bytes:
     ]
     if error.ec:
         rows.append(("EC", error.ec))
+        rows.append(("RecommendDoc", f"{_TROUBLESHOOT}{error.ec}"))
     return xml("Error", *rows)
 
 

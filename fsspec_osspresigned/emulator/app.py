@@ -9,36 +9,37 @@ from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapp
 from http import HTTPStatus
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve
 
 from ..checksum import CRC_HEADER
 from ..model import Action
-from ..signing import Credentials, Received, check_key, verify
+from ..signing import Credentials, check_key, verify
 from . import listing, objects, reading, uploads
 from .answers import Answer, RefusedError, error_answer, error_document, http_date
 from .call import Call, read_call
+from .distortions import distorted, refusal_of
 from .exchange import Exchange, Settings
 from .faults import Fault, Faults
-from .incoming import CutError, DisconnectedError, Incoming, Receive
+from .incoming import Incoming, Receive
+from .records import Record, record_of
+from .refusals import Case, received, wrong_region
 from .store import Store
+from .wire import (
+    CutError,
+    DisconnectedError,
+    Send,
+    ShapedReply,
+    Wire,
+    shapes_reply,
+)
 
-TRANSPORT = "osspresigned.transport"
+WIRE = "osspresigned.wire"
 
 Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
+_NONE = Fault()
 _INLINE = 64 * 1024
-_SECRET_PARAMETERS = frozenset(
-    {
-        "OSSAccessKeyId",
-        "Signature",
-        "security-token",
-        "x-oss-credential",
-        "x-oss-security-token",
-        "x-oss-signature",
-    }
-)
 _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
@@ -63,43 +64,21 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-@frozen(kw_only=True)
-class Record:
-    """One request that came, and what was answered.
+@define(kw_only=True, eq=False)
+class _Visit:
+    """One request on its way through."""
 
-    Attributes:
-        action: OSS API name of the call.
-        method: HTTP method.
-        bucket: empty for the service itself.
-        key: decoded.
-        path: as it came, not decoded, without the query.
-        parameters: of the query, without its secrets.
-        part_number: of UploadPart and UploadPartCopy.
-        upload_id: of the calls that name one.
-        status: HTTP status; None if no reply was sent.
-        code: OSS error code; None for a success.
-        ec: OSS's finer error number; empty without one.
-        request_headers: names in lower case.
-        response_headers: names in lower case.
-        bytes: of the request body that were read.
-        request_id: as answered.
-    """
-
-    action: str
-    method: str
-    bucket: str
-    key: str
-    path: str
-    parameters: Mapping[str, str]
-    part_number: int | None
-    upload_id: str | None
-    status: int | None
-    code: str | None
-    ec: str
-    request_headers: Mapping[str, str] = field(repr=False)
-    response_headers: Mapping[str, str] = field(repr=False)
-    bytes: int
+    call: Call
+    incoming: Incoming
+    wire: Wire
     request_id: str
+    struck: Fault | None = None
+    is_recorded: bool = False
+
+    @property
+    def fault(self) -> Fault:
+        """What strikes it; one that does nothing if nothing does."""
+        return self.struck or _NONE
 
 
 class App:
@@ -109,7 +88,7 @@ class App:
         store: what it holds.
         settings: what may be chosen.
         find: the credentials of an access key id; None if there are none.
-        regions: those that a V4 signature may name; None for all.
+        region: that a V4 signature must name; None for any.
         cnames: host name -> bucket.
         origins: those that a browser page may come from; ``*`` allows all.
     """
@@ -120,7 +99,7 @@ class App:
         settings: Settings,
         *,
         find: Callable[[str], Credentials | None],
-        regions: Container[str] | None = None,
+        region: str | None = None,
         cnames: Mapping[str, str] | None = None,
         origins: Container[str] = ("*",),
     ) -> None:
@@ -130,38 +109,48 @@ class App:
         self._store = store
         self._settings = settings
         self._find = find
-        self._regions = regions
+        self._region = region
         self._cnames = {name.lower(): b for name, b in (cnames or {}).items()}
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.perf_counter()
-        request_id = uuid.uuid4().hex[:24].upper()
-        call = read_call(scope, cnames=self._cnames)
-        incoming = Incoming(receive, timeout=self._settings.body_timeout)
+        wire: Wire = scope["extensions"][WIRE]
+        visit = _Visit(
+            call=read_call(scope, cnames=self._cnames),
+            incoming=Incoming(receive, timeout=self._settings.body_timeout),
+            wire=wire,
+            request_id=uuid.uuid4().hex[:24].upper(),
+        )
         try:
-            answer = await self._answer(call, incoming, request_id)
-        except (CutError, DisconnectedError, asyncio.CancelledError):
-            self._record(call, incoming, None, request_id)
-            await _break(scope, receive)
-            return
-        headers = {
-            "Server": "AliyunOSS",
-            "Date": http_date(self._settings.clock()),
-            "x-oss-request-id": request_id,
-            "x-oss-server-time": str(int((time.perf_counter() - begun) * 1000)),
-            **answer.headers,
-            **self._cors(call),
-        }
-        if answer.status not in _WITHOUT_LENGTH:
-            headers["Content-Length"] = str(answer.content_length)
-        answer = evolve(answer, headers=headers)
-        self._record(call, incoming, answer, request_id)
-        await _send(answer, send)
+            answer = await self._answer(visit)
+            headers = {
+                "Server": "AliyunOSS",
+                "Date": http_date(self._settings.clock()),
+                "x-oss-request-id": visit.request_id,
+                "x-oss-server-time": str(int((time.perf_counter() - begun) * 1000)),
+                **answer.headers,
+                **self._cors(visit.call),
+            }
+            if answer.status not in _WITHOUT_LENGTH:
+                headers["Content-Length"] = str(answer.content_length)
+            answer = evolve(answer, headers=headers)
+            self._record(visit, answer)
+            if shapes_reply(visit.fault):
+                has_body = visit.call.method != "HEAD" and "Content-Length" in headers
+                length = answer.content_length if has_body else 0
+                shaped = ShapedReply(wire, visit.fault, send, body_length=length)
+                send = shaped.send
+            await _send(answer, send)
+        except (CutError, DisconnectedError) as end:
+            self._record(visit, None)
+            reset = visit.fault.reset and isinstance(end, CutError)
+            wire.connection.break_off(reset=reset)
+            await wire.connection.gone.wait()
 
-    async def _answer(self, call: Call, incoming: Incoming, request_id: str) -> Answer:
-        fault: Fault | None = None
+    async def _answer(self, visit: _Visit) -> Answer:
+        call = visit.call
         try:
             if call.method == "OPTIONS":
                 return self._preflight(call)
@@ -171,18 +160,23 @@ class App:
                 bucket=call.bucket,
                 key=call.key,
                 part_number=call.part_number,
+                reused=visit.wire.reused,
             )
-            answer = await self._act(call, incoming, fault or Fault(), request_id)
+            if fault is not None:
+                visit.struck = fault
+                await self._prepare(visit)
+            answer = await self._act(visit)
         except RefusedError as error:
             answer = error_answer(
-                error, method=call.method, request_id=request_id, host=call.host
+                error, method=call.method, request_id=visit.request_id, host=call.host
             )
-        if fault is not None:
-            await asyncio.sleep(fault.delay)
-            if fault.drop_reply:
-                raise CutError
-            answer = _distorted(answer, fault)
-        return answer
+        if visit.fault.delay:
+            await visit.wire.connection.wait(visit.fault.delay)
+        if visit.fault.drop_reply or visit.fault.cut_reply_after == 0:
+            raise CutError
+        if visit.fault.stall_reply_after == 0:
+            await self._stall(visit)
+        return distorted(answer, visit.fault)
 
     def authenticate(self, call: Call) -> None:
         """Check the signature: the place for further ways to sign.
@@ -191,16 +185,10 @@ class App:
             RefusedError: whatever OSS would refuse.
         """
         refusal = verify(
-            Received(
-                method=call.method,
-                bucket=call.bucket,
-                key=call.key,
-                query=call.query,
-                headers=call.headers,
-            ),
+            received(call),
             find=self._find,
             now=self._settings.clock(),
-            regions=self._regions,
+            regions=None if self._region is None else {self._region},
         )
         if refusal is not None:
             raise RefusedError(
@@ -210,29 +198,73 @@ class App:
                 refusal.ec,
                 extras=refusal.extras,
             )
+        if self._region is not None and call.region not in (None, self._region):
+            raise wrong_region(call.bucket, self._region)
 
-    async def _act(
-        self, call: Call, incoming: Incoming, fault: Fault, request_id: str
-    ) -> Answer:
-        incoming.cut_after = fault.cut_after
+    async def _prepare(self, visit: _Visit) -> None:
+        """Do what a fault does before the request is acted upon."""
+        fault, incoming, connection = visit.fault, visit.incoming, visit.wire.connection
+        if fault.clock_jump:
+            self._settings.clock.jump(fault.clock_jump)
+            self.authenticate(visit.call)
+        for status in fault.interim:
+            visit.wire.interim(status)
+        if fault.reset and not fault.breaks_somewhere:
+            raise CutError
+
+        async def stall() -> None:
+            await self._stall(visit)
+
+        async def cut() -> None:
+            raise CutError
+
+        async def refuse() -> None:
+            raise self._refusal(visit)
+
+        early = 0 if fault.early else fault.early_after
+        wanted = ((fault.stall_after, stall), (early, refuse), (fault.cut_after, cut))
+        traps = [(at, spring) for at, spring in wanted if at is not None]
+        incoming.traps = sorted(traps, key=lambda trap: trap[0])
+        if (rate := fault.bytes_per_second) is not None:
+            incoming.pace = lambda size: connection.wait(size / rate)
+        if traps and not visit.call.content_length:
+            # The handlers of calls without a body do not ask for it.
+            await incoming.drain()
+
+    async def _stall(self, visit: _Visit) -> None:
+        """Hold a request; one that nobody lets go of is on record at once."""
+        if visit.fault.stall_for is None:
+            self._record(visit, None)
+        await visit.wire.connection.wait(visit.fault.stall_for)
+
+    async def _act(self, visit: _Visit) -> Answer:
+        call, incoming, fault = visit.call, visit.incoming, visit.fault
         if fault.error_body:
             await incoming.drain()
             document = error_document(
-                _refusal(fault), request_id=request_id, host=call.host
+                self._refusal(visit), request_id=visit.request_id, host=call.host
             )
             return Answer(
                 headers={"Content-Type": "application/xml"},
                 body=document,
                 code=fault.shown_code,
             )
-        if fault.status is not None and not fault.acts:
-            if not fault.early:
-                await incoming.drain()
-            raise _refusal(fault)
+        if fault.refuses and not fault.acts:
+            await incoming.drain()
+            raise self._refusal(visit)
         answer = await self._handle(call, incoming)
-        if fault.status is not None:
-            raise _refusal(fault)
+        if fault.refuses:
+            raise self._refusal(visit)
         return answer
+
+    def _refusal(self, visit: _Visit) -> RefusedError:
+        case = Case(
+            call=visit.call,
+            now=self._settings.clock(),
+            region=self._region,
+            find=self._find,
+        )
+        return refusal_of(visit.fault, case)
 
     async def _handle(self, call: Call, incoming: Incoming) -> Answer:
         handler = HANDLERS.get(call.action)
@@ -291,65 +323,21 @@ class App:
             headers["Access-Control-Allow-Headers"] = wanted
         return Answer(headers=headers)
 
-    def _record(
-        self, call: Call, incoming: Incoming, answer: Answer | None, request_id: str
-    ) -> None:
+    def _record(self, visit: _Visit, answer: Answer | None) -> None:
         """Remember a request; before its reply goes out, so that nobody waits for it."""
-        sent = {} if answer is None else answer.headers
-        response = {name.lower(): value for name, value in sent.items()}
+        if visit.is_recorded:
+            return
+        visit.is_recorded = True
         self.records.append(
-            Record(
-                action=call.action,
-                method=call.method,
-                bucket=call.bucket,
-                key=call.key,
-                path=call.target.partition("?")[0],
-                parameters={
-                    name: value
-                    for name, value in call.parameters.items()
-                    if name not in _SECRET_PARAMETERS
-                },
-                part_number=call.part_number,
-                upload_id=call.upload_id,
-                status=None if answer is None else answer.status,
-                code=None if answer is None else answer.code,
-                ec=response.get("x-oss-ec", ""),
-                request_headers=call.headers,
-                response_headers=response,
-                bytes=incoming.received,
-                request_id=request_id,
+            record_of(
+                visit.call,
+                answer,
+                received=visit.incoming.received,
+                request_id=visit.request_id,
+                connection=visit.wire.connection.number,
+                fault=visit.struck,
             )
         )
-
-
-def _refusal(fault: Fault) -> RefusedError:
-    return RefusedError(
-        fault.status or 500,
-        fault.shown_code,
-        fault.shown_message,
-        fault.ec,
-        extras=fault.extras,
-    )
-
-
-def _distorted(answer: Answer, fault: Fault) -> Answer:
-    """Return *answer* with what the fault changes in it."""
-    headers = dict(answer.headers)
-    body = answer.body
-    etag = headers.get("ETag")
-    if fault.wrong_crc and CRC_HEADER in headers:
-        headers[CRC_HEADER] = str(int(headers[CRC_HEADER]) ^ 1)
-    if fault.wrong_etag and etag is not None:
-        headers["ETag"] = wrong = f'"{"0" * 32}{etag.strip(chr(34))[32:]}"'
-        if isinstance(body, bytes):
-            body = body.replace(etag.encode(), wrong.encode())
-    if fault.no_crc:
-        headers.pop(CRC_HEADER, None)
-    if fault.no_etag:
-        headers.pop("ETag", None)
-    if fault.retry_after is not None:
-        headers["Retry-After"] = str(fault.retry_after)
-    return evolve(answer, headers=headers, body=body)
 
 
 async def _send(answer: Answer, send: Send) -> None:
@@ -377,11 +365,3 @@ async def _send(answer: Answer, send: Send) -> None:
         await send({"type": "http.response.body"})
     else:
         await send({"type": "http.response.body", "body": answer.body})
-
-
-async def _break(scope: Scope, receive: Receive) -> None:
-    """Break the connection, and wait until the server has noticed."""
-    scope["extensions"][TRANSPORT].abort()
-    message: MutableMapping[str, Any] = {}
-    while message.get("type") != "http.disconnect":
-        message = await receive()

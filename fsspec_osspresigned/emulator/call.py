@@ -42,6 +42,10 @@ _OSS_HOST = re.compile(
     r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
     r"\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com"
 )
+_REGION_HOST = re.compile(
+    r"(?i)\.(?:oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?|([a-z0-9-]+)\.oss)"
+    r"\.aliyuncs\.com(?::\d+)?\Z"
+)
 
 
 @frozen(kw_only=True)
@@ -79,6 +83,12 @@ class Call:
     def part_number(self) -> int | None:
         """The part that the query names; None without a number in it."""
         return read_number(self.parameters.get("partNumber", ""))
+
+    @property
+    def region(self) -> str | None:
+        """The region that the host name names; None if it names none."""
+        found = _REGION_HOST.search(self.host)
+        return (found[1] or found[2]).lower() if found else None
 
     @property
     def content_length(self) -> int | None:

@@ -15,6 +15,7 @@ from ..checksum import CRC_HEADER
 from .answers import Answer, RefusedError, quoted
 from .bodies import Piece, Spool
 from .call import Call
+from .clock import Clock
 from .incoming import Incoming, too_large
 from .store import Bucket, KeyTakenError, Store, StoredObject
 
@@ -41,7 +42,7 @@ class Settings:
             returns its JSON answer, or None to fail.
     """
 
-    clock: Callable[[], float]
+    clock: Clock
     min_part: int
     max_put: int
     body_timeout: float

@@ -8,18 +8,11 @@ from typing import Any
 
 from .answers import RefusedError
 from .bodies import CHUNK, Spool
+from .wire import DisconnectedError, Trap
 
 _SMALL = 64 * 1024
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-class DisconnectedError(Exception):
-    """The client left before its request was whole; never leaves the emulator."""
-
-
-class CutError(Exception):
-    """A fault breaks the connection here; never leaves the emulator."""
 
 
 class Incoming:
@@ -27,14 +20,16 @@ class Incoming:
 
     Attributes:
         received: bytes so far.
-        cut_after: bytes after which a fault breaks the connection; None for no fault.
+        traps: what a fault does at which byte, in order.
+        pace: waits for as long as so many bytes should take; None does not.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:
         """Read from *receive*, waiting at most *timeout* seconds for the next bytes."""
         self._receive = receive
         self._timeout = timeout
-        self.cut_after: int | None = None
+        self.traps: list[Trap] = []
+        self.pace: Callable[[int], Awaitable[None]] | None = None
         self._more = True
         self.received = 0
 
@@ -97,8 +92,23 @@ class Incoming:
             yield gathered
 
     async def _next(self) -> bytes:
-        if self.cut_after is not None and self.received >= self.cut_after:
-            raise CutError
+        await self._spring(self.received)
+        body = await self._take()
+        if self.pace is not None:
+            await self.pace(len(body))
+        whole = self.received + len(body)
+        await self._spring(whole)
+        self.received = whole
+        return body
+
+    async def _spring(self, reached: int) -> None:
+        """Spring the traps up to *reached*, and all that are left at the end."""
+        while self.traps and (self.traps[0][0] <= reached or not self._more):
+            position, spring = self.traps.pop(0)
+            self.received = max(self.received, min(position, reached))
+            await spring()
+
+    async def _take(self) -> bytes:
         try:
             async with asyncio.timeout(self._timeout):
                 message = await self._receive()
@@ -115,7 +125,6 @@ class Incoming:
             raise DisconnectedError
         body: bytes = message.get("body", b"")
         self._more = message.get("more_body", False)
-        self.received += len(body)
         return body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,12 +22,15 @@ from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
 from ..signing import Credentials, Endpoint, check_bucket
-from .app import TRANSPORT, App, Record
+from .app import WIRE, App
 from .bodies import Folder
+from .clock import Clock
 from .exchange import Callback, Settings, accept_callback
-from .faults import Faults
+from .faults import Fault, Faults
 from .journal import open_disk_store
+from .records import Record
 from .store import Contents, Store, StoredObject, Upload
+from .wire import Connection, Wire
 
 DEFAULT_BUCKET = "examplebucket"
 _LOOPBACK = "127.0.0.1"
@@ -34,15 +38,27 @@ _GRACE = 1.0  # seconds that running requests get when the server stops
 
 
 class _Protocol(HttpToolsProtocol):
-    """Hands its transport to the application, which may have to break it."""
+    """Hands its connection to the application, which may have to break it."""
+
+    numbers = itertools.count(1)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.access_log = False  # it would write whole queries, signatures included
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.link = Connection(transport, next(self.numbers))
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.link.gone.set()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        wire = Wire(self.link, self.cycle, self.link.requests > 0)
+        self.link.requests += 1
+        self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
 class _Server(uvicorn.Server):
@@ -66,16 +82,17 @@ class _Server(uvicorn.Server):
         await stop_accepting(sockets or [])
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
+        for open_one in cast("list[_Protocol]", list(self.server_state.connections)):
+            open_one.shutdown()
+            if open_one.link.waiting:  # a fault holds it: nobody waits for that
+                open_one.transport.abort()
         running = set(self.server_state.tasks)
         if running:
             _, running = await asyncio.wait(running, timeout=_GRACE)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        for task in running:
-            task.cancel()
         if running:
+            # Whatever they wait for ends with their connection.
             await asyncio.wait(running)
         for listener in sockets or []:
             listener.close()
@@ -100,7 +117,9 @@ class Emulator:
         region: that V4 signatures must name; None takes any.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        clock: seconds since the epoch, as the server believes.
+        clock: seconds since the epoch; the server's own comes from it.
+        clock_offset: seconds that the server is ahead of it; negative for behind.
+        faults: rules to begin with; more by :attr:`faults`.
         cnames: host name -> bucket.
         versioned: buckets that have versioning on: they ignore forbid-overwrite.
         origins: origins that CORS allows.
@@ -124,6 +143,8 @@ class Emulator:
         host: str = _LOOPBACK,
         port: int = 0,
         clock: Callable[[], float] = time.time,
+        clock_offset: float = 0.0,
+        faults: Iterable[Fault] = (),
         cnames: Mapping[str, str] | None = None,
         versioned: Iterable[str] = (),
         origins: Iterable[str] = ("*",),
@@ -137,7 +158,7 @@ class Emulator:
         versioned = frozenset(versioned)
         self._address = (host, port)
         self.settings = Settings(
-            clock=clock,
+            clock=Clock(clock, clock_offset),
             min_part=min_part,
             max_put=max_put,
             body_timeout=body_timeout,
@@ -156,10 +177,11 @@ class Emulator:
             self._store,
             self.settings,
             find=by_id.get,
-            regions=None if region is None else {region},
+            region=region,
             cnames=cnames,
             origins=tuple(origins),
         )
+        self._app.faults.add(*faults)
 
     @property
     def credentials(self) -> Credentials:
@@ -181,6 +203,11 @@ class Emulator:
     def faults(self) -> Faults:
         """The faults in force: ``faults.add(Fault(...))``."""
         return self._app.faults
+
+    @property
+    def clock(self) -> Clock:
+        """The server's clock: set its ``offset``, or let it ``jump``."""
+        return self.settings.clock
 
     @property
     def requests(self) -> list[Record]:

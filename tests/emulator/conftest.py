@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
@@ -88,6 +89,59 @@ class Client:
         return self.call("POST", key, query=query, data=body, **options)
 
 
+class Peer:
+    """One raw connection to the emulator."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        port = int(client.oss.url.rpartition(":")[2])
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+
+    def ask(self, method: str, key: str, body=b"", *, length=None, extra="", query=()):
+        """Send the head of a signed request, and *body* as far as it is given."""
+        url = self.client.url(method, key, query=dict(query))
+        length = len(body) if length is None else length
+        self.socket.sendall(
+            f"{method} {url.removeprefix(self.client.oss.url)} HTTP/1.1\r\n"
+            f"Host: 127.0.0.1\r\nContent-Length: {length}\r\n{extra}\r\n".encode()
+            + body
+        )
+
+    def rest(self) -> tuple[bytes, str]:
+        """Read to the end: what came, and how the connection ended."""
+        came = b""
+        while True:
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:
+                return came, "reset"
+            if not data:
+                return came, "closed"
+            came += data
+
+    def reply(self) -> tuple[int, bytes]:
+        """Read one whole reply: its status and its body."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.socket.recv(1)
+        lines = head.decode().lower().split("\r\n")
+        sizes = [n for n in lines if n.startswith("content-length:")]
+        left, body = int(sizes[0].partition(":")[2]) if sizes else 0, b""
+        while len(body) < left:
+            body += self.socket.recv(left - len(body))
+        return int(lines[0].split()[1]), body
+
+    def is_silent(self) -> bool:
+        """Return whether nothing comes for a moment."""
+        self.socket.settimeout(0.1)
+        try:
+            return self.socket.recv(1) is None
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(10)
+
+
 def tree(reply: requests.Response) -> Element:
     """Parse the body of a reply."""
     return xmldoc.parse(reply.content)
@@ -135,6 +189,26 @@ def make_client() -> Iterator:
 def client(oss, make_client) -> Client:
     """A client of the shared emulator."""
     return make_client(oss)
+
+
+@pytest.fixture
+def make_peer() -> Iterator:
+    """Make raw connections that are closed at the end."""
+    peers = []
+
+    def make(client: Client) -> Peer:
+        peers.append(Peer(client))
+        return peers[-1]
+
+    yield make
+    for peer in peers:
+        peer.socket.close()
+
+
+@pytest.fixture
+def peer(client, make_peer) -> Peer:
+    """A raw connection to the shared emulator."""
+    return make_peer(client)
 
 
 @pytest.fixture(name="tree")

@@ -1,0 +1,212 @@
+"""The connection under a request: what goes over it that HTTP would not let pass."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from .faults import INTERIM, Fault
+
+_LOOK = 0.05  # seconds between two looks at a client that nobody reads from
+_STEPS = 20  # pieces a second of a slow reply
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Trap = tuple[int, Callable[[], Awaitable[None]]]
+
+
+class DisconnectedError(Exception):
+    """The client left before its request was whole; never leaves the emulator."""
+
+
+class CutError(Exception):
+    """A fault breaks the connection here; never leaves the emulator."""
+
+
+@define(eq=False)
+class Connection:
+    """One connection, for as long as it lasts.
+
+    Attributes:
+        transport: asyncio's.
+        number: counted from 1 since the server started.
+        requests: that it has carried so far.
+        waiting: how many faults hold something back on it.
+        gone: set when it is over.
+    """
+
+    transport: asyncio.Transport
+    number: int
+    requests: int = 0
+    waiting: int = 0
+    gone: asyncio.Event = field(factory=asyncio.Event)
+
+    def break_off(self, *, reset: bool) -> None:
+        """End it: by RST at once, or by FIN behind what was written."""
+        if reset:
+            peer: socket.socket = self.transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait *seconds*; None waits for the end of the connection.
+
+        Raises:
+            DisconnectedError: the connection ended before.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if seconds is None else loop.time() + seconds
+        self.waiting += 1
+        try:
+            while not self.gone.is_set() and (end is None or loop.time() < end):
+                left = _LOOK if end is None else min(_LOOK, end - loop.time())
+                try:
+                    await asyncio.wait_for(self.gone.wait(), max(left, 0))
+                except TimeoutError:
+                    if self._client_has_left():
+                        self.transport.abort()
+        finally:
+            self.waiting -= 1
+            if self.gone.is_set():
+                raise DisconnectedError
+
+    def _client_has_left(self) -> bool:
+        """Ask the socket: asyncio does not notice while reading is paused."""
+        poll = select.poll()
+        # Without that flag (macOS) only a reset is noticed.
+        poll.register(
+            self.transport.get_extra_info("socket"), getattr(select, "POLLRDHUP", 0)
+        )
+        return bool(poll.poll(0))
+
+
+@frozen
+class Wire:
+    """One request's view of its connection.
+
+    Attributes:
+        connection: it.
+        cycle: the server's state of this request.
+        reused: whether the connection has carried a request before.
+    """
+
+    connection: Connection
+    cycle: Any
+    reused: bool
+
+    def interim(self, status: int) -> None:
+        """Send a 1xx answer."""
+        line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
+        self.connection.transport.write(line.encode())
+
+
+class _Recorder:
+    """Stands in for the transport: keeps what the server writes for the reply."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def take(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+
+class ShapedReply:
+    """A reply that a fault slows down, stops or breaks."""
+
+    def __init__(
+        self, wire: Wire, fault: Fault, send: Send, *, body_length: int
+    ) -> None:
+        """Take the place of *send*.
+
+        Args:
+            wire: where the reply goes.
+            fault: what happens to it.
+            send: ASGI's.
+            body_length: bytes that follow the head.
+        """
+        self._connection = wire.connection
+        self._fault = fault
+        self._send = send
+        self._length = body_length
+        self._recorder = _Recorder()
+        wire.cycle.transport = self._recorder
+        self._traps: list[Trap] | None = None
+        self._sent = 0
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a message of ASGI.
+
+        Raises:
+            CutError: the fault breaks the connection here.
+            DisconnectedError: the client left while the reply was held back.
+        """
+        await self._send(message)
+        data = self._recorder.take()
+        if self._traps is None:
+            self._traps = self._laid(len(data) + self._length)
+        while self._traps and self._traps[0][0] <= self._sent + len(data):
+            position, spring = self._traps.pop(0)
+            ahead = position - self._sent
+            await self._write(data[:ahead])
+            data = data[ahead:]
+            await spring()
+        await self._write(data)
+        if self._recorder.is_closed:
+            self._connection.transport.close()
+
+    def _laid(self, total: int) -> list[Trap]:
+        """Return where the reply of *total* bytes stops and breaks, in order."""
+        fault = self._fault
+        wanted = (
+            (fault.stall_reply_after, self._stall),
+            (fault.cut_reply_after, self._cut),
+            (total if fault.hang_up else None, self._cut),
+        )
+        traps: list[Trap] = [
+            (min(at, total) if at >= 0 else max(0, total + at), spring)
+            for at, spring in wanted
+            if at is not None
+        ]
+        return sorted(traps, key=lambda trap: trap[0])
+
+    async def _stall(self) -> None:
+        await self._connection.wait(self._fault.stall_for)
+
+    async def _cut(self) -> None:
+        raise CutError
+
+    async def _write(self, data: bytes) -> None:
+        rate = self._fault.bytes_per_second
+        step = len(data) if rate is None else max(1, int(rate / _STEPS))
+        for at in range(0, len(data), step or 1):
+            piece = data[at : at + step]
+            if rate is not None:
+                await self._connection.wait(len(piece) / rate)
+            self._connection.transport.write(piece)
+            self._sent += len(piece)
+
+
+def shapes_reply(fault: Fault) -> bool:
+    """Return whether *fault* does something to the reply on its way."""
+    return (
+        fault.hang_up
+        or fault.bytes_per_second is not None
+        or fault.cut_reply_after is not None
+        or fault.stall_reply_after is not None
+    )

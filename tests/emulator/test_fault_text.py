@@ -1,0 +1,151 @@
+"""Faults as members and as text: what can be said, and every mistake at once."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+
+import pytest
+import requests
+
+from fsspec_osspresigned import cli
+from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults, serve
+from fsspec_osspresigned.emulator.refusals import KNOWN_CODES, USUAL_CODES
+from fsspec_osspresigned.errors import ConfigurationError
+
+WHERE = {"action": "UploadPart", "bucket": "b", "key": "a/[1].bin", "part_number": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("UploadPart:status=503:rate=0.3:seed=7",
+         Fault(action="UploadPart", status=503, rate=0.3, seed=7)),
+        ("*:reset", Fault(reset=True)),
+        (":reused=yes:reset:times=always", Fault(reused=True, reset=True, times=None)),
+        ("PutObject:reused=no:drop-reply=true:hang_up=no",
+         Fault(action="PutObject", reused=False, drop_reply=True)),
+        ("Get*:cut-reply-after=-1KiB:key=a/*",
+         Fault(action="Get*", cut_reply_after=-1024, key="a/*")),
+        ("PutObject : slow=64KiB : part=2 : stall-for=0.5",
+         Fault(action="PutObject", bytes_per_second=65536.0, part_number=2,
+               stall_for=0.5)),
+        (r"*:status=403:message=a\: b:extra.Endpoint=c.d:extra.Bucket=e",
+         Fault(status=403, message="a: b", extras={"Endpoint": "c.d", "Bucket": "e"})),
+        ("*:interim=100+103:retry-after=3", Fault(interim=(100, 103), retry_after="3")),
+        ("*:clock-jump=-3600.5", Fault(clock_jump=-3600.5)),
+        ("*:refuse=skewed:early", Fault(refuse="skewed", early=True)),
+    ],
+)  # fmt: skip
+def test_a_text_is_a_fault(text, fault):
+    """An action and its members read as the same fault in Python."""
+    assert parse_faults([text]) == [fault]
+
+
+def test_all_mistakes_are_told_at_once():
+    """Every wrong member of every text is named, and nothing starts."""
+    texts = [
+        "UplodPart:stauts=503",
+        "*:status=x:rate=much:early=maybe:cut-after=big:cut-after",
+        "*:status=500:status=501:extras=1:slow=1:bytes_per_second=2",
+        "PutObject:key=k:times=2",
+        "*:status=700:rate=2",
+        "*:reset",
+    ]
+    with pytest.raises(ConfigurationError) as caught:
+        parse_faults(texts)
+    wanted = [
+        (0, "'UplodPart' is no action"), (0, "'stauts' is no member"),
+        (1, "status: 'x' is no whole number"), (1, "rate: 'much' is no number"),
+        (1, "early: 'maybe' is neither"), (1, "cut-after: 'big' is no size"),
+        (1, "'cut-after' needs a value"),
+        (2, "'status' is given twice"), (2, "'extras' is no member"),
+        (2, "'bytes_per_second' is given twice"),
+        (3, "nothing goes wrong"),
+        (4, "rate=2 is no share"), (4, "status=700 ends no request"),
+    ]  # fmt: skip
+    assert len(caught.value.problems) == len(wanted)
+    for line, (text, piece) in zip(caught.value.problems, wanted, strict=True):
+        assert line.startswith(f"fault {texts[text]!r}: ")
+        assert piece in line
+
+
+@pytest.mark.parametrize(
+    ("members", "piece"),
+    [
+        ({"rate": 0}, "rate=0"),
+        ({"rate": 1.5}, "rate=1.5"),
+        ({"times": 0}, "times=0"),
+        ({"status": 100}, "interim"),
+        ({"refuse": "because"}, "one of denied"),
+        ({"refuse": "denied", "status": 500}, "brings its own"),
+        ({"interim": [101]}, "of 100, 102, 103"),
+        ({"bytes_per_second": 0}, "above 0"),
+        ({"early": True}, "need status"),
+        ({"acts": True}, "need status"),
+        ({"cut_after": -1}, "cut_after=-1"),
+        ({"stall_for": -0.5}, "stall_for=-0.5"),
+    ],
+)
+def test_a_fault_checks_itself(members, piece):
+    """A member that is out of range is an error when the fault is made."""
+    with pytest.raises(ConfigurationError, match=piece):
+        Fault(**members)
+
+
+def test_patterns():
+    """Action, bucket and key may be patterns, and a key is itself whatever it holds."""
+    assert Fault(action="Upload*", bucket="?", key="a/*").matches(**WHERE)
+    assert Fault(key="a/[1].bin").matches(**WHERE)
+    assert not Fault(key="A/*").matches(**WHERE)
+    assert not Fault(reused=True).matches(**WHERE)
+    assert Fault(reused=True).matches(**WHERE, reused=True)
+
+
+def test_a_status_brings_its_code_and_a_code_its_status():
+    """One of the two is enough; a code that nobody knows is 400."""
+    for status, code in USUAL_CODES.items():
+        assert Fault(status=status).shown_code == code
+        assert KNOWN_CODES[code][0] == status
+    for code, (status, message) in KNOWN_CODES.items():
+        fault = Fault(code=code)
+        assert (fault.shown_status, fault.shown_message) == (status, message)
+    assert Fault(code="Odd").shown_status == 400
+    assert Fault(code="Odd", status=418).shown_status == 418
+    assert Fault(error_body=True).shown_status == 500
+
+
+def test_the_command_refuses_mistakes(capsys):
+    """Wrong rules end the command, and each of them is shown."""
+    assert cli.main(["emulator", "--fault", "x", "--fault", "*:y"]) == 1
+    shown = capsys.readouterr().err
+    assert "'x' is no action" in shown
+    assert "'y' is no member" in shown
+
+
+def test_the_examples_of_the_help_can_be_read(capsys):
+    """Each rule that the help shows is one that it takes."""
+    assert cli.main(["emulator", "--help"]) == 0
+    rules = capsys.readouterr().out.partition("A RULE is")[2]
+    rules = re.findall(r"^ +([*A-Z][A-Za-z]*:\S+)", rules, re.MULTILINE)
+    assert len(parse_faults(rules)) == 8
+
+
+def test_an_emulator_begins_with_its_faults():
+    """Rules and clock of the command line are in force from the first request."""
+    out, stop = io.StringIO(), threading.Event()
+    options = {"faults": parse_faults(["*:status=503"]), "clock_offset": 3600.0}
+    thread = threading.Thread(
+        target=serve, kwargs={"port": 0, "out": out, "stop": stop, **options}
+    )
+    thread.start()
+    while "Ctrl-C" not in out.getvalue():
+        thread.join(0.01)
+    url = out.getvalue().split()[3]
+    assert "503" not in requests.get(url, timeout=5).text
+    stop.set()
+    thread.join()
+    with Emulator(**options) as oss:
+        assert [fault.status for fault in oss.faults.pending] == [503]
+        assert oss.clock.offset == 3600
