@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import evolve
 
+from .attempts import Attempts
 from .body import EMPTY, Body
 from .checkpoint import Checkpoint
 from .circuit import Circuit
@@ -24,8 +24,6 @@ from .signers.ahead import Ahead
 from .signers.base import Signer, sign_checked
 from .transport import Sink, Transport
 from .workers import Workers
-
-_log = logging.getLogger(__name__)
 
 
 class Client:
@@ -128,15 +126,14 @@ class Client:
 
         Raises:
             NotSignedError: the signer will not sign it.
-            OSSPresignedError: the failure of the last try, its ``tries`` filled in.
+            OSSPresignedError: the failure of the last try, its ``tries`` filled in, and
+                its ``outcome``, if any of the tries may have stored an object.
         """
         self._refuse_early(operation)
-        started = self._clock()
+        attempts = Attempts(operation, self._policy, clock=self._clock, draw=self._draw)
         signed: SignedRequest | None = None
         signer: Signer = ahead or self.signer
-        attempt = resigns = 0
         while True:
-            attempt += 1
             try:
                 with self._permits:
                     # Only here, for the wait may outlast a short life.
@@ -158,28 +155,13 @@ class Client:
             except OSSPresignedError as error:
                 failure = error
             else:
-                retries = attempt - 1 - resigns
-                return evolve(reply, retries=retries, resigns=resigns)
-            decision = self._policy.decide(
-                failure,
-                attempt=attempt - resigns,
-                elapsed=self._clock() - started,
-                draw=self._draw(),
-                resigned=resigns > 0,
-            )
-            given_up = once or (cancel is not None and cancel.is_set())
-            if decision.verb is Verb.GIVE_UP or given_up:
-                failure.tries = attempt
-                if attempt > 1:
-                    spent = self._clock() - started
-                    failure.add_note(f"{operation}: {attempt} tries in {spent:.1f} s")
-                raise failure
-            _log.info("%s: %s; %s", operation, failure.message, decision.verb.value)
+                return evolve(reply, retries=attempts.retries, resigns=attempts.resigns)
+            gone = cancel is not None and cancel.is_set()
+            decision = attempts.after(failure, last=once or gone)
             if decision.verb is Verb.SIGN_AGAIN:
                 if ahead is not None and signed is not None:
                     ahead.distrust(signed)
                 signed = None
-                resigns += 1
             elif (cancel or threading.Event()).wait(decision.seconds):
                 raise failure
 

@@ -44,6 +44,11 @@ class Action(enum.StrEnum):
         """The HTTP method of the call."""
         return _METHODS[self]
 
+    @property
+    def publishes(self) -> bool:
+        """Whether the call makes an object visible, all at once."""
+        return self in _PUBLISHING
+
 
 _METHODS = {
     Action.PutObject: "PUT",
@@ -59,6 +64,7 @@ _METHODS = {
     Action.DeleteObject: "DELETE",
     Action.ListObjectsV2: "GET",
 }
+_PUBLISHING = (Action.PutObject, Action.CompleteMultipartUpload, Action.CopyObject)
 
 
 def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:

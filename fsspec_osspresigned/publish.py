@@ -9,14 +9,13 @@ from xml.etree.ElementTree import Element
 
 from attrs import evolve, field, frozen
 
-from . import errors, xmldoc
+from . import reply_error, xmldoc
 from .body import EMPTY, Body, MemoryBody, md5_of
 from .checksum import CRC_HEADER, compare, crc64
 from .client import Client
 from .errors import (
     IntegrityError,
     NetworkError,
-    ObjectExistsError,
     OSSPresignedError,
     OutcomeUnknownError,
     UploadNotFoundError,
@@ -29,7 +28,10 @@ from .model import (
     frozen_mapping,
     split_path,
 )
-from .signers.base import MultipartGrant, Signer
+from .outcome import Outcome
+from .reconcile import reconcile
+from .signers.ahead import Ahead
+from .signers.base import MultipartGrant
 
 _log = logging.getLogger(__name__)
 
@@ -164,13 +166,15 @@ def send_body(
     operation: Operation,
     body: Body,
     *,
-    ahead: Signer | None,
+    ahead: Ahead | None,
     cancel: threading.Event,
     progress: Callable[[int], None] | None,
+    needs_crc: bool = False,
 ) -> tuple[Reply, str]:
     """Send PutObject or UploadPart; return the reply and what verified it.
 
-    *ahead* signs the first try; None leaves it to the client's signer.
+    *ahead* signs the first try; None leaves it to the client's signer. *needs_crc* has
+    the CRC-64 computed even if nothing is compared.
     """
     check = _BodyCheck(target, body, str(operation))
     reply = client.call(
@@ -180,7 +184,7 @@ def send_body(
         cancel=cancel,
         progress=progress,
         check=check,
-        with_crc=target.checksum != "none",
+        with_crc=needs_crc or target.checksum != "none",
     )
     return reply, check.verified
 
@@ -190,7 +194,7 @@ def put_object(
     target: Target,
     body: Body,
     *,
-    ahead: Signer | None,
+    ahead: Ahead | None,
     cancel: threading.Event,
     progress: Callable[[int], None] | None,
 ) -> tuple[Reply, str]:
@@ -199,6 +203,7 @@ def put_object(
     Raises:
         IntegrityError: the store has other bytes, which are visible now.
         OutcomeUnknownError: an exclusive object whose first reply was lost.
+        OSSPresignedError: its ``outcome`` says whether it may be stored all the same.
     """
     try:
         return send_body(
@@ -211,17 +216,45 @@ def put_object(
             progress=progress,
         )
     except IntegrityError as error:
-        error.add_note("The object that is visible now is not what was sent.")
-        raise
-    except ObjectExistsError as error:
-        if error.tries == 1:
+        raise _visible(error)  # noqa: B904 - it is the same error
+    except OSSPresignedError as error:
+        if error.outcome is not Outcome.UNKNOWN or cancel.is_set():
             raise
-        # An earlier try, whose reply was lost, may be what is in the way.
+        return _put_after_all(client, target, body, error)
+
+
+def _put_after_all(
+    client: Client, target: Target, body: Body, error: OSSPresignedError
+) -> tuple[Reply, str]:
+    """Return the HEAD by which *body* was stored in spite of *error*."""
+    crc = None
+    if target.checksum != "none":
         crc = 0
         for block in body.blocks():
             crc = crc64(block, crc)
-        reply = confirm(client, target, error, size=body.size, crc=crc)
-        return evolve(reply, crc64=crc, retries=error.tries - 1), "crc64"
+    try:
+        reply, verified = reconcile(
+            client,
+            target.operation(Action.HeadObject),
+            error,
+            size=body.size,
+            crc=crc,
+            md5=None if crc is None else lambda: md5_of(body),
+        )
+    except OutcomeUnknownError as unknown:
+        if target.exclusive:
+            raise
+        # Whoever simply tries again does no harm: the first failure says more.
+        error.add_note(unknown.message)
+        raise error from None
+    return evolve(reply, crc64=crc, retries=error.tries - 1), verified
+
+
+def _visible(error: IntegrityError) -> IntegrityError:
+    """Name the object that the store has accepted although it is wrong."""
+    error.outcome = Outcome.STORED
+    error.add_note("The object that is visible now is not what was sent.")
+    return error
 
 
 def initiate(
@@ -229,7 +262,7 @@ def initiate(
     target: Target,
     cancel: threading.Event,
     *,
-    ahead: Signer | None = None,
+    ahead: Ahead | None = None,
 ) -> str:
     """Begin a multipart upload and return its upload ID.
 
@@ -286,10 +319,18 @@ def complete(
 
     try:
         reply = client.call(operation, body, check=check, cancel=cancel)
-    except (UploadNotFoundError, NetworkError, ObjectExistsError) as error:
-        if isinstance(error, ObjectExistsError) and error.tries == 1:
+    except OSSPresignedError as error:
+        gone = isinstance(error, UploadNotFoundError)
+        if not gone and error.outcome is not Outcome.UNKNOWN:
             raise
-        reply = confirm(client, target, error, size=size, crc=crc)
+        reply, _ = reconcile(
+            client,
+            target.operation(Action.HeadObject),
+            error,
+            size=size,
+            crc=crc,
+            parts=target.operation(Action.ListParts, upload_id=upload_id),
+        )
     if crc is None or CRC_HEADER not in reply.headers:
         return reply, "none"
     try:
@@ -302,8 +343,7 @@ def complete(
             path=target.path,
         )
     except IntegrityError as error:
-        error.add_note("The object that is visible now is not what was sent.")
-        raise
+        raise _visible(error)  # noqa: B904 - it is the same error
     return reply, verified
 
 
@@ -314,7 +354,7 @@ def _check_completed(reply: Reply, target: Target) -> None:
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
         # What fails behind a 200 is an internal error unless its code says more.
-        raise errors.from_reply(
+        raise reply_error.from_reply(
             500, reply.headers, reply.body, action=action, path=target.path
         )
     with_callback = any("callback" in name.lower() for name in target.headers)
@@ -367,44 +407,16 @@ def _bare(etag: str | None) -> str:
     return (etag or "").strip('"').lower()
 
 
-def confirm(
-    client: Client,
-    target: Target,
-    error: OSSPresignedError,
-    *,
-    size: int,
-    crc: int | None,
-) -> Reply:
-    """Return the reply of a HEAD that shows our object after a lost reply.
+def abort(
+    client: Client, target: Target, upload_id: str, *, once: bool = False
+) -> None:
+    """Remove the parts of an upload; a failure is logged with the upload ID.
 
-    Raises:
-        OutcomeUnknownError: HEAD is not signed, or proves nothing.
-        OSSPresignedError: *error*, if what is there is surely not ours.
+    *once* leaves it at one try, for a process that ends.
     """
-    try:
-        reply = client.call(target.operation(Action.HeadObject))
-    except FileNotFoundError:
-        raise error from None
-    except OSSPresignedError as blind:
-        unsure = f"HEAD cannot tell: {blind.message}"
-    else:
-        stated = reply.headers.get(CRC_HEADER)
-        if reply.headers.get("content-length") != str(size):
-            raise error
-        if stated is not None and crc is not None:
-            if stated == str(crc):
-                return reply
-            raise error
-        unsure = "an object of this size is there, but without a CRC-64 to compare"
-    msg = f"whether the object is stored is unknown: {error.message}; {unsure}"
-    raise OutcomeUnknownError(msg, path=target.path, action=error.action)
-
-
-def abort(client: Client, target: Target, upload_id: str) -> None:
-    """Remove the parts of an upload; a failure is logged with the upload ID."""
     operation = target.operation(Action.AbortMultipartUpload, upload_id=upload_id)
     try:
-        client.call(operation)
+        client.call(operation, once=once)
     except UploadNotFoundError:
         _log.info("%s: upload %s is gone already", target.path, upload_id)
     except OSError as error:

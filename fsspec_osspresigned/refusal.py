@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
-from . import error_document, errors, mismatch
+from . import error_document, errors, mismatch, reply_error
 from .explanation import Explanation, Refused
 from .model import Operation, Reply, SignedRequest
 from .signature import parse_query, quote
@@ -163,7 +163,7 @@ def error_for(
     explanation = None
     if reply.status in _REFUSALS:
         explanation = explain(operation, reply, signed, now=now(), offset=offset)
-    return errors.from_reply(
+    return reply_error.from_reply(
         reply.status,
         reply.headers,
         reply.body,

@@ -48,6 +48,20 @@ _WORTH: tuple[tuple[type[OSSPresignedError], int], ...] = (
 _NOT_IMPLEMENTED = 501
 
 
+# Statuses that may stand for a request that was carried out all the same: the answer
+# of a gateway, or of a server that failed late. 503 and 429 refuse before they begin.
+_LATE_FAILURES = (500, 502, 504)
+
+
+def may_have_acted(failure: OSSPresignedError) -> bool:
+    """Return whether the server may have done what it did not confirm."""
+    if isinstance(failure, NetworkError):
+        return failure.sent
+    if isinstance(failure, StoreUnavailableError):
+        return failure.status in _LATE_FAILURES
+    return False
+
+
 @frozen(kw_only=True)
 class RetryPolicy:
     """How long to go on.

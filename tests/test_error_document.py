@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned import error_document, errors
+from fsspec_osspresigned import error_document, errors, reply_error
 
 TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"
 SIGNATURE = "vjbyPxybdZaNmGa+yT272YEAiv4="
@@ -85,6 +85,6 @@ def test_any_reply_becomes_an_error_of_ours(body, headers):
     """No reply makes anything but one of our errors, in one printable line."""
     facts = {"action": "PutObject", "path": "b/k"}
     for content in (body, b"<Error><Message>" + body + b"</Message></Error>"):
-        error = errors.from_reply(403, headers, content, **facts)
+        error = reply_error.from_reply(403, headers, content, **facts)
         assert isinstance(error, errors.AccessDeniedError)
         assert error.message.isprintable()

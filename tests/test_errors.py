@@ -10,7 +10,7 @@ import pickle
 
 import pytest
 
-from fsspec_osspresigned import errors
+from fsspec_osspresigned import errors, reply_error
 from fsspec_osspresigned.explanation import Explanation, Refused
 
 CLASSES = [
@@ -44,7 +44,7 @@ def reply(status: int, code: str = "", *, headers=None, ec="", more="", message=
         f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>"
         f"<RequestId>R-1</RequestId><EC>{ec}</EC>{more}</Error>"
     )
-    return errors.from_reply(
+    return reply_error.from_reply(
         status, headers or {}, body.encode(), action="PutObject", path="b/k"
     )
 
@@ -110,7 +110,7 @@ def test_failures_of_several_survive():
     assert again.failures["a"].__dict__ == inner.__dict__
 
 
-@pytest.mark.parametrize("code", [*errors._BY_CODE, "Other"])
+@pytest.mark.parametrize("code", [*reply_error._BY_CODE, "Other"])
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 503])
 def test_every_reply_is_told_whole(status, code):
     """Code, EC and request id stand in the message, path and errno beside it."""
@@ -220,9 +220,9 @@ def test_head_carries_its_document_in_a_header():
     """Without a body, x-oss-err is read; nonsense in it is ignored."""
     text = base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>").decode()
     facts = {"action": "HeadObject", "path": "b/k"}
-    error = errors.from_reply(404, {"x-oss-err": text}, b"", **facts)
+    error = reply_error.from_reply(404, {"x-oss-err": text}, b"", **facts)
     assert error.code == "NoSuchKey"
-    error = errors.from_reply(404, {"x-oss-err": "%%%"}, b"", **facts)
+    error = reply_error.from_reply(404, {"x-oss-err": "%%%"}, b"", **facts)
     assert type(error) is errors.ObjectNotFoundError
     assert error.code is None
     assert error.message == "HeadObject was refused with HTTP 404"
@@ -231,7 +231,7 @@ def test_head_carries_its_document_in_a_header():
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"<Other/>"])
 def test_strange_bodies(body):
     """A proxy's own page does not hide the status."""
-    error = errors.from_reply(502, {}, body, action="A", path="b/k")
+    error = reply_error.from_reply(502, {}, body, action="A", path="b/k")
     assert type(error) is errors.StoreUnavailableError
     assert error.request_id is None
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned import errors
+from fsspec_osspresigned import errors, reply_error
 from fsspec_osspresigned.explanation import Explanation, Refused
 from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
 from fsspec_osspresigned.refusal import _BY_CODE, clock_offset, error_for, explain
@@ -187,7 +187,7 @@ def test_what_is_not_known_is_not_explained(code, status):
     assert found.explanation is None
     assert found.reason is None
     assert type(found) is type(
-        errors.from_reply(status, {}, refused(code).body, action="A", path="p")
+        reply_error.from_reply(status, {}, refused(code).body, action="A", path="p")
     )
 
 

@@ -375,7 +375,7 @@ def test_lost_reply_that_nobody_can_clear_up(oss):
         store(blind)
     assert stored(oss) == DATA
     oss.faults.add(Fault(action="HeadObject", no_crc=True))
-    with pytest.raises(OutcomeUnknownError, match="without a CRC-64") as caught:
+    with pytest.raises(OutcomeUnknownError, match="no checksum to compare") as caught:
         store(make(oss))
     assert caught.value.path == PATH
 
