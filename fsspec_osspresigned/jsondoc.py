@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -28,12 +29,7 @@ def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
             msg = f"not UTF-8 at byte {error.start}"
             raise ValueError(msg) from None
     try:
-        value = json.loads(
-            data,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-        )
+        value = DECODER.decode(data)
     except json.JSONDecodeError as error:
         msg = f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise ValueError(msg) from None
@@ -89,6 +85,14 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        msg = "not JSON: a number is too large"
+        raise ValueError(msg)
+    return value
+
+
 def _is_deeper(value: Any, limit: int) -> bool:
     level = [value]
     for _ in range(limit):
@@ -101,3 +105,11 @@ def _is_deeper(value: Any, limit: int) -> bool:
         if not level:
             return False
     return any(isinstance(item, (dict, list)) for item in level)
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_int=_integer,
+    parse_float=_float,
+)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from . import sendable
+from . import preflight, sendable
+from .client import Client
 from .errors import ConfigurationError, NotSignedError
 from .ledger import Plan, plan_for
-from .model import MIB, Action, Operation, frozen_mapping, split_path
+from .model import MIB, Operation, frozen_mapping, split_path
+from .options import Options
 from .owner_inspect import requests_of
 from .publish import Target
 from .signed_url import SignedURL, describe
@@ -22,6 +25,8 @@ from .url_map import MapEntry, MapRequest, URLMap
 _PART_SIZE = 8 * MIB
 _THRESHOLD = 16 * MIB
 _SENT_ANYWAY = frozenset({"host", "content-length"})
+# For how many files without a URL the nearest paths are looked for.
+_GUESSED = 100
 
 
 @frozen
@@ -30,7 +35,8 @@ class Problem:
 
     Attributes:
         path: ``bucket/key``.
-        kind: ``missing``, ``unused``, ``parts``, ``expiry``, ``headers`` or ``object``.
+        kind: ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
+            ``http`` or ``upload``.
         text: what is wrong, and what to do.
     """
 
@@ -48,12 +54,18 @@ class Intent:
         headers: that the uploads will demand.
         rate: bytes per second that are expected; None judges the present only.
         now: seconds since the epoch, when the first upload begins.
+        receipts: the uploader will set ``receipts=``.
+        allow_http: the uploader will set ``allow_http=True``.
+        local: the map comes from the uploader's machine, so it may lead to it.
     """
 
     files: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     rate: float | None = None
     now: float
+    receipts: bool = False
+    allow_http: bool = False
+    local: bool = True
 
 
 def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
@@ -64,19 +76,25 @@ def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
     problems = [
         problem
         for path, entry in url_map.items()
-        for problem in _check_entry(path, entry, intent.now)
+        for problem in _check_entry(path, entry, intent)
     ]
-    before = 0
+    known = {(problem.path, problem.kind) for problem in problems}
+    before = missing = 0
     for path, local in intent.files.items():
         size = os.path.getsize(local)
         entry = url_map.get(path)
         if entry is None:
-            near = ", ".join(url_map.nearest(path))
+            missing += 1
+            near = ", ".join(url_map.nearest(path) if missing <= _GUESSED else ())
             hint = f"; nearest: {shown_text(near)}" if near else ""
             text = f"{local} has no URL{hint}"
             problems.append(Problem(path, "missing", text))
         else:
-            problems += _check_upload(path, entry, intent, size, before)
+            problems += (
+                problem
+                for problem in _check_upload(path, entry, intent, size, before)
+                if (problem.path, problem.kind) not in known
+            )
         before += size
     if intent.files:
         problems += [
@@ -87,13 +105,15 @@ def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
     return problems
 
 
-def _check_entry(path: str, entry: MapEntry, now: float) -> Iterator[Problem]:
+def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Problem]:
     """Yield what is wrong with *entry* whatever is sent."""
+    yield from _endless(path, entry)
     for name, request in requests_of(entry):
         told = describe(request.url)
         found = (
             *_objects(path, entry, name, request, told),
             *_unsaid(path, name, request, told),
+            *_plain(path, name, request, intent),
         )
         yield from found
         if found:
@@ -101,13 +121,33 @@ def _check_entry(path: str, entry: MapEntry, now: float) -> Iterator[Problem]:
     ended = [
         (name, end)
         for name, request in requests_of(entry)
-        if (end := expiry(request, entry)) is not None and end <= now
+        if (end := expiry(request, entry)) is not None and end <= intent.now
     ]
     if ended:
         name, end = ended[0]
         more = f", and {len(ended) - 1} more of it" if len(ended) > 1 else ""
         text = f"{name} ended at {shown_moment(end)}{more}: sign it again"
         yield Problem(path, "expiry", text)
+
+
+def _endless(path: str, entry: MapEntry) -> Iterator[Problem]:
+    """Yield that parts are of no use, since nobody completes them."""
+    if entry.parts:
+        try:
+            grant_of(entry, path)
+        except NotSignedError as error:
+            yield Problem(path, "parts", error.message)
+
+
+def _plain(
+    path: str, name: str, request: MapRequest, intent: Intent
+) -> Iterator[Problem]:
+    """Yield a URL that the filesystem refuses because of its http."""
+    problem = sendable.http_problem(
+        request.url.reveal(), allow_http=intent.allow_http, local=intent.local
+    )
+    if problem:
+        yield Problem(path, "http", f"{name} {problem}")
 
 
 def _objects(
@@ -169,36 +209,44 @@ def _check_upload(
         for problem in error.problems:
             yield Problem(path, "parts", problem)
         return
-    yield from _conflicts(path, entry, intent, plan, size)
+    yield from _refused(path, entry, intent, plan, size)
     if intent.rate is not None:
         yield from _too_slow(path, entry, plan, size, before, intent, intent.rate)
 
 
-def _conflicts(
+@frozen
+class _MapOfOne:
+    """A signer of one entry that is told of expiry and http elsewhere."""
+
+    entry: MapEntry
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise what the map's signer would raise."""
+        request_of(self.entry, operation, now=0.0, allow_http=True, local=True)
+
+
+@frozen
+class _Uploader:
+    """As much of a client as the preflight of an upload asks."""
+
+    options: Options
+    signer: _MapOfOne
+
+
+def _refused(
     path: str, entry: MapEntry, intent: Intent, plan: Plan, size: int
 ) -> Iterator[Problem]:
-    """Yield demanded headers that the URL cannot carry."""
-    bucket, key = split_path(path)
+    """Yield what the upload itself would refuse before its first byte."""
+    options = Options(signer="keys", receipts=intent.receipts or None)
+    uploader = cast("Client", _Uploader(options, _MapOfOne(entry)))
     target = Target(path=path, headers=intent.headers)
-    action, headers, length = Action.PutObject, target.headers, size
-    upload_id = None
-    if plan.multipart:
-        if entry.complete == "external":
-            return
-        action, headers, length = Action.CompleteMultipartUpload, target.on_complete, 0
-        upload_id = entry.upload_id
-    operation = Operation(
-        action=action,
-        bucket=bucket,
-        key=key,
-        headers=headers,
-        content_length=length,
-        upload_id=upload_id,
-    )
     try:
-        request_of(entry, operation, now=0.0, allow_http=True, local=True)
+        preflight.check(uploader, target, grant_of(entry, path), plan, size)
     except NotSignedError as error:
         yield Problem(path, "headers", error.message)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield Problem(path, "upload", problem)
 
 
 def _too_slow(

@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from . import owner_sign
+from .instances import read_url
 from .model import MAX_PARTS, MIB
 from .options import STORAGE_CLASSES
 from .owner_check import Intent, check_map
-from .owner_inspect import about_entry, about_url, is_web, read
+from .owner_inspect import about_entry, about_url, is_presigned, is_web, read
 from .owner_sign import Cut, Order, Signed
 from .publish import FORBID_OVERWRITE
 from .secret import SecretURL
@@ -88,6 +89,8 @@ def register(group: click.Group) -> None:
 @click.option(
     "--part-size", type=_SIZE, metavar="BYTES", help="Bytes of a part.  [default: 8MiB]"
 )
+@click.option("--owner-completes", is_flag=True,
+              help="Of parts: hand out no Complete, you do that from the receipts.")  # fmt: skip
 @click.option("--header", "headers", type=_HEADER, multiple=True, metavar="NAME=VALUE",
               help="Sign this header; may be repeated.")  # fmt: skip
 @click.option("--content-type", help="Sign this Content-Type.")
@@ -164,6 +167,7 @@ def _order(
     parts: int | None,
     file_size: int | None,
     part_size: int | None,
+    owner_completes: bool,
     headers: Sequence[tuple[str, str]],
     content_type: str | None,
     storage_class: str | None,
@@ -182,6 +186,8 @@ def _order(
         raise click.UsageError("--parts and --file-size: give one of them")
     if part_size is not None and not in_parts:
         raise click.UsageError("--part-size needs --parts, or --file-size")
+    if owner_completes and not in_parts:
+        raise click.UsageError("--owner-completes needs --parts, or --file-size")
     names = [name.lower() for name in (*wanted, *(name for name, _ in headers))]
     for name in names:
         if names.count(name) > 1:
@@ -193,7 +199,12 @@ def _order(
             parts=parts,
             file_size=file_size,
         )
-    return Order(method=method, headers={**wanted, **dict(headers)}, cut=cut)
+    return Order(
+        method=method,
+        headers={**wanted, **dict(headers)},
+        cut=cut,
+        owner_completes=owner_completes,
+    )
 
 
 def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
@@ -257,6 +268,7 @@ def _say_written(signed: Signed, place: str) -> None:
             size = shown_bytes(entry.part_size or 0)
             what += f" in up to {len(entry.parts)} parts of {size}"
             what += f", upload {entry.upload_id}"
+            what += ", which you complete" if entry.complete == "external" else ""
     where = "standard output" if place == "-" else f"{place} (mode 0600, a secret)"
     click.echo(f"{signed.method} of {what} signed: {where}", err=True)
     click.echo(f"valid until {shown_end(*_end(signed))}", err=True)
@@ -275,12 +287,13 @@ def _end(signed: Signed) -> tuple[float, float]:
 def inspect(reference: str) -> None:
     """Tell what a presigned URL or a URL map is for; never its signature.
 
-    REFERENCE is a file or file:PATH, env:NAME, or - for standard input.
+    REFERENCE is a file or file:PATH, env:NAME, - for standard input, or any URL that
+    fsspec can read.
     """
-    if is_web(reference):
+    if is_presigned(reference):
         raise click.UsageError(_ON_COMMAND_LINE)
     with _warnings_said():
-        found = read(reference)
+        found = read(reference, read_url)
     now = time.time()
     if isinstance(found, SecretURL):
         _table(list(about_url(found, now)))
@@ -305,6 +318,9 @@ def check() -> None:
               help="Expected megabytes per second: do the URLs live long enough?")  # fmt: skip
 @click.option("--header", "headers", type=_HEADER, multiple=True, metavar="NAME=VALUE",
               help="Header that the uploads will ask for; may be repeated.")  # fmt: skip
+@click.option("--receipts", is_flag=True,
+              help="The uploader sets receipts=, from which you complete.")  # fmt: skip
+@click.option("--allow-http", is_flag=True, help="The uploader sets allow_http=True.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_map_command(
     place: str,
@@ -313,21 +329,32 @@ def check_map_command(
     rate: float | None,
     headers: tuple[tuple[str, str], ...],
     *,
+    receipts: bool,
+    allow_http: bool,
     as_json: bool,
 ) -> int:
     """Check the URL map MAP, alone or for FILES; exit code 1 if there are problems."""
-    if is_web(place):
+    if is_presigned(place):
         raise click.UsageError(_ON_COMMAND_LINE)
     if files and to is None:
         raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
     if not files and (to is not None or rate is not None or headers):
         raise click.UsageError("--to, --rate and --header are about FILES: name some")
     with _warnings_said():
-        url_map = load(place).current()
+        source = load(place, read_url)
+    url_map = source.current()
     found = owner_sign.local_objects(files, to) if to is not None else {}
     problems = check_map(
         url_map,
-        Intent(files=found, headers=dict(headers), rate=rate, now=time.time()),
+        Intent(
+            files=found,
+            headers=dict(headers),
+            rate=rate,
+            now=time.time(),
+            receipts=receipts,
+            allow_http=allow_http,
+            local=source.local,
+        ),
     )
     if as_json:
         listed = [{"path": p.path, "kind": p.kind, "problem": p.text} for p in problems]

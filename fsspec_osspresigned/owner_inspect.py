@@ -16,7 +16,7 @@ from .signed_url import SignedURL, describe
 from .signers.url_map import expiry
 from .units import shown_bytes, shown_end, shown_moment, shown_text
 from .url_map import EXTRAS, MapEntry, MapRequest, URLMap
-from .url_map_file import load
+from .url_map_file import Opener, load
 from .url_map_text import parse
 
 _VERSIONS = {
@@ -27,6 +27,7 @@ _VERSIONS = {
     "unknown": "none that is known: this may be no presigned URL",
 }
 _WEB = ("https:", "http:")
+_MAX_ONE = 2 * sendable.MAX_URL  # bytes of a file that may hold one URL and no map
 # What a URL holds beside these decides what it does.
 _OF_SIGNATURE = frozenset(
     {
@@ -48,16 +49,26 @@ _OF_SIGNATURE = frozenset(
 )
 
 
-def is_web(reference: str) -> bool:
-    """Return whether *reference* is a URL itself, rather than a place of one."""
-    return reference.strip().lower().startswith(_WEB)
+def is_web(text: str) -> bool:
+    """Return whether *text* is a URL of the web."""
+    return text.strip().lower().startswith(_WEB)
 
 
-def read(reference: str) -> SecretURL | URLMap:
+def is_presigned(reference: str) -> bool:
+    """Return whether *reference* is a secret itself, rather than a place of one.
+
+    What is public, such as the URL of a map on a server of one's own, has no query.
+    """
+    return is_web(reference) and "?" in reference
+
+
+def read(reference: str, opener: Opener) -> SecretURL | URLMap:
     """Return the presigned URL, or the URL map, at *reference*.
 
     Args:
-        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH`` or a path.
+        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
+            URL that *opener* can read.
+        opener: reads what is not on this machine.
 
     Raises:
         ConfigurationError: it cannot be read, or is neither.
@@ -70,9 +81,9 @@ def read(reference: str) -> SecretURL | URLMap:
         text = os.environ.get(reference.removeprefix("env:"), "")
     else:
         place = Path(reference.removeprefix("file:")).expanduser()
-        if place.is_file():
+        if place.is_file() and place.stat().st_size <= _MAX_ONE:
             text = place.read_bytes().decode("utf-8-sig", "replace")
-    return _one_url(text) or load(reference).current()
+    return _one_url(text) or load(reference, opener).current()
 
 
 def _one_url(text: str) -> SecretURL | None:

@@ -82,11 +82,13 @@ class Order:
         method: of the request.
         headers: signed, so that the uploader must send exactly these.
         cut: in parts; None signs one request.
+        owner_completes: no Complete of the parts is handed out.
     """
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     cut: Cut | None = None
+    owner_completes: bool = False
 
 
 @frozen(kw_only=True)
@@ -239,14 +241,22 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
             _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
             for number in range(1, cut.parts + 1)
         ]
-        rest = {
-            name: _sign(signer, action, path, upload_id=upload, headers=headers)
-            for name, action, headers in (
-                ("complete", Action.CompleteMultipartUpload, target.on_complete),
-                ("abort", Action.AbortMultipartUpload, {}),
-                ("list", Action.ListParts, {}),
-            )
+        calls = {"abort": Action.AbortMultipartUpload, "list": Action.ListParts}
+        rest: dict[str, Any] = {
+            name: _entry(_sign(signer, action, path, upload_id=upload))
+            for name, action in calls.items()
         }
+        rest["complete"] = "external"
+        if not order.owner_completes:
+            rest["complete"] = _entry(
+                _sign(
+                    signer,
+                    Action.CompleteMultipartUpload,
+                    path,
+                    upload_id=upload,
+                    headers=target.on_complete,
+                )
+            )
     except BaseException:
         abort(client, target, upload)
         raise
@@ -255,7 +265,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
         upload_id=upload,
         part_size=cut.part_size,
         parts=tuple(_entry(part) for part in parts),
-        **{name: _entry(request) for name, request in rest.items()},
+        **rest,
     )
 
 

@@ -6,15 +6,15 @@ Format: URL map 1 of the documentation, and the shapes that owners print by hand
 from __future__ import annotations
 
 import json
-from bisect import bisect
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from .model import frozen_mapping
+from .nearest import Nearest
 from .secret import SecretURL
 
 VERSION = 1
@@ -26,12 +26,13 @@ EXTRAS = {
     "head": "HEAD",
     "get": "GET",
 }
-_NEIGHBOURS = 24
-_ALIKE = 0.5
 
 
 def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    return None if value is None else frozen_mapping(value)
+    # What is frozen is shared: 100,000 entries often have the same headers.
+    if value is None or isinstance(value, MappingProxyType):
+        return value
+    return frozen_mapping(value)
 
 
 @frozen(kw_only=True, weakref_slot=False)
@@ -78,17 +79,30 @@ class MapEntry:
     get: MapRequest | None = None
 
 
+# Nearly all entries of a large map are one PUT: only that is kept of them.
+Kept: TypeAlias = MapEntry | MapRequest | SecretURL
+
+
 @frozen(weakref_slot=False, eq=False, repr=False)
 class URLMap(Mapping[str, MapEntry]):
-    """``bucket/key`` -> entry, read-only."""
+    """``bucket/key`` -> entry, read-only.
 
-    _entries: dict[str, MapEntry] = field(factory=dict)
-    _sorted: list[str] = field(factory=list, init=False)
-    _by_name: dict[str, list[str]] = field(factory=dict, init=False)
+    An entry may be given as its PUT alone, or as that one's URL: 100,000 of them take a
+    third of the memory then.
+    """
+
+    _entries: Mapping[str, Kept] = field(factory=dict)
+    _nearest: list[Nearest] = field(factory=list, init=False)
 
     def __getitem__(self, path: str) -> MapEntry:
         """Return the entry of *path*."""
-        return self._entries[path]
+        kept = self._entries[path]
+        if isinstance(kept, SecretURL):
+            return MapEntry(put=MapRequest(url=kept))
+        if isinstance(kept, MapRequest):
+            put = MapRequest(url=kept.url, headers=kept.headers)
+            return MapEntry(put=put, expires_at=kept.expires_at)
+        return kept
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the paths in the order of the map."""
@@ -105,29 +119,11 @@ class URLMap(Mapping[str, MapEntry]):
     def nearest(self, path: str) -> tuple[str, ...]:
         """Return up to three keys that *path* may have meant, the likeliest first.
 
-        Only neighbours in sorted order and keys with the same last name are compared,
-        so that a map of 100,000 entries answers within milliseconds.
+        The first question sorts the map, each costs some milliseconds more.
         """
-        if len(self._sorted) != len(self._entries):
-            self._sorted[:] = sorted(self._entries)
-            for key in self._sorted:
-                self._by_name.setdefault(_name(key), []).append(key)
-        at = bisect(self._sorted, path)
-        near = self._sorted[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
-        same_name = self._by_name.get(_name(path), [])[:_NEIGHBOURS]
-        matcher = SequenceMatcher(b=path, autojunk=False)
-        scored = []
-        for key in dict.fromkeys((*same_name, *near)):
-            matcher.set_seq1(key)
-            bonus = _ALIKE if _name(key) == _name(path) else 0.0
-            if bonus or matcher.quick_ratio() > _ALIKE:
-                scored.append((matcher.ratio() + bonus, key))
-        best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))
-        return tuple(key for score, key in best[:3] if score > _ALIKE)
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+        if not self._nearest:
+            self._nearest.append(Nearest(self._entries))
+        return self._nearest[0].to(path)
 
 
 def dump(url_map: Mapping[str, MapEntry]) -> str:

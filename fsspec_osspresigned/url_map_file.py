@@ -10,8 +10,9 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigurationError
@@ -71,15 +72,17 @@ class MapSource:
             mark = _mark(self.path)
             if mark in (None, self._mark):
                 return self._map
-            self._mark = mark
             try:
-                self._map = self._read()
+                found = self._read()
             except ConfigurationError as error:
+                self._mark = mark
                 warnings.warn(
                     f"the old URL map stays in force: {error.message}",
                     UnreadableMapWarning,
                     stacklevel=2,
                 )
+            else:
+                self._map, self._mark = found, mark
             return self._map
 
 
@@ -146,14 +149,16 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def _load_file(path: Path) -> MapSource:
     path = path.expanduser().absolute()
     return MapSource(
-        lambda: _parse_at(str(path), path.read_bytes), path=path, local=True
+        lambda: _parse_at(str(path), lambda: path.open("rb")), path=path, local=True
     )
 
 
 def _load_bytes(
     name: str, read: Callable[[], bytes], *, local: bool = True
 ) -> MapSource:
-    return MapSource(lambda: _parse_at(name, read), path=None, local=local)
+    return MapSource(
+        lambda: _parse_at(name, lambda: BytesIO(read())), path=None, local=local
+    )
 
 
 def _load_url(place: str, opener: Opener | None) -> MapSource:
@@ -167,24 +172,21 @@ def _load_url(place: str, opener: Opener | None) -> MapSource:
     return _load_bytes(shown, lambda: opener(place), local=False)
 
 
-def _parse_at(name: str, read: Callable[[], bytes]) -> URLMap:
+def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
     """Read and parse, and put the place in front of what is wrong."""
     try:
-        # The bytes are let go before parsing: a map can be large.
-        text = read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        msg = f"{name}: not UTF-8 at byte {error.start}"
-        raise ConfigurationError(msg) from None
-    except (OSError, ImportError, ValueError) as error:
-        # What a foreign opener says may hold its URL; its kind is enough.
-        why = getattr(error, "strerror", None) or type(error).__name__
-        msg = f"cannot read the URL map {name}: {why}"
-        raise ConfigurationError(msg) from None
-    try:
-        return parse(text)
+        with open_() as file:
+            return parse(file)
     except ConfigurationError as error:
         problems = [f"{name}: {problem}" for problem in error.problems]
         raise ConfigurationError(problems) from None
+    except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
+        # What it says may hold its URL; its kind is enough.
+        why = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, ImportError):
+            why = f"a package is missing: {error}"
+        msg = f"cannot read the URL map {name}: {why}"
+        raise ConfigurationError(msg) from None
 
 
 def _variable(name: str) -> bytes:

@@ -16,6 +16,9 @@ from fsspec_osspresigned import jsondoc
         ("[" * 200_000, "nested too deeply"),
         ('{"a": 1, "b": 2, "a": 3}', "the member 'a' comes twice"),
         ("9" * 5000, "not JSON"),
+        ("[1e400]", "a number is too large"),
+        ("-1e400", "a number is too large"),
+        ("[1e999]", "not JSON: a number is too large"),
     ],
 )
 def test_bad_documents_are_refused(data, problem):
@@ -33,6 +36,12 @@ def test_depth_is_counted_exactly(text, depth):
     if depth:
         with pytest.raises(ValueError, match="nested deeper than"):
             jsondoc.loads(text, max_depth=depth - 1)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.0", "1e-400", "1e300"])
+def test_numbers_that_python_can_hold(text):
+    """Fractions are read as Python reads them."""
+    assert jsondoc.loads(text) == float(text)
 
 
 def test_byte_order_mark_is_skipped():

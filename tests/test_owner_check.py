@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 
+import fsspec
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import cli
+from fsspec_osspresigned.assembly import client_for
+from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import KIB, MIB
+from fsspec_osspresigned.options import Options
 from fsspec_osspresigned.owner_check import Intent, check_map
+from fsspec_osspresigned.publish import Target
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.upload import Upload
 from fsspec_osspresigned.url_map import MapEntry, MapRequest, URLMap
 from fsspec_osspresigned.url_map_file import write
 
@@ -140,15 +148,17 @@ def test_header_that_the_upload_demands(file):
     assert "Content-Type is not signed with that value" in text
     entry = MapEntry(put=signed(said=demanded, headers=demanded))
     assert found(entry, files=files, headers=demanded) == []
-    # The owner gave them to Initiate; Complete takes only some of them.
+    # What Initiate takes can no longer be given; Complete takes the rest.
     entry = in_parts(2, said={})
     files = file(150 * KIB)
-    assert found(entry, files=files, headers=demanded) == []
+    ((kind, text),) = found(entry, files=files, headers=demanded)
+    assert kind == "upload"
+    assert "has initiated this upload: Content-Type cannot be set" in text
     exclusive = {"x-oss-forbid-overwrite": "true"}
     ((kind, _),) = found(entry, files=files, headers=exclusive)
     assert kind == "headers"
     external = evolve(entry, complete="external")
-    assert found(external, files=files, headers=exclusive) == []
+    assert found(external, files=files, headers=exclusive, receipts=True) == []
 
 
 def test_signed_length_is_compared_with_the_file(file):
@@ -173,9 +183,11 @@ def test_too_few_parts(file):
 def test_parts_without_an_end(file):
     """Parts that nobody completes, and URLs that only read, store nothing."""
     entry = evolve(in_parts(2), complete=None)
-    ((kind, text),) = found(entry, files=file(10))
-    assert kind == "parts"
-    assert 'no "complete"' in text
+    for files in ({}, file(10)):
+        ((kind, text),) = found(entry, files=files)
+        assert kind == "parts"
+        assert 'no "complete"' in text
+    assert found(evolve(entry, put=signed()), files=file(10)) == []
     ((kind, text),) = found(MapEntry(get=signed()), files=file(10))
     assert "only URLs for reading" in text
 
@@ -203,7 +215,7 @@ def test_rate_shows_what_comes_too_late(file):
     ((_, text),) = found(entry, files=files, rate=24 * KIB)
     assert text.startswith("complete would be sent after 10 s")
     external = evolve(entry, complete="external")
-    assert found(external, files=files, rate=24 * KIB) == []
+    assert found(external, files=files, rate=24 * KIB, receipts=True) == []
     # What has ended already is said once.
     assert len(found(in_parts(3, now=NOW - 7200), files=files, rate=1.0)) == 1
 
@@ -239,6 +251,104 @@ def test_coverage(file):
     assert "has no URL; nearest: examplebucket/x/date.csv" in missing.text
     (alone,) = check_map(URLMap({}), Intent(files=files, now=NOW))
     assert alone.text.endswith("has no URL")
+
+
+def test_plain_http():
+    """A URL that the filesystem will refuse for its http is named, once an entry."""
+    far = Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com")
+    near = Endpoint.parse("http://127.0.0.1:9000")
+    entry = in_parts(3, at=far)
+    assert found(entry) == [
+        ("http", "parts[1] is plain http: use https, or allow_http=True")
+    ]
+    assert found(entry, allow_http=True) == []
+    assert found(MapEntry(put=signed(), get=signed(at=far)))[0][1].startswith("get is")
+    assert found(MapEntry(put=signed(at=near))) == []
+    ((kind, text),) = found(MapEntry(put=signed(at=near)), local=False)
+    assert kind == "http"
+    assert "leads to this machine over http" in text
+
+
+def test_external_complete_needs_receipts(file):
+    """Who cannot complete must be told to keep receipts, if an upload is asked for."""
+    entry = evolve(in_parts(3), complete="external")
+    files = file(150 * KIB)
+    assert found(entry) == []
+    ((kind, text),) = found(entry, files=files)
+    assert kind == "upload"
+    assert "receipts= is required" in text
+    assert found(entry, files=files, receipts=True) == []
+
+
+def test_mistake_is_told_once(file):
+    """What an entry lacks is not said again for its file."""
+    more = {"headers": {"Cache-Control": "no"}, "additional_headers": ["Cache-Control"]}
+    entry = MapEntry(put=signed(said={}, **more))
+    assert [kind for kind, _ in found(entry, files=file(10))] == ["headers"]
+
+
+FAR = Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com")
+LENGTH = {"Content-Length": "10"}
+
+
+EXACT = {"headers": LENGTH, "additional_headers": ["Content-Length"]}
+
+
+def living(**more):
+    """Return a request that has not ended yet."""
+    return signed(now=time.time(), **more)
+
+
+ENTRIES = {
+    "put": MapEntry(put=living()),
+    "exact headers": MapEntry(put=living(said={})),
+    "http": MapEntry(put=living(at=FAR)),
+    "ten bytes": MapEntry(put=living(said=LENGTH, **EXACT)),
+    "ended": MapEntry(put=signed(now=time.time() - 7200)),
+    "reading": MapEntry(get=living()),
+    "parts": in_parts(3, now=time.time()),
+    "few parts": in_parts(2, now=time.time()),
+    "parts, exact headers": in_parts(3, now=time.time(), said={}),
+    "parts over http": in_parts(3, now=time.time(), at=FAR),
+    "no complete": evolve(in_parts(3, now=time.time()), complete=None),
+    "external": evolve(in_parts(3, now=time.time()), complete="external"),
+    "any size": evolve(in_parts(3, now=time.time()), part_size=None),
+}
+
+
+@pytest.mark.parametrize("size", [10, 250 * KIB])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Type": "a/b"}, {"x-oss-forbid-overwrite": "true"}],
+    ids=["plain", "typed", "exclusive"],
+)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_check_and_upload_agree(entry, headers, size, file):
+    """What the check passes, an upload begins; what it names, an upload refuses."""
+    path = "examplebucket/a"
+    url_map = URLMap({path: ENTRIES[entry]})
+    intent = Intent(files=file(size), headers=headers, now=time.time())
+    problems = check_map(url_map, intent)
+    client = client_for(Options(url_map=url_map), str.encode)
+    try:
+        Upload(client, Target(path=path, headers=headers), size=size)
+    except (ConfigurationError, NotSignedError):
+        assert problems
+    else:
+        assert not problems
+
+
+def test_guesses_are_bounded(file):
+    """For a wrong folder of thousands of files the first hundred guesses are enough."""
+    names = [f"examplebucket/wrong/{n:05}" for n in range(120)]
+    url_map = URLMap(
+        {name.replace("wrong", "right"): MapEntry(get=signed()) for name in names}
+    )
+    files = dict.fromkeys(names, next(iter(file(1).values())))
+    problems = check_map(url_map, Intent(files=files, now=NOW))
+    guessed = [p for p in problems if p.kind == "missing" and "nearest" in p.text]
+    assert len(guessed) == 100
+    assert "examplebucket/right/00000" in guessed[0].text
 
 
 @pytest.fixture
@@ -306,3 +416,68 @@ def test_unreadable_map_is_exit_1(tmp_path, capsys):
     (tmp_path / "m").write_text('{"version": 2}')
     assert cli.main(["check", "map", str(tmp_path / "m")]) == 1
     assert "only 1 is known" in capsys.readouterr().err
+
+
+URL = signed(now=time.time()).url.reveal()
+PART = signed(query={"uploadId": "U", "partNumber": "1"}, now=time.time()).url.reveal()
+SHAPES = {
+    "version 1": json.dumps({"version": 1, "objects": {"examplebucket/a": URL}}),
+    "bare": json.dumps({"examplebucket/a": {"url": URL, "headers": {}}}),
+    "lines": json.dumps({"path": "examplebucket/a", "url": URL}) + "\n",
+    "list": json.dumps([URL]),
+    "list of entries": json.dumps([{"path": "examplebucket/a", "url": URL}]),
+    "one": json.dumps({"method": "PUT", "url": URL, "signed_headers": None}),
+    "parts": json.dumps(
+        {"upload_id": "U", "complete": "external"}
+        | {"parts": [{"part_number": 1, "url": PART, "method": "PUT"}]}
+    ),
+    "two urls": f"{URL}\n{URL.replace('/a?', '/b?')}\n",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("form", ["file", "file:", "-", "env", "memory://"])
+def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
+    """Whatever an owner has, wherever it lies, can be inspected and checked."""
+    text = SHAPES[shape]
+    path = tmp_path / "map"
+    path.write_text(text)
+    path.chmod(0o600)
+    monkeypatch.setenv("URLS", text)
+    with fsspec.open("memory://maps/urls.json", "w") as file:
+        file.write(text)
+    places = {"file": str(path), "file:": f"file:{path}", "-": "-", "env": "env:URLS"}
+    place = places.get(form, "memory://maps/urls.json")
+    for command in (["inspect"], ["check", "map"]):
+        stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert cli.main([*command, place]) == 0
+        said = capsys.readouterr()
+        assert "examplebucket/a" in said.out or "no problems" in said.out
+        assert "ignature=" not in said.out + said.err
+
+
+def test_flags_say_what_the_uploader_sets(tmp_path, capsys):
+    """--receipts and --allow-http take away what is a problem without them."""
+    entry = evolve(
+        in_parts(1, now=time.time(), at=Endpoint.parse("http://oss.example.com")),
+        complete="external",
+    )
+    entry = evolve(
+        entry,
+        parts=(
+            MapRequest(
+                url=SecretURL(
+                    "http://oss.example.com/a?uploadId=U&partNumber=1&Signature=c2VjcmV0"
+                )
+            ),
+        ),
+    )
+    (tmp_path / "a").write_bytes(b"12345")
+    write({"examplebucket/a": entry}, tmp_path / "m")
+    call = ["check", "map", str(tmp_path / "m"), str(tmp_path / "a")]
+    call += ["--to", "examplebucket/"]
+    assert cli.main(call) == 1
+    kinds = [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert kinds == ["http", "upload"]
+    assert cli.main([*call, "--receipts", "--allow-http"]) == 0

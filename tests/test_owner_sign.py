@@ -7,15 +7,17 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 
 import fsspec
 import pytest
 
-from fsspec_osspresigned import cli, owner_commands, owner_sign
+from fsspec_osspresigned import cli, owner_commands, owner_sign, publish, xmldoc
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import GIB, KIB, MIB
 from fsspec_osspresigned.owner_sign import Cut, Order, local_objects, too_large
 from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.base import MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.url_map import MapEntry, MapRequest, dump_line
 from fsspec_osspresigned.url_map_file import load
@@ -123,6 +125,46 @@ def test_parts_upload(keys, size, capsys):
     done = {record.action for record in keys.requests}
     assert "UploadPart" in done
     assert "PutObject" not in done
+
+
+def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
+    """With --owner-completes the uploader sends parts, and their receipt is enough."""
+    call = ["sign", "examplebucket/big.bin", "--parts", "3", "--part-size", "100KiB"]
+    assert cli.main([*call, "--owner-completes", "--content-type", "a/b"]) == 0
+    (upload,) = keys.uploads("examplebucket")
+    assert f"upload {upload.upload_id}, which you complete" in capsys.readouterr().err
+    with open("urls.json") as file:
+        (entry,) = json.load(file)["objects"].values()
+    assert entry["complete"] == "external"
+    assert entry.keys() >= {"abort", "list"}
+    assert cli.main(["inspect", "urls.json"]) == 0
+    assert "the owner completes" in capsys.readouterr().out
+    data = os.urandom(250 * KIB)
+    with pytest.raises(ConfigurationError, match="receipts= is required"):
+        uploader().pipe_file("examplebucket/big.bin", data)
+    fs = fsspec.filesystem(
+        "osspresigned",
+        url_map=os.path.abspath("urls.json"),
+        receipts=str(tmp_path / "receipts"),
+    )
+    receipt = fs.pipe_file("examplebucket/big.bin", data)
+    assert receipt.status == "pending"
+    assert keys.get("examplebucket", "big.bin") is None
+    owner = KeySigner.from_options()
+    client = owner_sign._client(owner)
+    publish.complete(
+        client,
+        publish.Target(path="examplebucket/big.bin"),
+        upload_id=receipt.upload_id,
+        granted=MultipartGrant(),
+        parts=receipt.parts,
+        document=xmldoc.complete_multipart_upload(
+            (part.part_number, part.etag) for part in receipt.parts
+        ),
+        crc=receipt.crc64,
+        cancel=threading.Event(),
+    )
+    assert stored(keys, "big.bin") == data
 
 
 def test_reading_urls_fill_their_place_in_the_map(keys):
@@ -246,6 +288,7 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys, monkeypatch):
         (["b/k", "--method", "GET", "--parts", "2"], "sends no object"),
         (["b/k", "--parts", "2", "--file-size", "1G"], "give one of them"),
         (["b/k", "--part-size", "1MiB"], "--part-size needs"),
+        (["b/k", "--owner-completes"], "--owner-completes needs --parts"),
         (["b/k", "--file-size", "much"], "is no size"),
         (["b/k", "--print", "--json-lines"], "--print writes no file"),
         (["b/k", "--print", "--output", "f"], "--print writes no file"),

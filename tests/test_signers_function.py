@@ -239,9 +239,9 @@ def test_token_comes_from_its_reference(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("abc", "takes a reference"),
-        ("file:", "takes a reference"),
-        ("env:OSS_ACCESS_KEY_SECRET", "named OSSPRESIGNED_"),
+        ("abc", "must be a reference"),
+        ("file:", "must be a reference"),
+        ("env:OSS_ACCESS_KEY_SECRET", "must be env:OSSPRESIGNED_...: no other"),
     ],
 )
 def test_bad_token_reference_is_refused(reference, said):

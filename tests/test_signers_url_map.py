@@ -7,6 +7,7 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import url_map
 from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.url import OneURLSigner
 from fsspec_osspresigned.signers.url_map import URLMapSigner
@@ -99,6 +100,16 @@ def test_path_outside_the_map_names_the_nearest_keys():
     assert lonely.nearest == ()
     with pytest.raises(NotSignedError):
         signer(url()).grant("b/other")
+
+
+def test_guesses_are_for_uploads_and_have_an_end(monkeypatch):
+    """Who only looks, or asks very often, is not kept waiting for proposals."""
+    monkeypatch.setattr(url_map, "_MAX_GUESSES", 2)
+    asked = signer(url(), "b/report.csv")
+    look = put(key="reprot.csv", action=Action.HeadObject)
+    assert refusal(asked, look).nearest == ()
+    found = [refusal(asked, put(key="reprot.csv")).nearest for _ in range(3)]
+    assert found == [("b/report.csv",), ("b/report.csv",), ()]
 
 
 def test_end_is_taken_from_the_nearest_word():

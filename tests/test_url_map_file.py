@@ -124,7 +124,9 @@ def test_missing_file_and_bad_content_name_the_place(tmp_path):
     assert all(p.startswith(f"{bad}: ") for p in caught.value.problems)
     assert len(caught.value.problems) == 2
     bad.write_bytes(b"{\xff")
-    with pytest.raises(ConfigurationError, match=r"bad\.json: not UTF-8 at byte 1"):
+    with pytest.raises(
+        ConfigurationError, match=r"bad\.json: URL map: not UTF-8 at byte 1"
+    ):
         load(bad)
 
 
@@ -153,6 +155,32 @@ def test_broken_change_leaves_the_old_map(map_file):
     with pytest.warns(UnreadableMapWarning, match="stays in force"):
         assert "b/k" in source.current()
     assert "b/k" in source.current()
+
+
+def test_interrupted_change_is_read_again(map_file, monkeypatch):
+    """Ctrl-C while a renewed map is read does not leave the old one for ever."""
+    source = load(map_file)
+    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+
+    def interrupt(_: object) -> URLMap:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(url_map_file, "parse", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            source.current()
+    assert len(source.current()) == 2
+
+
+def test_missing_package_is_named():
+    """Where fsspec lacks a package for a place, its name for it is passed on."""
+
+    def fail(_: str) -> bytes:
+        msg = "install aiohttp"
+        raise ImportError(msg)
+
+    with pytest.raises(ConfigurationError, match=r"a package is missing: install aio"):
+        load("http://h/urls.json", fail)
 
 
 def test_mode_is_not_looked_at_elsewhere(map_file, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..model import KIB
+from ..options import token_reference
 from ..secret import Secret
 
 TokenSource = Callable[[], Secret | None]
@@ -16,8 +17,6 @@ TokenSource = Callable[[], Secret | None]
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.
 _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-# A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
-_PREFIXES = ("OSSPRESIGNED_", "FSSPEC_OSSPRESIGNED_")
 
 
 def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
@@ -33,18 +32,17 @@ def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
     """
     if reference is None:
         return lambda: None
+    try:
+        token_reference(reference)
+    except ValueError as error:
+        msg = f"signer_token= must be {error}"
+        raise ConfigurationError(msg) from None
     if callable(reference):
         return lambda: _from_callable(reference())
     kind, _, place = reference.partition(":")
-    if kind == "env" and place.startswith(_PREFIXES):
-        return lambda: _checked(_variable(place), f"the variable {place}")
-    if kind == "file" and place:
-        return lambda: _checked(_file(place), place)
     if kind == "env":
-        msg = "signer_token=env:NAME reads variables named OSSPRESIGNED_... only"
-        raise ConfigurationError(msg)
-    msg = "signer_token= takes a reference, env:OSSPRESIGNED_... or file:PATH"
-    raise ConfigurationError(msg)
+        return lambda: _checked(_variable(place), f"the variable {place}")
+    return lambda: _checked(_file(place), place)
 
 
 def _variable(name: str) -> str:
