@@ -48,7 +48,8 @@ class Circuit:
         self._failures = 0
         self._probing = False
         self._probes = 0
-        self._last: OSSPresignedError | None = None
+        # A maker, not the error: that one would keep its frames, and their data, alive.
+        self._last: Callable[[str], OSSPresignedError] | None = None
 
     @contextlib.contextmanager
     def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
@@ -89,8 +90,7 @@ class Circuit:
                 self._changed.wait(min(pause, _GLANCE) if pause > 0 else _GLANCE)
                 gone = cancel is not None and cancel.is_set()
                 if gone or self._probes > seen:
-                    msg = f"not sent, for all requests fail now: {last.message}"
-                    raise type(last)(msg, path=path, retry_after=last.retry_after)
+                    raise last(path)
             return False
 
     def _leave(
@@ -102,7 +102,7 @@ class Circuit:
                 self._next_pause = self._pause
             if failure is not None:
                 self._failures += 1
-                self._last = failure
+                self._last = _again(failure)
             if probes:
                 self._probing = False
             if probes and failure is not None:
@@ -110,3 +110,17 @@ class Circuit:
                 self._quiet_until = self._clock() + self._next_pause
                 self._next_pause = min(self._longest, 2 * self._next_pause)
             self._changed.notify_all()
+
+
+def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
+    """Return what makes an error like *failure* for another path."""
+    kind, retry_after = type(failure), failure.retry_after
+    message = f"not sent, for all requests fail now: {failure.message}"
+
+    def make(path: str) -> OSSPresignedError:
+        error = kind(message, path=path, retry_after=retry_after)
+        if isinstance(error, NetworkError):
+            error.sent = False
+        return error
+
+    return make
