@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -28,7 +28,7 @@ from .errors import (
 from .grants import Policy, RefusedItem, hash_token, permitted
 from .limiter import Limiter
 from .model import MAX_PARTS, Action, Operation, SignedRequest
-from .sendable import header_problems
+from .sendable import MAX_URL, header_problems
 from .signers.base import Signer, sign_checked
 from .signers.protocol import MAX_REQUEST_BODY, MAX_REQUESTS
 from .signing import check_bucket, check_key
@@ -154,6 +154,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 _CODES = {
     400: "invalid_request",
     401: "unauthorized",
+    408: "incomplete",
     413: "batch_too_large",
     429: "rate_limited",
     500: "unavailable",
@@ -196,6 +197,8 @@ class _Service:
             response = await self.answer(request, call)
         except HTTPException as error:
             response = _problem(error.status_code, error.detail)
+        except ClientDisconnect:
+            response = _problem(408, "the call never came whole")
         except Exception as error:  # noqa: BLE001 - a fault of one call is told, and ends only it
             fault = type(error).__name__
             response = _problem(500, "the signer failed")
@@ -229,7 +232,7 @@ class _Service:
         if policy.requests_per_minute is not None:
             self.limiter.charge(policy.name, len(requests) - 1)
         results = await run_in_threadpool(self.results, requests, rules.signer, call)
-        return JSONResponse({"results": results})
+        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
     def results(
         self, requests: list[Any], signer: Signer, call: _Call
@@ -252,9 +255,13 @@ class _Service:
     def result(self, outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
         if isinstance(outcome, OSSPresignedError):
             return _error_of(outcome)
+        url = outcome.url.reveal()
+        if len(url) > MAX_URL:
+            detail = f"the URL would be longer than {MAX_URL} bytes"
+            return _error(400, "invalid_request", detail)
         result: dict[str, Any] = {
             "method": outcome.method,
-            "url": outcome.url.reveal(),
+            "url": url,
             "headers": dict(outcome.headers),
         }
         if outcome.expires_at is not None:

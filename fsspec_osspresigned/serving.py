@@ -5,28 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import uvicorn
-from attrs import define, field
+from attrs import define, evolve, field
 
+from .asgi import stop_accepting
+from .certificate import Certificate, Stamp, stamp_of
 from .errors import ConfigurationError
+from .guard import (
+    GuardedProtocol,
+    Limits,
+    PromptLoop,
+    guarded,
+    raise_file_limit,
+    sweep,
+)
 from .limiter import Limiter
-from .policy import SignerSettings, parse_policies
+from .policy import ENVIRONMENT, SignerSettings, parse_policies
 from .service import Record, Rules, create_ruled_app
 from .signers.keys import KeySigner
 from .signers.providers import credential_provider
 
 _CHECK_SECONDS = 1.0
 _STOP_SECONDS = 30
-_KEEP_ALIVE_SECONDS = 75
 _MAX_POLICY = 16 * 1024 * 1024
 
 Say = Callable[..., None]
@@ -49,12 +57,22 @@ def make_signer(settings: SignerSettings) -> KeySigner:
         ConfigurationError: all that is missing or wrong, packages and variables too.
     """
     provider = credential_provider(settings.credentials)
-    return KeySigner.from_options(
+    own = settings.credentials == ENVIRONMENT
+    signer = KeySigner.from_options(
         settings.region,
         settings.endpoint,
         style=settings.style,
-        credentials=None if settings.credentials == "environment" else provider,
+        credentials=None if own else provider,
     )
+    if own:
+        found = provider()
+        if found.security_token is not None and found.expires_at is None:
+            msg = (
+                "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not: the URLs "
+                "would outlive the temporary key"
+            )
+            raise ConfigurationError(msg)
+    return signer
 
 
 @define
@@ -74,7 +92,7 @@ class PolicyKeeper:
     rules: Rules = field(init=False)
     _settings: SignerSettings | None = field(default=None, init=False)
     _signer: KeySigner | None = field(default=None, init=False)
-    _stamp: tuple[int, ...] | None = field(default=None, init=False)
+    _stamp: Stamp = field(default=None, init=False)
 
     def load(self) -> None:
         """Read the file; what went before stays if there is a mistake.
@@ -82,7 +100,7 @@ class PolicyKeeper:
         Raises:
             ConfigurationError: every mistake.
         """
-        self._stamp = self._look()
+        self._stamp = stamp_of(self.path)
         policies = parse_policies(self._text())
         if self._signer is None or policies.signer != self._settings:
             self._signer = make_signer(policies.signer)
@@ -92,7 +110,7 @@ class PolicyKeeper:
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the file again if it changed, or by *force*, and tell how it went."""
-        if not force and self._look() == self._stamp:
+        if not force and stamp_of(self.path) == self._stamp:
             return
         try:
             self.load()
@@ -100,13 +118,6 @@ class PolicyKeeper:
             self.say("policy_refused", problems=list(error.problems))
         else:
             self.say("policy_reloaded", tokens=len(self.rules.tokens))
-
-    def _look(self) -> tuple[int, ...] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _text(self) -> str:
         try:
@@ -151,78 +162,129 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await stop_accepting(sockets or [])
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # The stock one raises SIGTERM again at the end, as if nobody had obeyed it.
         yield
 
+    def guarded(self) -> list[GuardedProtocol]:
+        """Return the connections of now."""
+        return cast("list[GuardedProtocol]", list(self.server_state.connections))
 
-def serve(policy_file: Path, *, host: str, port: int, log_keys: bool = False) -> None:
+
+def url_of(listener: socket.socket, host: str, *, secure: bool) -> str:
+    """Return the URL at which *listener* is reached."""
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if secure else "http"
+    return f"{scheme}://{shown}:{listener.getsockname()[1]}"
+
+
+def serve(
+    keeper: PolicyKeeper,
+    listener: socket.socket,
+    *,
+    started: Callable[[], None],
+    log_keys: bool = False,
+    certificate: Certificate | None = None,
+    limits: Limits | None = None,
+    lifeline: int | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls that run.
 
-    SIGHUP and a change of the file load the policy again; one with mistakes changes
-    nothing.
+    SIGHUP and a change of a file load policy and certificate again; what has mistakes
+    changes nothing.
+
+    Args:
+        keeper: of a policy that is loaded.
+        listener: a socket that listens.
+        started: called when connections are taken.
+        log_keys: name the objects in the log.
+        certificate: speak TLS with it; None speaks plain HTTP.
+        limits: what a client may take.
+        lifeline: a file descriptor whose end of file is as good as SIGTERM.
 
     Raises:
-        ConfigurationError: the policy, or the keys to sign with, are wrong.
-        OSError: the address cannot be listened on.
+        ConfigurationError: the certificate is wrong.
     """
-    keeper = PolicyKeeper(policy_file)
-    keeper.load()
+    limits = limits or Limits()
+    limits = evolve(limits, connections=raise_file_limit(limits.connections))
     app = create_ruled_app(
         lambda: keeper.rules,
         limiter=keeper.limiter,
         tell=lambda record: log_call(record, say, log_keys=log_keys),
     )
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
+    config = uvicorn.Config(
+        app,
+        http=guarded(limits),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=int(limits.idle),
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=512) as listener:
-        # asyncio does it only for sockets that name their protocol. Without it, each
-        # reply of two pieces waits for a delayed acknowledgement: 40 ms.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        bound = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        server.listening = lambda: say(
-            "started",
-            url=f"http://{shown}:{bound}",
-            pid=os.getpid(),
-            tokens=len(keeper.rules.tokens),
-        )
-        asyncio.run(_run(server, listener, keeper))
-    say("stopped")
+    config.load()
+    followed: list[Followed] = [keeper]
+    if certificate is not None:
+        certificate.load()
+        config.ssl = certificate.context
+        followed.append(certificate)
+    server = _Server(config)
+    server.listening = started
+    with asyncio.Runner(loop_factory=PromptLoop) as runner:
+        runner.run(_run(server, listener, followed, lifeline))
 
 
-async def _run(server: _Server, listener: socket.socket, keeper: PolicyKeeper) -> None:
+async def _run(
+    server: _Server,
+    listener: socket.socket,
+    followed: Sequence[Followed],
+    lifeline: int | None,
+) -> None:
     loop = asyncio.get_running_loop()
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit, number, None)
-    watcher = asyncio.create_task(watch(keeper, hangup))
+    if lifeline is not None:
+
+        def end() -> None:
+            loop.remove_reader(lifeline)
+            server.handle_exit(signal.SIGTERM, None)
+
+        loop.add_reader(lifeline, end)
+    others = [
+        asyncio.create_task(watch(followed, hangup)),
+        asyncio.create_task(sweep(server.guarded)),
+    ]
     await server.serve(sockets=[listener])
-    watcher.cancel()
-    await asyncio.wait([watcher])
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+
+
+class Followed(Protocol):
+    """What is kept in a file that may change."""
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Load it again if it changed, or by *force*."""
+        ...
 
 
 async def watch(
-    keeper: PolicyKeeper, hangup: asyncio.Event, seconds: float = _CHECK_SECONDS
+    followed: Sequence[Followed], hangup: asyncio.Event, seconds: float = _CHECK_SECONDS
 ) -> None:
-    """Refresh *keeper* at each *hangup*, and every *seconds* if the file changed."""
+    """Refresh *followed* at each *hangup*, and every *seconds* what changed."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)
         force = hangup.is_set()
         hangup.clear()
-        await asyncio.to_thread(keeper.refresh, force=force)
+        for one in followed:
+            await asyncio.to_thread(one.refresh, force=force)

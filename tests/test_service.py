@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from attrs import evolve
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.errors import (
@@ -21,7 +23,13 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.service import Policy, create_app, hash_token
+from fsspec_osspresigned.service import (
+    Policy,
+    Rules,
+    create_app,
+    hash_token,
+    policy_of,
+)
 from fsspec_osspresigned.signers.base import sign_checked
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -184,6 +192,21 @@ def test_unknown_token_is_refused(server, token):
     assert headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("token", ["writer", "all", "nobody's", ""])
+def test_time_does_not_tell_which_token_is_known(monkeypatch, token):
+    """Whatever was given, it is compared with each, in constant time."""
+    compared = []
+
+    def compare(known, given):
+        compared.append(known)
+        return known == given
+
+    monkeypatch.setattr("fsspec_osspresigned.service.hmac.compare_digest", compare)
+    with contextlib.suppress(HTTPException):
+        policy_of(Rules(signer=KEYS, tokens=TOKENS), f"Bearer {token}")
+    assert compared == [known.lower() for known in TOKENS]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -256,7 +279,8 @@ def test_invalid_request_is_refused(server, members, said):
 def test_request_that_is_no_object_is_refused(server):
     """The others of the batch are signed."""
     good = {"action": "HeadObject", "bucket": "examplebucket", "key": "data/k"}
-    _, reply, _ = send(server, {"requests": [3, good]})
+    _, reply, headers = send(server, {"requests": [3, good]})
+    assert headers["Cache-Control"] == "no-store"  # they are as good as keys
     assert reply["results"][0]["error"]["detail"] == "a request is a number"
     assert reply["results"][1]["method"] == "HEAD"
 

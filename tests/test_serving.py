@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned import cli, serving
+from fsspec_osspresigned import cli, serving, supervisor
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import ConfigurationError, SignerUnavailableError
@@ -338,6 +339,145 @@ def test_urls_end_before_the_temporary_key(chain, life):
     assert describe(SecretURL(result["url"])).expires_at == NOW + life
 
 
+class Wrapped:
+    """A provider that hands on what another one has, as profiles do."""
+
+    def __init__(self, inner, told=None):
+        self.name = "default"
+        self.inner = inner
+        self.told = told or Chain("STS.id", "fakesecret", "token")
+
+    def get_credentials(self):
+        """Return the key without its end."""
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("inner", "end"),
+    [
+        (Chain("STS.id", "fakesecret", "token", end=int(NOW) + 60), NOW + 60),
+        (Wrapped(Chain("STS.in", "s", "token", end=int(NOW) + 60)), NOW + 60),
+        (Chain("STS.id", "fakesecret", "token"), NOW + 900),
+        (None, NOW + 900),
+    ],
+)
+def test_end_is_found_where_the_chain_hides_it(inner, end):
+    """A key with a minute left does not sign for a quarter of an hour."""
+    source = providers.ChainCredentials(chain=Wrapped(inner), clock=lambda: NOW)
+    assert source().expires_at == end
+
+
+def test_key_is_renewed_before_its_end_and_refused_after():
+    """Every batch takes the key of now, and no URL lives longer than its key."""
+    now = [NOW]
+    chain = Chain("STS.first", "fakesecret", "token", end=int(NOW) + 100)
+    signer = KeySigner(
+        credentials=providers.ChainCredentials(chain=chain, clock=lambda: now[0]),
+        endpoint=KEYS.endpoint,
+        region=KEYS.region,
+        clock=lambda: now[0],
+    )
+    with app(policy_text(), signer) as (port, _):
+
+        def facts():
+            (result,) = ask(port, "data/a")[1]["results"]
+            if "error" in result:
+                return result["error"]["code"]
+            url = SecretURL(result["url"])
+            return url.reveal().partition("credential=")[2][:9], describe(
+                url
+            ).expires_at
+
+        assert facts() == ("STS.first", NOW + 100)
+        now[0] += 99
+        assert facts() == ("STS.first", NOW + 100)
+        now[0] += 1
+        assert facts() == "unavailable"
+        chain.answers = ("STS.later", "fakesecret", "token")
+        chain.end = int(NOW) + 100_000
+        assert facts() == ("STS.later", NOW + 100 + 3600)
+
+
+PROFILE = """
+[default]
+type = access_key
+access_key_id = LTAIfakeid
+access_key_secret = fakesecret
+"""
+ASK_THE_CHAIN = """
+from fsspec_osspresigned.signers.providers import credential_provider
+found = credential_provider("alibabacloud")()
+print(found.access_key_id, found.expires_at)
+"""
+
+
+@contextlib.contextmanager
+def metadata(end: int):
+    """Serve a temporary key as an address of the chain does; yield the address."""
+
+    async def answer(scope, receive, send):
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+        found = {
+            "Code": "Success",
+            "AccessKeyId": "STS.fakeid",
+            "AccessKeySecret": "fakesecret",
+            "SecurityToken": "token",
+            "Expiration": moment,
+        }
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = json.dumps(found).encode()
+        await send({"type": "http.response.body", "body": body})
+
+    with LoopbackServer(answer) as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("where", ["environment", "profile", "address"])
+def test_official_chain_works(tmp_path, where):
+    """The real package, in a process of its own, because it reads variables once."""
+    if importlib.util.find_spec("alibabacloud_credentials") is None:
+        pytest.skip("the extra credentials is not installed")
+    end = int(time.time()) + 300
+    with metadata(end) as address:
+        variables = {
+            "environment": {
+                "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIfakeid",
+                "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "fakesecret",
+            },
+            "profile": {"ALIBABA_CLOUD_CREDENTIALS_FILE": str(tmp_path / "profile")},
+            "address": {"ALIBABA_CLOUD_CREDENTIALS_URI": address},
+        }
+        (tmp_path / "profile").write_text(PROFILE)
+        found = subprocess.run(
+            [sys.executable, "-c", ASK_THE_CHAIN],
+            env={
+                **os.environ,
+                "HOME": str(tmp_path),
+                "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+                **variables[where],
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    wanted = f"STS.fakeid {end}.0" if where == "address" else "LTAIfakeid None"
+    assert (found.stdout.strip(), found.returncode) == (wanted, 0), found.stderr
+
+
+def test_temporary_key_in_the_environment_needs_its_end(keys, monkeypatch):
+    """Else URLs would outlive it, and nobody would know."""
+    monkeypatch.setenv("OSS_SESSION_TOKEN", "token")
+    with pytest.raises(ConfigurationError, match="OSS_SESSION_EXPIRATION is not"):
+        serving.make_signer(SignerSettings())
+    monkeypatch.setenv("OSS_SESSION_EXPIRATION", "tomorrow")
+    with pytest.raises(ConfigurationError, match="2026-11-25T10:00:00Z"):
+        serving.make_signer(SignerSettings())
+    monkeypatch.setenv("OSS_SESSION_EXPIRATION", "2026-01-01T00:00:10Z")
+    signer = serving.make_signer(SignerSettings())
+    assert signer.credentials().expires_at == NOW + 10
+
+
 @pytest.mark.parametrize("chain", [Chain(), Chain("", "s", None), Chain("id", "", "t")])
 def test_chain_without_a_key_is_tried_again_later(chain):
     """Nothing that the chain said is passed on."""
@@ -469,7 +609,7 @@ def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
             said.append(event),
             loop.call_soon_threadsafe(heard.release),
         )
-        watcher = asyncio.create_task(serving.watch(keeper, hangup, 0.02))
+        watcher = asyncio.create_task(serving.watch([keeper], hangup, 0.02))
         hangup.set()
         await heard.acquire()
         policy_file.write_text(policy_text("max_expires = 1"))
@@ -677,8 +817,9 @@ def test_hash_of_a_token_is_printed(monkeypatch, capsys, given, code, said):
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
-    monkeypatch.delitem(sys.modules, "fsspec_osspresigned.serving")
-    monkeypatch.delattr("fsspec_osspresigned.serving")
+    for name in ("supervisor", "serving", "guard"):
+        monkeypatch.delitem(sys.modules, f"fsspec_osspresigned.{name}")
+        monkeypatch.delattr(f"fsspec_osspresigned.{name}")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert cli.main(["serve", "--policy", str(policy_file)]) == 2
     assert "fsspec-osspresigned[server]" in capsys.readouterr().err
@@ -689,17 +830,44 @@ def test_ipv6_listens_without_delay_and_is_shown_in_brackets(
 ):
     """The URL in the log is one that can be used."""
 
-    async def run(server, listener, keeper):
+    async def run(server, listener, *_):
         assert listener.family is socket.AF_INET6
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         server.listening()
 
     monkeypatch.setattr(serving, "_run", run)
     try:
-        serving.serve(policy_file, host="::1", port=0)
+        supervisor.launch(supervisor.Settings(policy_file=policy_file, host="::1"))
     except OSError:
         pytest.skip("this machine has no IPv6")
     first, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["url"].startswith("http://[::1]:")
     assert first["pid"] == os.getpid()
     assert last["event"] == "stopped"
+
+
+def test_call_that_never_comes_whole_is_told():
+    """Who hangs up, or is cut off for being slow, is no fault of the service."""
+    with app(policy_text()) as (port, told):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            head = (
+                "POST /v1/sign HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n"
+                f"Authorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        while not told:
+            time.sleep(0.01)
+    assert (told[0].status, told[0].codes) == (408, {"incomplete": 1})
+    assert told[0].fault is None
+
+
+def test_silent_clients_do_not_hold_the_service(start):
+    """Connections without a request leave room for those with one."""
+    service = start()
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            address = ("127.0.0.1", service.port)
+            silent = stack.enter_context(socket.create_connection(address))
+            silent.sendall(b"POST /v1/sign HTTP/1.1\r\nX-Slow: ")
+        assert ask(service.port, "data/a")[0] == 200

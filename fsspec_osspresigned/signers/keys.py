@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ..signing import presign
 _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
+_END = "OSS_SESSION_EXPIRATION"
 _PART = frozenset({Action.UploadPart, Action.UploadPartCopy})
 _OF_UPLOAD = _PART | {
     Action.ListParts,
@@ -34,20 +36,34 @@ def environment_credentials() -> Credentials:
     """Return the access key in the environment.
 
     Reads ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a temporary key,
-    ``OSS_SESSION_TOKEN``.
+    ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION``, which is written as STS does:
+    ``2026-11-25T10:00:00Z``.
 
     Raises:
-        ConfigurationError: variables are missing; all of them are named.
+        ConfigurationError: variables are missing or wrong; all of them are named.
     """
     problems = _missing_keys()
+    token, end = os.environ.get(_TOKEN), None
+    if token:
+        try:
+            end = _session_end()
+        except ValueError:
+            problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    token = os.environ.get(_TOKEN)
     return Credentials(
         os.environ[_ID],
         Secret(os.environ[_SECRET]),
         Secret(token) if token else None,
+        end,
     )
+
+
+def _session_end() -> float | None:
+    text = os.environ.get(_END)
+    if not text:
+        return None
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
 def _missing_keys() -> list[str]:

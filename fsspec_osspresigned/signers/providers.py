@@ -14,8 +14,23 @@ from ..signature import Credentials
 from .keys import environment_credentials
 
 # The official chain renews a temporary key this long before its end
-# (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME), and tells no end.
+# (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME).
 _RENEWED_BEFORE = 900
+
+
+def _with_end(provider: Any) -> Any:
+    """Return what *provider* has, from the one inside it that knows when it ends.
+
+    The chain and the profiles hand on what another provider has, without its end.
+    """
+    found = provider.get_credentials()
+    if found.get_security_token() and not found.get_expiration():
+        for inner in getattr(provider, "__dict__", {}).values():
+            if hasattr(inner, "get_credentials"):
+                deeper = _with_end(inner)
+                if deeper.get_expiration():
+                    return deeper
+    return found
 
 
 @frozen(kw_only=True)
@@ -37,7 +52,7 @@ class ChainCredentials:
             SignerUnavailableError: no provider of the chain has one.
         """
         try:
-            found = self.chain.get_credentials()
+            found = _with_end(self.chain)
         except Exception as error:  # noqa: BLE001 - every provider has its own
             # Its message may quote what a metadata service answered.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
