@@ -1,108 +1,47 @@
-"""Sends signed requests: the only module that knows requests and urllib3.
+"""Sends signed requests, and makes one of our errors of whatever goes wrong.
 
-The query of a presigned URL never enters those libraries. They are given the URL
-without it, which is what they log, and the connection puts the signed target on the
-wire byte for byte (urllib3 would re-encode it, and collapse dot segments behind a
-proxy). Nothing is added but Host, Content-Length, User-Agent and Accept-Encoding; no
-redirect, cookie or netrc entry is followed.
+The query of a presigned URL never enters requests and urllib3. They are given the URL
+without it, which is what they log, and the connection (``wire``) puts the signed target
+out byte for byte: urllib3 would re-encode it, and collapse dot segments behind a proxy.
+Nothing is added but Host, Content-Length, User-Agent and Accept-Encoding; no redirect,
+cookie or netrc entry is followed.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from attrs import define, frozen
-from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.connection import HTTPConnection
 
+from . import wire
 from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksum import crc64
 from .errors import (
     ConfigurationError,
     NetworkError,
-    NetworkTimeoutError,
     OSSPresignedError,
     SignerError,
     UploadDiscardedError,
 )
 from .model import Reply, SignedRequest
-from .secret import SecretURL, redact
+from .network_failure import network_error
+from .secret import SecretURL
 from .sendable import http_problem, url_problem
 
 USER_AGENT = "fsspec-osspresigned"
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+MAX_ERROR = 64 * 1024  # an error says more than that only to others
 
-# The target of the request that this thread is sending, for the connection below.
-_target: ContextVar[SecretURL | None] = ContextVar("_target", default=None)
-
-
-class _ExactTarget(HTTPConnection):
-    """Writes the signed target instead of the one that urllib3 made of the URL."""
-
-    progress_timeout: float | None = None
-
-    def putrequest(
-        self,
-        method: str,
-        url: str,
-        skip_host: bool = False,
-        skip_accept_encoding: bool = False,
-    ) -> None:
-        secret = _target.get()
-        if secret is not None:
-            full = secret.reveal()
-            # Through a forward proxy the target is the whole URL (RFC 9112, 3.2.2).
-            url = full if url.startswith("http") else _origin_form(full)
-        super().putrequest(method, url, skip_host, skip_accept_encoding)
-
-    def connect(self) -> None:
-        super().connect()
-        # urllib3 would leave the connect timeout on the socket while the body is sent.
-        self.sock.settimeout(self.progress_timeout)
-
-
-def _origin_form(url: str) -> str:
-    rest = url.split("://", 1)[1]
-    start = next((i for i, c in enumerate(rest) if c in "/?"), len(rest))
-    target = rest[start:]
-    return target if target.startswith("/") else f"/{target}"
-
-
-class _Adapter(HTTPAdapter):
-    """A requests adapter whose connections send exact targets."""
-
-    def __init__(self, size: int, progress_timeout: float | None) -> None:
-        self._progress_timeout = progress_timeout
-        super().__init__(pool_connections=16, pool_maxsize=size, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self._use_exact_targets(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        self._use_exact_targets(manager)
-        return manager
-
-    def _use_exact_targets(self, manager: Any) -> None:
-        """Put our connection in front of those of *manager*: plain, TLS or SOCKS."""
-        manager.pool_classes_by_scheme = {
-            scheme: pool
-            if issubclass(pool.ConnectionCls, _ExactTarget)
-            else self._exact_pool(pool)
-            for scheme, pool in manager.pool_classes_by_scheme.items()
-        }
-
-    def _exact_pool(self, pool: Any) -> Any:
-        timeout = {"progress_timeout": self._progress_timeout}
-        connection = type("_Exact", (_ExactTarget, pool.ConnectionCls), timeout)
-        return type("_ExactPool", (pool,), {"ConnectionCls": connection})
+# What may be a piece of a header, and would forge lines where it is shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FOLD = re.compile(r"\r?\n[ \t]+")
 
 
 class _TooLongError(NetworkError):
@@ -122,6 +61,13 @@ class _Place:
     shown: str
 
 
+class _Headers(dict[str, str]):
+    """Headers to send, whose values nobody sees in a traceback."""
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
+
+
 class Sink(Protocol):
     """Takes the body of a reply; ``begin`` again means that a try starts anew."""
 
@@ -131,6 +77,15 @@ class Sink(Protocol):
 
     def write(self, block: bytes, /) -> object:
         """Take the next bytes."""
+        ...
+
+
+@runtime_checkable
+class JudgingSink(Sink, Protocol):
+    """A sink that looks at a reply before its body comes."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> object:
+        """Raise if the body is not wanted; it is not read then."""
         ...
 
 
@@ -171,8 +126,9 @@ class Transport:
     Args:
         pool: connections kept for reuse per host.
         connect_timeout: seconds to wait for a connection.
-        progress_timeout: seconds without any progress, while sending or waiting for
-            the answer; None waits for ever.
+        progress_timeout: seconds within which enough bytes must move (256 for each of
+            them), while sending, waiting for the answer and reading it; None waits
+            for ever.
         allow_http: whether plain http may leave this machine.
     """
 
@@ -185,9 +141,13 @@ class Transport:
         allow_http: bool = False,
     ) -> None:
         """Open no connection yet."""
-        self._timeout: Any = (connect_timeout, progress_timeout)
+        self._timeout = connect_timeout
         self._allow_http = allow_http
-        self._adapter = _Adapter(pool, progress_timeout)
+        self._adapter = wire.Adapter(
+            pool,
+            connect_timeout,
+            math.inf if progress_timeout is None else progress_timeout,
+        )
         self._settings: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
@@ -219,18 +179,20 @@ class Transport:
             free: headers that no signature covers, such as Range.
             sink: takes the body of a 2xx answer block by block; None keeps it in the
                 reply.
-            limit: bytes of the answer that the reply takes; more is an error.
+            limit: bytes of the answer that the reply takes; more is an error, but an
+                answer that is one itself is cut.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent as it is.
             NetworkError: no complete answer; whether the server acted is unknown.
-            NetworkTimeoutError: no connection or no progress in time.
+            NetworkTimeoutError: no connection, or not enough progress in time.
             UploadDiscardedError: cancelled.
             OSError: what reading the body or writing to the sink raised.
         """
         place = self._place(signed.url, path)
         outgoing = _Outgoing(body, cancelled, progress, 0 if with_crc else None)
-        headers = self._headers(signed.headers, body.size, path) | dict(free or {})
+        headers = self._headers(signed.headers, body.size, path)
+        headers.update(free or {})
         data = outgoing if body.size else None
         failure: OSError
         try:
@@ -242,9 +204,20 @@ class Transport:
         except _LocalFailed as error:
             failure = error.__cause__  # type: ignore[assignment]  # raised "from" above
         except OSSPresignedError as error:
-            failure = error
+            failure = error.with_traceback(None)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
-            failure = _translate(e, place, path)
+            failure = network_error(
+                e,
+                host=place.netloc,
+                path=path,
+                connect_seconds=self._timeout,
+                sent=outgoing.sent,
+                size=body.size,
+            )
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            # The frames below hold the head of the request, and a traceback may show
+            # their variables.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         outgoing.take_back()
         # Outside of the handlers, so that no foreign exception hangs on ours.
         raise failure
@@ -270,9 +243,13 @@ class Transport:
             NetworkError, NetworkTimeoutError: no complete answer.
             SignerError: the answer is longer than *limit*.
         """
-        signed = SignedRequest(method=method, url=url, headers=headers)
+        hidden = _Headers(headers)
+        del (
+            headers
+        )  # they hold a token, and a traceback may show the variables of frames
+        signed = SignedRequest(method=method, url=url)
         try:
-            return self.send(signed, MemoryBody.of(body), limit=limit)
+            return self.send(signed, MemoryBody.of(body), free=hidden, limit=limit)
         except _TooLongError as error:
             text = error.message
         raise SignerError(text)
@@ -294,16 +271,16 @@ class Transport:
         request.headers.setdefault("Accept-Encoding", "identity")
         request.body = body
         request.hooks = {"response": []}
-        token = _target.set(url)
+        token = wire.target.set(url)
         try:
             return self._adapter.send(
                 request,
                 stream=True,
-                timeout=self._timeout,
+                timeout=(self._timeout, None),  # for reading, the connection decides
                 **self._environment(place),
             )
         finally:
-            _target.reset(token)
+            wire.target.reset(token)
 
     def _environment(self, place: _Place) -> dict[str, Any]:
         """Return proxies and CA bundle for a host; looked up once, as it is costly."""
@@ -328,10 +305,8 @@ class Transport:
         return _Place(f"{parts.scheme}://{parts.netloc}", parts.netloc, shown)
 
     @staticmethod
-    def _headers(
-        signed: Mapping[str, str], size: int, path: str | None
-    ) -> dict[str, str]:
-        headers = dict(signed)
+    def _headers(signed: Mapping[str, str], size: int, path: str | None) -> _Headers:
+        headers = _Headers(signed)
         stated = {n.lower(): v for n, v in headers.items()}.get("content-length")
         if stated is None:
             headers["Content-Length"] = str(size)
@@ -349,44 +324,68 @@ class Transport:
         limit: int,
     ) -> Reply:
         ok = 200 <= response.status_code < 300  # noqa: PLR2004 - HTTP status class
-        if ok and outgoing.sent != outgoing.body.size:
+        whole = outgoing.sent == outgoing.body.size
+        if ok and not whole:
             msg = f"{place.netloc} answered before all bytes were sent"
             raise NetworkError(msg, path=path)
-        if ok and sink is not None:
-            answer = b""
-            _pour(response, sink, place, path)
-        else:
-            answer = _read(response.raw, limit)
-        if len(answer) > limit:
-            msg = f"{place.shown} answered more than {limit} bytes"
-            raise _TooLongError(msg, path=path)
+        headers = _received(response, place, path)
         if not ok:
+            # The answer to a request that was refused on the way may be cut with it.
+            answer = _read(response.raw, min(limit, MAX_ERROR), cut_is_fine=not whole)
             outgoing.take_back()
+        elif sink is not None:
+            answer = b""
+            if isinstance(sink, JudgingSink):
+                sink.head(response.status_code, headers)
+            _pour(response.raw, sink, place, path)
+        else:
+            answer = _read(response.raw, limit + 1)
+            if len(answer) > limit:
+                msg = f"{place.shown} answered more than {limit} bytes"
+                raise _TooLongError(msg, path=path)
         return Reply(
             status=response.status_code,
-            headers=_lower(response.headers),
+            headers=headers,
             body=answer,
             body_bytes=outgoing.sent,
             crc64=outgoing.crc64,
         )
 
 
-def _read(raw: Any, limit: int) -> bytes:
-    """Return the body; if it has more than *limit* bytes, one more than that.
+def _received(
+    response: requests.Response, place: _Place, path: str | None
+) -> dict[str, str]:
+    """Return the headers of an answer that can be believed."""
+    headers = {
+        name.lower(): _FOLD.sub(" ", value) for name, value in response.headers.items()
+    }
+    if any(_CONTROL.search(value) for value in headers.values()):
+        msg = f"{place.netloc} answered with control characters in a header"
+        raise NetworkError(msg, path=path)
+    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        msg = f"{place.netloc} answered with a transfer coding that nobody asked for"
+        raise NetworkError(msg, path=path)
+    return headers
+
+
+def _read(raw: Any, most: int, *, cut_is_fine: bool = False) -> bytes:
+    """Return the body, or the first *most* bytes of it.
 
     Reads to the end: only there urllib3 notices that a body was cut.
     """
     body = b""
-    while block := raw.read(limit + 1 - len(body), decode_content=False):
-        body += block
+    try:
+        while block := raw.read(most - len(body), decode_content=False):
+            body += block
+    except (urllib3.exceptions.HTTPError, OSError):
+        if not cut_is_fine:
+            raise
     return body
 
 
-def _pour(
-    response: requests.Response, sink: Sink, place: _Place, path: str | None
-) -> None:
-    """Write the body of *response* to *sink*."""
-    if not {"content-length", "transfer-encoding"} & set(_lower(response.headers)):
+def _pour(raw: Any, sink: Sink, place: _Place, path: str | None) -> None:
+    """Write the body of an answer to *sink*."""
+    if raw.length_remaining is None and not raw.chunked:
         # It ends where the connection ends, so a cut one would pass for a whole.
         raise NetworkError(f"{place.netloc} does not say how much it sends", path=path)
     block = b""
@@ -395,55 +394,10 @@ def _pour(
             sink.write(block) if block else sink.begin()
         except OSError as error:
             raise _LocalFailed from error
-        block = response.raw.read(BLOCK, decode_content=False)
+        block = raw.read(BLOCK, decode_content=False)
         if not block:
             return
 
 
 def _refuse(problem: str, path: str | None) -> NoReturn:
     raise ConfigurationError(problem, path=path)
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and what it wraps: requests and urllib3 nest up to four deep."""
-    seen: list[BaseException] = []
-    waiting: list[BaseException] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if one in seen:
-            continue
-        seen.append(one)
-        yield one
-        inner = [*one.args, getattr(one, "reason", None), one.__cause__]
-        waiting += [e for e in inner if isinstance(e, BaseException)]
-
-
-def _translate(error: BaseException, place: _Place, path: str | None) -> NetworkError:
-    """Return our error for one of requests, urllib3 or the socket."""
-    chain = list(_reasons(error))
-    kinds = tuple(type(e) for e in chain)
-    refused = any(issubclass(k, urllib3.exceptions.NewConnectionError) for k in kinds)
-    connecting = refused or any(
-        issubclass(k, urllib3.exceptions.ConnectTimeoutError) for k in kinds
-    )
-    late = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-    timed_out = not refused and any(issubclass(k, late) for k in kinds)
-    deepest = next((e for e in reversed(chain) if isinstance(e, OSError)), chain[-1])
-    text = getattr(deepest, "strerror", None) or type(deepest).__name__
-    by_proxy = requests.exceptions.ProxyError | urllib3.exceptions.ProxyError
-    proxied = any(issubclass(k, by_proxy) for k in kinds)
-    where = f"proxy or {place.netloc}" if proxied else place.netloc
-    if timed_out:
-        what = "no connection to" if connecting else "no progress with"
-        return NetworkTimeoutError(
-            f"{what} {where} in time", path=path, sent=not connecting
-        )
-    return NetworkError(
-        f"the connection to {where} failed: {redact(str(text))}",
-        path=path,
-        sent=not connecting,
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.parsers.expat import ErrorString
 from xml.sax.saxutils import escape
 
 
@@ -21,16 +22,18 @@ def parse(body: bytes, root: str | None = None) -> Element:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = "not UTF-8"
-        raise ValueError(msg) from error
+        msg = f"not UTF-8 at byte {error.start}"
+        raise ValueError(msg) from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         msg = "holds a document type declaration"
         raise ValueError(msg)
     try:
         tree = fromstring(text)  # noqa: S314 - declarations are refused above
     except ParseError as error:
-        msg = f"not XML: {error}"
-        raise ValueError(msg) from error
+        # Its own text would repeat names from the document, however long.
+        line, column = error.position
+        msg = f"not XML: {ErrorString(error.code)} at line {line} column {column + 1}"
+        raise ValueError(msg) from None
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root is not None and tree.tag != root:

@@ -82,7 +82,10 @@ def run(fs, seen, oss):
         {"wrong_crc": True},
     ):
         oss.clear()
-        oss.faults.add(Fault(action="PutObject", times=None, **fault))
+        oss.faults.add(
+            Fault(action="PutObject", times=None, **fault),
+            Fault(action="HeadObject", times=None, **fault),  # it would find the object
+        )
         seen.failure(lambda: fs.pipe_file(path, b"x"))
         seen.failure(lambda: fs.pipe({path: b"x", f"{ROOT}/in/b": b"y"}))
     oss.clear()
