@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .checkpoint import Checkpoint
 from . import unfinished
+from .checkpoint import Checkpoint
 from .client import Client, shared_client
 from .options import Options, resolve_text
 from .receipts import receipt_writer
@@ -58,7 +58,7 @@ def _signer(options: Options, transport: Transport, opener: Opener) -> Signer:
         from .signers.url_map import URLMapSigner  # noqa: PLC0415
         from .url_map_file import load  # noqa: PLC0415
 
-        source = load(options.url_map, opener)
+        source = load(options.url_map, opener, allow_http=options.allow_http)
         signers.append(URLMapSigner(source, allow_http=options.allow_http))
     if options.signer is not None:
         signers.append(_live_signer(options.signer, options, transport))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from . import xmldoc
@@ -47,6 +49,21 @@ class Plan:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
         return min(self.part_size << doublings, MAX_PART)
+
+    def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
+        """Yield number and bytes of the parts of *size* bytes; None for a stream.
+
+        A stream has as many whole ones as there can be: nobody knows when it ends.
+        """
+        left = size
+        for number in range(1, self.max_parts + 1):
+            part = self.size_of(number)
+            if left is not None:
+                part = min(part, left)
+                left -= part
+            yield number, part
+            if left == 0:
+                return
 
 
 def plan_for(

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import field, fields, frozen
 
+from . import object_values
 from .checksum import MODES
 from .errors import ConfigurationError
 from .model import KIB, MAX_PART, MIB, MIN_PART, frozen_mapping
@@ -34,7 +35,8 @@ FOREIGN = frozenset(
 # What arrives when "::" stood in a path: fsspec took the path for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
-_TOKEN_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+# A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
+_TOKEN_REFERENCE = re.compile(r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+")
 _META_NAME = re.compile(r"[A-Za-z0-9-]+")
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
 _SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
@@ -134,12 +136,30 @@ def _metadata(value: Any) -> Mapping[str, str]:
     return frozen_mapping(value)
 
 
-def _token(value: Any) -> Any:
+def _directory(value: Any) -> str:
+    place = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, str) or not place.strip() or "://" in place:
+        raise ValueError("a directory on this machine")
+    return place
+
+
+def token_reference(value: Any) -> Any:
+    """Return *value* if it says where a bearer token is: the only rule for that.
+
+    Raises:
+        ValueError: it is a token itself, or names a variable that is not for us.
+    """
     if callable(value):
         return value
-    if not isinstance(value, str) or not _TOKEN_REFERENCE.fullmatch(value):
-        raise ValueError("a reference: env:NAME or file:PATH, or a callable")
-    return value
+    if isinstance(value, str):
+        if _TOKEN_REFERENCE.fullmatch(value):
+            return value
+        if value.startswith("env:"):
+            raise ValueError(
+                "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
+                "options could send it away; copy the token into one of that name"
+            )
+    raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH, or a callable")
 
 
 def _hosts(value: Any) -> Mapping[str, str | None]:
@@ -175,7 +195,7 @@ class Options:
     url: str | None = _option(None, _text)
     url_map: Any = _option(None, _any)
     signer: Any = _option(None, _any)
-    signer_token: Any = _option(None, _token)
+    signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
     endpoint: str | None = _option(None, _text)
     signature_version: str = _option("v4", _choice("v1", "v4"))
@@ -185,6 +205,13 @@ class Options:
     metadata: Mapping[str, str] = _option({}, _metadata)
     content_type: str | None = _option(None, _header_value)
     storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
+    acl: str | None = _option(None, _choice(*object_values.ACLS))
+    tagging: str | None = _option(None, object_values.tagging)
+    server_side_encryption: Mapping[str, str] = _option({}, object_values.encryption)
+    callback: Mapping[str, str] = _option({}, object_values.callback)
+    traffic_limit: int | None = _option(
+        None, _integer(object_values.LEAST_TRAFFIC, object_values.MOST_TRAFFIC)
+    )
     part_size: int = _option(8 * MIB, _size(MIN_PART, MAX_PART))
     multipart_threshold: int = _option(16 * MIB, _size(1, MAX_PART))
     max_concurrency: int = _option(16, _integer(1, 1024))
@@ -195,6 +222,7 @@ class Options:
     timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
     on_exception: str = _option("discard", _choice("discard", "publish"))
     receipts: Any = _option(None, _any)
+    checkpoint: str | None = _option(None, _directory)
     unknown: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
@@ -278,7 +306,7 @@ def _is_place(url_map: Any) -> bool:
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with its relative local paths made absolute."""
     options = dict(given)
-    for name in ("url_map", "receipts"):
+    for name in ("url_map", "receipts", "checkpoint"):
         value = options.get(name)
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
@@ -295,7 +323,8 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_path(text: str) -> bool:
-    return not text.lstrip().startswith(("env:", "file:", "{", "[", "-"))
+    text = text.strip()
+    return bool(text) and not text.startswith(("env:", "file:", "{", "[", "-"))
 
 
 def _source_problems(values: Mapping[str, Any]) -> list[str]:
@@ -332,7 +361,7 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 def _show(name: str, value: Any) -> str:
     """Show a bad value, unless it may be a secret."""
-    if name in ("url", "signer_token", "headers", "metadata"):
+    if name in ("url", "signer_token", "headers", "metadata", "callback"):
         return "..."
     return redact(repr(value))[:60]
 

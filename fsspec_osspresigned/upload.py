@@ -8,14 +8,15 @@ first failure poisons the upload: nothing more is sent, and it is never complete
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from . import preflight, publish
+from . import preflight, publish, unfinished
 from .body import EMPTY, Body, MemoryBody, Source, SpoolBody
 from .client import Client
 from .errors import (
@@ -28,15 +29,19 @@ from .errors import (
 )
 from .known import BODY_CAP
 from .ledger import Ledger, Plan
-from .model import MAX_SINGLE_PUT, Operation, PartReceipt, Receipt, Reply
-from .publish import CALLBACK_FAILED, Target
-from .signers.base import MultipartGrant, Signer, grant_for
+from .model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
+from .publish import Target
+from .resumption import Unkept, resumption_of
+from .signers.ahead import Ahead
+from .signers.base import MultipartGrant, grant_for
+from .tally import Tally
 from .workers import Cancellation
 
 _log = logging.getLogger(__name__)
 
 # Seconds that a discard waits for parts in flight before it aborts the upload.
 _DRAIN = 30.0
+_HURRIED_DRAIN = 3.0
 
 # Parts of a stream that are signed first: it may well end soon.
 _FIRST_BATCH = 4
@@ -47,14 +52,15 @@ def upload_source(
     target: Target,
     source: Source,
     *,
-    ahead: Signer | None = None,
+    ahead: Ahead | None = None,
     progress: Callable[[int], None] | None = None,
     cancel: Cancellation | None = None,
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
     Atomic: the object is what it was before, or exactly *source*. Costs one request, or
-    the number of parts + 2.
+    the number of parts + 2. With a checkpoint a local file in parts goes on where an
+    earlier process left it.
 
     Args:
         client: signs and sends.
@@ -68,6 +74,7 @@ def upload_source(
         ConfigurationError: what is granted cannot carry it; before the first byte.
         NotSignedError: the signer will not sign it.
         SourceChangedError: it changed while it was read.
+        CheckpointInUseError: another process stores it there.
         OSSPresignedError: it could not be stored.
     """
     upload = Upload(
@@ -78,14 +85,19 @@ def upload_source(
         progress=progress,
         cancel=cancel,
     )
-    try:
-        for offset in range(0, max(source.size, 1), upload.plan.part_size):
-            size = min(upload.plan.part_size, source.size - offset)
-            upload.add(source.part(offset, size))
-        return upload.finish(before=source.check)
-    except BaseException as error:
-        upload.discard(error)
-        raise
+    with contextlib.ExitStack() as stack:
+        try:
+            kept = resumption_of(
+                client, target, source, upload.plan, upload.granted, cancel
+            )
+            upload.go_on(stack.enter_context(kept))
+            for offset in range(0, max(source.size, 1), upload.plan.part_size):
+                size = min(upload.plan.part_size, source.size - offset)
+                upload.add(source.part(offset, size))
+            return upload.finish(before=source.check)
+        except BaseException as error:
+            upload.discard(error)
+            raise
 
 
 class Upload:
@@ -97,7 +109,7 @@ class Upload:
         target: Target,
         *,
         size: int | None = None,
-        ahead: Signer | None = None,
+        ahead: Ahead | None = None,
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
@@ -119,12 +131,12 @@ class Upload:
         preflight.refuse_expired(grant, target.path)
         self.plan: Plan = preflight.plan(client, target, grant, size)
         preflight.check(client, target, grant, self.plan, size)
-        self._granted = grant.multipart or MultipartGrant()
+        self.granted = grant.multipart or MultipartGrant()
         self._client = client
         self._target = target
         self._size = size
         self._opening = ahead
-        self._parts_ahead: Signer | None = None
+        self._parts_ahead: Ahead | None = None
         self._progress = progress
         self._width = client.options.max_concurrency
         self._window = threading.Semaphore(self._width)
@@ -136,12 +148,14 @@ class Upload:
         self._ledger = Ledger(self.plan, target.path)
         self._parted = False
         self._upload_id = ""
-        self._verified: set[str] = set()
-        self._retries = 0
-        self._resigns = 0
+        self._tally = Tally(target)
+        self._resumption = Unkept()
         self._ended = False
         self._pid = os.getpid()
-        self._started = time.monotonic()
+
+    def go_on(self, resumption: Unkept) -> None:
+        """Send only what *resumption* does not have; to be called before ``add``."""
+        self._resumption = resumption
 
     def add(self, body: Body) -> None:
         """Take the next bytes; waits while the window of parts in flight is full.
@@ -195,19 +209,24 @@ class Upload:
         self._end()
         small = isinstance(body, MemoryBody) and body.size == receipt.size <= BODY_CAP
         self._client.note(receipt, b"".join(body.blocks()) if small else None)
+        self._resumption.finish()
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
             warnings.warn(text, CallbackFailedWarning, stacklevel=3)
         return receipt
 
-    def discard(self, reason: BaseException | None = None) -> None:
+    def discard(
+        self, reason: BaseException | None = None, *, hurry: bool = False
+    ) -> None:
         """Give the upload up: nothing is published, our own parts are removed.
 
         Waits for parts in flight, 30 seconds at most. Idempotent, and without effect
-        after ``finish`` or in a forked child. An owner's upload is left as it is.
+        after ``finish`` or in a forked child. An owner's upload is left as it is, and so
+        is one with a checkpoint, by which a later process goes on.
 
         Args:
             reason: what made it fail, for the log; None for a wish of the caller.
+            hurry: the process ends: wait 3 seconds at most, and try once only.
         """
         if self._ended or os.getpid() != self._pid:
             return
@@ -218,8 +237,9 @@ class Upload:
             _log.error("%s: %s", text, str(reason))
         self._end()
         if self._parted:
-            self._drain(_DRAIN)
-            self._abort()
+            self._drain(_HURRIED_DRAIN if hurry else _DRAIN)
+            if not self._resumption.survives(reason):
+                self._abort(once=hurry)
 
     def abandon(self) -> None:
         """Give the upload up from a finalizer: a worker does what there is to do."""
@@ -240,31 +260,29 @@ class Upload:
     def _initiate(self) -> bool:
         """Return whether there is a multipart upload now."""
         try:
-            self._upload_id = self._granted.upload_id or publish.initiate(
-                self._client, self._target, self._cancel, ahead=self._opening
+            self._upload_id = (
+                self.granted.upload_id
+                or self._resumption.upload_id
+                or publish.initiate(
+                    self._client, self._target, self._cancel, ahead=self._opening
+                )
             )
         except NotSignedError:
             if self.plan.multipart:
                 raise
             return False
-        coming = self._part_operations()
+        self._resumption.begin(self._upload_id)
+        unfinished.add(self)
+        coming = (
+            self._target.part_operation(self._upload_id, number, size)
+            for number, size in self.plan.cut(self._size)
+            if number not in self._resumption.kept
+        )
         self._parts_ahead = self._client.ahead(
             lambda: next(coming, None),
             first=_FIRST_BATCH if self._size is None else self._width,
         )
         return True
-
-    def _part_operations(self) -> Iterator[Operation]:
-        """Yield the UploadParts that come, as far as their lengths are known."""
-        left = self._size
-        for number in range(1, self.plan.max_parts + 1):
-            size = self.plan.size_of(number)
-            if left is not None:
-                size = min(size, left)
-                left -= size
-            yield self._target.part_operation(self._upload_id, number, size)
-            if left == 0:
-                return
 
     def _take(self, body: Body) -> None:
         if self._spool is None:
@@ -290,28 +308,40 @@ class Upload:
         try:
             if self._cancel.is_set():
                 return
-            reply, verified = publish.send_body(
-                self._client,
-                self._target,
-                self._target.part_operation(self._upload_id, number, body.size),
-                body,
-                ahead=self._parts_ahead,
-                cancel=self._cancel,
-                progress=self._progress,
-            )
-            if not reply.etag:
-                msg = f"the reply to part {number} has no ETag, Complete needs it"
-                raise IntegrityError(msg, path=self._target.path)  # noqa: TRY301 - kept below
-            part = PartReceipt(
-                part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
-            )
+            kept = self._resumption.stored(number, body)
+            if kept is None:
+                reply, verified, part = self._send(number, body)
+                self._resumption.note(part, verified)
+            else:
+                reply, verified, part = None, kept.verified, kept.part
+                if self._progress is not None:
+                    self._progress(part.size)
             with self._lock:
                 self._ledger.store(part)
-                self._count(reply, verified)
+                self._tally.count(reply, verified)
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
             self._fail(error)
         finally:
             self._window.release()
+
+    def _send(self, number: int, body: Body) -> tuple[Reply, str, PartReceipt]:
+        reply, verified = publish.send_body(
+            self._client,
+            self._target,
+            self._target.part_operation(self._upload_id, number, body.size),
+            body,
+            ahead=self._parts_ahead,
+            cancel=self._cancel,
+            progress=self._progress,
+            needs_crc=self._resumption.needs_crc,
+        )
+        if not reply.etag:
+            msg = f"the reply to part {number} has no ETag, Complete needs it"
+            raise IntegrityError(msg, path=self._target.path)
+        part = PartReceipt(
+            part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
+        )
+        return reply, verified, part
 
     def _drain(self, seconds: float = 1e9) -> None:
         """Wait until no part is in flight, that is, until the whole window is free."""
@@ -338,26 +368,30 @@ class Upload:
             cancel=self._cancel,
             progress=self._progress,
         )
-        self._count(reply, verified)
+        self._tally.count(reply, verified)
         return self._receipt(reply, body.size, reply.crc64, ())
 
     def _complete(self) -> Receipt:
         size, parts, crc = self._ledger.size, self._ledger.parts, self._ledger.crc64()
-        if not self._granted.completes:
+        if not self.granted.completes:
             return self._receipt(None, size, crc, parts)
-        reply, verified = publish.complete(
-            self._client,
-            self._target,
-            upload_id=self._upload_id,
-            granted=self._granted,
-            parts=parts,
-            document=self._ledger.document(),
-            crc=crc,
-            cancel=self._cancel,
-        )
+        try:
+            reply, verified = publish.complete(
+                self._client,
+                self._target,
+                upload_id=self._upload_id,
+                granted=self.granted,
+                parts=parts,
+                document=self._ledger.document(),
+                crc=crc,
+                cancel=self._cancel,
+            )
+        except IntegrityError:
+            self._resumption.finish()  # its parts cannot become the right object
+            raise
         if verified == "crc64":
-            self._verified = {verified}  # of the whole, whatever the parts proved
-        self._count(reply)
+            self._tally.whole_is_verified(verified)
+        self._tally.count(reply)
         return self._receipt(reply, size, crc, parts)
 
     def _receipt(
@@ -367,51 +401,24 @@ class Upload:
         crc: int | None,
         parts: tuple[PartReceipt, ...],
     ) -> Receipt:
-        """Sum up; None for *reply* means that the owner completes."""
-        version = reply.headers.get("x-oss-version-id") if reply else None
-        if version and self._target.exclusive:
-            msg = (
-                f"stored as version {version}, but a bucket that keeps versions ignores "
-                "forbid-overwrite: what was there before is hidden now"
+        try:
+            return self._tally.receipt(
+                reply, size=size, crc=crc, upload_id=self._upload_id, parts=parts
             )
+        except ExclusiveNotEnforcedError:
             self._end()  # it is published: there is nothing to discard
-            raise ExclusiveNotEnforcedError(
-                msg, path=self._target.path, version_id=version
-            )
-        status = "stored" if reply else "pending"
-        if reply and reply.status == CALLBACK_FAILED:
-            status = "callback_failed"
-        return Receipt(
-            path=self._target.path,
-            size=size,
-            status=status,
-            etag=reply.etag.strip('"') if reply else "",
-            crc64=crc,
-            verified=self._verified.pop() if len(self._verified) == 1 else "none",
-            version_id=version,
-            request_id=reply.request_id if reply else None,
-            upload_id=self._upload_id or None,
-            parts=parts,
-            retries=self._retries,
-            resigns=self._resigns,
-            seconds=time.monotonic() - self._started,
-            content_type=self._target.content_type,
-        )
+            self._resumption.finish()
+            raise
 
-    def _abort(self) -> None:
-        if self._granted.is_owners and not self._client.options.abort_map_uploads:
+    def _abort(self, *, once: bool) -> None:
+        if self.granted.is_owners and not self._client.options.abort_map_uploads:
             _log.warning(
                 "%s: its owner's multipart upload %s is kept: a second try goes on",
                 self._target.path,
                 self._upload_id,
             )
         else:
-            publish.abort(self._client, self._target, self._upload_id)
-
-    def _count(self, reply: Reply, *verified: str) -> None:
-        self._retries += reply.retries
-        self._resigns += reply.resigns
-        self._verified.update(verified)
+            publish.abort(self._client, self._target, self._upload_id, once=once)
 
     def _fail(self, error: BaseException) -> None:
         """Keep the first failure, and stop what is in flight."""

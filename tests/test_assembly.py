@@ -132,6 +132,9 @@ def test_options_reach_the_transport(tmp_path):
     made = client(url=URL, timeout=[1, 2], max_concurrency=3, receipts=seen.append)
     assert made.transport._timeout == (1.0, 2.0)
     assert made.transport._adapter._pool_maxsize == 3
+    assert made.checkpoint is None
+    place = tmp_path / "journals"
+    assert client(url=URL, checkpoint=place).checkpoint.directory == place
     made.note(Receipt(path="b/k", size=0))
     assert [receipt.path for receipt in seen] == ["b/k"]
 

@@ -155,6 +155,22 @@ def test_growth():
     assert fixed.size_of(9999) == 5
 
 
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (0, [(1, 0)]),
+        (1, [(1, 1)]),
+        (10, [(1, 10)]),
+        (11, [(1, 10), (2, 1)]),
+        (30, [(1, 10), (2, 10), (3, 10)]),
+        (None, [(1, 10), (2, 10), (3, 10)]),
+    ],
+)
+def test_cut(size, parts):
+    """Every part is whole but the last; a stream has as many as there can be."""
+    assert list(Plan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
+
+
 def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:
     """Return the receipt of a part."""
     crc = crc64(data) if with_crc else None

@@ -67,6 +67,8 @@ GOOD = [
     ("allowed_hosts", ("a", "b"), {"a": None, "b": None}),
     ("allowed_hosts", {"A": "bucket", "b": None}, {"a": "bucket", "b": None}),
     ("receipts", print, print),
+    ("checkpoint", "/a/b", "/a/b"),
+    ("checkpoint", Path("/a"), "/a"),
 ]
 
 
@@ -117,12 +119,19 @@ BAD = [
     ("metadata", [], "a mapping"),
     ("storage_class", "standard", "one of Standard"),
     ("signer_token", "s3cr3t", "a reference"),
+    ("signer_token", "env:", "env:OSSPRESIGNED_...: no other"),
+    ("signer_token", "env:OSSPRESIGNED_", "env:OSSPRESIGNED_...: no other"),
+    ("signer_token", "env:OSS_ACCESS_KEY_SECRET", "copy the token into one of that"),
+    ("signer_token", 3, "a reference"),
     ("allowed_hosts", [], "hosts"),
     ("allowed_hosts", "", "hosts"),
     ("allowed_hosts", [["a"]], "hosts"),
     ("allowed_hosts", {"a": 1}, "hosts"),
     ("allowed_hosts", 5, "hosts"),
     ("url", 5, "a text"),
+    ("checkpoint", "memory://a", "a directory on this machine"),
+    ("checkpoint", " ", "a directory on this machine"),
+    ("checkpoint", True, "a directory on this machine"),
 ]
 
 
@@ -162,8 +171,14 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
         ({"url": URL, "url_map": "m.json"}, "url= stands alone"),
         ({"url": URL, "region": "cn-x"}, "region= is for signer='keys'"),
         ({"signer": "m:f", "endpoint": "e"}, "endpoint= is for signer='keys'"),
-        ({"signer": "keys", "signer_token": "env:X"}, "signer_token= is for"),
-        ({"signer": print, "signer_token": "env:X"}, "signer_token= is for"),
+        (
+            {"signer": "keys", "signer_token": "env:OSSPRESIGNED_X"},
+            "signer_token= is for",
+        ),
+        (
+            {"signer": print, "signer_token": "env:OSSPRESIGNED_X"},
+            "signer_token= is for",
+        ),
     ],
 )
 def test_sources(given, words):
@@ -174,7 +189,9 @@ def test_sources(given, words):
     assert words in problem
 
 
-@pytest.mark.parametrize("token", ["env:OSSPRESIGNED_T", "file:/t", print])
+@pytest.mark.parametrize(
+    "token", ["env:OSSPRESIGNED_T", "env:FSSPEC_OSSPRESIGNED_T", "file:/t", print]
+)
 def test_token_of_a_service(token):
     """A token belongs to a signer on the web, by reference or by a function."""
     found = Options.from_storage_options(
@@ -212,6 +229,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
         {
             "url_map": Path("m.json"),
             "receipts": "~/r",
+            "checkpoint": "c",
             "url": "file:u",
             "signer_token": "file:~/t",
         }
@@ -219,6 +237,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     assert found == {
         "url_map": str(tmp_path / "m.json"),
         "receipts": "/home/me/r",
+        "checkpoint": str(tmp_path / "c"),
         "url": f"file:{tmp_path}/u",
         "signer_token": "file:/home/me/t",
     }
@@ -259,7 +278,7 @@ def test_not_portable(given, remedy):
         {"url": "file:u"},
         {"url_map": "m.json", "receipts": "r"},
         {"signer": "keys"},
-        {"signer": "https://s", "signer_token": "env:T"},
+        {"signer": "https://s", "signer_token": "env:OSSPRESIGNED_T"},
     ],
 )
 def test_portable(given):
