@@ -341,7 +341,7 @@ def check_map_command(
     if not files and (to is not None or rate is not None or headers):
         raise click.UsageError("--to, --rate and --header are about FILES: name some")
     with _warnings_said():
-        source = load(place, read_url)
+        source = load(place, read_url, allow_http=allow_http)
     url_map = source.current()
     found = owner_sign.local_objects(files, to) if to is not None else {}
     problems = check_map(

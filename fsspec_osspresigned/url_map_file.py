@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigurationError
 from .secret import SecretURL
+from .sendable import http_problem
 from .url_map import MapEntry, URLMap, dump
 from .url_map_text import parse
 
@@ -86,13 +87,16 @@ class MapSource:
             return self._map
 
 
-def load(place: Place, opener: Opener | None = None) -> MapSource:
+def load(
+    place: Place, opener: Opener | None = None, *, allow_http: bool = False
+) -> MapSource:
     """Return the map at *place*.
 
     Args:
         place: a mapping or list, JSON text, a path, ``file:PATH``, ``env:NAME``, ``-``
             for standard input, or any URL that *opener* can read.
         opener: reads what is not on this machine; None refuses such places.
+        allow_http: the map, a secret, may come over plain http from another machine.
 
     Raises:
         ConfigurationError: the place cannot be read, or its content is bad; or it is a
@@ -114,7 +118,7 @@ def load(place: Place, opener: Opener | None = None) -> MapSource:
         text = unquote(path) if place.startswith("file://") else path
         return _load_file(Path(text))
     if "://" in place:
-        return _load_url(place, opener)
+        return _load_url(place, opener, allow_http=allow_http)
     return _load_file(Path(place))
 
 
@@ -161,8 +165,13 @@ def _load_bytes(
     )
 
 
-def _load_url(place: str, opener: Opener | None) -> MapSource:
+def _load_url(place: str, opener: Opener | None, *, allow_http: bool) -> MapSource:
     shown = SecretURL(place).shown()
+    if place.lower().startswith("http:") and (
+        problem := http_problem(place, allow_http=allow_http, local=True)
+    ):
+        msg = f"the URL map at {shown} {problem}"
+        raise ConfigurationError(msg)
     if _SIGNED.search(place):
         msg = f"{shown} is a presigned URL, not a URL map: give it as url="
         raise ConfigurationError(msg)

@@ -104,6 +104,18 @@ def test_remote_places_go_through_the_opener():
     assert "secret" not in str(e.value)
 
 
+def test_map_over_plain_http_is_refused():
+    """A map is a secret: over http it comes from this machine only, or on demand."""
+
+    def opener(_: str) -> bytes:
+        return f'{{"b/k": "{URL}"}}'.encode()
+
+    with pytest.raises(ConfigurationError, match=r"h/urls\.json is plain http"):
+        load("http://h/urls.json", opener)
+    assert "b/k" in load("http://h/urls.json", opener, allow_http=True).current()
+    assert "b/k" in load("http://127.0.0.1:1/urls.json", opener).current()
+
+
 @pytest.mark.parametrize("name", ["Signature", "x-oss-signature", "X-Amz-Signature"])
 def test_signed_url_as_place_names_the_option(name):
     """Who gives the one URL as a map is told where it belongs."""
@@ -180,7 +192,7 @@ def test_missing_package_is_named():
         raise ImportError(msg)
 
     with pytest.raises(ConfigurationError, match=r"a package is missing: install aio"):
-        load("http://h/urls.json", fail)
+        load("https://h/urls.json", fail)
 
 
 def test_mode_is_not_looked_at_elsewhere(map_file, monkeypatch):
