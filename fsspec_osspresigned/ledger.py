@@ -182,6 +182,17 @@ class Ledger:
         return tuple(self._stored[n] for n in numbers)
 
     @property
+    def numbers(self) -> str:
+        """The numbers of the stored parts, for people: ``1-12, 14``; may be empty."""
+        spans: list[list[int]] = []
+        for number in sorted(self._stored):
+            if spans and spans[-1][1] == number - 1:
+                spans[-1][1] = number
+            else:
+                spans.append([number, number])
+        return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
+
+    @property
     def size(self) -> int:
         """Bytes of all stored parts."""
         return sum(part.size for part in self._stored.values())

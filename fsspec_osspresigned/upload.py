@@ -30,6 +30,7 @@ from .errors import (
 from .known import BODY_CAP
 from .ledger import Ledger, Plan
 from .model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
+from .pace import Pace
 from .publish import Target
 from .resumption import Unkept, resumption_of
 from .signers.ahead import Ahead
@@ -40,8 +41,7 @@ from .workers import Cancellation
 _log = logging.getLogger(__name__)
 
 # Seconds that a discard waits for parts in flight before it aborts the upload.
-_DRAIN = 30.0
-_HURRIED_DRAIN = 3.0
+_DRAIN, _HURRIED_DRAIN = 30.0, 3.0
 
 # Parts of a stream that are signed first: it may well end soon.
 _FIRST_BATCH = 4
@@ -149,6 +149,7 @@ class Upload:
         self._parted = False
         self._upload_id = ""
         self._tally = Tally(target)
+        self._pace = Pace(target.path, size, grant.expires_at)
         self._resumption = Unkept()
         self._ended = False
         self._pid = os.getpid()
@@ -239,7 +240,7 @@ class Upload:
         if self._parted:
             self._drain(_HURRIED_DRAIN if hurry else _DRAIN)
             if not self._resumption.survives(reason):
-                self._abort(once=hurry)
+                self._abort(reason, once=hurry)
 
     def abandon(self) -> None:
         """Give the upload up from a finalizer: a worker does what there is to do."""
@@ -319,6 +320,7 @@ class Upload:
             with self._lock:
                 self._ledger.store(part)
                 self._tally.count(reply, verified)
+                self._pace.sent(part.size)
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
             self._fail(error)
         finally:
@@ -410,15 +412,17 @@ class Upload:
             self._resumption.finish()
             raise
 
-    def _abort(self, *, once: bool) -> None:
-        if self.granted.is_owners and not self._client.options.abort_map_uploads:
-            _log.warning(
-                "%s: its owner's multipart upload %s is kept: a second try goes on",
-                self._target.path,
-                self._upload_id,
-            )
-        else:
+    def _abort(self, reason: BaseException | None, *, once: bool) -> None:
+        if not self.granted.is_owners or self._client.options.abort_map_uploads:
             publish.abort(self._client, self._target, self._upload_id, once=once)
+            return
+        kept = (
+            f"its owner's multipart upload {self._upload_id} is kept, with the parts "
+            f"[{self._ledger.numbers}]: a second try goes on"
+        )
+        _log.warning("%s: %s", self._target.path, kept)
+        if reason is not None:
+            reason.add_note(kept)
 
     def _fail(self, error: BaseException) -> None:
         """Keep the first failure, and stop what is in flight."""

@@ -226,3 +226,15 @@ def test_parts_run_out():
     assert [ledger.give(), ledger.give()] == [1, 2]
     with pytest.raises(TooLargeError, match="all 2 parts are used up"):
         ledger.give()
+
+
+@pytest.mark.parametrize(
+    ("stored", "numbers"),
+    [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
+)
+def test_stored_numbers_for_people(stored, numbers):
+    """Runs of part numbers are written as one."""
+    ledger = Ledger(Plan(multipart=True, part_size=5), "b/k")
+    for number in stored:
+        ledger.store(PartReceipt(part_number=number, size=5, etag="e", crc64=None))
+    assert ledger.numbers == numbers

@@ -584,10 +584,13 @@ def test_owners_upload_that_fails(oss, aborts, caplog):
     """It is kept for a second try, unless the user says otherwise."""
     signer = owners(oss)
     oss.faults.add(Fault(action="UploadPart", part_number=3, **REFUSING))
-    with pytest.raises(AccessDeniedError):
+    (begun,) = oss.uploads(BUCKET)
+    with pytest.raises(AccessDeniedError) as caught:
         store(make(oss, signer, abort_map_uploads=aborts))
     assert bool(oss.uploads(BUCKET)) is not aborts
     assert ("is kept" in caplog.text) is not aborts
+    notes = getattr(caught.value, "__notes__", [])
+    assert any(f"{begun.upload_id} is kept, with" in n for n in notes) is not aborts
     oss.clear()
     if not aborts:
         store(make(oss, signer))
