@@ -597,6 +597,16 @@ def test_owners_upload_that_fails(oss, aborts, caplog):
         assert stored(oss) == DATA
 
 
+def test_owners_upload_that_is_given_up(oss, caplog):
+    """A discard on purpose keeps it too, and says so."""
+    one = Upload(make(oss, owners(oss)), Target(path=PATH))
+    for start in (0, MIN_PART):
+        one.add(MemoryBody.of(DATA[start : start + MIN_PART]))
+    one.discard()
+    assert "is kept" in caplog.text
+    assert oss.uploads(BUCKET)
+
+
 def test_owner_completes(oss):
     """Parts are stored, the receipt lists them, and nothing is published."""
     seen = []
