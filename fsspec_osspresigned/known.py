@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from .model import MIB, Receipt
 
@@ -79,17 +79,33 @@ class Known:
             self._objects[receipt.path] = own
             self._drop(receipt.path)
             if data is not None and len(data) <= BODY_CAP:
-                self._bodies[receipt.path] = data
-                self._held += len(data)
-                while self._held > BODIES_CAP:
-                    self._drop(next(iter(self._bodies)))
+                self._keep(receipt.path, data)
+
+    def copy(self, source: str, path: str) -> None:
+        """Remember that *path* is now a copy of *source*, which may be an own object."""
+        with self._lock:
+            own, body = self._objects.get(source), self._bodies.get(source)
+            self._forget(path)
+            if own is not None:
+                self._objects[path] = evolve(own, path=path, etag="")
+                if body is not None:
+                    self._keep(path, body)
 
     def forget(self, path: str) -> None:
         """Drop an object or a made directory that was deleted or replaced."""
         with self._lock:
-            self._objects.pop(path, None)
-            self._directories.discard(path)
-            self._drop(path)
+            self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        self._objects.pop(path, None)
+        self._directories.discard(path)
+        self._drop(path)
+
+    def _keep(self, path: str, body: bytes) -> None:
+        self._bodies[path] = body
+        self._held += len(body)
+        while self._held > BODIES_CAP:
+            self._drop(next(iter(self._bodies)))
 
     def _drop(self, path: str) -> None:
         self._held -= len(self._bodies.pop(path, b""))
@@ -127,9 +143,12 @@ class Known:
                 for other in names
             )
 
-    def beneath(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of all objects and made directories under *path*."""
-        prefix = f"{path}/" if path else ""
+    def beneath(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
+        """Yield ``info`` of all objects and made directories under *path*.
+
+        *begin* is how their names in *path* must begin.
+        """
+        prefix = f"{path}/{begin}" if path else begin
         with self._lock:
             objects = list(self._objects.values())
             directories = list(self._directories)

@@ -1,25 +1,29 @@
-"""Looking at, reading and deleting objects, where the signer signs that."""
+"""One object: looking at it, reading and deleting it, where the signer signs that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, unquote
-from xml.etree.ElementTree import Element
 
-from . import xmldoc
 from .checksum import CRC_HEADER, crc64
 from .client import Client
-from .errors import IntegrityError, ReplyError
+from .errors import IntegrityError, InvalidRequestError, NotSignedError, ReplyError
 from .model import Action, Operation, Reply, split_path
-from .publish import FORBID_OVERWRITE, Target
+from .ranges import (
+    Memory,
+    Range,
+    WholeError,
+    changed,
+    get_object,
+    is_beyond,
+    is_changed,
+)
+from .workers import Cancellation
 
-_PARTIAL = 206
-_PAGE = "1000"
-# Headers of a copy that leave the Content-Type and metadata of its source alone.
-_KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
+_is_number = re.compile(r"[0-9]{1,20}").fullmatch
 
 
 def _operation(action: Action, path: str) -> Operation:
@@ -34,60 +38,110 @@ def head(client: Client, path: str) -> dict[str, Any]:
         FileNotFoundError: it is not there.
         NotSignedError: HEAD is not signed.
     """
-    headers = client.call(_operation(Action.HeadObject, path)).headers
-    modified = headers.get("last-modified")
+    headers = headers_of(client, path)
+    return described(path, headers, size_of(headers, path))
+
+
+def headers_of(client: Client, path: str) -> Mapping[str, str]:
+    """Return what HEAD tells, names in lower case; raises as :func:`head`."""
+    return client.call(_operation(Action.HeadObject, path)).headers
+
+
+def size_of(headers: Mapping[str, str], path: str) -> int:
+    """Return the bytes of an object from the reply to its HEAD.
+
+    Raises:
+        ReplyError: it does not say.
+    """
+    text = headers.get("content-length", "")
+    if not _is_number(text):
+        msg = "the reply to HeadObject does not say how large the object is"
+        raise ReplyError(msg, path=path, action=Action.HeadObject)
+    return int(text)
+
+
+def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
+    """Return ``info`` of an object of *size* bytes from the headers of a reply."""
+    crc = headers.get(CRC_HEADER, "")
     return {
         "name": path,
-        "size": int(headers.get("content-length", 0)),
+        "size": size,
         "type": "file",
         "ETag": headers.get("etag", "").strip('"'),
-        "crc64": int(headers[CRC_HEADER]) if CRC_HEADER in headers else None,
-        "LastModified": parsedate_to_datetime(modified) if modified else None,
+        "crc64": int(crc) if _is_number(crc) else None,
+        "LastModified": _date(headers.get("last-modified", "")),
         "ContentType": headers.get("content-type"),
         "StorageClass": headers.get("x-oss-storage-class"),
         "version_id": headers.get("x-oss-version-id"),
     }
 
 
-class _Memory:
-    """Collects a reply in memory."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def begin(self) -> None:
-        self.data.clear()
-
-    def write(self, block: bytes, /) -> None:
-        self.data += block
+def _date(text: str) -> datetime | None:
+    """Read a date of HTTP; None if it is none."""
+    try:
+        return parsedate_to_datetime(text)
+    except ValueError:
+        return None
 
 
-class _File:
-    """Writes a reply into a file and sums it up."""
+def look(client: Client, path: str) -> dict[str, Any]:
+    """Return ``info`` by HEAD, or by the first byte where only GET is signed.
 
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-        self.crc64 = 0
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: neither is signed.
+    """
+    try:
+        return head(client, path)
+    except NotSignedError as error:
+        refused = error
+    piece = Range(path, 0, 1, Memory())
+    try:
+        fetch(client, piece)
+    except WholeError:
+        pass  # an empty object, or a store without ranges: its head was seen
+    except NotSignedError:
+        raise refused from None
+    except InvalidRequestError as error:
+        if not is_beyond(error):
+            raise
+        return described(path, {}, 0)
+    if piece.total is None:
+        msg = "the reply to GetObject does not say how large the object is"
+        raise ReplyError(msg, path=path, action=Action.GetObject)
+    return described(path, piece.headers, piece.total)
 
-    def begin(self) -> None:
-        self._handle.seek(0)
-        self._handle.truncate()
-        self.crc64 = 0
 
-    def write(self, block: bytes, /) -> None:
-        self._handle.write(block)
-        self.crc64 = crc64(block, self.crc64)
+def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
+    """Get one range into its output (GetObject).
 
-
-def _check_whole(reply: Reply, crc: int, path: str) -> None:
-    stated = reply.headers.get(CRC_HEADER)
-    if stated is not None and stated != str(crc):
-        msg = f"GetObject: the store says CRC-64 {stated[:24]}, {crc} was received"
-        raise IntegrityError(msg, path=path)
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: GET is not signed.
+        SourceChangedError: the pinned version is no longer there.
+        WholeError: the whole object would come, and is not wanted.
+    """
+    try:
+        client.call(
+            get_object(piece.path),
+            free=piece.free,
+            sink=piece,
+            check=piece.check,
+            cancel=cancel,
+        )
+    except InvalidRequestError as error:
+        if piece.pinned and (is_changed(error) or is_beyond(error)):
+            raise changed(piece.path) from error
+        raise
 
 
 def read(
-    client: Client, path: str, start: int | None = None, end: int | None = None
+    client: Client,
+    path: str,
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    etag: str = "",
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
@@ -96,130 +150,73 @@ def read(
         path: ``bucket/key``.
         start: None for 0; negative counts from the end.
         end: None for the end of the object; negative counts from it.
+        etag: the only version that will do, as ``info`` has it; empty for any.
 
     Raises:
         FileNotFoundError: it is not there.
         NotSignedError: GET is not signed.
         IntegrityError: the whole object was read and its CRC-64 differs.
+        SourceChangedError: it is no longer of that *etag*.
     """
-    if start in (None, 0) and end is None:
-        sink = _Memory()
-
-        def check(reply: Reply) -> None:
-            _check_whole(reply, crc64(sink.data), path)
-
-        client.call(_operation(Action.GetObject, path), sink=sink, check=check)
-        return bytes(sink.data)
+    if start in (None, 0) and end is None and not etag:
+        return _read_whole(client, path)
     first = start or 0
-    if end is None:
-        wanted = str(first) if first < 0 else f"{first}-"
-    else:
-        if first < 0 or end < 0:
-            size = int(head(client, path)["size"])
-            first, end, _ = slice(first, end).indices(size)
-        if end <= first:
+    if end is not None and min(first, end) < 0:
+        found = look(client, path)
+        etag = etag or found["ETag"]
+        first, end, _ = slice(first, end).indices(found["size"])
+    if end is not None and end <= first:
+        return b""
+    return _read_range(client, path, first, end, f'"{etag}"' if etag else "")
+
+
+def _read_whole(client: Client, path: str) -> bytes:
+    sink = Memory()
+
+    def check(reply: Reply) -> None:
+        check_whole(reply.headers, crc64(sink.data), path)
+
+    client.call(get_object(path), sink=sink, check=check)
+    return bytes(sink.data)
+
+
+def _read_range(
+    client: Client, path: str, first: int, end: int | None, pin: str
+) -> bytes:
+    sink = Memory()
+    piece = Range(path, first, end, sink, etag=pin, takes_whole=first <= 0)
+    try:
+        fetch(client, piece)
+    except WholeError as whole:
+        # The range does not lie within the object: ask for what there is of it.
+        end = whole.total if end is None else min(end, whole.total)
+        if first >= end:
             return b""
-        wanted = f"{first}-{end - 1}"
-    sink = _Memory()
-    free = {"Range": f"bytes={wanted}"}
-    reply = client.call(_operation(Action.GetObject, path), free=free, sink=sink)
-    if reply.status == _PARTIAL:
+        pin = pin or whole.etag
+        piece = Range(path, first, end, sink, etag=pin, takes_whole=True)
+        fetch(client, piece)
+    except InvalidRequestError as error:
+        if is_beyond(error):
+            return b""
+        raise
+    if piece.partial:
         return bytes(sink.data)
-    # OSS answers a range that ends behind the object with the whole object.
+    check_whole(piece.headers, crc64(sink.data), path)
     return bytes(sink.data[first:end])
 
 
-def download(client: Client, path: str, handle: Any) -> None:
-    """Write the whole object into the file *handle*, its CRC-64 checked.
+def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
+    """Compare what came of a whole object with what the store says of it.
 
     Raises:
-        FileNotFoundError: it is not there.
-        NotSignedError: GET is not signed.
         IntegrityError: the CRC-64 differs.
     """
-    sink = _File(handle)
-
-    def check(reply: Reply) -> None:
-        _check_whole(reply, sink.crc64, path)
-
-    client.call(_operation(Action.GetObject, path), sink=sink, check=check)
+    stated = headers.get(CRC_HEADER)
+    if stated is not None and stated != str(crc):
+        msg = f"GetObject: the store says CRC-64 {stated[:24]}, {crc} was received"
+        raise IntegrityError(msg, path=path)
 
 
-def delete(client: Client, path: str) -> Reply:
+def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
     """Delete one object (DeleteObject); one that is not there is no error to OSS."""
-    return client.call(_operation(Action.DeleteObject, path))
-
-
-def copy(client: Client, source: str, target: Target) -> Reply:
-    """Copy one object inside the store (CopyObject, up to 1 GiB).
-
-    Content-Type and metadata are those of the source, unless *target* demands any:
-    then none of the source's are taken (OSS API reference, ``x-oss-metadata-directive``).
-
-    Raises:
-        FileNotFoundError: *source* is not there.
-        FileExistsError: *target* is exclusive and there.
-        NotSignedError: copying is not signed.
-    """
-    bucket, key = split_path(source)
-    headers = {**target.headers, "x-oss-copy-source": f"/{bucket}/{quote(key)}"}
-    if any(name.lower() not in _KEEP for name in target.headers):
-        headers["x-oss-metadata-directive"] = "REPLACE"
-
-    def check(reply: Reply) -> None:
-        _document(reply, "CopyObjectResult", Action.CopyObject, target.path)
-
-    operation = target.operation(Action.CopyObject, headers=headers)
-    return client.call(operation, check=check)
-
-
-def listing(
-    client: Client, bucket: str, prefix: str, *, delimiter: str = "/"
-) -> Iterator[dict[str, Any]]:
-    """Yield ``info`` of objects and common prefixes below *prefix* (ListObjectsV2).
-
-    Costs one request per 1,000 entries.
-
-    Raises:
-        NotSignedError: listing is not signed.
-    """
-    query = {"prefix": prefix, "max-keys": _PAGE, "encoding-type": "url"}
-    if delimiter:
-        query["delimiter"] = delimiter
-    while True:
-        asked = {name: value for name, value in query.items() if value}
-        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
-        reply = client.call(operation)
-        root = _document(reply, "ListBucketResult", Action.ListObjectsV2, bucket)
-        for item in root.iter("Contents"):
-            key = unquote(item.findtext("Key") or "")
-            yield {
-                "name": f"{bucket}/{key}",
-                "size": int(item.findtext("Size") or 0),
-                "type": "file",
-                "ETag": (item.findtext("ETag") or "").strip('"'),
-                "LastModified": _date(item.findtext("LastModified")),
-            }
-        for item in root.iter("CommonPrefixes"):
-            name = unquote(item.findtext("Prefix") or "").rstrip("/")
-            yield {"name": f"{bucket}/{name}", "size": 0, "type": "directory"}
-        token = root.findtext("NextContinuationToken") or ""
-        if (root.findtext("IsTruncated") or "").lower() != "true" or not token:
-            return
-        query["continuation-token"] = token
-
-
-def _document(reply: Reply, root: str, action: Action, path: str) -> Element:
-    try:
-        return xmldoc.parse(reply.body, root)
-    except ValueError as error:
-        msg = f"the reply to {action} is bad: {error}"
-        raise ReplyError(msg, path=path) from None
-
-
-def _date(text: str | None) -> datetime | None:
-    """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
-    try:
-        return datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
+    return client.call(_operation(Action.DeleteObject, path), cancel=cancel)

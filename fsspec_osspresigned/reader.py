@@ -8,15 +8,58 @@ from fsspec.spec import AbstractBufferedFile
 
 from . import objects
 from .client import Client
+from .ranges import changed
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
-    """Reads ranges as fsspec's caches ask for them."""
+    """Reads ranges as fsspec's caches ask for them, all of one version of the object.
 
-    def __init__(self, fs: Any, client: Client, path: str, **kwargs: Any) -> None:
-        """Look at the object once, for its size."""
+    The version is the one that was there when the file was opened: each request names
+    its ETag, and an object that was replaced meanwhile is a SourceChangedError.
+    """
+
+    def __init__(
+        self, fs: Any, client: Client, info: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Take what a look at the object told."""
         self._client = client
-        super().__init__(fs, path, mode="rb", **kwargs)
+        self._etag = str(info["ETag"])
+        self._cache_options = kwargs.get("cache_options")
+        super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
+        self.details = info
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return objects.read(self._client, self.path, start, end)
+        if end <= start:
+            return b""
+        return objects.read(self._client, self.path, start, end, etag=self._etag)
+
+    def __reduce__(self) -> Any:
+        """Pickle by path, position and version: what was read does not go along."""
+        place = (self.path, self.blocksize, self.loc, self.cache.name)
+        return _reopen, (self.fs, *place, self._cache_options, self._etag)
+
+
+def _reopen(
+    fs: Any,
+    path: str,
+    block_size: int,
+    position: int,
+    cache_type: str,
+    cache_options: dict[str, Any] | None,
+    etag: str,
+) -> Any:
+    """Open *path* again where another process left it.
+
+    Raises:
+        SourceChangedError: it was replaced meanwhile.
+    """
+    file = fs.open(
+        path,
+        block_size=block_size,
+        cache_type=cache_type,
+        cache_options=cache_options,
+    )
+    if file.details["ETag"] != etag:
+        raise changed(path)
+    file.seek(position)
+    return file

@@ -25,6 +25,9 @@ EXTRAS = {
     "list": "GET",
     "head": "HEAD",
     "get": "GET",
+    "delete": "DELETE",
+    "copy": "PUT",
+    "ls": "GET",
 }
 
 
@@ -65,6 +68,9 @@ class MapEntry:
         list: ListParts.
         head: HeadObject.
         get: GetObject.
+        delete: DeleteObject.
+        copy: CopyObject, to here from the source that its headers name.
+        ls: ListObjectsV2 of what begins with the key, one page.
     """
 
     put: MapRequest | None = None
@@ -77,6 +83,9 @@ class MapEntry:
     list: MapRequest | None = None
     head: MapRequest | None = None
     get: MapRequest | None = None
+    delete: MapRequest | None = None
+    copy: MapRequest | None = None
+    ls: MapRequest | None = None
 
 
 # Nearly all entries of a large map are one PUT: only that is kept of them.

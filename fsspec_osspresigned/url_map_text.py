@@ -11,7 +11,7 @@ from attrs import define, field
 from . import jsondoc, sendable
 from .errors import ConfigurationError
 from .jsonpieces import Pieces
-from .url_map import VERSION, Kept, URLMap
+from .url_map import VERSION, Kept, MapEntry, URLMap
 from .url_map_entry import EntryReader, shown
 
 # A bare map's members are paths with a slash, so these names mean one entry.
@@ -212,7 +212,7 @@ class _Reader(EntryReader):
             length = 0
         if path.startswith(("https://", "http://")):
             self.note(place, "a URL stands where bucket/key must: turn the pair round")
-        elif not bucket or not key:
+        elif not bucket or not (key or _only_lists(entry)):
             self.note(place, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:
             self.note(place, "the path is too long, or not Unicode text")
@@ -251,3 +251,10 @@ def _is_lines(first: Sequence[str]) -> bool:
     except ValueError:
         # A broken first line among lines that are whole is still JSON Lines.
         return first[0].endswith("}") and first[1].startswith("{")
+
+
+def _only_lists(entry: Kept) -> bool:
+    """Return whether *entry* is for no object, but for listing a bucket."""
+    return isinstance(entry, MapEntry) and entry == MapEntry(
+        ls=entry.ls, expires_at=entry.expires_at
+    )

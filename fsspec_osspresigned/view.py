@@ -2,22 +2,27 @@
 
 A write-only signer leaves nobody to ask. Then what this process wrote or made answers,
 and everything else counts as missing, with one warning a bucket, or is an error
-(``unknown="error"``): never "not there" about what was written here.
+(``unknown="error"``): never "not there" about what was written here. A store that lets
+nobody look (403) is such a case too: many keys may write, and no more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from attrs import frozen
 
 from . import objects
 from .client import Client
-from .errors import BlindAnswerWarning, NotSignedError
-from .model import Action, Operation, Reply, split_path
-from .publish import Target
+from .errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
+from .fetching import Fetching
+from .listing import listing
+from .model import Action, Operation, split_path
+from .workers import Cancellation
 
 Info = dict[str, Any]
 
@@ -41,22 +46,43 @@ class View:
             FileNotFoundError: it is not there, or cannot be seen.
             PermissionError: it cannot be seen, with ``unknown="error"``.
         """
-        bucket, key = split_path(path)
-        if not key and not self._is_own(path):
+        if not split_path(path)[1] and not self._is_own(path):
             return _directory(path)
         try:
-            return objects.head(self.client, path)
-        except NotSignedError:
-            return self._remembered(path)
+            return objects.look(self.client, path)
+        except PermissionError as error:
+            return self._remembered(path, _unseen(error))
         except FileNotFoundError:
-            try:
-                found = objects.listing(self.client, bucket, f"{key}/")
-                if next(found, None) is None:
-                    raise
-            except PermissionError:
-                if not self.client.known.is_directory(path):
-                    raise FileNotFoundError(2, "not there", path) from None
+            if not self.holds(path):
+                raise
             return _directory(path)
+
+    def shows_object(self, path: str) -> bool:
+        """Return whether the store shows an object of exactly this name."""
+        try:
+            objects.look(self.client, path)
+        except (FileNotFoundError, PermissionError):
+            return False
+        return True
+
+    def shows_directory(self, path: str) -> bool:
+        """Return whether *path* is a bucket, or the store lists something in it."""
+        bucket, key = split_path(path)
+        if not key:
+            return bool(bucket)
+        try:
+            return next(listing(self.client, bucket, f"{key}/"), None) is not None
+        except PermissionError:
+            return False
+
+    def holds(self, path: str) -> bool:
+        """Return whether something is seen, or was made or written, in *path*."""
+        if not split_path(path)[1]:
+            return True
+        try:
+            return next(self._listed(path), None) is not None
+        except PermissionError:
+            return self.client.known.is_directory(path)
 
     def ls(self, path: str) -> list[Info]:
         """Return what lies directly in a directory, sorted by name.
@@ -65,64 +91,73 @@ class View:
             FileNotFoundError: nothing is there, or it cannot be seen.
             PermissionError: it cannot be seen, with ``unknown="error"``.
         """
-        bucket, key = split_path(path)
+        key = split_path(path)[1]
+        known = self.client.known
         try:
-            prefix = f"{key}/" if key else ""
-            found = {
-                item["name"]: item
-                for item in objects.listing(self.client, bucket, prefix)
-                if item["name"] not in (path, f"{path}/")
-            }
-            if not found and key:
-                found = {path: objects.head(self.client, path)}
-        except NotSignedError:
-            known = self.client.known
+            listed = self._listed(path)
+        except PermissionError as error:
+            reason = _unseen(error)
             found = {item["name"]: item for item in known.below(path)}
             if not found and not known.is_directory(path):
-                found = {path: self._remembered(path)}
+                found = {path: self._remembered(path, reason)}
+        else:
+            own = (path, f"{path}/")
+            found = {item["name"]: item for item in listed if item["name"] not in own}
+            if not found and key:
+                found = {path: self.info(path)}
+                if found[path]["type"] == "directory":
+                    return []
         return [found[name] for name in sorted(found)]
 
-    def find(
-        self, path: str, *, maxdepth: int | None, withdirs: bool
-    ) -> dict[str, Info]:
-        """Return everything under *path*, or *path* itself if it is an object.
+    def walk(
+        self,
+        path: str,
+        *,
+        maxdepth: int | None,
+        withdirs: bool,
+        prefix: str = "",
+        markers: bool = False,
+    ) -> Iterator[Info]:
+        """Yield everything under *path*, or *path* itself if it is an object.
 
         Where listing is signed it costs a request per 1,000 objects, whatever the
-        number of directories. Nothing found is an empty answer.
+        number of directories, and one page is held at a time. In the order of the
+        keys, but for directories. Nothing found is an empty answer.
+
+        Args:
+            path: a directory.
+            maxdepth: levels; None for all.
+            withdirs: whether directories are wanted, *path* among them.
+            prefix: how names in *path* must begin, so that fewer are listed.
+            markers: whether objects are wanted whose names end in a slash.
 
         Raises:
             PermissionError: it cannot be seen, with ``unknown="error"``.
         """
-        bucket, key = split_path(path)
-        prefix = f"{path}/" if path else ""
         known = self.client.known
+        reason: PermissionError | None = None
+        delimiter = "/" if maxdepth == 1 else ""
         try:
-            listed = list(
-                objects.listing(
-                    self.client, bucket, f"{key}/" if key else "", delimiter=""
-                )
-            )
-        except NotSignedError:
-            listed = list(known.beneath(path))
-            if not listed and not known.is_directory(path):
-                return self._alone(path)
-        found: dict[str, Info] = {}
-        for item in listed:
-            name = item["name"]
-            parts = name.removeprefix(prefix).split("/")
-            if withdirs:
-                for end in range(1, len(parts)):
-                    above = prefix + "/".join(parts[:end])
-                    if not above.endswith("/") and _within(end, maxdepth):
-                        found.setdefault(above, _directory(above))
-            is_file = item["type"] == "file" and not name.endswith("/")
-            if (is_file or (withdirs and parts[-1])) and _within(len(parts), maxdepth):
-                found[name] = item
-        if withdirs and path and (listed or known.is_directory(path)):
-            found[path] = _directory(path)
-        if not listed and path not in found:
-            return self._alone(path)
-        return {name: found[name] for name in sorted(found)}
+            listed = self._listed(path, prefix, delimiter=delimiter)
+        except PermissionError as error:
+            reason = _unseen(error)
+            listed = known.beneath(path, prefix)
+        first = next(listed, None)
+        is_there = first is not None or (
+            reason is not None and known.is_directory(path)
+        )
+        if not is_there:
+            yield from self._alone(path, reason) if not prefix else ()
+            return
+        if withdirs and path:
+            yield _directory(path)
+        if first is not None:
+            root = f"{path}/" if path else ""
+            for item in _below(chain([first], listed), root, maxdepth):
+                name = item["name"]
+                is_dir = item["type"] == "directory"
+                if withdirs if is_dir else markers or not name.endswith("/"):
+                    yield item
 
     def read(
         self, path: str, start: int | None = None, end: int | None = None
@@ -136,26 +171,40 @@ class View:
         """
         try:
             return objects.read(self.client, path, start, end)
-        except NotSignedError:
-            body = self.client.known.body(path)
-            if body is not None:
-                return body[start:end]
-            if self._is_own(path):
-                msg = (
-                    "this process wrote it, but reading it back is not signed, and "
-                    "only small bodies that were in memory are kept"
-                )
-                raise NotSignedError(msg, path=path, action=Action.GetObject) from None
-        return self.blind(path)
+        except PermissionError as error:
+            return self._kept(path, _unseen(error))[start:end]
 
-    def fetch(self, path: str, handle: Any) -> None:
-        """Write a whole object into the file *handle*; raises as :meth:`read`."""
+    def fetch(self, fetching: Fetching) -> None:
+        """Write a whole object into a local file; raises as :meth:`read`."""
         try:
-            objects.download(self.client, path, handle)
-        except NotSignedError:
-            handle.write(self.read(path))
+            fetching.run()
+        except PermissionError as error:
+            if fetching.file.begun:
+                raise  # memory must not be mixed with what the store sent
+            body = self._kept(fetching.path, _unseen(error))
+            fetching.told(len(body))
+            fetching.file.write(body, 0)
+            if fetching.progress is not None:
+                fetching.progress(len(body))
 
-    def remove(self, path: str) -> None:
+    def _kept(self, path: str, reason: PermissionError) -> bytes:
+        """Return the body of an own object that cannot be read back."""
+        known = self.client.known
+        body = known.body(path)
+        if body is not None:
+            return body
+        if self._is_own(path):
+            msg = (
+                "this process wrote it, but reading it back is not signed, and "
+                "only small bodies that were in memory are kept"
+            )
+            refused = NotSignedError(msg, path=path, action=Action.GetObject)
+            raise refused from reason
+        if known.is_directory(path):
+            raise FileNotFoundError(2, "a directory, and no object", path)
+        return self.blind(path, reason)
+
+    def remove(self, path: str, cancel: Cancellation | None = None) -> None:
         """Delete one object, and forget it; a bucket stays.
 
         Raises:
@@ -163,77 +212,112 @@ class View:
             FileNotFoundError: nobody signs that, and it cannot be seen.
         """
         if split_path(path)[1]:
-            self._change(path, lambda: objects.delete(self.client, path))
+            self.change(path, lambda: objects.delete(self.client, path, cancel))
         self.client.known.forget(path)
 
-    def copy(self, path: str, target: Target) -> None:
-        """Copy one object inside the store; raises as :meth:`remove` about *path*."""
-        self._change(path, lambda: objects.copy(self.client, path, target))
-        self.client.known.forget(target.path)
-
-    def shows_directory(self, path: str) -> bool:
-        """Return whether *path* is a bucket, or the store lists something in it."""
-        bucket, key = split_path(path)
-        if not key:
-            return bool(bucket)
+    def change(self, path: str, act: Callable[[], object]) -> None:
+        """Do what changes *path*; raises as :meth:`remove`."""
         try:
-            found = objects.listing(self.client, bucket, f"{key}/")
-            return next(found, None) is not None
-        except PermissionError:
-            return False
+            act()
+        except NotSignedError as error:
+            if self._is_own(path) or self.client.known.is_directory(path):
+                raise
+            self.blind(path, error)
 
-    def blind(self, path: str) -> NoReturn:
-        """Answer about what nobody can see.
+    def blind(self, path: str, reason: PermissionError) -> NoReturn:
+        """Answer about what nobody can see, for *reason*.
 
         Raises:
             FileNotFoundError: always, after one warning per bucket; or
             PermissionError: with ``unknown="error"``.
         """
-        self._warn(path)
-        raise FileNotFoundError(2, "not there, or not to be seen", path)
-
-    def _warn(self, path: str) -> None:
+        denied = isinstance(reason, AccessDeniedError)
         if self.client.options.unknown == "error":
+            if denied:
+                raise reason
             msg = "nobody signs looking at objects, so whether it is there is unknown"
-            raise NotSignedError(msg, path=path, action=Action.HeadObject)
+            error = NotSignedError(msg, path=path, action=Action.HeadObject)
+            raise error from reason
         root = split_path(path)[0]
         if self.client.known.warn_once(root):
+            why = f" ({reason.strerror})" if denied else ""
             text = (
-                f"what is in {root!r} cannot be seen with what is signed; objects that "
-                "this process did not write count as missing (unknown='error' refuses)"
+                f"what is in {root!r} cannot be seen with what is signed{why}; objects "
+                "that this process did not write count as missing (unknown='error' "
+                "refuses)"
             )
             warnings.warn(text, BlindAnswerWarning, stacklevel=5)
+        raise FileNotFoundError(2, "not there, or not to be seen", path) from reason
+
+    def _listed(
+        self, path: str, prefix: str = "", *, delimiter: str = "/"
+    ) -> Iterator[Info]:
+        bucket, key = split_path(path)
+        within = f"{key}/{prefix}" if key else prefix
+        found = listing(self.client, bucket, within, delimiter=delimiter)
+        # Here, and not on a later page, it shows whether anybody may look.
+        first = list(islice(found, 1))
+        return chain(first, found)
 
     def _is_own(self, path: str) -> bool:
         return self.client.known.object(path) is not None
 
-    def _remembered(self, path: str) -> Info:
+    def _remembered(self, path: str, reason: PermissionError) -> Info:
         if own := self.client.known.object(path):
             return own.info()
         if self.client.known.is_directory(path):
             return _directory(path)
-        return self.blind(path)
+        return self.blind(path, reason)
 
-    def _alone(self, path: str) -> dict[str, Info]:
-        """Return what ``find`` answers about a path with nothing under it."""
+    def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
+        """Yield what ``find`` answers about a path with nothing under it."""
+        if not split_path(path)[1] and not self._is_own(path):
+            return
         try:
-            found = self.info(path)
+            yield objects.look(self.client, path)
         except FileNotFoundError:
-            return {}
-        return {path: found} if found["type"] == "file" else {}
+            return
+        except PermissionError as error:
+            with contextlib.suppress(FileNotFoundError):
+                found = self._remembered(path, reason or _unseen(error))
+                if found["type"] == "file":
+                    yield found
 
-    def _change(self, path: str, act: Callable[[], Reply]) -> None:
-        try:
-            act()
-        except NotSignedError:
-            if self._is_own(path) or self.client.known.is_directory(path):
-                raise
-            self.blind(path)
+
+def _unseen(error: PermissionError) -> PermissionError:
+    """Return *error* if it means that nobody may look; else raise it.
+
+    An expired URL or a broken signature is a mistake that somebody has to know of.
+    """
+    if isinstance(error, NotSignedError) or type(error) is AccessDeniedError:
+        return error
+    raise error
+
+
+def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
+    """Yield what is *listed* below *root* down to *maxdepth*, its directories once."""
+    seen: set[str] = set()
+    for item in listed:
+        name = item["name"]
+        if not name.startswith(root):
+            continue  # what begins with a slash has no directory of its own
+        parts = name.removeprefix(root).split("/")
+        is_dir = item["type"] == "directory"
+        yield from _above((parts if is_dir else parts[:-1])[:maxdepth], root, seen)
+        if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
+            yield item
+
+
+def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
+    """Yield the directory of *parts* and those above it that were not *seen* yet."""
+    for end in range(len(parts), 0, -1):
+        name = root + "/".join(parts[:end])
+        if name in seen:
+            return  # and so are those above it
+        seen.add(name)
+        if not name.endswith("/"):
+            yield _directory(name)
 
 
 def _directory(path: str) -> Info:
     return {"name": path, "size": 0, "type": "directory"}
-
-
-def _within(depth: int, maxdepth: int | None) -> bool:
-    return maxdepth is None or depth <= maxdepth

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, Operation, SignedRequest
 from ..sendable import http_problem, own_header_problem
+from ..signature import parse_query
 from ..signing import describe
 from ..url_map import MapEntry, MapRequest, URLMap
 from ..url_map_file import MapSource
@@ -21,12 +23,18 @@ _SLOTS = {
     Action.ListParts: "list",
     Action.HeadObject: "head",
     Action.GetObject: "get",
+    Action.DeleteObject: "delete",
+    Action.CopyObject: "copy",
+    Action.ListObjectsV2: "ls",
 }
 # What stands for an upload, and not for a look at what is there.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
 _MAX_GUESSES = 1000
 # A page size is a wish; every other parameter would change what the URL means.
 _HARMLESS_QUERY = {"max-parts"}
+# What a listing shows, beside its page: the URL must have been signed for just that.
+_SHOWN = ("prefix", "delimiter", "start-after", "continuation-token")
+_PAGING = {"max-keys", "encoding-type"}
 # Every HTTP request has them, whoever gives them.
 _SENT_ANYWAY = {"host", "content-length"}
 
@@ -65,7 +73,7 @@ class URLMapSigner:
         """
         return [
             request_of(
-                self._entry(operation.path, operation.action),
+                self._entry(_place(operation), operation.action),
                 operation,
                 now=self._clock(),
                 allow_http=self._allow_http,
@@ -184,7 +192,11 @@ def request_of(
     if problem:
         msg = f"the URL {request.url.shown()} {problem}"
         raise ConfigurationError(msg, path=operation.path)
-    if extra := operation.query.keys() - _HARMLESS_QUERY:
+    extra = operation.query.keys() - _HARMLESS_QUERY
+    if operation.action is Action.ListObjectsV2:
+        _check_listing(request, operation)
+        extra -= {*_SHOWN, *_PAGING}
+    if extra:
         names = ", ".join(sorted(extra))
         raise _refused(operation, f"{names} cannot be added to a presigned URL")
     expires_at = expiry(request, entry)
@@ -199,6 +211,25 @@ def request_of(
         issued_at=now,
         expires_at=expires_at,
     )
+
+
+def _place(operation: Operation) -> str:
+    """Return the path of the entry: that of a listing is what it lists."""
+    if operation.action is Action.ListObjectsV2:
+        return f"{operation.bucket}/{operation.query.get('prefix', '')}"
+    return operation.path
+
+
+def _check_listing(request: MapRequest, operation: Operation) -> None:
+    """Refuse to list with a URL that would show something else."""
+    if "continuation-token" in operation.query:
+        why = "its URL shows the first page only: ask the owner for shorter listings"
+        raise _refused(operation, why)
+    signed = dict(parse_query(urlsplit(request.url.reveal()).query))
+    for name in _SHOWN:
+        if signed.get(name, "") != operation.query.get(name, ""):
+            why = f"its URL lists with another {name} than the one that is needed"
+            raise _refused(operation, why)
 
 
 def _refused(operation: Operation, why: str) -> NotSignedError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +14,13 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned import client
+from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.grants import hash_token
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.service import Policy, create_app
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 
@@ -149,3 +156,41 @@ def only(environment: None) -> Callable[..., OSSPresignedFileSystem]:
 def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem:
     """A filesystem that can write and not look."""
     return only()
+
+
+@pytest.fixture(params=["keys", "service"])
+def full(
+    request: pytest.FixtureRequest,
+    environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[OSSPresignedFileSystem]:
+    """A filesystem that may do everything: by keys, and through a signer service."""
+    if request.param == "keys":
+        yield OSSPresignedFileSystem(signer="keys")
+        return
+    token = "a-made-up-token-0"
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
+    policy = Policy(name="all", prefixes=(f"{BUCKET}/",), actions=frozenset(Action))
+    app = create_app(KeySigner.from_options(), tokens={hash_token(token): policy})
+    with LoopbackServer(app) as server:
+        yield OSSPresignedFileSystem(
+            signer=f"http://127.0.0.1:{server.port}",
+            signer_token="env:OSSPRESIGNED_TOKEN",
+        )
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let Ctrl-C come when a filesystem sends a certain request."""
+
+    def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
+        send, seen = fs.client.call, itertools.count(1)
+
+        def call(operation: Any, *args: Any, **options: Any) -> Any:
+            if operation.action == action and next(seen) == count:
+                os.kill(os.getpid(), signal.SIGINT)
+            return send(operation, *args, **options)
+
+        monkeypatch.setattr(fs.client, "call", call)
+
+    return arm

@@ -6,16 +6,14 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 from fsspec.tests import abstract
 
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-
 
 class Fixtures(abstract.AbstractFixtures):
     """What the suite asks of a filesystem."""
 
     @pytest.fixture
-    def fs(self, environment):
-        """A filesystem that may do everything."""
-        return OSSPresignedFileSystem(signer="keys")
+    def fs(self, full):
+        """A filesystem that may do everything, by keys and through a signer service."""
+        return full
 
     @pytest.fixture
     def fs_path(self):

@@ -103,6 +103,17 @@ def test_values_share_calls_and_each_error_is_its_own(service, owner, monkeypatc
     assert len(owner.stored()) >= 90
 
 
+def test_a_transaction_signs_at_its_end_in_one_call(service, owner, monkeypatch):
+    """What waits needs no signature yet, and then shares one call."""
+    with service.filesystem(monkeypatch) as fs:
+        with fs.transaction:
+            for n in range(90):
+                fs.pipe_file(f"{BUCKET}/t/{n}", bytes([n]))
+            assert service.calls == []
+        assert service.calls == [90]
+    assert len(owner.stored()) == 90
+
+
 def test_large_files_of_a_tree_begin_in_one_call(service, owner, monkeypatch, tmp_path):
     """What a tree needs first, one PUT or an upload ID, is signed along for all."""
     (tmp_path / "small").write_bytes(b"s")

@@ -10,7 +10,7 @@ import threading
 import fsspec
 import pytest
 
-from fsspec_osspresigned import objects
+from fsspec_osspresigned import listing
 from fsspec_osspresigned.emulator.faults import Fault
 from fsspec_osspresigned.emulator.store import StoredObject
 from fsspec_osspresigned.errors import (
@@ -315,7 +315,7 @@ def owner_put(owner, key):
 
 def test_listings_come_in_pages(fs, owner, monkeypatch):
     """More than one page is one answer."""
-    monkeypatch.setattr("fsspec_osspresigned.objects._PAGE", "2")
+    monkeypatch.setattr("fsspec_osspresigned.listing._PAGE", "2")
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
     owner.oss.clear()
     assert len(fs.ls(f"{ROOT}/p")) == 5
@@ -405,4 +405,4 @@ def test_a_bucket_stays(fs, owner):
 @pytest.mark.parametrize("text", [None, "", "yesterday"])
 def test_an_unreadable_date_is_none(text):
     """A listing with an odd date is still a listing."""
-    assert objects._date(text) is None
+    assert listing._date(text) is None

@@ -157,12 +157,12 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
     wait = transfers.wait
     calls = []
 
-    def interrupted(futures):
+    def interrupted(futures, **options):
         calls.append(futures)
         if len(calls) == 1:
             assert started.wait(10)
             raise KeyboardInterrupt
-        return wait(futures)
+        return wait(futures, **options)
 
     blocks = body.FileBody.blocks
 

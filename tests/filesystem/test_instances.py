@@ -18,6 +18,7 @@ import fsspec.generic
 import pytest
 
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
 
@@ -230,3 +231,99 @@ def test_a_process_pool_of_forked_workers(fs, owner):
             futures = [pool.submit(fs.pipe_file, path, b"x") for path in paths]
             assert [future.result().path for future in futures] == paths
     assert len(owner.stored()) == 7
+
+
+def test_paths_lose_their_protocol_one_or_many(fs):
+    """Fsspec strips single paths and lists alike."""
+    paths = [f"osspresigned://{ROOT}/a/", f"{ROOT}/b"]
+    assert fs._strip_protocol(paths) == [f"{ROOT}/a", f"{ROOT}/b"]
+
+
+class Masked:
+    """A signer that hides what tells it from another."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        return "<Signer: hidden>"
+
+    def sign(self, operations):
+        return self.inner.sign(operations)
+
+
+def test_objects_that_look_alike_are_told_apart(environment):
+    """Two signers, or two maps with hidden URLs, never share an instance."""
+    one, two = Masked(KeySigner.from_options()), Masked(KeySigner.from_options())
+    first = OSSPresignedFileSystem(signer=one)
+    assert OSSPresignedFileSystem(signer=one) is first
+    second = OSSPresignedFileSystem(signer=two)
+    assert second is not first
+    assert second.fsid != first.fsid
+    assert second.client is not first.client
+    assert second.storage_options == {"signer": two}
+    maps = [
+        OSSPresignedFileSystem(
+            url_map={
+                f"{ROOT}/a": f"https://{ROOT}.oss-cn-hangzhou.aliyuncs.com/a?n={n}"
+            }
+        )
+        for n in (1, 2, 1)
+    ]
+    assert maps[0] is maps[2] is not maps[1]
+    listed = [
+        OSSPresignedFileSystem(signer="keys", allowed_hosts=hosts)
+        for hosts in (["a.example", "b.example"], ["a.example"], ["a.example"])
+    ]
+    assert listed[1] is listed[2] is not listed[0]
+
+
+def test_another_endpoint_in_the_environment_is_another_instance(
+    environment, monkeypatch
+):
+    """What the keys are for is part of what an instance is."""
+    first = OSSPresignedFileSystem(signer="keys")
+    monkeypatch.setenv("OSS_ENDPOINT", "https://oss-cn-hangzhou.aliyuncs.com")
+    second = OSSPresignedFileSystem(signer="keys")
+    assert second is not first
+    assert second.client is not first.client
+    assert first.client is first.client
+
+
+def test_the_asynchronous_twin_shares_connections_memory_and_transaction(fs, owner):
+    """Zarr makes one for itself: what either does, the other knows."""
+    other = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
+    assert other is not fs
+    assert other.client is fs.client
+
+    async def main():
+        with fs.transaction:
+            await other._pipe_file(f"{ROOT}/a", b"a")
+            assert not owner.stored()
+
+    asyncio.run(main())
+    assert owner.stored() == {"a": b"a"}
+
+
+@pytest.mark.slow
+def test_a_process_pool_of_spawned_workers(fs, owner):
+    """Fresh interpreters make the filesystem from its options."""
+    paths = [f"{ROOT}/{n}" for n in range(4)]
+    with ProcessPoolExecutor(
+        2, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        futures = [pool.submit(fs.pipe_file, path, b"x") for path in paths]
+        assert [future.result().path for future in futures] == paths
+    assert len(owner.stored()) == 4
+
+
+def test_what_a_reference_means_now_counts(owner):
+    """A renewed URL in the same file is used at once, by the same instance."""
+    place = owner.url_file("a")
+    first = OSSPresignedFileSystem(url=place)
+    first.pipe_file("", b"1")
+    assert owner.url_file("b") == place
+    second = OSSPresignedFileSystem(url=place)
+    assert second is first
+    second.pipe_file("", b"2")
+    assert owner.stored() == {"a": b"1", "b": b"2"}

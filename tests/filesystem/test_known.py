@@ -88,3 +88,20 @@ def test_a_warning_is_due_once_a_root():
     """Each bucket is worth one warning."""
     memory = Known()
     assert [memory.warn_once(root) for root in "aab"] == [True, False, True]
+
+
+def test_copies_of_own_objects_are_own_objects():
+    """Size and body go along, the ETag need not; what was there before is forgotten."""
+    memory = Known()
+    memory.add(Receipt(path="b/x", size=1, etag="E", crc64=5), b"x")
+    memory.add(Receipt(path="b/large", size=9), None)
+    memory.copy("b/x", "b/y")
+    memory.copy("b/large", "b/z")
+    assert (memory.object("b/y").size, memory.object("b/y").crc64) == (1, 5)
+    assert memory.object("b/y").etag == ""
+    assert memory.body("b/y") == memory.body("b/x") == b"x"
+    assert (memory.object("b/z").size, memory.body("b/z")) == (9, None)
+    memory.copy("b/none", "b/y")
+    assert memory.object("b/y") is None
+    assert memory.body("b/y") is None
+    assert names(memory.beneath("b", "z")) == {"b/z": "file"}

@@ -1,0 +1,340 @@
+"""Objects become local files: whole, of one version, and only where they belong."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+from fsspec.callbacks import Callback
+
+from fsspec_osspresigned.emulator.faults import Fault
+from fsspec_osspresigned.emulator.store import StoredObject
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequestError,
+    SourceChangedError,
+    UploadDiscardedError,
+    UploadErrors,
+)
+from fsspec_osspresigned.fetching import Fetching
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.partial import PartialFile
+from fsspec_osspresigned.workers import Cancellation
+
+ROOT = "examplebucket"
+PATH = f"{ROOT}/d/a.bin"
+PART = 100 * 1024
+LARGE = os.urandom(PART * 7 + 5)
+
+
+@pytest.fixture
+def parts(environment):
+    """A filesystem of small parts, so that little data is many ranges."""
+    return OSSPresignedFileSystem(signer="keys", part_size=PART)
+
+
+class Told(Callback):
+    """Keeps what it is told, and by which branches."""
+
+    def __init__(self):
+        super().__init__()
+        self.children = {}
+
+    def branched(self, path_1, path_2, **kwargs):
+        child = self.children[path_1] = Told()
+        return child
+
+
+def left(directory):
+    """Return the names in a directory."""
+    return sorted(os.listdir(directory))
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, len(LARGE)])
+def test_every_size_arrives_whole(parts, owner, tmp_path, size):
+    """Small objects cost one request, large ones one a part; nothing else is asked."""
+    parts.pipe_file(PATH, LARGE[:size])
+    owner.oss.clear()
+    told = Told()
+    assert parts.get_file(PATH, tmp_path / "x" / "a", callback=told) is None
+    assert (tmp_path / "x" / "a").read_bytes() == LARGE[:size]
+    assert left(tmp_path / "x") == ["a"]
+    assert (told.size, told.value) == (size, size)
+    assert owner.actions() == ["GetObject"] * max(1, -(-size // PART))
+    pins = [r.request_headers.get("if-match") for r in owner.oss.requests]
+    etag = f'"{owner.oss.get(ROOT, "d/a.bin").etag}"'
+    assert pins[0] is None
+    assert set(pins[1:]) <= {etag}
+
+
+def test_a_large_object_arrives_in_each_world(full, tmp_path):
+    """Ranges need no signature of their own."""
+    full.pipe_file(PATH, bytes(9 * 1024 * 1024))
+    full.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == bytes(9 * 1024 * 1024)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_an_error(parts, owner, tmp_path):
+    """Ranges of two versions never make one file."""
+    parts.pipe_file(PATH, LARGE)
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+
+    class Replaces(Told):
+        def set_size(self, size):
+            super().set_size(size)
+            parts.pipe_file(PATH, LARGE[::-1])
+
+    with pytest.raises(SourceChangedError):
+        parts.get_file(PATH, target, callback=Replaces())
+    assert target.read_bytes() == b"old"
+    assert left(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("size", [PART // 2, len(LARGE)])
+def test_a_wrong_checksum_leaves_the_old_file(parts, owner, tmp_path, size):
+    """The CRC-64 of all ranges together is that of the store, or nothing changes."""
+    parts.pipe_file(PATH, LARGE[:size])
+    owner.oss.faults.add(Fault(action="GetObject", wrong_crc=True, times=None))
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(IntegrityError):
+        parts.get_file(PATH, tmp_path / "a")
+    assert left(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_store_without_checksums_is_believed(parts, owner, tmp_path):
+    """Size and version are compared all the same."""
+    parts.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(Fault(action="GetObject", no_crc=True, times=None))
+    parts.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == LARGE
+
+
+def test_a_store_without_etags_sends_all_in_one(parts, owner, tmp_path):
+    """Without a version to name, ranges could be of two: one request cannot."""
+    parts.pipe_file(PATH, LARGE)
+    owner.oss.clear()
+    owner.oss.faults.add(Fault(action="GetObject", no_etag=True, times=None))
+    told = Told()
+    parts.get_file(PATH, tmp_path / "a", callback=told)
+    assert (tmp_path / "a").read_bytes() == LARGE
+    assert (told.size, told.value) == (len(LARGE), len(LARGE))
+    assert len(owner.actions()) == 2
+
+
+def test_a_store_that_has_no_range_of_an_empty_object(parts, owner, tmp_path):
+    """416 to the first byte means that there is none; another refusal is an error."""
+    parts.pipe_file(PATH, b"")
+    owner.oss.faults.add(Fault(action="GetObject", status=416, code="InvalidRange"))
+    parts.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b""
+    owner.oss.faults.add(Fault(action="GetObject", status=400, code="BadThing"))
+    with pytest.raises(InvalidRequestError):
+        parts.get_file(PATH, tmp_path / "b")
+    assert left(tmp_path) == ["a"]
+
+
+def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
+    """Retries begin the range anew, also for those who count bytes."""
+    parts.pipe_file(PATH, LARGE)
+    for after in (0, 1, 2):
+        owner.oss.faults.add(
+            Fault(action="GetObject", after=after, cut_reply_after=PART // 2)
+        )
+    told = Told()
+    parts.get_file(PATH, tmp_path / "a", callback=told)
+    assert (tmp_path / "a").read_bytes() == LARGE
+    assert told.value == len(LARGE)
+
+
+def test_ranges_that_fail_are_one_failure(parts, owner, tmp_path):
+    """A file has one error, and leaves nothing behind."""
+    parts.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(
+        Fault(action="GetObject", after=1, refuse="denied", delay=0.05, times=None)
+    )
+    with pytest.raises(AccessDeniedError):
+        parts.get_file(PATH, tmp_path / "a")
+    assert left(tmp_path) == []
+
+
+def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
+    """A cancellation is an error of the fetch, wherever it stands."""
+    parts.pipe_file(PATH, LARGE)
+    file = PartialFile(str(tmp_path / "a"))
+    cancel = Cancellation()
+
+    def told(size):
+        cancel.set()
+
+    with pytest.raises(UploadDiscardedError, match="given up"):
+        Fetching(parts.client, PATH, file, cancel=cancel, told=told).run()
+    file.discard()
+    file.discard()
+    with pytest.raises(UploadDiscardedError, match="given up"):
+        Fetching(parts.client, PATH, file, cancel=cancel).run()
+    file.discard()
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", ["get", "get_file"])
+def test_an_interrupt_ends_all_and_leaves_nothing(
+    parts, owner, tmp_path, verb, interrupt_at
+):
+    """Ctrl-C removes the partial file, and no request goes out afterwards."""
+    parts.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.2, times=None))
+    interrupt_at(parts, "GetObject", 3)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(parts, verb)(PATH, str(tmp_path / "a"))
+    before = len(owner.oss.requests)
+    assert left(tmp_path) == []
+    parts.client.requests.submit(int).result()
+    assert len(owner.oss.requests) == before
+
+
+def test_a_system_without_writing_at_an_offset(parts, tmp_path, monkeypatch):
+    """Windows seeks first, one thread at a time."""
+    monkeypatch.delattr(os, "pwrite")
+    parts.pipe_file(PATH, LARGE)
+    parts.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == LARGE
+
+
+def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch):
+    """What the local file raises is raised as it is."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    parts.pipe_file(PATH, LARGE)
+    with pytest.raises(OSError, match="No space left"):
+        parts.get_file(PATH, tmp_path / "a")
+    assert left(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_an_error(parts, tmp_path):
+    """A directory is not replaced, and the partial file goes."""
+    parts.pipe_file(PATH, b"x")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        parts.get_file(PATH, tmp_path / "a")
+    assert left(tmp_path) == ["a"]
+
+
+def test_a_file_object_is_written_to(full, tmp_path):
+    """As fsspec allows."""
+    full.pipe_file(PATH, LARGE)
+    target = io.BytesIO()
+    full.get_file(f"osspresigned://{PATH}", target)
+    assert target.getvalue() == LARGE
+
+
+def test_what_is_no_object_makes_no_file(parts, tmp_path):
+    """A directory becomes one; what is not there leaves nothing, no parent either."""
+    parts.pipe_file(PATH, b"x")
+    parts.get_file(f"{ROOT}/d", tmp_path / "d")
+    assert (tmp_path / "d").is_dir()
+    with pytest.raises(FileNotFoundError):
+        parts.get_file(f"{ROOT}/none", tmp_path / "new" / "none")
+    assert left(tmp_path) == ["d"]
+    parts.get(f"{ROOT}/d", str(tmp_path / "e"))
+    with pytest.raises(FileNotFoundError):
+        parts.get(f"{ROOT}/none", str(tmp_path / "none"))
+    assert left(tmp_path) == ["d"]
+    with pytest.raises(ConfigurationError):
+        parts.get_file(PATH, tmp_path / "a", contenttype="x")
+
+
+def test_many_files_are_fetched_at_once(full, tmp_path):
+    """A tree keeps its layout; the root counts files, the branches bytes."""
+    bodies = {f"{ROOT}/t/{n // 5}/{n}": bytes([n]) * n for n in range(20)}
+    full.pipe(bodies)
+    told = Told()
+    full.get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True, callback=told)
+    for path, body in bodies.items():
+        assert (tmp_path / path.removeprefix(f"{ROOT}/")).read_bytes() == body
+        assert told.children[path].value == told.children[path].size == len(body)
+    assert told.size == told.value == 20 + 5
+    full.get(f"{ROOT}/t/0/*", str(tmp_path / "glob"))
+    assert left(tmp_path / "glob") == sorted("01234")
+    paths = sorted(bodies)[:3]
+    full.get(paths, [str(tmp_path / name) for name in "xyz"])
+    assert (tmp_path / "y").read_bytes() == bodies[paths[1]]
+    full.get(paths, str(tmp_path / "flat"))
+    assert len(left(tmp_path / "flat")) == 3
+    full.get(f"{ROOT}/t", str(tmp_path / "one"), recursive=True, maxdepth=1)
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_name_that_looks_like_a_pattern_is_itself(fs, tmp_path):
+    """An object of that very name is meant."""
+    fs.pipe({f"{ROOT}/a[1]": b"itself", f"{ROOT}/a1": b"other"})
+    fs.get(f"{ROOT}/a[1]", str(tmp_path / "x"))
+    assert (tmp_path / "x").read_bytes() == b"itself"
+    fs.rm(f"{ROOT}/a[1]")
+    assert fs.find(ROOT) == [f"{ROOT}/a1"]
+
+
+@pytest.mark.parametrize("key", ["t/../../evil", "t/a/../../../evil", "t/nul\0l"])
+def test_names_that_lead_elsewhere_are_refused_before_anything(
+    fs, owner, tmp_path, key
+):
+    """Whoever may name objects must not write files outside of the directory."""
+    fs.pipe_file(f"{ROOT}/t/fine", b"x")
+    store = owner.oss._store
+    like = StoredObject(
+        key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
+    )
+    store.put(store.buckets[ROOT], like, exclusive=False)
+    inside = tmp_path / "inside"
+    with pytest.raises(ConfigurationError, match="get it alone"):
+        fs.get(f"{ROOT}/t", str(inside), recursive=True)
+    assert left(tmp_path) == []
+
+
+def test_two_objects_that_would_be_one_file_are_refused(fs, tmp_path):
+    """Two slashes are one on a disk."""
+    fs.pipe({f"{ROOT}/t/a": b"1", f"{ROOT}/t//a": b"2"})
+    with pytest.raises(ConfigurationError, match="would both be"):
+        fs.get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True)
+    with pytest.raises(ConfigurationError, match="would both be"):
+        fs.get([f"{ROOT}/t/a", f"{ROOT}/t//a"], [str(tmp_path / "x")] * 2)
+    with pytest.raises(ValueError, match="1 sources for 2"):
+        fs.get([f"{ROOT}/t/a"], [str(tmp_path / "x")] * 2)
+    assert left(tmp_path) == []
+
+
+def test_files_that_fail(fs, owner, tmp_path):
+    """All failures are told; on request the others arrive."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcd"})
+    owner.oss.faults.add(
+        Fault(action="GetObject", key="t/[ab]", status=400, code="BadThing", times=None)
+    )
+    with pytest.raises(UploadErrors) as caught:
+        owner.oss.faults.add(Fault(action="GetObject", delay=0.1, times=None))
+        fs.get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True)
+    assert set(caught.value.failures) == {f"{ROOT}/t/a", f"{ROOT}/t/b"}
+    fs.get(f"{ROOT}/t", str(tmp_path / "u"), recursive=True, on_error="omit")
+    assert left(tmp_path / "u") == ["c", "d"]
+    with pytest.raises(ValueError, match="on_error"):
+        fs.get(f"{ROOT}/t", str(tmp_path / "t"), on_error="ignore")
+
+
+def test_own_bodies_become_files_where_nobody_may_read(blind, tmp_path):
+    """Memory counts as bytes that came."""
+    blind.pipe({f"{ROOT}/t/a": b"1", f"{ROOT}/t/b": b""})
+    told = Told()
+    blind.get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True, callback=told)
+    assert (tmp_path / "t" / "a").read_bytes() == b"1"
+    assert (tmp_path / "t" / "b").read_bytes() == b""
+    assert told.children[f"{ROOT}/t/a"].value == 1
+    blind.get_file(f"{ROOT}/t/a", tmp_path / "quiet")
+    blind.mkdir(f"{ROOT}/made")
+    blind.get_file(f"{ROOT}/made", tmp_path / "made")
+    assert (tmp_path / "made").is_dir()

@@ -1,0 +1,224 @@
+"""Options of an object: from the constructor and the call, on the right requests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from fsspec.callbacks import Callback
+
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.grants import Policy
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.service import create_app
+from fsspec_osspresigned.signers.keys import KeySigner
+
+ROOT = "examplebucket"
+CALL = {"callbackUrl": "https://example.com/done", "callbackBody": "k=${object}"}
+OPTIONS = {
+    "content_type": "text/x-test",
+    "headers": {"Cache-Control": "no-cache"},
+    "metadata": {"k": "v"},
+    "storage_class": "IA",
+    "tagging": {"a": "b"},
+    "acl": "private",
+    "server_side_encryption": "AES256",
+    "traffic_limit": 819_200,
+    "callback": CALL,
+    "overwrite": False,
+}
+ENCODED = base64.b64encode(json.dumps(CALL, separators=(",", ":")).encode()).decode()
+ON_INITIATE = {
+    "content-type": "text/x-test",
+    "cache-control": "no-cache",
+    "x-oss-meta-k": "v",
+    "x-oss-storage-class": "IA",
+    "x-oss-tagging": "a=b",
+    "x-oss-server-side-encryption": "AES256",
+    "x-oss-forbid-overwrite": "true",
+}
+ON_COMPLETE = {
+    "x-oss-object-acl": "private",
+    "x-oss-callback": ENCODED,
+    "x-oss-forbid-overwrite": "true",
+}
+ON_PART = {"x-oss-traffic-limit": "819200"}
+CALLS = {
+    "PutObject": ON_INITIATE | ON_COMPLETE | ON_PART,
+    "InitiateMultipartUpload": ON_INITIATE,
+    "UploadPart": ON_PART,
+    "CompleteMultipartUpload": ON_COMPLETE,
+}
+OURS = {name for headers in CALLS.values() for name in headers}
+
+
+def sent(owner):
+    """Return the headers of each kind of request that concern us."""
+    found = {}
+    for record in owner.oss.requests:
+        headers = {n.lower(): v for n, v in record.request_headers.items()}
+        ours = {n: v for n, v in headers.items() if n in OURS}
+        assert found.setdefault(record.action, ours) == ours
+    return found
+
+
+VERBS = {
+    "pipe_file": lambda fs, path, data, _, kw: fs.pipe_file(path, data, **kw),
+    "pipe": lambda fs, path, data, _, kw: fs.pipe({path: data}, **kw),
+    "put_file": lambda fs, path, _, local, kw: fs.put_file(local, path, **kw),
+    "put": lambda fs, path, _, local, kw: fs.put([local], [path], **kw),
+}
+
+
+def opened(fs, path, data, _, options):
+    """Write by ``open``."""
+    with fs.open(path, "wb", **options) as file:
+        file.write(data)
+
+
+VERBS["open"] = opened
+
+
+@pytest.mark.parametrize("where", ["constructor", "call"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_option_goes_with_the_calls_that_take_it(
+    only, owner, tmp_path, verb, where
+):
+    """Initiate, UploadPart and Complete share what one PutObject takes."""
+    sizes = {"part_size": "100KiB", "multipart_threshold": "200KiB"}
+    fs = only(**sizes, **(OPTIONS if where == "constructor" else {}))
+    for name, size in (("small", 10), ("large", 250 * 1024)):
+        (tmp_path / name).write_bytes(bytes(size))
+        options = dict(OPTIONS) if where == "call" else {}
+        VERBS[verb](fs, f"{ROOT}/{name}", bytes(size), tmp_path / name, options)
+    assert sent(owner) == CALLS
+    stored = owner.oss.get(ROOT, "large").headers
+    assert stored["x-oss-meta-k"] == "v"
+    assert stored["content-type"] == "text/x-test"
+
+
+def test_the_call_goes_over_the_constructor(only, owner):
+    """One value replaces the other; headers and metadata are laid over by name."""
+    fs = only(**OPTIONS)
+    fs.pipe_file(
+        f"{ROOT}/a",
+        b"x",
+        acl="public-read",
+        tagging="c=d",
+        headers={"cache-control": "max-age=1", "Content-Language": "de"},
+        traffic_limit=900_000,
+        overwrite=True,
+    )
+    (record,) = owner.oss.requests
+    headers = {n.lower(): v for n, v in record.request_headers.items()}
+    assert headers["x-oss-object-acl"] == "public-read"
+    assert headers["x-oss-tagging"] == "c=d"
+    assert headers["cache-control"] == "max-age=1"
+    assert headers["content-language"] == "de"
+    assert headers["x-oss-meta-k"] == "v"
+    assert headers["x-oss-traffic-limit"] == "900000"
+    assert "x-oss-forbid-overwrite" not in headers
+
+
+def test_a_callback_of_oss_is_no_progress(only, owner, tmp_path):
+    """``put`` takes either by the same name; progress leaves the constructor's alone."""
+    fs = only(callback=CALL)
+    (tmp_path / "f").write_bytes(b"x")
+    told = Callback()
+    fs.put_file(tmp_path / "f", f"{ROOT}/a", callback=told)
+    assert told.value == 1
+    fs.put_file(tmp_path / "f", f"{ROOT}/b", callback=json.dumps(CALL))
+    fs.put([tmp_path / "f"], [f"{ROOT}/c"], callback=None)
+    assert {r.request_headers["x-oss-callback"] for r in owner.oss.requests} == {
+        ENCODED
+    }
+
+
+def test_all_problems_of_a_call_come_at_once(blind, owner):
+    """Nothing is sent, and nothing is ignored."""
+    with pytest.raises(ConfigurationError) as caught:
+        blind.pipe_file(
+            f"{ROOT}/a", b"x", acl="x", tagging=7, traffic_limit=0, callback={}, typo=1
+        )
+    assert len(caught.value.problems) == 5
+    with pytest.raises(ConfigurationError, match="given by headers= and by its own"):
+        blind.pipe_file(
+            f"{ROOT}/a", b"x", acl="private", headers={"X-OSS-Object-ACL": "private"}
+        )
+    assert not owner.actions()
+
+
+def map_of(owner, tmp_path, key, headers):
+    """Write a map of one URL that is signed with *headers*, and says so."""
+    place = tmp_path / "map.json"
+    entry = {"url": owner.url(key, headers=headers), "headers": headers}
+    place.write_text(json.dumps({"version": 1, "objects": {f"{ROOT}/{key}": entry}}))
+    place.chmod(0o600)
+    return str(place)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
+    """A map's URL cannot honour it, so nothing is sent, and the error names it."""
+    fs = OSSPresignedFileSystem(url_map=map_of(owner, tmp_path, "a", {}))
+    with pytest.raises(NotSignedError) as caught:
+        fs.pipe_file(f"{ROOT}/a", b"x", **{option: OPTIONS[option]})
+    names = {
+        "content_type": "content-type",
+        "headers": "cache-control",
+        "metadata": "x-oss-meta-k",
+        "overwrite": "x-oss-forbid-overwrite",
+        "acl": "x-oss-object-acl",
+    }
+    wanted = names.get(option, f"x-oss-{option.replace('_', '-')}")
+    assert wanted in str(caught.value).lower()
+    assert not owner.actions()
+
+
+def test_a_url_that_was_signed_for_them_takes_them(owner, tmp_path):
+    """What stands in the map is sent, and the same demand is no conflict."""
+    headers = {"x-oss-tagging": "a=b", "x-oss-traffic-limit": "819200"}
+    fs = OSSPresignedFileSystem(url_map=map_of(owner, tmp_path, "a", headers))
+    fs.pipe_file(f"{ROOT}/a", b"1")
+    fs.pipe_file(f"{ROOT}/a", b"2", tagging={"a": "b"}, traffic_limit=819_200)
+    with pytest.raises(NotSignedError, match="x-oss-tagging"):
+        fs.pipe_file(f"{ROOT}/a", b"3", tagging={"a": "c"})
+    assert owner.stored() == {"a": b"2"}
+
+
+def test_a_signer_service_signs_what_its_policy_grants(oss, owner, monkeypatch):
+    """Demanded headers go to the service with each call, and come back signed."""
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token")
+    granted = {"x-oss-object-acl", "x-oss-callback"}
+    policy = Policy(
+        name="p",
+        prefixes=(f"{ROOT}/",),
+        actions=frozenset(Action),
+        headers=frozenset(granted),
+    )
+    keys = KeySigner(
+        credentials=lambda: oss.credentials,
+        endpoint=oss.endpoint,
+        region="cn-hangzhou",
+    )
+    digest = hashlib.sha256(b"a-made-up-token").hexdigest()
+    with LoopbackServer(create_app(keys, tokens={digest: policy})) as service:
+        fs = OSSPresignedFileSystem(
+            signer=service.url,
+            signer_token="env:OSSPRESIGNED_TOKEN",
+            part_size="100KiB",
+            multipart_threshold="200KiB",
+        )
+        # No "overwrite": to see whether the object is there would be other requests.
+        options = {n: v for n, v in OPTIONS.items() if n != "overwrite"}
+        fs.pipe_file(f"{ROOT}/small", b"x", **options)
+        fs.pipe_file(f"{ROOT}/large", bytes(250 * 1024), **options)
+    forbid = {"x-oss-forbid-overwrite"}
+    assert sent(owner) == {
+        action: {n: v for n, v in headers.items() if n not in forbid}
+        for action, headers in CALLS.items()
+    }

@@ -1,0 +1,153 @@
+"""What a range asks for, and what its reply must prove."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import (
+    InvalidRequestError,
+    NetworkError,
+    ReplyError,
+    SourceChangedError,
+)
+from fsspec_osspresigned.ranges import (
+    Memory,
+    Range,
+    Wanted,
+    WholeError,
+    cut,
+    is_beyond,
+    is_changed,
+    merge,
+)
+
+PATH = "examplebucket/a"
+DATA = bytes(range(256)) * 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(0, 1100),
+            st.none() | st.integers(0, 1100),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 50),
+    st.integers(1, 400),
+)
+def test_merged_ranges_hold_every_piece(asked, gap, most):
+    """However pieces lie, each gets exactly its bytes, and no two reads touch."""
+    wanted = [Wanted(index, *one) for index, one in enumerate(asked)]
+    merged = merge(wanted, gap, most)
+    found = {}
+    for one in merged:
+        found.update(cut(one, DATA[one.start : one.stop]))
+    expected = {
+        one.index: DATA[one.start : one.stop and max(one.start, one.stop)]
+        if one.stop != 0
+        else b""
+        for one in wanted
+    }
+    assert found == expected
+    for one in merged:
+        longest = max(
+            (p.stop or len(DATA) * 2) - p.start if p.stop != 0 else 0
+            for p in one.pieces
+        )
+        if one.stop is not None:
+            assert one.stop - one.start <= max(most, longest)
+
+
+def test_close_ranges_become_one_and_far_ones_do_not():
+    """The gap decides, and the most that is read at once."""
+    pieces = [Wanted(0, "a", 0, 10), Wanted(1, "a", 15, 20), Wanted(2, "b", 0, 5)]
+    assert [(m.path, m.start, m.stop) for m in merge(pieces, 5, 100)] == [
+        ("a", 0, 20),
+        ("b", 0, 5),
+    ]
+    assert len(merge(pieces, 4, 100)) == 3
+    assert len(merge(pieces, 5, 19)) == 3
+    assert merge([], 5, 100) == []
+    open_ended = [Wanted(0, "a", 0, 10), Wanted(1, "a", 5, None), Wanted(2, "a", 9, 11)]
+    assert [(m.start, m.stop) for m in merge(open_ended, 0, 100)] == [(0, None)]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "header"),
+    [(0, 5, "bytes=0-4"), (3, None, "bytes=3-"), (-4, None, "bytes=-4")],
+)
+def test_a_range_is_asked_for_by_header(start, stop, header):
+    """The last byte of the header is inclusive; a pin travels along."""
+    assert Range(PATH, start, stop, Memory()).free == {"Range": header}
+    pinned = Range(PATH, start, stop, Memory(), etag='"E"')
+    assert pinned.free == {"Range": header, "If-Match": '"E"'}
+    assert pinned.pinned
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "told"),
+    [
+        (0, 5, ""),
+        (0, 5, "bytes 0-4/*"),
+        (0, 5, "bytes 1-4/9"),
+        (0, 5, "bytes 0-5/9"),
+        (-4, None, "bytes 4-8/9"),
+        (2, None, "bytes 2-1/9"),
+        (2, None, "bytes 2-9/9"),
+    ],
+)
+def test_another_range_than_asked_for_is_refused(start, stop, told):
+    """Bytes from another place would be taken for those that are wanted."""
+    piece = Range(PATH, start, stop, Memory())
+    with pytest.raises(ReplyError, match="not the range"):
+        piece.head(206, {"content-range": told})
+
+
+def test_a_fitting_range_is_taken():
+    """The reply tells size and version of the whole object."""
+    sink = Memory()
+    piece = Range(PATH, -4, None, sink)
+    piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})
+    assert (piece.total, piece.etag, piece.partial) == (9, '"E"', True)
+    piece.begin()
+    piece.write(b"12")
+    with pytest.raises(NetworkError, match="2 bytes came, 4 were announced"):
+        piece.check()
+    piece.begin()
+    piece.write(b"1234")
+    piece.check()
+    assert sink.data == b"1234"
+
+
+def test_a_whole_object_is_not_taken_for_a_range():
+    """Its head is enough to know better; what does not tell its size is read."""
+    piece = Range(PATH, 5, 9, Memory())
+    with pytest.raises(WholeError) as caught:
+        piece.head(200, {"content-length": "7", "etag": '"E"'})
+    assert (caught.value.total, caught.value.etag) == (7, '"E"')
+    piece.head(200, {})
+    assert piece.total is None
+    piece.check()
+    whole = Range(PATH, 0, 9, Memory(), takes_whole=True)
+    whole.head(200, {"content-length": "7"})
+    assert whole.total == 7
+
+
+def test_another_version_is_refused_by_its_head():
+    """A gateway that drops If-Match is found out by the ETag of the reply."""
+    piece = Range(PATH, 0, 5, Memory(), etag='"E"')
+    with pytest.raises(SourceChangedError, match="was replaced"):
+        piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
+    piece.head(206, {"content-range": "bytes 0-4/9"})
+
+
+def test_refusals_of_ranges_are_told_apart():
+    """One means that the object changed, the other that nothing is there."""
+    assert is_changed(InvalidRequestError("", status=412))
+    assert is_changed(InvalidRequestError("", code="PreconditionFailed"))
+    assert not is_changed(InvalidRequestError("", status=416))
+    assert is_beyond(InvalidRequestError("", status=416))

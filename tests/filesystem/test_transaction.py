@@ -1,0 +1,597 @@
+"""Several objects that are published together, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+
+import fsspec
+import pytest
+from fsspec.callbacks import Callback
+from fsspec.implementations.dirfs import DirFileSystem
+
+from fsspec_osspresigned import body, transaction, transfers
+from fsspec_osspresigned.body import MemoryBody
+from fsspec_osspresigned.deferred import Holding
+from fsspec_osspresigned.emulator.faults import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    ObjectExistsError,
+    SourceChangedError,
+    UploadErrors,
+)
+from fsspec_osspresigned.transaction import Transaction
+
+ROOT = "examplebucket"
+PART = 100 * 1024
+
+
+class Boom(Exception):  # noqa: N818 - it stands for anything
+    """What a user's body raises."""
+
+
+@pytest.fixture
+def parted(only):
+    """A filesystem that writes, in parts of 100 KiB above 200 KiB."""
+    return only(part_size="100KiB", multipart_threshold="200KiB")
+
+
+def write(fs, key, data=b"x"):
+    """Write through an open file."""
+    with fs.open(f"{ROOT}/{key}", "wb") as file:
+        file.write(data)
+
+
+def every_way(fs, tmp_path):
+    """Write one object in every way there is; return what must be stored."""
+    for name, size in (("small", 10), ("large", 5 * PART // 2)):
+        source = tmp_path / name
+        source.write_bytes(bytes([65]) * size)
+        assert fs.put_file(source, f"{ROOT}/put_file/{name}") is None
+        assert fs.put([source], f"{ROOT}/put/") == []
+        value = bytearray(b"B" * size)
+        assert fs.pipe_file(f"{ROOT}/pipe_file/{name}", value) is None
+        value[:] = bytes(size)  # it is the caller's again
+        assert fs.pipe({f"{ROOT}/pipe/{name}": b"C" * size}) == []
+        write(fs, f"open/{name}", b"D" * size)
+        with fs.open(f"{ROOT}/text/{name}.gz", "w", compression="infer") as file:
+            file.write("E" * 10)
+        source.unlink()
+    fs.touch(f"{ROOT}/touched")
+    sizes = (("small", 10), ("large", 5 * PART // 2))
+    ways = zip(("put_file", "put", "pipe_file", "pipe", "open"), "AABCD", strict=True)
+    wanted = {
+        f"{way}/{name}": letter.encode() * size
+        for way, letter in ways
+        for name, size in sizes
+    }
+    return wanted | {"touched": b""}
+
+
+def test_every_way_to_write_waits_for_the_end(parted, owner, tmp_path):
+    """Parts of large objects leave at once; whatever publishes is signed at the end."""
+    with parted.transaction as found:
+        wanted = every_way(parted, tmp_path)
+        assert set(owner.actions()) == {"InitiateMultipartUpload", "UploadPart"}
+        assert owner.actions().count("InitiateMultipartUpload") == 5
+        assert not owner.stored()
+    stored = owner.stored()
+    assert {k: v for k, v in stored.items() if not k.startswith("text/")} == wanted
+    assert {receipt.path for receipt in found.receipts} == {
+        f"{ROOT}/{key}" for key in stored
+    }
+    assert parted.exists(f"{ROOT}/touched")
+    assert not owner.oss.uploads(ROOT)
+    write(parted, "after")
+    assert "after" in owner.stored()
+
+
+@pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
+def test_what_leaves_the_body_discards_everything(parted, owner, tmp_path, error):
+    """Nothing is published, no part remains, and the next write is as ever."""
+    with pytest.raises(error), parted.transaction:
+        every_way(parted, tmp_path)
+        open_still = parted.open(f"{ROOT}/open", "wb")
+        open_still.write(b"x")
+        raise error
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+    assert open_still.closed
+    write(parted, "after")
+    assert set(owner.stored()) == {"after"}
+
+
+def test_a_file_that_is_still_open_at_the_end_is_published(blind, owner):
+    """Who forgets to close has written all the same; also as text in gzip."""
+    with blind.transaction:
+        one = blind.open(f"{ROOT}/one", "wb")
+        one.write(b"1")
+        two = blind.open(f"{ROOT}/two.gz", "w", compression="gzip")
+        two.write("2")
+    assert owner.stored()["one"] == b"1"
+    assert len(owner.stored()) == 2
+    assert one.closed
+
+
+def test_start_and_end_without_a_block(blind, owner):
+    """The other spelling does the same; an end without a beginning is an error."""
+    with pytest.raises(RuntimeError, match="no transaction was begun here"):
+        blind.end_transaction()
+    found = blind.start_transaction()
+    assert found is blind.transaction is blind._transaction
+    write(blind, "a")
+    assert not owner.stored()
+    blind.end_transaction()
+    assert owner.stored() == {"a": b"x"}
+    found.complete()  # it is over
+    assert blind.transaction is not found
+    blind.start_transaction()
+    write(blind, "b")
+    blind.transaction.complete(commit=False)
+    assert set(owner.stored()) == {"a"}
+
+
+def test_threads_do_not_see_each_others(blind, owner):
+    """Each thread has its own transaction on the shared instance, or none."""
+    inside, ended = threading.Barrier(3, timeout=20), threading.Barrier(3, timeout=20)
+    failures = []
+
+    def run(name, error):
+        try:
+            with contextlib.suppress(Boom), blind.transaction:
+                write(blind, f"{name}/1")
+                blind.pipe_file(f"{ROOT}/{name}/2", b"x")
+                inside.wait()
+                ended.wait()
+                if error:
+                    raise Boom
+        except BaseException as found:  # noqa: BLE001 - a thread has nobody to tell
+            failures.append(found)
+
+    threads = [
+        threading.Thread(target=run, args=("good", False)),
+        threading.Thread(target=run, args=("bad", True)),
+    ]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    assert not blind._intrans
+    write(blind, "plain")
+    assert set(owner.stored()) == {"plain"}
+    ended.wait()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert set(owner.stored()) == {"plain", "good/1", "good/2"}
+
+
+def test_a_thread_joins_by_its_context(blind, owner):
+    """A copied context takes a worker in; a foreign thread publishes at once."""
+    with blind.transaction:
+        context = contextvars.copy_context()
+        for run in (
+            lambda f, key: context.run(f, blind, key),
+            lambda f, k: f(blind, k),
+        ):
+            key = "joined" if run.__code__.co_varnames[1] == "key" else "foreign"
+            thread = threading.Thread(target=run, args=(write, key))
+            thread.start()
+            thread.join()
+        assert set(owner.stored()) == {"foreign"}
+    assert set(owner.stored()) == {"foreign", "joined"}
+
+
+def test_foreign_threads_of_pyarrow_publish_at_once(blind, owner):
+    """Known limit: C++ threads have no context, so their files are not deferred."""
+    pyarrow = pytest.importorskip("pyarrow")
+    dataset = pytest.importorskip("pyarrow.dataset")
+    table = pyarrow.table({"n": [1, 2], "p": ["a", "b"]})
+    partitions = dataset.partitioning(pyarrow.schema([("p", pyarrow.string())]))
+    seen = set()
+    with blind.transaction:
+        dataset.write_dataset(
+            table,
+            f"{ROOT}/set",
+            filesystem=blind,
+            format="parquet",
+            partitioning=partitions,
+            existing_data_behavior="overwrite_or_ignore",
+        )
+        seen |= set(owner.stored())
+    assert len(owner.stored()) == 2
+    assert seen <= set(owner.stored())
+
+
+def test_coroutines_join(environment, owner):
+    """What is awaited inside, several at once and in tasks, waits for the end."""
+    fs = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
+
+    async def main():
+        with fs.transaction:
+            await fs._pipe_file(f"{ROOT}/1", b"1")
+            await asyncio.gather(*(fs._pipe_file(f"{ROOT}/{n}", b"n") for n in "234"))
+            await fs._pipe({f"{ROOT}/5": b"5"})
+            assert not owner.stored()
+        late = asyncio.create_task(fs._pipe_file(f"{ROOT}/6", b"6"))
+        await late
+
+    asyncio.run(main())
+    assert set(owner.stored()) == set("123456")
+
+
+def test_a_task_that_outlives_the_transaction_writes_as_ever(environment, owner):
+    """What is over has no effect, also in a context that still knows it."""
+    fs = fsspec.filesystem("osspresigned", signer="keys")
+    with fs.transaction:
+        context = contextvars.copy_context()
+    context.run(write, fs, "late")
+    assert set(owner.stored()) == {"late"}
+
+
+def test_an_inner_one_joins_the_outer(blind, owner):
+    """All is published at the outermost end; an inner failure discards its own."""
+    with blind.transaction as outer:
+        write(blind, "before")
+        with blind.transaction as inner:
+            assert inner is outer
+            write(blind, "inside")
+        assert not owner.stored()
+        with contextlib.suppress(Boom), blind.transaction:
+            write(blind, "failed")
+            raise Boom
+        write(blind, "after")
+    assert set(owner.stored()) == {"before", "inside", "after"}
+
+
+def test_the_ways_of_dask_and_lightning(blind, owner, environment):
+    """One statement opens both; ``fsspec.open`` and ``DirFileSystem`` go through it."""
+    with blind.transaction, blind.open(f"{ROOT}/ckpt", "wb") as file:
+        file.write(b"c")
+        assert not owner.stored()
+    assert set(owner.stored()) == {"ckpt"}
+    fs, path = fsspec.core.url_to_fs(f"osspresigned://{ROOT}/url", signer="keys")
+    with fs.transaction:
+        with fsspec.open(f"osspresigned://{path}", "wb", signer="keys") as file:
+            file.write(b"u")
+        with DirFileSystem(ROOT, fs).open("dir", "wb") as file:
+            file.write(b"d")
+        assert set(owner.stored()) == {"ckpt"}
+    assert set(owner.stored()) == {"ckpt", "url", "dir"}
+    # Fsspec keeps the transaction of a DirFileSystem to itself.
+    wrapper = DirFileSystem(ROOT, fs)
+    with wrapper.transaction:
+        with wrapper.open("own", "wb") as file:
+            file.write(b"o")
+        assert "own" in owner.stored()
+
+
+def test_autocommit_says_it_for_one_file(blind, owner):
+    """Inside a transaction True publishes at once; outside False leaves it to commit."""
+    with blind.transaction:
+        with blind.open(f"{ROOT}/now", "wb", autocommit=True) as file:
+            file.write(b"n")
+        assert set(owner.stored()) == {"now"}
+    with blind.open(f"{ROOT}/later", "wb", autocommit=False) as file:
+        file.write(b"l")
+    assert set(owner.stored()) == {"now"}
+    file.commit()
+    assert set(owner.stored()) == {"now", "later"}
+    file = blind._open(f"{ROOT}/never", "wb", autocommit=False)
+    file.close()
+    file.discard()
+    assert set(owner.stored()) == {"now", "later"}
+
+
+def test_the_last_one_for_a_path_counts(blind, owner):
+    """Two writes to one path are one object; an exclusive second one is refused."""
+    with blind.transaction as found:
+        write(blind, "a", b"first")
+        blind.pipe_file(f"{ROOT}/a", b"second")
+        with pytest.raises(ObjectExistsError, match="has an object for this path"):
+            blind.pipe_file(f"{ROOT}/a", b"third", mode="create")
+        blind.pipe_file(f"{ROOT}/b", b"new", mode="create")
+    assert owner.stored() == {"a": b"second", "b": b"new"}
+    assert owner.actions() == ["PutObject"] * 2
+    assert [receipt.path for receipt in found.receipts] == [f"{ROOT}/a", f"{ROOT}/b"]
+
+
+def test_the_last_object_is_published_after_all_others(blind, owner):
+    """A marker that was written last stands for all the rest."""
+    names = [f"{n:02}" for n in range(20)]
+    with blind.transaction:
+        for name in names:
+            write(blind, name)
+        write(blind, "_SUCCESS")
+    keys = [record.key for record in owner.oss.requests]
+    assert keys[-1] == "_SUCCESS"
+    assert sorted(keys[:-1]) == names
+
+
+def test_nothing_is_published_if_one_cannot_be(parted, owner):
+    """A part that failed after the file was closed is found before anything is out."""
+    gate = Fault(action="UploadPart", key="bad", part_number=3, status=403)
+    owner.oss.faults.add(gate)
+    with pytest.raises(OSError, match="bad") as caught, parted.transaction:
+        write(parted, "good")
+        file = parted.open(f"{ROOT}/bad", "wb")
+        file.write(bytes(5 * PART // 2))
+        with contextlib.suppress(AccessDeniedError):
+            file.close()
+    assert "none of 2 objects" in "".join(caught.value.__notes__)
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+
+
+def test_several_that_cannot_be_published_are_all_named(blind, owner):
+    """Each file whose body failed is told, and nothing is published."""
+    raises = pytest.raises(UploadErrors, match="none of 3 objects")
+    with raises as caught, blind.transaction:
+        write(blind, "good")
+        for name in ("1", "2"):
+            with contextlib.suppress(Boom), blind.open(f"{ROOT}/{name}", "wb"):
+                raise Boom
+    assert set(caught.value.failures) == {f"{ROOT}/1", f"{ROOT}/2"}
+    assert caught.value.discarded == [f"{ROOT}/good"]
+    assert not owner.stored()
+
+
+def test_a_commit_that_fails_halfway_says_what_is_published(only, owner):
+    """One error has the receipts, the failures and what was not tried any more."""
+    fs = only(max_concurrency=1, part_size="100KiB")
+    owner.oss.faults.add(Fault(action="PutObject", key="2", times=None, status=403))
+    raises = pytest.raises(UploadErrors, match="2 of 5 objects")
+    with raises as caught, fs.transaction as found:
+        for name in "0123":
+            fs.pipe_file(f"{ROOT}/{name}", name.encode())
+        write(fs, "large", bytes(5 * PART // 2))
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert [one.path for one in error.receipts] == [f"{ROOT}/0", f"{ROOT}/1"]
+    assert found.receipts == caught.value.receipts
+    assert list(error.failures) == [f"{ROOT}/2"]
+    assert error.discarded == [f"{ROOT}/3", f"{ROOT}/large"]
+    assert owner.stored() == {"0": b"0", "1": b"1"}
+    assert not owner.oss.uploads(ROOT)
+    assert not fs._intrans
+
+
+def test_one_object_that_fails_is_raised_as_itself(blind, owner):
+    """Where nothing was published the error is what the store said."""
+    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+    with pytest.raises(AccessDeniedError) as caught, blind.transaction:
+        write(blind, "a")
+    assert caught.value.path == f"{ROOT}/a"
+    with pytest.raises(AccessDeniedError), blind.transaction:
+        blind.pipe_file(f"{ROOT}/a", b"x")
+    assert not owner.stored()
+
+
+def test_an_interrupted_commit_says_what_is_published(blind, owner, monkeypatch):
+    """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
+    wait = transfers.wait
+    calls = []
+
+    def interrupted(futures, **options):
+        done = wait(futures, **options)
+        calls.append(done)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(transfers, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
+        for name in "012":
+            blind.pipe_file(f"{ROOT}/{name}", b"x")
+    assert caught.value.__notes__ == ["2 of 3 objects of the transaction published"]
+    assert set(owner.stored()) == {"0", "1"}
+    assert len(found.receipts) == 2
+
+
+def test_what_is_refused_is_refused_at_once(blind, owner, tmp_path, monkeypatch):
+    """Bad options and a changing source are errors of the call, not of the end."""
+    source = tmp_path / "f"
+    source.write_bytes(b"x")
+
+    def changed(_):
+        raise SourceChangedError("it changed", path=str(source))
+
+    with blind.transaction:
+        with pytest.raises(ConfigurationError, match="metdata"):
+            blind.pipe_file(f"{ROOT}/a", b"x", metdata={})
+        with monkeypatch.context() as patch:
+            patch.setattr(body.FileBody, "blocks", changed)
+            with pytest.raises(SourceChangedError):
+                blind.put_file(source, f"{ROOT}/a")
+        blind.put_file(source, f"{ROOT}/b")
+    assert set(owner.stored()) == {"b"}
+
+
+def test_a_part_that_fails_fails_the_call(parted, owner):
+    """A large value whose part is refused is an error there, and leaves no part."""
+    owner.oss.faults.add(Fault(action="UploadPart", times=None, status=403))
+    with parted.transaction:
+        with pytest.raises(AccessDeniedError):
+            parted.pipe_file(f"{ROOT}/a", bytes(5 * PART // 2))
+        assert not owner.oss.uploads(ROOT)
+    assert not owner.stored()
+
+
+def test_progress_ends_at_everything(parted, tmp_path):
+    """Bytes count when they are taken: nobody watches a bar at the commit."""
+    callbacks = []
+    with parted.transaction:
+        for size in (10, 5 * PART // 2):
+            (tmp_path / "f").write_bytes(bytes(size))
+            callbacks.append(Callback())
+            parted.put_file(tmp_path / "f", f"{ROOT}/{size}", callback=callbacks[-1])
+    assert all(one.size == one.value > 0 for one in callbacks)
+
+
+def test_a_pipe_waits_as_well(blind, owner, tmp_path):
+    """A source without a size is written like an open file."""
+    os.mkfifo(tmp_path / "fifo")
+    with blind.transaction:
+        thread = threading.Thread(
+            target=lambda: (tmp_path / "fifo").write_bytes(b"from a pipe")
+        )
+        thread.start()
+        assert blind.put_file(tmp_path / "fifo", f"{ROOT}/fifo") is None
+        thread.join()
+        assert not owner.stored()
+    assert owner.stored() == {"fifo": b"from a pipe"}
+
+
+def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
+    """Memory has a limit for all of them together; beyond it one file holds them."""
+    holdings = []
+    fs = only()
+
+    def holding():
+        holdings.append(Holding(100))
+        return holdings[-1]
+
+    monkeypatch.setattr(transaction, "Holding", holding)
+    values = {f"{n:02}": bytes([n]) * (50 + n) for n in range(30)}
+    with fs.transaction:
+        for n, (key, data) in enumerate(values.items()):
+            if n % 2:
+                fs.pipe_file(f"{ROOT}/{key}", data)
+            else:
+                write(fs, key, data)
+        assert holdings[-1]._held <= 100
+        assert holdings[-1]._end == sum(map(len, values.values())) - holdings[-1]._held
+    assert owner.stored() == values
+    assert holdings[-1]._file.closed
+
+
+def test_a_large_body_is_read_back_in_blocks(tmp_path):
+    """What waits on disk comes back as it was, in blocks, as often as it is asked."""
+    data = os.urandom(600_000)
+    holding = Holding(10)
+    bodies = [holding.keep(MemoryBody.of(one)) for one in (data, b"", data[::-1])]
+    for _ in range(2):
+        assert b"".join(bodies[0].blocks()) == data
+        assert b"".join(bodies[1].blocks()) == b""
+        assert b"".join(bodies[2].blocks()) == data[::-1]
+    holding.close()
+
+
+def test_a_map_of_single_puts_holds_what_is_large(owner):
+    """Only one PUT is granted: the whole object waits, and goes out at the end."""
+    fs = fsspec.filesystem(
+        "osspresigned",
+        url_map=owner.map_file("a", "b"),
+        part_size="100KiB",
+        multipart_threshold="100KiB",
+    )
+    data = os.urandom(3 * PART)
+    with fs.transaction:
+        fs.pipe_file(f"{ROOT}/a", data)
+        write(fs, "b", data)
+        assert not owner.actions()
+    assert owner.stored() == {"a": data, "b": data}
+
+
+def test_a_parts_only_map_sends_its_parts(only, owner):
+    """An upload that is parts from the start has nothing to hold."""
+    fs = only(part_size="100KiB", multipart_threshold=1)
+    with fs.transaction:
+        fs.pipe_file(f"{ROOT}/a", b"x")
+        fs.pipe_file(f"{ROOT}/empty", b"")
+    assert owner.stored() == {"a": b"x", "empty": b""}
+
+
+def test_a_discard_that_fails_does_not_stop_the_others(blind, owner, monkeypatch):
+    """Each object is given up, whatever comes of another."""
+
+    def fail():
+        raise Boom
+
+    with contextlib.suppress(Boom), blind.transaction:
+        first, second = (blind.open(f"{ROOT}/{n}", "wb") for n in "12")
+        monkeypatch.setattr(first, "discard", fail)
+        raise Boom
+    monkeypatch.undo()
+    first.discard()
+    assert second.closed
+    assert not owner.stored()
+
+
+def test_an_interrupt_while_it_settles_discards_everything(blind, owner, monkeypatch):
+    """Before the first object is out there is still nothing to tell but that."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction:
+        write(blind, "a")
+        file = blind.open(f"{ROOT}/b", "wb")
+        monkeypatch.setattr(file, "settle", interrupt)
+    assert caught.value.__notes__ == ["none of 2 objects of the transaction published"]
+    assert not owner.stored()
+
+
+def test_a_forked_child_has_no_part_in_it(fs, owner):
+    """The child neither defers nor commits what its parent has begun."""
+    with fs.transaction:
+        write(fs, "parent")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:  # pragma: no cover - seen by its exit code
+            code = 1
+            try:
+                write(fs, "child")
+                code = 2 if fs._intrans else 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert set(owner.stored()) == {"child"}
+    assert set(owner.stored()) == {"child", "parent"}
+
+
+def test_a_transaction_that_never_ends_is_told_at_exit(owner, oss, environment):
+    """Nothing is published, no part remains, and standard error says so."""
+    script = (
+        "import fsspec\n"
+        "fs = fsspec.filesystem('osspresigned', signer='keys', part_size='100KiB')\n"
+        "fs.start_transaction()\n"
+        f"fs.pipe_file('{ROOT}/small', b'x')\n"
+        f"with fs.open('{ROOT}/large', 'wb') as file:\n"
+        "    file.write(bytes(300_000))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "a transaction of 2 objects was never ended" in done.stderr
+    assert f"{ROOT}/large was never committed and was not published" in done.stderr
+    assert not owner.stored()
+    assert not oss.uploads(ROOT)
+
+
+def test_only_open_transactions_are_told(blind):
+    """One that has ended, or has nothing, is no news at exit."""
+    with blind.transaction:
+        transaction._tell_open()
+        blind.pipe_file(f"{ROOT}/a", b"x")
+        with pytest.warns(ResourceWarning, match="of 1 objects was never ended"):
+            transaction._tell_open()
+    transaction._tell_open()
+    gone = Transaction(blind.client)
+    gone.start()
+    del gone
+    blind.transaction.complete()
+    gc.collect()
+    transaction._tell_open()
