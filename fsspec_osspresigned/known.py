@@ -59,6 +59,7 @@ class Known:
         self._lock = threading.Lock()
         self._objects: dict[str, Own] = {}
         self._directories: set[str] = set()
+        self._fresh: set[str] = set()  # those made and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._warned: set[str] = set()
@@ -76,6 +77,7 @@ class Known:
             receipt.version_id,
         )
         with self._lock:
+            self._settle(receipt.path)
             self._objects[receipt.path] = own
             self._drop(receipt.path)
             if data is not None and len(data) <= BODY_CAP:
@@ -86,6 +88,7 @@ class Known:
         with self._lock:
             own, body = self._objects.get(source), self._bodies.get(source)
             self._forget(path)
+            self._settle(path)
             if own is not None:
                 self._objects[path] = evolve(own, path=path, etag="")
                 if body is not None:
@@ -99,6 +102,7 @@ class Known:
     def _forget(self, path: str) -> None:
         self._objects.pop(path, None)
         self._directories.discard(path)
+        self._fresh.discard(path)
         self._drop(path)
 
     def _keep(self, path: str, body: bytes) -> None:
@@ -114,11 +118,33 @@ class Known:
         """Drop a directory that somebody made and removed."""
         with self._lock:
             self._directories.discard(path)
+            self._fresh.discard(path)
 
-    def make_directory(self, path: str) -> None:
-        """Remember a directory that somebody made."""
+    def make_directory(self, path: str, *, asked: bool = False) -> None:
+        """Remember a directory that somebody made; *asked* if that was all they did."""
         with self._lock:
             self._directories.add(path)
+            if asked:
+                self._fresh.add(path)
+
+    def settle(self, path: str) -> None:
+        """Let the store answer for *path* and what it lies in: somebody writes there."""
+        with self._lock:
+            self._settle(path)
+
+    def _settle(self, path: str) -> None:
+        while path:
+            self._fresh.discard(path)
+            path = path.rpartition("/")[0]
+
+    def is_fresh(self, path: str) -> bool:
+        """Return whether *path* was made and nothing written into it since.
+
+        Tools ask for the directory that they just made (DuckDB, ``get_mapper``). After
+        the first object in it, the store knows better.
+        """
+        with self._lock:
+            return path in self._fresh
 
     def object(self, path: str) -> Own | None:
         """Return the object stored at *path* by this process, None for others."""

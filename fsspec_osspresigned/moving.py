@@ -190,6 +190,8 @@ class MovingFileSystem(ReadingFileSystem):
         self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None
     ) -> list[Going]:
         """Return which object ``copy`` puts where, if none would be lost."""
+        for path in [path2] if isinstance(path2, str) else path2:
+            self.client.known.settle(self._path(path))
         if not isinstance(path1, str) and isinstance(path2, list | tuple):
             sides = [[self._path(path) for path in side] for side in (path1, path2)]
             going = remote_tree.paired(*sides)

@@ -80,9 +80,10 @@ class View:
         if not split_path(path)[1]:
             return True
         try:
-            return next(self._listed(path), None) is not None
+            seen = next(self._listed(path), None) is not None
         except PermissionError:
             return self.client.known.is_directory(path)
+        return seen or self.client.known.is_fresh(path)
 
     def ls(self, path: str) -> list[Info]:
         """Return what lies directly in a directory, sorted by name.
@@ -103,7 +104,7 @@ class View:
         else:
             own = (path, f"{path}/")
             found = {item["name"]: item for item in listed if item["name"] not in own}
-            if not found and key:
+            if not found and key and not self.client.known.is_fresh(path):
                 found = {path: self.info(path)}
                 if found[path]["type"] == "directory":
                     return []

@@ -105,3 +105,32 @@ def test_copies_of_own_objects_are_own_objects():
     assert memory.object("b/y") is None
     assert memory.body("b/y") is None
     assert names(memory.beneath("b", "z")) == {"b/z": "file"}
+
+
+def test_directory_just_made_is_there_until_something_is_written():
+    """Whoever makes a directory finds it; after the first write the store answers."""
+    known = Known()
+    for path in ("b/made/in", "b/made", "b/other"):
+        known.make_directory(path, asked=True)
+    known.make_directory("b/seen")
+    assert [known.is_fresh(f"b/{p}") for p in ("made/in", "made", "other")] == [True] * 3
+    assert not known.is_fresh("b/seen")
+    known.settle("b/made/in/x")
+    assert [known.is_fresh(f"b/{p}") for p in ("made/in", "made", "other")] == [
+        False,
+        False,
+        True,
+    ]
+    known.forget_directory("b/other")
+    assert not known.is_fresh("b/other")
+    assert known.is_directory("b/made")
+
+
+def test_directory_just_made_can_be_listed_where_listing_is_signed(fs):
+    """DuckDB and get_mapper ask for what they have just made."""
+    fs.mkdir("examplebucket/new")
+    assert fs.ls("examplebucket/new") == []
+    assert fs.isdir("examplebucket/new")
+    fs.pipe_file("examplebucket/new/a", b"x")
+    fs.rm("examplebucket/new/a")
+    assert not fs.exists("examplebucket/new")
