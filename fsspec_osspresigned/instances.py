@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, get_loop
@@ -12,14 +13,56 @@ from fsspec.utils import stringify_path
 
 from .assembly import client_for
 from .client import Client
-from .options import Options, portable
+from .options import Options, hashable, portable, surroundings
+
+
+class _Handle:
+    """An option that is no plain data, under a text of its own.
+
+    Fsspec tells options apart by their text, and the text of an object may be that of
+    another: a secret hides itself.
+    """
+
+    _count = itertools.count()
+    # Each object is kept alive, as fsspec keeps the instance: its id must stay its own.
+    _numbers: ClassVar[dict[Any, tuple[int, Any]]] = {}
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        key = (type(value), hashable(value))
+        number, _ = self._numbers.setdefault(key, (next(self._count), value))
+        self._text = f"<{type(value).__name__} {number}>"
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _told_apart(value: Any) -> Any:
+    return value if _is_plain(value) else _Handle(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _meant(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v.value if isinstance(v, _Handle) else v for n, v in options.items()}
 
 
 class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
     """Makes one instance of equal options, where a relative path counts as absolute."""
 
     def __call__(cls, *args: Any, **storage_options: Any) -> Any:
-        return super().__call__(*args, **portable(storage_options))
+        given = portable(storage_options)
+        return super().__call__(*args, **{n: _told_apart(v) for n, v in given.items()})
+
+    @property
+    def _surroundings(cls) -> object:
+        return surroundings()
 
 
 class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[misc]
@@ -28,9 +71,11 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
     protocol = "osspresigned"
     root_marker = ""
     cachable = True
+    _extra_tokenize_attributes = ("_surroundings",)
 
     def __init__(self, **storage_options: Any) -> None:
         """Check the options and read what they refer to; nothing is sent."""
+        storage_options = _meant(storage_options)
         self._options = Options.from_storage_options(storage_options)
         foreign = {
             name: storage_options[name]
@@ -47,7 +92,7 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
         pid = os.getpid()
         held: tuple[int, Client] | None = self.__dict__.get("_held_client")
         if held is None or held[0] != pid:
-            held = (pid, client_for(self._options, _read_url))
+            held = (pid, client_for(self._options, read_url))
             self.__dict__["_held_client"] = held
         return held[1]
 
@@ -71,7 +116,7 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
 
     @storage_options.setter
     def storage_options(self, given: Mapping[str, Any]) -> None:
-        self._storage_options = portable(given)
+        self._storage_options = portable(_meant(given))
 
     def __reduce__(self) -> Any:
         """Pickle by options, unless they would spell out a secret."""
@@ -103,7 +148,7 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
         return stripped
 
 
-def _read_url(place: str) -> bytes:
+def read_url(place: str) -> bytes:
     """Read a URL map through whatever filesystem fsspec has for it."""
     with fsspec.open(place, "rb") as file:
         return bytes(file.read())

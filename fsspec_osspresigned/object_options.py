@@ -17,9 +17,21 @@ _PER_CALL = (
     "headers",
     "metadata",
     "storage_class",
+    "acl",
+    "tagging",
+    "server_side_encryption",
+    "callback",
+    "traffic_limit",
     "overwrite",
     "checksum",
 )
+_HEADERS = {
+    "content_type": "Content-Type",
+    "storage_class": "x-oss-storage-class",
+    "acl": "x-oss-object-acl",
+    "tagging": "x-oss-tagging",
+    "traffic_limit": "x-oss-traffic-limit",
+}
 # What fsspec and its users pass along to every filesystem and means nothing here.
 _FOREIGN = frozenset(
     {"autocommit", "batch_size", "block_size", "cache_options", "cache_type"}
@@ -34,7 +46,9 @@ class ObjectOptions:
     options: Options
 
     @classmethod
-    def of(cls, base: Options, given: Mapping[str, Any], *, path: str) -> ObjectOptions:
+    def of(
+        cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
+    ) -> ObjectOptions:
         """Lay the options of a call over those of the filesystem.
 
         Raises:
@@ -69,10 +83,12 @@ class ObjectOptions:
         """
         options = self.options
         named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
-        if options.content_type is not None:
-            named["Content-Type"] = options.content_type
-        if options.storage_class is not None:
-            named["x-oss-storage-class"] = options.storage_class
+        named |= {**options.server_side_encryption, **options.callback}
+        named |= {
+            header: str(value)
+            for name, header in _HEADERS.items()
+            if (value := getattr(options, name)) is not None
+        }
         forced = exclusive or not options.overwrite
         given = {
             name: value

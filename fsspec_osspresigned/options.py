@@ -181,8 +181,15 @@ def _any(value: Any) -> Any:
     return value
 
 
-def _option(default: Any, convert: Convert) -> Any:
-    return field(default=default, metadata={"convert": convert})
+def _option(default: Any, convert: Convert, *, shown: Any = True) -> Any:
+    return field(default=default, metadata={"convert": convert}, repr=shown)
+
+
+def _unless_secret(value: Any) -> str:
+    """Return how a URL or a map shows itself: only if it is a reference."""
+    text = value if isinstance(value, str) else ""
+    hidden = value is not None and ("://" in text or not _is_place(value))
+    return "<hidden>" if hidden else repr(value)
 
 
 @frozen(kw_only=True)
@@ -192,8 +199,8 @@ class Options:
     Sizes are bytes, times are seconds.
     """
 
-    url: str | None = _option(None, _text)
-    url_map: Any = _option(None, _any)
+    url: str | None = _option(None, _text, shown=_unless_secret)
+    url_map: Any = _option(None, _any, shown=_unless_secret)
     signer: Any = _option(None, _any)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
@@ -282,7 +289,8 @@ class Options:
 
     def identity(self) -> tuple[Any, ...]:
         """Return what two filesystems must share to share connections and memory."""
-        return tuple(_hashable(getattr(self, a.name)) for a in fields(type(self)))
+        own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
+        return (*own, surroundings() if self.signer == "keys" else None)
 
 
 # Options that may be objects, and what to pass to another process instead.
@@ -366,11 +374,17 @@ def _show(name: str, value: Any) -> str:
     return redact(repr(value))[:60]
 
 
-def _hashable(value: Any) -> Any:
+def surroundings() -> tuple[str | None, ...]:
+    """Return what is read once from the environment, beside the options."""
+    return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
+
+
+def hashable(value: Any) -> Any:
+    """Return what equals its like exactly if *value* does, or is the same object."""
     if isinstance(value, Mapping):
-        return frozenset((k, _hashable(v)) for k, v in value.items())
-    if isinstance(value, list):
-        return tuple(_hashable(v) for v in value)
+        return frozenset((k, hashable(v)) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(hashable(v) for v in value)
     try:
         hash(value)
     except TypeError:

@@ -15,11 +15,16 @@ from .model import KIB
 _WIDTH = 24  # characters of the bar
 
 
+def is_heard(callback: Callback) -> bool:
+    """Return whether *callback* does anything with what it is told."""
+    return callback is not DEFAULT_CALLBACK and not isinstance(callback, NoOpCallback)
+
+
 def bytes_counter(
     callback: Callback, size: int, lock: threading.Lock
 ) -> Callable[[int], None] | None:
     """Return what reports bytes to *callback*, one call at a time; None for nobody."""
-    if callback is DEFAULT_CALLBACK or isinstance(callback, NoOpCallback):
+    if not is_heard(callback):
         return None
     with lock:
         callback.set_size(size)

@@ -7,12 +7,13 @@ import mimetypes
 import os
 import stat
 import threading
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from fsspec.callbacks import Callback
 from fsspec.compression import compr
 from fsspec.core import get_compression
@@ -21,21 +22,27 @@ from fsspec.utils import stringify_path
 from . import objects, preflight
 from .body import FileBody, MemoryBody
 from .client import Client
-from .errors import ObjectExistsError, UploadDiscardedError
+from .deferred import DeferredUpload
+from .errors import ObjectExistsError, PublishWarning, UploadDiscardedError
+from .local_tree import Found, Kind
 from .model import Operation, Receipt
 from .object_options import ObjectOptions
-from .progress import bytes_counter
+from .progress import bytes_counter, is_heard
 from .publish import Target
+from .receipt_list import ReceiptList, packed
 from .signers.ahead import Ahead
 from .signers.protocol import MAX_REQUESTS
 from .stream import PresignedWriter
+from .transaction import Transaction
 from .transfers import Transfers
-from .upload import Upload, upload_source
+from .upload import upload_source
 from .workers import Cancellation
 from .writer import ChainedWriter, TextWriter
 
 _TYPES = mimetypes.MimeTypes(filenames=())  # the same on every machine
 _COPY_BLOCK = 1024 * 1024
+
+_Job = tuple[Any, str]
 
 
 @frozen
@@ -46,22 +53,44 @@ class Sending:
         client: signs and sends.
         given: options of the call, laid over those of the filesystem.
         mode: ``overwrite``, or ``create``, which refuses to replace an object.
+        transaction: publishes later; None publishes at once.
+
+    Raises:
+        ConfigurationError: with every problem of the options.
+        ValueError: another mode.
     """
 
     client: Client
     given: Mapping[str, Any]
-    mode: str = "overwrite"
+    mode: str = field(default="overwrite")
+    transaction: Transaction | None = None
+    _options: ObjectOptions = field(
+        init=False,
+        default=Factory(
+            lambda self: ObjectOptions.of(self.client.options, self.given),
+            takes_self=True,
+        ),
+    )
+
+    @mode.validator
+    def _check_mode(self, _: Any, value: str) -> None:
+        if value not in ("overwrite", "create"):
+            msg = f"mode must be 'overwrite' or 'create', not {value!r}"
+            raise ValueError(msg)
 
     def target(self, path: str) -> Target:
         """Return what to store where.
 
         Raises:
-            ConfigurationError: with every problem of the options.
+            ConfigurationError: a header is given twice.
             FileExistsError: it must not be replaced, and HEAD is signed and finds it. The
                 server's own check at the end decides; this one spares the bytes.
         """
         target = self._wanted(path)
         if target.exclusive:
+            if self.transaction is not None and self.transaction.holds(path):
+                msg = "the transaction has an object for this path already"
+                raise ObjectExistsError(msg, path=path)
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 objects.head(self.client, path)
                 msg = "the object is already there"
@@ -70,15 +99,11 @@ class Sending:
 
     def _wanted(self, path: str) -> Target:
         """Return what to store where; asks nobody."""
-        if self.mode not in ("overwrite", "create"):
-            msg = f"mode must be 'overwrite' or 'create', not {self.mode!r}"
-            raise ValueError(msg)
-        wanted = ObjectOptions.of(self.client.options, self.given, path=path)
         guessed, coding = _TYPES.guess_type(path.rpartition("/")[2])
         if coding is not None:
             guessed = "application/gzip" if coding == "gzip" else None
         exclusive = self.mode == "create"
-        return wanted.target(path, guessed=guessed, exclusive=exclusive)
+        return self._options.target(path, guessed=guessed, exclusive=exclusive)
 
     def value(
         self,
@@ -87,10 +112,13 @@ class Sending:
         *,
         ahead: Ahead | None = None,
         cancel: Cancellation | None = None,
-    ) -> Receipt:
-        """Store one buffer of bytes."""
+    ) -> Receipt | None:
+        """Store one buffer of bytes; return None in a transaction."""
         body = MemoryBody.of(value)
         target = self.target(path)
+        if self.transaction is not None:
+            self.transaction.take(target, body, cancel=cancel)
+            return None
         return upload_source(self.client, target, body, ahead=ahead, cancel=cancel)
 
     def file(
@@ -103,7 +131,9 @@ class Sending:
         ahead: Ahead | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
-        """Store one local file; return None for a directory, which is remembered.
+        """Store one local file.
+
+        Return None in a transaction, and for a directory, which is remembered.
 
         Args:
             local: the file; one without a size (a pipe) is stored as a stream.
@@ -123,13 +153,12 @@ class Sending:
         if not stat.S_ISREG(kind):
             return self._stream(local, target, callback, lock, cancel)
         body = FileBody.of(local)
+        progress = bytes_counter(callback, body.size, lock)
+        if self.transaction is not None:
+            self.transaction.take(target, body, progress=progress, cancel=cancel)
+            return None
         return upload_source(
-            self.client,
-            target,
-            body,
-            ahead=ahead,
-            progress=bytes_counter(callback, body.size, lock),
-            cancel=cancel,
+            self.client, target, body, ahead=ahead, progress=progress, cancel=cancel
         )
 
     def _stream(
@@ -141,6 +170,8 @@ class Sending:
         cancel: Cancellation | None,
     ) -> Receipt | None:
         with open(local, "rb") as source, self._writer(target) as sink:
+            if self.transaction is not None:
+                self.transaction.add(sink)
             while block := source.read(_COPY_BLOCK):
                 if cancel is not None and cancel.is_set():
                     msg = "the upload was given up"
@@ -152,62 +183,86 @@ class Sending:
 
     def files(
         self,
-        pairs: Iterable[tuple[str, str]],
+        tree: Iterable[Found],
         callback: Callback,
         batch_size: int | None,
-    ) -> list[Receipt]:
+        on_error: str = "raise",
+    ) -> ReceiptList:
         """Store local files, several at once; nothing runs any more at the end.
 
         Args:
-            pairs: local and remote paths; directories are remembered.
+            tree: what goes where; directories are remembered. Iterated once more before
+                if somebody wants to know how many files there are.
             callback: told the files; its branches are told the bytes.
             batch_size: files at once; None for ``max_concurrency``.
+            on_error: ``raise``, ``omit`` or ``return`` what fails.
 
         Raises:
             UploadErrors: several files failed.
         """
-        files = []
-        for local, path in pairs:
-            if os.path.isdir(local):
-                self.client.known.make_directory(path)
-            else:
-                files.append((local, path))
+        left: list[str] = []
         lock = threading.Lock()
-        callback.set_size(len(files))
+        if is_heard(callback):
+            sent = (one.kind is Kind.FILE or one.problem is not None for one in tree)
+            callback.set_size(sum(sent))
+        jobs, ahead = self._announced(self._jobs(tree, left), os.path.getsize)
 
-        jobs, ahead = self._announced(files, os.path.getsize)
-
-        def work(pair: tuple[str, str], cancel: Cancellation) -> Receipt | None:
+        def work(job: _Job, cancel: Cancellation) -> Receipt | None:
+            local, path = job
+            if isinstance(local, OSError):
+                raise local
             with lock:
-                child = callback.branched(*pair)
+                child = callback.branched(local, path)
             with child:
-                done = self.file(*pair, child, lock=lock, ahead=ahead, cancel=cancel)
+                done = self.file(
+                    local, path, child, lock=lock, ahead=ahead, cancel=cancel
+                )
             with lock:
                 callback.relative_update(1)
             return done
 
-        found = self._run(jobs, len(files), work, batch_size)
-        return [receipt for receipt in found if receipt is not None]
+        done = self._run(jobs, work, batch_size, on_error)
+        if left:
+            more = "" if len(left) == 1 else f" and {len(left) - 1} more"
+            text = f"put left out what is no file or directory: {left[0]}{more}"
+            warnings.warn(text, PublishWarning, stacklevel=3)
+        return done
+
+    def _jobs(self, tree: Iterable[Found], left: list[str]) -> Iterator[_Job]:
+        """Yield what is sent, remember directories, and add to *left* what is neither."""
+        for found in tree:
+            if found.problem is not None:
+                yield found.problem, found.path
+            elif found.kind is Kind.FILE:
+                yield found.local, found.path
+            else:
+                if found.kind is not Kind.DIRECTORY:
+                    left.append(f"{found.local} ({found.kind.value})")
+                if found.kind is not Kind.SPECIAL:
+                    self.client.known.make_directory(found.path)
 
     def values(
-        self, pairs: Sequence[tuple[str, Any]], batch_size: int | None
-    ) -> list[Receipt]:
+        self,
+        pairs: Iterable[tuple[str, Any]],
+        batch_size: int | None,
+        on_error: str = "raise",
+    ) -> ReceiptList:
         """Store values, several at once; nothing runs any more at the end.
 
         Raises:
             UploadErrors: several values failed.
         """
-        values = [(value, path) for path, value in pairs]
+        values = ((value, path) for path, value in pairs)
         jobs, ahead = self._announced(values, lambda value: MemoryBody.of(value).size)
 
-        def work(pair: tuple[Any, str], cancel: Cancellation) -> Receipt:
-            return self.value(pair[1], pair[0], ahead=ahead, cancel=cancel)
+        def work(job: _Job, cancel: Cancellation) -> Receipt | None:
+            return self.value(job[1], job[0], ahead=ahead, cancel=cancel)
 
-        return self._run(jobs, len(values), work, batch_size)
+        return self._run(jobs, work, batch_size, on_error)
 
     def _announced(
-        self, jobs: Iterable[tuple[Any, str]], size_of: Callable[[Any], int]
-    ) -> tuple[Iterator[tuple[Any, str]], Ahead | None]:
+        self, jobs: Iterable[_Job], size_of: Callable[[Any], int]
+    ) -> tuple[Iterator[_Job], Ahead | None]:
         """Return *jobs*, and what signs their first requests in few calls.
 
         Args:
@@ -221,10 +276,10 @@ class Sending:
             low=self.client.options.max_concurrency,
         )
         source = iter(jobs)
-        if ahead is None:
+        if ahead is None or self.transaction is not None:
             return source, None
 
-        def chunk() -> list[tuple[Any, str]]:
+        def chunk() -> list[_Job]:
             found = list(islice(source, MAX_REQUESTS))
             for one, path in found:
                 # What is wrong with one of them, its own turn will say.
@@ -233,7 +288,7 @@ class Sending:
                     coming.append(preflight.opening(self.client, target, size_of(one)))
             return found
 
-        def announced() -> Iterator[tuple[Any, str]]:
+        def announced() -> Iterator[_Job]:
             now = chunk()
             while now:
                 following = chunk()
@@ -244,15 +299,24 @@ class Sending:
 
     def _run(
         self,
-        jobs: Iterable[tuple[Any, str]],
-        count: int,
-        work: Callable[[tuple[Any, str], Cancellation], Any],
+        jobs: Iterator[_Job],
+        work: Callable[[_Job, Cancellation], Receipt | None],
         batch_size: int | None,
-    ) -> list[Any]:
+        on_error: str,
+    ) -> ReceiptList:
         most = self.client.options.max_concurrency
         wanted = most if batch_size in (None, -1) else int(batch_size or 1)
-        width = max(1, min(wanted, most, count))
-        return Transfers(self.client.files, width, work, lambda job: job[1]).run(jobs)
+        first = list(islice(jobs, max(1, min(wanted, most))))  # no idle worker
+
+        def short(job: _Job, cancel: Cancellation) -> bytes | Receipt | None:
+            receipt = work(job, cancel)
+            return None if receipt is None else packed(receipt)
+
+        run = Transfers(
+            self.client.files, len(first), short, lambda job: job[1], on_error=on_error
+        )
+        found = run.outcomes(chain(first, jobs))
+        return ReceiptList(one for one in found if one is not None)
 
     def open(
         self,
@@ -270,7 +334,7 @@ class Sending:
             binary: whether bytes are written, not text.
             codec: name of a compression of fsspec; None for none.
             text: options of the text layer.
-            autocommit: False leaves publishing to ``commit``.
+            autocommit: False leaves publishing to the transaction, or to ``commit``.
         """
         name = get_compression(path, codec)
         file: Any = self._writer(self.target(path), autocommit=autocommit)
@@ -282,12 +346,27 @@ class Sending:
         except BaseException:
             file.discard()
             raise
+        if self.transaction is not None and not autocommit:
+            self.transaction.add(file)
         return file
 
-    def _writer(self, target: Target, *, autocommit: bool = True) -> PresignedWriter:
+    def _writer(
+        self, target: Target, *, autocommit: bool | None = None
+    ) -> PresignedWriter:
+        if autocommit is None:
+            autocommit = self.transaction is None
+        upload = DeferredUpload(self.client, target)
+        keep = None
+        if (
+            self.transaction is not None
+            and not autocommit
+            and not upload.plan.multipart
+        ):
+            keep = self.transaction.keep
         return PresignedWriter(
-            Upload(self.client, target),
+            upload,
             path=target.path,
             autocommit=autocommit,
             publish_always=self.client.options.on_exception == "publish",
+            keep=keep,
         )

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import io
 import os
 import sys
@@ -28,9 +27,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from .body import MemoryBody
+from .body import Body, MemoryBody
+from .deferred import DeferredUpload
 from .errors import DiscardWarning, UploadDiscardedError
-from .upload import Upload
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -87,11 +86,12 @@ class PresignedWriter(io.BufferedIOBase):
 
     def __init__(
         self,
-        upload: Upload,
+        upload: DeferredUpload,
         *,
         path: str,
         autocommit: bool = True,
         publish_always: bool = False,
+        keep: Callable[[Body], Body] | None = None,
     ) -> None:
         """Wrap an upload that has not begun.
 
@@ -100,6 +100,7 @@ class PresignedWriter(io.BufferedIOBase):
             path: ``bucket/key``.
             autocommit: False leaves publishing to ``commit``, as transactions do.
             publish_always: ``close`` publishes whatever is in flight (fsspec's way).
+            keep: takes what must wait for ``commit``; None leaves it in memory.
         """
         super().__init__()
         self.path = self.name = path
@@ -107,6 +108,7 @@ class PresignedWriter(io.BufferedIOBase):
         self.autocommit = autocommit
         self.publish_always = publish_always
         self._upload = upload
+        self._keep = keep
         self._in_flight = _InFlight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -237,6 +239,23 @@ class PresignedWriter(io.BufferedIOBase):
 
     # -- publishing ----------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """Do everything but publish; waits until all parts are sent.
+
+        Raises:
+            OSError: the upload failed; nothing was published.
+            ValueError: the file was discarded.
+        """
+        with self._lock:
+            self._check_undecided()
+            try:
+                if self._state == "open":
+                    self._close_body()
+                self._upload.settle()
+            except BaseException as error:
+                self.give_up(error)
+                raise
+
     def commit(self) -> None:
         """Publish now, whatever exception is in flight.
 
@@ -247,11 +266,7 @@ class PresignedWriter(io.BufferedIOBase):
         with self._lock:
             if self._state == "published":
                 return
-            if self._failure is not None:
-                raise self._failure
-            if self._state == "discarded":
-                msg = f"{self.path} was discarded"
-                raise ValueError(msg)
+            self._check_undecided()
             try:
                 if self._state == "open":
                     self._close_body()
@@ -292,6 +307,13 @@ class PresignedWriter(io.BufferedIOBase):
         """Swallow what is written from now on: the end of a codec that is dropped."""
         self._deaf = True
 
+    def _check_undecided(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._state == "discarded":
+            msg = f"{self.path} was discarded"
+            raise ValueError(msg)
+
     def _end(self) -> None:
         """Publish, if there is something left to publish."""
         if self._failure is not None:
@@ -307,7 +329,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = True
         try:
             if self._buffer:
-                self._add()
+                self._add(self._keep if self._part == 1 else None)
         except BaseException as error:
             self.give_up(error)
             raise
@@ -329,11 +351,12 @@ class PresignedWriter(io.BufferedIOBase):
         """End, by *give_up*, what nobody has ended."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
+        missing = "closed" if self._state == "open" else "committed"
         self._forget()
         self._released = self._deaf = True
         give_up()
         warnings.warn(
-            f"{self.path} was never closed and was not published",
+            f"{self.path} was never {missing} and was not published",
             ResourceWarning,
             source=self,
             stacklevel=3,
@@ -358,10 +381,12 @@ class PresignedWriter(io.BufferedIOBase):
             self._buffer += view[:room]
             view = view[room:]
 
-    def _add(self) -> None:
-        body = MemoryBody(memoryview(self._buffer))
+    def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
+        body: Body = MemoryBody(memoryview(self._buffer))
         self._buffer = bytearray()
         self._part += 1
+        if keep is not None:
+            body = keep(body)
         self._upload.add(body)
 
 
@@ -370,9 +395,12 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 
 @atexit.register
-def _discard_unfinished() -> None:
-    """Remove the parts of unfinished files while there are threads to do it."""
+def _tell_unfinished() -> None:
+    """Warn of each file that nobody has ended; their parts go with all others'."""
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
-            discard = functools.partial(writer._upload.discard, hurry=True)  # noqa: SLF001 - same module
-            stack.callback(writer._drop, discard)  # noqa: SLF001 - same module
+            stack.callback(writer._drop, _leave_it)  # noqa: SLF001 - same module
+
+
+def _leave_it() -> None:
+    """Leave an upload to ``unfinished``, which has a time limit for all of them."""

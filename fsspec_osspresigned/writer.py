@@ -37,6 +37,11 @@ class ChainedWriter(io.BufferedIOBase):
         self._ended = False
 
     @property
+    def path(self) -> str:
+        """``bucket/key``."""
+        return self._inner.path
+
+    @property
     def receipt(self) -> Receipt | None:
         """What the finished upload proved; None before."""
         return self._inner.receipt
@@ -86,6 +91,11 @@ class ChainedWriter(io.BufferedIOBase):
         """Finish the codec, then close the writer by its own rules."""
         self._finish_codec()
         self._inner.close()
+
+    def settle(self) -> None:
+        """Do everything but publish."""
+        self._finish_codec()
+        self._inner.settle()
 
     def commit(self) -> None:
         """Publish now, whatever exception is in flight."""
@@ -170,6 +180,11 @@ class TextWriter(io.TextIOWrapper):
         super().__init__(raw, **text_options)
 
     @property
+    def path(self) -> str:
+        """``bucket/key``."""
+        return self._binary.path
+
+    @property
     def receipt(self) -> Receipt | None:
         """What the finished upload proved; None before."""
         return self._binary.receipt
@@ -190,6 +205,12 @@ class TextWriter(io.TextIOWrapper):
             self._binary.close()  # says again what failed
         else:
             super().close()
+
+    def settle(self) -> None:
+        """Do everything but publish."""
+        if not self.closed:
+            self.flush()
+        self._binary.settle()
 
     def commit(self) -> None:
         """Publish now, whatever exception is in flight."""

@@ -1024,7 +1024,7 @@ def test_file_closed_but_never_committed_is_discarded(store):
     file = store.fs._open(PATH, "wb", autocommit=False)
     some(file)
     file.close()
-    with pytest.warns(ResourceWarning, match="never closed"):
+    with pytest.warns(ResourceWarning, match="never committed"):
         del file
         gc.collect()
     assert store.wait_until(store.is_untouched)
@@ -1176,7 +1176,8 @@ def test_real_interrupt_publishes_nothing(store):
         process.send_signal(signal.SIGINT)
         error = process.communicate(timeout=50)[1]
     assert process.returncode in (-signal.SIGINT, 130)
-    assert error.rstrip().splitlines()[-1].startswith("KeyboardInterrupt")
+    # A note may follow, if the interrupt came while the file was being closed.
+    assert any(line.startswith("KeyboardInterrupt") for line in error.splitlines())
     assert store.is_untouched()
 
 

@@ -1,0 +1,108 @@
+"""Receipts of very many objects in little memory."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
+
+from .model import Receipt
+
+# Bytes, CRC-64, seconds, when; ETag, request ID; verified, retries, re-signs, type.
+_FIELDS = struct.Struct("<QQdd16s12sBBBB")
+_VERIFIED = ("none", "crc64", "md5")
+_MOST_TYPES = 256
+
+# Few types are met in one process; what is found no place for is not packed.
+_types: list[str | None] = [None]
+
+
+def packed(receipt: Receipt) -> bytes | Receipt:
+    """Return *receipt* as few bytes, or as it is if it is not of the ordinary kind.
+
+    Ordinary is one PutObject to OSS: ETag and request ID are hexadecimal, in capitals.
+    """
+    type_ = receipt.content_type
+    if type_ not in _types and len(_types) < _MOST_TYPES:
+        _types.append(type_)
+    # Whatever does not fit raises, and whatever is lost does not compare equal.
+    with contextlib.suppress(struct.error, ValueError, TypeError):
+        text = receipt.path.encode()
+        found = text + _FIELDS.pack(
+            receipt.size,
+            receipt.crc64,
+            receipt.seconds,
+            receipt.stored_at,
+            bytes.fromhex(receipt.etag),
+            bytes.fromhex(receipt.request_id or ""),
+            _VERIFIED.index(receipt.verified),
+            receipt.retries,
+            receipt.resigns,
+            _types.index(type_),
+        )
+        if unpacked(found) == receipt:
+            return found
+    return receipt
+
+
+def unpacked(text: bytes) -> Receipt:
+    """Return the receipt of which *text* was made."""
+    size, crc, seconds, when, etag, request, verified, retries, resigns, type_ = (
+        _FIELDS.unpack(text[-_FIELDS.size :])
+    )
+    return Receipt(
+        path=text[: -_FIELDS.size].decode(),
+        size=size,
+        etag=etag.hex().upper(),
+        crc64=crc,
+        verified=_VERIFIED[verified],
+        request_id=request.hex().upper(),
+        retries=retries,
+        resigns=resigns,
+        seconds=seconds,
+        stored_at=when,
+        content_type=_types[type_],
+    )
+
+
+class ReceiptList(Sequence[Receipt | Exception]):
+    """Reads like a list of receipts, in the order of the files; cannot be changed.
+
+    An ordinary one takes about 150 bytes, and is made anew whenever it is asked for.
+    """
+
+    def __init__(self, found: Iterable[bytes | Receipt | Exception]) -> None:
+        """Take receipts, packed or not, and errors in their places."""
+        self._found = list(found)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> Receipt | Exception: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ReceiptList: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one, or some of them."""
+        found = self._found[index]
+        if isinstance(index, slice):
+            return ReceiptList(found)
+        return unpacked(found) if isinstance(found, bytes) else found
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with another, or with a list."""
+        return isinstance(other, ReceiptList | list) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # like a list's
+
+    def __repr__(self) -> str:
+        """Show what a list would."""
+        return repr(list(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as receipts: what is packed belongs to this process."""
+        return ReceiptList, (list(self),)
