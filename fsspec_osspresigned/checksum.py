@@ -91,7 +91,7 @@ def compare(
         return "crc64"
     if mode == "crc64":
         msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
-        raise IntegrityError(msg, path=path)
+        raise IntegrityError(msg, path=path, differs=False)
     plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
     if mode in ("auto", "md5") and plain and not _encrypted_by_key(headers):
         if plain[1].lower() != (ours := md5()):
@@ -100,7 +100,7 @@ def compare(
         return "md5"
     if mode == "md5":
         msg = f"{what}: the ETag of the reply is no MD5; checksum='auto' accepts that"
-        raise IntegrityError(msg, path=path)
+        raise IntegrityError(msg, path=path, differs=False)
     return "none"
 
 

@@ -251,7 +251,16 @@ class NetworkTimeoutError(NetworkError, TimeoutError):
 
 
 class IntegrityError(OSSPresignedError):
-    """The checksum that the store reports is not that of the bytes sent."""
+    """The checksum that the store reports is not that of the bytes sent.
+
+    Attributes:
+        differs: False if the store reported none where one was insisted on.
+    """
+
+    def __init__(self, message: str, *, differs: bool = True, **facts: Any) -> None:
+        """Keep whether two checksums differ."""
+        super().__init__(message, **facts)
+        self.differs = differs
 
 
 class TooLargeError(OSSPresignedError):
@@ -302,14 +311,23 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
     Attributes:
         failures: path -> exception, in the order in which they failed.
+        receipts: of a transaction: what was published nevertheless.
+        discarded: of a transaction: the paths that were not tried any more.
     """
 
     def __init__(
-        self, message: str, *, failures: Mapping[str, BaseException] | None = None
+        self,
+        message: str,
+        *,
+        failures: Mapping[str, BaseException] | None = None,
+        receipts: Iterable[Any] = (),
+        discarded: Iterable[str] = (),
     ) -> None:
         """Keep every failure."""
         super().__init__(message)
         self.failures = dict(failures or {})
+        self.receipts = list(receipts)
+        self.discarded = list(discarded)
 
 
 class PublishWarning(UserWarning):

@@ -41,6 +41,7 @@ CALLBACK_FAILED = 203
 # Headers that CompleteMultipartUpload takes; all others belong to Initiate, and
 # forbid-overwrite to both (OSS API reference, the pages of these two calls).
 _ONLY_COMPLETE = {"x-oss-object-acl", "x-oss-callback", "x-oss-callback-var"}
+_ONLY_PARTS = {"x-oss-traffic-limit"}
 
 
 @frozen(kw_only=True)
@@ -77,9 +78,8 @@ class Target:
     @property
     def on_initiate(self) -> Mapping[str, str]:
         """The demanded headers of InitiateMultipartUpload."""
-        return {
-            n: v for n, v in self.headers.items() if n.lower() not in _ONLY_COMPLETE
-        }
+        others = _ONLY_COMPLETE | _ONLY_PARTS
+        return {n: v for n, v in self.headers.items() if n.lower() not in others}
 
     @property
     def on_complete(self) -> Mapping[str, str]:
@@ -134,6 +134,7 @@ class Target:
         """Return the UploadPart of part *number*; *size* as for a PutObject."""
         return self.operation(
             Action.UploadPart,
+            headers={n: v for n, v in self.headers.items() if n.lower() in _ONLY_PARTS},
             upload_id=upload_id,
             part_number=number,
             content_length=size,
@@ -150,6 +151,11 @@ class _BodyCheck:
         self.verified = "none"
 
     def __call__(self, reply: Reply) -> None:
+        if not reply.etag and CRC_HEADER not in reply.headers:
+            # An error document behind a 200, or the page of somebody in between: the
+            # store has not said that it took it.
+            msg = f"{self._what}: the reply has neither an ETag nor a checksum"
+            raise NetworkError(msg, path=self._target.path)
         self.verified = compare(
             reply.headers,
             crc=reply.crc64,
@@ -253,7 +259,8 @@ def _put_after_all(
 def _visible(error: IntegrityError) -> IntegrityError:
     """Name the object that the store has accepted although it is wrong."""
     error.outcome = Outcome.STORED
-    error.add_note("The object that is visible now is not what was sent.")
+    if error.differs:
+        error.add_note("The object that is visible now is not what was sent.")
     return error
 
 

@@ -17,7 +17,13 @@ from collections.abc import Callable
 
 from .checksum import CRC_HEADER, compare
 from .client import Client
-from .errors import IntegrityError, OSSPresignedError, OutcomeUnknownError
+from .errors import (
+    IntegrityError,
+    OSSPresignedError,
+    OutcomeUnknownError,
+    ReplyError,
+    StoreUnavailableError,
+)
 from .model import Operation, Reply
 from .outcome import Outcome
 
@@ -34,8 +40,9 @@ def reconcile(
 ) -> tuple[Reply, str]:
     """Return the HEAD that shows our object after *error*, and what proves it.
 
-    Costs one HeadObject, and a ListParts where that one is not signed; neither is tried
-    again.
+    Costs one HeadObject, and a ListParts where that one is not signed. They are tried
+    again if *error* is an answer, such as NoSuchUpload after a lost reply; a store that
+    did not answer until the end is asked once more, no longer.
 
     Args:
         client: signs and sends.
@@ -50,14 +57,15 @@ def reconcile(
         OutcomeUnknownError: nothing that is signed can tell.
         OSSPresignedError: *error*, if what is there is surely not ours.
     """
+    once = not isinstance(error, ReplyError) or isinstance(error, StoreUnavailableError)
     try:
-        reply = client.call(head, once=True)
+        reply = client.call(head, once=once)
     except FileNotFoundError:
         error.outcome = Outcome.NOT_STORED
         raise error from None
     except OSSPresignedError as blind:
         unsure = f"HEAD cannot tell: {blind.message}"
-        if parts is not None and _is_open(client, parts):
+        if parts is not None and _is_open(client, parts, once=once):
             error.outcome = Outcome.NOT_STORED
             raise error from None
     else:
@@ -99,10 +107,10 @@ def _proof(
     )
 
 
-def _is_open(client: Client, parts: Operation) -> bool:
+def _is_open(client: Client, parts: Operation, *, once: bool) -> bool:
     """Return whether the upload is surely not completed; a completed one is gone."""
     try:
-        client.call(parts, once=True)
+        client.call(parts, once=once)
     except OSSPresignedError:
         return False
     return True

@@ -148,6 +148,9 @@ class _Incoming(io.RawIOBase):
         """Receive some bytes; 0 at the end."""
         watch = self._watch
         count = watch.run(self._sock, self._sock.recv_into, buffer)
+        if not count and watch.moved and watch.phase is not Phase.READ:
+            # http.client takes what came for the whole, whatever header is missing.
+            raise http.client.RemoteDisconnected("the answer ends in its head")
         if watch.phase is not Phase.READ and watch.moved > MAX_HEAD:
             raise http.client.HTTPException("the head of the answer does not end")
         return count

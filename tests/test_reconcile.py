@@ -180,6 +180,34 @@ def test_upload_that_somebody_aborted(oss):
     assert caught.value.outcome is Outcome.NOT_STORED
 
 
+@pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
+def test_looking_is_tried_again_where_the_store_answers(oss, action):
+    """NoSuchUpload after a lost reply comes from a store that only stumbles now."""
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", drop_reply=True, times=1),
+        Fault(action=action, status=503, times=2),
+    )
+    if action == "HeadObject":
+        assert store(oss, DATA, retries=2).verified == "crc64"
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            store(oss, DATA, "HeadObject", retries=2)
+    assert [record.action for record in oss.requests].count(action) == 3
+
+
+@pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
+def test_looking_is_not_tried_again_where_the_store_is_down(oss, action):
+    """All tries of the last step have been used up: one look more, and no waiting."""
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", **BEFORE),
+        Fault(action=action, status=503, times=1),
+    )
+    refused = ["HeadObject"] if action == "ListParts" else []
+    with pytest.raises(StoreUnavailableError if not refused else OutcomeUnknownError):
+        store(oss, DATA, *refused, retries=2)
+    assert [record.action for record in oss.requests].count(action) == 1
+
+
 def test_refusal_is_not_looked_into(oss):
     """What the store refused at the first try is not stored, and costs no HEAD."""
     for action, data in (("PutObject", SMALL), ("CompleteMultipartUpload", DATA)):
@@ -211,6 +239,16 @@ def test_wrong_object_is_named_as_visible(oss, data):
         store(oss, data)
     assert caught.value.outcome is Outcome.STORED
     assert any("visible now" in note for note in caught.value.__notes__)
+
+
+def test_object_without_the_checksum_that_was_insisted_on(oss):
+    """It is stored, and nobody has said that it is wrong."""
+    oss.faults.add(Fault(action="PutObject", no_crc=True, times=None))
+    with pytest.raises(IntegrityError, match="reported no") as caught:
+        store(oss, SMALL, checksum="crc64")
+    assert caught.value.outcome is Outcome.STORED
+    assert not any("visible" in n for n in getattr(caught.value, "__notes__", []))
+    assert stored(oss) == SMALL
 
 
 @pytest.mark.parametrize(

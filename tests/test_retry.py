@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.retry import GIVE_UP, SIGN_AGAIN, RetryPolicy, Verb
+from fsspec_osspresigned.retry import (
+    GIVE_UP,
+    SIGN_AGAIN,
+    TABLE,
+    RetryPolicy,
+    Verb,
+    may_have_acted,
+)
 
 POLICY = RetryPolicy(retries=5, total=100.0, base=1.0, cap=10.0)
 
@@ -72,3 +79,23 @@ def test_total_time_is_bounded():
 def test_zero_turns_it_off():
     """No retries means one try."""
     assert decide(errors.NetworkError("x"), policy=RetryPolicy(retries=0)) is GIVE_UP
+
+
+def test_every_failure_has_one_rule():
+    """No rule is hidden behind an earlier one, and the last one covers all."""
+    for place, rule in enumerate(TABLE):
+        failures = [
+            rule.kind("x", status=status) for status in rule.statuses or (None,)
+        ]
+        for failure in failures:
+            first = next(n for n, one in enumerate(TABLE) if one.covers(failure))
+            assert first == place
+    assert TABLE[-1].kind is errors.OSSPresignedError
+    assert TABLE[-1].statuses is None
+
+
+def test_text_decides_nothing():
+    """A message that speaks of another failure changes no decision."""
+    texts = ("x", "503 ServiceUnavailable", "connection reset", "SlowDown", "expired")
+    for kind in (errors.AccessDeniedError, errors.NetworkError, errors.IntegrityError):
+        assert len({(decide(kind(t)), may_have_acted(kind(t))) for t in texts}) == 1

@@ -350,6 +350,17 @@ def test_long_error(serve, send, status):
     assert server.accepted == 2
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nETag: x\r\nx-oss-hash-crc"],
+)
+def test_cut_head(serve, send, head):
+    """A head without its end is no answer, whatever headers have come."""
+    with pytest.raises(NetworkError) as caught:
+        send(serve(raw(head)).origin + QUERY)
+    assert caught.value.sent
+
+
 def test_cut_error(serve, call):
     """An error that was cut after a whole request is tried again."""
     cut = raw(b"HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\n" + DENIED)
