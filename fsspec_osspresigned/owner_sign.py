@@ -174,8 +174,6 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
         for local, path in pairs(
             source, to, recursive=True, maxdepth=None, is_directory=_is_never
         ):
-            if os.path.isdir(local):
-                continue
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")
             found[path] = local
