@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from .endpoint import Endpoint, check_bucket, check_key
 from .errors import ConfigurationError
+from .judgement import Received, Refusal
 from .secret import SecretURL
 from .signature import (
     ALGORITHM,
@@ -28,7 +29,7 @@ from .signature import (
     string_to_sign_v4,
 )
 from .signed_url import SignedURL, describe
-from .verifying import Received, Refusal, verify
+from .verifying import verify
 
 # The one door to signatures: what the modules below give is found here too.
 __all__ = [

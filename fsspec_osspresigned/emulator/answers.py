@@ -16,7 +16,6 @@ from attrs import field, frozen
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
-_NAMESPACE = "http://doc.oss-cn-hangzhou.aliyuncs.com"
 
 
 @frozen(kw_only=True)
@@ -68,12 +67,15 @@ class RefusedError(Exception):
         self.extras = extras or {}
 
 
-def xml(root: str, *rows: tuple[str, Any], namespace: bool = False) -> bytes:
-    """Return a document: a row's value is text, or a list of rows for a nested element."""
-    attribute = f' xmlns="{_NAMESPACE}"' if namespace else ""
+def xml(root: str, *rows: tuple[str, Any], text: str = "") -> bytes:
+    """Return a document: a row's value is text, or a list of rows for a nested element.
+
+    *text* is for a document without elements in its root. No element is in a namespace:
+    oss2 finds none that is, though OSS's own examples show one.
+    """
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<{root}{attribute}>{_inner(rows)}</{root}>"
+        f"<{root}>{_inner(text)}{_inner(rows)}</{root}>"
     ).encode()
 
 

@@ -14,7 +14,7 @@ from attrs import define, evolve
 from ..checksum import CRC_HEADER
 from ..model import Action
 from ..signing import Credentials, check_key, verify
-from . import listing, objects, reading, uploads
+from . import appending, buckets, listing, objects, reading, uploads
 from .answers import Answer, RefusedError, error_answer, error_document, http_date
 from .call import Call, read_call
 from .distortions import distorted, refusal_of
@@ -54,7 +54,15 @@ HANDLERS: Mapping[str, Handler] = {
     "GetObjectTagging": objects.get_object_tagging,
     Action.GetObject: reading.get_object,
     Action.HeadObject: reading.head_object,
+    "GetObjectMeta": reading.get_object_meta,
+    "AppendObject": appending.append_object,
     Action.ListObjectsV2: listing.list_objects_v2,
+    "ListObjects": listing.list_objects,
+    "ListMultipartUploads": listing.list_multipart_uploads,
+    "GetBucketInfo": buckets.get_bucket_info,
+    "GetBucketLocation": buckets.get_bucket_location,
+    "GetBucketAcl": buckets.get_bucket_acl,
+    "GetBucketStat": buckets.get_bucket_stat,
     Action.InitiateMultipartUpload: uploads.initiate_multipart_upload,
     Action.UploadPart: uploads.upload_part,
     Action.UploadPartCopy: uploads.upload_part_copy,
@@ -179,7 +187,7 @@ class App:
         return distorted(answer, visit.fault)
 
     def authenticate(self, call: Call) -> None:
-        """Check the signature: the place for further ways to sign.
+        """Check the signature, wherever it stands.
 
         Raises:
             RefusedError: whatever OSS would refuse.
@@ -267,6 +275,8 @@ class App:
         return refusal_of(visit.fault, case)
 
     async def _handle(self, call: Call, incoming: Incoming) -> Answer:
+        if call.action == "ListBuckets":
+            return buckets.list_buckets(call, self._store, self._settings)
         handler = HANDLERS.get(call.action)
         if handler is None:
             raise RefusedError(

@@ -17,12 +17,21 @@ _SUBRESOURCES = {
     "acl": "ObjectAcl",
     "tagging": "ObjectTagging",
     "symlink": "Symlink",
-    "append": "AppendObject",
     "restore": "RestoreObject",
+}
+_OBJECT_CALLS = {
+    ("GET", "objectMeta"): "GetObjectMeta",
+    ("HEAD", "objectMeta"): "GetObjectMeta",
+    ("POST", "append"): "AppendObject",
+    ("POST", "uploads"): Action.InitiateMultipartUpload,
+}
+_BUCKET_ACTIONS = {
+    "bucketInfo": "GetBucketInfo",
+    "uploads": "ListMultipartUploads",
 }
 _BUCKET_SUBRESOURCES = (
     "acl", "cname", "cors", "encryption", "lifecycle", "location", "logging", "policy",
-    "referer", "replication", "stat", "tagging", "uploads", "versioning", "versions",
+    "referer", "replication", "stat", "tagging", "versioning", "versions",
     "website", "worm",
 )  # fmt: skip
 _OBJECT_ACTIONS = {
@@ -174,18 +183,22 @@ def _action(
     for name, resource in _SUBRESOURCES.items():
         if name in parameters:
             return f"{method.title()}{resource}"
+    for (verb, name), action in _OBJECT_CALLS.items():
+        if method == verb and name in parameters:
+            return action
     if method == "PUT":
         copies = "x-oss-copy-source" in headers
         if parameters.keys().isdisjoint(("uploadId", "partNumber")):
             return Action.CopyObject if copies else Action.PutObject
         return Action.UploadPartCopy if copies else Action.UploadPart
-    if method == "POST" and "uploads" in parameters:
-        return Action.InitiateMultipartUpload
     table = _UPLOAD_ACTIONS if "uploadId" in parameters else _OBJECT_ACTIONS
     return table.get(method, f"{method.title()}Object")
 
 
 def _bucket_action(method: str, parameters: Mapping[str, str]) -> str:
+    for name, action in _BUCKET_ACTIONS.items():
+        if method == "GET" and name in parameters:
+            return action
     for name in _BUCKET_SUBRESOURCES:
         if name in parameters:
             return f"{method.title()}Bucket{name.title()}"

@@ -21,6 +21,9 @@ from .store import Bucket, KeyTakenError, Store, StoredObject
 
 Callback = Callable[[Mapping[str, Any]], bytes | None]
 
+DEFAULT_REGION = "cn-hangzhou"
+OWNER = "1000000000000001"
+
 _MAX_CALLBACK = 5 * 1024
 
 
@@ -38,6 +41,7 @@ class Settings:
         min_part: bytes below which only the last part may be.
         max_put: bytes above which no single body may be.
         body_timeout: seconds to wait for the next bytes of a body.
+        region: where the buckets are.
         callback: plays the callback server: gets the decoded ``callback`` parameter,
             returns its JSON answer, or None to fail.
     """
@@ -46,6 +50,7 @@ class Settings:
     min_part: int
     max_put: int
     body_timeout: float
+    region: str = DEFAULT_REGION
     callback: Callback = accept_callback
 
 

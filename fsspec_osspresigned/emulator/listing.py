@@ -1,11 +1,12 @@
-"""ListObjectsV2."""
+"""ListObjectsV2, ListObjects and ListMultipartUploads."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -13,10 +14,11 @@ from attrs import frozen
 
 from .answers import Answer, iso_date, quoted, xml, xml_answer
 from .call import read_number
-from .exchange import Exchange, invalid_argument
-from .objects import OWNER
+from .exchange import OWNER, Exchange, invalid_argument
 from .properties import STORAGE_CLASS
 from .store import StoredObject
+
+Rows = list[tuple[str, Any]]
 
 _MOST = 1000
 _USUAL = 100
@@ -34,17 +36,7 @@ class Page:
 async def list_objects_v2(exchange: Exchange) -> Answer:
     """List keys in byte order, rolled up at the delimiter."""
     given = exchange.call.parameters
-    asked = given.get("max-keys", "") or str(_USUAL)
-    most = read_number(asked)
-    if most is None or not 1 <= most <= _MOST:
-        raise invalid_argument(
-            "max-keys must be between 1 and 1000.",
-            ArgumentName="max-keys",
-            ArgumentValue=asked,
-        )
-    encoding = given.get("encoding-type")
-    if encoding not in (None, "", "url"):
-        raise invalid_argument("Invalid Encoding Method.", ArgumentName="encoding-type")
+    most, shown = _most(exchange, "max-keys", _USUAL), _shown(exchange)
     token = given.get("continuation-token")
     after, passed = given.get("start-after", ""), ""
     if token is not None:
@@ -57,39 +49,131 @@ async def list_objects_v2(exchange: Exchange) -> Answer:
         passed=passed,
         most=most,
     )
+    rows = _head(exchange, most, shown)
+    if "start-after" in given:
+        rows.append(("StartAfter", shown(given["start-after"])))
+    if token is not None:
+        rows.append(("ContinuationToken", token))
+    if page.next_after is not None:
+        rows.append(("NextContinuationToken", _write_token(page.next_after)))
+    rows.append(("KeyCount", len(page.keys) + len(page.prefixes)))
+    owner = given.get("fetch-owner") == "true"
+    rows += _entries(exchange, page, shown, owner=owner)
+    return xml_answer(xml("ListBucketResult", *rows))
 
-    def shown(text: str) -> str:
-        return (
-            quote(text, safe="", errors="surrogateescape")
-            if encoding == "url"
-            else text
+
+async def list_objects(exchange: Exchange) -> Answer:
+    """List keys as version 1 of the call does: from a marker on, owners always told."""
+    given = exchange.call.parameters
+    most, shown = _most(exchange, "max-keys", _USUAL), _shown(exchange)
+    marker = given.get("marker", "")
+    page = cut_page(
+        exchange.bucket.keys(),
+        prefix=given.get("prefix", ""),
+        delimiter=given.get("delimiter", ""),
+        after=marker,
+        passed=marker,
+        most=most,
+    )
+    rows = _head(exchange, most, shown)
+    rows.append(("Marker", shown(marker)))
+    if page.next_after is not None:
+        rows.append(("NextMarker", shown(page.next_after)))
+    rows += _entries(exchange, page, shown, owner=True)
+    return xml_answer(xml("ListBucketResult", *rows))
+
+
+async def list_multipart_uploads(exchange: Exchange) -> Answer:
+    """List the open uploads by key, then by id; a delimiter is not acted upon."""
+    given = exchange.call.parameters
+    most, shown = _most(exchange, "max-uploads", _MOST), _shown(exchange)
+    prefix = given.get("prefix", "")
+    after = given.get("key-marker", ""), given.get("upload-id-marker", "")
+    # Without an id, all uploads of the marker's key are passed over.
+    behind = (after[0], after[1] or "\U0010ffff")
+    uploads = sorted(
+        (upload.key, upload.upload_id, upload)
+        for upload in exchange.bucket.uploads.values()
+        if upload.key.startswith(prefix) and (upload.key, upload.upload_id) > behind
+    )
+    page = uploads[:most]
+    rows: Rows = [
+        ("Bucket", exchange.bucket.name),
+        ("KeyMarker", shown(after[0])),
+        ("UploadIdMarker", after[1]),
+        ("Prefix", shown(prefix)),
+        ("MaxUploads", most),
+        ("IsTruncated", len(uploads) > most),
+    ]
+    if given.get("encoding-type") == "url":
+        rows.append(("EncodingType", "url"))
+    if page:
+        rows.append(("NextKeyMarker", shown(page[-1][0])))
+        rows.append(("NextUploadIdMarker", page[-1][1]))
+    rows += [
+        (
+            "Upload",
+            [
+                ("Key", shown(key)),
+                ("UploadId", upload_id),
+                ("StorageClass", upload.headers[STORAGE_CLASS]),
+                ("Initiated", iso_date(upload.initiated)),
+            ],
         )
+        for key, upload_id, upload in page
+    ]
+    return xml_answer(xml("ListMultipartUploadsResult", *rows))
 
-    rows: list[tuple[str, Any]] = [
+
+def _most(exchange: Exchange, name: str, usual: int) -> int:
+    asked = exchange.call.parameters.get(name, "") or str(usual)
+    most = read_number(asked)
+    if most is None or not 1 <= most <= _MOST:
+        raise invalid_argument(
+            f"{name} must be between 1 and 1000.",
+            ArgumentName=name,
+            ArgumentValue=asked,
+        )
+    return most
+
+
+def _shown(exchange: Exchange) -> Callable[[str], str]:
+    """Return how keys are written.
+
+    Raises:
+        RefusedError: in another way than OSS knows.
+    """
+    encoding = exchange.call.parameters.get("encoding-type")
+    if encoding not in (None, "", "url"):
+        raise invalid_argument("Invalid Encoding Method.", ArgumentName="encoding-type")
+    if encoding == "url":
+        return partial(quote, safe="", errors="surrogateescape")
+    return str
+
+
+def _head(exchange: Exchange, most: int, shown: Callable[[str], str]) -> Rows:
+    given = exchange.call.parameters
+    rows: Rows = [
         ("Name", exchange.bucket.name),
         ("Prefix", shown(given.get("prefix", ""))),
         ("MaxKeys", most),
         ("Delimiter", shown(given.get("delimiter", ""))),
     ]
-    if "start-after" in given:
-        rows.append(("StartAfter", shown(given["start-after"])))
-    if encoding == "url":
+    if given.get("encoding-type") == "url":
         rows.append(("EncodingType", "url"))
-    if token is not None:
-        rows.append(("ContinuationToken", token))
-    if page.next_after is not None:
-        rows.append(("NextContinuationToken", _write_token(page.next_after)))
-    rows += [
-        ("IsTruncated", page.next_after is not None),
-        ("KeyCount", len(page.keys) + len(page.prefixes)),
-    ]
-    owner = given.get("fetch-owner") == "true"
+    return rows
+
+
+def _entries(
+    exchange: Exchange, page: Page, shown: Callable[[str], str], *, owner: bool
+) -> Rows:
     objects = exchange.bucket.objects
+    rows: Rows = [("IsTruncated", page.next_after is not None)]
     rows += [
         ("Contents", _contents(objects[k], shown(k), owner=owner)) for k in page.keys
     ]
     rows += [("CommonPrefixes", [("Prefix", shown(p))]) for p in page.prefixes]
-    return xml_answer(xml("ListBucketResult", *rows))
+    return rows
 
 
 def cut_page(

@@ -10,6 +10,7 @@ from .. import xmldoc
 from .answers import Answer, RefusedError, iso_date, quoted, xml, xml_answer
 from .bodies import Body
 from .exchange import (
+    OWNER,
     Exchange,
     check_body_md5,
     find_object,
@@ -20,8 +21,6 @@ from .exchange import (
 from .properties import ACL, HTTP_PROPERTIES, META, TAGGING, read_properties, read_tags
 from .reading import check_conditions
 from .store import StoredObject
-
-OWNER = "1000000000000001"
 
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
@@ -74,14 +73,12 @@ async def copy_object(exchange: Exchange) -> Answer:
             version_id=None,
         )
     )
-    back = stored_reply(stored)
-    del back["ETag"]
     body = xml(
         "CopyObjectResult",
         ("ETag", quoted(stored.etag)),
         ("LastModified", iso_date(stored.modified)),
     )
-    return xml_answer(body, back)
+    return xml_answer(body, stored_reply(stored))
 
 
 def copy_source(exchange: Exchange) -> StoredObject:

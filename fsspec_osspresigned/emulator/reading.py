@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from email.utils import parsedate_to_datetime
 
+from ..checksum import CRC_HEADER
 from .answers import Answer, RefusedError, http_date, quoted
 from .call import Call
 from .exchange import Exchange, invalid_argument, stored_reply
@@ -48,6 +49,20 @@ async def head_object(exchange: Exchange) -> Answer:
     stored = exchange.found()
     check_conditions(exchange.call, stored)
     return Answer(headers=_headers(stored), length=stored.size)
+
+
+async def get_object_meta(exchange: Exchange) -> Answer:
+    """Answer what costs least to know of an object."""
+    stored = exchange.found()
+    check_conditions(exchange.call, stored)
+    headers = {
+        "Last-Modified": http_date(stored.modified),
+        "ETag": quoted(stored.etag),
+        CRC_HEADER: str(stored.crc64),
+    }
+    if exchange.call.method == "GET":
+        return Answer(headers=headers)
+    return Answer(headers=headers, length=stored.size)
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
@@ -95,7 +110,7 @@ def _seconds(text: str | None) -> int | None:
         return None
     try:
         return int(parsedate_to_datetime(text).timestamp())
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
 
 

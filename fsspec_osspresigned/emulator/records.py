@@ -22,6 +22,9 @@ _SECRET_PARAMETERS = frozenset(
 )
 
 
+_SECRET_HEADERS = frozenset({"authorization", "security-token", "x-oss-security-token"})
+
+
 @frozen(kw_only=True)
 class Record:
     """One request that came, and what was answered.
@@ -38,7 +41,7 @@ class Record:
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
         ec: OSS's finer error number; empty without one.
-        request_headers: names in lower case.
+        request_headers: names in lower case, without those that sign.
         response_headers: names in lower case.
         bytes: of the request body that were read.
         request_id: as answered.
@@ -93,7 +96,11 @@ def record_of(
         status=None if answer is None else answer.status,
         code=None if answer is None else answer.code,
         ec=response.get("x-oss-ec", ""),
-        request_headers=call.headers,
+        request_headers={
+            name: value
+            for name, value in call.headers.items()
+            if name not in _SECRET_HEADERS
+        },
         response_headers=response,
         bytes=received,
         request_id=request_id,

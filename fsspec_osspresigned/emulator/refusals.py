@@ -5,6 +5,7 @@ Codes, messages and EC numbers are those of the OSS API reference ("Error codes"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
@@ -15,6 +16,8 @@ from .answers import RefusedError, http_date, iso_date
 from .call import Call
 
 _MAX_SKEW = 900  # seconds
+_is_v1_header = re.compile(r"OSS ([^:]+):.*").fullmatch
+_is_v4_header = re.compile(r"OSS4-HMAC-SHA256 +Credential=([^/]+)/.*").fullmatch
 DEFAULT_CODE = "InternalError"
 
 # What is usual for a status, if no code is asked for.
@@ -77,11 +80,18 @@ class Case:
     @property
     def is_v4(self) -> bool:
         """Whether the signature is of version 4."""
-        return "x-oss-signature-version" in self.call.parameters
+        return (
+            "x-oss-signature-version" in self.call.parameters
+            or _is_v4_header(self.call.headers.get("authorization", "")) is not None
+        )
 
     @property
     def key_id(self) -> str:
         """The access key id that signed."""
+        header = self.call.headers.get("authorization", "")
+        found = _is_v1_header(header) or _is_v4_header(header)
+        if found:
+            return found[1]
         scope = self.call.parameters.get("x-oss-credential", "")
         return self.call.parameters.get("OSSAccessKeyId") or scope.partition("/")[0]
 

@@ -25,7 +25,7 @@ from ..signing import Credentials, Endpoint, check_bucket
 from .app import WIRE, App
 from .bodies import Folder
 from .clock import Clock
-from .exchange import Callback, Settings, accept_callback
+from .exchange import DEFAULT_REGION, Callback, Settings, accept_callback
 from .faults import Fault, Faults
 from .journal import open_disk_store
 from .records import Record
@@ -106,7 +106,8 @@ class _Server(uvicorn.Server):
 class Emulator:
     """OSS on this machine, while the ``with`` block runs.
 
-    It verifies every presigned URL - V1 and V4 - and answers as OSS does. Path style
+    It verifies every signature - V1 and V4, in URLs and in headers - and answers as
+    OSS does. Path style
     (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted (``BUCKET.localhost:PORT``)
     and the host names in *cnames* are understood.
 
@@ -162,6 +163,7 @@ class Emulator:
             min_part=min_part,
             max_put=max_put,
             body_timeout=body_timeout,
+            region=region or DEFAULT_REGION,
             callback=callback,
         )
         self.region = region
@@ -344,8 +346,8 @@ def describe(oss: Emulator) -> str:
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"
         f"  export OSS_ENDPOINT={oss.url}\n"
-        f"  export OSS_REGION={oss.region or 'cn-hangzhou'}\n"
+        f"  export OSS_REGION={oss.settings.region}\n"
         f"  export OSS_ACCESS_KEY_ID={key.access_key_id}\n"
         f"  export OSS_ACCESS_KEY_SECRET={key.access_key_secret.reveal()}\n"
-        "Path style: URL/BUCKET/KEY. Only presigned URLs are accepted. Ctrl-C ends it."
+        "Path style: URL/BUCKET/KEY. Every signature is verified. Ctrl-C ends it."
     )

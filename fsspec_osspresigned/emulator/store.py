@@ -27,7 +27,7 @@ class StoredObject:
         md5: hexadecimal; None for a multipart object.
         headers: what was given with it, names in lower case (Content-Type, metadata,
             storage class, ACL, tags ...).
-        kind: ``Normal`` or ``Multipart``.
+        kind: ``Normal``, ``Multipart`` or ``Appendable``.
         modified: seconds since the epoch, the emulator's clock.
         version_id: in a versioned bucket; None otherwise.
         body: its bytes.
@@ -153,6 +153,10 @@ class NoJournal:
         """Write nothing."""
 
 
+class ChangedError(Exception):
+    """Another append came first; never leaves the emulator."""
+
+
 class KeyTakenError(Exception):
     """An exclusive put found the key taken; never leaves the emulator."""
 
@@ -205,6 +209,19 @@ class Store:
             self._journal.put(bucket.name, stored)
             bucket.set(stored)
             return stored
+
+    def replace(
+        self, bucket: Bucket, stored: StoredObject, before: StoredObject | None
+    ) -> StoredObject:
+        """Put *stored* in the place of *before*; None stands for no object.
+
+        Raises:
+            ChangedError: something else is there by now.
+        """
+        with self._lock:
+            if bucket.objects.get(stored.key) is not before:
+                raise ChangedError
+            return self.put(bucket, stored, exclusive=False)
 
     def drop(self, bucket: Bucket, key: str) -> StoredObject | None:
         """Delete an object; None if it did not exist."""

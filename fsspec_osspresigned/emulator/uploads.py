@@ -60,7 +60,6 @@ async def initiate_multipart_upload(exchange: Exchange) -> Answer:
         "InitiateMultipartUploadResult",
         *_names(exchange),
         ("UploadId", upload.upload_id),
-        namespace=True,
     )
     return xml_answer(body)
 
@@ -108,7 +107,8 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
         ("LastModified", iso_date(part.modified)),
         ("ETag", quoted(part.etag)),
     )
-    return xml_answer(body, {CRC_HEADER: str(piece.crc64)})
+    headers = {"ETag": quoted(part.etag), CRC_HEADER: str(piece.crc64)}
+    return xml_answer(body, headers)
 
 
 async def list_parts(exchange: Exchange) -> Answer:
@@ -143,7 +143,6 @@ async def list_parts(exchange: Exchange) -> Answer:
         ("MaxParts", most),
         ("IsTruncated", len(left) > most),
         *rows,
-        namespace=True,
     )
     return xml_answer(body)
 
@@ -176,7 +175,6 @@ async def complete_multipart_upload(exchange: Exchange) -> Answer:
         ("Location", f"http://{call.host}{call.target.partition('?')[0]}"),
         *_names(exchange)[-2:],
         ("ETag", quoted(stored.etag)),
-        namespace=True,
     )
     answer = xml_answer(document, stored_reply(stored))
     return exchange.after_callback(answer, callback)

@@ -1,4 +1,4 @@
-"""ListObjectsV2."""
+"""ListObjectsV2, ListObjects and ListMultipartUploads."""
 
 from __future__ import annotations
 
@@ -157,3 +157,67 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
         found += [*page.keys, *page.prefixes]
         passed = page.next_after
     assert sorted(found) == sorted(expected)
+
+
+def test_version_1(listed, make_client, tree, lister):
+    """ListObjects goes on from a marker, and always tells the owner."""
+    lister()
+    client = make_client(listed)
+
+    def look(**query):
+        query = {name.replace("_", "-"): value for name, value in query.items()}
+        document = tree(client.call("GET", "", query=query))
+        keys = [e.text for e in document.iterfind("Contents/Key")]
+        prefixes = [e.text for e in document.iterfind("CommonPrefixes/Prefix")]
+        return keys, prefixes, document
+
+    keys, _, document = look()
+    assert keys == sorted(KEYS)
+    assert document.findtext("Contents/Owner/ID")
+    assert document.find("NextMarker") is None
+    keys, prefixes, document = look(max_keys="2", delimiter="/")
+    assert (keys, prefixes) == (["a"], ["b/"])
+    assert document.findtext("NextMarker") == "b/"
+    keys, prefixes, document = look(marker="b/", delimiter="/", encoding_type="url")
+    assert (keys, prefixes) == (["d", "%C3%BC%20%C3%BC"], [])
+    assert (document.findtext("Marker"), document.findtext("EncodingType")) == (
+        "b%2F",
+        "url",
+    )
+    assert look(prefix="b/", marker="b/1")[0] == ["b/2", "b/c/3"]
+
+
+def test_uploads(make_client, tree, refusal):
+    """ListMultipartUploads lists open uploads by key and id, page by page."""
+    with Emulator() as oss:
+        client = make_client(oss)
+        wanted = sorted(
+            (key, client.initiate(key)) for key in ("u/ü a", "u/b", "u/b", "v")
+        )
+
+        def look(**query):
+            query = {name.replace("_", "-"): value for name, value in query.items()}
+            return client.call("GET", "", query={"uploads": "", **query})
+
+        def rows(document):
+            return [
+                (e.findtext("Key"), e.findtext("UploadId"))
+                for e in document.iterfind("Upload")
+            ]
+
+        assert rows(tree(look())) == wanted
+        assert rows(tree(look(prefix="u/"))) == wanted[:3]
+        page = tree(look(max_uploads="1"))
+        assert rows(page) == wanted[:1]
+        assert page.findtext("IsTruncated") == "true"
+        key, upload = (
+            page.findtext("NextKeyMarker"),
+            page.findtext("NextUploadIdMarker"),
+        )
+        assert rows(tree(look(key_marker=key, upload_id_marker=upload))) == wanted[1:]
+        assert rows(tree(look(key_marker="u/b"))) == wanted[2:]
+        found = tree(look(encoding_type="url", prefix="u/ü"))
+        assert found.findtext("Upload/Key") == "u%2F%C3%BC%20a"
+        assert found.findtext("EncodingType") == "url"
+        assert tree(look(prefix="none")).find("NextKeyMarker") is None
+        assert refusal(look(max_uploads="0"))[:2] == (400, "InvalidArgument")

@@ -394,10 +394,10 @@ def test_acl_and_tagging_are_answered(client, key, tree):
     ("method", "key", "query", "action"),
     [
         ("PUT", "k", {"acl": ""}, "PutObjectAcl"),
-        ("POST", "k", {"append": "", "position": "0"}, "PostAppendObject"),
+        ("POST", "k", {"restore": ""}, "PostRestoreObject"),
         ("POST", "k", {}, "PostObject"),
-        ("GET", "", {}, "ListObjects"),
-        ("GET", "", {"uploads": ""}, "GetBucketUploads"),
+        ("GET", "", {"lifecycle": ""}, "GetBucketLifecycle"),
+        ("PUT", "", {"acl": ""}, "PutBucketAcl"),
         ("PUT", "", {}, "PutBucket"),
         ("PUT", "k", {"symlink": ""}, "PutSymlink"),
     ],

@@ -126,6 +126,7 @@ PAST, FUTURE = formatdate(0, usegmt=True), formatdate(4e9, usegmt=True)
         ({"If-Modified-Since": PAST}, 200),
         ({"If-Modified-Since": FUTURE}, 304),
         ({"If-Modified-Since": "yesterday"}, 200),
+        ({"If-Modified-Since": f"Mon, 01 Jan 2026 00:00:00 +{'9' * 30}"}, 200),
         ({"If-Unmodified-Since": FUTURE}, 200),
         ({"If-Unmodified-Since": PAST}, 412),
     ],

@@ -27,11 +27,9 @@ def test_anonymous_requests_are_refused(client, refusal, oss):
     assert oss.requests[-1].code == "AccessDenied"
 
 
-def test_header_signatures_are_refused(client, oss, refusal):
-    """An Authorization header is refused, alone and beside a signed query."""
+def test_a_header_beside_a_signed_query(client, refusal):
+    """An Authorization header beside a signed query is refused."""
     headers = {"Authorization": "OSS4-HMAC-SHA256 x"}
-    reply = client.send("GET", f"{oss.url}/{BUCKET}/k", headers=headers)
-    assert refusal(reply)[0] in (400, 403)
     reply = client.call("GET", "k", unsigned=headers)
     assert refusal(reply)[:2] == (400, "InvalidArgument")
 
