@@ -325,7 +325,7 @@ def complete(
         _check_completed(reply, target)
 
     try:
-        reply = client.call(operation, body, check=check, cancel=cancel)
+        reply = _with_etag(client.call(operation, body, check=check, cancel=cancel))
     except OSSPresignedError as error:
         gone = isinstance(error, UploadNotFoundError)
         if not gone and error.outcome is not Outcome.UNKNOWN:
@@ -370,6 +370,16 @@ def _check_completed(reply: Reply, target: Target) -> None:
     if reply.etag and not text:
         return
     _document(reply, f"{action}Result", action, target.path)
+
+
+def _with_etag(reply: Reply) -> Reply:
+    """Return *reply* with the ETag that stores of another kind only have in its body."""
+    try:
+        root = xmldoc.parse(reply.body, "CompleteMultipartUploadResult")
+    except ValueError:
+        return reply
+    etag = reply.etag or root.findtext("ETag") or ""
+    return evolve(reply, headers={**reply.headers, "etag": etag})
 
 
 def _document(reply: Reply, root: str, what: str, path: str) -> Element:

@@ -311,6 +311,14 @@ def test_200_with_an_error_inside(oss):
     assert stored(oss) == DATA
 
 
+def test_etag_of_the_document_counts_where_no_header_has_it(oss):
+    """As S3 answers Complete."""
+    with_header = store(make(oss)).etag
+    oss.faults.add(Fault(action="CompleteMultipartUpload", no_etag=True))
+    assert store(make(oss)).etag == with_header
+    assert with_header.endswith("-3")
+
+
 def test_lost_reply_of_initiate(oss):
     """Another upload is begun; its reply counts."""
     oss.faults.add(Fault(action="InitiateMultipartUpload", drop_reply=True))
