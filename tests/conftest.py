@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.canary import Plugin
+
 # The default run repeats itself exactly; `deep` is for a search over night.
 hypothesis.settings.register_profile(
     "default-run", derandomize=True, max_examples=60, deadline=None, database=None
@@ -17,6 +19,11 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default-r
 
 _FOREIGN = ("OSS_", "FSSPEC_", "OSSPRESIGNED_", "ALIBABA_CLOUD_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look for leaks in every run."""
+    config.pluginmanager.register(Plugin(), "canary")
 
 
 @pytest.fixture(autouse=True)

@@ -43,8 +43,8 @@ def environment_credentials() -> Credentials:
         ConfigurationError: variables are missing or wrong; all of them are named.
     """
     problems = _missing_keys()
-    token, end = os.environ.get(_TOKEN), None
-    if token:
+    temporary, end = bool(os.environ.get(_TOKEN)), None  # no secret in a variable
+    if temporary:
         try:
             end = _session_end()
         except ValueError:
@@ -54,7 +54,7 @@ def environment_credentials() -> Credentials:
     return Credentials(
         os.environ[_ID],
         Secret(os.environ[_SECRET]),
-        Secret(token) if token else None,
+        Secret(os.environ[_TOKEN]) if temporary else None,
         end,
     )
 

@@ -57,15 +57,16 @@ class ChainCredentials:
             # Its message may quote what a metadata service answered.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
-        name, secret = found.get_access_key_id(), found.get_access_key_secret()
-        if not name or not secret:
+        name = found.get_access_key_id()
+        secret = Secret(found.get_access_key_secret() or "")
+        if not name or not secret.reveal():
             msg = "the credential chain answered without an access key"
             raise SignerUnavailableError(msg)
-        token = found.get_security_token()
-        if not token:
-            return Credentials(name, Secret(secret))
+        token = Secret(found.get_security_token() or "")
+        if not token.reveal():
+            return Credentials(name, secret)
         end = found.get_expiration() or self.clock() + _RENEWED_BEFORE
-        return Credentials(name, Secret(secret), Secret(token), float(end))
+        return Credentials(name, secret, token, float(end))
 
 
 def credential_provider(name: str) -> Callable[[], Credentials]:

@@ -41,8 +41,8 @@ def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
         return lambda: _from_callable(reference())
     kind, _, place = reference.partition(":")
     if kind == "env":
-        return lambda: _checked(_variable(place), f"the variable {place}")
-    return lambda: _checked(_file(place), place)
+        return lambda: _checked(Secret(_variable(place)), f"the variable {place}")
+    return lambda: _checked(Secret(_file(place)), place)
 
 
 def _variable(name: str) -> str:
@@ -67,15 +67,16 @@ def _file(place: str) -> str:
 def _from_callable(answer: object) -> Secret | None:
     if answer is None:
         return None
-    text = answer.reveal() if isinstance(answer, Secret) else answer
-    if not isinstance(text, str):
-        msg = f"the function of signer_token= returned a {type(text).__name__}"
+    if not isinstance(answer, str | Secret):
+        msg = f"the function of signer_token= returned a {type(answer).__name__}"
         raise ConfigurationError(msg)
-    return _checked(text, "the function of signer_token=")
+    held = answer if isinstance(answer, Secret) else Secret(answer)
+    del answer  # what is refused must not stay in a variable: tracebacks may show them
+    return _checked(held, "the function of signer_token=")
 
 
-def _checked(text: str, place: str) -> Secret:
-    if len(text) > _MAX_TOKEN or not _SYNTAX.fullmatch(text):
+def _checked(held: Secret, place: str) -> Secret:
+    if len(held.reveal()) > _MAX_TOKEN or not _SYNTAX.fullmatch(held.reveal()):
         msg = f"{place} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
         raise ConfigurationError(msg)
-    return Secret(text)
+    return held

@@ -225,7 +225,9 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
     if "continuation-token" in operation.query:
         why = "its URL shows the first page only: ask the owner for shorter listings"
         raise _refused(operation, why)
-    signed = dict(parse_query(urlsplit(request.url.reveal()).query))
+    query = parse_query(urlsplit(request.url.reveal()).query)
+    signed = {name: value for name, value in query if name in _SHOWN}
+    del query  # the signature is in it, and tracebacks may show variables
     for name in _SHOWN:
         if signed.get(name, "") != operation.query.get(name, ""):
             why = f"its URL lists with another {name} than the one that is needed"
