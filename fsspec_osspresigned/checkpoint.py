@@ -104,11 +104,17 @@ class Checkpoint:
             CheckpointInUseError: another process, or thread, does this upload.
             ConfigurationError: this system has no file locks.
         """
-        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
-        place = str(self.directory / hashlib.sha256(name).hexdigest()[:32])
-        held = Held(path, place + _SUFFIX)
+        held = Held(path, self._place(path, source))
         held.take()
         return held
+
+    def has(self, path: str, source: str) -> bool:
+        """Return whether there is a journal of the upload of *source* to *path*."""
+        return os.path.exists(self._place(path, source))
+
+    def _place(self, path: str, source: str) -> str:
+        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
+        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + _SUFFIX
 
     def found(self) -> Iterator[Found]:
         """Yield what is in the directory; unreadable journals too.

@@ -247,9 +247,7 @@ class Resumption(Unkept):
                 self._go_on(old, agreed(record.parts, listing, old))
                 return
         _log.warning("%s: starting over: %s", old.path, reason)
-        if not old.owners:
-            publish.abort(client, target, old.upload_id)
-        self._held.remove()
+        _end(self._held, client, target)
 
     def _go_on(self, old: Head, kept: Mapping[int, Kept]) -> None:
         self._head = old
@@ -326,6 +324,22 @@ class Resumption(Unkept):
         self._held.release()
 
 
+def _drop(held: Held, client: Client, target: Target) -> None:
+    """End what was begun in parts and is small enough for one PUT now."""
+    try:
+        _log.warning("%s: starting over: the file is one PUT now", target.path)
+        _end(held, client, target)
+    finally:
+        held.release()
+
+
+def _end(held: Held, client: Client, target: Target) -> None:
+    """Abort the upload of a journal, unless its owner began it, and forget it."""
+    if held.record is not None and not held.record.head.owners:
+        publish.abort(client, target, held.record.head.upload_id)
+    held.remove()
+
+
 def resumption_of(
     client: Client,
     target: Target,
@@ -352,9 +366,13 @@ def resumption_of(
         UploadNotFoundError: the upload is its owner's, and gone.
     """
     checkpoint = client.checkpoint
-    if checkpoint is None or not plan.multipart or not isinstance(source, FileBody):
+    if checkpoint is None or not isinstance(source, FileBody):
         return Unkept()
     local = os.path.abspath(source.path)
+    if not plan.multipart:
+        if checkpoint.has(target.path, local):
+            _drop(checkpoint.hold(target.path, local), client, target)
+        return Unkept()
     head = Head(
         path=target.path,
         source=local,

@@ -473,6 +473,28 @@ def test_one_put_has_no_journal(world):
     assert world.journals() == []
 
 
+def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
+    """What was begun in parts is aborted when one PUT does, and nothing is left."""
+    world.interrupt()
+    assert len(world.oss.uploads(BUCKET)) == 1
+    world.file.write_bytes(b"small")
+    receipt = world.put()
+    assert (world.stored(), receipt.parts) == (b"small", ())
+    assert world.journals() == []
+    assert world.oss.uploads(BUCKET) == []
+    assert "the file is one PUT now" in caplog.text
+
+
+def test_a_file_that_shrank_leaves_what_cannot_be_read(world):
+    """A journal that says nothing is removed; there is nothing to abort by it."""
+    world.interrupt()
+    (journal,) = world.journals()
+    journal.write_bytes(b"")
+    world.file.write_bytes(b"small")
+    world.put()
+    assert (world.stored(), world.journals()) == (b"small", [])
+
+
 def test_every_state_of_the_journal_leads_to_the_same_object(world):
     """Cut anywhere, damaged anywhere: the object is right, and nothing stays open."""
     world.signer.refuses = [Action.ListParts]
