@@ -66,7 +66,9 @@ def network_error(
         text = f"no connection to {host} within {connect_seconds:g} s"
         return NetworkTimeoutError(text, path=path, sent=False)
     text = f"no progress with {host}"
-    if stalled is not None:
+    if stalled is not None and stalled.late:
+        text = f"{host} took too long in all, while {stalled.phase.value}"
+    elif stalled is not None:
         text += f" for {stalled.seconds:g} s while {stalled.phase.value}"
     text += f": {sent} of {size} bytes sent"
     if stalled is not None and phase is Phase.READ:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ from .secret import SecretURL
 from .sendable import http_problem, url_problem
 
 USER_AGENT = "fsspec-osspresigned"
+_EXCHANGE = 60.0  # seconds of one whole exchange with a signer, at most
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 MAX_ERROR = 64 * 1024  # an error says more than that only to others
 
@@ -143,11 +145,10 @@ class Transport:
         """Open no connection yet."""
         self._timeout = connect_timeout
         self._allow_http = allow_http
-        self._adapter = wire.Adapter(
-            pool,
-            connect_timeout,
-            math.inf if progress_timeout is None else progress_timeout,
+        self._progress_timeout = (
+            math.inf if progress_timeout is None else progress_timeout
         )
+        self._adapter = wire.Adapter(pool, connect_timeout, self._progress_timeout)
         self._settings: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
@@ -240,7 +241,7 @@ class Transport:
             limit: bytes of the answer that are read; more is an error.
 
         Raises:
-            NetworkError, NetworkTimeoutError: no complete answer.
+            NetworkError, NetworkTimeoutError: no complete answer, within a minute.
             SignerError: the answer is longer than *limit*.
         """
         hidden = _Headers(headers)
@@ -248,10 +249,15 @@ class Transport:
             headers
         )  # they hold a token, and a traceback may show the variables of frames
         signed = SignedRequest(method=method, url=url)
+        # Whoever drips an answer makes progress, and would hold an upload for hours.
+        end = time.monotonic() + min(_EXCHANGE, 10 * self._progress_timeout)
+        token = wire.until.set(end)
         try:
             return self.send(signed, MemoryBody.of(body), free=hidden, limit=limit)
         except _TooLongError as error:
             text = error.message
+        finally:
+            wire.until.reset(token)
         raise SignerError(text)
 
     def _raw(

@@ -38,6 +38,8 @@ _SLICES = 4  # looks within one window at what the system has still to send
 
 # The target of the request that this thread is sending, for its connection.
 target: ContextVar[SecretURL | None] = ContextVar("target", default=None)
+# When that request must be over, however well it moves; on the clock of `monotonic`.
+until: ContextVar[float] = ContextVar("until", default=math.inf)
 
 
 class Phase(enum.Enum):
@@ -52,9 +54,15 @@ class Phase(enum.Enum):
 class StalledError(TimeoutError):
     """Too few bytes moved in time."""
 
-    def __init__(self, phase: Phase, seconds: float, moved: int) -> None:
-        """Keep in which phase, the length of the window, and the bytes of the phase."""
+    def __init__(
+        self, phase: Phase, seconds: float, moved: int, *, late: bool = False
+    ) -> None:
+        """Keep in which phase, the length of the window, and the bytes of the phase.
+
+        *late* if it is the end of the whole request that was reached.
+        """
         super().__init__(f"{seconds:g} s without progress while {phase.value}")
+        self.late = late
         self.phase = phase
         self.seconds = seconds
         self.moved = moved
@@ -71,12 +79,14 @@ class _Watch:
         seconds: length of a window; ``inf`` waits for ever.
         phase: what the connection does.
         sliced: whether a call that ran into its timeout may be made again.
+        until: when the request must be over, however well it moves.
         moved: bytes of this phase.
     """
 
     seconds: float
     phase: Phase
     sliced: bool = False
+    until: float = math.inf
     moved: int = 0
     _waited: float = 0.0
     _fresh: int = 0
@@ -96,9 +106,10 @@ class _Watch:
             StalledError: too few bytes moved within the window.
         """
         while True:
-            if self._waited >= self.seconds:
-                raise StalledError(self.phase, self.seconds, self.moved)
             started = time.monotonic()
+            late = started >= self.until
+            if late or self._waited >= self.seconds:
+                raise StalledError(self.phase, self.seconds, self.moved, late=late)
             try:
                 count = step(view)
             except TimeoutError:
@@ -216,7 +227,7 @@ class ExactConnection(HTTPConnection):
             super().connect()
         except TimeoutError:  # of the proxy or TLS; urllib3 calls that reading
             raise StalledError(Phase.CONNECT, self.connect_seconds, 0) from None
-        self.watch = _Watch(self.progress_seconds, Phase.SEND)
+        self.watch = _Watch(self.progress_seconds, Phase.SEND, until=until.get())
         self._arm()
 
     def putrequest(
@@ -232,6 +243,7 @@ class ExactConnection(HTTPConnection):
         if self.sock is not None:
             self.watch.enter(Phase.SEND)
             self._arm()
+        self.watch.until = until.get()
         super().putrequest(method, url, skip_host, skip_accept_encoding)
 
     def send(self, data: Any) -> None:

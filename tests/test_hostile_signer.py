@@ -348,6 +348,7 @@ def test_signer_that_never_answers_is_given_up(emulator, elsewhere, parts, body)
     signer.answer = lambda _: Answer(body=body, endless=body is not None)
     error = upload(signer, elsewhere, parts=parts, patience=0.1)
     assert "no answer from the signer at 127.0.0.1" in str(error)
+    assert ("took too long in all" in str(error)) is (body is not None)
 
 
 def test_results_in_another_order_send_no_byte(emulator, elsewhere):
