@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .progress import BytesProgress
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
+    from .sync_result import SyncEvent, SyncResult
+    from .syncing import sync
 
     __version__: str
 
@@ -91,12 +93,15 @@ __all__ = [
     "SignerUnavailableError",
     "SourceChangedError",
     "StoreUnavailableError",
+    "SyncEvent",
+    "SyncResult",
     "TooLargeError",
     "URLExpiredError",
     "UploadDiscardedError",
     "UploadErrors",
     "UploadNotFoundError",
     "__version__",
+    "sync",
 ]
 
 # Every public name that is not an error or a warning, and the module it lives in.
@@ -115,6 +120,9 @@ _HOMES = {
     "SecretURL": "secret",
     "SignedRequest": "model",
     "Signer": "signers.base",
+    "SyncEvent": "sync_result",
+    "SyncResult": "sync_result",
+    "sync": "syncing",
 }
 
 

@@ -15,11 +15,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the process's own.
 
     Returns:
-        0 when all went well, 1 when something failed, 2 when the call was wrong or an
-        extra is missing.
+        0 when all went well, 2 when the call was wrong or an extra is missing; the
+        others are in ``exit_code`` and in docs/cli.md.
     """
     try:
         from . import commands  # noqa: PLC0415 - it needs the extra `cli`
+    except KeyboardInterrupt:
+        return 130  # ExitCode.INTERRUPTED, which is not there yet
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from attrs import define
 
 from . import check_commands, owner_commands
+from .connection_options import refuse_presigned
+from .doctor_command import doctor
 from .errors import OSSPresignedError
+from .exit_code import ExitCode, code_of
 from .extra import needs as _extra
+from .failure import why
+from .object_commands import get, ls, rm, url
+from .put_command import put
 from .resume_commands import resume
 from .secret import redact
 from .serve_command import serve
+from .sync_command import sync_command
+from .terminal import silence
+from .units import shown_text
 
 _RULES = """\
 A RULE is an action (or *), then what goes wrong and where, behind colons:
@@ -31,6 +44,19 @@ A RULE is an action (or *), then what goes wrong and where, behind colons:
 docs/emulator.md lists all members.
 """
 
+_CODES = """\
+Exit codes: 0 all went well, 1 some failed, 2 wrong call or configuration, 3 not signed
+or denied, 4 network, 5 unknown whether stored, 130 interrupted, 141 nobody reads.
+
+\b
+Completion in the shell:
+  eval "$(_OSSPRESIGNED_COMPLETE=bash_source osspresigned)"
+"""
+
+
+# What failed is said in the summary: nobody needs it twice.
+logging.getLogger(__package__).addHandler(logging.NullHandler())
+
 
 @define
 class _Session:
@@ -39,7 +65,31 @@ class _Session:
     debug: bool = False
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _NobodyReadsError(Exception):
+    """The reader of a pipe is gone; kept from click, which would say 1."""
+
+
+class _Commands(click.Group):
+    """The commands, in the order in which people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return them as they were added."""
+        del ctx
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one of them."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _NobodyReadsError from None
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_obj
@@ -48,6 +98,8 @@ def osspresigned(session: _Session, *, debug: bool) -> None:
     session.debug = debug
 
 
+for one in (put, sync_command, get, ls, rm, url, doctor, resume):
+    osspresigned.add_command(one)
 owner_commands.register(osspresigned)
 owner_commands.check.add_command(check_commands.signer)
 
@@ -94,36 +146,44 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
-osspresigned.add_command(resume)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
     session = _Session()
     try:
+        refuse_presigned(arguments)
         code = osspresigned.main(
             list(arguments),
             prog_name="osspresigned",
             standalone_mode=False,
             obj=session,
         )
+    except _NobodyReadsError:
+        silence(sys.stdout)
+        return ExitCode.NOBODY_READS
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(redact(said.getvalue()), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        return 1
+        return ExitCode.INTERRUPTED
     except Exception as error:
         if session.debug:
             raise
         click.echo(f"error: {_in_one_line(error)}", err=True)
-        return 1
-    return code if isinstance(code, int) else 0
+        return code_of(error)
+    return code if isinstance(code, int) else ExitCode.OK
 
 
 def _in_one_line(error: Exception) -> str:
     if isinstance(error, OSSPresignedError):
-        where = f"{error.path}: " if error.path else ""
-        return f"{where}{error.message}"
-    text = redact(str(error))
-    return f"{type(error).__name__}: {text} (osspresigned --debug ... shows where)"
+        path, hint = error.path, ""
+    elif isinstance(error, OSError) and error.strerror:
+        path, hint = error.filename, ""
+    else:
+        path, hint = None, " (osspresigned --debug ... shows where)"
+    where = f"{shown_text(str(path))}: " if path else ""
+    return f"{where}{why(error)}{hint}"

@@ -18,7 +18,7 @@ from .instances import read_url
 from .model import MAX_PARTS, MIB
 from .options import STORAGE_CLASSES
 from .owner_check import Intent, check_map
-from .owner_inspect import about_entry, about_url, is_presigned, is_web, read
+from .owner_inspect import about_entry, about_url, is_web, read
 from .owner_sign import Cut, Order, Signed
 from .publish import FORBID_OVERWRITE
 from .secret import SecretURL
@@ -35,11 +35,6 @@ from .units import (
 from .url_map_file import load, write_text
 
 _PART_SIZE = 8 * MIB
-_ON_COMMAND_LINE = (
-    "a presigned URL on the command line can be read by everybody on this machine (ps) "
-    "and stays in the shell's history: put it into a file or a variable and name that "
-    "(file:PATH, env:NAME), or send it through standard input (-)"
-)
 
 
 def _read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -290,8 +285,6 @@ def inspect(reference: str) -> None:
     REFERENCE is a file or file:PATH, env:NAME, - for standard input, or any URL that
     fsspec can read.
     """
-    if is_presigned(reference):
-        raise click.UsageError(_ON_COMMAND_LINE)
     with _warnings_said():
         found = read(reference, read_url)
     now = time.time()
@@ -334,8 +327,6 @@ def check_map_command(
     as_json: bool,
 ) -> int:
     """Check the URL map MAP, alone or for FILES; exit code 1 if there are problems."""
-    if is_presigned(place):
-        raise click.UsageError(_ON_COMMAND_LINE)
     if files and to is None:
         raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
     if not files and (to is not None or rate is not None or headers):

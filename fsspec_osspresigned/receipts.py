@@ -34,18 +34,20 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
         why = getattr(error, "strerror", None) or error
         msg = f"receipts={directory}: {why}"
         raise ConfigurationError(msg) from None
-    return _ReceiptFile(directory)
+    host = socket.gethostname().partition(".")[0] or "host"
+    return ReceiptFile(directory / f"receipts-{host}-{os.getpid()}.jsonl")
 
 
-class _ReceiptFile:
-    """Appends to one file per host and process, mode 0600; it never holds a URL."""
+class ReceiptFile:
+    """Appends to one file, which is made with mode 0600; it never holds a URL."""
 
-    def __init__(self, directory: Path) -> None:
-        host = socket.gethostname().partition(".")[0] or "host"
-        self.path = directory / f"receipts-{host}-{os.getpid()}.jsonl"
+    def __init__(self, path: Path) -> None:
+        """Touch nothing yet."""
+        self.path = path
         self._lock = threading.Lock()
 
     def __call__(self, receipt: Receipt) -> None:
+        """Append one line."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with self._lock:

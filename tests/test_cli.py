@@ -83,17 +83,17 @@ def test_unknown_command_is_exit_2(capsys):
     assert "No such command" in capsys.readouterr().err
 
 
-def test_failure_is_one_line_and_exit_1(failing, capsys):
+def test_failure_is_one_line_and_an_exit_code(failing, capsys):
     """An error of ours is shown with its path and without a traceback."""
     failing(NotSignedError("no entry in the map", path="examplebucket/a"))
-    assert cli.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 3
     assert capsys.readouterr().err == "error: examplebucket/a: no entry in the map\n"
 
 
 def test_failure_without_path_is_one_line(failing, capsys):
     """An error that concerns no object names none."""
     failing(NotSignedError("nothing is signed"))
-    assert cli.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 3
     assert capsys.readouterr().err == "error: nothing is signed\n"
 
 
@@ -106,6 +106,13 @@ def test_foreign_failure_is_named_and_cleaned(failing, capsys):
     assert "c2VjcmV0" not in said
 
 
+def test_failure_of_a_file_names_it(failing, capsys):
+    """An error of the system shows its file and reason, escaped for the terminal."""
+    failing(PermissionError(13, "Permission denied", "a\x1bb"))
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "error: a\\x1bb: Permission denied\n"
+
+
 def test_debug_lets_the_traceback_through(failing):
     """``--debug`` raises."""
     failing(RuntimeError("boom"))
@@ -113,10 +120,10 @@ def test_debug_lets_the_traceback_through(failing):
         cli.main(["--debug", "demo"])
 
 
-def test_interrupt_is_exit_1(failing, capsys):
+def test_interrupt_is_exit_130(failing, capsys):
     """Ctrl-C ends without a traceback."""
     failing(KeyboardInterrupt())
-    assert cli.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
 

@@ -411,10 +411,10 @@ def test_wrong_call_is_exit_2(place, more, why, capsys):
     assert why in capsys.readouterr().err
 
 
-def test_unreadable_map_is_exit_1(tmp_path, capsys):
+def test_unreadable_map_is_exit_2(tmp_path, capsys):
     """A map that is none is one error with all its problems."""
     (tmp_path / "m").write_text('{"version": 2}')
-    assert cli.main(["check", "map", str(tmp_path / "m")]) == 1
+    assert cli.main(["check", "map", str(tmp_path / "m")]) == 2
     assert "only 1 is known" in capsys.readouterr().err
 
 

@@ -127,10 +127,10 @@ def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
     """A bad URL and a place with nothing are one line each."""
     (tmp_path / "u").write_text("https://user@h/k?Signature=c2VjcmV0")
     monkeypatch.setenv("EMPTY", "")
-    assert cli.main(["inspect", f"{tmp_path}/u"]) == 1
+    assert cli.main(["inspect", f"{tmp_path}/u"]) == 2
     assert "user information" in capsys.readouterr().err
     for reference in (f"{tmp_path}/missing", "env:MISSING", "env:EMPTY"):
-        assert cli.main(["inspect", reference]) == 1
+        assert cli.main(["inspect", reference]) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ")
         assert "c2VjcmV0" not in said

@@ -216,6 +216,6 @@ def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatc
     """Without keys nothing can be aborted, and every journal is kept."""
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
-    assert cli.main(["resume", "--abort", place, *hosts]) == 1
+    assert cli.main(["resume", "--abort", place, *hosts]) == 2
     assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
     assert len(os.listdir(place)) == 2

@@ -1,0 +1,212 @@
+"""What may be wrong with a machine, its configuration, a signer and the way to a store.
+
+Nothing is stored, read or deleted: the store is asked for its time alone, without a
+signature.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from . import preflight
+from .client import Client
+from .errors import OSSPresignedError
+from .exit_code import ExitCode, code_of
+from .failure import why
+from .ledger import Plan
+from .object_options import ObjectOptions
+from .refusal import clock_offset
+from .secret import SecretURL
+from .signed_url import describe
+from .signers.base import Grant, grant_for, sign_checked
+from .units import shown_bytes, shown_end, shown_seconds, shown_text
+
+_PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
+_EXTRAS = ("click", "rich", "starlette", "uvicorn", "alibabacloud-credentials")
+_OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
+_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_SMALL_REPLY = 64 * 1024
+# OSS refuses a V4 signature whose time is this far off ("RequestTimeTooSkewed").
+_MOST_SKEW = 900.0
+_NOTED_SKEW = 60.0
+_RESOLUTION = 2.0  # of a date that has seconds only
+
+
+@frozen
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        text: what was found; never a secret.
+        code: OK, or the exit code that it is worth.
+        noted: it may be a reason for trouble, but is none yet.
+    """
+
+    name: str
+    text: str
+    code: ExitCode = ExitCode.OK
+    noted: bool = False
+
+    @property
+    def word(self) -> str:
+        """``ok``, ``note`` or ``BAD``."""
+        if self.code:
+            return "BAD"
+        return "note" if self.noted else "ok"
+
+
+def about_machine() -> Iterator[Finding]:
+    """Yield versions, proxies and what is set in the environment; asks nobody."""
+    system = f"{platform.python_implementation()} {platform.python_version()}"
+    yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
+    for name in _PACKAGES:
+        yield Finding(name, _version(name))
+    extras = ", ".join(f"{name} {_version(name)}" for name in _EXTRAS)
+    yield Finding("optional packages", extras)
+    yield from _proxies()
+    for name in _TRUST:
+        if place := os.environ.get(name):
+            there = os.path.exists(place)
+            found = "" if there else ": there is nothing"
+            code = ExitCode.OK if there else ExitCode.USAGE
+            yield Finding(name, f"{shown_text(place)}{found}", code)
+    names = sorted(name for name in os.environ if name.startswith(_OWN))
+    yield Finding("environment", ", ".join(names) or "nothing of ours is set")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _proxies() -> Iterator[Finding]:
+    found = urllib.request.getproxies()
+    for scheme in ("https", "http", "all", "no"):
+        if scheme in found:
+            shown = found[scheme] if scheme == "no" else proxy_shown(found[scheme])
+            yield Finding(f"proxy ({scheme})", shown_text(shown))
+    if not found:
+        yield Finding("proxy", "none")
+
+
+def proxy_shown(text: str) -> str:
+    """Return a proxy's URL without user and password."""
+    front, at, host = text.rpartition("@")
+    if not at:
+        return text
+    scheme = front.partition("://")[0] if "://" in front else "http"
+    return f"{scheme}://(hidden)@{host}"
+
+
+def about_path(
+    client: Client,
+    path: str,
+    size: int,
+    *,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Finding]:
+    """Yield what an upload of *size* bytes to *path* would meet, without sending it.
+
+    Args:
+        client: the options and the signer.
+        path: ``bucket/key``.
+        size: bytes that it would have.
+        now: seconds since the epoch.
+    """
+    try:
+        target = ObjectOptions(client.options).target(
+            path, guessed=None, exclusive=False
+        )
+        grant = grant_for(client.signer, path)
+        preflight.refuse_expired(grant, path)
+        cut = preflight.plan(client, target, grant, size)
+        preflight.check(client, target, grant, cut, size)
+    except OSSPresignedError as error:
+        yield _bad("plan", error)
+        return
+    yield Finding("plan", _cut_shown(cut, size, grant))
+    parts = grant.multipart
+    if cut.multipart and parts is not None and parts.upload_id:
+        operation = target.part_operation(parts.upload_id, 1, min(size, cut.part_size))
+    elif cut.multipart:
+        operation = target.initiate_operation()
+    else:
+        operation = target.put_operation(size)
+    try:
+        (signed,) = sign_checked(client.signer, [operation])
+    except OSSPresignedError as error:
+        yield _bad("signer", error)
+        return
+    ends = shown_end(signed.expires_at, now())
+    yield Finding("signer", f"signs {operation.action} of {shown_text(path)}")
+    yield Finding("life of the URL", ends, noted=signed.is_stale(now()))
+    yield from about_host(client, "store", signed.url.shown(), now=now)
+    found = describe(signed.url)
+    if found.version == "v1":
+        text = "the URL has a V1 signature: new buckets refuse it"
+        yield Finding("signature", text, noted=True)
+
+
+def about_host(
+    client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """Yield whether the host of *url* can be reached, and what its clock says.
+
+    Args:
+        client: how it is reached.
+        name: what it is, for the finding.
+        url: without a query; only its origin is asked for.
+        now: seconds since the epoch.
+    """
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    try:
+        reply = client.transport.exchange(
+            "HEAD", SecretURL(f"{origin}/"), {}, b"", _SMALL_REPLY
+        )
+    except OSSPresignedError as error:
+        yield _bad(name, error)
+        return
+    yield Finding(name, f"{origin} answers (status {reply.status} without a signature)")
+    offset = clock_offset(reply.headers, now)
+    if offset is None:
+        yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
+        return
+    word = "ahead of" if offset > 0 else "behind"
+    far = abs(offset)
+    text = "agrees" if far <= _RESOLUTION else f"is {shown_seconds(far)} {word} it"
+    code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
+    yield Finding(
+        f"clock ({name})", f"this machine's clock {text}", code, far > _NOTED_SKEW
+    )
+
+
+def worst(findings: list[Finding]) -> ExitCode:
+    """Return the exit code: that of the first bad finding."""
+    return next((one.code for one in findings if one.code), ExitCode.OK)
+
+
+def _bad(name: str, error: OSSPresignedError) -> Finding:
+    return Finding(name, why(error), code_of(error))
+
+
+def _cut_shown(cut: Plan, size: int, grant: Grant) -> str:
+    if not cut.multipart:
+        text = f"{shown_bytes(size)} in one PutObject"
+    else:
+        count = max(1, -(-size // cut.part_size))
+        text = f"{shown_bytes(size)} in {count} parts of {shown_bytes(cut.part_size)}"
+    if grant.multipart is not None and grant.multipart.is_owners:
+        text += f", upload {grant.multipart.upload_id} of the owner"
+    return text

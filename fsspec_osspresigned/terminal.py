@@ -1,0 +1,91 @@
+"""Where a command says something: a terminal, a file or a pipe that may close."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from .secret import redact
+from .units import shown_text
+
+_NARROW = 20  # columns that are never undercut
+_CLEAR = "\r\x1b[K"
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+class Output:
+    """A stream for whole lines, from many threads. Is silent once nobody reads it.
+
+    Args:
+        stream: standard output or standard error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Look at the stream, and write nothing."""
+        self._stream = stream
+        self._lock = threading.RLock()
+        self._drawn = False
+        self.closed = False
+        self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.coloured = self.live and not os.environ.get("NO_COLOR")
+
+    @property
+    def width(self) -> int:
+        """Columns that a line may have without wrapping."""
+        return max(_NARROW, shutil.get_terminal_size().columns - 1)
+
+    def line(self, text: str) -> None:
+        """Write a line, over one that was drawn."""
+        with self._lock:
+            front = _CLEAR if self._drawn else ""
+            self._drawn = False
+            self._write(f"{front}{text}\n")
+
+    def draw(self, text: str) -> None:
+        """Draw a line that the next one replaces; on a terminal only."""
+        with self._lock:
+            if self.live:
+                self._drawn = True
+                self._write(f"{_CLEAR}{text}")
+
+    def red(self, text: str) -> str:
+        """Return *text* in red, where colours are wanted."""
+        return f"{_RED}{text}{_PLAIN}" if self.coloured else text
+
+    def _write(self, text: str) -> None:
+        if self.closed:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            self.closed = True
+            silence(self._stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Let *stream*, whose reader is gone, end without a word."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def warnings_said() -> Iterator[None]:
+    """Say warnings in one line each, on standard error, as everything else here."""
+
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
+        Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = say
+        yield

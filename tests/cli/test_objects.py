@@ -1,0 +1,219 @@
+"""``get``, ``ls``, ``rm`` and ``url``: what is there, where that is signed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.request
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.model import MIB
+from tests.cli.conftest import BUCKET, KEYS, Text, stored
+
+FROM = f"{BUCKET}/out/"
+
+
+@pytest.fixture
+def objects(oss, run, tree):
+    """Three objects below ``out/``, and one that stands for a directory."""
+    assert run("put", "data/", FROM, *KEYS).code == 0
+    assert run("put", "-", f"{BUCKET}/top", *KEYS, stdin=b"top").code == 0
+    oss.clear()
+    return oss
+
+
+def files(place):
+    """Return all files below *place* with their bytes."""
+    return {
+        str(one.relative_to(place)): one.read_bytes()
+        for one in place.rglob("*")
+        if one.is_file()
+    }
+
+
+def test_get_one_and_several(run, objects, tmp_path):
+    """A file goes into a directory that is there; several into one that is made."""
+    ended = run("get", f"{FROM}a.csv", ".", *KEYS)
+    assert ended.code == 0
+    assert ended.err.startswith("fetched 1 file, 1 B in ")
+    assert (tmp_path / "a.csv").read_bytes() == b"a"
+    assert run("get", f"{FROM}a.csv", f"{BUCKET}/top", "new", *KEYS).code == 0
+    assert files(tmp_path / "new") == {"a.csv": b"a", "top": b"top"}
+
+
+def test_get_a_directory(run, objects, tmp_path):
+    """Directories are made, and only files are counted."""
+    ended = run("get", FROM, "new/", "--recursive", *KEYS)
+    assert ended.err.startswith("fetched 3 files, 6 B in ")
+    assert files(tmp_path / "new") == {"a.csv": b"a", "b/c.csv": b"cc", "b/d e.bin": b"ddd"}  # fmt: skip
+
+
+def test_get_to_standard_output(run, objects, monkeypatch):
+    """The bytes and nothing else, one object after the other."""
+    ended = run("get", f"{FROM}b/c.csv", f"{BUCKET}/top", "-", *KEYS)
+    assert ended.out == "cctop"
+    assert run("get", f"{BUCKET}/top", "-", *KEYS, "--json").code == 2
+
+
+def test_get_reads_large_objects_in_pieces(run, oss, tmp_path):
+    """More than one block reaches standard output whole."""
+    data = os.urandom(2 * MIB + 1).hex().encode()
+    (tmp_path / "big").write_bytes(data)
+    assert run("put", "big", f"{BUCKET}/big", *KEYS).code == 0
+    assert run("get", f"{BUCKET}/big", "-", *KEYS, "--quiet").out == data.decode()
+
+
+def test_get_names_what_failed(run, objects, tmp_path):
+    """The others are fetched; of what failed there is no file."""
+    objects.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied", times=None))  # fmt: skip
+    ended = run("get", FROM, "new/", "-r", *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith(f"{FROM}a.csv: not fetched: ")
+    assert "fetched 2 of 3 files" in ended.err
+    assert "a.csv" not in files(tmp_path / "new")
+    ended = run("get", f"{FROM}nowhere", "x", *KEYS, "--json")
+    failed, end = ended.events
+    assert (failed["path"], failed["event"]) == (f"{FROM}nowhere", "failed")
+    assert (failed["local"], failed["error"]) == (str(tmp_path / "x"), "ObjectNotFoundError")  # fmt: skip
+    assert end["exit_code"] == ended.code == 1
+    assert run("get", f"{FROM}nowhere", "-", *KEYS).code == 1
+
+
+def test_get_what_is_not_signed(run, objects, url_map):
+    """Exit 3, and never an empty answer."""
+    assert run("get", f"{FROM}a.csv", "x", "--map", url_map("out/a.csv")).code == 3
+
+
+@pytest.mark.parametrize("command", ["get", "ls", "rm", "url"])
+def test_one_url_is_for_uploads(run, command):
+    """Other commands do not offer it."""
+    ended = run(command, "a", "b", "--url-file", "x")
+    assert ended.code == 2
+    assert "No such option" in ended.err
+
+
+def test_get_takes_the_rate(run, objects, monkeypatch):
+    """``--bwlimit`` holds for reading, too."""
+    taken = []
+    monkeypatch.setattr(
+        "fsspec_osspresigned.rate.Rate.take", lambda _, size: taken.append(size)
+    )
+    assert run("get", FROM, "new/", "-r", *KEYS, "--bwlimit", "1M").code == 0
+    assert sum(taken) == 6
+
+
+def test_ls(run, objects):
+    """Names; with --long sizes and times; with --json whatever there is."""
+    assert run("ls", BUCKET, *KEYS).out == f"{FROM}\n{BUCKET}/top\n"
+    long = run("ls", f"osspresigned://{BUCKET}", "-l", *KEYS).out.splitlines()
+    assert long[0].split() == [FROM]
+    size, unit, _, time, name = long[1].split()
+    assert (size, unit, time[-1], name) == ("3", "B", "Z", f"{BUCKET}/top")
+    lines = run("ls", FROM, "-r", "--json", *KEYS).out.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["path"] for one in found] == [f"{FROM}a.csv", f"{FROM}b/c.csv", f"{FROM}b/d e.bin"]  # fmt: skip
+    assert found[0]["size"] == 1
+    assert found[0]["modified"].endswith("+00:00")
+    directory = json.loads(run("ls", BUCKET, "--json", *KEYS).out.splitlines()[0])
+    assert (directory["type"], directory["modified"]) == ("directory", None)
+
+
+def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
+    """A key with control characters is shown escaped."""
+    (tmp_path / "f").touch()
+    assert run("put", "f", f"{BUCKET}/a\x1b[31m", *KEYS).code == 0
+    assert run("ls", BUCKET, *KEYS).out == f"{BUCKET}/a\\x1b[31m\n"
+
+
+def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
+    """1 and 3, and a line that says so."""
+    assert run("ls", f"{BUCKET}/nowhere", *KEYS).code == 1
+    ended = run("ls", FROM, "--map", url_map("k"))
+    assert ended.code == 3
+    assert ended.out == ""
+
+
+def test_rm(run, objects):
+    """Objects are deleted; what is not there is no failure, for OSS does not tell."""
+    ended = run("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
+    assert (ended.code, ended.err) == (0, "deleted 2 files\n")
+    assert "out/a.csv" not in stored(objects)
+
+
+def test_rm_of_a_directory_asks(run, objects, monkeypatch):
+    """At a terminal it asks, elsewhere it wants --yes; a dry run only tells."""
+    everything = stored(objects)
+    ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
+    assert ended.out == f"{FROM}a.csv\n{FROM}b/c.csv\n{FROM}b/d e.bin\n"
+    assert run("rm", FROM, "-r", *KEYS).code == 2
+    monkeypatch.setattr("fsspec_osspresigned.object_commands._MOST_SHOWN", 1)
+    ended = run("rm", FROM, "-r", *KEYS, stdin=b"n\n", terminal=True)
+    assert ended.code == 1
+    assert f"{FROM}a.csv\nand 2 more\ndelete 3 objects?" in ended.err
+    assert stored(objects) == everything
+    monkeypatch.undo()
+
+
+def test_rm_of_a_directory(run, objects, monkeypatch):
+    """Yes is yes, by a key or by an option."""
+    ended = run("rm", f"{FROM}b", "-r", *KEYS, stdin=b"y\n", terminal=True)
+    assert ended.code == 0
+    assert stored(objects).keys() == {"out/a.csv", "top"}
+    ended = run("rm", FROM, "-r", "--yes", "--json", *KEYS)
+    assert ended.events[-1]["done"] == 1
+    assert stored(objects).keys() == {"top"}
+
+
+def test_rm_names_what_failed(run, objects, url_map):
+    """As everywhere."""
+    objects.faults.add(Fault(action="DeleteObject", key="out/a.csv", refuse="denied"))
+    ended = run("rm", f"{FROM}a.csv", f"{BUCKET}/top", *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith(f"{FROM}a.csv: not deleted: ")
+    assert run("rm", f"{FROM}a.csv", "--map", url_map("k")).code == 3
+
+
+def test_url_is_printed_on_demand_alone(run, objects):
+    """The text on standard output works; what is said about it holds no signature."""
+    ended = run("url", f"{FROM}a.csv", *KEYS, "--expires", "2h", secret=True)
+    with urllib.request.urlopen(ended.out.strip()) as reply:
+        assert reply.read() == b"a"
+    assert "good for GET until " in ended.err
+    assert "(1 h 59 min left)" in ended.err
+    ended = run("url", f"{BUCKET}/new", "--method", "PUT", *KEYS, secret=True)
+    host, _, target = ended.out.strip().removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host)
+    connection.request("PUT", f"/{target}", b"x")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert stored(objects)["new"] == b"x"
+    assert "(59 min 59 s left)" in ended.err or "(1 h left)" in ended.err
+
+
+def test_url_that_nobody_signs(run, objects, url_map):
+    """A map of uploads has none to read with."""
+    ended = run("url", f"{FROM}a.csv", "--map", url_map("out/a.csv"))
+    assert (ended.code, ended.out) == (3, "")
+
+
+@pytest.mark.parametrize("command", [("ls", BUCKET), ("get", f"{BUCKET}/top", "-")])
+def test_nobody_reads(run, objects, monkeypatch, command):
+    """A pipe that closes ends it, quietly, with a code of its own."""
+
+    def closed(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    class Closed(Text):
+        write = closed
+
+        @property
+        def buffer(self):
+            return type("Raw", (), {"write": closed, "flush": closed})()
+
+        text = ""
+
+    monkeypatch.setattr("tests.cli.conftest.Text", lambda *_, **__: Closed())
+    assert run(*command, *KEYS).code == 141

@@ -1,0 +1,486 @@
+"""``osspresigned put``: everything arrives, or is named with its reason."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import sys
+import threading
+
+import pytest
+
+from fsspec_osspresigned import connection_options, transfer_options
+from fsspec_osspresigned.checkpoint import Checkpoint
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.model import KIB, MIB
+from fsspec_osspresigned.put_plan import PutPlan
+from tests.cli.conftest import BUCKET, KEYS, Text, stored
+
+TO = f"{BUCKET}/in/"
+
+
+def test_directories_files_and_patterns_go_where_slashes_say(run, oss, tree):
+    """A directory keeps its name, with a slash it does not; patterns are resolved."""
+    assert run("put", "data", "data/b/*.bin", TO, *KEYS).code == 0
+    assert stored(oss) == {
+        "in/data/a.csv": b"a",
+        "in/data/b/c.csv": b"cc",
+        "in/data/b/d e.bin": b"ddd",
+        "in/d e.bin": b"ddd",
+    }
+    oss.clear()
+    assert run("put", "data/", f"osspresigned://{TO}x/", *KEYS).code == 0
+    assert stored(oss)["in/x/b/c.csv"] == b"cc"
+
+
+def test_bucket_alone_is_a_directory(run, oss, tree):
+    """``put file bucket`` stores it under its name."""
+    assert run("put", "data/a.csv", BUCKET, *KEYS).code == 0
+    assert stored(oss) == {"a.csv": b"a"}
+
+
+def test_summary_is_one_line(run, tree):
+    """What is stored, its bytes and the rate; standard output stays free."""
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.out == ""
+    assert ended.err.startswith("stored 3 files, 6 B in 0.")
+    assert ended.err.count("\n") == 1
+    assert run("put", "data", TO, *KEYS, "--quiet").err == ""
+
+
+@pytest.mark.parametrize("pasted", ["{}", "{}\n", "\ufeff <{}>\r\n", '"{}"\n\n'])
+def test_one_url_from_standard_input(run, oss, url, tree, pasted):
+    """A URL that is pasted as mail programs give it uploads one file, with no DEST."""
+    text = pasted.format(url("r.csv")).encode()
+    assert run("put", "data/a.csv", "--url-file", "-", stdin=text).code == 0
+    assert stored(oss) == {"r.csv": b"a"}
+
+
+@pytest.mark.parametrize("how", ["one.url", "file:one.url", "env:ONE"])
+def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how):
+    """DEST may name the object of the URL, and no other."""
+    (tree.parent / "one.url").write_text(url("r.csv"))
+    monkeypatch.setenv("ONE", url("r.csv"))
+    where = f"{BUCKET}/r.csv"
+    assert run("put", "data/a.csv", "--url-file", how).code == 0
+    assert run("put", "data/a.csv", where, "--url-file", how).code == 0
+    assert stored(oss) == {"r.csv": b"a"}
+    ended = run("put", "data/a.csv", f"{BUCKET}/other", "--url-file", how)
+    assert ended.code == 3
+    assert "is for 'examplebucket/r.csv'" in ended.err
+
+
+def test_one_url_of_a_host_without_a_bucket(tmp_path):
+    """Where the URL does not show its bucket, the key alone is its path."""
+    (tmp_path / "one.url").write_text("https://files.example.com/r.csv?Expires=1")
+    connection = connection_options.Connection({}, str(tmp_path / "one.url"))
+    filesystem = connection.filesystem()
+    assert connection.path(filesystem, "") == "r.csv"
+    assert connection.path(filesystem, "b/k") == "b/k"
+    assert PutPlan.one("x", "r.csv").files == {"r.csv": "x"}
+
+
+def test_standard_input_to_one_url(run, oss, url, tree):
+    """A stream and a URL from a file go together."""
+    (tree.parent / "one.url").write_text(url("s"))
+    assert run("put", "-", "--url-file", "one.url", stdin=b"piped").code == 0
+    assert stored(oss) == {"s": b"piped"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b" \n", "holds nothing"),
+        (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines"),
+        (b"no url", "of url="),
+    ],
+)
+def test_what_is_no_url_is_refused(run, tree, text, why):
+    """A bad paste is said, and not repeated."""
+    ended = run("put", "data/a.csv", "--url-file", "-", stdin=text)
+    assert ended.code == 2
+    assert why in ended.err
+
+
+@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "url", "doctor", "resume", "sign"])  # fmt: skip
+@pytest.mark.parametrize("form", ["{}", "--url-file={}", "--map={}", "--signer={}"])
+def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, form):
+    """No command takes one, in no option, and none repeats it."""
+    ended = run(command, form.format(url("k")), TO)
+    assert ended.code == 2
+    assert "--url-file" in ended.err
+    assert "(ps)" in ended.err
+
+
+def test_bad_value_that_holds_a_signature_is_cleaned(run, oss):
+    """What click repeats of a wrong value is cleaned like all else."""
+    ended = run("put", "a", TO, "--jobs", "x-oss-signature=c2VjcmV0c2VjcmV0")
+    assert ended.code == 2
+    assert "c2VjcmV0" not in ended.err
+
+
+def test_standard_input_is_a_stream(run, oss):
+    """Any length, with the headers that were asked for; nothing is announced."""
+    data = os.urandom(3 * MIB)
+    more = ("--content-type", "a/b", "--metadata", "n=v", "--header", "Cache-Control=no-cache")  # fmt: skip
+    ended = run("put", "-", f"{TO}s", *KEYS, *more, "--storage-class", "IA", stdin=data)
+    assert ended.code == 0
+    found = oss.get(BUCKET, "in/s")
+    assert found.data() == data
+    assert found.headers["content-type"] == "a/b"
+    assert found.headers["x-oss-meta-n"] == "v"
+    assert found.headers["cache-control"] == "no-cache"
+
+
+def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
+    """If reading it fails, there is no object."""
+
+    class Broken(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Text, "buffer", Broken(), raising=False)
+    monkeypatch.setattr(Text, "text", "")
+    ended = run("put", "-", f"{TO}s", *KEYS)
+    assert ended.code == 1
+    assert stored(oss) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["f"], "where to?"),
+        (["-", "f", TO], "give no other file"),
+        (["-", TO], "is no object"),
+        (["-", BUCKET], "is no object"),
+        (["-", "--url-file", "-"], "not both"),
+        (["f", TO, "x", "--url-file", "one.url"], "for one file"),
+        (["f", TO, "--url-file", "x", "--map", "y"], "stands alone"),
+        (["f", TO, "--url-file", "x", "--signer", "y"], "stands alone"),
+        (["f", TO, "--receipts", "-", "--json"], "leave out one"),
+        (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
+        (["f", TO, "--bwlimit", "1K"], "too slow"),
+        (["f", TO, "--bwlimit", "quick"], "is no size"),
+        (["f", TO, "--part-size", "x"], "is no size"),
+        (["f", TO, "--header", "x"], "NAME=VALUE"),
+        (["f", TO, "--header", " =x"], "NAME=VALUE"),
+        (["f", TO, "--expires", "8d"], "no life"),
+        (
+            ["f", TO, "--token", "secret", "--signer", "https://s"],
+            "must be a reference",
+        ),
+        (["f", TO], "nothing says where signatures come from"),
+        (["f", TO], "here that is --map MAP, --signer SIGNER or"),
+        (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
+        (["f", "/k", "--signer", "keys"], "names no bucket"),
+        (["data", "--url-file", "-"], "is a directory"),
+        (["data/a.csv", "data/b/../a.csv", TO, "--signer", "keys"], "both become"),
+    ],
+)
+def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
+    """It says what is wrong, before anything is sent."""
+    (tree / "e").mkdir()
+    ended = run("put", *arguments, stdin=url("k").encode())
+    assert ended.code == 2
+    assert why in ended.err
+    assert not oss.requests
+
+
+def test_failures_are_named_with_reason_and_outcome(run, oss, tree):
+    """The others go on; the code is 1, for some of it went well."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    oss.faults.add(Fault(key="in/data/b/c.csv", action="PutObject", drop_reply=True, times=None))  # fmt: skip
+    oss.faults.add(Fault(key="in/data/b/c.csv", action="HeadObject", status=403, times=None))  # fmt: skip
+    ended = run("put", "data", "missing", TO, *KEYS, "--retries", "1")
+    assert ended.code == 1
+    assert "missing: not stored: no such local file\n" in ended.err
+    assert "in/data/a.csv: not stored: " in ended.err
+    assert "in/data/b/c.csv: unknown whether stored: " in ended.err
+    assert "stored 1 of 4 files" in ended.err
+    assert "; 3 failed\n" in ended.err
+
+
+def test_code_tells_what_all_failures_have_in_common(run, oss, url_map, tree):
+    """3 for not signed, 4 for the network, 5 for nobody knows - if nothing went well."""
+    assert run("put", "data", TO, "--map", url_map("else")).code == 3
+    oss.faults.add(Fault(status=503, times=None))
+    assert run("put", "data", TO, *KEYS, "--retries", "0").code == 4
+    oss.faults.clear()
+    oss.faults.add(Fault(action="PutObject", drop_reply=True, times=None))
+    oss.faults.add(Fault(action="HeadObject", status=403, times=None))
+    assert run("put", "data", TO, *KEYS, "--retries", "0").code == 5
+
+
+def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
+    """After 16 of them nobody is let in any more; what is left is counted."""
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / str(number)).touch()
+    oss.faults.add(Fault(refuse="denied", times=None))
+    ended = run("put", "many", TO, *KEYS, "--jobs", "1")
+    assert ended.code == 3
+    assert "16 not stored: " in ended.err
+    assert "  and 6 more (--json names all)\n" in ended.err
+    assert "stored 0 of 40 files" in ended.err
+    assert "; given up, 24 left\n" in ended.err
+
+
+def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
+    """After so many files without an answer nobody waits for those that are left."""
+    monkeypatch.setattr("fsspec_osspresigned.transfer_progress._SILENT", 2)
+    (tmp_path / "many").mkdir()
+    for number in range(9):
+        (tmp_path / "many" / str(number)).touch()
+    oss.faults.add(Fault(key="in/many/[0468]", times=None, status=503))
+    oss.faults.add(Fault(key="in/many/1", refuse="denied"))
+    oss.faults.add(Fault(key="in/many/5", status=503))
+    ended = run("put", "many", TO, *KEYS, "--jobs", "1", "--retries", "0")
+    assert ended.code == 1
+    assert "stored 2 of 9 files" in ended.err
+    assert "; 4 failed; given up, 3 left\n" in ended.err
+
+
+def test_fail_fast_stops(run, oss, tree):
+    """The first failure, of a file or of a name, is the last."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    ended = run("put", "data", TO, *KEYS, "--fail-fast", "--jobs", "1")
+    assert ended.code == 3
+    assert "; 2 left\n" in ended.err
+    ended = run("put", "missing", "data", TO, *KEYS, "--fail-fast", "--quiet")
+    assert ended.code == 1
+    assert "stored 0 of 4 files" in ended.err
+    assert stored(oss) == {}
+
+
+def test_no_overwrite(run, oss, tree):
+    """What is there stays."""
+    assert run("put", "data/a.csv", f"{TO}k", *KEYS, "--no-overwrite").code == 0
+    ended = run("put", "data/b/c.csv", f"{TO}k", *KEYS, "--no-overwrite")
+    assert ended.code == 1
+    assert "already there" in ended.err
+    assert stored(oss) == {"in/k": b"a"}
+
+
+def test_json_events_tell_everything(run, oss, tree):
+    """Nothing but JSON on standard output, nothing at all on the other one."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    ended = run("put", "data", TO, *KEYS, "--json")
+    assert ended.err == ""
+    by_kind = {event["event"]: event for event in ended.events}
+    assert [event["event"] for event in ended.events].count("stored") == 2
+    assert by_kind["failed"]["path"] == f"{TO}data/a.csv"
+    assert by_kind["failed"]["local"] == str(tree / "a.csv")
+    assert by_kind["failed"]["outcome"] == "not stored"
+    assert by_kind["failed"]["status"] == 403
+    assert by_kind["stored"]["local"].startswith(str(tree))
+    assert by_kind["end"] == {
+        "event": "end",
+        "done": 2,
+        "failed": 1,
+        "untried": 0,
+        "bytes": 5,
+        "seconds": by_kind["end"]["seconds"],
+        "interrupted": False,
+        "exit_code": 1,
+    }
+    (event, _) = run("put", "-", f"{TO}s", *KEYS, "--json", stdin=b"x").events
+    assert (event["local"], event["path"]) == ("-", f"{TO}s")
+
+
+def test_receipts_go_to_a_file_a_directory_or_standard_output(run, tree, tmp_path):
+    """JSON lines, in private files that are appended to."""
+    for _ in range(2):
+        assert run("put", "data", TO, *KEYS, "--receipts", "r.jsonl").code == 0
+    lines = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    assert json.loads(lines[0])["verified"] == "crc64"
+    assert stat.S_IMODE((tmp_path / "r.jsonl").stat().st_mode) == 0o600
+    assert run("put", "data", TO, *KEYS, "--receipts", "kept/").code == 0
+    assert run("put", "data", TO, *KEYS, "--receipts", "kept", "--json").code == 0
+    (file,) = (tmp_path / "kept").iterdir()
+    assert len(file.read_text().splitlines()) == 6
+    printed = run("put", "data", TO, *KEYS, "--receipts", "-", "--quiet").events
+    assert {one["size"] for one in printed} == {1, 2, 3}
+
+
+def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
+    """A second run sends what the first has not; both places of journals are used."""
+    (tmp_path / "big").write_bytes(os.urandom(500 * KIB))
+    parts = ("--part-size", "100KiB", "--jobs", "1", "--retries", "0")
+    monkeypatch.setenv("FSSPEC_OSSPRESIGNED_MULTIPART_THRESHOLD", "1")
+    monkeypatch.setattr(
+        "fsspec.config.conf", {"osspresigned": {"multipart_threshold": 100 * KIB}}
+    )
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for how, place in (
+        (("--resume",), tmp_path / "state" / "osspresigned"),
+        (("--checkpoint", "journals"), tmp_path / "journals"),
+    ):
+        oss.faults.add(Fault(action="UploadPart", part_number=4, refuse="denied"))
+        assert run("put", "big", TO, *KEYS, *parts, *how).code == 3
+        assert len(list(Checkpoint(place).found())) == 1
+        oss.clear()
+        assert run("put", "big", TO, *KEYS, *parts, *how).code == 0
+        sent = [one for one in oss.requests if one.action == "UploadPart"]
+        assert len(sent) == 2
+        assert not list(Checkpoint(place).found())
+
+
+def test_journals_have_a_place_without_xdg(monkeypatch):
+    """It is below the home directory."""
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/x")
+    assert transfer_options.journals() == "/home/x/.local/state/osspresigned"
+
+
+def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
+    """A link to a directory is not followed; a link to a file is read."""
+    (tree / "loop").symlink_to(tree)
+    (tree / "link").symlink_to(tree / "a.csv")
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 0
+    assert "left out: " in ended.err
+    assert "loop (link to a directory)\n" in ended.err
+    assert stored(oss)["in/data/link"] == b"a"
+
+
+def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch):
+    """The rest is stored all the same."""
+    real = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("/b"):
+            raise PermissionError(13, "Permission denied", place)
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert "in/data/b: not stored: Permission denied\n" in ended.err
+    assert stored(oss) == {"in/data/a.csv": b"a"}
+
+
+def test_named_pipe_is_a_stream(run, oss, tmp_path):
+    """What a shell makes of ``<(...)`` is read to its end."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"flow",))
+    writer.start()
+    ended = run("put", "pipe", f"{TO}p", *KEYS)
+    writer.join()
+    assert ended.code == 0
+    assert stored(oss) == {"in/p": b"flow"}
+
+
+def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):
+    """A name whose size cannot be asked fails when its turn comes."""
+    (tree / "gone").symlink_to("nowhere")
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert "in/data/gone: not stored: No such file or directory\n" in ended.err
+
+
+def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
+    """A callback that failed is said; the object is stored."""
+    monkeypatch.setattr(
+        "fsspec.config.conf",
+        {
+            "osspresigned": {
+                "callback": {"callbackUrl": "http://h/x", "callbackBody": "b"}
+            }
+        },
+    )
+    oss.settings.callback = lambda _: None
+    ended = run("put", "data/a.csv", TO, *KEYS)
+    assert "in/a.csv is stored, but its callback failed\n" in ended.err
+    assert ended.err.startswith("warning: ")
+    assert ended.code == 0
+
+
+def test_signer_service_by_token(run, oss, signer, tree):
+    """The token is read where it is named; a wrong one is exit 3."""
+    call = ("put", "data", TO, "--signer", signer)
+    assert run(*call, "--token", "env:OSSPRESIGNED_TOKEN").code == 0
+    assert len(stored(oss)) == 3
+    (tree.parent / "token").write_text("another-made-up-one")
+    assert run(*call, "--token", "file:token").code == 3
+
+
+def test_hosts_and_http_are_options(run, tree, monkeypatch):
+    """What leads elsewhere must have been allowed."""
+    given = {}
+
+    class StopError(ConfigurationError):
+        pass
+
+    def make(**options):
+        given.update(options)
+        raise StopError("stop")
+
+    monkeypatch.setattr(connection_options, "OSSPresignedFileSystem", make)
+    more = ("--allowed-host", "A.example=b", "--allowed-host", "c", "--allow-http")
+    rest = ("--timeout", "5", "--expires", "2h", "--bwlimit", "1M/s", "--region", "r")
+    assert run("put", "data", TO, *KEYS, *more, *rest).code == 2
+    assert given == {
+        "signer": "keys",
+        "allowed_hosts": {"a.example": "b", "c": None},
+        "allow_http": True,
+        "timeout": 5.0,
+        "expires_in": 7200,
+        "region": "r",
+        "max_concurrency": 16,
+    }
+
+
+def test_rate_holds_for_all(run, oss, tree, monkeypatch):
+    """The bytes are handed to the bucket; a slow line gets few connections."""
+    taken = []
+    monkeypatch.setattr(
+        transfer_options.Rate, "take", lambda _, size: taken.append(size)
+    )
+    assert run("put", "data", TO, *KEYS, "--bwlimit", "128K").code == 0
+    assert sum(taken) == 6
+    transfer = transfer_options.Transfer(rate=transfer_options.Rate(20 * KIB))
+    assert transfer.options() == {"max_concurrency": 1}
+    transfer.lift()
+    assert transfer_options.Transfer().lift() is None
+
+
+def test_plan_of_nothing_is_empty(tmp_path):
+    """A pattern that fits nothing is no error of the plan."""
+    plan = PutPlan.of([str(tmp_path / "*.none")], TO)
+    assert not plan.files
+
+
+def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
+    """On a terminal the line is drawn over; failures are red, unless NO_COLOR is set."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("fsspec_osspresigned.transfer_progress._LIVE", 0)
+    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
+    assert "\r\x1b[K" in ended.err
+    assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err
+    monkeypatch.setenv("NO_COLOR", "1")
+    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
+    assert "\x1b[31m" not in ended.err
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in run("put", "data", TO, *KEYS, terminal=True).err
+
+
+def test_interrupt_says_what_is_done(run, oss, tree, monkeypatch):
+    """Ctrl-C is exit 130, and what was given up is not called a failure."""
+    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem  # noqa: PLC0415
+
+    real = OSSPresignedFileSystem.put
+
+    def put(self, local, remote, **options):
+        real(self, local[:1], remote[:1], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 130
+    assert ended.err.startswith("interrupted: stored 1 of 3 files")
+    assert ended.err.endswith("; 2 left\n")
+    assert "stdin" not in sys.modules
