@@ -151,7 +151,7 @@ class Client:
                             free=free,
                             sink=sink,
                         )
-                        self._judge(operation, reply, signed, check)
+                        self._judge(operation, reply, signed, check, progress)
             except OSSPresignedError as error:
                 failure = error
             else:
@@ -221,6 +221,7 @@ class Client:
         reply: Reply,
         signed: SignedRequest,
         check: Callable[[Reply], None] | None,
+        progress: Callable[[int], None] | None,
     ) -> None:
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
@@ -231,8 +232,14 @@ class Client:
             raise error_for(
                 operation, reply, signed, now=self._now, offset=self.clock_offset
             )
-        if check is not None:
+        if check is None:
+            return
+        try:
             check(reply)
+        except OSSPresignedError:
+            if progress is not None:
+                progress(-reply.body_bytes)
+            raise
 
 
 class _Registry:

@@ -311,6 +311,21 @@ def test_200_with_an_error_inside(oss):
     assert stored(oss) == DATA
 
 
+def test_progress_takes_back_what_failed_its_check(oss):
+    """Bytes of a try whose reply is damaged are counted once, when they are good."""
+    counts: list[int] = []
+    oss.faults.add(
+        Fault(action="UploadPart", part_number=2, wrong_crc=True),
+        Fault(action="PutObject", wrong_crc=True),
+    )
+    store(make(oss), progress=counts.append)
+    assert sum(counts) == len(DATA)
+    assert min(counts) < 0
+    counts.clear()
+    store(make(oss), b"abc", progress=counts.append)
+    assert (sum(counts), min(counts)) == (3, -3)
+
+
 def test_etag_of_the_document_counts_where_no_header_has_it(oss):
     """As S3 answers Complete."""
     with_header = store(make(oss)).etag
