@@ -776,7 +776,7 @@ def replace(file: Path, text: str) -> None:
 def test_bad_policy_does_not_start(keys, policy_file, capsys):
     """Every mistake is on the screen, and the port stays free."""
     policy_file.write_text(policy_text("typo = 1", "acls = [3]"))
-    assert cli.main(["serve", "--policy", str(policy_file)]) == 1
+    assert cli.main(["serve", "--policy", str(policy_file)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: 2 problems:\n- tokens[0].acls[0] must be one of")
     assert "tokens[0].typo" in said
@@ -784,7 +784,7 @@ def test_bad_policy_does_not_start(keys, policy_file, capsys):
 
 def test_missing_keys_are_told_before_the_start(policy_file, capsys):
     """All variables at once."""
-    assert cli.main(["serve", "--policy", str(policy_file)]) == 1
+    assert cli.main(["serve", "--policy", str(policy_file)]) == 2
     said = capsys.readouterr().err
     assert "OSS_ACCESS_KEY_ID" in said
     assert "OSS_ACCESS_KEY_SECRET" in said

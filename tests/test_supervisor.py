@@ -361,7 +361,7 @@ def test_mistakes_are_told_before_the_port_is_taken(policy_file, tmp_path, capsy
     call = ["serve", "--policy", str(policy_file), "--port", "0"]
     assert cli.main([*call, "--ssl-keyfile", str(wrong)]) == 2
     assert "--ssl-keyfile needs --ssl-certfile" in capsys.readouterr().err
-    assert cli.main([*call, "--ssl-certfile", str(wrong)]) == 1
+    assert cli.main([*call, "--ssl-certfile", str(wrong)]) == 2
     assert "cannot be used" in capsys.readouterr().err
 
 

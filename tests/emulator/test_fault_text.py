@@ -118,7 +118,7 @@ def test_a_status_brings_its_code_and_a_code_its_status():
 
 def test_the_command_refuses_mistakes(capsys):
     """Wrong rules end the command, and each of them is shown."""
-    assert cli.main(["emulator", "--fault", "x", "--fault", "*:y"]) == 1
+    assert cli.main(["emulator", "--fault", "x", "--fault", "*:y"]) == 2
     shown = capsys.readouterr().err
     assert "'x' is no action" in shown
     assert "'y' is no member" in shown
