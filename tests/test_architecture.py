@@ -52,8 +52,13 @@ def resolve(module: str, node: ast.ImportFrom) -> Iterator[str]:
         yield f"{source}.{alias.name}" if inner in FILES else source
 
 
-def imports_of(module: str) -> Iterator[Import]:
-    """Yield every import of *module*, also those inside functions."""
+@functools.cache
+def imports_of(module: str) -> tuple[Import, ...]:
+    """Return every import of *module*, also those inside functions."""
+    return tuple(_imports_in(module))
+
+
+def _imports_in(module: str) -> Iterator[Import]:
     tree = tree_of(module)
     lazy = {
         id(inner)

@@ -158,7 +158,7 @@ def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem
     return only()
 
 
-@pytest.fixture(params=["keys", "service"])
+@pytest.fixture(params=["keys", pytest.param("service", marks=pytest.mark.slow)])
 def full(
     request: pytest.FixtureRequest,
     environment: None,
