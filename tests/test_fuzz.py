@@ -33,7 +33,7 @@ from fsspec_osspresigned.publish import Target
 from fsspec_osspresigned.retry import RetryPolicy
 from fsspec_osspresigned.signers.base import MultipartGrant
 
-HEAVY_EXAMPLES = 10_000
+HEAVY_EXAMPLES = 2_000
 
 
 def fuzz(*, wrong: str = "", **strategies: Any) -> Callable[[Any], Any]:
