@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from .explanation import Explanation, Refused
     from .filesystem import OSSPresignedFileSystem
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
+    from .outcome import Outcome
     from .progress import BytesProgress
+    from .receipt_list import ReceiptList
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
     from .sync_result import SyncEvent, SyncResult
@@ -78,10 +80,12 @@ __all__ = [
     "ObjectExistsError",
     "ObjectNotFoundError",
     "Operation",
+    "Outcome",
     "OutcomeUnknownError",
     "PartReceipt",
     "PublishWarning",
     "Receipt",
+    "ReceiptList",
     "Refused",
     "ReplyError",
     "Secret",
@@ -113,8 +117,10 @@ _HOMES = {
     "MultipartGrant": "signers.base",
     "OSSPresignedFileSystem": "filesystem",
     "Operation": "model",
+    "Outcome": "outcome",
     "PartReceipt": "model",
     "Receipt": "model",
+    "ReceiptList": "receipt_list",
     "Refused": "explanation",
     "Secret": "secret",
     "SecretURL": "secret",
