@@ -3,7 +3,8 @@
 import importlib.util
 import subprocess
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import distribution, metadata
+from pathlib import Path
 
 import fsspec
 
@@ -21,8 +22,26 @@ spec = importlib.util.find_spec(PACKAGE)
 check(spec is not None and "site-packages" in str(spec.origin), "it is the wheel")
 files = {str(file) for file in distribution("fsspec-osspresigned").files or ()}
 check(f"{PACKAGE}/py.typed" in files, "the wheel is typed")
+check(f"{PACKAGE}/page/index.html" in files, "the wheel holds the page")
 check(any(file.endswith("LICENSE") for file in files), "the wheel holds the licence")
 check(not any(file.startswith("tests") for file in files), "the wheel holds no tests")
+
+about = metadata("fsspec-osspresigned")
+check(about["License-Expression"] == "MIT", "its metadata names the licence")
+check(about["Requires-Python"] == ">=3.11", "and the oldest Python")
+check(about["Description-Content-Type"] == "text/markdown", "and shows README.md")
+check("Typing :: Typed" in about.get_all("Classifier"), "and says that it is typed")
+extras_offered = set(about.get_all("Provides-Extra"))
+check(extras_offered == {"cli", "credentials", "demo", "server"}, "and its extras")
+own = {file for file in files if not file.startswith(("..", "__pycache__"))}
+tops = {file.partition("/")[0] for file in own}
+check(
+    tops <= {PACKAGE, f"fsspec_osspresigned-{about['Version']}.dist-info"},
+    "the wheel installs one package and nothing beside it",
+)
+changes = Path(__file__).parent.parent / "CHANGELOG.md"
+newest = changes.read_text(encoding="utf-8").partition("\n## ")[2].split()[0]
+check(newest == about["Version"], "its version heads the changelog")
 
 check("osspresigned" in fsspec.available_protocols(), "fsspec knows the protocol")
 check(PACKAGE not in sys.modules, "and has not loaded it for that")

@@ -29,6 +29,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
               help="PEM of its key, if that is not in the same file.")  # fmt: skip
 @click.option("--log-keys", is_flag=True,
               help="Name the objects in the access log.")  # fmt: skip
+@click.option("--ui", "page", is_flag=True,
+              help="Serve a page, too, from which people upload by their browser.")  # fmt: skip
 @click.option("--hash-token", "wants_hash", is_flag=True,
               help="Read a token from stdin, print its hash for the policy, and end.")  # fmt: skip
 @click.option("--listener", type=click.IntRange(0), hidden=True,
@@ -42,6 +44,7 @@ def serve(
     ssl_certfile: Path | None,
     ssl_keyfile: Path | None,
     log_keys: bool,
+    page: bool,
     wants_hash: bool,
     listener: int | None,
 ) -> None:
@@ -63,6 +66,7 @@ def serve(
         certfile=ssl_certfile,
         keyfile=ssl_keyfile,
         log_keys=log_keys,
+        page=page,
     )
     if listener is None:
         launch(settings)

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from . import jsondoc
 from .errors import (
@@ -124,6 +124,7 @@ def create_ruled_app(
     clock: Callable[[], float] = time.time,
     limiter: Limiter | None = None,
     tell: Callable[[Record], None] = _untold,
+    routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the ASGI app of a signer service.
 
@@ -132,12 +133,14 @@ def create_ruled_app(
         clock: seconds since the epoch.
         limiter: counts the requests of each policy; None is one of the app's own.
         tell: called after each call of ``/v1/sign``.
+        routes: what else it answers.
     """
     service = _Service(rules, clock, limiter or Limiter(), tell)
     return Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
             Route("/healthz", _healthz),
+            *routes,
         ],
         exception_handlers={HTTPException: _http_error},
     )

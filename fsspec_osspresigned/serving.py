@@ -18,6 +18,7 @@ from attrs import define, evolve, field
 
 from .asgi import stop_accepting
 from .certificate import Certificate, Stamp, stamp_of
+from .endpoint import Endpoint
 from .errors import ConfigurationError
 from .guard import (
     GuardedProtocol,
@@ -28,6 +29,7 @@ from .guard import (
     sweep,
 )
 from .limiter import Limiter
+from .page_routes import page_routes
 from .policy import ENVIRONMENT, SignerSettings, parse_policies
 from .service import Record, Rules, create_ruled_app
 from .signers.keys import KeySigner
@@ -107,6 +109,11 @@ class PolicyKeeper:
             self._settings = policies.signer
         self.rules = Rules(signer=self._signer, tokens=policies.tokens)
         self.limiter.keep({policy.name for policy in policies.tokens.values()})
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the URLs of now lead."""
+        return cast("KeySigner", self._signer).endpoint
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the file again if it changed, or by *force*, and tell how it went."""
@@ -192,6 +199,7 @@ def serve(
     certificate: Certificate | None = None,
     limits: Limits | None = None,
     lifeline: int | None = None,
+    page: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls that run.
 
@@ -206,6 +214,7 @@ def serve(
         certificate: speak TLS with it; None speaks plain HTTP.
         limits: what a client may take.
         lifeline: a file descriptor whose end of file is as good as SIGTERM.
+        page: serve the page for browsers, too.
 
     Raises:
         ConfigurationError: the certificate is wrong.
@@ -216,6 +225,7 @@ def serve(
         lambda: keeper.rules,
         limiter=keeper.limiter,
         tell=lambda record: log_call(record, say, log_keys=log_keys),
+        routes=page_routes(lambda: keeper.endpoint) if page else (),
     )
     config = uvicorn.Config(
         app,

@@ -107,6 +107,7 @@ class Settings:
         certfile: PEM of certificate and chain; None speaks plain HTTP.
         keyfile: PEM of the key; None if it stands in *certfile*.
         log_keys: name the objects in the log.
+        page: serve the page for browsers, too.
     """
 
     policy_file: Path
@@ -116,6 +117,7 @@ class Settings:
     certfile: Path | None = None
     keyfile: Path | None = None
     log_keys: bool = False
+    page: bool = False
 
     def certificate(self) -> Certificate | None:
         """Return the certificate, not yet loaded."""
@@ -133,7 +135,8 @@ class Settings:
         ):
             if file is not None:
                 command += [option, os.fspath(file)]
-        return [*command, *["--log-keys"] * self.log_keys, "--listener"]
+        command += ["--log-keys"] * self.log_keys + ["--ui"] * self.page
+        return [*command, "--listener"]
 
 
 def launch(settings: Settings) -> None:
@@ -172,6 +175,7 @@ def launch(settings: Settings) -> None:
                 started=started,
                 log_keys=settings.log_keys,
                 certificate=certificate,
+                page=settings.page,
             )
     say("stopped")
 
@@ -192,4 +196,5 @@ def work(settings: Settings, descriptor: int) -> None:
             log_keys=settings.log_keys,
             certificate=settings.certificate(),
             lifeline=sys.stdin.fileno(),
+            page=settings.page,
         )

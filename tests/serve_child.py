@@ -33,7 +33,9 @@ def clean() -> dict[str, str]:
 class Serve:
     """``osspresigned serve`` as a child process; its log is a file."""
 
-    def __init__(self, oss: Emulator, folder: Path, token: str, more: str = "") -> None:
+    def __init__(
+        self, oss: Emulator, folder: Path, token: str, more: str = "", *options: str
+    ) -> None:
         policy = folder / "policy.toml"
         policy.write_text(POLICY.format(hash=hash_token(token)) + more)
         self.log = folder / "serve.log"
@@ -43,6 +45,7 @@ class Serve:
             [
                 *(sys.executable, "-m", "fsspec_osspresigned", "serve", "--port", "0"),
                 *("--policy", str(policy), "--log-keys"),
+                *options,
             ],
             stdout=self._out,
             stderr=subprocess.STDOUT,
