@@ -113,7 +113,9 @@ def test_directory_just_made_is_there_until_something_is_written():
     for path in ("b/made/in", "b/made", "b/other"):
         known.make_directory(path, asked=True)
     known.make_directory("b/seen")
-    assert [known.is_fresh(f"b/{p}") for p in ("made/in", "made", "other")] == [True] * 3
+    assert [known.is_fresh(f"b/{p}") for p in ("made/in", "made", "other")] == [
+        True
+    ] * 3
     assert not known.is_fresh("b/seen")
     known.settle("b/made/in/x")
     assert [known.is_fresh(f"b/{p}") for p in ("made/in", "made", "other")] == [

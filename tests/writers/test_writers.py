@@ -72,14 +72,19 @@ Where a cell names an error, the tool raises it, and unless the cell says otherw
 with fsspec.open("osspresigned://bucket/a.parquet", "wb", **options) as file:
     polars_frame.write_parquet(file)
 
-pq.write_table(table, "bucket/b.parquet", filesystem=fsspec.filesystem("osspresigned", **options))
+pq.write_table(
+    table, "bucket/b.parquet", filesystem=fsspec.filesystem("osspresigned", **options)
+)
 
 url = "simplecache::osspresigned://bucket/c.h5"
 with fsspec.open(url, "wb", osspresigned=options) as file, h5py.File(file, "w") as out:
     out["numbers"] = numbers
 
 url = "simplecache::osspresigned://bucket/d.nc"
-with fsspec.open(url, "wb", osspresigned=options) as file, netCDF4.Dataset(file.name, "w") as out:
+with (
+    fsspec.open(url, "wb", osspresigned=options) as file,
+    netCDF4.Dataset(file.name, "w") as out,
+):
     out.createDimension("x", 3)
 
 with fsspec.open("osspresigned://bucket/e.nc", "wb", **options) as file:
