@@ -37,7 +37,9 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with --list.")
 @click.option("--signer", default="keys", show_default=True,
               help="What signs the aborts: keys, a URL, or MODULE:FUNCTION.")  # fmt: skip
-@click.option("--token", "signer_token", help="env:OSSPRESIGNED_... or file:PATH of its token.")
+@click.option(
+    "--token", "signer_token", help="env:OSSPRESIGNED_... or file:PATH of its token."
+)
 @click.option("--region", help="Else OSS_REGION, or what the endpoint tells.")
 @click.option("--endpoint", help="Else OSS_ENDPOINT, or the public one of the region.")
 @click.option("--addressing-style", type=click.Choice(["virtual", "path", "cname"]))
