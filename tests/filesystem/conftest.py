@@ -180,8 +180,10 @@ def full(
 
 
 @pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let Ctrl-C come when a filesystem sends a certain request."""
+    # Who starts the tests in the background may have SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
@@ -193,4 +195,5 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(fs.client, "call", call)
 
-    return arm
+    yield arm
+    signal.signal(signal.SIGINT, before)
