@@ -59,7 +59,8 @@ def test_killed_half_way_and_run_again(fs, owner, many, tmp_path, record_propert
     seconds = time.monotonic() - began
     assert second.plan.send == listed.plan.send
     assert second.sent == len(listed.plan.send)
-    assert COUNT - first <= second.sent <= COUNT - first + 16
+    # What was on the way when the process died may have been stored after that look.
+    assert abs(second.sent - (COUNT - first)) <= 16
     assert len(owner.oss.objects(BUCKET)) == COUNT
     owner.oss.clear()
     began = time.monotonic()
