@@ -53,11 +53,24 @@ def _meant(options: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v.value if isinstance(v, _Handle) else v for n, v in options.items()}
 
 
+# Who names one source of signatures does not mean another one that the environment
+# names for everybody. A map may stand before any signer.
+_NOT_MEANT = {
+    "url": {"url_map", "signer", "signer_token"},
+    "signer": {"url", "url_map"},
+    "url_map": {"url"},
+}
+
+
 class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
     """Makes one instance of equal options, where a relative path counts as absolute."""
 
     def __call__(cls, *args: Any, **storage_options: Any) -> Any:
         given = portable(storage_options)
+        defaults = fsspec.config.conf.get("osspresigned", {})
+        for named, others in _NOT_MEANT.items():
+            if given.get(named) is not None:
+                given = {**dict.fromkeys(others & defaults.keys()), **given}
         return super().__call__(*args, **{n: _told_apart(v) for n, v in given.items()})
 
     @property

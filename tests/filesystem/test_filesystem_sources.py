@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import sys
 import types
 
@@ -232,3 +233,19 @@ def test_options_come_from_the_configuration_of_fsspec(owner):
         assert fsspec.filesystem("osspresigned")._options.metadata == {"k": "v"}
     assert fs._options.part_size == 1024 * 1024
     assert owner.stored() == {"a": b"x"}
+
+
+def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
+    """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
+    defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
+    OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")
+    assert owner.stored() == {"a": b"x"}
+    mapped = OSSPresignedFileSystem(url_map=owner.map_file("b"))
+    assert mapped._options.signer == defaults["signer"]
+    mapped.pipe_file(f"{BUCKET}/b", b"y")
+    again = pickle.loads(pickle.dumps(OSSPresignedFileSystem(url=owner.url_file("a"))))
+    again.pipe_file("", b"z")
+    assert owner.stored() == {"a": b"z", "b": b"y"}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
+    assert OSSPresignedFileSystem(url_map=owner.map_file("b"))._options.url is None
