@@ -188,14 +188,14 @@ def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
             return parse(file)
     except ConfigurationError as error:
         problems = [f"{name}: {problem}" for problem in error.problems]
-        raise ConfigurationError(problems) from None
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
         # What it says may hold its URL; its kind is enough.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"
-        msg = f"cannot read the URL map {name}: {why}"
-        raise ConfigurationError(msg) from None
+        problems = [f"cannot read the URL map {name}: {why}"]
+    # Outside of the handler, so that the foreign exception does not hang on ours.
+    raise ConfigurationError(problems)
 
 
 def _variable(name: str) -> bytes:

@@ -235,7 +235,7 @@ def test_file_that_fails_while_it_is_read(tmp_path):
     with pytest.raises(ConfigurationError, match=r"x://h/k\?\.\.\.: RuntimeError") as e:
         load(f"x://h/k?{CANARY}", fail)
     assert CANARY not in str(e.value)
-    assert e.value.__cause__ is None
+    assert (e.value.__cause__, e.value.__context__) == (None, None)
 
 
 NAMES = [
