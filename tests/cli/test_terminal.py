@@ -24,9 +24,11 @@ PROGRAM = [sys.executable, "-m", "fsspec_osspresigned"]
 TO = f"{BUCKET}/in/"
 
 
-# The shell's part: its keys become signals for this process.
+# The shell's part: its keys become signals for this process, which does not ignore them
+# even if whoever started the tests, in the background, had them ignored.
 _AT_ITS_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
