@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -83,3 +84,23 @@ def emulator() -> Iterator[object]:
 
     with Emulator() as oss:
         yield oss
+
+
+@pytest.fixture
+def signed(oss: object) -> Callable[[str], str]:
+    """Presign a PUT of one object of ``examplebucket``, in the test's own store."""
+    from fsspec_osspresigned.signing import presign  # noqa: PLC0415 - measured first
+
+    def sign(key: str) -> str:
+        return presign(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket="examplebucket",
+            key=key,
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        ).reveal()
+
+    return sign

@@ -16,8 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +31,6 @@ from fsspec_osspresigned.grants import hash_token
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.service import Policy, create_app
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
 
 SCRIPTS = Path(__file__).parent.parent / "examples" / "uploading"
 BUCKET = "examplebucket"
@@ -82,25 +80,6 @@ def keys(oss, monkeypatch) -> None:
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", secret)
     monkeypatch.setenv("OSS_ENDPOINT", oss.url)
     monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-
-
-@pytest.fixture
-def signed(oss) -> Callable[[str], str]:
-    """Presign a PUT of one object."""
-
-    def sign(key: str) -> str:
-        return presign(
-            oss.credentials,
-            oss.endpoint,
-            method="PUT",
-            bucket=BUCKET,
-            key=key,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
-
-    return sign
 
 
 def run(name: str, *arguments: object) -> str:

@@ -11,8 +11,7 @@ import json
 import os
 import re
 import shlex
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options import Options
 from fsspec_osspresigned.service import Policy, create_app
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -74,25 +72,6 @@ def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
         yield found
     OSSPresignedFileSystem.clear_instance_cache()
     client._registries.clear()
-
-
-@pytest.fixture
-def signed(oss) -> Callable[[str], str]:
-    """Presign a PUT of one object."""
-
-    def sign(key: str) -> str:
-        return presign(
-            oss.credentials,
-            oss.endpoint,
-            method="PUT",
-            bucket=BUCKET,
-            key=key,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
-
-    return sign
 
 
 @pytest.fixture
