@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-_NEEDED = {"click", "rich"}
+_NEEDED = {"click"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from .signers.base import Grant, grant_for, sign_checked
 from .units import shown_bytes, shown_end, shown_seconds, shown_text
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
-_EXTRAS = ("click", "rich", "starlette", "uvicorn", "alibabacloud-credentials")
+_EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 _TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _SMALL_REPLY = 64 * 1024
