@@ -313,11 +313,10 @@ def test_two_objects_that_would_be_one_file_are_refused(fs, tmp_path):
 def test_files_that_fail(fs, owner, tmp_path):
     """All failures are told; on request the others arrive."""
     fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcd"})
-    owner.oss.faults.add(
-        Fault(action="GetObject", key="t/[ab]", status=400, code="BadThing", times=None)
-    )
+    # So slow that both are under way when the first of them fails.
+    slow = {"status": 400, "code": "BadThing", "delay": 0.2, "times": None}
+    owner.oss.faults.add(Fault(action="GetObject", key="t/[ab]", **slow))
     with pytest.raises(UploadErrors) as caught:
-        owner.oss.faults.add(Fault(action="GetObject", delay=0.1, times=None))
         fs.get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True)
     assert set(caught.value.failures) == {f"{ROOT}/t/a", f"{ROOT}/t/b"}
     fs.get(f"{ROOT}/t", str(tmp_path / "u"), recursive=True, on_error="omit")

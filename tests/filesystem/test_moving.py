@@ -430,12 +430,11 @@ def test_removing_trees_lists_and_patterns(full, owner):
 def test_removals_that_fail(fs, owner):
     """All failures are told; the first one stops the rest, unless told otherwise."""
     fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcdef"})
-    owner.oss.faults.add(
-        Fault(action="DeleteObject", key="t/[ab]", refuse="denied", times=None)
-    )
+    # So slow that both are under way when the first of them fails.
+    slow = {"refuse": "denied", "delay": 0.2, "times": None}
+    owner.oss.faults.add(Fault(action="DeleteObject", key="t/[ab]", **slow))
     fs.rm(f"{ROOT}/t", recursive=True, on_error="omit")
     assert set(owner.stored()) == {"t/a", "t/b"}
-    owner.oss.faults.add(Fault(action="DeleteObject", delay=0.1, times=None))
     with pytest.raises(UploadErrors) as caught:
         fs.rm(f"{ROOT}/t", recursive=True)
     assert set(caught.value.failures) == {f"{ROOT}/t/a", f"{ROOT}/t/b"}
