@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -182,15 +183,24 @@ def full(
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let Ctrl-C come when a filesystem sends a certain request."""
+    raised = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raised.set()
+        signal.default_int_handler(number, frame)
+
     # Who starts the tests in the background may have SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, interrupt)
 
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
 
         def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
-                os.kill(os.getpid(), signal.SIGINT)
+                # The thread that waits is the one to be woken, and nothing may be
+                # complete before it was.
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                raised.wait(10)
             return send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)
