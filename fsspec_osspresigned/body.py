@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from attrs import frozen
@@ -79,6 +79,35 @@ class MemoryBody:
 
 
 EMPTY = MemoryBody(memoryview(b""))
+
+
+@frozen(eq=False)
+class PartBody:
+    """One part of a stream, in pieces.
+
+    Attributes:
+        pieces: its bytes, one piece after the other.
+        size: bytes of all pieces.
+        given_back: takes the buffer under the pieces, to be used for another part; None
+            if nobody wants it.
+        lease: what the pieces count for as long as they live; None for nothing.
+    """
+
+    pieces: tuple[memoryview, ...]
+    size: int
+    given_back: Callable[[], object] | None = None
+    lease: object = None
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield slices of the pieces."""
+        for piece in self.pieces:
+            for start in range(0, piece.nbytes, BLOCK):
+                yield piece[start : start + BLOCK]
+
+    def release(self) -> None:
+        """Give the buffer back; nobody may read the body any more."""
+        if self.given_back is not None:
+            self.given_back()
 
 
 @frozen

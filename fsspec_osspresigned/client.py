@@ -12,6 +12,7 @@ from attrs import evolve
 
 from .attempts import Attempts
 from .body import EMPTY, Body
+from .budget import Turns, of_process
 from .checkpoint import Checkpoint
 from .circuit import Circuit
 from .errors import NotSignedError, OSSPresignedError
@@ -80,7 +81,7 @@ class Client:
         self._policy = policy or RetryPolicy(
             retries=options.retries, total=options.retry_timeout
         )
-        self._permits = threading.BoundedSemaphore(options.max_concurrency)
+        self._turns = Turns(of_process().requests, options.max_concurrency)
         self._note = note
         self._circuits: dict[str, Circuit] = {}
         self._refused: set[tuple[str, str]] = set()
@@ -135,7 +136,7 @@ class Client:
         signer: Signer = ahead or self.signer
         while True:
             try:
-                with self._permits:
+                with self._turns:
                     # Only here, for the wait may outlast a short life.
                     if signed is None or signed.is_stale(self._now()):
                         asked, signer = signer, self.signer

@@ -60,7 +60,7 @@ class DeferredUpload(Upload):
         Raises:
             OSSPresignedError: the first failure of any part.
         """
-        self._drain()
+        self.window.drain()
         self._raise_failure()
 
 

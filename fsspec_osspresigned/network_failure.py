@@ -11,7 +11,7 @@ import urllib3
 
 from .errors import NetworkError, NetworkTimeoutError
 from .secret import redact
-from .wire import Phase, StalledError
+from .watch import Phase, StalledError
 
 _MAX_REASON = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

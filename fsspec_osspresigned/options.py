@@ -43,6 +43,8 @@ _SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
+_MEMORY = 256 * MIB
+
 Convert = Callable[[Any], Any]
 
 
@@ -222,6 +224,7 @@ class Options:
     part_size: int = _option(8 * MIB, _size(MIN_PART, MAX_PART))
     multipart_threshold: int = _option(16 * MIB, _size(1, MAX_PART))
     max_concurrency: int = _option(16, _integer(1, 1024))
+    memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
     checksum: str = _option("auto", _choice(*MODES))
     overwrite: bool = _option(True, _boolean)
     retries: int = _option(5, _integer(0, 100))
@@ -267,6 +270,12 @@ class Options:
         if problems:
             raise ConfigurationError(problems)
         return cls(**values)
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that all streams of the process may hold before they hold back."""
+        least = self.part_size * (self.max_concurrency + 1)
+        return self.memory_limit or max(_MEMORY, least)
 
     def check_portable(self) -> None:
         """Refuse to leave this process with options that hold or are secrets.

@@ -27,9 +27,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from .body import Body, MemoryBody
+from . import budget
+from .body import Body
 from .deferred import DeferredUpload
 from .errors import DiscardWarning, UploadDiscardedError
+from .part_buffer import PartBuffer
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -113,8 +115,10 @@ class PresignedWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._position = 0
-        self._part = 1
-        self._buffer = bytearray()
+        plan, memory = upload.plan, budget.of_process().memory
+        self._buffer = PartBuffer(
+            plan.size_of, memory, limit=upload.window.memory_limit, early=plan.grows
+        )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
         self._released = False
@@ -168,17 +172,23 @@ class PresignedWriter(io.BufferedIOBase):
             ValueError: the file is closed.
         """
         view = bytes_of(data)
+        size = view.nbytes
+        buffer = self._buffer
         with self._lock:
+            if size < buffer.room:  # which is nothing in any but an open file
+                buffer.put(view, size)
+                self._position += size
+                return size
             if self._deaf:
-                return view.nbytes
+                return size
             self.check_open()
             try:
-                self._take(view)
+                self._take(view, fixed=type(view.obj) is bytes)
             except BaseException as error:
                 self.give_up(error)
                 raise
-            self._position += view.nbytes
-        return view.nbytes
+            self._position += size
+        return size
 
     def flush(self) -> None:
         """Do nothing: parts must keep their size, so bytes wait for the next part."""
@@ -306,6 +316,7 @@ class PresignedWriter(io.BufferedIOBase):
     def silence(self) -> None:
         """Swallow what is written from now on: the end of a codec that is dropped."""
         self._deaf = True
+        self._buffer.forget()
 
     def _check_undecided(self) -> None:
         if self._failure is not None:
@@ -328,8 +339,9 @@ class PresignedWriter(io.BufferedIOBase):
         """Hand over the last bytes; what comes now is ``commit`` or ``discard``."""
         self._released = True
         try:
-            if self._buffer:
-                self._add(self._keep if self._part == 1 else None)
+            if self._buffer.held:
+                self._add(self._keep if self._buffer.number == 1 else None)
+            self._buffer.forget()
         except BaseException as error:
             self.give_up(error)
             raise
@@ -364,27 +376,25 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _forget(self) -> None:
         self._state = "discarded"
-        self._buffer = bytearray()
+        self._buffer.forget()
         self._in_flight.forget()
 
     # -- slicing -------------------------------------------------------------------------
 
-    def _take(self, view: memoryview) -> None:
-        """Fill buffers of exactly one part each."""
+    def _take(self, view: memoryview, *, fixed: bool) -> None:
+        """Fill buffers of exactly one part each; *fixed* if nobody can change *view*."""
+        whole = view.nbytes
         while view.nbytes:
-            size = self._upload.plan.size_of(self._part)
-            if len(self._buffer) == size:
-                # Only now: a part that turns out to be the last one may stay single.
+            # A full one waits: a part that turns out to be the last may stay single.
+            size = 0
+            if not self._buffer.is_full:
+                size = self._buffer.take(view, fixed=fixed, whole=whole)
+            if not size:
                 self._add()
-                continue
-            room = size - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
+            view = view[size:]
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
-        body: Body = MemoryBody(memoryview(self._buffer))
-        self._buffer = bytearray()
-        self._part += 1
+        body: Body = self._buffer.body()
         if keep is not None:
             body = keep(body)
         self._upload.add(body)

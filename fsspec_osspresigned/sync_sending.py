@@ -12,7 +12,8 @@ from typing import Any
 from attrs import field, frozen
 
 from . import preflight
-from .body import FileBody, MemoryBody, SpoolBody
+from .body import FileBody, MemoryBody, PartBody, SpoolBody
+from .budget import Lease, of_process
 from .client import Client
 from .errors import SourceChangedError
 from .model import MIB, Operation, Receipt
@@ -210,9 +211,15 @@ class _One:
                 wanted = min(wanted, size - reader.count)
             part = reader.take(wanted)
             if part or number == 1:
-                upload.add(MemoryBody.of(part))
+                upload.add(_counted(part))
             if len(part) < wanted or reader.count == size:
                 return
+
+
+def _counted(part: bytearray) -> PartBody:
+    """Return *part* as a body that counts for the memory of the process."""
+    lease = Lease(of_process().memory, len(part))
+    return PartBody((memoryview(part),), len(part), lease=lease)
 
 
 class _Reader:

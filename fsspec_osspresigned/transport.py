@@ -1,8 +1,8 @@
 """Sends signed requests, and makes one of our errors of whatever goes wrong.
 
 The query of a presigned URL never enters requests and urllib3. They are given the URL
-without it, which is what they log, and the connection (``wire``) puts the signed target
-out byte for byte: urllib3 would re-encode it, and collapse dot segments behind a proxy.
+without it, which is what they log, and our pools (``wire``) put the signed target out
+byte for byte: urllib3 would re-encode it, and collapse dot segments behind a proxy.
 Nothing is added but Host, Content-Length, User-Agent and Accept-Encoding; no redirect,
 cookie or netrc entry is followed.
 """
@@ -14,12 +14,10 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from attrs import define, frozen
-from requests.structures import CaseInsensitiveDict
 
 from . import wire
 from .body import BLOCK, EMPTY, Body, MemoryBody
@@ -43,7 +41,7 @@ MAX_ERROR = 64 * 1024  # an error says more than that only to others
 
 # What may be a piece of a header, and would forge lines where it is shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_FOLD = re.compile(r"\r?\n[ \t]+")
+_DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 class _TooLongError(NetworkError):
@@ -61,13 +59,6 @@ class _Place:
     origin: str
     netloc: str
     shown: str
-
-
-class _Headers(dict[str, str]):
-    """Headers to send, whose values nobody sees in a traceback."""
-
-    def __repr__(self) -> str:
-        return f"<headers {', '.join(self)}>"
 
 
 class Sink(Protocol):
@@ -167,6 +158,7 @@ class Transport:
         free: Mapping[str, str] | None = None,
         sink: Sink | None = None,
         limit: int = MAX_REPLY,
+        until: float = math.inf,
     ) -> Reply:
         """Send *signed* with *body* and return whatever the server answered.
 
@@ -182,6 +174,7 @@ class Transport:
                 reply.
             limit: bytes of the answer that the reply takes; more is an error, but an
                 answer that is one itself is cut.
+            until: when all must be over, on the clock of ``time.monotonic``.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent as it is.
@@ -192,12 +185,12 @@ class Transport:
         """
         place = self._place(signed.url, path)
         outgoing = _Outgoing(body, cancelled, progress, 0 if with_crc else None)
-        headers = self._headers(signed.headers, body.size, path)
-        headers.update(free or {})
+        head = wire.Head(signed.headers, signed.url, until)
+        _complete(head, body.size, path, free or {})
         data = outgoing if body.size else None
         failure: OSError
         try:
-            response = self._raw(signed.method, signed.url, place, headers, data)
+            response = self._raw(signed.method, place, head, data)
             try:
                 return self._reply(response, outgoing, sink, place, path, limit)
             finally:
@@ -244,49 +237,31 @@ class Transport:
             NetworkError, NetworkTimeoutError: no complete answer, within a minute.
             SignerError: the answer is longer than *limit*.
         """
-        hidden = _Headers(headers)
-        del (
-            headers
-        )  # they hold a token, and a traceback may show the variables of frames
+        # They hold a token, and a traceback may show the variables of frames.
+        hidden = wire.Head(headers, url)
+        del headers
         signed = SignedRequest(method=method, url=url)
         # Whoever drips an answer makes progress, and would hold an upload for hours.
         end = time.monotonic() + min(_EXCHANGE, 10 * self._progress_timeout)
-        token = wire.until.set(end)
         try:
-            return self.send(signed, MemoryBody.of(body), free=hidden, limit=limit)
+            return self.send(
+                signed, MemoryBody.of(body), free=hidden, limit=limit, until=end
+            )
         except _TooLongError as error:
             text = error.message
-        finally:
-            wire.until.reset(token)
         raise SignerError(text)
 
-    def _raw(
-        self,
-        method: str,
-        url: SecretURL,
-        place: _Place,
-        headers: Mapping[str, str],
-        body: Any,
-    ) -> requests.Response:
+    def _raw(self, method: str, place: _Place, head: wire.Head, body: Any) -> Any:
         """Send one request through the adapter; its URL is without the query."""
-        request = requests.PreparedRequest()
+        request: Any = requests.PreparedRequest()
         request.method = method
         request.url = place.shown
-        request.headers = CaseInsensitiveDict(headers)
-        request.headers.setdefault("User-Agent", USER_AGENT)
-        request.headers.setdefault("Accept-Encoding", "identity")
+        request.origin = place.origin
+        request.headers = head
         request.body = body
         request.hooks = {"response": []}
-        token = wire.target.set(url)
-        try:
-            return self._adapter.send(
-                request,
-                stream=True,
-                timeout=(self._timeout, None),  # for reading, the connection decides
-                **self._environment(place),
-            )
-        finally:
-            wire.target.reset(token)
+        # The connections have timeouts of their own.
+        return self._adapter.send(request, **self._environment(place))
 
     def _environment(self, place: _Place) -> dict[str, Any]:
         """Return proxies and CA bundle for a host; looked up once, as it is costly."""
@@ -296,33 +271,26 @@ class Transport:
                 place.origin, {}, None, None, None
             )
             settings = {name: found[name] for name in ("proxies", "verify", "cert")}
+            settings |= {"stream": True, "timeout": urllib3.Timeout()}
             self._settings[place.origin] = settings
         return settings
 
     def _place(self, url: SecretURL, path: str | None) -> _Place:
         text = url.reveal()
-        problem = url_problem(text) or http_problem(
-            text, allow_http=self._allow_http, local=True
-        )
+        problem = url_problem(text)
+        shown = text.partition("?")[0]
+        slash = shown.find("/", len("https://"))
+        origin = shown if slash < 0 else shown[:slash]
+        if problem is None and origin not in self._settings:
+            problem = http_problem(text, allow_http=self._allow_http, local=True)
         if problem:
             _refuse(f"the URL to send to {problem}", path)
-        parts = urlsplit(text)
-        shown = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
-        return _Place(f"{parts.scheme}://{parts.netloc}", parts.netloc, shown)
-
-    @staticmethod
-    def _headers(signed: Mapping[str, str], size: int, path: str | None) -> _Headers:
-        headers = _Headers(signed)
-        stated = {n.lower(): v for n, v in headers.items()}.get("content-length")
-        if stated is None:
-            headers["Content-Length"] = str(size)
-        elif stated != str(size):
-            _refuse(f"the URL is signed for {stated} bytes, the body has {size}", path)
-        return headers
+        netloc = origin.partition("://")[2]
+        return _Place(origin, netloc, shown if slash >= 0 else f"{shown}/")
 
     @staticmethod
     def _reply(
-        response: requests.Response,
+        response: Any,
         outgoing: _Outgoing,
         sink: Sink | None,
         place: _Place,
@@ -358,14 +326,27 @@ class Transport:
         )
 
 
-def _received(
-    response: requests.Response, place: _Place, path: str | None
-) -> dict[str, str]:
+def _complete(
+    head: wire.Head, size: int, path: str | None, free: Mapping[str, str]
+) -> None:
+    """Add to what is signed what HTTP needs, and what no signature covers."""
+    names = {name.lower(): name for name in head}
+    stated = names.get("content-length")
+    if stated is None:
+        head["Content-Length"] = str(size)
+    elif head[stated] != str(size):
+        _refuse(
+            f"the URL is signed for {head[stated]} bytes, the body has {size}", path
+        )
+    for name, value in {**_DEFAULTS, **free}.items():
+        if name.lower() not in names:
+            head[name] = value
+
+
+def _received(response: Any, place: _Place, path: str | None) -> dict[str, str]:
     """Return the headers of an answer that can be believed."""
-    headers = {
-        name.lower(): _FOLD.sub(" ", value) for name, value in response.headers.items()
-    }
-    if any(_CONTROL.search(value) for value in headers.values()):
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if _CONTROL.search("".join(headers.values())):
         msg = f"{place.netloc} answered with control characters in a header"
         raise NetworkError(msg, path=path)
     if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":

@@ -12,12 +12,11 @@ import contextlib
 import logging
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable
 
 from . import preflight, publish, unfinished
-from .body import EMPTY, Body, MemoryBody, Source, SpoolBody
+from .body import EMPTY, Body, MemoryBody, PartBody, Source, SpoolBody
 from .client import Client
 from .errors import (
     CallbackFailedWarning,
@@ -36,6 +35,7 @@ from .resumption import Unkept, resumption_of
 from .signers.ahead import Ahead
 from .signers.base import MultipartGrant, grant_for
 from .tally import Tally
+from .window import Window
 from .workers import Cancellation
 
 _log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Upload:
         self._parts_ahead: Ahead | None = None
         self._progress = progress
         self._width = client.options.max_concurrency
-        self._window = threading.Semaphore(self._width)
+        self.window = Window(self._width, client.options.most_memory)
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
         self._failure: Exception | None = None
@@ -199,7 +199,7 @@ class Upload:
             if not self._parted:
                 receipt = self._put_object(body)
             else:
-                self._drain()
+                self.window.drain()
                 self._raise_failure()
                 if before is not None:
                     before()
@@ -208,7 +208,8 @@ class Upload:
             self._fail(error)
             raise
         self._end()
-        small = isinstance(body, MemoryBody) and body.size == receipt.size <= BODY_CAP
+        in_memory = isinstance(body, MemoryBody | PartBody)
+        small = in_memory and body.size == receipt.size <= BODY_CAP
         self._client.note(receipt, b"".join(body.blocks()) if small else None)
         self._resumption.finish()
         if receipt.status == "callback_failed":
@@ -238,7 +239,7 @@ class Upload:
             _log.error("%s: %s", text, str(reason))
         self._end()
         if self._parted:
-            self._drain(_HURRIED_DRAIN if hurry else _DRAIN)
+            self.window.drain(_HURRIED_DRAIN if hurry else _DRAIN)
             if not self._resumption.survives(reason):
                 self._abort(reason, once=hurry)
 
@@ -297,11 +298,11 @@ class Upload:
     def _submit(self, body: Body) -> None:
         with self._lock:
             number = self._ledger.give()
-        self._window.acquire()  # released by the worker, whatever happens to the part
+        self.window.enter(body)  # the worker leaves it, whatever happens to the part
         try:
             self._client.requests.submit(self._send_part, number, body)
         except RuntimeError:
-            self._window.release()
+            self.window.leave(body)
             raise
 
     def _send_part(self, number: int, body: Body) -> None:
@@ -324,7 +325,7 @@ class Upload:
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
             self._fail(error)
         finally:
-            self._window.release()
+            self.window.leave(body)
 
     def _send(self, number: int, body: Body) -> tuple[Reply, str, PartReceipt]:
         reply, verified = publish.send_body(
@@ -344,20 +345,6 @@ class Upload:
             part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
         )
         return reply, verified, part
-
-    def _drain(self, seconds: float = 1e9) -> None:
-        """Wait until no part is in flight, that is, until the whole window is free."""
-        end = time.monotonic() + seconds
-        taken = 0
-        try:
-            while taken < self._width:
-                left = max(0.0, end - time.monotonic())
-                if not self._window.acquire(timeout=left):
-                    break
-                taken += 1
-        finally:
-            if taken:
-                self._window.release(taken)
 
     # -- the last step ------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import pytest
 
 from fsspec_osspresigned import publish
 from fsspec_osspresigned import upload as module
-from fsspec_osspresigned.body import FileBody, MemoryBody
+from fsspec_osspresigned.body import EMPTY, FileBody, MemoryBody
 from fsspec_osspresigned.checksum import crc64
 from fsspec_osspresigned.client import Client
 from fsspec_osspresigned.emulator import Emulator, Fault
@@ -679,7 +679,7 @@ def test_complete_all_with_foreign_parts(oss):
     long = Upload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
     for _ in range(3):
         long.add(MemoryBody.of(bytes(MIN_PART)))
-    long._drain()
+    long.window.drain()
     with pytest.raises(IntegrityError, match="not those that were sent"):
         store(make(oss, signer), bytes(2 * MIN_PART))
     assert stored(oss) is None
@@ -870,7 +870,7 @@ def test_queued_parts_are_not_sent_after_a_failure(oss):
     one._begin()
     one._cancel.set()
     one._submit(MemoryBody.of(bytes(MIN_PART)))
-    one._drain()
+    one.window.drain()
     one.discard()
     assert "UploadPart" not in actions(oss)
 
@@ -911,7 +911,7 @@ def test_discard_does_not_wait_for_ever(oss, monkeypatch, caplog):
     monkeypatch.setattr(module, "_DRAIN", 0.05)
     one = Upload(make(oss, max_concurrency=1), Target(path=PATH))
     one._begin()
-    one._window.acquire()
+    one.window.enter(EMPTY)
     one.discard(ValueError("why"))
     gate.set()
     assert "was given up: why" in caplog.text
@@ -923,7 +923,7 @@ def test_discard_without_a_free_slot(oss, monkeypatch):
     monkeypatch.setattr(module, "_DRAIN", 0.05)
     one = Upload(make(oss, max_concurrency=2), Target(path=PATH))
     one._begin()
-    one._window.acquire()
+    one.window.enter(EMPTY)
     one.discard()
     assert actions(oss)[-1] == "AbortMultipartUpload"
 
@@ -953,7 +953,7 @@ def test_fork(oss):
     one = Upload(make(oss), Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
-    one._drain()
+    one.window.drain()
     before = len(oss.requests)
     child = os.fork()
     if not child:

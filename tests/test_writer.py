@@ -717,10 +717,10 @@ def test_failed_part_reaches_stranger_that_only_closes(store):
     assert store.is_untouched()
 
 
-# A zipfile, and since Python 3.12 a gzip file, that could not be ended complains when it
-# is collected, on any file.
+# A zipfile, since Python 3.12 a gzip file, and since 3.14 any file that could not be
+# ended complains when it is collected; 3.14 says so in other words.
 @pytest.mark.filterwarnings(
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"
 )
 def test_failed_part_passes_through_stranger(store, stranger, monkeypatch):
     """What failed first comes out of a wrapper's block, as itself."""
@@ -757,7 +757,7 @@ def test_interrupted_write_poisons(store, opened, monkeypatch):
     """Ctrl-C inside a write may have lost bytes: no later close publishes."""
     file = opened()
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PresignedWriter, "_take", interrupt)
@@ -775,7 +775,7 @@ def test_interrupted_write_poisons(store, opened, monkeypatch):
 def test_interrupted_write_stays_interrupt(store, opened, monkeypatch):
     """A wrapper that closes while Ctrl-C is in flight does not replace it."""
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     file = opened()
@@ -877,8 +877,9 @@ class FakeUpload:
     """Keeps what the writer hands over."""
 
     def __init__(self, size_of: Callable[[int], int] = lambda number: PART) -> None:
-        self.plan = self
+        self.plan = self.window = self
         self.size_of = size_of
+        self.memory_limit, self.grows = 1 << 40, True
         self.bodies: list[bytes] = []
         self.ended = ""
 

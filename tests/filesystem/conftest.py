@@ -186,8 +186,9 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
     raised = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raised.set()
-        signal.default_int_handler(number, frame)
+        if not raised.is_set():
+            raised.set()
+            signal.default_int_handler(number, frame)
 
     # Who starts the tests in the background may have SIGINT ignored.
     before = signal.signal(signal.SIGINT, interrupt)
@@ -198,9 +199,12 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
         def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
                 # The thread that waits is the one to be woken, and nothing may be
-                # complete before it was.
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                raised.wait(10)
+                # complete before it was. A signal that comes just before it begins to
+                # wait does not wake it, so it gets another one.
+                for _ in range(100):
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                    if raised.wait(0.1):
+                        break
             return send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)

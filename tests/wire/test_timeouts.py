@@ -8,7 +8,7 @@ import time
 import fsspec
 import pytest
 
-from fsspec_osspresigned import wire
+from fsspec_osspresigned import answer, watch
 from fsspec_osspresigned.body import BLOCK, MemoryBody
 from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
 
@@ -123,7 +123,7 @@ def test_window_counts_on_a_used_connection(serve, send):
 def test_bytes_in_the_system_are_not_known_everywhere(tmp_path):
     """Where nobody tells, nothing is taken for progress."""
     with (tmp_path / "f").open("wb") as file:
-        assert wire._queued(file) == 0
+        assert watch._queued(file) == 0
 
 
 # -- the answer -------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_head_that_does_not_end(serve, send, flood):
 
     def pour(peer):
         peer.request()
-        for _ in range(wire.MAX_HEAD):
+        for _ in range(answer.MAX_HEAD):
             peer.sock.sendall(flood * 100)
 
     with pytest.raises(NetworkError, match="failed: ") as caught:
