@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from attrs import frozen
@@ -27,7 +28,7 @@ class _Stretch:
         file: PartialFile,
         offset: int,
         path: str,
-        cancel: Cancellation | None,
+        cancel: Cancellation,
         progress: Progress | None,
     ) -> None:
         self._file = file
@@ -44,13 +45,21 @@ class _Stretch:
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+        if self._cancel.is_set():
             raise _given_up(self._path)
         self._file.write(block, self._offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         if self._progress is not None:
             self._progress(len(block))
+
+
+@frozen
+class _Rest:
+    """The ranges behind the first one, on their way."""
+
+    transfers: Transfers[int, tuple[int, int, int]]
+    count: int
 
 
 @frozen
@@ -86,44 +95,59 @@ class Fetching:
             IntegrityError: its CRC-64 differs.
             SourceChangedError: it was replaced meanwhile.
         """
-        stretch = self._stretch(0)
+        cancel = Cancellation(self.cancel)
+        stretch = self._stretch(0, cancel)
+        rest: list[_Rest] = []
+
+        def seen() -> None:
+            # The others need not wait for the bytes of the first one.
+            more = (first.total or 0) > (first.expected or 0)
+            if first.partial and first.etag and more and not rest:
+                first.pin()
+                rest.append(self._rest(first, cancel))
+                stack.callback(rest[0].transfers.stop)
+
         stop = self.client.options.part_size
-        first = Range(self.path, 0, stop, stretch, takes_whole=True)
+        first = Range(self.path, 0, stop, stretch, takes_whole=True, seen=seen)
 
         def check(reply: Reply) -> None:
             first.check()
             if not first.partial or first.total == stretch.size:
                 objects.check_whole(reply.headers, stretch.crc64, self.path)
 
-        try:
-            self._call(first, check)
-        except InvalidRequestError as error:
-            if not is_beyond(error):
-                raise
-            self.told(0)  # of an empty object other stores have no range
-            return
+        with contextlib.ExitStack() as stack:
+            try:
+                self._call(first, check, cancel)
+            except InvalidRequestError as error:
+                if not is_beyond(error):
+                    raise
+                self.told(0)  # of an empty object other stores have no range
+                return
+            if rest:
+                self._join(rest[0], first, stretch)
+                return
         whole = first.total is None or not first.partial
         total = stretch.size if whole else first.total or 0
         self.told(total)
-        if total == stretch.size:
-            return
-        if first.etag:
-            self._rest(first, stretch, total)
-            return
-        # Two ranges could be of two versions, and nothing would tell.
+        if total != stretch.size:
+            self._anew(stretch, cancel)
+
+    def _anew(self, stretch: _Stretch, cancel: Cancellation) -> None:
+        """Fetch all in one: two ranges could be of two versions, and nothing would tell."""
         piece = Range(self.path, 0, None, stretch, takes_whole=True)
 
-        def check_all(reply: Reply) -> None:
+        def check(reply: Reply) -> None:
             piece.check()
             objects.check_whole(reply.headers, stretch.crc64, self.path)
 
-        self._call(piece, check_all)
+        self._call(piece, check, cancel)
 
-    def _rest(self, first: Range, begun: _Stretch, total: int) -> None:
-        """Fetch what is behind the first range, several at once."""
-        size = begun.size
-        self.file.resize(total)
+    def _rest(self, first: Range, cancel: Cancellation) -> _Rest:
+        """Begin to fetch what is behind the first range, several at once."""
+        total, size = first.total or 0, first.expected or 1
         jobs = range(size, total, size)
+        self.told(total)
+        self.file.resize(total)
 
         def work(offset: int, cancel: Cancellation) -> tuple[int, int, int]:
             stretch = self._stretch(offset, cancel)
@@ -136,31 +160,36 @@ class Fetching:
             return offset, stretch.size, stretch.crc64
 
         width = min(self.client.options.max_concurrency, len(jobs))
-        transfers = Transfers(
-            self.client.requests, width, work, str, cancel=self.cancel
-        )
+        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
+        transfers.start(jobs)
+        return _Rest(transfers, len(jobs))
+
+    def _join(self, rest: _Rest, first: Range, begun: _Stretch) -> None:
+        """Wait for all ranges, and prove what they add up to."""
         try:
-            found = transfers.run(jobs)
+            done = rest.transfers.finish()
         except UploadErrors as error:
             raise next(iter(error.failures.values())) from None
-        if len(found) < len(jobs):
+        found = [one for one in done if not isinstance(one, Exception)]
+        if len(found) < rest.count:
             raise _given_up(self.path)
         crc = begun.crc64
         for _, length, part in sorted(found):
             crc = combine(crc, part, length)
         objects.check_whole(first.headers, crc, self.path)
 
-    def _call(self, piece: Range, check: Callable[[Reply], None]) -> None:
+    def _call(
+        self, piece: Range, check: Callable[[Reply], None], cancel: Cancellation
+    ) -> None:
         self.client.call(
             get_object(self.path),
             free=piece.free,
             sink=piece,
             check=check,
-            cancel=self.cancel,
+            cancel=cancel,
         )
 
-    def _stretch(self, offset: int, cancel: Cancellation | None = None) -> _Stretch:
-        cancel = cancel or self.cancel
+    def _stretch(self, offset: int, cancel: Cancellation) -> _Stretch:
         return _Stretch(self.file, offset, self.path, cancel, self.progress)
 
 

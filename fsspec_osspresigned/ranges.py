@@ -8,7 +8,7 @@ and no two ranges of one read may come from two versions of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -76,7 +76,8 @@ class Range:
 
     Attributes:
         path: ``bucket/key``.
-        total: bytes of the whole object; None before a reply, or if it did not say.
+        expected: bytes that come; None before a reply, or if it did not say.
+        total: bytes of the whole object; None likewise.
         etag: of the object, as the header has it; the one that is demanded, if any.
         partial: whether the range came, and not the whole object.
         headers: of the reply.
@@ -91,6 +92,7 @@ class Range:
         *,
         etag: str = "",
         takes_whole: bool = False,
+        seen: Callable[[], None] | None = None,
     ) -> None:
         """Set up.
 
@@ -101,6 +103,7 @@ class Range:
             output: takes the bytes.
             etag: the only version that is wanted, as the header has it.
             takes_whole: take the whole object too, if that is the answer.
+            seen: called when a reply was judged by its head; None for nobody.
         """
         self.path = path
         self._start = start
@@ -108,7 +111,8 @@ class Range:
         self._output = output
         self._pin = etag
         self._takes_whole = takes_whole
-        self._expected: int | None = None
+        self._seen = seen
+        self.expected: int | None = None
         self._taken = 0
         self.etag = etag
         self.total: int | None = None
@@ -142,7 +146,7 @@ class Range:
         self.etag, self.headers, self.partial = told, headers, status == _PARTIAL
         if status != _PARTIAL:
             size = headers.get("content-length", "")
-            self.total = self._expected = int(size) if _is_size(size) else None
+            self.total = self.expected = int(size) if _is_size(size) else None
             if self.total is not None and not self._takes_whole:
                 raise WholeError(self.total, told)
             return
@@ -153,12 +157,18 @@ class Range:
         asked = self.total + self._start if self._start < 0 else self._start
         if first != asked or behind > (self._stop or self.total) or behind <= first:
             raise self._bad(f"it is the range {found[0]}")
-        self._expected = behind - first
+        self.expected = behind - first
+
+    def pin(self) -> None:
+        """Want no other version any more than the one that was seen."""
+        self._pin = self.etag
 
     def begin(self) -> None:
         """Forget what was written."""
         self._taken = 0
         self._output.begin()
+        if self._seen is not None:
+            self._seen()
 
     def write(self, block: bytes, /) -> None:
         """Pass the next bytes on."""
@@ -171,8 +181,8 @@ class Range:
         Raises:
             NetworkError: it is less or more.
         """
-        if self._expected is not None and self._taken != self._expected:
-            msg = f"{self._taken} bytes came, {self._expected} were announced"
+        if self.expected is not None and self._taken != self.expected:
+            msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
 
     def _bad(self, why: str) -> ReplyError:

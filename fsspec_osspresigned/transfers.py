@@ -68,6 +68,7 @@ class Transfers(Generic[T, R]):
         self._on_error = on_error
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
+        self._futures: list[Future[None]] = []
         self._results: list[R | Exception | _Absent] = []
         self._refusal: tuple[object, ...] = ()
         self._refusals = 0
@@ -89,7 +90,17 @@ class Transfers(Generic[T, R]):
             UploadErrors: several jobs failed, or each was refused.
             Exception: what the only failing job raised.
         """
-        failures = self.failures_of(jobs)
+        self.start(jobs)
+        return self.finish()
+
+    def finish(self) -> list[R | Exception]:
+        """Wait for what was started, and return what ``outcomes`` does.
+
+        Raises:
+            UploadErrors: several jobs failed, or each was refused.
+            Exception: what the only failing job raised.
+        """
+        failures = self.join()
         given_up = self._refusals >= _REFUSALS
         if failures and (self._on_error == "raise" or given_up):
             if len(failures) == 1:
@@ -103,23 +114,38 @@ class Transfers(Generic[T, R]):
 
     def failures_of(self, jobs: Iterable[T]) -> dict[str, Exception]:
         """Do *jobs* and return what failed, without raising it."""
+        self.start(jobs)
+        return self.join()
+
+    def start(self, jobs: Iterable[T]) -> None:
+        """Begin with *jobs*; what is begun must be joined, or stopped."""
         source = iter(jobs)
-        futures: list[Future[None]] = []
         try:
             for _ in range(self._width):
-                futures.append(self._pool.submit(self._loop, source))  # noqa: PERF401 - what was begun must be known if this is interrupted
-            wait(futures, return_when=FIRST_COMPLETED)
-            _drop_queued(futures)  # no job is left for a loop that has not begun
-            wait(futures)
+                self._futures.append(self._pool.submit(self._loop, source))
         except BaseException:
-            self._cancel.set()
-            _drop_queued(futures)
-            wait(futures)
+            self.stop()
             raise
-        for future in futures:
+
+    def join(self) -> dict[str, Exception]:
+        """Wait until all is done, and return what failed."""
+        try:
+            wait(self._futures, return_when=FIRST_COMPLETED)
+            _drop_queued(self._futures)  # no job is left for a loop that has not begun
+            wait(self._futures)
+        except BaseException:
+            self.stop()
+            raise
+        for future in self._futures:
             if not future.cancelled():
                 future.result()
         return self.failures
+
+    def stop(self) -> None:
+        """Give all up; nothing runs any more when this returns."""
+        self._cancel.set()
+        _drop_queued(self._futures)
+        wait(self._futures)
 
     def _loop(self, jobs: Iterator[T]) -> None:
         while True:

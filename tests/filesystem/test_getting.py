@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 
 import pytest
 from fsspec.callbacks import Callback
@@ -181,20 +182,81 @@ def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
     assert left(tmp_path) == []
 
 
+def test_giving_up_between_two_ranges(environment, tmp_path):
+    """What was not asked for any more is missing, so there is no file."""
+    one = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=1)
+    one.pipe_file(PATH, LARGE)
+    file = PartialFile(str(tmp_path / "a"))
+    cancel, came = Cancellation(), []
+
+    def progress(size):
+        came.append(size)
+        if sum(came) == 2 * PART:
+            cancel.set()
+
+    with pytest.raises(UploadDiscardedError, match="given up"):
+        Fetching(one.client, PATH, file, cancel=cancel, progress=progress).run()
+    file.discard()
+    assert sum(came) == 2 * PART
+    assert left(tmp_path) == []
+
+
+def test_ranges_do_not_wait_for_the_first(parts, owner, tmp_path):
+    """All are asked for as soon as the first reply has begun."""
+    parts.pipe_file(PATH, LARGE)
+    asked = []
+
+    class Watching(Told):
+        def relative_update(self, inc=1):
+            super().relative_update(inc)
+            if not asked:
+                deadline = time.monotonic() + 5
+                while len(owner.oss.requests) < 8 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                asked.append(len(owner.oss.requests))
+
+    owner.oss.clear()
+    parts.get_file(PATH, tmp_path / "a", callback=Watching())
+    assert asked == [8]
+
+
+def test_a_first_range_that_is_replaced_before_its_end(parts, owner, tmp_path):
+    """A second try of it is of the version whose other ranges are on their way."""
+    parts.pipe_file(PATH, LARGE)
+
+    class Replaces(Told):
+        def set_size(self, size):
+            super().set_size(size)
+            parts.pipe_file(PATH, LARGE[::-1])
+
+    owner.oss.faults.add(Fault(action="GetObject", cut_reply_after=PART // 2))
+    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.1, times=None))
+    with pytest.raises(SourceChangedError):
+        parts.get_file(PATH, tmp_path / "a", callback=Replaces())
+    assert left(tmp_path) == []
+
+
 @pytest.mark.parametrize("verb", ["get", "get_file"])
 def test_an_interrupt_ends_all_and_leaves_nothing(
-    parts, owner, tmp_path, verb, interrupt_at
+    parts, owner, tmp_path, monkeypatch, verb, interrupt_at
 ):
     """Ctrl-C removes the partial file, and no request goes out afterwards."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.2, times=None))
     interrupt_at(parts, "GetObject", 3)
+    send, sent = parts.client.transport.send, []
+
+    def noted(*args, **options):
+        sent.append(args)
+        return send(*args, **options)
+
+    monkeypatch.setattr(parts.client.transport, "send", noted)
     with pytest.raises(KeyboardInterrupt):
         getattr(parts, verb)(PATH, str(tmp_path / "a"))
-    before = len(owner.oss.requests)
+    before = len(sent)
     assert left(tmp_path) == []
     parts.client.requests.submit(int).result()
-    assert len(owner.oss.requests) == before
+    assert len(sent) == before
 
 
 def test_a_system_without_writing_at_an_offset(parts, tmp_path, monkeypatch):
