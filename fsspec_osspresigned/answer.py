@@ -18,7 +18,11 @@ from .watch import Phase, Watch
 
 MAX_HEAD = 256 * 1024  # bytes in front of the body of an answer, 1xx answers included
 _MAX_LINE = 65536
+_MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
+_MAX_DIGITS = 18  # of a length, decimal or hexadecimal
 _HTTP_1_0 = 10  # as http.client writes it
+_BLANK = " \t"
+_HEXADECIMAL = frozenset(b"0123456789abcdefABCDEF")
 _NO_BODY = (http.client.NO_CONTENT, http.client.NOT_MODIFIED)
 
 
@@ -119,13 +123,22 @@ class Answer(http.client.HTTPResponse):
         self.version = _HTTP_1_0 if version == "HTTP/1.0" else 11
         self.headers = fields
         coding = fields.get("transfer-encoding", "")
-        self.chunked = coding.strip().lower() == "chunked"
+        self.chunked = coding.strip(_BLANK).lower() == "chunked"
         self.chunk_left = None
         self.length = None if self.chunked else _length(fields)
+        # Whoever has said both may have sent something between two answers (RFC 9112,
+        # 6.3), and so may who sends a body where there is none.
+        doubtful = "transfer-encoding" in fields and (
+            not self.chunked or "content-length" in fields or self.version == _HTTP_1_0
+        )
         if status in _NO_BODY or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.length = 0
-        self.will_close = _ends(self.version, fields) or (
-            self.length is None and not self.chunked
+            if status == http.client.NO_CONTENT:
+                doubtful |= self.chunked or bool(self.length)
+            self.length, self.chunked = 0, False
+        self.will_close = (
+            doubtful
+            or _ends(self.version, fields)
+            or (self.length is None and not self.chunked)
         )
 
     def read(
@@ -143,8 +156,21 @@ class Answer(http.client.HTTPResponse):
             if amt and not block and self.length and not self.chunked:
                 raise http.client.IncompleteRead(block, self.length)
         except http.client.HTTPException as error:
+            self.will_close = True  # http.client takes a bad chunk for the end
             raise broken(error) from error
         return block
+
+    def _read_next_chunk_size(self) -> int:
+        """Return the bytes of the next chunk (RFC 9112, 7.1); called by http.client.
+
+        Raises:
+            ValueError: it is not said in plain digits, which http.client lets pass.
+        """
+        line = _line(self.fp)
+        text = line.partition(b";")[0].strip(b" \t\r\n")
+        if len(text) > _MAX_DIGITS or not _HEXADECIMAL.issuperset(text):
+            raise ValueError
+        return int(text, 16)
 
     def close(self) -> None:
         """Let the next request have the connection, if the body was read to its end."""
@@ -163,31 +189,47 @@ def broken(error: Exception) -> ProtocolError:
 def _fields(lines: Any) -> dict[str, str]:
     """Return the fields of a head (RFC 9112, 5): what is none is passed over."""
     found: dict[str, str] = {}
-    name = ""
-    while (line := lines.readline(_MAX_LINE)) not in (b"\r\n", b"\n", b""):
+    name, count = "", 0
+    while (line := _line(lines)) not in (b"\r\n", b"\n"):
+        count += 1
+        if count > _MAX_FIELDS:
+            raise http.client.HTTPException("the answer has too many headers")
         text = line.decode("latin-1").rstrip("\r\n")
-        if text[0:1] in (" ", "\t") and name:  # folded (RFC 9112, 5.2)
-            found[name] = f"{found[name]} {text.strip()}"
+        if text.startswith((" ", "\t")):  # folded (RFC 9112, 5.2)
+            if name:
+                found[name] = f"{found[name]} {text.strip(_BLANK)}".strip(_BLANK)
             continue
         start, colon, value = text.partition(":")
-        if not colon:
+        name = start.strip(_BLANK).lower() if colon else ""
+        if not name:
             continue
-        name = start.strip().lower()
-        value = value.strip(" \t")
+        value = value.strip(_BLANK)
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
 
+def _line(lines: Any) -> bytes:
+    line: bytes = lines.readline(_MAX_LINE + 1)
+    if len(line) > _MAX_LINE:
+        # What follows would be taken for a line of its own.
+        raise http.client.LineTooLong("line")
+    return line
+
+
 def _ends(version: int, fields: dict[str, str]) -> bool:
     """Return whether the connection ends with the answer (RFC 9112, 9.3)."""
-    said = [one.strip() for one in fields.get("connection", "").lower().split(",")]
+    said = [
+        one.strip(_BLANK) for one in fields.get("connection", "").lower().split(",")
+    ]
     return "close" in said or (version == _HTTP_1_0 and "keep-alive" not in said)
 
 
 def _length(fields: dict[str, str]) -> int | None:
     """Return the bytes of the body; None if there is no number that can be believed."""
-    said = {one.strip() for one in fields.get("content-length", "").split(",")}
+    said = {one.strip(_BLANK) for one in fields.get("content-length", "").split(",")}
     if len(said) > 1:
         raise http.client.HTTPException("the answer has two lengths")
     text = said.pop()
+    if len(text) > _MAX_DIGITS:
+        raise http.client.HTTPException("the length of the answer has too many digits")
     return int(text) if text.isascii() and text.isdigit() else None

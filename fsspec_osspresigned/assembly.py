@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import unfinished
-from .checkpoint import Checkpoint
 from .client import Client, shared_client
 from .options import Options, resolve_text
-from .receipts import receipt_writer
 from .signers.base import Signer
 from .transport import Transport
 
@@ -38,10 +36,15 @@ def _make(options: Options, opener: Opener) -> Client:
         progress_timeout=progress,
         allow_http=options.allow_http,
     )
-    note = receipt_writer(options.receipts) if options.receipts is not None else None
-    journals = (
-        Checkpoint(options.checkpoint) if options.checkpoint is not None else None
-    )
+    note = journals = None
+    if options.receipts is not None:
+        from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
+
+        note = receipt_writer(options.receipts)
+    if options.checkpoint is not None:
+        from .checkpoint import Checkpoint  # noqa: PLC0415 - only what is used
+
+        journals = Checkpoint(options.checkpoint)
     signer = _signer(options, transport, opener)
     return Client(options, signer, transport, note=note, checkpoint=journals)
 

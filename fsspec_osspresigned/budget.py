@@ -21,41 +21,37 @@ class Budget:
 
     def __init__(self) -> None:
         """Begin with nothing used."""
-        # A finalizer that gives back may come in the middle of any of these.
-        self._changed = threading.Condition(threading.RLock())
+        # A finalizer that gives back may come in the middle of any of these. An
+        # interrupt may come at the end of "with" of a condition, and leave it locked.
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
         self._waiting = 0
         self.used = 0
 
     def take(self, amount: int) -> None:
         """Use *amount* more, at once."""
-        with self._changed:
+        with self.lock:
             self.used += amount
 
     def give(self, amount: int) -> None:
         """Give *amount* back."""
-        with self._changed:
+        with self.lock:
             self.used -= amount
             if self._waiting:
                 self._changed.notify_all()
 
     def wait(self, limit: int, may: Callable[[], bool] = lambda: False) -> None:
-        """Wait until less than *limit* is used, or *may* returns True."""
-        with self._changed:
-            self._wait(limit, may)
+        """Wait until less than *limit* is used, or *may* returns True.
 
-    def claim(self, limit: int, may: Callable[[], bool]) -> None:
-        """Wait as ``wait`` does, and use one more."""
-        with self._changed:
-            self._wait(limit, may)
-            self.used += 1
-
-    def _wait(self, limit: int, may: Callable[[], bool]) -> None:
-        self._waiting += 1
-        try:
-            while self.used >= limit and not may():
-                self._changed.wait(_GLANCE)
-        finally:
-            self._waiting -= 1
+        Whoever holds ``lock`` has it again when that is so.
+        """
+        with self.lock:
+            self._waiting += 1
+            try:
+                while self.used >= limit and not may():
+                    self._changed.wait(_GLANCE)
+            finally:
+                self._waiting -= 1
 
 
 class Turns:
@@ -68,13 +64,14 @@ class Turns:
         """Have nothing in flight."""
         self._budget = budget
         self._limit = limit
-        self._lock = threading.Lock()
         self._mine = 0
 
     def __enter__(self) -> Self:
         """Wait for a turn."""
-        self._budget.claim(self._limit, lambda: not self._mine)
-        with self._lock:
+        budget = self._budget
+        with budget.lock:  # else several would find that none of ours is in flight
+            budget.wait(self._limit, lambda: not self._mine)
+            budget.used += 1
             self._mine += 1
         return self
 
@@ -85,9 +82,9 @@ class Turns:
         traceback: TracebackType | None,
     ) -> None:
         """Let somebody else have it."""
-        with self._lock:
+        with self._budget.lock:
             self._mine -= 1
-        self._budget.give(1)
+            self._budget.give(1)
 
 
 class Lease:
@@ -96,17 +93,21 @@ class Lease:
     def __init__(self, budget: Budget, amount: int) -> None:
         """Use *amount* bytes."""
         self._budget = budget
-        self._amount = amount
-        budget.take(amount)
+        self._pid = os.getpid()
+        self._amount = 0
+        self.more(amount)
 
     def more(self, amount: int) -> None:
         """Use *amount* bytes more."""
-        self._budget.take(amount)
-        self._amount += amount
+        with self._budget.lock:  # no interrupt comes between the two
+            self._amount += amount
+            self._budget.used += amount
 
     def __del__(self) -> None:
         """Give all of them back."""
-        self._budget.give(self._amount)
+        # After a fork nobody may be left who would unlock the parent's budget.
+        if os.getpid() == self._pid:
+            self._budget.give(self._amount)
 
 
 class _Process:

@@ -14,7 +14,7 @@ from .signers.token import token_source
 from .transport import Transport
 
 
-@click.command()
+@click.command(short_help="Ask a signer for signatures, and try the protocol's rules.")
 @click.argument("url")
 @click.option("--bucket", required=True, help="Bucket that the token is granted.")
 @click.option("--prefix", required=True,

@@ -7,24 +7,27 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from .attempts import Attempts
 from .body import EMPTY, Body
 from .budget import Turns, of_process
-from .checkpoint import Checkpoint
 from .circuit import Circuit
 from .errors import NotSignedError, OSSPresignedError
 from .known import Known
 from .model import Operation, Receipt, Reply, SignedRequest
 from .options import Options
-from .refusal import clock_offset, error_for
 from .retry import RetryPolicy, Verb
-from .signers.ahead import Ahead
 from .signers.base import Signer, sign_checked
+from .store_clock import clock_offset
 from .transport import Sink, Transport
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .signers.ahead import Ahead
 
 
 class Client:
@@ -156,6 +159,8 @@ class Client:
             except OSSPresignedError as error:
                 failure = error
             else:
+                if not attempts.retries and not attempts.resigns:
+                    return reply
                 return evolve(reply, retries=attempts.retries, resigns=attempts.resigns)
             gone = cancel is not None and cancel.is_set()
             decision = attempts.after(failure, last=once or gone)
@@ -175,6 +180,8 @@ class Client:
         """
         if not getattr(self.signer, "remote", False):
             return None
+        from .signers.ahead import Ahead  # noqa: PLC0415 - only for many at once
+
         return Ahead(self.signer, coming, first=first, low=low, now=self._now)
 
     def can_sign(self, operation: Operation) -> bool:
@@ -230,6 +237,8 @@ class Client:
                 reply.headers, self._now, self.clock_offset
             )
         if not ok:
+            from .refusal import error_for  # noqa: PLC0415 - only for a failure
+
             raise error_for(
                 operation, reply, signed, now=self._now, offset=self.clock_offset
             )

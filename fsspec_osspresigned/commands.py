@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,9 @@ Completion in the shell:
 """
 
 
+_UNCUT = 1000  # characters, more than any first sentence has
+_NARROWEST, _WIDEST = 30, 80  # columns of help
+
 # What failed is said in the summary: nobody needs it twice.
 logging.getLogger(__package__).addHandler(logging.NullHandler())
 
@@ -71,6 +75,11 @@ class _NobodyReadsError(Exception):
 
 class _Commands(click.Group):
     """The commands, in the order in which people need them."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Take one; where its sentence is too long for a line, it wraps, uncut."""
+        cmd.short_help = cmd.get_short_help_str(_UNCUT)
+        super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return them as they were added."""
@@ -139,7 +148,7 @@ def emulator(
 @click.option("--large", type=click.IntRange(1, 10_000), default=300, show_default=True,
               help="MiB of the large file.")  # fmt: skip
 def demo(large: int) -> int:
-    """Play owner and uploader against the emulator, and verify every byte."""
+    """Play owner and uploader on the emulator, and verify every byte."""
     with _extra("demo"):
         from .demo.owner import main  # noqa: PLC0415 - an extra
     return main(large)
@@ -157,6 +166,7 @@ def run(arguments: Sequence[str]) -> int:
             list(arguments),
             prog_name="osspresigned",
             standalone_mode=False,
+            terminal_width=_help_width(),
             obj=session,
         )
     except _NobodyReadsError:
@@ -176,6 +186,11 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(f"error: {_in_one_line(error)}", err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _help_width() -> int:
+    """Return what click takes, and less where it would be wider than the terminal."""
+    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST) - 2)
 
 
 def _in_one_line(error: Exception) -> str:

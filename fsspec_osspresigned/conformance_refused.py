@@ -24,6 +24,7 @@ from .conformance import (
 )
 from .model import Action, Reply
 from .signers import protocol
+from .signers.base import MAX_REQUESTS
 from .signers.protocol import Answer, Problem
 
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
@@ -286,7 +287,7 @@ def _token(kit: Kit) -> Iterator[str]:
 def _batch_limit(kit: Kit) -> Iterator[str]:
     """A hundred requests are answered, one more is refused with 413 or 400."""
     item = json.dumps(kit.probe())
-    most = protocol.MAX_REQUESTS
+    most = MAX_REQUESTS
     full = kit.document(kit.post(protocol.body([item] * most)), most)
     if any("error" in result for result in full):
         yield f"not all of {most} equal requests were signed"

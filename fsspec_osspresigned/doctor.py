@@ -23,10 +23,10 @@ from .exit_code import ExitCode, code_of
 from .failure import why
 from .ledger import Plan
 from .object_options import ObjectOptions
-from .refusal import clock_offset
 from .secret import SecretURL
 from .signed_url import describe
 from .signers.base import Grant, grant_for, sign_checked
+from .store_clock import clock_offset
 from .units import shown_bytes, shown_end, shown_seconds, shown_text
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
@@ -130,7 +130,7 @@ def about_path(
         )
         grant = grant_for(client.signer, path)
         preflight.refuse_expired(grant, path)
-        cut = preflight.plan(client, target, grant, size)
+        cut = preflight.plan(client, target, grant, size, at_hand=True)
         preflight.check(client, target, grant, cut, size)
     except OSSPresignedError as error:
         yield _bad("plan", error)

@@ -28,7 +28,10 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=_EXAMPLES,
+    short_help="Look for what may be wrong, before anything is sent.",
+)
 @click.argument("path", required=False, default="", metavar="[BUCKET/KEY]")
 @click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
               help="Bytes of the upload that is tried out.")  # fmt: skip

@@ -18,8 +18,8 @@ _STYLES = ("virtual", "path", "cname")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?").fullmatch
 _PUBLIC = (
-    re.compile(r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com"),
-    re.compile(r"([a-z0-9-]+)\.oss(?:-internal)?\.aliyuncs\.com"),
+    r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com",
+    r"([a-z0-9-]+)\.oss(?:-internal)?\.aliyuncs\.com",
 )
 
 
@@ -123,7 +123,7 @@ class Endpoint:
         the acceleration hosts, a CNAME and an IP address do not.
         """
         name = self.host.partition(":")[0]
-        found = (pattern.fullmatch(name) for pattern in _PUBLIC)
+        found = (re.fullmatch(pattern, name) for pattern in _PUBLIC)
         return next((match[1] for match in found if match), None)
 
     def netloc(self, bucket: str) -> str:

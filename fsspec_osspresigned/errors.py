@@ -37,10 +37,12 @@ from __future__ import annotations
 
 import errno as _errno
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .explanation import Explanation, Refused
 from .outcome import Outcome
+
+if TYPE_CHECKING:
+    from .explanation import Explanation, Refused
 
 
 class OSSPresignedError(OSError):

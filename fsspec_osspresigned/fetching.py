@@ -107,7 +107,7 @@ class Fetching:
                 rest.append(self._rest(first, cancel))
                 stack.callback(rest[0].transfers.stop)
 
-        stop = self.client.options.part_size
+        stop = self.client.options.largest_part
         first = Range(self.path, 0, stop, stretch, takes_whole=True, seen=seen)
 
         def check(reply: Reply) -> None:

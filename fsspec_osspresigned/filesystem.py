@@ -10,7 +10,6 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.utils import stringify_path
 
 from . import transaction
-from .local_tree import LocalTree
 from .model import Receipt
 from .moving import MovingFileSystem
 from .receipt_list import ReceiptList
@@ -188,6 +187,8 @@ class OSSPresignedFileSystem(MovingFileSystem):
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
+        from .local_tree import LocalTree  # noqa: PLC0415 - only for trees
+
         _check_on_error(on_error)
         told = _told(callback, kwargs)
         sending = self._sending(kwargs, mode)

@@ -78,6 +78,9 @@ class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is unty
         return surroundings()
 
 
+_LATER = object()  # a loop that nobody has asked for
+
+
 class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[misc]
     """Equal options are one instance; a forked child gets an engine of its own."""
 
@@ -85,6 +88,7 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
     root_marker = ""
     cachable = True
     _extra_tokenize_attributes = ("_surroundings",)
+    _loop: Any
 
     def __init__(self, **storage_options: Any) -> None:
         """Check the options and read what they refer to; nothing is sent."""
@@ -95,7 +99,7 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
             for name in ("asynchronous", "loop", "batch_size", "use_listings_cache")
             if name in storage_options
         }
-        super().__init__(**foreign)
+        super().__init__(**{**foreign, "loop": foreign.get("loop") or _LATER})
         self._pid: int = os.getpid()
         _ = self.client
 
@@ -111,8 +115,12 @@ class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[m
 
     @property
     def loop(self) -> Any:
-        """The event loop of this process; fsspec would refuse after a fork."""
-        if self._pid != os.getpid():
+        """The event loop of this process, begun when it is first asked for.
+
+        Fsspec would begin it with the first instance, which costs a thread that a small
+        upload does not need, and would refuse after a fork.
+        """
+        if self._loop is _LATER or self._pid != os.getpid():
             self._pid = os.getpid()
             self._loop = None if self.asynchronous else get_loop()
         return self._loop

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from attrs import frozen
+from typing import NamedTuple
 
 from . import xmldoc
 from .checksum import combine
 from .errors import ConfigurationError, TooLargeError
 from .model import (
+    LARGEST_PART,
     MAX_PART,
     MAX_PARTS,
     MAX_SINGLE_PUT,
@@ -25,8 +25,13 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 
 
-@frozen(kw_only=True)
-class Plan:
+# Where the size of parts is ours, they are as many as there are connections, whatever
+# `max_concurrency` a second try has; in a large file two for each.
+_CONNECTIONS = 16
+_SMALLEST_PART = MIB
+
+
+class Plan(NamedTuple):
     """How one object is cut.
 
     Attributes:
@@ -67,22 +72,30 @@ class Plan:
 
 
 def plan_for(
-    grant: Grant, *, size: int | None, part_size: int, threshold: int, path: str
+    grant: Grant,
+    *,
+    size: int | None,
+    part_size: int | None,
+    threshold: int,
+    path: str,
+    largest: int = LARGEST_PART,
 ) -> Plan:
     """Decide how an object is cut.
 
     Args:
         grant: what the signer lets us send.
         size: bytes of the object; None for a stream.
-        part_size: bytes wanted per part.
+        part_size: bytes wanted per part; None for what keeps 16 connections busy: from
+            1 MiB to *largest* for a known size, else 8 MiB.
         threshold: bytes above which parts are used although one PUT would do.
         path: ``bucket/key``, for errors.
+        largest: bytes of a part at most where *part_size* is None.
 
     Raises:
         ConfigurationError: the grant cannot carry the object; lists every reason.
     """
     if size is None:
-        return _plan_stream(grant, part_size, path)
+        return _plan_stream(grant, part_size or LARGEST_PART, path)
     parts = grant.multipart
     fits_single = grant.single and size <= MAX_SINGLE_PUT
     if fits_single and (parts is None or size <= threshold):
@@ -92,7 +105,8 @@ def plan_for(
         problems.append(f"one PUT holds 5 GiB at most, the object has {size} bytes")
     if parts is None:
         raise ConfigurationError([*problems, "no parts are granted"], path=path)
-    cut = parts.part_size or _part_size_for(size, part_size, parts)
+    wanted = part_size or _adapted(size, largest)
+    cut = parts.part_size or _part_size_for(size, wanted, parts)
     need = max(1, -(-size // cut))
     misfits = []
     if need > parts.max_parts:
@@ -109,6 +123,12 @@ def plan_for(
     if fits_single:
         return Plan(multipart=False, part_size=max(size, 1))
     raise ConfigurationError(problems + misfits, path=path)
+
+
+def _adapted(size: int, largest: int) -> int:
+    one_each, two_each = -(-size // _CONNECTIONS), -(-size // (2 * _CONNECTIONS))
+    part = one_each if one_each <= LARGEST_PART else max(two_each, LARGEST_PART)
+    return max(_SMALLEST_PART, min(-(-part // MIB) * MIB, largest))
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from xml.etree.ElementTree import Element
 
 from . import xmldoc
 from .client import Client
 from .errors import ReplyError
 from .model import Action, Operation
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _PAGE = "1000"
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractFileSystem
 
 from .errors import NotSignedError
 from .instances import EngineFileSystem
 from .model import Action, Operation, split_path
-from .remote_tree import Meant, looks_like_a_pattern
 from .signers.base import sign_checked
 from .twin import twin
-from .view import View
+
+if TYPE_CHECKING:
+    from .remote_tree import Meant
+    from .view import View
 
 _SIGNABLE = {
     "GET": Action.GetObject,
@@ -32,6 +34,8 @@ class LookingFileSystem(EngineFileSystem):
 
     @property
     def _view(self) -> View:
+        from .view import View  # noqa: PLC0415 - whoever only writes looks at nothing
+
         return View(self.client)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
@@ -132,6 +136,8 @@ class LookingFileSystem(EngineFileSystem):
         Raises:
             FileNotFoundError: nothing fits.
         """
+        from .remote_tree import Meant  # noqa: PLC0415 - only for trees
+
         _check_depth(maxdepth)
         found: dict[str, str | None] = {}
         is_pattern = False
@@ -170,6 +176,8 @@ class LookingFileSystem(EngineFileSystem):
 
     def _is_pattern(self, path: Any) -> bool:
         """Return whether *path* is a pattern, and no object of that very name."""
+        from .remote_tree import looks_like_a_pattern  # noqa: PLC0415 - only for trees
+
         name = self._path(path)
         return looks_like_a_pattern(name) and not self._view.shows_object(name)
 

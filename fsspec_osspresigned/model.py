@@ -22,6 +22,12 @@ MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
+# Bytes of a part at most, of a part of a large file, and of a file that is sent in one
+# piece, where nobody says anything else: docs/performance.md has the curves.
+LARGEST_PART = 8 * MIB
+LARGEST_FILE_PART = 32 * MIB
+THRESHOLD = 8 * MIB
+
 
 class Action(enum.StrEnum):
     """One OSS API call, by its name in the API reference."""
@@ -147,7 +153,7 @@ class SignedRequest:
         return self.expires_at - now < min(30.0, life / 4)
 
 
-@frozen(kw_only=True)
+@frozen(eq=False, kw_only=True)
 class Reply:
     """What a server answered, small enough to keep.
 

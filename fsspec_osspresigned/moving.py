@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from . import remote_tree
-from .copying import Copying, Source, prove
 from .errors import ConfigurationError
-from .ranges import changed
 from .reading import ReadingFileSystem
-from .remote_tree import Going
 from .sending import Sending
 from .transfers import ON_ERROR
 from .twin import twin
 from .workers import Cancellation
+
+if TYPE_CHECKING:
+    from .remote_tree import Going
 
 
 class MovingFileSystem(ReadingFileSystem):
@@ -39,6 +38,8 @@ class MovingFileSystem(ReadingFileSystem):
             SourceChangedError: *path1* was replaced meanwhile.
             IntegrityError: the copy is not what *path1* was.
         """
+        from .remote_tree import Going  # noqa: PLC0415 - only for what is copied
+
         going = Going(self._path(path1), self._path(path2))
         self._copy_one(going, Sending(self.client, kwargs))
 
@@ -93,6 +94,8 @@ class MovingFileSystem(ReadingFileSystem):
 
     def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object; raises as :meth:`mv`."""
+        from .remote_tree import Going  # noqa: PLC0415 - only for what is moved
+
         going = Going(self._path(path1), self._path(path2))
         self._move([going], Sending(self.client, kwargs), None)
 
@@ -190,6 +193,8 @@ class MovingFileSystem(ReadingFileSystem):
         self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None
     ) -> list[Going]:
         """Return which object ``copy`` puts where, if none would be lost."""
+        from . import remote_tree  # noqa: PLC0415 - only for trees
+
         for path in [path2] if isinstance(path2, str) else path2:
             self.client.known.settle(self._path(path))
         if not isinstance(path1, str) and isinstance(path2, list | tuple):
@@ -213,6 +218,8 @@ class MovingFileSystem(ReadingFileSystem):
     def _copy_one(
         self, one: Going, sending: Sending, cancel: Cancellation | None = None
     ) -> None:
+        from .copying import Copying  # noqa: PLC0415 - only for what is copied
+
         target = sending.target(one.target)
         copying = Copying(self.client, one.path, target, cancel)
         self._view.change(one.path, copying.run)
@@ -221,6 +228,9 @@ class MovingFileSystem(ReadingFileSystem):
     def _move(
         self, going: list[Going], sending: Sending, batch_size: int | None
     ) -> None:
+        from .copying import Copying, Source, prove  # noqa: PLC0415 - see _copy_one
+        from .ranges import changed  # noqa: PLC0415 - likewise
+
         sources = {one.path for one in going}
         problems = [
             f"{one.path!r} would replace {one.target!r}, which is moved, too"

@@ -14,7 +14,7 @@ from .secret import redact
 from .watch import Phase, StalledError
 
 _MAX_REASON = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
 _LATE = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
 _BY_PROXY = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
 _CONNECTING = (
@@ -99,4 +99,4 @@ def _said(chain: list[BaseException]) -> str:
     ):
         # What a proxy says, and http.client of an early end, carries no errno.
         text = deepest.strerror or str(deepest) or text
-    return redact(_CONTROL.sub(" ", text))[:_MAX_REASON]
+    return redact(re.sub(_CONTROL, " ", text))[:_MAX_REASON]

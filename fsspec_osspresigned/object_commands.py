@@ -63,7 +63,10 @@ Examples:
 """
 
 
-@click.command(epilog=_GET)
+@click.command(
+    epilog=_GET,
+    short_help="Fetch objects into a file, a directory, or standard output.",
+)
 @click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
 @click.argument("target", metavar="DEST")
 @click.option("--recursive", "-r", is_flag=True, help="Directories with all in them.")
@@ -234,7 +237,7 @@ def _agreed(names: Sequence[str]) -> bool:
               default="GET", show_default=True, help="What the URL is for.")  # fmt: skip
 @many_connection_options
 def url(path: str, *, method: str, connection: Connection) -> None:
-    """Print a presigned URL of one object: the one command that prints a secret.
+    """Print a presigned URL of one object, which is a secret.
 
     Whoever has it can do what it is for until it expires.
     """

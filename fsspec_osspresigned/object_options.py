@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from attrs import evolve, fields, frozen
+from attrs import evolve, fields
 
 from .errors import ConfigurationError
 from .options import Options
@@ -39,8 +39,7 @@ _FOREIGN = frozenset(
 )
 
 
-@frozen
-class ObjectOptions:
+class ObjectOptions(NamedTuple):
     """The validated options of one object."""
 
     options: Options

@@ -21,9 +21,9 @@ ALGORITHMS = ("AES256", "KMS", "SM4")
 LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800
 
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
-_TAG = re.compile(r"[\w +\-=.:/]*")
+_TAG = r"[\w +\-=.:/]*"  # compiled, as those below, by their first use
 _ENCRYPTION = "x-oss-server-side-encryption"
-_KEY_ID = re.compile(r"[\x21-\x7e]{1,512}")
+_KEY_ID = r"[\x21-\x7e]{1,512}"
 
 _CALLBACK_FIELDS = {
     "callbackUrl",
@@ -34,7 +34,7 @@ _CALLBACK_FIELDS = {
 }
 _BODY_TYPES = ("application/x-www-form-urlencoded", "application/json")
 _VARIABLES = "callback-var"
-_VARIABLE = re.compile(r"x:[a-z0-9_.-]+")
+_VARIABLE = r"x:[a-z0-9_.-]+"
 _MAX_CALLBACK = 5 * 1024
 _MAX_URLS = 5
 
@@ -65,7 +65,7 @@ def tagging(value: Any) -> str:
                 f"tags with names of 1 to {_TAG_NAME} and values of at most "
                 f"{_TAG_VALUE} characters, unlike {name[:40]!r}"
             )
-        if not (_TAG.fullmatch(name) and _TAG.fullmatch(text)):
+        if not (re.fullmatch(_TAG, name) and re.fullmatch(_TAG, text)):
             raise ValueError(
                 f"tags of letters, digits, blanks and + - = . _ : /, unlike {name!r}"
             )
@@ -98,7 +98,7 @@ def encryption(value: Any) -> Mapping[str, str]:
     if len(given) > 1 and given["algorithm"] != "KMS":
         raise ValueError("KMS where there is a key_id or data_encryption")
     if (key := given.get("key_id")) is not None:
-        if not isinstance(key, str) or not _KEY_ID.fullmatch(key):
+        if not isinstance(key, str) or not re.fullmatch(_KEY_ID, key):
             raise ValueError("a mapping whose key_id is the ID of a KMS key")
         headers[f"{_ENCRYPTION}-key-id"] = key
     if (inner := given.get("data_encryption")) is not None:
@@ -135,7 +135,7 @@ def callback(value: Any) -> Mapping[str, str]:
     variables = value.get(_VARIABLES)
     if variables is not None:
         if not isinstance(variables, Mapping) or not all(
-            isinstance(n, str) and _VARIABLE.fullmatch(n) and isinstance(v, str)
+            isinstance(n, str) and re.fullmatch(_VARIABLE, n) and isinstance(v, str)
             for n, v in variables.items()
         ):
             raise ValueError(

@@ -12,7 +12,7 @@ from attrs import field, fields, frozen
 from . import object_values
 from .checksum import MODES
 from .errors import ConfigurationError
-from .model import KIB, MAX_PART, MIB, MIN_PART, frozen_mapping
+from .model import KIB, LARGEST_PART, MAX_PART, MIB, MIN_PART, THRESHOLD, frozen_mapping
 from .secret import Secret, redact
 from .sendable import header_problems
 
@@ -35,13 +35,14 @@ FOREIGN = frozenset(
 # What arrives when "::" stood in a path: fsspec took the path for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
+# Patterns here are compiled by their first use: few options are given as texts.
 # A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
-_TOKEN_REFERENCE = re.compile(r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+")
-_META_NAME = re.compile(r"[A-Za-z0-9-]+")
+_TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
+_META_NAME = r"[A-Za-z0-9-]+"
 _UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
-_SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmg])i?b?|b)?", re.IGNORECASE)
+_SIZE = r"(?i)([0-9]{1,18})\s*(?:([kmg])i?b?|b)?"
 
-_DIGITS = re.compile(r"[0-9]{1,18}")
+_DIGITS = r"[0-9]{1,18}"
 
 _MEMORY = 256 * MIB
 
@@ -60,7 +61,7 @@ def _boolean(value: Any) -> bool:
 
 def _size(least: int, most: int) -> Convert:
     def convert(value: Any) -> int:
-        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        found = re.fullmatch(_SIZE, value.strip()) if isinstance(value, str) else None
         if found:
             value = int(found[1]) * _UNITS[(found[2] or "").lower()]
         if type(value) is not int or not least <= value <= most:
@@ -72,7 +73,7 @@ def _size(least: int, most: int) -> Convert:
 
 def _integer(least: int, most: int) -> Convert:
     def convert(value: Any) -> int:
-        if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        if isinstance(value, str) and re.fullmatch(_DIGITS, value.strip()):
             value = int(value)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"a whole number from {least} to {most}")
@@ -133,7 +134,7 @@ def _headers(value: Any) -> Mapping[str, str]:
 
 def _metadata(value: Any) -> Mapping[str, str]:
     for name in _headers(value):
-        if not _META_NAME.fullmatch(name):
+        if not re.fullmatch(_META_NAME, name):
             raise ValueError(f"a mapping; {name!r} is not of letters, digits and '-'")
     return frozen_mapping(value)
 
@@ -154,7 +155,7 @@ def token_reference(value: Any) -> Any:
     if callable(value):
         return value
     if isinstance(value, str):
-        if _TOKEN_REFERENCE.fullmatch(value):
+        if re.fullmatch(_TOKEN_REFERENCE, value):
             return value
         if value.startswith("env:"):
             raise ValueError(
@@ -194,7 +195,7 @@ def _unless_secret(value: Any) -> str:
     return "<hidden>" if hidden else repr(value)
 
 
-@frozen(kw_only=True)
+@frozen(eq=False, kw_only=True)
 class Options:
     """Everything a user can set, validated; the table is in docs/options.
 
@@ -221,8 +222,8 @@ class Options:
     traffic_limit: int | None = _option(
         None, _integer(object_values.LEAST_TRAFFIC, object_values.MOST_TRAFFIC)
     )
-    part_size: int = _option(8 * MIB, _size(MIN_PART, MAX_PART))
-    multipart_threshold: int = _option(16 * MIB, _size(1, MAX_PART))
+    part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
+    multipart_threshold: int = _option(THRESHOLD, _size(1, MAX_PART))
     max_concurrency: int = _option(16, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
     checksum: str = _option("auto", _choice(*MODES))
@@ -272,9 +273,14 @@ class Options:
         return cls(**values)
 
     @property
+    def largest_part(self) -> int:
+        """Bytes of a part where nothing speaks for less."""
+        return self.part_size or LARGEST_PART
+
+    @property
     def most_memory(self) -> int:
         """Bytes that all streams of the process may hold before they hold back."""
-        least = self.part_size * (self.max_concurrency + 1)
+        least = self.largest_part * (self.max_concurrency + 1)
         return self.memory_limit or max(_MEMORY, least)
 
     def check_portable(self) -> None:

@@ -13,7 +13,7 @@ from . import preflight, sendable
 from .client import Client
 from .errors import ConfigurationError, NotSignedError
 from .ledger import Plan, plan_for
-from .model import MIB, Operation, frozen_mapping, split_path
+from .model import THRESHOLD, Operation, frozen_mapping, split_path
 from .options import Options
 from .owner_inspect import requests_of
 from .publish import Target
@@ -22,8 +22,6 @@ from .signers.url_map import expiry, grant_of, request_of
 from .units import shown_moment, shown_seconds, shown_text
 from .url_map import MapEntry, MapRequest, URLMap
 
-_PART_SIZE = 8 * MIB
-_THRESHOLD = 16 * MIB
 _SENT_ANYWAY = frozenset({"host", "content-length"})
 # For how many files without a URL the nearest paths are looked for.
 _GUESSED = 100
@@ -198,8 +196,8 @@ def _check_upload(
         plan = plan_for(
             grant_of(entry, path),
             size=size,
-            part_size=_PART_SIZE,
-            threshold=_THRESHOLD,
+            part_size=None,
+            threshold=THRESHOLD,
             path=path,
         )
     except NotSignedError as error:

@@ -23,6 +23,8 @@ from .owner_sign import Cut, Order, Signed
 from .publish import FORBID_OVERWRITE
 from .secret import SecretURL
 from .signers.keys import KeySigner
+from .table import pairs, table, table_or_pairs
+from .terminal import Output
 from .units import (
     bytes_of,
     rate_of,
@@ -35,6 +37,7 @@ from .units import (
 from .url_map_file import load, write_text
 
 _PART_SIZE = 8 * MIB
+_OF_ENTRY = ("object", "what", "until", "headers", "where")
 
 
 def _read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -280,21 +283,24 @@ def _end(signed: Signed) -> tuple[float, float]:
 @click.command()
 @click.argument("reference", metavar="REFERENCE|MAP")
 def inspect(reference: str) -> None:
-    """Tell what a presigned URL or a URL map is for; never its signature.
+    """Tell what a presigned URL or a URL map is for.
 
-    REFERENCE is a file or file:PATH, env:NAME, - for standard input, or any URL that
-    fsspec can read.
+    Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
+    input, or any URL that fsspec can read.
     """
     with _warnings_said():
         found = read(reference, read_url)
-    now = time.time()
+    now, room = time.time(), Output(sys.stdout).room
     if isinstance(found, SecretURL):
-        _table(list(about_url(found, now)))
-        return
-    rows = [
-        (shown_text(path), *about_entry(entry, now)) for path, entry in found.items()
-    ]
-    _table([("object", "what", "until", "headers", "where"), *rows])
+        lines = pairs(list(about_url(found, now)), room)
+    else:
+        rows = [
+            (shown_text(path), *about_entry(entry, now))
+            for path, entry in found.items()
+        ]
+        lines = table_or_pairs(_OF_ENTRY, rows, room)
+    for line in lines:
+        click.echo(line)
 
 
 @click.group()
@@ -302,7 +308,7 @@ def check() -> None:
     """Find mistakes before the first byte is sent."""
 
 
-@check.command(name="map")
+@check.command(name="map", short_help="Check a URL map, alone or for files.")
 @click.argument("place", metavar="MAP")
 @click.argument("files", nargs=-1, metavar="[FILES...]")
 @click.option("--to", metavar="BUCKET/PREFIX/",
@@ -352,21 +358,14 @@ def check_map_command(
         counts = {"objects": len(url_map), "files": len(found)}
         click.echo(json.dumps({**counts, "problems": listed}, indent=2))
         return 1 if problems else 0
-    _table([(shown_text(p.path), p.kind, p.text) for p in problems])
+    for line in table([(shown_text(p.path), p.kind, p.text) for p in problems]):
+        click.echo(line)
     total = sum(map(os.path.getsize, found.values()))
     took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
     said = _count(len(problems), "problem") if problems else "no problems"
     objects, local = _count(len(url_map), "object"), _count(len(found), "file")
     click.echo(f"{objects} in the map, {local}{took}: {said}")
     return 1 if problems else 0
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    """Print *rows* in columns; the last one keeps its own length."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from .body import BLOCK, PartBody
 from .budget import Budget, Lease
 from .model import KIB, MIB
 
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
+_IDLE = 8  # buffers that wait for the next part: parts end in bursts
 # Bytes after which a part is sent although it is not full, when memory is short; and up
 # to which part, since there are 10,000.
 _EARLY = MIB
@@ -56,7 +58,8 @@ class PartBuffer:
         self._lease: Lease | None = None
         self._chunk: memoryview | None = None  # of it, what is free begins at _end
         self._begin = self._end = 0
-        self._idle: deque[memoryview] = deque()
+        self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
+        self._forgotten = False
 
     @property
     def is_full(self) -> bool:
@@ -71,17 +74,21 @@ class PartBuffer:
         self.held += size
         self.room -= size
 
-    def take(self, view: memoryview, *, fixed: bool, whole: int) -> int:
+    def take(self, view: memoryview, *, whole: int | None) -> int:
         """Take some bytes of *view* and return how many; 0 if the part is to be sent.
 
         Args:
             view: bytes.
-            fixed: whether nobody can change them.
-            whole: bytes of what *view* is a part of, and would be kept with it.
+            whole: bytes of the object that would be kept with them; None if somebody
+                can change it.
         """
         left = self._size - self.held
         size = min(left, view.nbytes)
-        if fixed and size >= BLOCK and (size == left or whole <= self._size):
+        if (
+            whole is not None
+            and size >= BLOCK
+            and (size == left or whole <= self._size)
+        ):
             self._end_piece()
             self._pieces.append(view[:size])
             self._use(size)
@@ -97,21 +104,23 @@ class PartBuffer:
     def body(self) -> PartBody:
         """Return the part, and begin the next one."""
         self._end_piece()
-        chunk, size = self._chunk, self._size
-        whole = chunk is not None and chunk.nbytes == size and len(self._pieces) == 1
-        body = PartBody(
-            tuple(self._pieces),
-            self.held,
-            (lambda: self._idle.append(chunk)) if whole and chunk is not None else None,
-            self._lease,
-        )
-        self.forget()
+        chunk, lease = self._chunk, self._lease
+        given_back: Callable[[], object] | None = None
+        if chunk is not None and lease is not None and len(self._pieces) == 1:
+            given_back = partial(self._give_back, chunk, lease)
+        body = PartBody(tuple(self._pieces), self.held, given_back, lease)
+        self._drop()
         self.number += 1
         self._size = self._size_of(self.number)
         return body
 
     def forget(self) -> None:
-        """Drop the part."""
+        """Drop the part and all buffers, and those that are still in use after that."""
+        self._forgotten = True
+        self._drop()
+        self._idle.clear()
+
+    def _drop(self) -> None:
         self._pieces = []
         self._lease = self._chunk = None
         self.held = self.room = self._begin = self._end = 0
@@ -122,19 +131,25 @@ class PartBuffer:
         short = self._early and self._memory.used >= self._limit
         if short and self.held >= _EARLY and self.number <= _EARLY_PARTS:
             return False
-        size = left
-        if self.number == 1 or short:
-            size = min(left, max(_FIRST, self.held))
-        while self._idle and size == self._size:
-            self._chunk = self._idle.pop()
-            if self._chunk.nbytes == size:
-                break
+        if not self.held and self._idle:
+            chunk, self._lease = self._idle.pop()
         else:
-            self._chunk = memoryview(bytearray(size))
-        self._use(size)
+            size = left
+            if self.number == 1 or short:
+                size = min(left, max(_FIRST, self.held))
+            chunk = memoryview(bytearray(size))
+            self._use(size)
+        self._chunk = chunk
         self._begin = self._end = 0
-        self.room = size
+        self.room = min(left, chunk.nbytes)
         return True
+
+    def _give_back(self, chunk: memoryview, lease: Lease) -> None:
+        """Keep a buffer, which counts as used on, unless memory is short."""
+        if self._memory.used <= self._limit:
+            self._idle.append((chunk, lease))
+        if self._forgotten:
+            self._idle.clear()
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:

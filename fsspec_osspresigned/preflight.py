@@ -9,13 +9,28 @@ from datetime import UTC, datetime
 from .client import Client
 from .errors import ConfigurationError, NotSignedError
 from .ledger import Plan, plan_for
-from .model import Action, Operation
+from .model import LARGEST_FILE_PART, LARGEST_PART, Action, Operation
 from .publish import Target
 from .signers.base import Grant, MultipartGrant, grant_for, preflight
 
 
-def plan(client: Client, target: Target, grant: Grant, size: int | None) -> Plan:
+def plan(
+    client: Client,
+    target: Target,
+    grant: Grant,
+    size: int | None,
+    *,
+    at_hand: bool = False,
+) -> Plan:
     """Return into what an object of *size* bytes is cut; None for a stream.
+
+    Args:
+        client: the options.
+        target: where to.
+        grant: how the object may be uploaded.
+        size: bytes in all; None for a stream.
+        at_hand: whether parts take no memory. They may be large then, unless what was
+            sent of them is to be kept through a crash.
 
     Raises:
         ConfigurationError: what is granted cannot carry it, with every reason.
@@ -26,6 +41,9 @@ def plan(client: Client, target: Target, grant: Grant, size: int | None) -> Plan
         part_size=client.options.part_size,
         threshold=client.options.multipart_threshold,
         path=target.path,
+        largest=LARGEST_FILE_PART
+        if at_hand and client.checkpoint is None
+        else LARGEST_PART,
     )
 
 
@@ -85,8 +103,9 @@ def check(
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
-    for operation in _needed(target, grant, cut, size):
-        preflight(client.signer, operation)
+    if hasattr(client.signer, "preflight"):  # else nobody would look at them
+        for operation in _needed(target, grant, cut, size):
+            preflight(client.signer, operation)
 
 
 def _needed(

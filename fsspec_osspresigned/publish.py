@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from . import reply_error, xmldoc
+from . import xmldoc
 from .body import EMPTY, Body, MemoryBody, md5_of
 from .checksum import CRC_HEADER, compare, crc64
 from .client import Client
@@ -20,18 +20,15 @@ from .errors import (
     OutcomeUnknownError,
     UploadNotFoundError,
 )
-from .model import (
-    Action,
-    Operation,
-    PartReceipt,
-    Reply,
-    frozen_mapping,
-    split_path,
-)
+from .model import Action, Operation, PartReceipt, Reply, frozen_mapping, split_path
 from .outcome import Outcome
 from .reconcile import reconcile
-from .signers.ahead import Ahead
 from .signers.base import MultipartGrant
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from .signers.ahead import Ahead
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ _ONLY_COMPLETE = {"x-oss-object-acl", "x-oss-callback", "x-oss-callback-var"}
 _ONLY_PARTS = {"x-oss-traffic-limit"}
 
 
-@frozen(kw_only=True)
+@frozen(eq=False, kw_only=True)
 class Target:
     """Which object to store, and with what.
 
@@ -360,6 +357,8 @@ def _check_completed(reply: Reply, target: Target) -> None:
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
+        from . import reply_error  # noqa: PLC0415 - only for a failure
+
         # What fails behind a 200 is an internal error unless its code says more.
         raise reply_error.from_reply(
             500, reply.headers, reply.body, action=action, path=target.path

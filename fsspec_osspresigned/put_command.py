@@ -33,7 +33,10 @@ docs/cli.md lists the exit codes.
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=_EXAMPLES,
+    short_help="Upload files, directories, or standard input.",
+)
 @click.argument("arguments", nargs=-1, required=True, metavar="FILES... DEST")
 @connection_options
 @transfer_options

@@ -226,6 +226,37 @@ class Merged:
     pieces: tuple[Wanted, ...]
 
 
+def planned(
+    paths: Sequence[str], starts: Any, ends: Any, gap: int | None, most: int
+) -> list[Merged]:
+    """Return what to read for ``cat_ranges``; nothing for what is surely empty.
+
+    Args:
+        paths: an object for each range.
+        starts: where they begin; one for all, or as many.
+        ends: where they end; likewise.
+        gap: bytes between two ranges that are read along; None merges none.
+        most: bytes of what is merged.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    count = len(paths)
+    starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
+    ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
+    if len(starts) != count or len(ends) != count:
+        msg = f"{count} paths, {len(starts)} starts, {len(ends)} ends"
+        raise ValueError(msg)
+    alone, close = [], []
+    for index, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):
+        one = Wanted(index, path, start or 0, end)
+        if min(one.start, end or 0) < 0 or gap is None:
+            alone.append(Merged(path, one.start, end, (one,)))
+        elif end is None or end > one.start:
+            close.append(one)
+    return alone + merge(close, gap or 0, most)
+
+
 def merge(wanted: Iterable[Wanted], gap: int, most: int) -> list[Merged]:
     """Return what to read, pieces of one object together if they lie close.
 

@@ -7,23 +7,21 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 from fsspec.utils import isfilelike, stringify_path
 
-from . import objects, remote_tree
-from .fetching import Fetching
 from .looking import LookingFileSystem
 from .model import MIB, Action
 from .object_options import ObjectOptions
-from .partial import PartialFile
-from .ranges import Merged, Wanted, cut, merge
-from .reader import PresignedReader
-from .remote_tree import Going, local_path
 from .transfers import ON_ERROR, Transfers
 from .twin import twin
 from .workers import Cancellation
+
+if TYPE_CHECKING:
+    from .ranges import Merged
+    from .remote_tree import Going
 
 T = TypeVar("T")
 
@@ -41,6 +39,9 @@ class ReadingFileSystem(LookingFileSystem):
         given: Mapping[str, Any],
     ) -> Any:
         """Return a file that reads by ranges where GET is signed."""
+        from . import objects  # noqa: PLC0415 - only for what is read
+        from .reader import PresignedReader  # noqa: PLC0415 - likewise
+
         ObjectOptions.of(self._options, given, path=path)
         if not self._view.sees(Action.GetObject, path):
             return io.BytesIO(self._view.read(path))
@@ -132,11 +133,14 @@ class ReadingFileSystem(LookingFileSystem):
         Raises:
             UploadErrors: several could not be read, and *on_error* says so.
         """
+        from .ranges import cut, planned  # noqa: PLC0415 - only for what is read
+
         _check_on_error(on_error, ("return", "raise"))
         if not isinstance(paths, list | tuple):
             msg = "paths must be a list, with one path for each range"
             raise TypeError(msg)
-        jobs = _jobs([self._path(p) for p in paths], starts, ends, max_gap)
+        names = [self._path(path) for path in paths]
+        jobs = planned(names, starts, ends, max_gap, _MOST_MERGED)
 
         def work(job: Merged, _: Cancellation) -> bytes:
             return self.cat_file(job.path, job.start, job.stop)
@@ -254,14 +258,18 @@ class ReadingFileSystem(LookingFileSystem):
         self, rpath: Any, lpath: Any, *, recursive: bool, maxdepth: int | None
     ) -> list[Going]:
         """Return which object ``get`` puts where, if that does no harm."""
+        from . import remote_tree  # noqa: PLC0415 - only for trees
+
         if not isinstance(rpath, str) and isinstance(lpath, list | tuple):
             paths = [self._path(path) for path in rpath]
-            going = remote_tree.paired(paths, [local_path(local) for local in lpath])
+            going = remote_tree.paired(
+                paths, [remote_tree.local_path(local) for local in lpath]
+            )
         else:
             meant = self._expanded(rpath, recursive=recursive, maxdepth=maxdepth)
             if isinstance(rpath, str) and (not recursive or maxdepth is not None):
                 meant = meant.only_files()
-            place = local_path(lpath)
+            place = remote_tree.local_path(lpath)
             going = meant.destinations(place, is_directory=os.path.isdir)
             remote_tree.refuse_escapes(going, place)
         remote_tree.refuse_clashes(going, local=True)
@@ -276,6 +284,9 @@ class ReadingFileSystem(LookingFileSystem):
         cancel: Cancellation | None,
     ) -> bool:
         """Fetch one object; return False for a directory, of which nothing is made."""
+        from .fetching import Fetching  # noqa: PLC0415 - only for what is fetched
+        from .partial import PartialFile  # noqa: PLC0415 - likewise
+
         quiet = callback is DEFAULT_CALLBACK or isinstance(callback, NoOpCallback)
 
         def told(size: int | None) -> None:
@@ -329,27 +340,3 @@ def _check_on_error(given: str, allowed: Iterable[str]) -> None:
     if given not in allowed:
         msg = f"on_error must be one of {', '.join(allowed)}, not {given!r}"
         raise ValueError(msg)
-
-
-def _jobs(
-    paths: Sequence[str], starts: Any, ends: Any, max_gap: int | None
-) -> list[Merged]:
-    """Return what to read for ``cat_ranges``; nothing for what is surely empty.
-
-    Raises:
-        ValueError: the lists differ in length.
-    """
-    count = len(paths)
-    starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
-    ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
-    if len(starts) != count or len(ends) != count:
-        msg = f"{count} paths, {len(starts)} starts, {len(ends)} ends"
-        raise ValueError(msg)
-    alone, close = [], []
-    for index, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):
-        one = Wanted(index, path, start or 0, end)
-        if min(one.start, end or 0) < 0 or max_gap is None:
-            alone.append(Merged(path, one.start, end, (one,)))
-        elif end is None or end > one.start:
-            close.append(one)
-    return alone + merge(close, max_gap or 0, _MOST_MERGED)

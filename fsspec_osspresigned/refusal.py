@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
@@ -20,6 +17,7 @@ from .explanation import Explanation, Refused
 from .model import Operation, Reply, SignedRequest
 from .signature import parse_query, quote
 from .signed_url import SignedURL, describe
+from .store_clock import moment
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
 _NOTABLE = 30.0  # seconds of clock offset that are worth a word
@@ -84,10 +82,6 @@ _HIDDEN = frozenset(
         "x-amz-security-token",
     )
 )
-_is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
-_is_http_date = re.compile(
-    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII
-).fullmatch
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 
@@ -111,35 +105,6 @@ class _Times:
         if self.offset is None or abs(self.offset) < _NOTABLE:
             return ""
         return f"the clock of this machine is {_ahead(self.offset)} the store's"
-
-
-def clock_offset(
-    headers: Mapping[str, str],
-    now: Callable[[], float],
-    known: float | None = None,
-) -> float | None:
-    """Return how many seconds this machine's clock is ahead of the store's.
-
-    Args:
-        headers: of a reply that came just now, names in lower case.
-        now: this machine's clock; asked only if the reply has a readable ``Date``.
-        known: what was measured before, and counts if there is none.
-    """
-    there = _moment(headers.get("date", ""))
-    return known if there is None else float(round(now() - there))
-
-
-@lru_cache(maxsize=64)  # many replies come in one second
-def _moment(text: str) -> float | None:
-    """Return a date of HTTP or of OSS's XML as seconds since the epoch; None if none."""
-    try:
-        if _is_iso(text):
-            return datetime.fromisoformat(text).timestamp()
-        if _is_http_date(text):
-            return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        pass
-    return None
 
 
 def error_for(
@@ -194,7 +159,7 @@ def explain(
     document = error_document.members(reply.body, reply.headers)
     url = describe(signed.url)
     if offset is None:
-        there = _moment(document.get("ServerTime", ""))
+        there = moment(document.get("ServerTime", ""))
         offset = None if there is None else float(round(now - there))
     times = _Times(now, None if offset is None else now - offset, offset)
     reason = _reason(document, reply, signed, url, times)
@@ -292,8 +257,8 @@ def _not_yet(url: SignedURL, times: _Times) -> tuple[Refused, str, str]:
 
 
 def _dated(document: Mapping[str, str]) -> str:
-    asked = _moment(document.get("RequestTime", ""))
-    there = _moment(document.get("ServerTime", ""))
+    asked = moment(document.get("RequestTime", ""))
+    there = moment(document.get("ServerTime", ""))
     if asked is None or there is None:
         return "the clock that dated the request is not the store's"
     return f"the request is dated {_ahead(asked - there)} the store's clock"

@@ -18,7 +18,7 @@ _MAX_SHOWN = 20
 _is_drive = re.compile(r"[A-Za-z]:").match
 
 
-@frozen
+@frozen(eq=False)
 class Meant:
     """What somebody meant by a path, a pattern, or several of them.
 
@@ -70,7 +70,7 @@ class Meant:
         ]
 
 
-@frozen
+@frozen(eq=False)
 class Going:
     """One name, and where it goes."""
 

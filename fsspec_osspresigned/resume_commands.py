@@ -28,7 +28,7 @@ from .units import shown_bytes, shown_seconds, shown_text
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(short_help="List or abort the uploads that a checkpoint has kept.")
 @click.option("--list", "listed", type=_DIRECTORY, metavar="DIR",
               help="Tell which uploads can be gone on with.")  # fmt: skip
 @click.option("--abort", "aborted", type=_DIRECTORY, metavar="DIR",

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
 
 from attrs import evolve, frozen
 
@@ -38,6 +37,7 @@ from .ledger import Plan
 from .model import MAX_PARTS, Action, PartReceipt
 from .publish import Target
 from .signers.base import MultipartGrant
+from .unkept import Unkept
 
 _log = logging.getLogger(__name__)
 
@@ -150,49 +150,6 @@ def list_parts(
         if not marker < last < MAX_PARTS:
             return Listing(parts, whole=False)
         marker = last
-
-
-class Unkept:
-    """An upload that nobody can go on with: what there is without a checkpoint.
-
-    Attributes:
-        upload_id: of the upload to go on with; empty if a new one has to begin.
-        kept: the parts that need not be sent, unless their bytes have changed.
-        needs_crc: the CRC-64 of every part must be computed.
-    """
-
-    upload_id = ""
-    kept: Mapping[int, Kept] = {}
-    needs_crc = False
-
-    def begin(self, upload_id: str) -> None:
-        """Take note of the upload that is going to get the parts."""
-
-    def stored(self, number: int, body: Body) -> Kept | None:  # noqa: ARG002
-        """Return part *number* if it is stored with these bytes, which are read."""
-        return None
-
-    def note(self, part: PartReceipt, verified: str) -> None:
-        """Take note of a stored part."""
-
-    def finish(self) -> None:
-        """Forget the upload: it is published, or can never be."""
-
-    def survives(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """Return whether the upload is left as it is after *error*."""
-        return False
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the upload to whoever comes next."""
 
 
 class Resumption(Unkept):

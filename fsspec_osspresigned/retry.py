@@ -28,8 +28,7 @@ final error has the outcome *unknown* (:mod:`~fsspec_osspresigned.attempts`), an
 from __future__ import annotations
 
 import enum
-
-from attrs import frozen
+from typing import NamedTuple
 
 from .errors import (
     DamagedBodyError,
@@ -50,8 +49,7 @@ class Verb(enum.Enum):
     GIVE_UP = "give up"
 
 
-@frozen
-class Decision:
+class Decision(NamedTuple):
     """A verb, and for WAIT how many seconds."""
 
     verb: Verb
@@ -69,8 +67,7 @@ _LATE = frozenset({500, 502, 504})
 _NOT_IMPLEMENTED = frozenset({501})
 
 
-@frozen
-class Rule:
+class Rule(NamedTuple):
     """What one kind of failure means.
 
     Attributes:
@@ -119,8 +116,7 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
     return _rule(failure).acted
 
 
-@frozen(kw_only=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How long to go on.
 
     Attributes:

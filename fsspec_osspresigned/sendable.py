@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from .model import KIB
@@ -14,17 +15,17 @@ MAX_HEADERS = 8 * KIB
 
 # Percent escapes must be whole; "#" would cut the URL, a blank would split the request.
 _URL = re.compile(
-    r"""(?ix) https?://
-    (?: \[[0-9a-f:.]+\] | [a-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+
-    (?: [/?] [!"$&-~]*+ (?: %[0-9a-f]{2} [!"$&-~]*+ )*+ )?+ """
+    r"""(?x) [Hh][Tt][Tt][Pp][Ss]?://
+    (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+
+    (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
 )
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # compiled by its first use
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
-_OSS_HOST = re.compile(r"([a-z0-9-]+)\.oss-[a-z0-9-]+\.aliyuncs\.com")
-_OSS_ENDPOINT = re.compile(r"oss-[a-z0-9-]+\.aliyuncs\.com")
+_OSS_HOST = r"([a-z0-9-]+)\.oss-[a-z0-9-]+\.aliyuncs\.com"
+_OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
 
 
 def url_problem(url: str) -> str | None:
@@ -46,7 +47,7 @@ def url_problem(url: str) -> str | None:
         return "holds a blank, a control character or a character outside ASCII"
     if "#" in url:
         return "has a fragment (#...)"
-    if _BAD_ESCAPE.search(url):
+    if re.search(_BAD_ESCAPE, url):
         return "has a broken percent escape"
     if "@" in re.split(r"[/?]", rest, maxsplit=1)[0]:
         return "has user information in front of the host"
@@ -116,6 +117,7 @@ def own_header_problem(
     return None
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether the name or address *host* is this machine."""
     host = host.lower().strip("[]")
@@ -160,7 +162,7 @@ def oss_bucket(host: str) -> str | None:
     Only ``BUCKET.oss-*.aliyuncs.com`` counts: other services under that domain belong
     to anybody.
     """
-    found = _OSS_HOST.fullmatch(host.lower())
+    found = re.fullmatch(_OSS_HOST, host.lower())
     return found[1] if found else None
 
 
@@ -177,7 +179,7 @@ def object_of(url: str) -> tuple[str | None, str]:
         bucket = host.removesuffix(".localhost")
     if bucket is not None:
         return bucket, path
-    if host == "localhost" or _is_address(host) or _OSS_ENDPOINT.fullmatch(host):
+    if host == "localhost" or _is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
         bucket, _, path = path.partition("/")
         return bucket, path
     return None, path

@@ -10,46 +10,44 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, field, frozen
 from fsspec.callbacks import Callback
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
-from . import objects, preflight
+from . import preflight
 from .body import FileBody, MemoryBody
 from .client import Client
-from .deferred import DeferredUpload
 from .errors import ObjectExistsError, PublishWarning, UploadDiscardedError
-from .local_tree import Found, Kind
 from .model import Operation, Receipt
 from .object_options import ObjectOptions
 from .progress import bytes_counter, is_heard
 from .publish import Target
 from .receipt_list import ReceiptList, packed
-from .signers.ahead import Ahead
-from .signers.protocol import MAX_REQUESTS
-from .stream import PresignedWriter
+from .signers.base import MAX_REQUESTS
 from .transaction import Transaction
 from .transfers import Transfers
 from .upload import upload_source
 from .workers import Cancellation
-from .writer import ChainedWriter, TextWriter
 
-_TYPES = mimetypes.MimeTypes(filenames=())  # the same on every machine
+if TYPE_CHECKING:
+    from .local_tree import Found
+    from .signers.ahead import Ahead
+    from .stream import PresignedWriter
+
 _COPY_BLOCK = 1024 * 1024
 
 _Job = tuple[Any, str]
 
 
-@frozen
 class Sending:
     """What the verbs that write have in common; paths are ``bucket/key``.
 
-    Attributes:
+    Args:
         client: signs and sends.
         given: options of the call, laid over those of the filesystem.
         mode: ``overwrite``, or ``create``, which refuses to replace an object.
@@ -60,22 +58,20 @@ class Sending:
         ValueError: another mode.
     """
 
-    client: Client
-    given: Mapping[str, Any]
-    mode: str = field(default="overwrite")
-    transaction: Transaction | None = None
-    _options: ObjectOptions = field(
-        init=False,
-        default=Factory(
-            lambda self: ObjectOptions.of(self.client.options, self.given),
-            takes_self=True,
-        ),
-    )
-
-    @mode.validator
-    def _check_mode(self, _: Any, value: str) -> None:
-        if value not in ("overwrite", "create"):
-            msg = f"mode must be 'overwrite' or 'create', not {value!r}"
+    def __init__(
+        self,
+        client: Client,
+        given: Mapping[str, Any],
+        mode: str = "overwrite",
+        transaction: Transaction | None = None,
+    ) -> None:
+        """Check the options; send nothing."""
+        self.client = client
+        self.mode = mode
+        self.transaction = transaction
+        self._options = ObjectOptions.of(client.options, given)
+        if mode not in ("overwrite", "create"):
+            msg = f"mode must be 'overwrite' or 'create', not {mode!r}"
             raise ValueError(msg)
 
     def target(self, path: str) -> Target:
@@ -91,6 +87,8 @@ class Sending:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
+            from . import objects  # noqa: PLC0415 - only where none may be replaced
+
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 objects.head(self.client, path)
                 msg = "the object is already there"
@@ -99,9 +97,7 @@ class Sending:
 
     def _wanted(self, path: str) -> Target:
         """Return what to store where; asks nobody."""
-        guessed, coding = _TYPES.guess_type(path.rpartition("/")[2])
-        if coding is not None:
-            guessed = "application/gzip" if coding == "gzip" else None
+        guessed = _guess(path.rpartition("/")[2])
         exclusive = self.mode == "create"
         return self._options.target(path, guessed=guessed, exclusive=exclusive)
 
@@ -200,6 +196,8 @@ class Sending:
         Raises:
             UploadErrors: several files failed.
         """
+        from .local_tree import Kind  # noqa: PLC0415 - whoever has a tree has loaded it
+
         left: list[str] = []
         lock = threading.Lock()
         if is_heard(callback):
@@ -230,6 +228,8 @@ class Sending:
 
     def _jobs(self, tree: Iterable[Found], left: list[str]) -> Iterator[_Job]:
         """Yield what is sent, remember directories, and add to *left* what is neither."""
+        from .local_tree import Kind  # noqa: PLC0415 - whoever has a tree has loaded it
+
         for found in tree:
             if found.problem is not None:
                 yield found.problem, found.path
@@ -336,6 +336,8 @@ class Sending:
             text: options of the text layer.
             autocommit: False leaves publishing to the transaction, or to ``commit``.
         """
+        from .writer import ChainedWriter, TextWriter  # noqa: PLC0415 - as stream
+
         name = get_compression(path, codec)
         file: Any = self._writer(self.target(path), autocommit=autocommit)
         try:
@@ -353,6 +355,9 @@ class Sending:
     def _writer(
         self, target: Target, *, autocommit: bool | None = None
     ) -> PresignedWriter:
+        from .deferred import DeferredUpload  # noqa: PLC0415 - only for what is opened
+        from .stream import PresignedWriter  # noqa: PLC0415 - likewise
+
         if autocommit is None:
             autocommit = self.transaction is None
         upload = DeferredUpload(self.client, target)
@@ -370,3 +375,19 @@ class Sending:
             publish_always=self.client.options.on_exception == "publish",
             keep=keep,
         )
+
+
+def _guess(name: str) -> str | None:
+    """Return the media type that the last part of a key tells; None if none."""
+    if "." not in name and ":" not in name:
+        return None  # spares the table: to fill it takes longer than to send a PUT
+    guessed, coding = _types().guess_type(name)
+    if coding is not None:
+        guessed = "application/gzip" if coding == "gzip" else None
+    return guessed
+
+
+@cache
+def _types() -> mimetypes.MimeTypes:
+    """Return a table that is the same on every machine."""
+    return mimetypes.MimeTypes(filenames=())

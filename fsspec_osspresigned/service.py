@@ -29,8 +29,8 @@ from .grants import Policy, RefusedItem, hash_token, permitted
 from .limiter import Limiter
 from .model import MAX_PARTS, Action, Operation, SignedRequest
 from .sendable import MAX_URL, header_problems
-from .signers.base import Signer, sign_checked
-from .signers.protocol import MAX_REQUEST_BODY, MAX_REQUESTS
+from .signers.base import MAX_REQUESTS, Signer, sign_checked
+from .signers.protocol import MAX_REQUEST_BODY
 from .signing import check_bucket, check_key
 
 # An app is made with policies and hashes: they are found here too.

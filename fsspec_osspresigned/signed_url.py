@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -45,8 +46,12 @@ class SignedURL:
     has_token: bool = False
 
 
+@lru_cache(maxsize=256)
 def describe(url: SecretURL) -> SignedURL:
-    """Read what *url* tells; what cannot be read is None, never an error."""
+    """Read what *url* tells; what cannot be read is None, never an error.
+
+    Kept for a while: a URL of a map is asked about five times on its way out.
+    """
     try:
         parts = urlsplit(url.reveal())
     except ValueError:

@@ -21,6 +21,7 @@ import io
 import os
 import sys
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -183,7 +184,7 @@ class PresignedWriter(io.BufferedIOBase):
                 return size
             self.check_open()
             try:
-                self._take(view, fixed=type(view.obj) is bytes)
+                self._take(view)
             except BaseException as error:
                 self.give_up(error)
                 raise
@@ -296,6 +297,8 @@ class PresignedWriter(io.BufferedIOBase):
 
     def give_up(self, error: BaseException) -> None:
         """Keep the first failure, so that nothing after it can publish."""
+        # Whoever keeps the error keeps its frames, and would keep the parts.
+        traceback.clear_frames(error.__traceback__)
         if self._failure is None:
             if isinstance(error, Exception):
                 self._failure = error
@@ -381,14 +384,16 @@ class PresignedWriter(io.BufferedIOBase):
 
     # -- slicing -------------------------------------------------------------------------
 
-    def _take(self, view: memoryview, *, fixed: bool) -> None:
-        """Fill buffers of exactly one part each; *fixed* if nobody can change *view*."""
-        whole = view.nbytes
+    def _take(self, view: memoryview) -> None:
+        """Fill buffers of exactly one part each."""
+        source = view.obj
+        # Of a slice it is all of the object that would be kept.
+        whole = len(source) if type(source) is bytes else None
         while view.nbytes:
             # A full one waits: a part that turns out to be the last may stay single.
             size = 0
             if not self._buffer.is_full:
-                size = self._buffer.take(view, fixed=fixed, whole=whole)
+                size = self._buffer.take(view, whole=whole)
             if not size:
                 self._add()
             view = view[size:]

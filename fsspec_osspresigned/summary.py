@@ -12,6 +12,7 @@ from .exit_code import ExitCode, code_of_all
 from .failure import Failure, why
 from .meter import short_bytes, short_seconds
 from .outcome import Outcome
+from .table import wrapped
 from .units import shown_text
 
 # What differs in messages that are equal otherwise.
@@ -56,8 +57,13 @@ class Summary:
         errors = [failure.error for failure in self.failures]
         return code_of_all(errors, went_well=self.done)
 
-    def lines(self) -> Iterator[str]:
-        """Yield what people read; equal failures are one."""
+    def lines(self, room: int | None = None) -> Iterator[str]:
+        """Yield what people read; equal failures are one.
+
+        Args:
+            room: columns that the last line may have, which leaves out what does not
+                fit, and else is broken at blanks; None for a line of any length.
+        """
         for reason, failures in self._reasons().items():
             paths = [shown_text(failure.path) for failure in failures]
             if len(paths) == 1:
@@ -67,7 +73,7 @@ class Summary:
             yield from (f"  {path}" for path in paths[:_MOST_PATHS])
             if len(paths) > _MOST_PATHS:
                 yield f"  and {len(paths) - _MOST_PATHS} more (--json names all)"
-        yield self._last()
+        yield self._last(room)
 
     def _reasons(self) -> dict[str, list[Failure]]:
         found: dict[str, list[Failure]] = {}
@@ -82,18 +88,27 @@ class Summary:
         unknown = failure.outcome is Outcome.UNKNOWN
         return "unknown whether stored" if unknown else str(failure.outcome)
 
-    def _last(self) -> str:
+    def _last(self, room: int | None) -> str:
+        begin = "interrupted: " if self.interrupted else ""
         of = "" if self.done == self.files else f" of {self.files}"
-        text = f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
-        if self.size is not None:
-            took = max(self.seconds, 1e-3)
-            text += f", {short_bytes(self.size)} in {_taken(self.seconds)}"
-            text += f" ({short_bytes(self.size / took)}/s)"
-        if self.failures:
-            text += f"; {len(self.failures)} failed"
+        begin += f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
+        end = f"; {len(self.failures)} failed" if self.failures else ""
         if self.untried:
-            text += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
-        return f"interrupted: {text}" if self.interrupted else text
+            end += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
+        texts = [f"{begin}{moved}{end}" for moved in self._moved()]
+        if room is None:
+            return texts[0]
+        fitting = (text for text in texts if len(text) <= room)
+        return next(fitting, "\n".join(wrapped(texts[-1], room)))
+
+    def _moved(self) -> Iterator[str]:
+        """Yield the bytes with time and rate, with the time, and alone."""
+        if self.size is None:
+            yield ""
+            return
+        size, took = f", {short_bytes(self.size)}", f" in {_taken(self.seconds)}"
+        rate = short_bytes(self.size / max(self.seconds, 1e-3))
+        yield from (f"{size}{took} ({rate}/s)", f"{size}{took}", size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain members for JSON."""

@@ -20,7 +20,7 @@ from .model import MIB, Operation, Receipt
 from .publish import Target
 from .sending import Sending
 from .signers.ahead import Ahead
-from .signers.protocol import MAX_REQUESTS
+from .signers.base import MAX_REQUESTS
 from .sync_plan import Entry
 from .sync_source import SyncSource
 from .transfers import Transfers

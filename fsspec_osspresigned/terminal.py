@@ -15,6 +15,7 @@ from .secret import redact
 from .units import shown_text
 
 _NARROW = 20  # columns that are never undercut
+_USUAL = (80, 24)  # of a terminal that does not tell
 _CLEAR = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -32,13 +33,27 @@ class Output:
         self._lock = threading.RLock()
         self._drawn = False
         self.closed = False
-        self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = stream.isatty()
+        self.live = self._terminal and os.environ.get("TERM") != "dumb"
         self.coloured = self.live and not os.environ.get("NO_COLOR")
 
     @property
     def width(self) -> int:
         """Columns that a line may have without wrapping."""
-        return max(_NARROW, shutil.get_terminal_size().columns - 1)
+        return max(_NARROW, shutil.get_terminal_size(self._size()).columns - 1)
+
+    @property
+    def room(self) -> int | None:
+        """The same; None if it is no terminal, where lines may have any length."""
+        return self.width if self._terminal else None
+
+    def _size(self) -> tuple[int, int]:
+        """Return columns and rows; standard output may be no terminal, and this one."""
+        with contextlib.suppress(OSError, ValueError):
+            size = os.get_terminal_size(self._stream.fileno())
+            if size.columns:
+                return size
+        return _USUAL
 
     def line(self, text: str) -> None:
         """Write a line, over one that was drawn."""

@@ -16,17 +16,19 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from .body import Body, Source
 from .client import Client
-from .deferred import HeldObject, Holding, Pending, defer
 from .errors import UploadErrors
 from .model import Receipt
 from .publish import Target
-from .signers.protocol import MAX_REQUESTS
+from .signers.base import MAX_REQUESTS
 from .transfers import Transfers
 from .workers import Cancellation
+
+if TYPE_CHECKING:
+    from .deferred import Holding, Pending
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._marks: list[int] = []  # of each block: what was there before
-        self._holding = Holding()
+        self._holding: Holding | None = None  # from the first copy on
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -72,7 +74,6 @@ class Transaction:
     def start(self) -> None:
         """Begin: what this context writes from now on waits for the end."""
         if not self._marks:
-            self._holding = Holding()
             _open.add(self)
             _begun.set((*_begun.get(), self))
         self._marks.append(len(self.files))
@@ -122,7 +123,9 @@ class Transaction:
             else:
                 _discard(files)
         finally:
-            self._holding.close()
+            holding, self._holding = self._holding, None
+            if holding is not None:
+                holding.close()
             _open.discard(self)
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
@@ -142,12 +145,14 @@ class Transaction:
         cancel: Cancellation | None = None,
     ) -> None:
         """Take an object as a whole: see :func:`~fsspec_osspresigned.deferred.defer`."""
+        from .deferred import defer  # noqa: PLC0415 - transactions are seldom
+
         self.add(
             defer(
                 self.client,
                 target,
                 source,
-                self._holding,
+                self._held(),
                 progress=progress,
                 cancel=cancel,
             )
@@ -155,7 +160,16 @@ class Transaction:
 
     def keep(self, body: Body) -> Body:
         """Return a body of the same bytes that needs *body* no more."""
-        return self._holding.keep(body)
+        return self._held().keep(body)
+
+    def _held(self) -> Holding:
+        """Return what has the copies of this transaction."""
+        from .deferred import Holding  # noqa: PLC0415 - transactions are seldom
+
+        with self._lock:
+            if self._holding is None:
+                self._holding = Holding()
+            return self._holding
 
     def holds(self, path: str) -> bool:
         """Return whether an object for *path* waits."""
@@ -195,6 +209,8 @@ class Transaction:
 
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         """Publish; return what failed: after a failure no other is begun."""
+        from .deferred import HeldObject  # noqa: PLC0415 - transactions are seldom
+
         coming = (
             one.target.put_operation(one.body.size)
             for one in chosen

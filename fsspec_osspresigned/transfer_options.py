@@ -143,7 +143,7 @@ class Transfer:
         if self.as_json:
             Events(self.out).say("end", **summary.as_dict())
             return
-        *failures, last = summary.lines()
+        *failures, last = summary.lines(self.err.room)
         for line in failures:
             self.err.line(self.err.red(line))
         if not self.quiet or summary.code:

@@ -13,11 +13,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import requests
 import urllib3
-from attrs import define, frozen
 
 from . import wire
 from .body import BLOCK, EMPTY, Body, MemoryBody
@@ -41,6 +40,9 @@ MAX_ERROR = 64 * 1024  # an error says more than that only to others
 
 # What may be a piece of a header, and would forge lines where it is shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# What would begin a line of its own, or has no byte in a head. It is looked for here,
+# since the error of an encoder would hold the whole head.
+_UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
 _DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
@@ -52,8 +54,7 @@ class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
     """Carries an error of body or sink past those who would blame the network."""
 
 
-@frozen
-class _Place:
+class _Place(NamedTuple):
     """Where a request goes: what may be shown of its URL."""
 
     origin: str
@@ -82,15 +83,21 @@ class JudgingSink(Sink, Protocol):
         ...
 
 
-@define(eq=False)
 class _Outgoing:
     """One pass over a body: counts, sums up and can be cancelled between blocks."""
 
-    body: Body
-    cancelled: Callable[[], bool] | None
-    progress: Callable[[int], None] | None
-    crc64: int | None
-    sent: int = 0
+    def __init__(
+        self,
+        body: Body,
+        cancelled: Callable[[], bool] | None,
+        progress: Callable[[int], None] | None,
+        crc64: int | None,
+    ) -> None:
+        self.body = body
+        self.cancelled = cancelled
+        self.progress = progress
+        self.crc64 = crc64
+        self.sent = 0
 
     def __iter__(self) -> Iterator[memoryview]:
         try:
@@ -187,6 +194,8 @@ class Transport:
         outgoing = _Outgoing(body, cancelled, progress, 0 if with_crc else None)
         head = wire.Head(signed.headers, signed.url, until)
         _complete(head, body.size, path, free or {})
+        if _UNSENDABLE.search("".join((signed.method, *head, *head.values()))):
+            _refuse("a header holds the end of a line, or what is not Latin-1", path)
         data = outgoing if body.size else None
         failure: OSError
         try:
@@ -346,12 +355,14 @@ def _complete(
 def _received(response: Any, place: _Place, path: str | None) -> dict[str, str]:
     """Return the headers of an answer that can be believed."""
     headers = {name.lower(): value for name, value in response.headers.items()}
+    problem = ""
     if _CONTROL.search("".join(headers.values())):
-        msg = f"{place.netloc} answered with control characters in a header"
-        raise NetworkError(msg, path=path)
-    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
-        msg = f"{place.netloc} answered with a transfer coding that nobody asked for"
-        raise NetworkError(msg, path=path)
+        problem = "control characters in a header"
+    elif headers.get("transfer-encoding", "chunked").strip(" \t").lower() != "chunked":
+        problem = "a transfer coding that nobody asked for"
+    if problem:
+        response.will_close = True  # what comes next there is as doubtful
+        raise NetworkError(f"{place.netloc} answered with {problem}", path=path)
     return headers
 
 

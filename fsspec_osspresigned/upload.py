@@ -12,8 +12,10 @@ import contextlib
 import logging
 import os
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import preflight, publish, unfinished
 from .body import EMPTY, Body, MemoryBody, PartBody, Source, SpoolBody
@@ -31,18 +33,19 @@ from .ledger import Ledger, Plan
 from .model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
 from .pace import Pace
 from .publish import Target
-from .resumption import Unkept, resumption_of
-from .signers.ahead import Ahead
 from .signers.base import MultipartGrant, grant_for
 from .tally import Tally
+from .unkept import Unkept
 from .window import Window
 from .workers import Cancellation
+
+if TYPE_CHECKING:
+    from .signers.ahead import Ahead
 
 _log = logging.getLogger(__name__)
 
 # Seconds that a discard waits for parts in flight before it aborts the upload.
 _DRAIN, _HURRIED_DRAIN = 30.0, 3.0
-
 # Parts of a stream that are signed first: it may well end soon.
 _FIRST_BATCH = 4
 
@@ -81,16 +84,20 @@ def upload_source(
         client,
         target,
         size=source.size,
+        at_hand=True,
         ahead=ahead,
         progress=progress,
         cancel=cancel,
     )
     with contextlib.ExitStack() as stack:
         try:
-            kept = resumption_of(
-                client, target, source, upload.plan, upload.granted, cancel
-            )
-            upload.go_on(stack.enter_context(kept))
+            if client.checkpoint is not None:
+                from .resumption import resumption_of  # noqa: PLC0415 - seldom wanted
+
+                kept = resumption_of(
+                    client, target, source, upload.plan, upload.granted, cancel
+                )
+                upload.go_on(stack.enter_context(kept))
             for offset in range(0, max(source.size, 1), upload.plan.part_size):
                 size = min(upload.plan.part_size, source.size - offset)
                 upload.add(source.part(offset, size))
@@ -109,6 +116,7 @@ class Upload:
         target: Target,
         *,
         size: int | None = None,
+        at_hand: bool = False,
         ahead: Ahead | None = None,
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
@@ -119,6 +127,7 @@ class Upload:
             client: signs and sends.
             target: where to.
             size: bytes in all; None for a stream.
+            at_hand: whether bodies take no memory of their own.
             ahead: signs the first request; None leaves it to the client's signer.
             progress: called with bytes sent, from several threads.
             cancel: set from elsewhere to give up; None if nobody does.
@@ -129,7 +138,7 @@ class Upload:
         """
         grant = grant_for(client.signer, target.path)
         preflight.refuse_expired(grant, target.path)
-        self.plan: Plan = preflight.plan(client, target, grant, size)
+        self.plan: Plan = preflight.plan(client, target, grant, size, at_hand=at_hand)
         preflight.check(client, target, grant, self.plan, size)
         self.granted = grant.multipart or MultipartGrant()
         self._client = client
@@ -300,13 +309,14 @@ class Upload:
             number = self._ledger.give()
         self.window.enter(body)  # the worker leaves it, whatever happens to the part
         try:
-            self._client.requests.submit(self._send_part, number, body)
+            self._client.requests.submit(self._send_part, number, [body])
         except RuntimeError:
             self.window.leave(body)
             raise
 
-    def _send_part(self, number: int, body: Body) -> None:
+    def _send_part(self, number: int, held: list[Body]) -> None:
         """Send one part; runs in a worker, and keeps its failure for the caller."""
+        body = held.pop()
         try:
             if self._cancel.is_set():
                 return
@@ -323,9 +333,12 @@ class Upload:
                 self._tally.count(reply, verified)
                 self._pace.sent(part.size)
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
+            # Whoever keeps the error keeps its frames, and would keep the part.
+            traceback.clear_frames(error.__traceback__)
             self._fail(error)
         finally:
             self.window.leave(body)
+            del body
 
     def _send(self, number: int, body: Body) -> tuple[Reply, str, PartReceipt]:
         reply, verified = publish.send_body(

@@ -9,13 +9,15 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from .model import frozen_mapping
-from .nearest import Nearest
 from .secret import SecretURL
+
+if TYPE_CHECKING:
+    from .nearest import Nearest
 
 VERSION = 1
 # Members that hold one more request beside the upload, and the method of each.
@@ -131,6 +133,8 @@ class URLMap(Mapping[str, MapEntry]):
         The first question sorts the map, each costs some milliseconds more.
         """
         if not self._nearest:
+            from .nearest import Nearest  # noqa: PLC0415 - only for a typo
+
             self._nearest.append(Nearest(self._entries))
         return self._nearest[0].to(path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -46,6 +45,8 @@ def shown(text: str) -> str:
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
     """Return the member that an unknown one may have meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+
     close = get_close_matches(name, known, n=1, cutoff=0.8)
     return close[0] if close else None
 

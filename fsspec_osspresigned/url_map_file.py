@@ -67,7 +67,8 @@ class MapSource:
         A file that vanished or became unreadable, as happens while a careless job
         rewrites it, leaves the old map in force, with a warning for the latter.
         """
-        if self.path is None:
+        # Not under the lock: each look would hand it over, and workers queue for it.
+        if self.path is None or _mark(self.path) in (None, self._mark):
             return self._map
         with self._lock:
             mark = _mark(self.path)

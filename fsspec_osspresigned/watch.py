@@ -6,12 +6,9 @@ import enum
 import fcntl
 import math
 import sys
-import termios
 import time
 from collections.abc import Callable
 from typing import Any
-
-from attrs import define
 
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
@@ -44,7 +41,6 @@ class StalledError(TimeoutError):
         self.moved = moved
 
 
-@define(eq=False)
 class Watch:
     """Tells a slow connection from a stalled one.
 
@@ -60,21 +56,19 @@ class Watch:
         moved: bytes of this phase.
     """
 
-    seconds: float
-    phase: Phase
-    sliced: bool = False
-    until: float = math.inf
-    moved: int = 0
-    _waited: float = 0.0
-    _fresh: int = 0
-    _queued: int | None = None
+    def __init__(self, seconds: float, phase: Phase) -> None:
+        """Begin *phase*, with windows of so many *seconds*."""
+        self.seconds = seconds
+        self.sliced = False
+        self.until = math.inf
+        self.enter(phase)
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase, and a window with it."""
         self.phase = phase
         self.moved = self._fresh = 0
         self._waited = 0.0
-        self._queued = None
+        self._queued: int | None = None
 
     def run(self, sock: Any, step: Callable[[Any], int], view: Any) -> int:
         """Return what *step* (send or receive) makes of *view*, however slow it is.
@@ -113,6 +107,8 @@ class Watch:
 
 def _queued(sock: Any) -> int:
     """Return the bytes that the peer has not confirmed; 0 if the system hides them."""
+    import termios  # noqa: PLC0415 - only where nothing moves
+
     try:
         packed = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
     except OSError:

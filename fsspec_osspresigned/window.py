@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from .body import Body, PartBody
 from .budget import of_process
@@ -23,14 +22,14 @@ class Window:
         self.memory_limit = memory_limit
         self._width = width
         self._memory = of_process().memory
-        self._free = threading.Semaphore(width)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
         self._inside = 0
 
     def enter(self, body: Body) -> None:
         """Wait until *body* may go out; what entered must leave."""
-        self._free.acquire()
-        self._count(1)
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside < self._width)
+            self._inside += 1
         if isinstance(body, PartBody):
             try:
                 # What is in flight gives its memory back by itself.
@@ -43,23 +42,11 @@ class Window:
         """Let the next one in; nobody reads *body* any more."""
         if isinstance(body, PartBody):
             body.release()
-        self._count(-1)
-        self._free.release()
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
 
-    def drain(self, seconds: float = 1e9) -> None:
-        """Wait until nothing is in flight, that is, until the whole window is free."""
-        end = time.monotonic() + seconds
-        taken = 0
-        try:
-            while taken < self._width:
-                left = max(0.0, end - time.monotonic())
-                if not self._free.acquire(timeout=left):
-                    break
-                taken += 1
-        finally:
-            if taken:
-                self._free.release(taken)
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._inside += change
+    def drain(self, seconds: float | None = None) -> None:
+        """Wait until nothing is in flight, *seconds* at most; None waits for ever."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside, seconds)

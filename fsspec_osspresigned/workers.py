@@ -9,6 +9,9 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
+# Seconds that a thread waits for work before it ends.
+PATIENCE = 30.0
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,7 +43,7 @@ class Cancellation(threading.Event):
 
 
 class Workers:
-    """At most *size* daemon threads, started as they are needed.
+    """At most *size* daemon threads, started as they are needed, ended when they idle.
 
     Unlike ``concurrent.futures.ThreadPoolExecutor`` it does not keep the interpreter
     alive to run what is queued: an upload that nobody waits for any more must not be
@@ -98,7 +101,22 @@ class Workers:
 
     def _work(self) -> None:
         while True:
-            run = self._queue.get()
+            try:
+                run = self._queue.get(timeout=PATIENCE)
+            except Empty:
+                if self._may_end():
+                    return
+                continue
             run()
             del run  # an idle thread must not keep a part's buffer alive
             self._idle.put(None)
+
+    def _may_end(self) -> bool:
+        """Return whether nobody counts on this thread, which ends then."""
+        with self._lock:
+            try:
+                self._idle.get_nowait()
+            except Empty:
+                return False
+            self._threads -= 1
+            return True

@@ -1,9 +1,15 @@
-"""The XML documents of OSS, read without trust and written exactly."""
+"""The XML documents of OSS, read without trust and written exactly.
+
+The parsers are loaded with the first document: a small upload has none.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
-from xml.etree.ElementTree import Element, ParseError, fromstring
-from xml.parsers.expat import ErrorString
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 def parse(body: bytes, root: str | None = None) -> Element:
@@ -19,6 +25,9 @@ def parse(body: bytes, root: str | None = None) -> Element:
     Raises:
         ValueError: not XML, a declaration, or another root.
     """
+    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
+    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
+
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -44,6 +53,8 @@ def parse(body: bytes, root: str | None = None) -> Element:
 
 def complete_multipart_upload(parts: Iterable[tuple[int, str]]) -> bytes:
     """Return the body of CompleteMultipartUpload for ``(part number, ETag)`` pairs."""
+    from xml.sax.saxutils import escape  # noqa: PLC0415 - see top
+
     rows = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
         for number, etag in parts

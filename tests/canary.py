@@ -285,7 +285,7 @@ class Plugin:
         """Hook into all that makes secrets or shows anything."""
         from click.testing import CliRunner  # noqa: PLC0415 - the package comes later
 
-        from fsspec_osspresigned import secret, signing, verifying  # noqa: PLC0415
+        from fsspec_osspresigned import presigning, secret, verifying  # noqa: PLC0415
 
         canary, undo = self.canary, self._undo
         see = canary.see
@@ -297,7 +297,7 @@ class Plugin:
             ),
             undo,
         )
-        for module in (signing, verifying):
+        for module in (presigning, verifying):
             for name in ("sign_v1", "sign_v4"):
                 _after(module, name, lambda made, *_: canary.secret(made), undo)
         _after(

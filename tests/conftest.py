@@ -40,6 +40,7 @@ _SLOW = {
     "test_resume_killed.py",
     "test_rewinding.py",
     "test_signer_attacks.py",
+    "test_start.py",
     "test_state_machine.py",
     "test_storm.py",
     "test_stress.py",

@@ -127,7 +127,7 @@ def with_dask(plan: dict[str, Any], notes: Notes) -> dict[str, Any]:
             n_workers=2,
             threads_per_worker=2,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=plan["scratch"],
         ) as cluster,
         Client(cluster) as client,

@@ -108,11 +108,11 @@ def test_replaced_file(file):
 def test_changed_while_read(file):
     """The last block is held back until the file was looked at again."""
     blocks = FileBody.of(str(file)).blocks()
-    sent = [next(blocks).nbytes, next(blocks).nbytes]
+    sent = next(blocks).nbytes
     os.utime(file, ns=(1, 1))
     with pytest.raises(SourceChangedError):
         next(blocks)
-    assert sent == [BLOCK, BLOCK]
+    assert 0 < sent < file.stat().st_size
 
 
 def test_cut_while_read(file):

@@ -29,6 +29,24 @@ def failing(monkeypatch):
     return install
 
 
+@pytest.mark.parametrize(
+    ("command", "columns"), [([], 80), (["check"], 80), ([], 40), (["check"], 40)]
+)
+def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command, columns):
+    """In 80 columns each command is one line; in 40 they wrap, and between words."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main([*command, "--help"]) == 0
+    said = capsys.readouterr().out
+    lines = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    group = (
+        commands.osspresigned.commands["check"] if command else commands.osspresigned
+    )
+    assert "..." not in "".join(lines)
+    assert max(map(len, lines)) < columns
+    assert sum(line.endswith(".") for line in lines) == len(group.commands)
+    assert (len(lines) == len(group.commands)) == (columns == 80)
+
+
 def test_without_click_one_line_says_what_to_install(monkeypatch, capsys):
     """A missing extra is exit 2 and one line that names it."""
     monkeypatch.delitem(sys.modules, "fsspec_osspresigned.commands")

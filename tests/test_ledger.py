@@ -62,6 +62,30 @@ def test_plan(grant, size, multipart, part_size):
 
 
 @pytest.mark.parametrize(
+    ("size", "part_size"),
+    [
+        (8 * MIB + 1, MIB),
+        (16 * MIB, MIB),
+        (16 * MIB + 1, 2 * MIB),
+        (112 * MIB, 7 * MIB),
+        (112 * MIB + 1, 8 * MIB),
+        (256 * MIB, 8 * MIB),
+        (256 * MIB + 1, 9 * MIB),
+        (GIB, 32 * MIB),
+        (100 * GIB, 32 * MIB),
+        (400 * GIB, 41 * MIB),
+    ],
+)
+def test_parts_of_a_size_that_is_ours(size, part_size):
+    """Every connection has a part, and two of a large file; a stream does not know."""
+    more = {"part_size": None, "threshold": 8 * MIB, "largest": 32 * MIB}
+    found = plan(BOTH, size, **more)
+    assert (found.multipart, found.part_size) == (True, part_size)
+    assert plan(BOTH, None, **more).part_size == 8 * MIB
+    assert plan(BOTH, GIB, part_size=None).part_size == 8 * MIB
+
+
+@pytest.mark.parametrize(
     ("grant", "size", "words"),
     [
         (SINGLE, MAX_SINGLE_PUT + 1, ["one PUT holds 5 GiB", "no parts are granted"]),

@@ -33,8 +33,12 @@ def problems(**given) -> tuple[str, ...]:
 def test_defaults():
     """None stands for the default, and foreign options are passed over."""
     found = read(region=None, retries=None, asynchronous=True, loop=None, add_docs=1)
-    assert found == read()
-    assert (found.part_size, found.retries, found.timeout) == (8 * MIB, 5, (10.0, 60.0))
+    assert found.identity() == read().identity()
+    assert (found.part_size, found.retries, found.timeout) == (None, 5, (10.0, 60.0))
+    assert (found.largest_part, found.multipart_threshold) == (8 * MIB, 8 * MIB)
+    assert found.most_memory == 256 * MIB
+    assert read(part_size="1GiB").most_memory == 17 * GIB
+    assert read(part_size="1GiB", memory_limit="1MiB").most_memory == MIB
     assert found.overwrite is True
 
 

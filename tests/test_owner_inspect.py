@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -178,3 +180,63 @@ def test_map_is_a_table(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert cli.main(["inspect", "-"]) == 0
     assert capsys.readouterr().out == said.out
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """Return a function that gives standard output a width, as terminals have one."""
+
+    def narrow(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    return narrow
+
+
+def test_map_is_blocks_where_the_table_is_too_wide(
+    tmp_path, capsys, terminal, monkeypatch
+):
+    """On a terminal only; long values break at blanks, names of objects never do."""
+    clock = SimpleNamespace(time=lambda: NOW + 60)
+    monkeypatch.setattr("fsspec_osspresigned.owner_commands.time", clock)
+    one = MapRequest(url=signed(), headers={"Content-Type": "text/csv"})
+    key = "examplebucket/a name that is longer than a line is.csv"
+    entry = MapEntry(put=one, get=one)
+    path = tmp_path / "urls.json"
+    path.write_text(dump(URLMap({key: entry, "examplebucket/b": entry})))
+    assert cli.main(["inspect", str(path)]) == 0
+    table = capsys.readouterr().out
+    widest = max(map(len, table.splitlines()))
+    terminal(widest + 1)
+    assert cli.main(["inspect", str(path)]) == 0
+    assert capsys.readouterr().out == table
+    terminal(40)
+    assert cli.main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    first, second = said.split("\n\n")
+    lines = first.splitlines()
+    assert lines == [
+        f"object   {key}",
+        "what     PUT, get",
+        "until    2023-11-14T23:13:20Z (59 min",
+        "         left)",
+        "headers  Content-Type: text/csv",
+        "where    examplebucket.oss-cn-hangzhou.aliyuncs.com",
+        "         (v4)",
+    ]
+    assert second.startswith("object   examplebucket/b\n")
+    assert secrets_of(one.url) not in said
+
+
+def test_facts_of_a_url_fit_the_terminal(tmp_path, capsys, terminal):
+    """In a pipe each is one line; on a terminal a long one goes on below itself."""
+    (tmp_path / "u").write_text(signed().reveal())
+    assert cli.main(["inspect", f"{tmp_path}/u"]) == 0
+    plain = capsys.readouterr().out
+    assert max(map(len, plain.splitlines())) > 80
+    terminal(80)
+    assert cli.main(["inspect", f"{tmp_path}/u"]) == 0
+    *_, last, rest = capsys.readouterr().out.splitlines()
+    assert last.startswith("must send   none is visible; Content-Type")
+    assert rest == "            signed unseen"
+    assert f"{last} {rest.strip()}" in plain

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from fsspec_osspresigned import errors, reply_error
 from fsspec_osspresigned.explanation import Explanation, Refused
 from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
-from fsspec_osspresigned.refusal import _BY_CODE, clock_offset, error_for, explain
+from fsspec_osspresigned.refusal import _BY_CODE, error_for, explain
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.store_clock import clock_offset
 
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 PUT = Operation(action=Action.PutObject, bucket="examplebucket", key="dir/a.csv")

@@ -42,6 +42,8 @@ def test_good_urls_pass(url):
         ("https://a/ b", "a blank"),
         ("https://a/\r\nX: y", "a blank"),
         ("https://exa\u00e9/", "outside ASCII"),
+        ("https://a/\u212a", "outside ASCII"),  # K and s, where case is ignored
+        ("http\u017f://a/", "absolute http or https"),
         ("https://a/%zz", "percent escape"),
         ("https://a/%", "percent escape"),
         ("https://a#x", "fragment"),

@@ -374,7 +374,7 @@ class Machine(RuleBasedStateMachine):
         self.drop(file)
         upload = file.writer._upload
         upload._cancel.set()
-        upload._drain()
+        upload.window.drain()
         file.writer._pid = upload._pid = -1
         self.crashed.add(upload._upload_id)
 

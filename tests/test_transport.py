@@ -12,6 +12,7 @@ import struct
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -218,6 +219,30 @@ def test_url_that_cannot_be_sent(transport, url, words):
         transport.send(put(url + QUERY), path="b/k")
     assert "TOPSECRET" not in everything(caught.value)
     assert caught.value.path == "b/k"
+
+
+@pytest.mark.parametrize("bad", ["\u20ac", "a\r\nb: c", "a\rb", "a\nb", "\U0001f600"])
+@pytest.mark.parametrize("where", ["name", "value", "method"])
+def test_header_that_cannot_be_sent(transport, bad, where):
+    """What has no byte in a head, or ends a line, is refused, and nothing is shown."""
+    name, value = (bad, "TOPSECRET") if where == "name" else ("x-oss-meta-a", bad)
+    signed = put(
+        f"http://127.0.0.1:9/k{QUERY}",
+        method=bad if where == "method" else "PUT",
+        headers={} if where == "method" else {name: value},
+    )
+    with pytest.raises(ConfigurationError, match="end of a line") as caught:
+        transport.send(signed, path="b/k")
+    assert "TOPSECRET" not in everything(caught.value)
+    assert caught.value.path == "b/k"
+
+
+def test_host_that_was_signed(wire, transport):
+    """A Host among the signed headers goes out as it is, and no second one."""
+    wire.start(OK)
+    transport.send(put(wire.origin + "/k", headers={"HOST": "b.example"}))
+    assert wire.headers()["host"] == "b.example"
+    assert wire.received[0].lower().count(b"host:") == 1
 
 
 def test_headers_of_an_empty_body(wire, transport):
@@ -668,6 +693,22 @@ def test_internals_that_the_pools_rely_on():
     reading = inspect.getsource(http.client.HTTPResponse.begin)
     for name in ("_read_status", "chunk_left", "will_close", "length", "_method"):
         assert f"self.{name}" in reading
+    chunks = inspect.getsource(http.client.HTTPResponse._get_chunk_left)
+    assert "self._read_next_chunk_size()" in chunks
+    assert "except ValueError" in chunks
+
+
+def test_places_are_not_kept_for_ever():
+    """Of many places only the latest are remembered, and each has its own pool."""
+    adapter = Transport()._adapter
+    for number in range(3 * wire_module._PLACES):
+        origin = f"http://127.0.0.{number}"
+        place = SimpleNamespace(origin=origin, url=f"{origin}/k")
+        pool = adapter.get_connection_with_tls_context(place, True, {}, None)
+        assert pool.host == f"127.0.0.{number}"
+        assert adapter.get_connection_with_tls_context(place, True, {}, None) is pool
+        assert len(adapter._pools) <= wire_module._PLACES
+    adapter.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

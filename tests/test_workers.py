@@ -6,10 +6,12 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import pytest
 
+from fsspec_osspresigned import workers as workers_module
 from fsspec_osspresigned.workers import Cancellation, Workers
 
 
@@ -49,6 +51,30 @@ def test_idle_thread_is_used_again():
         workers.submit(int).result(5)
         workers._idle.put(workers._idle.get(timeout=5))  # until it is idle
     assert workers._threads == 1
+
+
+def test_idle_thread_ends(monkeypatch):
+    """A thread that nobody needs ends, and another one starts when somebody does."""
+    monkeypatch.setattr(workers_module, "PATIENCE", 0.01)
+    workers = Workers("brief", 2)
+    for number in range(3):
+        found: list[threading.Thread] = []
+        workers.submit(lambda: found.append(threading.current_thread())).result(5)  # noqa: B023
+        found[0].join(5)
+        assert not found[0].is_alive(), number
+        assert workers._threads == 0
+
+
+def test_thread_that_is_counted_on_does_not_end(monkeypatch):
+    """Whoever took its place in the row of the idle finds it waiting."""
+    monkeypatch.setattr(workers_module, "PATIENCE", 0.01)
+    workers = Workers("kept", 1)
+    workers.submit(int).result(5)
+    token = workers._idle.get(timeout=5)
+    time.sleep(0.05)
+    assert workers._threads == 1
+    workers._idle.put(token)
+    assert workers.submit(divmod, 7, 2).result(5) == (3, 1)
 
 
 def test_cancelled_before_it_began():

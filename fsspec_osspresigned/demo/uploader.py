@@ -71,8 +71,11 @@ def url_map(plan: Plan, frame: pd.DataFrame) -> None:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
+    # Without an address dask wants port 8787, and complains if somebody has it.
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as pair,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as pair,
         Client(pair),
     ):
         parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=here)

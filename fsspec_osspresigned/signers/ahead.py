@@ -13,8 +13,8 @@ from attrs import frozen
 
 from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
+from .base import MAX_REQUESTS as MOST
 from .base import Outcome, Signer, check_signed, sign_checked, sign_each
-from .protocol import MAX_REQUESTS as MOST
 
 # A batch grows to this multiple of the last one, as long as its URLs would be used in
 # time: eight gets from one part to a full call in three steps.

@@ -10,6 +10,8 @@ from attrs import frozen
 from ..errors import NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, Operation, SignedRequest
 
+MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
+
 Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
 

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, Sign
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
 from ..sendable import header_problems, http_problem, url_problem
-from ..signing import describe
+from ..signed_url import describe
 from .base import Signer
 from .protocol import clean
 

@@ -28,9 +28,9 @@ from ..sendable import (
     own_header_problem,
     url_problem,
 )
-from ..signing import describe
+from ..signed_url import describe
 from . import protocol
-from .base import Grant, Outcome
+from .base import MAX_REQUESTS, Grant, Outcome
 from .binding import check
 from .gather import Gatherer
 from .protocol import Answer, Problem
@@ -122,7 +122,7 @@ class HTTPSigner:
         self._sleep = sleep
         self._draw = draw
         self._gatherer = Gatherer[Operation, SignedRequest](
-            self.sign_each, protocol.MAX_REQUESTS
+            self.sign_each, MAX_REQUESTS
         )
 
     def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path

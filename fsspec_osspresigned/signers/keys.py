@@ -13,9 +13,9 @@ from attrs import field, frozen
 from ..endpoint import Endpoint
 from ..errors import ConfigurationError, SignerError
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..presigning import presign
 from ..secret import Secret, SecretURL
 from ..signature import Credentials, is_always_signed
-from ..signing import presign
 
 _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name

@@ -20,10 +20,10 @@ from ..errors import (
 )
 from ..model import MIB, Operation
 from ..secret import redact
+from .base import MAX_REQUESTS
 
 E = TypeVar("E", bound=OSSPresignedError)
 
-MAX_REQUESTS = 100
 MAX_REQUEST_BODY = MIB
 MAX_REPLY = 4 * MIB
 _MAX_DEPTH = 16

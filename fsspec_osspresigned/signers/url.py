@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, NotSignedError
 from ..model import Operation, SignedRequest
 from ..secret import Secret, SecretURL
 from ..sendable import object_of, url_problem
-from ..signing import describe
+from ..signed_url import describe
 from ..url_map import MapEntry, MapRequest
 from .base import Grant
 from .url_map import grant_of, request_of

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, Operation, SignedRequest
 from ..sendable import http_problem, own_header_problem
 from ..signature import parse_query
-from ..signing import describe
+from ..signed_url import describe
 from ..url_map import MapEntry, MapRequest, URLMap
 from ..url_map_file import MapSource
 from .base import Grant, MultipartGrant

@@ -86,7 +86,7 @@ def test_all_is_well(run, oss, signer):
     ended = run(*call, "--token", "env:OSSPRESIGNED_TOKEN")
     assert ended.code == 0
     found = lines(ended)
-    assert found["plan"] == ("ok", "1 GiB in 128 parts of 8 MiB")
+    assert found["plan"] == ("ok", "1 GiB in 32 parts of 32 MiB")
     assert found["signer"] == ("ok", f"signs InitiateMultipartUpload of {PATH}")
     assert found["signer's host"][1].startswith(f"{signer} answers (status 404")
     assert found["store"][1].startswith(f"{oss.url} answers (status 403")

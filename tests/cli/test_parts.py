@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
 import re
 import signal
+import struct
+import termios
 import threading
 import time
 from pathlib import Path
@@ -238,6 +242,40 @@ def test_long_transfers_end_with_a_clock():
     assert list(summary.lines()) == ["fetched 1 file, 1.0 MiB in 2:08 (8.0 KiB/s)"]
 
 
+@pytest.mark.parametrize(
+    ("room", "last"),
+    [
+        (None, "stored 3 files, 1.3 MiB in 0.5 s (2.7 MiB/s)"),
+        (44, "stored 3 files, 1.3 MiB in 0.5 s (2.7 MiB/s)"),
+        (43, "stored 3 files, 1.3 MiB in 0.5 s"),
+        (32, "stored 3 files, 1.3 MiB in 0.5 s"),
+        (31, "stored 3 files, 1.3 MiB"),
+        (22, "stored 3 files, 1.3\nMiB"),
+    ],
+)
+def test_last_line_fits_the_terminal(room, last):
+    """The rate is left out first, then the time; the rest breaks at a blank."""
+    summary = Summary(verb="stored", done=3, files=3, failures=(), size=1_400_000, seconds=0.5)  # fmt: skip
+    assert list(summary.lines(room)) == [last]
+
+
+def test_what_failed_is_never_left_out():
+    """However narrow it is, the last line tells what is not done."""
+    summary = Summary(
+        verb="stored",
+        done=1,
+        files=100,
+        failures=[failure("b/k", ValueError("no"))],
+        size=MIB,
+        seconds=1,
+        interrupted=True,
+    )
+    assert list(summary.lines(39)) == [
+        "b/k: not stored: ValueError: no",
+        "interrupted: stored 1 of 100 files, 1.0\nMiB; 1 failed; 98 left",
+    ]
+
+
 # -- progress --------------------------------------------------------------------------
 
 
@@ -430,6 +468,25 @@ def test_width_is_that_of_the_terminal(monkeypatch):
     assert Output(Text()).width == 39
     monkeypatch.setenv("COLUMNS", "3")
     assert Output(Text()).width == 20
+
+
+def test_room_is_for_terminals(monkeypatch):
+    """In a file or a pipe a line may have any length; TERM=dumb wraps, too."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    assert Output(Text()).room is None
+    assert Output(Text(terminal=True)).room == 39
+
+
+@pytest.mark.parametrize(("columns", "width"), [(47, 46), (0, 79)])
+def test_width_is_that_of_the_stream(monkeypatch, columns, width):
+    """Of standard error, where standard output is a pipe; 80 if it does not tell."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.__stdout__", None)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(master, "rb"), os.fdopen(slave, "w") as stream:
+        assert Output(stream).width == width
 
 
 def test_output_is_silent_once_nobody_reads():

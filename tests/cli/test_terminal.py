@@ -98,7 +98,24 @@ def test_progress_fits_the_terminal(big, columns):
     assert any(re.search(r"\d+% .*/20.0 MiB .*\d:\d\d .*iB/s", line) for line in lines)
     assert any("0/1 files" in line for line in lines) == (columns == 100)
     assert last.startswith("stored 1 file, 20.0 MiB in ")
+    assert ("MiB/s)" in last) == (columns == 100)
+    assert len(last) < columns
     assert len(stored(big)) == 1
+
+
+def test_inspect_fits_the_terminal(oss, url_map):
+    """In 60 columns each object is a block, in 120 a line of a table."""
+    place = url_map("a.csv", "b.csv")
+    child = Child("inspect", place, columns=60)
+    assert child.end() == 0
+    lines = child.output.splitlines()
+    assert max(map(len, lines)) < 60
+    assert [line for line in lines if "object" in line] == [
+        f"object   {BUCKET}/a.csv", f"object   {BUCKET}/b.csv"
+    ]  # fmt: skip
+    child = Child("inspect", place, columns=120)
+    assert child.end() == 0
+    assert len(child.output.splitlines()) == 3
 
 
 def test_url_is_pasted_and_not_shown(oss, url, tree):

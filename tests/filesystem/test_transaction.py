@@ -18,7 +18,7 @@ import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
-from fsspec_osspresigned import body, transaction, transfers
+from fsspec_osspresigned import body, deferred, transaction, transfers
 from fsspec_osspresigned.body import MemoryBody
 from fsspec_osspresigned.deferred import Holding
 from fsspec_osspresigned.emulator.faults import Fault
@@ -458,7 +458,7 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
         holdings.append(Holding(100))
         return holdings[-1]
 
-    monkeypatch.setattr(transaction, "Holding", holding)
+    monkeypatch.setattr(deferred, "Holding", holding)
     values = {f"{n:02}": bytes([n]) * (50 + n) for n in range(30)}
     with fs.transaction:
         for n, (key, data) in enumerate(values.items()):

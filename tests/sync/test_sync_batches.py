@@ -266,7 +266,7 @@ def test_dask_cluster_sends_all(service, owner, source):
     write(source, {f"many/{n}": b"x" * n for n in range(300)})
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -1,0 +1,1 @@
+"""Measures uploads and downloads against a server that discards: see sink.py."""

@@ -1,0 +1,262 @@
+"""Many files at once: memory and requests are shared, and nobody locks up."""
+
+from __future__ import annotations
+
+import gc
+import http.server
+import itertools
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from fsspec_osspresigned.body import MemoryBody, md5_of
+from fsspec_osspresigned.budget import of_process
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import KIB, MIB, SignedRequest
+from tests.test_budget import in_child
+
+BUCKET = "examplebucket"
+LIMIT = 4 * MIB
+OPTIONS = {"signer": "keys", "memory_limit": "4MiB", "part_size": "1MiB"}
+
+
+def wait_until(fact):
+    """Wait for what a worker does in the background."""
+    end = time.monotonic() + 10
+    while not fact() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert fact()
+
+
+@pytest.fixture
+def memory():
+    """The memory of the process; what a test uses, it gives back."""
+    one = of_process().memory
+    gc.collect()
+    before = one.used
+    yield one
+    gc.collect()
+    wait_until(lambda: one.used == before)
+
+
+@pytest.fixture
+def fs(environment):
+    """A filesystem with little memory."""
+    return OSSPresignedFileSystem(**OPTIONS, max_concurrency=4)
+
+
+def content(number, size):
+    """Return *size* bytes that are those of no other file."""
+    return (b"%08d" % number * (size // 8 + 1))[:size]
+
+
+def test_hundreds_of_files_in_one_thread(fs, owner, memory):
+    """Files that are written in turn are all stored, although none ends before all do."""
+    sizes = [MIB + 300 * KIB if n % 12 == 0 else 90 * KIB for n in range(300)]
+    data = [content(n, size) for n, size in enumerate(sizes)]
+    files = [fs.open(f"{BUCKET}/many/{n}", "wb") for n in range(300)]
+    before, most = memory.used, 0
+    for start in range(0, max(sizes), 70 * KIB):
+        for file, bytes_ in zip(files, data, strict=True):
+            file.write(bytes_[start : start + 70 * KIB])
+            most = max(most, memory.used)
+    assert LIMIT < most - before <= LIMIT + 300 * MIB
+    for file in files:
+        file.close()
+    assert {f"many/{n}": one for n, one in enumerate(data)} == owner.stored()
+    gc.collect()
+    wait_until(lambda: memory.used == before)  # though all the files are still here
+
+
+def test_closed_and_failed_files_hold_nothing(fs, oss, memory):
+    """Neither a file that is kept nor the error of one that failed keeps a buffer."""
+    before, kept = memory.used, []
+    oss.faults.add(
+        Fault(action="UploadPart", times=None, status=403, code="AccessDenied")
+    )
+    for number in range(3):
+        file = fs.open(f"{BUCKET}/{number}", "wb")
+        with pytest.raises(PermissionError) as caught:
+            file.write(bytearray(3 * MIB))
+            file.close()
+        with pytest.raises(PermissionError):
+            file.close()
+        kept += [file, caught.value]
+    gc.collect()
+    wait_until(lambda: memory.used == before)
+    del caught
+
+
+def test_threads_that_write_large_files(fs, owner, memory):
+    """Threads that together write more than there is memory for all come to an end."""
+    most, over = [0], threading.Event()
+
+    def watch():
+        while not over.wait(0.001):
+            most[0] = max(most[0], memory.used)
+
+    def work(number):
+        whole = content(number, 2 * MIB + 500 * KIB)
+        with fs.open(f"{BUCKET}/large/{number}", "wb") as file:
+            for start in range(0, len(whole), 100 * KIB):
+                file.write(whole[start : start + 100 * KIB])
+
+    before = memory.used
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+        assert not thread.is_alive()
+    over.set()
+    watcher.join(10)
+    stored = owner.stored()
+    assert len(stored) == 12
+    for number in range(12):
+        assert stored[f"large/{number}"] == content(number, 2 * MIB + 500 * KIB)
+    # A part in flight, which may go, and one that is written, of each thread.
+    assert most[0] - before <= LIMIT + 2 * 12 * MIB
+    wait_until(lambda: memory.used == before)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_has_memory_of_its_own(fs, owner, memory):
+    """A forked child writes with all its memory, whatever its parent holds."""
+    files = [fs.open(f"{BUCKET}/parent/{n}", "wb") for n in range(100)]
+    for file in files:
+        file.write(b"a" * 60 * KIB)
+    assert memory.used >= LIMIT
+
+    def check():
+        mine = of_process().memory
+        assert mine is not memory
+        assert mine.used == 0
+        one = OSSPresignedFileSystem(**OPTIONS, skip_instance_cache=True)
+        with one.open(f"{BUCKET}/child", "wb") as file:
+            file.write(content(1, 3 * MIB))
+        files.clear()
+        gc.collect()
+        return one.cat_file(f"{BUCKET}/child") == content(1, 3 * MIB)
+
+    assert in_child(check)
+    assert owner.stored()["child"] == content(1, 3 * MIB)
+    parts = [r.bytes for r in owner.oss.requests if r.action == "UploadPart"]
+    assert parts == [MIB] * 3
+    for file in files:
+        file.close()
+    assert len(owner.stored()) == 101
+
+
+# -- requests ---------------------------------------------------------------------------
+
+
+class Counted(http.server.ThreadingHTTPServer):
+    """Counts the PUTs that are there at the same time."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+        self.order = []
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers a PUT after a moment."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self):
+        """Count, and be slow."""
+        server = self.server
+        with server.lock:
+            server.now += 1
+            server.most = max(server.most, server.now)
+            server.order.append(self.path.split("/")[1])
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(0.005)
+        with server.lock:
+            server.now -= 1
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", f'"{md5_of(MemoryBody.of(data))}"')
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Plain:
+    """Signs by naming the place."""
+
+    def __init__(self, origin):
+        self.origin = origin
+
+    def sign(self, operations):
+        return [
+            SignedRequest(
+                method=o.action.method,
+                url=f"{self.origin}/{o.bucket}/{o.key}?x-oss-signature=a",
+                headers=o.headers,
+            )
+            for o in operations
+        ]
+
+
+@pytest.fixture
+def counted():
+    """A server that counts."""
+    with Counted() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("widths", [(4, 4), (3, 8), (1, 6), (1, 1)])
+def test_filesystems_share_what_is_in_flight(counted, widths):
+    """Two filesystems have no more in flight than one, and one more; neither starves."""
+    origin = f"http://127.0.0.1:{counted.server_port}"
+    used = of_process().requests.used
+    filesystems = [
+        OSSPresignedFileSystem(
+            signer=Plain(origin), max_concurrency=width, skip_instance_cache=True
+        )
+        for width in widths
+    ]
+    count = 60
+
+    def work(name, fs):
+        fs.pipe({f"{name}/{n}": b"x" for n in range(count)})
+
+    threads = [
+        threading.Thread(target=work, args=(f"b{n}ucket", fs), daemon=True)
+        for n, fs in enumerate(filesystems)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+        assert not thread.is_alive()
+    for fs in filesystems:
+        fs.client.transport.close()
+    assert Counter(counted.order) == {"b0ucket": count, "b1ucket": count}
+    assert counted.most <= max(widths) + 1
+    # While both have something to send, both send: whoever is first never waits for
+    # the other to end.
+    firsts = {name: counted.order.index(name) for name in ("b0ucket", "b1ucket")}
+    lasts = {
+        name: len(counted.order) - counted.order[::-1].index(name) for name in firsts
+    }
+    assert max(firsts.values()) < min(lasts.values())
+    runs = [len([*group]) for _, group in itertools.groupby(counted.order)]
+    assert len(runs) > 4
+    assert of_process().requests.used == used

@@ -1,0 +1,145 @@
+"""What a process loads until its first small object is stored, and what it does not.
+
+Each case is a new interpreter that prints ``sys.modules``: nothing here takes the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.emulator import Emulator
+
+OURS = "fsspec_osspresigned"
+# What belongs to extras, to documents of the store, and to those who watch.
+FOREIGN = {
+    *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
+    *("httptools", "starlette", "uvicorn", "pytest"),
+    *("difflib", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
+}
+# What only failures, checkpoints, trees, streams, transactions and other verbs need.
+LATER = {
+    *("error_document", "explanation", "mismatch", "refusal", "reply_error"),
+    *("checkpoint", "file_lock", "journal", "receipts", "resumption"),
+    *("local_tree", "remote_tree", "signers.ahead", "signers.protocol"),
+    *("deferred", "part_buffer", "stream", "writer"),
+    *(
+        "copying",
+        "fetching",
+        "listing",
+        "nearest",
+        "objects",
+        "partial",
+        "ranges",
+        "reader",
+    ),
+    *("judgement", "signing", "verifying", "view"),
+}
+# What belongs to one of the ways to signatures, and is not loaded for the others.
+WAYS_OF_MAPS = {"jsondoc", "signers.url_map", "url_map", "url_map_file"}
+WAYS = {
+    *WAYS_OF_MAPS,
+    *("endpoint", "presigning", "signers.keys"),
+    *("signers.function", "signers.http", "signers.token"),
+}
+FSSPEC = """
+import sys
+before = set(sys.modules)  # what measures coverage has modules of its own
+import fsspec
+print(*set(sys.modules) - before)
+"""
+FIRST = """
+import sys
+before = set(sys.modules)
+import json
+import fsspec
+receipt = fsspec.filesystem("osspresigned", **json.loads(sys.argv[1])).pipe_file(
+    sys.argv[2], b"1"
+)
+assert receipt.size == 1
+print(*set(sys.modules) - before)
+"""
+
+
+def loaded(code: str, *arguments: str, **environment: str) -> set[str]:
+    """Return the modules that a new interpreter has after *code* has printed them."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert not done.stderr
+    return set(done.stdout.split())
+
+
+def first_put(oss: Emulator, options: dict[str, str], **environment: str) -> set[str]:
+    """Store one byte in a new interpreter; return which modules of ours it has.
+
+    Fails if it has any that nobody needs for that.
+    """
+    found = loaded(FIRST, json.dumps(options), "examplebucket/x", **environment)
+    stored = oss.get("examplebucket", "x")
+    assert stored is not None
+    assert stored.data() == b"1"
+    assert found & FOREIGN == set()
+    assert ours(found) & LATER == set()
+    return ours(found)
+
+
+def ours(modules: set[str]) -> set[str]:
+    """Return the names inside our package of those of *modules* that are in it."""
+    return {name.partition(".")[2] for name in modules if name.startswith(f"{OURS}.")}
+
+
+@pytest.fixture
+def oss(emulator: Emulator) -> Emulator:
+    """The store that ``signed`` signs for."""
+    return emulator
+
+
+def test_importing_fsspec_imports_nothing_of_ours():
+    """Whoever uses another protocol does not pay for this one."""
+    found = loaded(FSSPEC)
+    assert {name for name in found if name.partition(".")[0] == OURS} == set()
+
+
+def test_first_small_put_with_keys_imports_only_what_it_needs(oss: Emulator):
+    """The key signer loads no extra, no map and nothing that only later calls need."""
+    options = {"signer": "keys", "endpoint": oss.url, "region": oss.region}
+    found = first_put(
+        oss,
+        options,
+        OSS_ACCESS_KEY_ID=oss.credentials.access_key_id,
+        OSS_ACCESS_KEY_SECRET=oss.credentials.access_key_secret.reveal(),
+    )
+    assert WAYS & found == {"endpoint", "presigning", "signers.keys"}
+
+
+def test_first_small_put_by_a_map_imports_only_what_it_needs(
+    oss: Emulator, signed: Callable[[str], str], tmp_path: Path
+):
+    """A URL map loads no signer that computes, and no service's client."""
+    place = tmp_path / "urls.json"
+    place.touch(mode=0o600)
+    place.write_text(json.dumps({"examplebucket/x": signed("x")}))
+    found = first_put(oss, {"url_map": str(place)})
+    assert WAYS & found == WAYS_OF_MAPS
+
+
+def test_first_small_put_by_a_url_imports_only_what_it_needs(
+    oss: Emulator, signed: Callable[[str], str], tmp_path: Path
+):
+    """One URL loads what a map does."""
+    place = tmp_path / "upload.url"
+    place.touch(mode=0o600)
+    place.write_text(signed("x"))
+    found = first_put(oss, {"url": f"file:{place}"})
+    assert WAYS & found == WAYS_OF_MAPS
