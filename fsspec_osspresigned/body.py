@@ -12,13 +12,15 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from attrs import frozen
 
 from .errors import ConfigurationError, SourceChangedError
 
 BLOCK = 256 * 1024
+SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
+_JOIN = 512 * 1024  # bytes of small pieces that are joined: they fit into a cache
 _READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
 
 
@@ -51,7 +53,8 @@ class Source(Body, Protocol):
         ...
 
 
-class MemoryBody(NamedTuple):
+@frozen
+class MemoryBody:
     """Bytes that the caller keeps unchanged until the upload ends."""
 
     view: memoryview
@@ -68,8 +71,8 @@ class MemoryBody(NamedTuple):
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield slices of the buffer."""
-        for start in range(0, self.view.nbytes, BLOCK):
-            yield self.view[start : start + BLOCK]
+        for start in range(0, self.view.nbytes, SLICE):
+            yield self.view[start : start + SLICE]
 
     def part(self, offset: int, size: int) -> MemoryBody:
         """Return a slice."""
@@ -82,7 +85,8 @@ class MemoryBody(NamedTuple):
 EMPTY = MemoryBody(memoryview(b""))
 
 
-class PartBody(NamedTuple):
+@frozen(eq=False)
+class PartBody:
     """One part of a stream, in pieces.
 
     Attributes:
@@ -93,21 +97,39 @@ class PartBody(NamedTuple):
         lease: what the pieces count for as long as they live; None for nothing.
     """
 
-    pieces: tuple[memoryview, ...]
+    pieces: tuple[memoryview | bytes, ...]
     size: int
     given_back: Callable[[], object] | None = None
     lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield slices of the pieces."""
+        """Yield slices of large pieces; small ones are joined, a slice at a time."""
+        small: list[memoryview | bytes] = []
+        size = 0
         for piece in self.pieces:
-            for start in range(0, piece.nbytes, BLOCK):
-                yield piece[start : start + BLOCK]
+            if len(piece) >= BLOCK:
+                yield from _joined(small)
+                small, size = [], 0
+                yield from MemoryBody(memoryview(piece)).blocks()
+                continue
+            small.append(piece)
+            size += len(piece)
+            if size >= _JOIN:
+                yield from _joined(small)
+                small, size = [], 0
+        yield from _joined(small)
 
     def release(self) -> None:
         """Give the buffer back; nobody may read the body any more."""
         if self.given_back is not None:
             self.given_back()
+
+
+def _joined(pieces: list[memoryview | bytes]) -> Iterator[memoryview]:
+    if len(pieces) == 1:
+        yield memoryview(pieces[0])
+    elif pieces:
+        yield memoryview(b"".join(pieces))
 
 
 @frozen
@@ -125,7 +147,8 @@ class Fingerprint:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-class FileBody(NamedTuple):
+@frozen
+class FileBody:
     """A stretch of a regular file, read through one small buffer a pass.
 
     The last block is held back until the file was looked at again: a server that gets
@@ -138,15 +161,23 @@ class FileBody(NamedTuple):
     fingerprint: Fingerprint
 
     @classmethod
-    def of(cls, path: str) -> FileBody:
+    def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
         """Take the whole file as it is now.
 
+        Args:
+            path: the file.
+            status: what it was found to be just now; None looks.
+
         Raises:
-            FileNotFoundError, PermissionError: it cannot be read.
+            FileNotFoundError, PermissionError: it cannot be read. Of a small file that
+                was found to be one, the request that sends it tells.
             IsADirectoryError: it is a directory.
             ConfigurationError: it is no regular file, so it has no size to announce.
         """
-        mode = os.stat(path).st_mode
+        found = status or os.stat(path)
+        mode = found.st_mode
+        if status is not None and stat.S_ISREG(mode) and found.st_size <= BLOCK:
+            return cls(path, 0, found.st_size, Fingerprint.of(found))
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             # Found out before it is opened, which waits for the writer of a pipe.
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
+
+from attrs import evolve, frozen
 
 from .model import MIB, Receipt
 
@@ -18,7 +20,8 @@ BODY_CAP = 1 * MIB
 BODIES_CAP = 16 * MIB
 
 
-class Own(NamedTuple):
+@frozen(eq=False)
+class Own:
     """One object that this process stored."""
 
     path: str
@@ -87,7 +90,7 @@ class Known:
             self._forget(path)
             self._settle(path)
             if own is not None:
-                self._objects[path] = own._replace(path=path, etag="")
+                self._objects[path] = evolve(own, path=path, etag="")
                 if body is not None:
                     self._keep(path, body)
 

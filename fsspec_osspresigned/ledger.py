@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from attrs import frozen
 
 from . import xmldoc
 from .checksum import combine
@@ -31,7 +32,8 @@ _CONNECTIONS = 16
 _SMALLEST_PART = MIB
 
 
-class Plan(NamedTuple):
+@frozen(kw_only=True)
+class Plan:
     """How one object is cut.
 
     Attributes:

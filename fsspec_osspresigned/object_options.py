@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from attrs import evolve, fields
+from attrs import evolve, fields, frozen
 
 from .errors import ConfigurationError
 from .options import Options
@@ -39,7 +39,8 @@ _FOREIGN = frozenset(
 )
 
 
-class ObjectOptions(NamedTuple):
+@frozen(eq=False)
+class ObjectOptions:
     """The validated options of one object."""
 
     options: Options

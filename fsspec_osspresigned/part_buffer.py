@@ -1,7 +1,7 @@
 """Collects what is written, piece by piece, into parts of exactly their size.
 
-Small writes are copied into buffers that are used again when their part is sent. Large
-ones of bytes that nobody can change are kept as they are.
+Bytes that nobody can change are kept as they are, unless they are so few that to copy
+them is cheaper; all others are copied into buffers that are used again.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from .body import BLOCK, PartBody
+from .body import PartBody
 from .budget import Budget, Lease
 from .model import KIB, MIB
 
+KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
 _IDLE = 8  # buffers that wait for the next part: parts end in bursts
 # Bytes after which a part is sent although it is not full, when memory is short; and up
@@ -27,8 +28,10 @@ class PartBuffer:
 
     Attributes:
         number: of the part, counted from 1.
-        room: bytes that ``put`` takes at most.
-        held: bytes of the part so far.
+        room: bytes that ``put`` takes.
+        pieces: of the part. Whoever has bytes that nobody can change, fewer than
+            *free*, may append them, and must take their number off *free*.
+        free: bytes that may be appended; none behind what was copied last.
 
     Args:
         size_of: bytes of part *number*.
@@ -47,19 +50,26 @@ class PartBuffer:
     ) -> None:
         """Hold nothing."""
         self.number = 1
-        self.room = 0
-        self.held = 0
+        self.room = self.free = 0
+        self.pieces: list[memoryview | bytes] = []
         self._size_of = size_of
         self._size = size_of(1)
         self._memory = memory
         self._limit = limit
         self._early = early
-        self._pieces: list[memoryview] = []
+        self._held = 0  # bytes when `free` was looked at last, which was this then
+        self._free = 0
+        self._spare = 0  # bytes that count as used, and are not free now
         self._lease: Lease | None = None
         self._chunk: memoryview | None = None  # of it, what is free begins at _end
         self._begin = self._end = 0
         self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
         self._forgotten = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of the part so far."""
+        return self._held + self._free - self.free
 
     @property
     def is_full(self) -> bool:
@@ -68,10 +78,11 @@ class PartBuffer:
 
     def put(self, view: memoryview, size: int) -> None:
         """Copy *view*, whose *size* bytes are less than ``room``, or fill it."""
+        self._let(0)
         end = self._end + size
         self._chunk[self._end : end] = view  # type: ignore[index]  # there is room
         self._end = end
-        self.held += size
+        self._held += size
         self.room -= size
 
     def take(self, view: memoryview, *, whole: int | None) -> int:
@@ -84,16 +95,13 @@ class PartBuffer:
         """
         left = self._size - self.held
         size = min(left, view.nbytes)
-        if (
-            whole is not None
-            and size >= BLOCK
-            and (size == left or whole <= self._size)
-        ):
+        if whole is not None and size >= KEPT and (size == left or whole <= self._size):
             self._end_piece()
-            self._pieces.append(view[:size])
-            self._use(size)
-            self.held += size
-            self.room = min(self.room, self._size - self.held)
+            if not self._make_free(size, left):
+                return 0
+            self.pieces.append(view[:size])
+            self.free -= size
+            self.room = 0
             return size
         if not self.room and not self._make_room(left):
             return 0
@@ -106,9 +114,9 @@ class PartBuffer:
         self._end_piece()
         chunk, lease = self._chunk, self._lease
         given_back: Callable[[], object] | None = None
-        if chunk is not None and lease is not None and len(self._pieces) == 1:
+        if chunk is not None and lease is not None and self._end == self.held > 0:
             given_back = partial(self._give_back, chunk, lease)
-        body = PartBody(tuple(self._pieces), self.held, given_back, lease)
+        body = PartBody(tuple(self.pieces), self.held, given_back, lease)
         self._drop()
         self.number += 1
         self._size = self._size_of(self.number)
@@ -121,28 +129,53 @@ class PartBuffer:
         self._idle.clear()
 
     def _drop(self) -> None:
-        self._pieces = []
+        self.pieces = []
         self._lease = self._chunk = None
-        self.held = self.room = self._begin = self._end = 0
+        self.room = self.free = self._begin = self._end = 0
+        self._held = self._free = self._spare = 0
+
+    def _make_free(self, size: int, left: int) -> bool:
+        """Return whether *size* bytes more may be kept, and some behind them."""
+        have = self.free + self._spare
+        if have < size:
+            more = self._more(left)
+            if not more:
+                return False
+            self._use(max(more, size) - have)
+            self._spare += max(more, size) - have
+        self._let(min(self.free + self._spare, left))
+        return True
+
+    def _let(self, free: int) -> None:
+        """Have *free* bytes free, of those that count as used already."""
+        self._held += self._free - self.free
+        self._spare += self.free - free
+        self.free = self._free = free
 
     def _make_room(self, left: int) -> bool:
-        """Return whether there is a new buffer for more of the part."""
+        """Return whether there is a buffer for more of the part."""
         self._end_piece()
+        if self._chunk is None or self._end == self._chunk.nbytes:
+            size = self._more(left)
+            if not size:
+                return False
+            if not self.held and self._idle:
+                self._chunk, self._lease = self._idle.pop()
+            else:
+                self._chunk = memoryview(bytearray(size))
+                self._use(size)
+            self._begin = self._end = 0
+        self.room = min(left, self._chunk.nbytes - self._end)
+        return True
+
+    def _more(self, left: int) -> int:
+        """Return for how many bytes there may be memory now; 0 if the part is to go."""
         short = self._early and self._memory.used >= self._limit
         if short and self.held >= _EARLY and self.number <= _EARLY_PARTS:
-            return False
-        if not self.held and self._idle:
-            chunk, self._lease = self._idle.pop()
-        else:
-            size = left
-            if self.number == 1 or short:
-                size = min(left, max(_FIRST, self.held))
-            chunk = memoryview(bytearray(size))
-            self._use(size)
-        self._chunk = chunk
-        self._begin = self._end = 0
-        self.room = min(left, chunk.nbytes)
-        return True
+            return 0
+        if self.number == 1 or short:
+            return min(left, max(_FIRST, self.held))
+        return left
 
     def _give_back(self, chunk: memoryview, lease: Lease) -> None:
         """Keep a buffer, which counts as used on, unless memory is short."""
@@ -153,7 +186,7 @@ class PartBuffer:
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
-            self._pieces.append(self._chunk[self._begin : self._end])
+            self.pieces.append(self._chunk[self._begin : self._end])
             self._begin = self._end
 
     def _use(self, size: int) -> None:

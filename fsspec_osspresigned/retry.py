@@ -28,7 +28,8 @@ final error has the outcome *unknown* (:mod:`~fsspec_osspresigned.attempts`), an
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+
+from attrs import frozen
 
 from .errors import (
     DamagedBodyError,
@@ -49,7 +50,8 @@ class Verb(enum.Enum):
     GIVE_UP = "give up"
 
 
-class Decision(NamedTuple):
+@frozen
+class Decision:
     """A verb, and for WAIT how many seconds."""
 
     verb: Verb
@@ -67,7 +69,8 @@ _LATE = frozenset({500, 502, 504})
 _NOT_IMPLEMENTED = frozenset({501})
 
 
-class Rule(NamedTuple):
+@frozen(eq=False)
+class Rule:
     """What one kind of failure means.
 
     Attributes:
@@ -116,7 +119,8 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
     return _rule(failure).acted
 
 
-class RetryPolicy(NamedTuple):
+@frozen(kw_only=True)
+class RetryPolicy:
     """How long to go on.
 
     Attributes:

@@ -141,14 +141,14 @@ class Sending:
         """
         local = os.fspath(stringify_path(local))
         lock = lock or threading.Lock()
-        kind = os.stat(local).st_mode
-        if stat.S_ISDIR(kind):
+        status = os.stat(local)
+        if stat.S_ISDIR(status.st_mode):
             self.client.known.make_directory(path)
             return None
         target = self.target(path)
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(status.st_mode):
             return self._stream(local, target, callback, lock, cancel)
-        body = FileBody.of(local)
+        body = FileBody.of(local, status)
         progress = bytes_counter(callback, body.size, lock)
         if self.transaction is not None:
             self.transaction.take(target, body, progress=progress, cancel=cancel)
@@ -199,8 +199,8 @@ class Sending:
         from .local_tree import Kind  # noqa: PLC0415 - whoever has a tree has loaded it
 
         left: list[str] = []
-        lock = threading.Lock()
-        if is_heard(callback):
+        lock, heard = threading.Lock(), is_heard(callback)
+        if heard:
             sent = (one.kind is Kind.FILE or one.problem is not None for one in tree)
             callback.set_size(sum(sent))
         jobs, ahead = self._announced(self._jobs(tree, left), os.path.getsize)
@@ -209,6 +209,8 @@ class Sending:
             local, path = job
             if isinstance(local, OSError):
                 raise local
+            if not heard:  # 32 workers would queue for the lock
+                return self.file(local, path, callback, ahead=ahead, cancel=cancel)
             with lock:
                 child = callback.branched(local, path)
             with child:

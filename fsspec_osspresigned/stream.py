@@ -32,7 +32,7 @@ from . import budget
 from .body import Body
 from .deferred import DeferredUpload
 from .errors import DiscardWarning, UploadDiscardedError
-from .part_buffer import PartBuffer
+from .part_buffer import KEPT, PartBuffer
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -115,7 +115,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._in_flight = _InFlight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._position = 0
+        self._given = 0  # bytes of the parts before the one that is written
         plan, memory = upload.plan, budget.of_process().memory
         self._buffer = PartBuffer(
             plan.size_of, memory, limit=upload.window.memory_limit, early=plan.grows
@@ -143,7 +143,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Return the bytes written so far."""
-        return self._position
+        return self._given + self._buffer.held
 
     def fileno(self) -> int:
         """Raise UnsupportedOperation: there is no descriptor to write to."""
@@ -172,13 +172,18 @@ class PresignedWriter(io.BufferedIOBase):
             TypeError: *data* is no buffer of bytes.
             ValueError: the file is closed.
         """
+        buffer = self._buffer
+        if type(data) is bytes and KEPT <= (size := len(data)) < buffer.free:
+            with self._lock:
+                if size < buffer.free:  # which is nothing in any but an open file
+                    buffer.pieces.append(data)
+                    buffer.free -= size
+                    return size
         view = bytes_of(data)
         size = view.nbytes
-        buffer = self._buffer
         with self._lock:
-            if size < buffer.room:  # which is nothing in any but an open file
+            if size < buffer.room:  # likewise
                 buffer.put(view, size)
-                self._position += size
                 return size
             if self._deaf:
                 return size
@@ -188,7 +193,6 @@ class PresignedWriter(io.BufferedIOBase):
             except BaseException as error:
                 self.give_up(error)
                 raise
-            self._position += size
         return size
 
     def flush(self) -> None:
@@ -400,6 +404,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
         body: Body = self._buffer.body()
+        self._given += body.size
         if keep is not None:
             body = keep(body)
         self._upload.add(body)

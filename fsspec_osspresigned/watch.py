@@ -83,7 +83,7 @@ class Watch:
                 raise StalledError(self.phase, self.seconds, self.moved, late=late)
             try:
                 count = step(view)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):  # the system says EAGAIN
                 self._waited += time.monotonic() - started
                 if not self.sliced:
                     self._waited = self.seconds

@@ -14,6 +14,8 @@ import logging
 import math
 import socket
 import ssl
+import struct
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -114,7 +116,7 @@ class ExactConnection(HTTPConnection):
             seconds = None
         elif self.watch.sliced:
             seconds = self.progress_seconds / _SLICES
-        self.sock.settimeout(seconds)
+        _limit(self.sock, seconds)
 
     def send(self, data: Any) -> None:
         """Send a block of a head or a body.
@@ -163,6 +165,22 @@ class ExactConnection(HTTPConnection):
                 head = None
             if head:
                 self.send(head)
+
+
+def _limit(sock: Any, seconds: float | None) -> None:
+    """Let each call on *sock* end after *seconds*; None waits for ever.
+
+    Where the system does that by itself, one call in two is spared: Python looks
+    whether it would have to wait before each of them.
+    """
+    if seconds is None or type(sock) is not socket.socket or sys.platform != "linux":
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    whole, part = divmod(seconds, 1)
+    time = struct.pack("ll", int(whole), max(1, int(part * 1e6)))
+    for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, name, time)
 
 
 class Pool:

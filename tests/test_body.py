@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.body import (
     BLOCK,
     EMPTY,
+    SLICE,
     FileBody,
     MemoryBody,
     SpoolBody,
@@ -36,10 +37,10 @@ def file(tmp_path):
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_memory(kind):
     """Any buffer is sent in blocks, again and again, without a copy."""
-    data = os.urandom(BLOCK + 3)
+    data = os.urandom(SLICE + 3)
     body = MemoryBody.of(kind(data))
-    assert body.size == BLOCK + 3
-    assert [block.nbytes for block in body.blocks()] == [BLOCK, 3]
+    assert body.size == SLICE + 3
+    assert [block.nbytes for block in body.blocks()] == [SLICE, 3]
     assert read(body) == read(body) == data
     assert read(body.part(5, 7)) == data[5:12]
     body.check()

@@ -327,7 +327,7 @@ def test_first_buffers_are_small():
     parts = Parts(8 * MIB)
     parts.write(b"x")
     assert parts.memory.used == 64 * KIB
-    parts.write(*[bytes(64 * KIB)] * 8)
+    parts.write(*[bytearray(64 * KIB)] * 8)
     assert parts.memory.used == MIB
     parts.write(bytearray(8 * MIB))
     assert parts.memory.used == 16 * MIB  # the second part has its whole buffer

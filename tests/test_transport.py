@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from fsspec_osspresigned import network_failure
 from fsspec_osspresigned import wire as wire_module
-from fsspec_osspresigned.body import BLOCK, FileBody, MemoryBody
+from fsspec_osspresigned.body import BLOCK, SLICE, FileBody, MemoryBody
 from fsspec_osspresigned.checksum import crc64
 from fsspec_osspresigned.errors import (
     ConfigurationError,
@@ -551,12 +551,12 @@ def test_cancelled_between_blocks(wire, transport):
     with pytest.raises(UploadDiscardedError):
         transport.send(
             put(wire.origin + "/k"),
-            MemoryBody.of(bytes(9 * BLOCK)),
+            MemoryBody.of(bytes(9 * SLICE)),
             cancelled=cancelled,
             progress=sent.append,
         )
     assert (len(asked), sum(sent)) == (3, 0)
-    assert max(sent) == BLOCK
+    assert max(sent) == SLICE
 
 
 def test_source_that_changes(wire, transport, tmp_path):

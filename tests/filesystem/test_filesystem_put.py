@@ -315,7 +315,7 @@ def test_a_source_that_changes_publishes_nothing(
         yield block
         yield from found
 
-    monkeypatch.setattr(body, "BLOCK", 64 * 1024)
+    monkeypatch.setattr(body, "_READ", 64 * 1024)
     monkeypatch.setattr(body.FileBody, "blocks", changing)
     with pytest.raises(SourceChangedError, match="nothing was published"):
         fs.put_file(source, f"{ROOT}/f")
@@ -337,7 +337,7 @@ def test_a_source_replaced_under_one_request_stays_the_old_one(
             os.replace(source.with_suffix(".new"), source)
             yield block
 
-    monkeypatch.setattr(body, "BLOCK", 64 * 1024)
+    monkeypatch.setattr(body, "_READ", 64 * 1024)
     monkeypatch.setattr(body.FileBody, "blocks", replacing)
     blind.put_file(source, f"{ROOT}/f")
     assert owner.stored() == {"f": b"old" * 100_000}

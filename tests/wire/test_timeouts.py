@@ -8,7 +8,7 @@ import time
 import fsspec
 import pytest
 
-from fsspec_osspresigned import answer, watch
+from fsspec_osspresigned import answer, watch, wire
 from fsspec_osspresigned.body import BLOCK, MemoryBody
 from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
 
@@ -58,6 +58,13 @@ def test_peer_that_does_not_read(serve, send):
     sent, _, size = error.message.partition("sending: ")[2].split()[:3]
     assert (int(sent) % BLOCK, int(size)) == (0, 64 * BLOCK)
     assert int(sent) < int(size)
+
+
+def test_system_that_has_no_timeouts_of_its_own(serve, send, monkeypatch):
+    """Python's do the same, with more calls."""
+    monkeypatch.setattr(wire.sys, "platform", "another")
+    body = MemoryBody.of(bytes(64 * BLOCK))
+    times_out(send, serve(stall, small=True), "while sending: ", body)
 
 
 def test_peer_that_reads_in_drops(serve, send):
