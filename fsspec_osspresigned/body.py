@@ -53,7 +53,7 @@ class Source(Body, Protocol):
         ...
 
 
-@frozen
+@frozen(eq=False)
 class MemoryBody:
     """Bytes that the caller keeps unchanged until the upload ends."""
 
@@ -147,7 +147,7 @@ class Fingerprint:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@frozen
+@frozen(eq=False)
 class FileBody:
     """A stretch of a regular file, read through one small buffer a pass.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.utils import stringify_path
@@ -12,11 +12,13 @@ from fsspec.utils import stringify_path
 from . import transaction
 from .model import Receipt
 from .moving import MovingFileSystem
-from .receipt_list import ReceiptList
 from .sending import Sending
 from .transaction import Transaction
 from .transfers import ON_ERROR
 from .twin import twin
+
+if TYPE_CHECKING:
+    from .receipt_list import ReceiptList
 
 
 class OSSPresignedFileSystem(MovingFileSystem):

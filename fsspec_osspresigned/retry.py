@@ -119,7 +119,7 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
     return _rule(failure).acted
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class RetryPolicy:
     """How long to go on.
 

@@ -27,7 +27,6 @@ from .model import Operation, Receipt
 from .object_options import ObjectOptions
 from .progress import bytes_counter, is_heard
 from .publish import Target
-from .receipt_list import ReceiptList, packed
 from .signers.base import MAX_REQUESTS
 from .transaction import Transaction
 from .transfers import Transfers
@@ -36,6 +35,7 @@ from .workers import Cancellation
 
 if TYPE_CHECKING:
     from .local_tree import Found
+    from .receipt_list import ReceiptList
     from .signers.ahead import Ahead
     from .stream import PresignedWriter
 
@@ -306,6 +306,8 @@ class Sending:
         batch_size: int | None,
         on_error: str,
     ) -> ReceiptList:
+        from .receipt_list import ReceiptList, packed  # noqa: PLC0415 - only for many
+
         most = self.client.options.max_concurrency
         wanted = most if batch_size in (None, -1) else int(batch_size or 1)
         first = list(islice(jobs, max(1, min(wanted, most))))  # no idle worker

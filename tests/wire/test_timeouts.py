@@ -14,6 +14,7 @@ from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
 
 QUERY = "/k?x-oss-signature=TOPSECRET"
 WINDOW = 0.1
+LONG = 0.3  # a window that must not end: a busy machine may rest for a tenth
 MIB = 1024 * 1024
 
 
@@ -78,7 +79,7 @@ def test_peer_that_reads_in_drops(serve, send):
     times_out(send, serve(sip, small=True), "while sending: ", body)
 
 
-@pytest.mark.parametrize(("size", "pause"), [(48 * 1024, 0.03), (8 * MIB, 0.005)])
+@pytest.mark.parametrize(("size", "pause"), [(48 * 1024, 0.04), (8 * MIB, 0.01)])
 def test_peer_that_reads_slowly(serve, send, size, pause):
     """Windows pass one after the other, also while the system still holds the bytes."""
 
@@ -93,9 +94,9 @@ def test_peer_that_reads_slowly(serve, send, size, pause):
     server = serve(slowly, small=size < MIB)
     started = time.monotonic()
     body = MemoryBody.of(bytes(size))
-    reply = send(server.origin + QUERY, body, seconds=WINDOW)
+    reply = send(server.origin + QUERY, body, seconds=LONG)
     assert (reply.status, reply.body_bytes) == (200, size)
-    assert time.monotonic() - started > WINDOW  # or the test shows nothing
+    assert time.monotonic() - started > LONG  # or the test shows nothing
 
 
 def test_slow_source(serve, send):
@@ -189,11 +190,11 @@ def test_body_in_drops(serve, send, sink):
 @pytest.mark.parametrize("sink", [None, Sink()])
 def test_slow_body(serve, send, sink):
     """What is slow and steady arrives, however many windows it takes."""
-    server = serve(dripping(HEAD + bytes(400), 30, 0.02))
+    server = serve(dripping(HEAD + bytes(400), 30, 0.03))
     started = time.monotonic()
-    reply = send(server.origin + QUERY, method="GET", seconds=WINDOW, sink=sink)
+    reply = send(server.origin + QUERY, method="GET", seconds=LONG, sink=sink)
     assert len(sink.getvalue() if sink else reply.body) == 400
-    assert time.monotonic() - started > WINDOW
+    assert time.monotonic() - started > LONG
 
 
 def test_slow_sink(serve, send):
