@@ -268,7 +268,8 @@ class _Service:
             "headers": dict(outcome.headers),
         }
         if outcome.expires_at is not None:
-            result["expires_in"] = int(outcome.expires_at - self.clock())
+            # By the clock of the signature: a second look may be a second later.
+            result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
         return result
 
 
