@@ -223,6 +223,15 @@ def replace(world):
     new.rename(world.file)
 
 
+def test_a_value_in_parts_has_no_journal(world):
+    """Nobody could read it again: it is sent as a whole."""
+    client = world.client()
+    body = MemoryBody.of(DATA)
+    receipt = upload_source(client, Target(path=PATH), body)
+    assert receipt.size == len(DATA)
+    assert list(client.checkpoint.found()) == []
+
+
 @pytest.mark.parametrize("change", [change_size, change_time, replace])
 def test_a_changed_file_starts_over(world, change, caplog):
     """Nothing of the old upload is used, and it is removed."""

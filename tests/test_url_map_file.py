@@ -160,6 +160,25 @@ def test_changed_file_is_read_again(map_file):
     assert len(source.current()) == 2
 
 
+def test_file_is_read_once_for_all_who_wait(map_file):
+    """Whoever comes second finds what the first one has read."""
+    source = load(map_file)
+    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+    found = []
+
+    class Taken:
+        def __enter__(self):
+            source._lock = lock
+            found.append(source.current())  # what somebody else does meanwhile
+
+        def __exit__(self, *_):
+            pass
+
+    lock, source._lock = source._lock, Taken()
+    assert source.current() is found[0]
+    assert len(found[0]) == 2
+
+
 def test_broken_change_leaves_the_old_map(map_file):
     """A careless job that writes in place does not stop an upload."""
     source = load(map_file)

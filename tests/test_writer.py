@@ -984,6 +984,27 @@ def test_caller_may_reuse_its_buffer(store):
     assert store.get() == b"".join(bytes([n]) * (PART // 3) for n in range(9))
 
 
+def test_two_threads_that_write_at_once(store):
+    """What was free a moment ago may be taken: the bytes go the long way then."""
+    block = bytes(range(256)) * 32
+    with store.fs.open(PATH, "wb") as file:
+        file.write(block)
+        lock = file._lock
+
+        class Taken:
+            def __enter__(self):
+                lock.acquire()
+                file._lock = lock
+                file.write(b"x")  # what somebody else does meanwhile
+
+            def __exit__(self, *_):
+                lock.release()
+
+        file._lock = Taken()
+        file.write(block)
+    assert store.fs.cat_file(PATH) == block + b"x" + block
+
+
 def test_position_counts_and_nothing_seeks(store):
     """tell() counts; seek, fileno and reading are UnsupportedOperation, an OSError."""
     with store.fs.open(PATH, "wb") as file:
