@@ -17,7 +17,12 @@ _GLANCE = 0.1
 
 
 class Budget:
-    """Counts what is used of something."""
+    """Counts what is used of something.
+
+    Attributes:
+        lock: to be held by whoever changes *used*.
+        used: bytes, or requests.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing used."""
@@ -28,11 +33,6 @@ class Budget:
         self._waiting = 0
         self.used = 0
 
-    def take(self, amount: int) -> None:
-        """Use *amount* more, at once."""
-        with self.lock:
-            self.used += amount
-
     def give(self, amount: int) -> None:
         """Give *amount* back."""
         with self.lock:
@@ -40,7 +40,7 @@ class Budget:
             if self._waiting:
                 self._changed.notify_all()
 
-    def wait(self, limit: int, may: Callable[[], bool] = lambda: False) -> None:
+    def wait(self, limit: int, may: Callable[[], bool]) -> None:
         """Wait until less than *limit* is used, or *may* returns True.
 
         Whoever holds ``lock`` has it again when that is so.

@@ -160,7 +160,7 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
     for (kind, length), short in zip(writes, busy, strict=False):
         data = KINDS[kind](NOISE[:length])
         whole += np.asarray(data).tobytes() if kind == "strided" else bytes(data)
-        parts.memory.take(short)
+        parts.memory.used += short
         parts.write(data)
         parts.memory.give(short)
     found = parts.close()
@@ -288,7 +288,7 @@ def test_no_buffer_waits_where_memory_is_short():
     """Over the limit a buffer that is given back is dropped."""
     parts = Parts(MIB, 3 * MIB)
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"x")
-    parts.memory.take(MIB)
+    parts.memory.used += MIB
     parts.send()
     assert not parts.buffer._idle
     parts.memory.give(MIB)
@@ -302,7 +302,7 @@ def test_idle_buffer_is_used_where_memory_is_short():
     parts.send()
     (buffer, _) = parts.buffer._idle[-1]
     before = parts.memory.used
-    parts.memory.take(10 * MIB)
+    parts.memory.used += 10 * MIB
     parts.write(b"x")  # the full part goes, and the next one begins
     assert parts.memory.used == before + 10 * MIB
     assert parts.buffer._chunk is buffer

@@ -118,10 +118,10 @@ def test_what_was_drawn_over_is_gone(screenshots):
 def test_what_varies_is_made_steady(screenshots):
     """Ports, times, rates and the directory are those that the pages show."""
     text = (
-        "/t/work/a http://127.0.0.1:4711 http://127.0.0.1:4712 2027-01-02T03:04:05Z "
+        "/t/there/a http://127.0.0.1:4711 http://127.0.0.1:4712 2027-01-02T03:04:05Z "
         "(7 min left) stored 1 file, 8.0 KiB in 12.3 s (9 B/s)"
     )
-    assert screenshots.steady(text, "/t/work", "http://127.0.0.1:4712") == (
+    assert screenshots.steady(text, "/t/there", "http://127.0.0.1:4712") == (
         "/home/you/a http://127.0.0.1:9000 http://127.0.0.1:8080 2026-11-25T16:44:29Z "
         "(59 min 59 s left) stored 1 file, 8.0 KiB in 0.5 s (16.0 KiB/s)"
     )

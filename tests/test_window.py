@@ -94,7 +94,7 @@ def test_part_without_a_buffer(window):
 def test_one_by_one_where_memory_is_short(window, memory):
     """Over the limit a part waits for those of its own upload, never for others."""
     one, first, second = window(4), Part(), Part()
-    memory.take(100)
+    memory.used += 100
     one.enter(first.body)  # nothing of ours is in flight
     thread = in_thread(one.enter, second.body)
     assert settles(lambda: memory._waiting == 1)
@@ -120,7 +120,7 @@ def test_memory_that_comes_back(window, memory):
 def test_other_bodies_hold_no_memory(window, memory):
     """A stretch of a file never waits for memory."""
     one = window(3)
-    memory.take(1000)
+    memory.used += 1000
     for _ in range(3):
         one.enter(EMPTY)
     assert one._inside == 3
