@@ -368,6 +368,14 @@ def test_early_parts():
     assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
 
 
+def test_early_parts_of_kept_bytes():
+    """Where memory is short a part of bytes that are only kept goes with a MiB as well."""
+    parts = Parts(8 * MIB, 0, early=True)
+    parts.write(*[bytes(64 * KIB)] * 50)
+    sizes = [len(part) for part in parts.close()]
+    assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
+
+
 def test_parts_are_not_early_against_the_rules():
     """Parts whose size is fixed keep it, whatever memory there is."""
     parts = Parts(3 * MIB, 0, early=False)
