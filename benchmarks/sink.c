@@ -981,6 +981,15 @@ static void answer_list(struct connection *c, const struct request *r)
                "<IsTruncated>false</IsTruncated></ListPartsResult>";
     else if (parameter(r, "location"))
         body = "<LocationConstraint>oss-cn-hangzhou</LocationConstraint>";
+    else if (parameter(r, "bucketInfo"))
+        body = "<BucketInfo><Bucket><Name>examplebucket</Name>"
+               "<Location>oss-cn-hangzhou</Location><StorageClass>Standard</StorageClass>"
+               "<CreationDate>2026-01-01T00:00:00.000Z</CreationDate>"
+               "<ExtranetEndpoint>oss-cn-hangzhou.aliyuncs.com</ExtranetEndpoint>"
+               "<IntranetEndpoint>oss-cn-hangzhou-internal.aliyuncs.com</IntranetEndpoint>"
+               "<Owner><ID>1</ID><DisplayName>1</DisplayName></Owner>"
+               "<AccessControlList><Grant>private</Grant></AccessControlList>"
+               "</Bucket></BucketInfo>";
     else if (parameter(r, "delete"))
         body = "<DeleteResult></DeleteResult>";
     else if (!r->path[1])
