@@ -165,12 +165,15 @@ class Row:
 _LINK = {"rate": 50.0 * MB, "latency": 0.020}
 
 
-def _multipart(name: str, title: str, ratio: float, **more: Any) -> Row:
+def _multipart(
+    name: str, title: str, ratio: float, only: tuple[str, ...] = (), **more: Any
+) -> Row:
     return Row(
         Work(name, "multipart", GIB, **more),
         title,
         "hand:mmap",
         (Target(ratio=ratio, rss=32 * MIB),),
+        only,
     )
 
 
@@ -181,6 +184,7 @@ def _stream(name: str, title: str, ratio: float, rss: int | None, **more: Any) -
 
 _STREAM_RSS = 8 * MIB * 9 + 16 * MIB
 _BOTH = (OURS, MAP, "hand:prepared")
+_NO_PEERS = (OURS, "hand:mmap")  # a row before has them all, at nearly the same work
 
 
 def _many(count: int) -> Row:
@@ -215,11 +219,17 @@ ROWS: tuple[Row, ...] = (
         "multipart-capped-16x8",
         "the same, 16 MiB x 8",
         1.03,
+        _NO_PEERS,
         part_size=16 * MIB,
         **_LINK,
     ),
     _multipart(
-        "multipart-capped-8x16", "the same, 8 MiB x 16", 1.03, concurrency=16, **_LINK
+        "multipart-capped-8x16",
+        "the same, 8 MiB x 16",
+        1.03,
+        _NO_PEERS,
+        concurrency=16,
+        **_LINK,
     ),
     _multipart("multipart-uncapped", "1 GiB in parts, 8 MiB x 8, no cap", 1.25),
     _stream(
