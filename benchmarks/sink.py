@@ -256,11 +256,12 @@ def main() -> None:
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--crc", action="store_true", help="answer the CRC-64")
     with Sink(**vars(parser.parse_args())) as sink:
+        # Blocked it waits to be asked for, even where this program was started without
+        # it, as shells do in the background.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         print(sink.url, *filter(None, [sink.ca]), flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print(json.dumps(sink.stats()))
+        signal.sigwait({signal.SIGINT})
+        print(json.dumps(sink.stats()))
 
 
 if __name__ == "__main__":

@@ -201,6 +201,18 @@ def test_a_part_outside_of_the_plan_is_none(number):
     assert parse(head_line(HEAD) + part_line(Kept(part, "none"))).parts == {}
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"size": 7}, {"crc64": "1"}, {"etag": None}, {"verified": "hope"}]
+)
+def test_a_part_with_a_wrong_member_is_none(wrong):
+    """It is sent again, and the parts beside it are not."""
+    members = json.loads(part_line(PARTS[0]))
+    assert wrong.keys() <= members.keys()
+    del members["check"]
+    data = head_line(HEAD) + line_of({**members, **wrong}) + part_line(kept(2))
+    assert parse(data).parts == {2: kept(2)}
+
+
 def test_no_journal_is_none_and_a_huge_file_is_an_error(place, monkeypatch):
     """A file that cannot be a journal is not read into memory."""
     assert read(place) is None
