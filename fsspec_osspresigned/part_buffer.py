@@ -76,11 +76,12 @@ class PartBuffer:
         """Whether nothing more fits into the part."""
         return self.held >= self._size
 
-    def put(self, view: memoryview, size: int) -> None:
-        """Copy *view*, whose *size* bytes are less than ``room``, or fill it."""
-        self._let(0)
+    def put(self, data: memoryview | bytes, size: int) -> None:
+        """Copy *data*, whose *size* bytes are less than ``room``, or fill it."""
+        if self._free:
+            self._let(0)
         end = self._end + size
-        self._chunk[self._end : end] = view  # type: ignore[index]  # there is room
+        self._chunk[self._end : end] = data  # type: ignore[index]  # there is room
         self._end = end
         self._held += size
         self.room -= size

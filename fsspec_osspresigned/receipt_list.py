@@ -9,8 +9,8 @@ from typing import Any, overload
 
 from .model import Receipt
 
-# Bytes, CRC-64, seconds, when; ETag, request ID; verified, retries, re-signs, type.
-_FIELDS = struct.Struct("<QQdd16s12sBBBB")
+# Bytes, CRC-64, seconds, when; verified, retries, re-signs, type. Texts are before them.
+_FIELDS = struct.Struct("<QQddBBBB")
 _VERIFIED = ("none", "crc64", "md5")
 _MOST_TYPES = 256
 
@@ -21,21 +21,19 @@ _types: list[str | None] = [None]
 def packed(receipt: Receipt) -> bytes | Receipt:
     """Return *receipt* as few bytes, or as it is if it is not of the ordinary kind.
 
-    Ordinary is one PutObject to OSS: ETag and request ID are hexadecimal, in capitals.
+    Ordinary is one PutObject, of which the CRC-64 is known.
     """
     type_ = receipt.content_type
     if type_ not in _types and len(_types) < _MOST_TYPES:
         _types.append(type_)
     # Whatever does not fit raises, and whatever is lost does not compare equal.
     with contextlib.suppress(struct.error, ValueError, TypeError):
-        text = receipt.path.encode()
-        found = text + _FIELDS.pack(
+        texts = receipt.path, receipt.etag, receipt.request_id or ""
+        found = "\0".join(texts).encode() + _FIELDS.pack(
             receipt.size,
             receipt.crc64,
             receipt.seconds,
             receipt.stored_at,
-            bytes.fromhex(receipt.etag),
-            bytes.fromhex(receipt.request_id or ""),
             _VERIFIED.index(receipt.verified),
             receipt.retries,
             receipt.resigns,
@@ -48,16 +46,17 @@ def packed(receipt: Receipt) -> bytes | Receipt:
 
 def unpacked(text: bytes) -> Receipt:
     """Return the receipt of which *text* was made."""
-    size, crc, seconds, when, etag, request, verified, retries, resigns, type_ = (
-        _FIELDS.unpack(text[-_FIELDS.size :])
+    size, crc, seconds, when, verified, retries, resigns, type_ = _FIELDS.unpack(
+        text[-_FIELDS.size :]
     )
+    path, etag, request_id = text[: -_FIELDS.size].decode().split("\0")
     return Receipt(
-        path=text[: -_FIELDS.size].decode(),
+        path=path,
         size=size,
-        etag=etag.hex().upper(),
+        etag=etag,
         crc64=crc,
         verified=_VERIFIED[verified],
-        request_id=request.hex().upper(),
+        request_id=request_id or None,
         retries=retries,
         resigns=resigns,
         seconds=seconds,

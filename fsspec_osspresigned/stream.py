@@ -173,16 +173,21 @@ class PresignedWriter(io.BufferedIOBase):
             ValueError: the file is closed.
         """
         buffer = self._buffer
-        if type(data) is bytes and KEPT <= (size := len(data)) < buffer.free:
-            with self._lock:
-                if size < buffer.free:  # which is nothing in any but an open file
+        if type(data) is bytes:  # most are, and need no view to be looked at
+            size = len(data)
+            with self._lock:  # there is room and anything free in an open file only
+                if size < KEPT:
+                    if size < buffer.room:
+                        buffer.put(data, size)
+                        return size
+                elif size < buffer.free:
                     buffer.pieces.append(data)
                     buffer.free -= size
                     return size
         view = bytes_of(data)
         size = view.nbytes
         with self._lock:
-            if size < buffer.room:  # likewise
+            if size < buffer.room:
                 buffer.put(view, size)
                 return size
             if self._deaf:
