@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .work import Work
+from .work import ROWS, Work
 
 VERSION = 1
 _DIGITS = 4
 _RUN = ("suite", "taken", "quick", "rounds", "machine")
 _PLAIN = Work("", "", 0).as_dict()
+_PLACES = {row.name: place for place, row in enumerate(ROWS)}
 Results = dict[str, Any]
 
 
@@ -80,7 +81,7 @@ def _opened(given: Mapping[str, Any]) -> Results:
 
 
 def merged(several: Iterable[Results]) -> Results:
-    """Put results together; the first that has a row gives it.
+    """Put results together; the first that has a row gives it. Targets are in order.
 
     A candidate that only a later file has in a row is added, with the ratio to the
     reference of its own run and the number of that run as `run`: peers that need an
@@ -125,13 +126,18 @@ def merged(several: Iterable[Results]) -> Results:
                 if name not in first["candidates"]:
                     first["candidates"][name] = {"run": run, **taken}
                     first["failed"].pop(name, None)
-    found["rows"] = list(rows.values())
+    found["rows"] = sorted(rows.values(), key=lambda row: _place(row["name"]))
     seen = {name for row in found["rows"] for name in row["candidates"]}
     for name in seen & set(found["missing"]):
         del found["missing"][name]
     found["skipped"] = [c for c in found["skipped"] if c["name"] not in rows]
     rounded: Results = _rounded(_used(found))
     return rounded
+
+
+def _place(name: str) -> int:
+    """Return where a row of the targets stands in the table; others come behind."""
+    return _PLACES.get(name, len(_PLACES))
 
 
 def _used(results: Results) -> Results:

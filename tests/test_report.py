@@ -363,6 +363,16 @@ def test_first_file_gives_a_row_and_later_ones_add_candidates(tmp_path):
     assert "Run 2: all, 2026-02-02, 5 rounds, 2 rows." in report.machine(found)
 
 
+def test_targets_are_in_the_order_of_the_table(tmp_path):
+    """Whichever file a row came from, and whatever else was run."""
+    other = copy.deepcopy(_rows()[0])
+    other["name"] = "rough-x"
+    rows = [[other, _rows()[1]], [_rows()[0]]]
+    files = [_file(tmp_path, f"{n}.json", rows=some) for n, some in enumerate(rows)]
+    found = [row["name"] for row in merged(map(read, files))["rows"]]
+    assert found == ["put-1g", "small-20ms", "rough-x"]
+
+
 def test_quick_run_adds_nothing_to_a_real_one(tmp_path):
     """A ratio that proves only that bytes arrive does not stand beside one of time."""
     real = read(_file(tmp_path, "real.json", rows=_rows()[:1]))
