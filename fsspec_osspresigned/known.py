@@ -12,40 +12,32 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from .model import MIB, Receipt
+from .receipt_list import packed, unpacked
 
 BODY_CAP = 1 * MIB
 BODIES_CAP = 16 * MIB
 
 
-@frozen(eq=False)
-class Own:
-    """One object that this process stored."""
+def info_of(receipt: Receipt) -> dict[str, Any]:
+    """Return what ``fs.info`` answers for an object that this process stored."""
+    return {
+        "name": receipt.path,
+        "size": receipt.size,
+        "type": "file",
+        "ETag": receipt.etag,
+        "crc64": receipt.crc64,
+        "created": receipt.stored_at,
+        "status": receipt.status,
+        "ContentType": receipt.content_type,
+        "version_id": receipt.version_id,
+    }
 
-    path: str
-    size: int
-    etag: str
-    crc64: int | None
-    stored_at: float
-    status: str
-    content_type: str | None
-    version_id: str | None
 
-    def info(self) -> dict[str, Any]:
-        """Return what ``fs.info`` answers."""
-        return {
-            "name": self.path,
-            "size": self.size,
-            "type": "file",
-            "ETag": self.etag,
-            "crc64": self.crc64,
-            "created": self.stored_at,
-            "status": self.status,
-            "ContentType": self.content_type,
-            "version_id": self.version_id,
-        }
+def _receipt(own: bytes | Receipt) -> Receipt:
+    return unpacked(own) if isinstance(own, bytes) else own
 
 
 class Known:
@@ -57,7 +49,7 @@ class Known:
     def __init__(self) -> None:
         """Know nothing."""
         self._lock = threading.Lock()
-        self._objects: dict[str, Own] = {}
+        self._objects: dict[str, bytes | Receipt] = {}  # packed: there may be very many
         self._directories: set[str] = set()
         self._fresh: set[str] = set()  # those made and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
@@ -66,16 +58,9 @@ class Known:
 
     def add(self, receipt: Receipt, data: bytes | None) -> None:
         """Remember a stored object, and its body if it is small."""
-        own = Own(
-            receipt.path,
-            receipt.size,
-            receipt.etag,
-            receipt.crc64,
-            receipt.stored_at,
-            receipt.status,
-            receipt.content_type,
-            receipt.version_id,
-        )
+        if receipt.parts:  # nobody asks for these
+            receipt = evolve(receipt, parts=(), upload_id=None)
+        own = packed(receipt)
         with self._lock:
             self._settle(receipt.path)
             self._objects[receipt.path] = own
@@ -90,7 +75,8 @@ class Known:
             self._forget(path)
             self._settle(path)
             if own is not None:
-                self._objects[path] = evolve(own, path=path, etag="")
+                copied = evolve(_receipt(own), path=path, etag="")
+                self._objects[path] = packed(copied)
                 if body is not None:
                     self._keep(path, body)
 
@@ -146,10 +132,11 @@ class Known:
         with self._lock:
             return path in self._fresh
 
-    def object(self, path: str) -> Own | None:
-        """Return the object stored at *path* by this process, None for others."""
+    def object(self, path: str) -> Receipt | None:
+        """Return what this process stored at *path*, None if it was somebody else."""
         with self._lock:
-            return self._objects.get(path)
+            own = self._objects.get(path)
+        return None if own is None else _receipt(own)
 
     def body(self, path: str) -> bytes | None:
         """Return the body of an own object; None if it was not kept."""
@@ -176,11 +163,11 @@ class Known:
         """
         prefix = f"{path}/{begin}" if path else begin
         with self._lock:
-            objects = list(self._objects.values())
+            objects = list(self._objects.items())
             directories = list(self._directories)
-        for own in objects:
-            if own.path.startswith(prefix):
-                yield own.info()
+        for name, own in objects:
+            if name.startswith(prefix):
+                yield info_of(_receipt(own))
         for name in directories:
             if name.startswith(prefix) and name != path:
                 yield {"name": name, "size": 0, "type": "directory"}
@@ -190,13 +177,13 @@ class Known:
         prefix = f"{path}/" if path else ""
         seen: set[str] = set()
         with self._lock:
-            objects = list(self._objects.values())
+            objects = list(self._objects.items())
             directories = list(self._directories)
-        for own in objects:
-            if own.path.startswith(prefix) and "/" not in own.path[len(prefix) :]:
-                seen.add(own.path)
-                yield own.info()
-        for name in [o.path for o in objects] + [f"{d}/" for d in directories]:
+        for name, own in objects:
+            if name.startswith(prefix) and "/" not in name[len(prefix) :]:
+                seen.add(name)
+                yield info_of(_receipt(own))
+        for name in [name for name, _ in objects] + [f"{d}/" for d in directories]:
             if name.startswith(prefix) and "/" in name[len(prefix) :]:
                 child = prefix + name[len(prefix) :].partition("/")[0]
                 if child not in seen and child != path:

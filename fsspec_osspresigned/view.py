@@ -20,6 +20,7 @@ from . import objects
 from .client import Client
 from .errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from .fetching import Fetching
+from .known import info_of
 from .listing import listing
 from .model import Action, Operation, split_path
 from .workers import Cancellation
@@ -265,7 +266,7 @@ class View:
 
     def _remembered(self, path: str, reason: PermissionError) -> Info:
         if own := self.client.known.object(path):
-            return own.info()
+            return info_of(own)
         if self.client.known.is_directory(path):
             return _directory(path)
         return self.blind(path, reason)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from fsspec_osspresigned import known
 from fsspec_osspresigned.known import BODIES_CAP, BODY_CAP, Known
-from fsspec_osspresigned.model import Receipt
+from fsspec_osspresigned.model import PartReceipt, Receipt
 
 
 def names(found):
@@ -67,6 +69,42 @@ def test_small_bodies_are_kept_up_to_a_limit(monkeypatch):
     memory.add(Receipt(path="d", size=BODY_CAP + 1), bytes(BODY_CAP + 1))
     assert memory.body("d") is None
     assert BODIES_CAP >= BODY_CAP
+
+
+def test_very_many_objects_take_little():
+    """An ordinary object is remembered in some 350 bytes, and as it was stored."""
+
+    def receipt(number):
+        return Receipt(
+            path=f"examplebucket/directory/{number:06}.bin",
+            size=number,
+            etag=f"{number:032X}",
+            crc64=number,
+            request_id=f"{number:024X}",
+            verified="crc64",
+        )
+
+    memory = Known()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            memory.add(receipt(number), None)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10_000 * 400
+    found = memory.object("examplebucket/directory/000007.bin")
+    assert (found.size, found.etag, found.crc64) == (7, f"{7:032X}", 7)
+
+
+def test_parts_of_an_object_are_not_kept():
+    """They are in its receipt, for whoever wants them; there may be 10,000."""
+    memory = Known()
+    part = PartReceipt(part_number=1, size=1, etag="e", crc64=1)
+    whole = Receipt(path="b/k", size=1, crc64=1, upload_id="u", parts=(part,))
+    memory.add(whole, None)
+    assert memory.object("b/k").parts == ()
+    assert memory.object("b/k").crc64 == 1
 
 
 def test_what_is_forgotten_is_gone():
