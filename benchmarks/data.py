@@ -50,7 +50,7 @@ class Data:
     def proofs(self, work: Work) -> set[int]:
         """Return what the CRC-64s of all bodies may be, XORed: in parts, or whole."""
         key = (
-            work.verb == "stream",
+            work.verb,
             work.size,
             work.count,
             work.part_size,

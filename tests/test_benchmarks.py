@@ -202,6 +202,14 @@ def test_source_holds_nothing_but_the_files(tmp_path):
     source = data.source(work)
     assert sorted(os.listdir(source)) == ["000000.bin", "000001.bin", "000002.bin"]
     assert len(data.proofs(work)) == 1
+
+
+def test_proof_of_many_files_is_not_that_of_one(tmp_path):
+    """Works that differ in nothing but their verb send other bytes."""
+    data = Data(tmp_path)
+    many = Work("a", "small", KIB, 10)
+    one = Work("b", "map", KIB, 10)
+    assert data.proofs(many).isdisjoint(data.proofs(one))
     assert data.source(Work("w", "sign", 0)) == ""
     hole = Path(data.source(Work("w", "multipart", MIB, sparse=True)), "000000.bin")
     assert hole.read_bytes() == bytes(MIB)
