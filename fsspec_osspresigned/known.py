@@ -15,10 +15,12 @@ from typing import Any
 from attrs import evolve
 
 from .model import MIB, Receipt
-from .receipt_list import packed, unpacked
 
 BODY_CAP = 1 * MIB
 BODIES_CAP = 16 * MIB
+_FEW = (
+    100  # objects that are remembered as they are: packing them would be to load more
+)
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
@@ -37,7 +39,11 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
 
 
 def _receipt(own: bytes | Receipt) -> Receipt:
-    return unpacked(own) if isinstance(own, bytes) else own
+    if isinstance(own, Receipt):
+        return own
+    from .receipt_list import unpacked  # noqa: PLC0415 - only for many
+
+    return unpacked(own)
 
 
 class Known:
@@ -60,13 +66,20 @@ class Known:
         """Remember a stored object, and its body if it is small."""
         if receipt.parts:  # nobody asks for these
             receipt = evolve(receipt, parts=(), upload_id=None)
-        own = packed(receipt)
+        own = self._short(receipt)
         with self._lock:
             self._settle(receipt.path)
             self._objects[receipt.path] = own
             self._drop(receipt.path)
             if data is not None and len(data) <= BODY_CAP:
                 self._keep(receipt.path, data)
+
+    def _short(self, receipt: Receipt) -> bytes | Receipt:
+        if len(self._objects) < _FEW:
+            return receipt
+        from .receipt_list import packed  # noqa: PLC0415 - only for many
+
+        return packed(receipt)
 
     def copy(self, source: str, path: str) -> None:
         """Remember that *path* is now a copy of *source*, which may be an own object."""
@@ -76,7 +89,7 @@ class Known:
             self._settle(path)
             if own is not None:
                 copied = evolve(_receipt(own), path=path, etag="")
-                self._objects[path] = packed(copied)
+                self._objects[path] = self._short(copied)
                 if body is not None:
                     self._keep(path, body)
 
