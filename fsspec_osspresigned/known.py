@@ -18,9 +18,8 @@ from .model import MIB, Receipt
 
 BODY_CAP = 1 * MIB
 BODIES_CAP = 16 * MIB
-_FEW = (
-    100  # objects that are remembered as they are: packing them would be to load more
-)
+# Objects that are remembered as they are: to pack them, more would have to be loaded.
+_FEW = 100
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
@@ -64,7 +63,7 @@ class Known:
 
     def add(self, receipt: Receipt, data: bytes | None) -> None:
         """Remember a stored object, and its body if it is small."""
-        if receipt.parts:  # nobody asks for these
+        if receipt.parts:  # up to 10,000, and nobody asks here for them
             receipt = evolve(receipt, parts=(), upload_id=None)
         own = self._short(receipt)
         with self._lock:

@@ -175,7 +175,7 @@ class PresignedWriter(io.BufferedIOBase):
         buffer = self._buffer
         if type(data) is bytes:  # most are, and need no view to be looked at
             size = len(data)
-            with self._lock:  # there is room and anything free in an open file only
+            with self._lock:  # room and free are 0 in any but an open file
                 if size < KEPT:
                     if size < buffer.room:
                         buffer.put(data, size)

@@ -985,7 +985,7 @@ def test_caller_may_reuse_its_buffer(store):
 
 
 def test_two_threads_that_write_at_once(store):
-    """What was free a moment ago may be taken: the bytes go the long way then."""
+    """Whoever is first, what the other one writes is whole, and behind it."""
     block = bytes(range(256)) * 32
     with store.fs.open(PATH, "wb") as file:
         file.write(block)

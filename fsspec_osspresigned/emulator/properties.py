@@ -65,7 +65,7 @@ def read_properties(call: Call) -> dict[str, str]:
         if name in headers:
             raise RefusedError(
                 400,
-                "NotImplemented",
+                "NotImplemented",  # the code with which OSS refuses these on a PutObject
                 "A header you provided implies functionality that is not implemented.",
                 extras={"Header": name},
             )
