@@ -257,8 +257,6 @@ class Upload:
         if not self._ended and os.getpid() == self._pid:
             self._client.files.submit(self.discard)
 
-    # -- on the way ---------------------------------------------------------------------
-
     def _begin(self) -> None:
         """Leave the single PutObject: begin a multipart upload, or spool."""
         self._parted = not self.plan.spools and self._initiate()
@@ -307,11 +305,13 @@ class Upload:
     def _submit(self, body: Body) -> None:
         with self._lock:
             number = self._ledger.give()
-        self.window.enter(body)  # the worker leaves it, whatever happens to the part
+        self.window.enter(body)
+        held = [body]  # what takes the body out of here leaves the window
         try:
-            self._client.requests.submit(self._send_part, number, [body])
-        except RuntimeError:
-            self.window.leave(body)
+            self._client.requests.submit(self._send_part, number, held)
+        except BaseException:
+            with contextlib.suppress(IndexError):  # taken by a worker
+                self.window.leave(held.pop())
             raise
 
     def _send_part(self, number: int, held: list[Body]) -> None:
@@ -358,8 +358,6 @@ class Upload:
             part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
         )
         return reply, verified, part
-
-    # -- the last step ------------------------------------------------------------------
 
     def _put_object(self, body: Body) -> Receipt:
         reply, verified = publish.put_object(

@@ -1,19 +1,26 @@
-"""Daemon threads that take work in order, and die with the process."""
+"""Thread pool: daemon threads that take jobs in order and die with the process."""
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 # Seconds that a thread waits for work before it ends.
 PATIENCE = 30.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+# All pools of this process.
+POOLS: weakref.WeakSet[Workers] = weakref.WeakSet()
 
 
 class Cancellation(threading.Event):
@@ -43,21 +50,58 @@ class Cancellation(threading.Event):
 
 
 class Workers:
-    """At most *size* daemon threads, started as they are needed, ended when they idle.
+    """Pool of at most *size* daemon threads, started on demand, ended when idle.
 
     Unlike ``concurrent.futures.ThreadPoolExecutor`` it does not keep the interpreter
-    alive to run what is queued: an upload that nobody waits for any more must not be
-    finished behind the user's back.
+    alive for queued work: an abandoned upload must not be finished unseen.
+
+    The count of threads cannot drift. Each thread enters and leaves ``_threads``
+    itself, so an exception from a signal handler, which only hits the main thread,
+    leaves at most an entry in ``_starting`` that the next ``submit`` removes. A job is
+    queued before threads are counted, and a thread leaves before it looks at the queue
+    for the last time, so a queued job always has a thread. This order also holds for a
+    finalizer that submits in the middle of any step.
+
+    Args:
+        name: threads are called ``name-1`` and so on.
+        size: threads at most.
+        patience: seconds that a thread waits for a job before it ends; None stands for
+            ``PATIENCE``.
+        queue: makes the queue of waiting jobs; its calls must be reentrant.
     """
 
-    def __init__(self, name: str, size: int) -> None:
-        """Start no thread yet; threads are called ``name-1`` and so on."""
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        patience: float | None = None,
+        queue: Callable[[], SimpleQueue[Job]] = SimpleQueue,
+    ) -> None:
         self._name = name
         self._size = size
-        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._lock = threading.RLock()  # a finalizer may come back in here
-        self._idle: SimpleQueue[None] = SimpleQueue()  # one token for each idle thread
-        self._threads = 0
+        self._patience = patience
+        self._make_queue = queue
+        self.reset()
+        POOLS.add(self)
+
+    def reset(self) -> None:
+        """Forget jobs and threads; for a forked child, which has none of them."""
+        self._queue = self._make_queue()
+        self._lock = threading.RLock()
+        self._starting: set[threading.Thread] = set()
+        self._threads: set[threading.Thread] = set()
+        self._busy: set[threading.Thread] = set()
+
+    @property
+    def waiting(self) -> int:
+        """The number of jobs that no thread has taken yet."""
+        return self._queue.qsize()
+
+    @property
+    def threads(self) -> int:
+        """The number of threads."""
+        return len(self._threads)
 
     def submit(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -65,58 +109,84 @@ class Workers:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
         Raises:
-            RuntimeError: no thread can be started, as when the interpreter ends.
+            RuntimeError: the pool has no thread and none can be started, as when the
+                interpreter ends.
         """
         future: Future[T] = Future()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - the waiter gets all of them
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._queue.put(run)
-        # A SimpleQueue, because a finalizer may submit in the middle of either call.
+        self._queue.put((future, partial(function, *args, **kwargs)))
         try:
-            self._idle.get_nowait()
-        except Empty:
-            try:
-                self._start_one()
-            except RuntimeError:
+            self._start_missing()
+        except BaseException as error:
+            if not isinstance(error, RuntimeError) or not self._threads:
                 future.cancel()
                 raise
         return future
 
-    def _start_one(self) -> None:
+    def _start_missing(self) -> None:
+        """Start a thread if more jobs wait than threads are idle."""
+        if self.waiting <= len(self._threads) - len(self._busy):
+            return
         with self._lock:
-            if self._threads >= self._size:
-                return
-            name = f"{self._name}-{self._threads + 1}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
-            self._threads += 1
+            for thread in list(self._starting):
+                if not thread.is_alive():  # its start failed or was interrupted
+                    self._starting.discard(thread)
+            count = len(self._threads) + len(self._starting)
+            if count < self._size and self.waiting > count - len(self._busy):
+                thread = threading.Thread(
+                    target=self._work, name=f"{self._name}-{count + 1}", daemon=True
+                )
+                self._starting.add(thread)
+                thread.start()
 
     def _work(self) -> None:
+        me = threading.current_thread()
+        with self._lock:
+            self._starting.discard(me)
+            if len(self._threads) >= self._size:  # started twice, after an interrupt
+                return
+            self._threads.add(me)
         while True:
+            patience = PATIENCE if self._patience is None else self._patience
             try:
-                run = self._queue.get(timeout=PATIENCE)
+                future, task = self._queue.get(timeout=patience)
             except Empty:
-                if self._may_end():
+                if self._may_end(me):
                     return
                 continue
-            run()
-            del run  # an idle thread must not keep a part's buffer alive
-            self._idle.put(None)
+            self._busy.add(me)
+            # A submit that counted this thread as idle has started none.
+            with suppress(Exception):
+                self._start_missing()
+            self._run(me, future, task)
+            del future, task  # an idle thread must not keep a part's buffer alive
 
-    def _may_end(self) -> bool:
-        """Return whether nobody counts on this thread, which ends then."""
-        with self._lock:
+    def _run(
+        self, me: threading.Thread, future: Future[Any], task: Callable[[], Any]
+    ) -> None:
+        try:
             try:
-                self._idle.get_nowait()
-            except Empty:
-                return False
-            self._threads -= 1
-            return True
+                if not future.set_running_or_notify_cancel():
+                    return
+                result = task()
+            finally:
+                self._busy.discard(me)  # first, so that the waiter's next job takes it
+        except BaseException as error:  # noqa: BLE001 - the waiter gets all of them
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _may_end(self, me: threading.Thread) -> bool:
+        with self._lock:
+            self._threads.discard(me)
+            if self._queue.empty():
+                return True
+            self._threads.add(me)
+            return False
+
+
+def _reset_all() -> None:
+    for pool in list(POOLS):
+        pool.reset()
+
+
+os.register_at_fork(after_in_child=_reset_all)

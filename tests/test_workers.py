@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,6 @@ import weakref
 
 import pytest
 
-from fsspec_osspresigned import workers as workers_module
 from fsspec_osspresigned.workers import Cancellation, Workers
 
 
@@ -47,34 +47,48 @@ def test_no_more_threads_than_allowed():
 def test_idle_thread_is_used_again():
     """One task after another needs one thread."""
     workers = Workers("one", 9)
-    for _ in range(5):
+    for _ in range(50):
         workers.submit(int).result(5)
-        workers._idle.put(workers._idle.get(timeout=5))  # until it is idle
-    assert workers._threads == 1
+    assert workers.threads == 1
 
 
-def test_idle_thread_ends(monkeypatch):
-    """A thread that nobody needs ends, and another one starts when somebody does."""
-    monkeypatch.setattr(workers_module, "PATIENCE", 0.01)
-    workers = Workers("brief", 2)
-    for number in range(3):
-        found: list[threading.Thread] = []
-        workers.submit(lambda: found.append(threading.current_thread())).result(5)  # noqa: B023
-        found[0].join(5)
-        assert not found[0].is_alive(), number
-        assert workers._threads == 0
+def ended(workers):
+    """Wait until the pool has no thread."""
+    end = time.monotonic() + 5
+    while workers.threads and time.monotonic() < end:
+        time.sleep(0.002)
+    assert not workers.threads
 
 
-def test_thread_that_is_counted_on_does_not_end(monkeypatch):
-    """Whoever took its place in the row of the idle finds it waiting."""
-    monkeypatch.setattr(workers_module, "PATIENCE", 0.01)
-    workers = Workers("kept", 1)
-    workers.submit(int).result(5)
-    token = workers._idle.get(timeout=5)
-    time.sleep(0.05)
-    assert workers._threads == 1
-    workers._idle.put(token)
-    assert workers.submit(divmod, 7, 2).result(5) == (3, 1)
+def test_idle_thread_ends():
+    """An idle thread ends after the patience, and the next job starts another one."""
+    workers = Workers("brief", 2, patience=0.01)
+    for _ in range(3):
+        workers.submit(int).result(5)
+        ended(workers)
+
+
+def test_pool_works_after_a_rest():
+    """After more jobs than threads and a rest, a single job finds a thread again."""
+    workers = Workers("rested", 4, patience=0.01)
+    for _ in range(10):
+        for future in [workers.submit(time.sleep, 0.001) for _ in range(40)]:
+            future.result(5)
+        ended(workers)
+        assert workers.submit(divmod, 7, 2).result(5) == (3, 1)
+        assert workers.waiting == 0
+
+
+def test_forked_child_has_a_pool_of_its_own():
+    """In a forked child the pool works at once, although the parent used its threads."""
+    workers = Workers("forked", 1)
+    gate = threading.Event()
+    busy = workers.submit(gate.wait, 5)
+    if not (child := os.fork()):
+        os._exit(workers.submit(int, "7").result(5))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    gate.set()
+    assert busy.result(5)
 
 
 def test_cancelled_before_it_began():
@@ -114,9 +128,11 @@ def test_idle_threads_keep_nothing_alive():
     gone = weakref.ref(buffer)
     workers.submit(id, buffer).result(5)
     del buffer
-    workers._idle.get(timeout=5)
-    gc.collect()
+    end = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < end:
+        gc.collect()
     assert gone() is None
+    assert workers.threads == 1
 
 
 def test_process_ends_although_work_is_queued():
