@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 # Seconds that a thread waits for work before it ends.
@@ -55,19 +55,21 @@ class Workers:
     Unlike ``concurrent.futures.ThreadPoolExecutor`` it does not keep the interpreter
     alive for queued work: an abandoned upload must not be finished unseen.
 
-    The count of threads cannot drift. Each thread enters and leaves ``_threads``
-    itself, so an exception from a signal handler, which only hits the main thread,
-    leaves at most an entry in ``_starting`` that the next ``submit`` removes. A job is
-    queued before threads are counted, and a thread leaves before it looks at the queue
-    for the last time, so a queued job always has a thread. This order also holds for a
-    finalizer that submits in the middle of any step.
+    A waiting job always has a thread, and the count of threads cannot drift:
+
+    * Each thread enters and leaves ``_threads`` itself. An exception from a signal
+      handler hits the main thread only; all it leaves is an entry in ``_starting`` that
+      the next ``submit`` removes.
+    * A job is queued before threads are counted, and a thread leaves before it looks
+      for jobs a last time. So the order of steps does not matter, even to a finalizer
+      that submits in the middle of one.
 
     Args:
         name: threads are called ``name-1`` and so on.
         size: threads at most.
         patience: seconds that a thread waits for a job before it ends; None stands for
             ``PATIENCE``.
-        queue: makes the queue of waiting jobs; its calls must be reentrant.
+        bell: makes the lock in which idle threads wait: ``release`` wakes one of them.
     """
 
     def __init__(
@@ -76,18 +78,20 @@ class Workers:
         size: int,
         *,
         patience: float | None = None,
-        queue: Callable[[], SimpleQueue[Job]] = SimpleQueue,
+        bell: Callable[[], threading.Lock] = threading.Lock,
     ) -> None:
         self._name = name
         self._size = size
         self._patience = patience
-        self._make_queue = queue
+        self._make_bell = bell
         self.reset()
         POOLS.add(self)
 
     def reset(self) -> None:
         """Forget jobs and threads; for a forked child, which has none of them."""
-        self._queue = self._make_queue()
+        self._jobs: deque[Job] = deque()
+        # Not a SimpleQueue: before Python 3.13 its time-out may never end.
+        self._bell = self._make_bell()
         self._lock = threading.RLock()
         self._starting: set[threading.Thread] = set()
         self._threads: set[threading.Thread] = set()
@@ -96,7 +100,7 @@ class Workers:
     @property
     def waiting(self) -> int:
         """The number of jobs that no thread has taken yet."""
-        return self._queue.qsize()
+        return len(self._jobs)
 
     @property
     def threads(self) -> int:
@@ -113,17 +117,20 @@ class Workers:
                 interpreter ends.
         """
         future: Future[T] = Future()
-        self._queue.put((future, partial(function, *args, **kwargs)))
+        self._jobs.append((future, partial(function, *args, **kwargs)))
         try:
-            self._start_missing()
+            self._find_threads()
         except BaseException as error:
             if not isinstance(error, RuntimeError) or not self._threads:
                 future.cancel()
                 raise
         return future
 
-    def _start_missing(self) -> None:
-        """Start a thread if more jobs wait than threads are idle."""
+    def _find_threads(self) -> None:
+        """Wake a thread for the waiting jobs, and start one if too few are idle."""
+        if self._jobs:
+            with suppress(RuntimeError):  # it rings already
+                self._bell.release()
         if self.waiting <= len(self._threads) - len(self._busy):
             return
         with self._lock:
@@ -147,16 +154,17 @@ class Workers:
             self._threads.add(me)
         while True:
             patience = PATIENCE if self._patience is None else self._patience
+            rung = self._bell.acquire(timeout=patience)
             try:
-                future, task = self._queue.get(timeout=patience)
-            except Empty:
-                if self._may_end(me):
+                future, task = self._jobs.popleft()
+            except IndexError:
+                if not rung and self._may_end(me):
                     return
                 continue
             self._busy.add(me)
             # A submit that counted this thread as idle has started none.
             with suppress(Exception):
-                self._start_missing()
+                self._find_threads()
             self._run(me, future, task)
             del future, task  # an idle thread must not keep a part's buffer alive
 
@@ -178,7 +186,7 @@ class Workers:
     def _may_end(self, me: threading.Thread) -> bool:
         with self._lock:
             self._threads.discard(me)
-            if self._queue.empty():
+            if not self._jobs:
                 return True
             self._threads.add(me)
             return False

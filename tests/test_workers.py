@@ -79,6 +79,7 @@ def test_pool_works_after_a_rest():
         assert workers.waiting == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_has_a_pool_of_its_own():
     """In a forked child the pool works at once, although the parent used its threads."""
     workers = Workers("forked", 1)
