@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsspec_osspresigned.ledger import plan_for
 from fsspec_osspresigned.model import LARGEST_FILE_PART
-from fsspec_osspresigned.options import Options
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.upload.plan import plan_for
 
 from .results import Results, series
 from .tables import Table, seconds

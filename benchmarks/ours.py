@@ -292,7 +292,7 @@ class _serving:  # noqa: N801 - a context manager, used as one
         self._where = where
 
     def __enter__(self) -> str:
-        from fsspec_osspresigned.grants import hash_token  # noqa: PLC0415
+        from fsspec_osspresigned.server.policy import hash_token  # noqa: PLC0415
 
         folder = Path(tempfile.mkdtemp(dir=self._where.directory))
         policy = folder / "policy.toml"

@@ -34,12 +34,13 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.console.progress import short_bytes
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.grants import hash_token
-from fsspec_osspresigned.meter import short_bytes
-from fsspec_osspresigned.model import KIB, Action
-from fsspec_osspresigned.service import Policy, create_app
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.server.policy import hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.units import KIB
 
 SCREENS = Path(__file__).parent / "screens"
 _BASH = "/bin/bash"

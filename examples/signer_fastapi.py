@@ -1,7 +1,7 @@
 """A signer in FastAPI: whoever has the token uploads to examplebucket/in/, no more."""
 import contextlib, hmac, json, os, jsonschema
 from fastapi import FastAPI, Request, responses
-from fsspec_osspresigned import Action, Operation, jsondoc
+from fsspec_osspresigned import Action, Operation, parsing
 from fsspec_osspresigned.signers.keys import KeySigner
 
 KEYS = KeySigner.from_options(region="cn-hangzhou")  # OSS_ACCESS_KEY_ID, ..._SECRET
@@ -34,7 +34,7 @@ async def answer(request: Request):
     if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), AUTH):
         return Problem({"status": 401, "code": "unauthorized"}, 401)
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        items = jsondoc.loads(body := await request.body())["requests"]
+        items = parsing.loads(body := await request.body())["requests"]
         if type(items) is list and 0 < len(items) <= 100 and len(body) <= 2**20:
             return {"results": list(map(sign, items))}
     return Problem({"status": 400, "code": "invalid_request"}, 400)

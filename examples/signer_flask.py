@@ -1,7 +1,7 @@
 """A signer in Flask: whoever has the token uploads to examplebucket/in/, no more."""
 import contextlib, hmac, json, os, jsonschema
 from flask import Flask, request
-from fsspec_osspresigned import Action, Operation, jsondoc
+from fsspec_osspresigned import Action, Operation, parsing
 from fsspec_osspresigned.signers.keys import KeySigner
 
 KEYS = KeySigner.from_options(region="cn-hangzhou")  # OSS_ACCESS_KEY_ID, ..._SECRET
@@ -34,7 +34,7 @@ def answer():
     if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), AUTH):
         return refuse(401, "unauthorized")
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        items = jsondoc.loads(body := request.stream.read(2**20 + 1))["requests"]
+        items = parsing.loads(body := request.stream.read(2**20 + 1))["requests"]
         if type(items) is list and 0 < len(items) <= 100 and len(body) <= 2**20:
             return {"results": list(map(sign, items))}
     return refuse(400, "invalid_request")

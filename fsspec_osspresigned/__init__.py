@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .client.receipts import ReceiptList
     from .errors import (
         AccessDeniedError,
         BindingError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         DamagedBodyError,
         DiscardWarning,
         ExclusiveNotEnforcedError,
+        Explanation,
         IntegrityError,
         InvalidRequestError,
         NetworkError,
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
         ObjectExistsError,
         ObjectNotFoundError,
         OSSPresignedError,
+        Outcome,
         OutcomeUnknownError,
         PublishWarning,
+        Refused,
         ReplyError,
         SignatureMismatchError,
         SignerError,
@@ -42,18 +46,16 @@ if TYPE_CHECKING:
         UploadNotFoundError,
         URLExpiredError,
     )
-    from .explanation import Explanation, Refused
-    from .filesystem import OSSPresignedFileSystem
+    from .filesystem.progress import BytesProgress
+    from .filesystem.write import OSSPresignedFileSystem
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
-    from .outcome import Outcome
-    from .progress import BytesProgress
-    from .receipt_list import ReceiptList
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
-    from .sync_result import SyncEvent, SyncResult
-    from .syncing import sync
+    from .syncing.result import SyncEvent, SyncResult
+    from .syncing.sync import sync
 
     __version__: str
+
 
 __all__ = [
     "AccessDeniedError",
@@ -111,24 +113,21 @@ __all__ = [
 # Every public name that is not an error or a warning, and the module it lives in.
 _HOMES = {
     "Action": "model",
-    "BytesProgress": "progress",
-    "Explanation": "explanation",
+    "BytesProgress": "filesystem.progress",
     "Grant": "signers.base",
     "MultipartGrant": "signers.base",
     "OSSPresignedFileSystem": "filesystem",
     "Operation": "model",
-    "Outcome": "outcome",
     "PartReceipt": "model",
     "Receipt": "model",
-    "ReceiptList": "receipt_list",
-    "Refused": "explanation",
+    "ReceiptList": "client.receipts",
     "Secret": "secret",
     "SecretURL": "secret",
     "SignedRequest": "model",
     "Signer": "signers.base",
-    "SyncEvent": "sync_result",
-    "SyncResult": "sync_result",
-    "sync": "syncing",
+    "SyncEvent": "syncing.result",
+    "SyncResult": "syncing.result",
+    "sync": "syncing.sync",
 }
 
 

@@ -11,10 +11,7 @@ from typing import Any
 from attrs import asdict, field, frozen
 
 from .secret import SecretURL
-
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
+from .units import GIB, KIB, MIB
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB

@@ -1,8 +1,14 @@
 """Secrets as a type: what must never be printed cannot be printed by accident."""
 
+from __future__ import annotations
+
+import os
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+from .units import KIB
 
 # Compiled by their first use: most processes never have anything to blank out.
 _SENSITIVE = r"""(?ix)
@@ -92,3 +98,54 @@ def redact(text: str) -> str:
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
+
+
+# Patterns here are compiled by their first use: few options are given as texts.
+# A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
+_TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
+
+
+def token_reference(value: Any) -> Any:
+    """Return *value* if it says where a bearer token is: the only rule for that.
+
+    Raises:
+        ValueError: it is a token itself, or names a variable that is not for us.
+    """
+    if callable(value):
+        return value
+    if isinstance(value, str):
+        if re.fullmatch(_TOKEN_REFERENCE, value):
+            return value
+        if value.startswith("env:"):
+            raise ValueError(
+                "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
+                "options could send it away; copy the token into one of that name"
+            )
+    raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH, or a callable")
+
+
+def resolve_text(reference: str) -> Secret:
+    """Read ``env:NAME`` or ``file:PATH``; anything else is the text itself.
+
+    Raises:
+        ConfigurationError: the variable is not set, the file cannot be read, or what
+            was read is empty.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        text = os.environ.get(place, "")
+        if not text.strip():
+            raise ConfigurationError(f"the environment variable {place} is not set")
+    elif kind == "file":
+        try:
+            with open(os.path.expanduser(place), encoding="utf-8") as handle:
+                text = handle.read(64 * KIB)
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{place} is not UTF-8") from None
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read {place}: {error}") from None
+        if not text.strip():
+            raise ConfigurationError(f"{place} is empty")
+    else:
+        text = reference
+    return Secret(text.strip())

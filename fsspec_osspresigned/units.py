@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from .model import GIB, KIB, MIB
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 MAX_LIFE = 7 * 86_400  # seconds that a V4 signature may live
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -57,7 +57,7 @@ BY_DESIGN_FILES = ("urls", "urls.*", "url", "u", "*.url", "map", "map.json", "to
 BY_DESIGN = (
     # What owners ask for: commands and examples that sign, and print what they signed.
     (
-        r"test_owner_sign",
+        r"owner/test_sign",
         "captured output",
         "sign --print gives the URL, a pipe the map",
     ),
@@ -91,7 +91,11 @@ BY_DESIGN = (
         "variables of (parse|load|_load_url)",
         "a map as a text, or at a URL",
     ),
-    (r"tests/(.*/)?test_(url_map|map_verbs)\.py", "variables of parse", "likewise"),
+    (
+        r"tests/(.*/)?(url_map/test_parser|test_map_verbs)\.py",
+        "variables of parse",
+        "likewise",
+    ),
 )
 
 
@@ -285,7 +289,11 @@ class Plugin:
         """Hook into all that makes secrets or shows anything."""
         from click.testing import CliRunner  # noqa: PLC0415 - the package comes later
 
-        from fsspec_osspresigned import presigning, secret, verifying  # noqa: PLC0415
+        from fsspec_osspresigned import secret  # noqa: PLC0415
+        from fsspec_osspresigned.signing import (  # noqa: PLC0415
+            presigning,
+            verifying,
+        )
 
         canary, undo = self.canary, self._undo
         see = canary.see

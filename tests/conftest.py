@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,38 +18,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("deep", max_examples=5_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default-run"))
 
-# Files that start processes, or repeat one thing in every way there is. They take half
-# of all the time, and the default run leaves them out.
-_SLOW = {
-    "cli/test_leaks.py",
-    "cli/test_page.py",
-    "cli/test_terminal.py",
-    "filesystem/test_leaks.py",
-    "filesystem/test_secrets.py",
-    "test_benchmark_signer_service.py",
-    "test_canary.py",
-    "test_dask.py",
-    "test_demo.py",
-    "test_example_scripts.py",
-    "test_failure_table.py",
-    "test_fault_matrix.py",
-    "test_hostile_signer.py",
-    "test_lifecycle.py",
-    "test_long_upload.py",
-    "test_resume_killed.py",
-    "test_rewinding.py",
-    "test_signer_attacks.py",
-    "test_start.py",
-    "test_state_machine.py",
-    "test_storm.py",
-    "test_stress.py",
-    "test_supervisor.py",
-    "test_unfinished.py",
-    "test_url_map_large.py",
-    "test_walkthrough.py",
-}
-_HERE = Path(__file__).parent
-
 _FOREIGN = ("OSS_", "FSSPEC_", "OSSPRESIGNED_", "ALIBABA_CLOUD_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
@@ -58,16 +25,6 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 def pytest_configure(config: pytest.Config) -> None:
     """Look for leaks in every run."""
     config.pluginmanager.register(Plugin(), "canary")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, before pytest deselects by markers."""
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            name = item.path.relative_to(_HERE).as_posix()
-            if name in _SLOW:
-                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

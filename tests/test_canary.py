@@ -18,7 +18,7 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
-from fsspec_osspresigned.url_map_text import parse
+from fsspec_osspresigned.url_map.parser import parse
 from tests.canary import Plugin
 
 TOKEN = "ATokenOf" + "NobodyElse0123"

@@ -10,8 +10,9 @@ import pickle
 
 import pytest
 
-from fsspec_osspresigned import errors, reply_error
-from fsspec_osspresigned.explanation import Explanation, Refused
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.client import failures as reply_error
+from fsspec_osspresigned.errors import Explanation, Refused
 
 CLASSES = [
     kind

@@ -20,17 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from ..asgi import LoopbackServer
-from ..checksum import crc64
 from ..emulator import Emulator
 from ..errors import OSSPresignedError
-from ..model import KIB, MIB, Action, Operation, split_path
-from ..publish import Target, initiate
+from ..http.body import crc64
+from ..model import Action, Operation, split_path
+from ..options.object_options import Target
 from ..secret import Secret
-from ..service import Policy, create_app, hash_token
-from ..signature import Credentials
+from ..server.app import Policy, create_app, hash_token
 from ..signers.keys import KeySigner
-from ..url_map import MapEntry, MapRequest
-from ..url_map_file import write
+from ..signing.canonical import Credentials
+from ..units import KIB, MIB
+from ..upload.steps import initiate
+from ..url_map.model import MapEntry, MapRequest
+from ..url_map.source import write
 from . import plan as names
 from .plan import Plan
 

@@ -9,9 +9,9 @@ from typing import Any
 import fsspec
 import pandas as pd
 
-from ..model import MIB
-from ..progress import BytesProgress
+from ..filesystem.progress import BytesProgress
 from ..secret import redact
+from ..units import MIB
 from . import plan as names
 from .plan import Plan
 

@@ -1,11 +1,13 @@
 """OSS on localhost for tests and demos: verifies every signature, answers as OSS does."""
 
-from .clock import Clock
+from __future__ import annotations
+
+from .calls.exchange import Clock
 from .fault_text import parse_faults
-from .faults import Fault, Faults
+from .faults.faults import Fault, Faults
 from .records import Record
 from .server import Emulator, serve
-from .store import StoredObject
+from .store.store import StoredObject
 
 __all__ = [
     "Clock",

@@ -11,20 +11,15 @@ from typing import Any
 
 from attrs import define, evolve
 
-from ..checksum import CRC_HEADER
+from ..http.body import CRC_HEADER
 from ..model import Action
 from ..signing import Credentials, check_key, verify
-from . import appending, buckets, listing, objects, reading, uploads
-from .answers import Answer, RefusedError, error_answer, error_document, http_date
-from .call import Call, read_call
-from .distortions import distorted, refusal_of
-from .exchange import Exchange, Settings
-from .faults import Fault, Faults
-from .incoming import Incoming, Receive
-from .records import Record, record_of
-from .refusals import Case, received, wrong_region
-from .store import Store
-from .wire import (
+from .calls import listing, objects, reading, uploads
+from .calls import listing as buckets
+from .calls import objects as appending
+from .calls.exchange import Exchange, Incoming, Receive, Settings
+from .faults.apply import distorted, refusal_of
+from .faults.connection import (
     CutError,
     DisconnectedError,
     Send,
@@ -32,6 +27,18 @@ from .wire import (
     Wire,
     shapes_reply,
 )
+from .faults.faults import Fault, Faults
+from .faults.refusals import Case, received, wrong_region
+from .message.answers import (
+    Answer,
+    RefusedError,
+    error_answer,
+    error_document,
+    http_date,
+)
+from .message.call import Call, read_call
+from .records import Record, record_of
+from .store.store import Store
 
 WIRE = "osspresigned.wire"
 

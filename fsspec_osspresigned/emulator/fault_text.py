@@ -11,7 +11,7 @@ from attrs import field, fields, frozen
 from ..errors import ConfigurationError
 from ..units import bytes_of
 from .app import HANDLERS
-from .faults import Fault
+from .faults.faults import Fault
 
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _SHORT = {"part": "part_number", "slow": "bytes_per_second"}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from .answers import Answer
-from .call import Call
-from .faults import Fault
+from .faults.faults import Fault
+from .message.answers import Answer
+from .message.call import Call
 
 _SECRET_PARAMETERS = frozenset(
     {

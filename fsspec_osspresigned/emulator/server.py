@@ -23,14 +23,13 @@ from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
 from ..signing import Credentials, Endpoint, check_bucket
 from .app import WIRE, App
-from .bodies import Folder
-from .clock import Clock
-from .exchange import DEFAULT_REGION, Callback, Settings, accept_callback
-from .faults import Fault, Faults
-from .journal import open_disk_store
+from .calls.exchange import DEFAULT_REGION, Callback, Clock, Settings, accept_callback
+from .faults.connection import Connection, Wire
+from .faults.faults import Fault, Faults
 from .records import Record
-from .store import Contents, Store, StoredObject, Upload
-from .wire import Connection, Wire
+from .store.bodies import Folder
+from .store.journal import open_disk_store
+from .store.store import Contents, Store, StoredObject, Upload
 
 DEFAULT_BUCKET = "examplebucket"
 _LOOPBACK = "127.0.0.1"

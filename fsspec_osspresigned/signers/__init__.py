@@ -1,1 +1,3 @@
 """Signers: one a module. A signer turns Operations into SignedRequests."""
+
+from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
-from ..sendable import header_problems, http_problem, url_problem
-from ..signed_url import describe
+from ..signing.signed_url import describe
+from ..urls import header_problems, http_problem, url_problem
 from .base import Signer
 from .protocol import clean
 

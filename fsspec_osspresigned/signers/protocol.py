@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from attrs import frozen
 
-from .. import jsondoc
+from .. import parsing
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -18,9 +19,128 @@ from ..errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from ..model import MIB, Operation
+from ..model import Action, Operation
 from ..secret import redact
+from ..signing.canonical import SUBRESOURCES
+from ..units import MIB
+from ..urls import decoded_path, http_problem, oss_bucket, url_problem
 from .base import MAX_REQUESTS
+
+# Whether a signed URL is for what was asked, and for nothing else. Pure.
+
+# Parameters that turn a request into this call, as the OSS API names them.
+_UPLOAD = frozenset(("uploadId",))
+_PART = frozenset(("uploadId", "partNumber"))
+_OWN: dict[Action, frozenset[str]] = {
+    Action.InitiateMultipartUpload: frozenset(("uploads",)),
+    Action.UploadPart: _PART,
+    Action.UploadPartCopy: _PART,
+    Action.CompleteMultipartUpload: _UPLOAD,
+    Action.AbortMultipartUpload: _UPLOAD,
+    Action.ListParts: _UPLOAD,
+    Action.ListObjectsV2: frozenset(("list-type",)),
+}
+# Sub-resources that a signer may add by itself, because they change no meaning.
+_SIGNERS_OWN = frozenset(("security-token", "callback", "callback-var"))
+# Not sub-resources of the V1 signature, but they choose the call all the same.
+_CHOOSING = frozenset(("list-type", "x-oss-process", "x-oss-async-process"))
+
+
+def check(
+    operation: Operation,
+    url: str,
+    *,
+    signer_host: str,
+    allowed_hosts: Mapping[str, str | None],
+    allow_http: bool,
+    loopback_signer: bool,
+) -> str | None:
+    """Return why *url* is not a URL for *operation*; None if it is.
+
+    The answer names host, rule or option, never a piece of the query.
+
+    Args:
+        operation: what was asked.
+        url: what a party elsewhere signed.
+        signer_host: host name of the signer, which may be the store's too.
+        allowed_hosts: host, with or without port -> its bucket; None: any bucket.
+        allow_http: plain http may leave this machine.
+        loopback_signer: the signer runs on this machine, so it may lead to it.
+    """
+    problem = url_problem(url) or http_problem(
+        url, allow_http=allow_http, local=loopback_signer
+    )
+    if problem:
+        return f"the URL {problem}"
+    try:
+        path = decoded_path(url)
+    except ValueError:
+        return "the path of the URL is not UTF-8"
+    return _host_problem(
+        operation, url, path, signer_host, allowed_hosts
+    ) or _query_problem(operation, url)
+
+
+def _host_problem(
+    operation: Operation,
+    url: str,
+    path: str,
+    signer_host: str,
+    allowed_hosts: Mapping[str, str | None],
+) -> str | None:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    names = [name for name in (parts.netloc.lower(), host) if name in allowed_hosts]
+    bucket, key = operation.bucket, operation.key
+    keys = {key}
+    bound = oss_bucket(host) if not names else allowed_hosts[names[0]]
+    if bound is None:
+        if not names and host != signer_host.lower():
+            return (
+                f"the host {host} is neither of OSS nor the signer's own: if it is "
+                f'right, allow it by allowed_hosts={{"{host}": "{bucket}"}}'
+            )
+        keys.add(f"{bucket}/{key}")
+        if not key:
+            keys.add(bucket)
+    elif bound != bucket:
+        return f"the host {host} is of bucket {bound!r}, asked was {bucket!r}"
+    if path not in keys:
+        return f"the path of the URL at {host} is not that of {operation.path!r}"
+    return None
+
+
+def _query_problem(operation: Operation, url: str) -> str | None:
+    found: dict[str, str] = {}
+    for item in urlsplit(url).query.split("&"):
+        name, _, value = item.partition("=")
+        name = unquote(name)
+        if name in found:
+            return f"the parameter {name[:40]!r} comes twice in the URL"
+        found[name] = value
+    wanted = _wanted(operation)
+    for name, value in wanted.items():
+        if name not in found:
+            return f"the parameter {name!r} is missing from the URL"
+        if value not in (unquote(found[name]), unquote(found[name].replace("+", " "))):
+            return f"the parameter {name!r} of the URL is not the one asked for"
+    for name in found.keys() - wanted.keys() - _SIGNERS_OWN:
+        if name in _CHOOSING or name in SUBRESOURCES:
+            return f"the parameter {name[:40]!r} makes the URL another call"
+    return None
+
+
+def _wanted(operation: Operation) -> dict[str, str]:
+    """Return the parameters, decoded, that the URL must have."""
+    values = {
+        "partNumber": str(operation.part_number),
+        "uploadId": str(operation.upload_id),
+        "list-type": "2",
+        "uploads": "",
+    }
+    own = _OWN.get(operation.action, frozenset())
+    return {**operation.query, **{name: values[name] for name in own}}
+
 
 E = TypeVar("E", bound=OSSPresignedError)
 
@@ -100,7 +220,7 @@ def decode(data: bytes, count: int) -> list[Answer | Problem]:
     Raises:
         ValueError: the reply as a whole breaks the protocol; the message says how.
     """
-    reply = jsondoc.loads(data, max_depth=_MAX_DEPTH)
+    reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     results = reply.get("results") if isinstance(reply, dict) else None
     if not isinstance(results, list):
         raise ValueError("it has no list of results")  # noqa: TRY004 - bad data
@@ -112,21 +232,21 @@ def decode(data: bytes, count: int) -> list[Answer | Problem]:
 
 def _result(result: Any, place: str) -> Answer | Problem:
     if not isinstance(result, dict):
-        msg = f"{place} is {jsondoc.kind(result)}"
+        msg = f"{place} is {parsing.kind(result)}"
         raise ValueError(msg)  # noqa: TRY004 - bad data
     if "error" in result:
         error = result["error"]
-        if not isinstance(error, dict) or not jsondoc.is_int(error.get("status")):
+        if not isinstance(error, dict) or not parsing.is_int(error.get("status")):
             msg = f"{place}.error has no status"
             raise ValueError(msg)
         return problem_of(error, error["status"])
     expires_in = result.get("expires_in")
-    if "expires_in" in result and not jsondoc.is_int(expires_in):
+    if "expires_in" in result and not parsing.is_int(expires_in):
         msg = f"{place}.expires_in is no whole number"
         raise ValueError(msg)
     for name, kind in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), kind):
-            shown = jsondoc.kind(result[name]) if name in result else "missing"
+            shown = parsing.kind(result[name]) if name in result else "missing"
             msg = f"{place}.{name} is {shown}"
             raise ValueError(msg)  # noqa: TRY004 - bad data
     return Answer(
@@ -156,7 +276,7 @@ def problem_of_reply(status: int, headers: Mapping[str, str], data: bytes) -> Pr
     members: Any = None
     if "json" in headers.get("content-type", ""):
         try:
-            members = jsondoc.loads(data, max_depth=_MAX_DEPTH)
+            members = parsing.loads(data, max_depth=_MAX_DEPTH)
         except ValueError:
             members = None
     asked = headers.get("retry-after", "").strip()

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fsspec_osspresigned import cli, client
+from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.grants import hash_token
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.service import Policy, create_app
+from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.server.policy import hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
-from fsspec_osspresigned import doctor
-from fsspec_osspresigned.doctor import (
+from fsspec_osspresigned.cli import doctor
+from fsspec_osspresigned.cli.doctor import (
     Finding,
     about_host,
     about_machine,
     proxy_shown,
     worst,
 )
-from fsspec_osspresigned.exit_code import ExitCode
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.console.exit import ExitCode
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from tests.cli.conftest import BUCKET, KEYS, stored
 
 PATH = f"{BUCKET}/in/a.csv"

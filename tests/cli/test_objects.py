@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.model import MIB
+from fsspec_osspresigned.units import MIB
 from tests.cli.conftest import BUCKET, KEYS, Text, stored
 
 FROM = f"{BUCKET}/out/"
@@ -99,7 +99,8 @@ def test_get_takes_the_rate(run, objects, monkeypatch):
     """``--bwlimit`` holds for reading, too."""
     taken = []
     monkeypatch.setattr(
-        "fsspec_osspresigned.rate.Rate.take", lambda _, size: taken.append(size)
+        "fsspec_osspresigned.console.progress.Rate.take",
+        lambda _, size: taken.append(size),
     )
     assert run("get", FROM, "new/", "-r", *KEYS, "--bwlimit", "1M").code == 0
     assert sum(taken) == 6
@@ -149,7 +150,7 @@ def test_rm_of_a_directory_asks(run, objects, monkeypatch):
     ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
     assert ended.out == f"{FROM}a.csv\n{FROM}b/c.csv\n{FROM}b/d e.bin\n"
     assert run("rm", FROM, "-r", *KEYS).code == 2
-    monkeypatch.setattr("fsspec_osspresigned.object_commands._MOST_SHOWN", 1)
+    monkeypatch.setattr("fsspec_osspresigned.cli.objects._MOST_SHOWN", 1)
     ended = run("rm", FROM, "-r", *KEYS, stdin=b"n\n", terminal=True)
     assert ended.code == 1
     assert f"{FROM}a.csv\nand 2 more\ndelete 3 objects?" in ended.err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned import commands
+from fsspec_osspresigned.cli import app as commands
 from tests.cli.conftest import BUCKET, stored
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "cli.md").read_text("utf-8")

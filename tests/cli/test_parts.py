@@ -16,17 +16,32 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned import errors, interruption, terminal
-from fsspec_osspresigned.exit_code import ExitCode, code_of, code_of_all
-from fsspec_osspresigned.failure import Failure, why
-from fsspec_osspresigned.interruption import interruptible
-from fsspec_osspresigned.meter import Meter, short_bytes, short_seconds
-from fsspec_osspresigned.model import GIB, KIB, MIB, Receipt
-from fsspec_osspresigned.rate import Rate
-from fsspec_osspresigned.summary import Summary
-from fsspec_osspresigned.terminal import Output
-from fsspec_osspresigned.transfer_options import Transfer
-from fsspec_osspresigned.transfer_progress import Events, Lines, Quiet, TransferProgress
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.cli.options import Transfer
+from fsspec_osspresigned.console import exit as interruption
+from fsspec_osspresigned.console import terminal
+from fsspec_osspresigned.console.exit import (
+    ExitCode,
+    Failure,
+    code_of,
+    code_of_all,
+    interruptible,
+    why,
+)
+from fsspec_osspresigned.console.progress import (
+    Events,
+    Lines,
+    Meter,
+    Quiet,
+    Rate,
+    TransferProgress,
+    short_bytes,
+    short_seconds,
+)
+from fsspec_osspresigned.console.summary import Summary
+from fsspec_osspresigned.console.terminal import Output
+from fsspec_osspresigned.model import Receipt
+from fsspec_osspresigned.units import GIB, KIB, MIB
 from tests.cli.conftest import Text
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -11,12 +11,13 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned import connection_options, transfer_options
-from fsspec_osspresigned.checkpoint import Checkpoint
+from fsspec_osspresigned.checkpoint.directory import Checkpoint
+from fsspec_osspresigned.cli import options as connection_options
+from fsspec_osspresigned.cli import options as transfer_options
+from fsspec_osspresigned.cli.put import PutPlan
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.model import KIB, MIB
-from fsspec_osspresigned.put_plan import PutPlan
+from fsspec_osspresigned.units import KIB, MIB
 from tests.cli.conftest import BUCKET, KEYS, Text, stored
 
 TO = f"{BUCKET}/in/"
@@ -230,7 +231,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
 
 def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     """After so many files without an answer nobody waits for those that are left."""
-    monkeypatch.setattr("fsspec_osspresigned.transfer_progress._SILENT", 2)
+    monkeypatch.setattr("fsspec_osspresigned.console.progress._SILENT", 2)
     (tmp_path / "many").mkdir()
     for number in range(9):
         (tmp_path / "many" / str(number)).touch()
@@ -457,7 +458,7 @@ def test_plan_of_nothing_is_empty(tmp_path):
 def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
     """On a terminal the line is drawn over; failures are red, unless NO_COLOR is set."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("fsspec_osspresigned.transfer_progress._LIVE", 0)
+    monkeypatch.setattr("fsspec_osspresigned.console.progress._LIVE", 0)
     ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
     assert "\r\x1b[K" in ended.err
     assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err
@@ -470,7 +471,7 @@ def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
 
 def test_interrupt_says_what_is_done(run, oss, tree, monkeypatch):
     """Ctrl-C is exit 130, and what was given up is not called a failure."""
-    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem  # noqa: PLC0415
+    from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem  # noqa: PLC0415
 
     real = OSSPresignedFileSystem.put
 

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.model import KIB, MIB
+from fsspec_osspresigned.units import KIB, MIB
 from tests.cli.conftest import BUCKET, KEYS, SIGNATURE, environment, stored
 
 PROGRAM = [sys.executable, "-m", "fsspec_osspresigned"]
@@ -203,7 +203,7 @@ def test_interrupt_while_it_is_loaded():
         "import sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'fsspec_osspresigned.commands': raise KeyboardInterrupt\n"
+        "        if name == 'fsspec_osspresigned.cli.app': raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from fsspec_osspresigned import cli\n"
         "sys.exit(cli.main(['--help']))\n"

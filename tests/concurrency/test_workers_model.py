@@ -25,8 +25,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fsspec_osspresigned import workers as module
-from fsspec_osspresigned.workers import Workers
+from fsspec_osspresigned.concurrency import workers as module
+from fsspec_osspresigned.concurrency.workers import Workers
 
 SECONDS = 10  # within which everything happens on a busy machine
 NAMES = itertools.count()

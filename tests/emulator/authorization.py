@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 from urllib.parse import urlencode
 
-from fsspec_osspresigned.signature import (
+from fsspec_osspresigned.signing.canonical import (
     Credentials,
     canonical_query,
     canonical_request_v4,

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 import pytest
 import requests
 
-from fsspec_osspresigned import xmldoc
+from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.signing import presign
 

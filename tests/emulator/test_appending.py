@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.checksum import crc64
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.store import ChangedError
+from fsspec_osspresigned.emulator.store.store import ChangedError
+from fsspec_osspresigned.http.body import crc64
 
 BUCKET = "examplebucket"
 NEXT = "x-oss-next-append-position"

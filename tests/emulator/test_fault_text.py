@@ -11,7 +11,7 @@ import requests
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults, serve
-from fsspec_osspresigned.emulator.refusals import KNOWN_CODES, USUAL_CODES
+from fsspec_osspresigned.emulator.faults.refusals import KNOWN_CODES, USUAL_CODES
 from fsspec_osspresigned.errors import ConfigurationError
 
 WHERE = {"action": "UploadPart", "bucket": "b", "key": "a/[1].bin", "part_number": 2}

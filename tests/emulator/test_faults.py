@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults import Faults
+from fsspec_osspresigned.emulator.faults.faults import Faults
 
 BUCKET = "examplebucket"
 WHERE = {"action": "PutObject", "bucket": BUCKET, "key": "k", "part_number": None}

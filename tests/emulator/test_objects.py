@@ -10,10 +10,10 @@ import uuid
 
 import pytest
 
-from fsspec_osspresigned import checksum
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.parsing import parse
 from fsspec_osspresigned.signing import presign_unchecked
-from fsspec_osspresigned.xmldoc import parse
 
 BUCKET = "examplebucket"
 

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.xmldoc import parse
+from fsspec_osspresigned.parsing import parse
 
 STANDARD = {"x-oss-range-behavior": "standard"}
 DATA = b"0123456789"

@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.refusals import REASONS
-from fsspec_osspresigned.reply_error import from_reply
+from fsspec_osspresigned.emulator.faults.refusals import REASONS
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
 

@@ -12,16 +12,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.checksum import crc64
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.grants import hash_token
-from fsspec_osspresigned.model import MIB
-from fsspec_osspresigned.policy import parse_policies
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import crc64
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.service import Rules, create_ruled_app
+from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.units import MIB
 
 BUCKET = "examplebucket"
 TOKEN = "a-made-up-token-0"

@@ -9,8 +9,9 @@ import time
 import pytest
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.emulator.faults import Fault
-from fsspec_osspresigned.emulator.store import StoredObject
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator.store.store import StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -20,10 +21,8 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from fsspec_osspresigned.fetching import Fetching
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.partial import PartialFile
-from fsspec_osspresigned.workers import Cancellation
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.objects.download import Fetching, PartialFile
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/d/a.bin"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 
-from fsspec_osspresigned import known
-from fsspec_osspresigned.known import BODIES_CAP, BODY_CAP, Known
+from fsspec_osspresigned.client import written as known
+from fsspec_osspresigned.client.written import BODIES_CAP, BODY_CAP, Known
 from fsspec_osspresigned.model import PartReceipt, Receipt
 
 

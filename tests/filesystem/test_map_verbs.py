@@ -11,10 +11,10 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotSignedError,
 )
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.url_map import dump
-from fsspec_osspresigned.url_map_text import parse
+from fsspec_osspresigned.url_map.model import dump
+from fsspec_osspresigned.url_map.parser import parse
 
 ROOT = "examplebucket"
 

@@ -11,12 +11,13 @@ from collections import Counter
 
 import pytest
 
-from fsspec_osspresigned.body import MemoryBody, md5_of
-from fsspec_osspresigned.budget import of_process
+from fsspec_osspresigned.concurrency.budget import of_process
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import KIB, MIB, SignedRequest
-from tests.test_budget import in_child
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import MemoryBody, md5_of
+from fsspec_osspresigned.model import SignedRequest
+from fsspec_osspresigned.units import KIB, MIB
+from tests.concurrency.test_budget import in_child
 
 BUCKET = "examplebucket"
 LIMIT = 4 * MIB

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from fsspec_osspresigned import publish
+from fsspec_osspresigned.concurrency.workers import Cancellation
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.base import Grant, preflight
 from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signing import presign
-from fsspec_osspresigned.workers import Cancellation
+from fsspec_osspresigned.upload import steps as publish
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}

@@ -8,7 +8,7 @@ import threading
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
-from fsspec_osspresigned.progress import BytesProgress, bytes_counter
+from fsspec_osspresigned.filesystem.progress import BytesProgress, bytes_counter
 
 
 class Terminal(io.StringIO):

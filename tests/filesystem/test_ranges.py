@@ -12,7 +12,7 @@ from fsspec_osspresigned.errors import (
     ReplyError,
     SourceChangedError,
 )
-from fsspec_osspresigned.ranges import (
+from fsspec_osspresigned.objects.ranges import (
     Memory,
     Range,
     Wanted,

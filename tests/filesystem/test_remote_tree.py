@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.remote_tree import (
+from fsspec_osspresigned.filesystem.trees import (
     Going,
     Meant,
     paired,

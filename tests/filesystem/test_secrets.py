@@ -12,11 +12,11 @@ import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.faults import Fault
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.service import Policy, create_app
+from fsspec_osspresigned.server.app import Policy, create_app
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials
 

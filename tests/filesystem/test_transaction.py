@@ -18,10 +18,8 @@ import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
-from fsspec_osspresigned import body, deferred, transaction, transfers
-from fsspec_osspresigned.body import MemoryBody
-from fsspec_osspresigned.deferred import Holding
-from fsspec_osspresigned.emulator.faults import Fault
+from fsspec_osspresigned.concurrency import workers as transfers
+from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -29,7 +27,11 @@ from fsspec_osspresigned.errors import (
     SourceChangedError,
     UploadErrors,
 )
-from fsspec_osspresigned.transaction import Transaction
+from fsspec_osspresigned.http import body
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.upload import transaction
+from fsspec_osspresigned.upload import transaction as deferred
+from fsspec_osspresigned.upload.transaction import Holding, Transaction
 
 ROOT = "examplebucket"
 PART = 100 * 1024

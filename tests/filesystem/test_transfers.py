@@ -6,9 +6,8 @@ import threading
 
 import pytest
 
+from fsspec_osspresigned.concurrency.workers import Transfers, Workers
 from fsspec_osspresigned.errors import UploadErrors
-from fsspec_osspresigned.transfers import Transfers
-from fsspec_osspresigned.workers import Workers
 
 
 @pytest.fixture

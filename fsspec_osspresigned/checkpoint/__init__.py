@@ -1,0 +1,5 @@
+"""Checkpoints: journals of uploads that a later process can resume.
+
+Begin with ``directory``, which finds the journal of an upload; ``journal`` is one file
+of it.
+"""

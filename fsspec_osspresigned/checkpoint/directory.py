@@ -1,0 +1,297 @@
+"""The directory of journals: one for each upload that can be gone on with.
+
+An upload is found again by its object and its local file. Its journal is held by one
+process at a time. Trouble with the disk never stops an upload: its bytes matter more
+than going on with it later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from ..concurrency.file_lock import FileLock, LockedError
+from ..errors import CheckpointInUseError, ConfigurationError
+from .journal import Head, Journal, Kept, Record, parse, read
+
+_log = logging.getLogger(__name__)
+
+_SUFFIX = ".upload.jsonl"
+_LOCK = ".lock"
+_PATIENCE = (0.02, 0.05)  # seconds: whoever lists journals holds a lock for a moment
+
+
+def demands_of(headers: Mapping[str, str]) -> str:
+    """Return a digest of demanded headers; their values may be confidential."""
+    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def reason_to_start_over(old: Head, new: Head) -> str | None:
+    """Return why the upload *old* cannot be gone on with as *new*; None if it can.
+
+    The device is not looked at: after a restart of the machine the same disk may have
+    another number. The bytes of every stored part are compared later in any case.
+    """
+    was, now = old.fingerprint, new.fingerprint
+    if was.size != now.size:
+        return f"the file has {now.size} bytes, it had {was.size}"
+    if (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode):
+        return "the file has changed"
+    if old.part_size != new.part_size:
+        return f"parts have {new.part_size} bytes now, they had {old.part_size}"
+    if old.demands != new.demands:
+        return "other headers are demanded"
+    if old.owners != new.owners or (new.owners and old.upload_id != new.upload_id):
+        return "another upload is granted"
+    return None
+
+
+@frozen
+class Found:
+    """One journal of the directory.
+
+    Attributes:
+        name: of the file.
+        record: what it says; None if it cannot be read.
+        in_use: by whom it is held; None if by nobody.
+    """
+
+    name: str
+    record: Record | None
+    in_use: str | None
+
+
+class Checkpoint:
+    """A directory of journals, mode 0700 if it is made here."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        """Make the directory if need be.
+
+        Raises:
+            ConfigurationError: it cannot be made or written, or others can write to it.
+        """
+        self.directory = Path(os.path.expanduser(directory)).absolute()
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = self.directory.stat().st_mode
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
+        if mode & stat.S_IWOTH:
+            msg = f"checkpoint={self.directory}: everybody can write there: use a directory of your own"
+            raise ConfigurationError(msg)
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
+
+    def hold(self, path: str, source: str) -> Held:
+        """Return the journal of the upload of *source* to *path*, held by us alone.
+
+        Args:
+            path: ``bucket/key``.
+            source: absolute path of the local file.
+
+        Raises:
+            CheckpointInUseError: another process, or thread, does this upload.
+            ConfigurationError: this system has no file locks.
+        """
+        held = Held(path, self._place(path, source))
+        held.take()
+        return held
+
+    def has(self, path: str, source: str) -> bool:
+        """Return whether there is a journal of the upload of *source* to *path*."""
+        return os.path.exists(self._place(path, source))
+
+    def _place(self, path: str, source: str) -> str:
+        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
+        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + _SUFFIX
+
+    def found(self) -> Iterator[Found]:
+        """Yield what is in the directory; unreadable journals too.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        for name in sorted(os.listdir(self.directory)):
+            if not name.endswith(_SUFFIX):
+                continue
+            yield self._look(name)
+
+    def _look(self, name: str) -> Found:
+        held = Held(name, str(self.directory / name))
+        user = record = None
+        with contextlib.suppress(OSError):
+            # A lock that nobody has is no file, unless its process was killed.
+            if os.path.exists(held.lock_place):
+                try:
+                    held.lock()
+                except LockedError as error:
+                    user = str(error)
+            record = parse(read(held.place) or b"")
+        held.release()
+        return Found(name, record, user)
+
+    def hold_name(self, name: str) -> Held:
+        """Return the journal that :meth:`found` has named; raises as :meth:`hold`."""
+        held = Held(name, str(self.directory / name))
+        held.take()
+        return held
+
+
+class Held:
+    """One journal while this process has it. Safe for many threads.
+
+    Attributes:
+        place: the file.
+        record: what an earlier process left there; None if nothing that can be read.
+        keeps: whether a later process can go on with the upload that is under way.
+    """
+
+    def __init__(self, path: str, place: str) -> None:
+        """Touch nothing yet; *path* is for messages."""
+        self.place = place
+        self.record: Record | None = None
+        self.keeps = False
+        self._path = path
+        self._data = b""
+        self._lock: FileLock | None = None
+        self._journal: Journal | None = None
+        self._guard = threading.Lock()
+        self._pid = os.getpid()
+        self._warned = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether everybody else is excluded."""
+        return self._lock is not None
+
+    @property
+    def lock_place(self) -> str:
+        """The file that is locked: not the journal, which is replaced by a rename."""
+        return self.place.removesuffix(_SUFFIX) + _LOCK
+
+    def lock(self) -> None:
+        """Exclude everybody else.
+
+        Raises:
+            LockedError: somebody else is there.
+            OSError: it cannot be locked.
+        """
+        place = self.lock_place
+        for wait in _PATIENCE:
+            with contextlib.suppress(LockedError):
+                self._lock = FileLock.take(place)
+                return
+            time.sleep(wait)
+        self._lock = FileLock.take(place)
+
+    def take(self) -> None:
+        """Exclude everybody else and read what is there.
+
+        Raises:
+            CheckpointInUseError: somebody else is there.
+        """
+        try:
+            self.lock()
+            data = read(self.place)
+        except LockedError as error:
+            msg = (
+                f"{error} is at this upload, and its checkpoint is for one at a time: "
+                "wait for it, or end it"
+            )
+            raise CheckpointInUseError(msg, path=self._path) from None
+        except OSError as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            self.release()
+            self._warn(error)
+            return
+        if data is not None:
+            self.record = parse(data)
+            self._data = data
+            if self.record is None:
+                _log.warning(
+                    "%s: its journal %s cannot be read: starting over; parts of an "
+                    "earlier upload may be left in the bucket",
+                    self._path,
+                    self.place,
+                )
+
+    def begin(self, head: Head) -> None:
+        """Begin the journal of a new upload; without a lock there is none."""
+        if self._lock is None:
+            return
+        try:
+            self._journal = Journal.create(self.place, head)
+            self.keeps = True
+        except OSError as error:
+            self._warn(error)
+
+    def go_on(self) -> None:
+        """Go on with the journal that is there."""
+        self.keeps = True  # as far as it goes, even if nothing more can be added
+        try:
+            self._journal = Journal.reopen(self.place, self._data)
+        except OSError as error:
+            self._warn(error)
+
+    def note(self, kept: Kept) -> None:
+        """Add a stored part."""
+        journal = self._journal
+        if journal is not None:
+            try:
+                journal.append(kept)
+            except OSError as error:
+                self._warn(error)
+
+    def remove(self) -> None:
+        """Remove the journal: there is nothing more to go on with."""
+        self._close()
+        self.record = None
+        self.keeps = False
+        try:
+            os.unlink(self.place)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
+
+    def release(self) -> None:
+        """Leave the journal, if there is one, to others; idempotent.
+
+        Without effect in a forked child, where a lock of threads may be stuck.
+        """
+        if os.getpid() != self._pid:
+            return
+        self._close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _warn(self, error: OSError) -> None:
+        """Say once that the disk does not take it; the upload goes on."""
+        with self._guard:
+            first, self._warned = not self._warned, True
+        if first:
+            _log.warning(
+                "%s: the checkpoint %s cannot be used (%s): the upload goes on, but what "
+                "is not in there will be sent again if it fails",
+                self._path,
+                self.place,
+                error.strerror or error,
+            )

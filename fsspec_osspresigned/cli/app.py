@@ -1,0 +1,204 @@
+"""The subcommands of ``osspresigned``: thin, every one calls one function elsewhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import define
+
+from ..console.exit import ExitCode, code_of, why
+from ..console.terminal import silence
+from ..errors import OSSPresignedError
+from ..secret import redact
+from ..units import shown_text
+from . import check as check_commands
+from . import owner as owner_commands
+from .doctor import doctor
+from .objects import get, ls, rm, url
+from .options import needs as _extra
+from .options import refuse_presigned
+from .put import put
+from .serve import serve
+from .sync import sync_command
+from .uploads import resume
+
+_RULES = """\
+A RULE is an action (or *), then what goes wrong and where, behind colons:
+
+\b
+  UploadPart:status=503:rate=0.3:seed=1      a storm, the same in every run
+  UploadPart:part=2:cut-after=100KiB         break within the body, once
+  PutObject:drop-reply:times=always          store it and say nothing
+  CompleteMultipartUpload:error-body         200 with an error in it
+  *:reused=yes:reset:times=always            only new connections work
+  PutObject:key=logs/*:slow=64KiB:rate=1     64 KiB a second, always
+  GetObject:cut-reply-after=-1               all but the last byte
+  PutObject:refuse=skewed                    403 RequestTimeTooSkewed
+
+docs/emulator.md lists all members.
+"""
+
+_CODES = """\
+Exit codes: 0 all went well, 1 some failed, 2 wrong call or configuration, 3 not signed
+or denied, 4 network, 5 unknown whether stored, 130 interrupted, 141 nobody reads.
+
+\b
+Completion in the shell:
+  eval "$(_OSSPRESIGNED_COMPLETE=bash_source osspresigned)"
+"""
+
+
+_UNCUT = 1000  # characters, more than any first sentence has
+_NARROWEST, _WIDEST = 30, 80  # columns of help
+
+# What failed is said in the summary: nobody needs it twice.
+logging.getLogger(__package__).addHandler(logging.NullHandler())
+
+
+@define
+class _Session:
+    """What the options of the group decided."""
+
+    debug: bool = False
+
+
+class _NobodyReadsError(Exception):
+    """The reader of a pipe is gone; kept from click, which would say 1."""
+
+
+class _Commands(click.Group):
+    """The commands, in the order in which people need them."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Take one; where its sentence is too long for a line, it wraps, uncut."""
+        cmd.short_help = cmd.get_short_help_str(_UNCUT)
+        super().add_command(cmd, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return them as they were added."""
+        del ctx
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one of them."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _NobodyReadsError from None
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_obj
+def osspresigned(session: _Session, *, debug: bool) -> None:
+    """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
+    session.debug = debug
+
+
+for one in (put, sync_command, get, ls, rm, url, doctor, resume):
+    osspresigned.add_command(one)
+owner_commands.register(osspresigned)
+owner_commands.check.add_command(check_commands.signer)
+
+
+@osspresigned.command(epilog=_RULES)
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
+              help="TCP port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path),
+              help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
+@click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
+              show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
+@click.option("--fault", "faults", multiple=True, metavar="RULE",
+              help="What goes wrong, see below; may be repeated, the first due strikes.")  # fmt: skip
+@click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
+              help="How far its clock is ahead; negative for behind.")  # fmt: skip
+def emulator(
+    *,
+    port: int,
+    root: Path | None,
+    buckets: tuple[str, ...],
+    faults: tuple[str, ...],
+    clock_offset: float,
+) -> None:
+    """Run an OSS that checks every signature, on this machine only."""
+    with _extra("server"):
+        from ..emulator import parse_faults, serve  # noqa: PLC0415 - an extra
+    serve(
+        port=port,
+        root=root,
+        buckets=buckets,
+        faults=parse_faults(faults),
+        clock_offset=clock_offset,
+    )
+
+
+@osspresigned.command()
+@click.option("--large", type=click.IntRange(1, 10_000), default=300, show_default=True,
+              help="MiB of the large file.")  # fmt: skip
+def demo(large: int) -> int:
+    """Play owner and uploader on the emulator, and verify every byte."""
+    with _extra("demo"):
+        from ..demo.owner import main  # noqa: PLC0415 - an extra
+    return main(large)
+
+
+osspresigned.add_command(serve)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
+    session = _Session()
+    try:
+        refuse_presigned(arguments)
+        code = osspresigned.main(
+            list(arguments),
+            prog_name="osspresigned",
+            standalone_mode=False,
+            terminal_width=_help_width(),
+            obj=session,
+        )
+    except _NobodyReadsError:
+        silence(sys.stdout)
+        return ExitCode.NOBODY_READS
+    except click.ClickException as error:
+        said = io.StringIO()
+        error.show(said)
+        click.echo(redact(said.getvalue()), nl=False, err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        if session.debug:
+            raise
+        click.echo(f"error: {_in_one_line(error)}", err=True)
+        return code_of(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _help_width() -> int:
+    """Return what click takes, and less where it would be wider than the terminal."""
+    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST) - 2)
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, OSSPresignedError):
+        path, hint = error.path, ""
+    elif isinstance(error, OSError) and error.strerror:
+        path, hint = error.filename, ""
+    else:
+        path, hint = None, " (osspresigned --debug ... shows where)"
+    where = f"{shown_text(str(path))}: " if path else ""
+    return f"{where}{why(error)}{hint}"

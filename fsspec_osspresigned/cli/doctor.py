@@ -1,0 +1,279 @@
+"""The command ``osspresigned doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
+
+import click
+from attrs import frozen
+
+from ..client.client import Client
+from ..console.exit import ExitCode, code_of, interruptible, why
+from ..console.terminal import Output
+from ..errors import OSSPresignedError
+from ..options.object_options import ObjectOptions
+from ..parsing import clock_offset
+from ..secret import SecretURL
+from ..signers.base import Grant, grant_for, sign_checked
+from ..signing.signed_url import describe
+from ..units import shown_bytes, shown_end, shown_seconds, shown_text
+from ..upload import plan as preflight
+from ..upload.plan import Plan
+from .options import SIZE, Connection, connection_options
+
+# What may be wrong with a machine, its configuration, a signer and the way to a store.
+
+_PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
+_EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
+_OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
+_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_SMALL_REPLY = 64 * 1024
+# OSS refuses a V4 signature whose time is this far off ("RequestTimeTooSkewed").
+_MOST_SKEW = 900.0
+_NOTED_SKEW = 60.0
+_RESOLUTION = 2.0  # of a date that has seconds only
+
+
+@frozen
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        text: what was found; never a secret.
+        code: OK, or the exit code that it is worth.
+        noted: it may be a reason for trouble, but is none yet.
+    """
+
+    name: str
+    text: str
+    code: ExitCode = ExitCode.OK
+    noted: bool = False
+
+    @property
+    def word(self) -> str:
+        """``ok``, ``note`` or ``BAD``."""
+        if self.code:
+            return "BAD"
+        return "note" if self.noted else "ok"
+
+
+def about_machine() -> Iterator[Finding]:
+    """Yield versions, proxies and what is set in the environment; asks nobody."""
+    system = f"{platform.python_implementation()} {platform.python_version()}"
+    yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
+    for name in _PACKAGES:
+        yield Finding(name, _version(name))
+    extras = ", ".join(f"{name} {_version(name)}" for name in _EXTRAS)
+    yield Finding("optional packages", extras)
+    yield from _proxies()
+    for name in _TRUST:
+        if place := os.environ.get(name):
+            there = os.path.exists(place)
+            found = "" if there else ": there is nothing"
+            code = ExitCode.OK if there else ExitCode.USAGE
+            yield Finding(name, f"{shown_text(place)}{found}", code)
+    names = sorted(name for name in os.environ if name.startswith(_OWN))
+    yield Finding("environment", ", ".join(names) or "nothing of ours is set")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _proxies() -> Iterator[Finding]:
+    found = urllib.request.getproxies()
+    for scheme in ("https", "http", "all", "no"):
+        if scheme in found:
+            shown = found[scheme] if scheme == "no" else proxy_shown(found[scheme])
+            yield Finding(f"proxy ({scheme})", shown_text(shown))
+    if not found:
+        yield Finding("proxy", "none")
+
+
+def proxy_shown(text: str) -> str:
+    """Return a proxy's URL without user and password."""
+    front, at, host = text.rpartition("@")
+    if not at:
+        return text
+    scheme = front.partition("://")[0] if "://" in front else "http"
+    return f"{scheme}://(hidden)@{host}"
+
+
+def about_path(
+    client: Client,
+    path: str,
+    size: int,
+    *,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Finding]:
+    """Yield what an upload of *size* bytes to *path* would meet, without sending it.
+
+    Args:
+        client: the options and the signer.
+        path: ``bucket/key``.
+        size: bytes that it would have.
+        now: seconds since the epoch.
+    """
+    try:
+        target = ObjectOptions(client.options).target(
+            path, guessed=None, exclusive=False
+        )
+        grant = grant_for(client.signer, path)
+        preflight.refuse_expired(grant, path)
+        cut = preflight.plan(client, target, grant, size, at_hand=True)
+        preflight.check(client, target, grant, cut, size)
+    except OSSPresignedError as error:
+        yield _bad("plan", error)
+        return
+    yield Finding("plan", _cut_shown(cut, size, grant))
+    parts = grant.multipart
+    if cut.multipart and parts is not None and parts.upload_id:
+        operation = target.part_operation(parts.upload_id, 1, min(size, cut.part_size))
+    elif cut.multipart:
+        operation = target.initiate_operation()
+    else:
+        operation = target.put_operation(size)
+    try:
+        (signed,) = sign_checked(client.signer, [operation])
+    except OSSPresignedError as error:
+        yield _bad("signer", error)
+        return
+    ends = shown_end(signed.expires_at, now())
+    yield Finding("signer", f"signs {operation.action} of {shown_text(path)}")
+    yield Finding("life of the URL", ends, noted=signed.is_stale(now()))
+    yield from about_host(client, "store", signed.url.shown(), now=now)
+    found = describe(signed.url)
+    if found.version == "v1":
+        text = "the URL has a V1 signature: new buckets refuse it"
+        yield Finding("signature", text, noted=True)
+
+
+def about_host(
+    client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """Yield whether the host of *url* can be reached, and what its clock says.
+
+    Args:
+        client: how it is reached.
+        name: what it is, for the finding.
+        url: without a query; only its origin is asked for.
+        now: seconds since the epoch.
+    """
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    try:
+        reply = client.transport.exchange(
+            "HEAD", SecretURL(f"{origin}/"), {}, b"", _SMALL_REPLY
+        )
+    except OSSPresignedError as error:
+        yield _bad(name, error)
+        return
+    yield Finding(name, f"{origin} answers (status {reply.status} without a signature)")
+    offset = clock_offset(reply.headers, now)
+    if offset is None:
+        yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
+        return
+    word = "ahead of" if offset > 0 else "behind"
+    far = abs(offset)
+    text = "agrees" if far <= _RESOLUTION else f"is {shown_seconds(far)} {word} it"
+    code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
+    yield Finding(
+        f"clock ({name})", f"this machine's clock {text}", code, far > _NOTED_SKEW
+    )
+
+
+def worst(findings: list[Finding]) -> ExitCode:
+    """Return the exit code: that of the first bad finding."""
+    return next((one.code for one in findings if one.code), ExitCode.OK)
+
+
+def _bad(name: str, error: OSSPresignedError) -> Finding:
+    return Finding(name, why(error), code_of(error))
+
+
+def _cut_shown(cut: Plan, size: int, grant: Grant) -> str:
+    if not cut.multipart:
+        text = f"{shown_bytes(size)} in one PutObject"
+    else:
+        count = max(1, -(-size // cut.part_size))
+        text = f"{shown_bytes(size)} in {count} parts of {shown_bytes(cut.part_size)}"
+    if grant.multipart is not None and grant.multipart.is_owners:
+        text += f", upload {grant.multipart.upload_id} of the owner"
+    return text
+
+
+_EXAMPLES = """\
+Examples:
+
+\b
+  osspresigned doctor
+  osspresigned doctor examplebucket/in/a.csv --map urls.json
+  osspresigned doctor examplebucket/in/big.bin --size 20GiB \\
+      --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
+"""
+
+
+@click.command(
+    epilog=_EXAMPLES,
+    short_help="Look for what may be wrong, before anything is sent.",
+)
+@click.argument("path", required=False, default="", metavar="[BUCKET/KEY]")
+@click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
+              help="Bytes of the upload that is tried out.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@connection_options
+def doctor(path: str, *, size: int, as_json: bool, connection: Connection) -> int:
+    """Look for what may be wrong, and try an upload to BUCKET/KEY without sending it.
+
+    Versions, proxies, clock, signer, store and the plan of the upload. The exit code is
+    0, or tells the kind of the first thing that is bad.
+    """
+    findings: list[Finding] = []
+    with interruptible():
+        for finding in _looked(path, size, connection):
+            findings.append(finding)
+            if not as_json:
+                _say(finding)
+    code = worst(findings)
+    if as_json:
+        members = [
+            {"name": one.name, "state": one.word, "text": one.text} for one in findings
+        ]
+        click.echo(json.dumps({"exit_code": int(code), "findings": members}, indent=2))
+    return code
+
+
+def _looked(path: str, size: int, connection: Connection) -> Iterator[Finding]:
+    yield from about_machine()
+    if not (path or connection.url_file or connection.options):
+        return
+    try:
+        filesystem = connection.filesystem()
+    except OSSPresignedError as error:
+        yield Finding("configuration", why(error), code_of(error))
+        return
+    yield Finding("configuration", "can be used")
+    signer = connection.options.get("signer", "")
+    if "://" in signer:
+        yield from about_host(filesystem.client, "signer's host", signer)
+    path = path.removeprefix("osspresigned://") or connection.path(filesystem, "")
+    if path:
+        yield from about_path(filesystem.client, path, size)
+
+
+def _say(finding: Finding) -> None:
+    output = Output(sys.stdout)
+    text = f"{finding.word:4}  {finding.name}: {finding.text}"
+    click.echo(output.red(text) if finding.code is not ExitCode.OK else text)

@@ -1,0 +1,258 @@
+"""The command ``osspresigned put``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from attrs import define, field
+
+from ..console.exit import ExitCode, Failure
+from ..console.progress import TransferProgress
+from ..errors import ConfigurationError
+from ..filesystem.trees import Kind, LocalTree
+from ..filesystem.write import OSSPresignedFileSystem
+from ..model import Receipt
+from ..units import MIB
+from .options import (
+    Connection,
+    Storing,
+    Transfer,
+    connection_options,
+    storing_options,
+    transfer_options,
+)
+
+# Which local file ``osspresigned put`` sends where, before anything is sent.
+
+
+@define
+class PutPlan:
+    """What is sent.
+
+    Attributes:
+        files: ``bucket/key`` -> local file.
+        size: bytes of all of them, as they are now.
+        failures: what cannot be read, so that it is not even tried.
+        left_out: what is neither a file nor a directory, or a link to one.
+    """
+
+    files: dict[str, str] = field(factory=dict)
+    size: int = 0
+    failures: list[Failure] = field(factory=list)
+    left_out: list[str] = field(factory=list)
+
+    @classmethod
+    def of(cls, sources: Sequence[str], target: str) -> PutPlan:
+        """Place *sources* as ``fs.put`` places each of them; slashes alone decide.
+
+        Args:
+            sources: files, directories with all below them, and patterns.
+            target: ``bucket/key`` for one file; ``bucket/prefix/`` for anything.
+
+        Raises:
+            ConfigurationError: *target* names no bucket, or two files would become one
+                object; nothing was sent.
+        """
+        if not target.partition("/")[0]:
+            raise ConfigurationError(
+                f"{target!r} names no bucket: the last argument is where to, "
+                "BUCKET/KEY or BUCKET/PREFIX/"
+            )
+        plan = cls()
+        problems = []
+        for source in sources:
+            problems += plan.add(source, target if "/" in target else f"{target}/")
+        if problems:
+            raise ConfigurationError(problems)
+        return plan
+
+    @classmethod
+    def one(cls, source: str, path: str) -> PutPlan:
+        """Place one file at *path*, as it is.
+
+        Raises:
+            ConfigurationError: it is a directory.
+        """
+        if os.path.isdir(source):
+            raise ConfigurationError(
+                f"{source} is a directory, the URL is for one file"
+            )
+        return cls(files={path: source}, size=_size_of(source))
+
+    def add(self, source: str, target: str) -> list[str]:
+        """Place one source and return what is wrong with that."""
+        problems = []
+        try:
+            tree = LocalTree(
+                source, target, recursive=True, maxdepth=None, is_directory=_is_never
+            )
+        except FileNotFoundError as error:
+            self.failures.append(Failure(source, source, error))
+            return []
+        for found in tree:
+            if found.problem is not None:
+                self.failures.append(Failure(found.path, found.local, found.problem))
+            elif found.kind is Kind.FILE:
+                if found.path in self.files:
+                    other = self.files[found.path]
+                    problems.append(
+                        f"{found.local} and {other} would both become {found.path}"
+                    )
+                self.files[found.path] = found.local
+                self.size += _size_of(found.local)
+            elif found.kind is not Kind.DIRECTORY:
+                self.left_out.append(f"{found.local} ({found.kind.value})")
+        return problems
+
+
+def _is_never(_: str) -> bool:
+    return False
+
+
+def _size_of(local: str) -> int:
+    """Return its bytes; 0 if it cannot be looked at, which sending it will say."""
+    try:
+        return os.path.getsize(local)
+    except OSError:
+        return 0
+
+
+_STDIN = "-"
+_EXAMPLES = """\
+Examples:
+
+\b
+  osspresigned put report.csv --url-file link.url
+  osspresigned put report.csv --url-file -            (paste the URL, then Enter)
+  osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
+  pg_dump db | osspresigned put - examplebucket/db.sql \\
+      --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
+  osspresigned put big.bin examplebucket/big.bin --signer keys --resume
+
+DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
+docs/cli.md lists the exit codes.
+"""
+
+
+@click.command(
+    epilog=_EXAMPLES,
+    short_help="Upload files, directories, or standard input.",
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="FILES... DEST")
+@connection_options
+@transfer_options
+@storing_options
+def put(
+    arguments: tuple[str, ...],
+    *,
+    connection: Connection,
+    transfer: Transfer,
+    storing: Storing,
+) -> int:
+    """Upload FILES - files, directories, patterns or - for standard input - to DEST.
+
+    DEST is BUCKET/KEY for one file, BUCKET/PREFIX/ for several. With --url-file one
+    file goes to the object of that URL, and DEST may be left out.
+    """
+    sources, target = _split(arguments, connection)
+    target = target.removeprefix("osspresigned://")
+    if _STDIN in sources:
+        return _put_stdin(sources, target, connection, transfer, storing)
+    plan = PutPlan.of(sources, target) if target else None
+    places: dict[str, str] = {}
+    progress: TransferProgress
+
+    def stored(receipt: Receipt) -> None:
+        progress.stored(places.get(receipt.path, ""), receipt)
+
+    filesystem = connection.filesystem(**storing.options(transfer, stored))
+    if plan is None:
+        plan = PutPlan.one(sources[0], connection.path(filesystem, ""))
+    if not plan.files and not plan.failures:
+        raise click.UsageError(f"no file is in {', '.join(sources)}")
+    places.update(plan.files)
+    for one in plan.left_out:
+        transfer.err.line(f"left out: {one}")
+    progress = transfer.progress(
+        files=len(plan.files) + len(plan.failures), size=plan.size
+    )
+    for failure in plan.failures:
+        progress.fail(failure.path, failure.local, failure.error)
+
+    def send() -> None:
+        filesystem.put(
+            list(plan.files.values()),
+            list(plan.files),
+            callback=progress,
+            on_error=transfer.on_error,
+        )
+
+    stops = transfer.fail_fast and progress.failures
+    code = transfer.carry_out("stored", progress, _nothing if stops else send)
+    if code is ExitCode.INTERRUPTED and storing.resumes and not transfer.as_json:
+        transfer.err.line("run the same again, and stored parts are not sent again")
+    return code
+
+
+def _nothing() -> None:
+    """Send nothing: the first failure is there already."""
+
+
+def _split(
+    arguments: Sequence[str], connection: Connection
+) -> tuple[tuple[str, ...], str]:
+    """Return sources and target; the one URL knows its target by itself."""
+    if connection.url_file is None:
+        if len(arguments) == 1:
+            raise click.UsageError(
+                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+            )
+        return tuple(arguments[:-1]), arguments[-1]
+    most = 2  # a file, and the object that the URL is for
+    if len(arguments) > most:
+        raise click.UsageError("--url-file is one presigned URL, for one file")
+    return tuple(arguments[:1]), "".join(arguments[1:])
+
+
+def _put_stdin(
+    sources: Sequence[str],
+    target: str,
+    connection: Connection,
+    transfer: Transfer,
+    storing: Storing,
+) -> int:
+    if len(sources) > 1:
+        raise click.UsageError(
+            "- is standard input, and one object: give no other file"
+        )
+    if connection.url_file == _STDIN:
+        raise click.UsageError("standard input is either the file or the URL, not both")
+    if target and (not target.partition("/")[2] or target.endswith("/")):
+        raise click.UsageError(f"{target!r} is no object: give BUCKET/KEY")
+    progress: TransferProgress
+
+    def stored(receipt: Receipt) -> None:
+        progress.stored(_STDIN, receipt)
+
+    filesystem = connection.filesystem(**storing.options(transfer, stored))
+    path = target or connection.path(filesystem, "")
+    progress = transfer.progress(files=1)
+
+    def send() -> None:
+        with progress.branched(_STDIN, path) as child:
+            _stream(filesystem, path, child.relative_update)
+
+    return transfer.carry_out("stored", progress, send)
+
+
+def _stream(
+    filesystem: OSSPresignedFileSystem, path: str, moved: Callable[[int], Any]
+) -> None:
+    with filesystem.open(path, "wb") as sink:
+        while block := sys.stdin.buffer.read(MIB):
+            sink.write(block)
+            moved(len(block))

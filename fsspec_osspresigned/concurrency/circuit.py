@@ -1,0 +1,126 @@
+"""Keeps many workers from asking a store that fails for everybody.
+
+After several failures in a row, whoever sent them, one request at a time is let
+through, and the next one only after a pause that grows: about as often as one worker
+alone would try. The others wait; a failure that they have waited for counts as a try
+of theirs too. So nobody fails who has not sent anything, or waited for one who has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
+
+# Seconds after which a waiting worker looks whether its caller has given up.
+_GLANCE = 0.1
+
+
+class Circuit:
+    """Counts the failures in a row of one bucket.
+
+    Args:
+        threshold: failures in a row that open it.
+        pause: seconds between the first two requests that are let through; doubles.
+        longest: seconds of any pause at most.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        threshold: int,
+        *,
+        pause: float,
+        longest: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin closed: everybody may send."""
+        self._threshold = threshold
+        self._pause = pause
+        self._longest = longest
+        self._clock = clock
+        self._next_pause = pause
+        self._quiet_until = 0.0
+        self._changed = threading.Condition()
+        self._failures = 0
+        self._probing = False
+        self._probes = 0
+        # A maker, not the error: that one would keep its frames, and their data, alive.
+        self._last: Callable[[str], OSSPresignedError] | None = None
+
+    @contextlib.contextmanager
+    def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
+        """Wait until a request may be sent, and learn how it went.
+
+        Args:
+            path: ``bucket/key``, for errors.
+            cancel: set by another thread to give up waiting.
+
+        Raises:
+            StoreUnavailableError, NetworkError: not sent, because the one request that
+                was let through has failed so.
+        """
+        probes = self._enter(path, cancel)
+        failure: OSSPresignedError | None = None
+        answered = False
+        try:
+            yield
+            answered = True
+        except (StoreUnavailableError, NetworkError) as error:
+            failure = error
+            raise
+        except OSSPresignedError as error:
+            answered = error.status is not None
+            raise
+        finally:
+            self._leave(probes=probes, answered=answered, failure=failure)
+
+    def _enter(self, path: str, cancel: threading.Event | None) -> bool:
+        """Return whether this is the one request that is let through."""
+        with self._changed:
+            seen = self._probes
+            while (last := self._last) and self._failures >= self._threshold:
+                pause = self._quiet_until - self._clock()
+                if pause <= 0 and not self._probing:
+                    self._probing = True
+                    return True
+                self._changed.wait(min(pause, _GLANCE) if pause > 0 else _GLANCE)
+                gone = cancel is not None and cancel.is_set()
+                if gone or self._probes > seen:
+                    raise last(path)
+            return False
+
+    def _leave(
+        self, *, probes: bool, answered: bool, failure: OSSPresignedError | None
+    ) -> None:
+        with self._changed:
+            if answered:
+                self._failures = 0
+                self._next_pause = self._pause
+            if failure is not None:
+                self._failures += 1
+                self._last = _again(failure)
+            if probes:
+                self._probing = False
+            if probes and failure is not None:
+                self._probes += 1
+                self._quiet_until = self._clock() + self._next_pause
+                self._next_pause = min(self._longest, 2 * self._next_pause)
+            self._changed.notify_all()
+
+
+def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
+    """Return what makes an error like *failure* for another path."""
+    kind, retry_after = type(failure), failure.retry_after
+    message = f"not sent, for all requests fail now: {failure.message}"
+
+    def make(path: str) -> OSSPresignedError:
+        error = kind(message, path=path, retry_after=retry_after)
+        if isinstance(error, NetworkError):
+            error.sent = False
+        return error
+
+    return make

@@ -1,0 +1,126 @@
+"""What a command says at its end: how much went well, what failed, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from attrs import frozen
+
+from ..errors import Outcome
+from ..units import shown_text
+from .exit import ExitCode, Failure, code_of_all, why
+from .progress import short_bytes, short_seconds
+from .terminal import wrapped
+
+# What differs in messages that are equal otherwise.
+_REQUEST = re.compile(r" \[request id [^]]*\]|, request id [^]]*(?=\])")
+_MOST_PATHS = 10  # that are shown of equal failures
+
+
+@frozen(kw_only=True)
+class Summary:
+    """The end of a command that handled many files or objects.
+
+    Attributes:
+        verb: what was done: ``stored``, ``fetched``, ``deleted``.
+        done: how many went well.
+        files: how many there were in all.
+        failures: what did not go well; the others were not tried any more.
+        size: bytes that moved; None if that is not what it is about.
+        seconds: how long it took.
+        interrupted: whether somebody ended it.
+        given_up: whether it ended itself, for it was of no use.
+    """
+
+    verb: str
+    done: int
+    files: int
+    failures: Collection[Failure]
+    size: int | None = None
+    seconds: float = 0.0
+    interrupted: bool = False
+    given_up: bool = False
+
+    @property
+    def untried(self) -> int:
+        """How many were never tried, or given up."""
+        return max(0, self.files - self.done - len(self.failures))
+
+    @property
+    def code(self) -> ExitCode:
+        """The exit code."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        errors = [failure.error for failure in self.failures]
+        return code_of_all(errors, went_well=self.done)
+
+    def lines(self, room: int | None = None) -> Iterator[str]:
+        """Yield what people read; equal failures are one.
+
+        Args:
+            room: columns that the last line may have, which leaves out what does not
+                fit, and else is broken at blanks; None for a line of any length.
+        """
+        for reason, failures in self._reasons().items():
+            paths = [shown_text(failure.path) for failure in failures]
+            if len(paths) == 1:
+                yield f"{paths[0]}: {self._word(failures[0])}: {why(failures[0].error)}"
+                continue
+            yield f"{len(paths)} {reason}"
+            yield from (f"  {path}" for path in paths[:_MOST_PATHS])
+            if len(paths) > _MOST_PATHS:
+                yield f"  and {len(paths) - _MOST_PATHS} more (--json names all)"
+        yield self._last(room)
+
+    def _reasons(self) -> dict[str, list[Failure]]:
+        found: dict[str, list[Failure]] = {}
+        for failure in self.failures:
+            reason = _REQUEST.sub("", why(failure.error))
+            found.setdefault(f"{self._word(failure)}: {reason}", []).append(failure)
+        return found
+
+    def _word(self, failure: Failure) -> str:
+        if self.verb != "stored":
+            return f"not {self.verb}"
+        unknown = failure.outcome is Outcome.UNKNOWN
+        return "unknown whether stored" if unknown else str(failure.outcome)
+
+    def _last(self, room: int | None) -> str:
+        begin = "interrupted: " if self.interrupted else ""
+        of = "" if self.done == self.files else f" of {self.files}"
+        begin += f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
+        end = f"; {len(self.failures)} failed" if self.failures else ""
+        if self.untried:
+            end += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
+        texts = [f"{begin}{moved}{end}" for moved in self._moved()]
+        if room is None:
+            return texts[0]
+        fitting = (text for text in texts if len(text) <= room)
+        return next(fitting, "\n".join(wrapped(texts[-1], room)))
+
+    def _moved(self) -> Iterator[str]:
+        """Yield the bytes with time and rate, with the time, and alone."""
+        if self.size is None:
+            yield ""
+            return
+        size, took = f", {short_bytes(self.size)}", f" in {_taken(self.seconds)}"
+        rate = short_bytes(self.size / max(self.seconds, 1e-3))
+        yield from (f"{size}{took} ({rate}/s)", f"{size}{took}", size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain members for JSON."""
+        return {
+            "done": self.done,
+            "failed": len(self.failures),
+            "untried": self.untried,
+            "bytes": self.size,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            "exit_code": int(self.code),
+        }
+
+
+def _taken(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else short_seconds(seconds)  # noqa: PLR2004

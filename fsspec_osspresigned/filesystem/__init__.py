@@ -1,0 +1,23 @@
+"""The fsspec filesystem ``osspresigned``.
+
+Begin with ``write``, which holds the class; ``connect`` builds its client from the
+options.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .write import OSSPresignedFileSystem
+
+__all__ = ["OSSPresignedFileSystem"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the class where it is first used."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(".write", __name__), name)

@@ -1,0 +1,41 @@
+"""Objects as paths of universal_pathlib, which finds this class by its entry point."""
+
+from __future__ import annotations
+
+import fsspec
+from upath import UPath
+
+from .write import OSSPresignedFileSystem
+
+# It asks fsspec's table of loaded classes how to take a path apart, and warns about a
+# protocol that is not there.
+fsspec.register_implementation(
+    OSSPresignedFileSystem.protocol, OSSPresignedFileSystem, clobber=True
+)
+
+
+class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
+    """``bucket/key`` as a path: ``UPath("osspresigned://bucket/key", signer=...)``."""
+
+    __slots__ = ()
+
+    def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
+        """Store an empty object if there is none; one that is there stays as it is.
+
+        The store itself decides (``x-oss-forbid-overwrite``), because with URLs for
+        writing only nobody here can see the objects of others.
+
+        Args:
+            mode: not used, objects have none.
+            exist_ok: whether an object may be there already.
+
+        Raises:
+            FileExistsError: not *exist_ok*, and the object is there.
+            PermissionError: nobody signs a write that replaces nothing.
+        """
+        del mode
+        try:
+            self.fs.touch(self.path, truncate=False)
+        except FileExistsError:
+            if not exist_ok:
+                raise

@@ -1,0 +1,337 @@
+"""One object to another inside the store, and the proof that it is the same.
+
+Where HEAD is signed the source is looked at first: the copy names its ETag, so that no
+two versions are mixed, and is compared with it. Where it is not, the store's word counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element
+
+from attrs import evolve, frozen
+
+from .. import parsing
+from ..client.client import Client
+from ..concurrency.workers import Cancellation, Transfers
+from ..errors import (
+    AccessDeniedError,
+    IntegrityError,
+    InvalidRequestError,
+    NotSignedError,
+    ObjectExistsError,
+    ReplyError,
+    UploadDiscardedError,
+    UploadErrors,
+)
+from ..http.body import CRC_HEADER, combine
+from ..model import MAX_PARTS, Action, PartReceipt, Reply, split_path
+from ..options.object_options import FORBID_OVERWRITE, Target
+from ..signers.base import MultipartGrant
+from ..units import GIB, MIB
+from ..upload import steps
+from . import operations
+from .ranges import changed, is_changed
+
+_log = logging.getLogger(__name__)
+
+# OSS API reference, CopyObject: larger objects need UploadPartCopy.
+MAX_SINGLE_COPY = 1 * GIB
+COPY_PART = 128 * MIB
+
+# Headers of a copy that leave the Content-Type and metadata of its source alone.
+_KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
+# What CopyObject takes over by itself, and a copy in parts has to say (ibidem).
+_CARRIED = (
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+)
+
+
+@frozen
+class Source:
+    """What HEAD told of the object to copy.
+
+    Attributes:
+        size: bytes.
+        etag: as the header has it; empty if it came without.
+        crc64: as the header has it; None if it came without.
+        headers: of the reply.
+    """
+
+    size: int
+    etag: str
+    crc64: str | None
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, client: Client, path: str) -> Source:
+        """Look at an object; raises as ``objects.head``."""
+        headers = operations.headers_of(client, path)
+        size = operations.size_of(headers, path)
+        return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
+
+    @property
+    def number(self) -> int | None:
+        """The CRC-64; None if there is none, or what came is no number."""
+        text = self.crc64 or ""
+        return int(text) if text.isdecimal() else None
+
+    def is_same(self, other: Source) -> bool:
+        """Return whether *other* is the same version of the object."""
+        ours = (self.size, self.etag, self.crc64)
+        return ours == (other.size, other.etag, other.crc64)
+
+
+@frozen
+class Copying:
+    """Copies one object.
+
+    Attributes:
+        client: signs and sends.
+        path: the source, ``bucket/key``.
+        target: where to, and with what.
+        cancel: set from elsewhere to give up; None if nobody does.
+        source: what HEAD told of the source; None to ask, if that is signed.
+    """
+
+    client: Client
+    path: str
+    target: Target
+    cancel: Cancellation | None = None
+    source: Source | None = None
+
+    def run(self) -> None:
+        """Copy it.
+
+        Content-Type and metadata are those of the source, unless *target* demands any:
+        then none of the source's are taken (OSS API reference,
+        ``x-oss-metadata-directive``). Up to 1 GiB costs one CopyObject.
+
+        Raises:
+            FileNotFoundError: the source is not there.
+            FileExistsError: *target* is exclusive and there.
+            NotSignedError: copying is not signed.
+            SourceChangedError: the source was replaced meanwhile.
+            IntegrityError: the copy is not what the source was.
+        """
+        source = self.source or self._look()
+        try:
+            if source is not None and source.size > MAX_SINGLE_COPY:
+                self._in_parts(source)
+            else:
+                self._at_once(source)
+        except InvalidRequestError as error:
+            if source is not None and is_changed(error):
+                raise changed(self.path) from error
+            raise
+
+    def _look(self) -> Source | None:
+        try:
+            return Source.of(self.client, self.path)
+        except NotSignedError:
+            return None
+        except AccessDeniedError as error:
+            if type(error) is not AccessDeniedError:
+                raise  # an expired URL is no case of write-only keys
+            return None
+
+    # -- one request --------------------------------------------------------------------
+
+    def _at_once(self, source: Source | None) -> None:
+        headers = {**self.target.headers, "x-oss-copy-source": self._named()}
+        if self._replaces():
+            headers["x-oss-metadata-directive"] = "REPLACE"
+        wished = {}
+        if source is not None and source.etag:
+            wished["x-oss-copy-source-if-match"] = source.etag
+        operation = self.target.operation(
+            Action.CopyObject, headers=headers, optional_headers=wished
+        )
+
+        def check(reply: Reply) -> None:
+            self._document(reply, "CopyObjectResult", Action.CopyObject)
+
+        try:
+            reply = self.client.call(operation, check=check, cancel=self.cancel)
+        except ObjectExistsError as error:
+            if error.tries == 1 or source is None:
+                raise
+            # An earlier try, whose reply was lost, may be what is in the way.
+            try:
+                prove(self.client, source, self.target.path)
+            except (IntegrityError, PermissionError):
+                raise error from None
+            return
+        if source is None or source.crc64 is None:
+            return
+        stated = reply.headers.get(CRC_HEADER)
+        if stated is not None:
+            _compare(source, source.size, stated, self.target.path)
+            return
+        try:
+            prove(self.client, source, self.target.path)
+        except PermissionError:
+            _log.info("%s: nobody may look at the copy", self.target.path)
+
+    def _named(self) -> str:
+        bucket, key = split_path(self.path)
+        return f"/{bucket}/{quote(key)}"
+
+    def _replaces(self) -> bool:
+        return any(name.lower() not in _KEEP for name in self.target.headers)
+
+    # -- in parts -----------------------------------------------------------------------
+
+    def _in_parts(self, source: Source) -> None:
+        """Copy by UploadPartCopy; what fails is aborted."""
+        target = self._carrying(source)
+        cancel = Cancellation(self.cancel)
+        upload_id = steps.initiate(self.client, target, cancel)
+        try:
+            parts = self._parts(source, upload_id, cancel)
+            steps.complete(
+                self.client,
+                target,
+                upload_id=upload_id,
+                granted=MultipartGrant(),
+                parts=parts,
+                document=parsing.complete_multipart_upload(
+                    (part.part_number, part.etag) for part in parts
+                ),
+                crc=source.number,
+                cancel=cancel,
+            )
+        except BaseException as error:
+            cancel.set()
+            once = not isinstance(error, Exception)
+            steps.abort(self.client, target, upload_id, once=once)
+            raise
+
+    def _carrying(self, source: Source) -> Target:
+        """Return the target with what CopyObject would take over from the source."""
+        if self._replaces():
+            return self.target
+        if "x-oss-tagging-count" in source.headers:
+            _log.warning(
+                "%s: HEAD does not tell the tags of %s, so they are not copied",
+                self.target.path,
+                self.path,
+            )
+        carried = {
+            name: value
+            for name, value in source.headers.items()
+            if name in _CARRIED or name.startswith("x-oss-meta-")
+        }
+        return evolve(self.target, headers={**carried, **self.target.headers})
+
+    def _parts(
+        self, source: Source, upload_id: str, cancel: Cancellation
+    ) -> tuple[PartReceipt, ...]:
+        """Copy all parts, several at once.
+
+        Raises:
+            IntegrityError: together they are not the source.
+        """
+        size = max(COPY_PART, -(-source.size // MAX_PARTS))
+        jobs = range(0, source.size, size)
+
+        def work(offset: int, cancel: Cancellation) -> PartReceipt:
+            stop = min(offset + size, source.size)
+            number = offset // size + 1
+            return self._part(source, upload_id, number, (offset, stop), cancel)
+
+        width = min(self.client.options.max_concurrency, len(jobs))
+        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
+        try:
+            found: list[Any] = transfers.run(jobs)
+        except UploadErrors as error:
+            raise next(iter(error.failures.values())) from None
+        if len(found) < len(jobs):
+            raise UploadDiscardedError("the copy was given up", path=self.target.path)
+        crc = 0
+        for part in found:
+            if part.crc64 is None:
+                return tuple(found)
+            crc = combine(crc, part.crc64, part.size)
+        _compare(source, source.size, str(crc), self.target.path)
+        return tuple(found)
+
+    def _part(
+        self,
+        source: Source,
+        upload_id: str,
+        number: int,
+        span: tuple[int, int],
+        cancel: Cancellation,
+    ) -> PartReceipt:
+        headers = {
+            "x-oss-copy-source": self._named(),
+            "x-oss-copy-source-range": f"bytes={span[0]}-{span[1] - 1}",
+        }
+        if source.etag:
+            headers["x-oss-copy-source-if-match"] = source.etag
+        operation = self.target.operation(
+            Action.UploadPartCopy,
+            headers=headers,
+            upload_id=upload_id,
+            part_number=number,
+        )
+
+        def check(reply: Reply) -> None:
+            self._document(reply, "CopyPartResult", Action.UploadPartCopy)
+
+        reply = self.client.call(operation, check=check, cancel=cancel)
+        page = self._document(reply, "CopyPartResult", Action.UploadPartCopy)
+        etag = page.findtext("ETag") or reply.etag
+        if not etag:
+            msg = f"the reply to part {number} has no ETag, Complete needs it"
+            raise IntegrityError(msg, path=self.target.path)
+        stated = reply.headers.get(CRC_HEADER)
+        return PartReceipt(
+            part_number=number,
+            size=span[1] - span[0],
+            etag=etag,
+            crc64=None if stated is None else int(stated),
+        )
+
+    def _document(self, reply: Reply, root: str, action: Action) -> Element:
+        try:
+            return parsing.parse(reply.body, root)
+        except ValueError as error:
+            msg = f"the reply to {action} is bad: {error}"
+            raise ReplyError(msg, path=self.target.path, action=action) from None
+
+
+def prove(client: Client, source: Source, path: str) -> None:
+    """Look at a copy and compare it with its source.
+
+    Raises:
+        IntegrityError: it is not there, differs, or nothing can be compared.
+        PermissionError: nobody may look.
+    """
+    try:
+        copy = Source.of(client, path)
+    except FileNotFoundError as error:
+        raise IntegrityError("the copy is not there", path=path) from error
+    if copy.crc64 is not None and source.crc64 is not None:
+        _compare(source, copy.size, copy.crc64, path)
+    elif copy.size != source.size or not copy.etag or copy.etag != source.etag:
+        msg = "the copy cannot be proved: neither CRC-64 nor ETag is that of its source"
+        raise IntegrityError(msg, path=path)
+
+
+def _compare(source: Source, size: int, crc: str, path: str) -> None:
+    if (size, crc) != (source.size, source.crc64 or crc):
+        msg = (
+            f"the copy has {size} bytes and CRC-64 {crc[:24]}, "
+            f"its source {source.size} and {source.crc64}"
+        )
+        raise IntegrityError(msg, path=path)

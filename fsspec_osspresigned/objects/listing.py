@@ -1,0 +1,97 @@
+"""What is in a bucket, page by page (ListObjectsV2), where the signer signs that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from .. import parsing
+from ..client.client import Client
+from ..errors import ReplyError
+from ..model import Action, Operation
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+_PAGE = "1000"
+
+
+def listing(
+    client: Client, bucket: str, prefix: str, *, delimiter: str = "/"
+) -> Iterator[dict[str, Any]]:
+    """Yield ``info`` of objects and common prefixes that begin with *prefix*.
+
+    Costs one request per 1,000 entries, and holds one page at a time. An object whose
+    key ends in a slash keeps it in its name; a common prefix loses it.
+
+    Raises:
+        NotSignedError: listing is not signed.
+        ReplyError: a page is no listing, is not of *prefix*, or does not go on.
+    """
+    query = {"prefix": prefix, "max-keys": _PAGE, "encoding-type": "url"}
+    if delimiter:
+        query["delimiter"] = delimiter
+    while True:
+        asked = {name: value for name, value in query.items() if value}
+        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
+        reply = client.call(operation)
+        yield from _entries(page := _document(reply.body, bucket), bucket, prefix)
+        if (page.findtext("IsTruncated") or "").lower() != "true":
+            return
+        token = page.findtext("NextContinuationToken") or ""
+        if token in ("", query.get("continuation-token")):
+            raise _bad("it is cut, and does not say where it goes on", bucket)
+        query["continuation-token"] = token
+
+
+def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    encoded = page.findtext("EncodingType") == "url"
+
+    def name(text: str | None) -> str:
+        key = unquote(text or "") if encoded else text or ""
+        if not key.startswith(prefix):
+            # Whoever deletes what is listed must not be led astray.
+            raise _bad("it names an object that was not asked for", bucket)
+        return f"{bucket}/{key}"
+
+    for item in page.iter("Contents"):
+        yield {
+            "name": name(item.findtext("Key")),
+            "size": _size(item.findtext("Size"), bucket),
+            "type": "file",
+            "ETag": (item.findtext("ETag") or "").strip('"'),
+            "LastModified": _date(item.findtext("LastModified")),
+        }
+    for item in page.iter("CommonPrefixes"):
+        found = name(item.findtext("Prefix")).rstrip("/")
+        yield {"name": found, "size": 0, "type": "directory"}
+
+
+def _size(text: str | None, bucket: str) -> int:
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise _bad("it names no size", bucket) from None
+
+
+def _document(body: bytes, bucket: str) -> Element:
+    try:
+        return parsing.parse(body, "ListBucketResult")
+    except ValueError as error:
+        raise _bad(str(error), bucket) from None
+
+
+def _bad(why: str, bucket: str) -> ReplyError:
+    msg = f"the reply to ListObjectsV2 is bad: {why}"
+    return ReplyError(msg, path=bucket, action=Action.ListObjectsV2)
+
+
+def _date(text: str | None) -> datetime | None:
+    """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
+    try:
+        return datetime.fromisoformat(text or "")
+    except ValueError:
+        return None

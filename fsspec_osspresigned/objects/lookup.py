@@ -1,0 +1,325 @@
+"""What can be said about objects: by the store where that is signed, else from memory.
+
+A write-only signer leaves nobody to ask. Then what this process wrote or made answers,
+and everything else counts as missing, with one warning a bucket, or is an error
+(``unknown="error"``): never "not there" about what was written here. A store that lets
+nobody look (403) is such a case too: many keys may write, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Any, NoReturn
+
+from attrs import frozen
+
+from ..client.client import Client
+from ..client.written import info_of
+from ..concurrency.workers import Cancellation
+from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
+from ..model import Action, Operation, split_path
+from . import operations
+from .download import Fetching
+from .listing import listing
+
+Info = dict[str, Any]
+
+
+@frozen
+class View:
+    """Looks through one client; paths are ``bucket/key`` without a trailing slash."""
+
+    client: Client
+
+    def sees(self, action: Action, path: str) -> bool:
+        """Return whether *action* on *path* is signed; asks the signer only."""
+        bucket, key = split_path(path)
+        operation = Operation(action=action, bucket=bucket, key=key)
+        return bool(key) and self.client.can_sign(operation)
+
+    def info(self, path: str) -> Info:
+        """Return name, size, type and what else is known of an object or directory.
+
+        Raises:
+            FileNotFoundError: it is not there, or cannot be seen.
+            PermissionError: it cannot be seen, with ``unknown="error"``.
+        """
+        if not split_path(path)[1] and not self._is_own(path):
+            return _directory(path)
+        try:
+            return operations.look(self.client, path)
+        except PermissionError as error:
+            return self._remembered(path, _unseen(error))
+        except FileNotFoundError:
+            if not self.holds(path):
+                raise
+            return _directory(path)
+
+    def shows_object(self, path: str) -> bool:
+        """Return whether the store shows an object of exactly this name."""
+        try:
+            operations.look(self.client, path)
+        except (FileNotFoundError, PermissionError):
+            return False
+        return True
+
+    def shows_directory(self, path: str) -> bool:
+        """Return whether *path* is a bucket, or the store lists something in it."""
+        bucket, key = split_path(path)
+        if not key:
+            return bool(bucket)
+        try:
+            return next(listing(self.client, bucket, f"{key}/"), None) is not None
+        except PermissionError:
+            return False
+
+    def holds(self, path: str) -> bool:
+        """Return whether something is seen, or was made or written, in *path*."""
+        if not split_path(path)[1]:
+            return True
+        try:
+            seen = next(self._listed(path), None) is not None
+        except PermissionError:
+            return self.client.known.is_directory(path)
+        return seen or self.client.known.is_fresh(path)
+
+    def ls(self, path: str) -> list[Info]:
+        """Return what lies directly in a directory, sorted by name.
+
+        Raises:
+            FileNotFoundError: nothing is there, or it cannot be seen.
+            PermissionError: it cannot be seen, with ``unknown="error"``.
+        """
+        key = split_path(path)[1]
+        known = self.client.known
+        try:
+            listed = self._listed(path)
+        except PermissionError as error:
+            reason = _unseen(error)
+            found = {item["name"]: item for item in known.below(path)}
+            if not found and not known.is_directory(path):
+                found = {path: self._remembered(path, reason)}
+        else:
+            own = (path, f"{path}/")
+            found = {item["name"]: item for item in listed if item["name"] not in own}
+            if not found and key and not self.client.known.is_fresh(path):
+                found = {path: self.info(path)}
+                if found[path]["type"] == "directory":
+                    return []
+        return [found[name] for name in sorted(found)]
+
+    def walk(
+        self,
+        path: str,
+        *,
+        maxdepth: int | None,
+        withdirs: bool,
+        prefix: str = "",
+        markers: bool = False,
+    ) -> Iterator[Info]:
+        """Yield everything under *path*, or *path* itself if it is an object.
+
+        Where listing is signed it costs a request per 1,000 objects, whatever the
+        number of directories, and one page is held at a time. In the order of the
+        keys, but for directories. Nothing found is an empty answer.
+
+        Args:
+            path: a directory.
+            maxdepth: levels; None for all.
+            withdirs: whether directories are wanted, *path* among them.
+            prefix: how names in *path* must begin, so that fewer are listed.
+            markers: whether objects are wanted whose names end in a slash.
+
+        Raises:
+            PermissionError: it cannot be seen, with ``unknown="error"``.
+        """
+        known = self.client.known
+        reason: PermissionError | None = None
+        delimiter = "/" if maxdepth == 1 else ""
+        try:
+            listed = self._listed(path, prefix, delimiter=delimiter)
+        except PermissionError as error:
+            reason = _unseen(error)
+            listed = known.beneath(path, prefix)
+        first = next(listed, None)
+        is_there = first is not None or (
+            reason is not None and known.is_directory(path)
+        )
+        if not is_there:
+            yield from self._alone(path, reason) if not prefix else ()
+            return
+        if withdirs and path:
+            yield _directory(path)
+        if first is not None:
+            root = f"{path}/" if path else ""
+            for item in _below(chain([first], listed), root, maxdepth):
+                name = item["name"]
+                is_dir = item["type"] == "directory"
+                if withdirs if is_dir else markers or not name.endswith("/"):
+                    yield item
+
+    def read(
+        self, path: str, start: int | None = None, end: int | None = None
+    ) -> bytes:
+        """Return an object, or its bytes *start* to *end* (exclusive).
+
+        Raises:
+            FileNotFoundError: it is not there, or cannot be seen.
+            PermissionError: this process wrote it, but nobody signs GET and its body
+                was not kept.
+        """
+        try:
+            return operations.read(self.client, path, start, end)
+        except PermissionError as error:
+            return self._kept(path, _unseen(error))[start:end]
+
+    def fetch(self, fetching: Fetching) -> None:
+        """Write a whole object into a local file; raises as :meth:`read`."""
+        try:
+            fetching.run()
+        except PermissionError as error:
+            if fetching.file.begun:
+                raise  # memory must not be mixed with what the store sent
+            body = self._kept(fetching.path, _unseen(error))
+            fetching.told(len(body))
+            fetching.file.write(body, 0)
+            if fetching.progress is not None:
+                fetching.progress(len(body))
+
+    def _kept(self, path: str, reason: PermissionError) -> bytes:
+        """Return the body of an own object that cannot be read back."""
+        known = self.client.known
+        body = known.body(path)
+        if body is not None:
+            return body
+        if self._is_own(path):
+            msg = (
+                "this process wrote it, but reading it back is not signed, and "
+                "only small bodies that were in memory are kept"
+            )
+            refused = NotSignedError(msg, path=path, action=Action.GetObject)
+            raise refused from reason
+        if known.is_directory(path):
+            raise FileNotFoundError(2, "a directory, and no object", path)
+        return self.blind(path, reason)
+
+    def remove(self, path: str, cancel: Cancellation | None = None) -> None:
+        """Delete one object, and forget it; a bucket stays.
+
+        Raises:
+            PermissionError: nobody signs that, and it was written or made here.
+            FileNotFoundError: nobody signs that, and it cannot be seen.
+        """
+        if split_path(path)[1]:
+            self.change(path, lambda: operations.delete(self.client, path, cancel))
+        self.client.known.forget(path)
+
+    def change(self, path: str, act: Callable[[], object]) -> None:
+        """Do what changes *path*; raises as :meth:`remove`."""
+        try:
+            act()
+        except NotSignedError as error:
+            if self._is_own(path) or self.client.known.is_directory(path):
+                raise
+            self.blind(path, error)
+
+    def blind(self, path: str, reason: PermissionError) -> NoReturn:
+        """Answer about what nobody can see, for *reason*.
+
+        Raises:
+            FileNotFoundError: always, after one warning per bucket; or
+            PermissionError: with ``unknown="error"``.
+        """
+        denied = isinstance(reason, AccessDeniedError)
+        if self.client.options.unknown == "error":
+            if denied:
+                raise reason
+            msg = "nobody signs looking at objects, so whether it is there is unknown"
+            error = NotSignedError(msg, path=path, action=Action.HeadObject)
+            raise error from reason
+        root = split_path(path)[0]
+        if self.client.known.warn_once(root):
+            why = f" ({reason.strerror})" if denied else ""
+            text = (
+                f"what is in {root!r} cannot be seen with what is signed{why}; objects "
+                "that this process did not write count as missing (unknown='error' "
+                "refuses)"
+            )
+            warnings.warn(text, BlindAnswerWarning, stacklevel=5)
+        raise FileNotFoundError(2, "not there, or not to be seen", path) from reason
+
+    def _listed(
+        self, path: str, prefix: str = "", *, delimiter: str = "/"
+    ) -> Iterator[Info]:
+        bucket, key = split_path(path)
+        within = f"{key}/{prefix}" if key else prefix
+        found = listing(self.client, bucket, within, delimiter=delimiter)
+        # Here, and not on a later page, it shows whether anybody may look.
+        first = list(islice(found, 1))
+        return chain(first, found)
+
+    def _is_own(self, path: str) -> bool:
+        return self.client.known.object(path) is not None
+
+    def _remembered(self, path: str, reason: PermissionError) -> Info:
+        if own := self.client.known.object(path):
+            return info_of(own)
+        if self.client.known.is_directory(path):
+            return _directory(path)
+        return self.blind(path, reason)
+
+    def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
+        """Yield what ``find`` answers about a path with nothing under it."""
+        if not split_path(path)[1] and not self._is_own(path):
+            return
+        try:
+            yield operations.look(self.client, path)
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            with contextlib.suppress(FileNotFoundError):
+                found = self._remembered(path, reason or _unseen(error))
+                if found["type"] == "file":
+                    yield found
+
+
+def _unseen(error: PermissionError) -> PermissionError:
+    """Return *error* if it means that nobody may look; else raise it.
+
+    An expired URL or a broken signature is a mistake that somebody has to know of.
+    """
+    if isinstance(error, NotSignedError) or type(error) is AccessDeniedError:
+        return error
+    raise error
+
+
+def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
+    """Yield what is *listed* below *root* down to *maxdepth*, its directories once."""
+    seen: set[str] = set()
+    for item in listed:
+        name = item["name"]
+        if not name.startswith(root):
+            continue  # what begins with a slash has no directory of its own
+        parts = name.removeprefix(root).split("/")
+        is_dir = item["type"] == "directory"
+        yield from _above((parts if is_dir else parts[:-1])[:maxdepth], root, seen)
+        if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
+            yield item
+
+
+def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
+    """Yield the directory of *parts* and those above it that were not *seen* yet."""
+    for end in range(len(parts), 0, -1):
+        name = root + "/".join(parts[:end])
+        if name in seen:
+            return  # and so are those above it
+        seen.add(name)
+        if not name.endswith("/"):
+            yield _directory(name)
+
+
+def _directory(path: str) -> Info:
+    return {"name": path, "size": 0, "type": "directory"}

@@ -1,0 +1,222 @@
+"""One object: looking at it, reading and deleting it, where the signer signs that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..client.client import Client
+from ..concurrency.workers import Cancellation
+from ..errors import IntegrityError, InvalidRequestError, NotSignedError, ReplyError
+from ..http.body import CRC_HEADER, crc64
+from ..model import Action, Operation, Reply, split_path
+from .ranges import (
+    Memory,
+    Range,
+    WholeError,
+    changed,
+    get_object,
+    is_beyond,
+    is_changed,
+)
+
+_is_number = re.compile(r"[0-9]{1,20}").fullmatch
+
+
+def _operation(action: Action, path: str) -> Operation:
+    bucket, key = split_path(path)
+    return Operation(action=action, bucket=bucket, key=key)
+
+
+def head(client: Client, path: str) -> dict[str, Any]:
+    """Return what ``fs.info`` answers for one object (HeadObject).
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: HEAD is not signed.
+    """
+    headers = headers_of(client, path)
+    return described(path, headers, size_of(headers, path))
+
+
+def headers_of(client: Client, path: str) -> Mapping[str, str]:
+    """Return what HEAD tells, names in lower case; raises as :func:`head`."""
+    return client.call(_operation(Action.HeadObject, path)).headers
+
+
+def size_of(headers: Mapping[str, str], path: str) -> int:
+    """Return the bytes of an object from the reply to its HEAD.
+
+    Raises:
+        ReplyError: it does not say.
+    """
+    text = headers.get("content-length", "")
+    if not _is_number(text):
+        msg = "the reply to HeadObject does not say how large the object is"
+        raise ReplyError(msg, path=path, action=Action.HeadObject)
+    return int(text)
+
+
+def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
+    """Return ``info`` of an object of *size* bytes from the headers of a reply."""
+    crc = headers.get(CRC_HEADER, "")
+    return {
+        "name": path,
+        "size": size,
+        "type": "file",
+        "ETag": headers.get("etag", "").strip('"'),
+        "crc64": int(crc) if _is_number(crc) else None,
+        "LastModified": _date(headers.get("last-modified", "")),
+        "ContentType": headers.get("content-type"),
+        "StorageClass": headers.get("x-oss-storage-class"),
+        "version_id": headers.get("x-oss-version-id"),
+    }
+
+
+def _date(text: str) -> datetime | None:
+    """Read a date of HTTP; None if it is none."""
+    try:
+        return parsedate_to_datetime(text)
+    except ValueError:
+        return None
+
+
+def look(client: Client, path: str) -> dict[str, Any]:
+    """Return ``info`` by HEAD, or by the first byte where only GET is signed.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: neither is signed.
+    """
+    try:
+        return head(client, path)
+    except NotSignedError as error:
+        refused = error
+    piece = Range(path, 0, 1, Memory())
+    try:
+        fetch(client, piece)
+    except WholeError:
+        pass  # an empty object, or a store without ranges: its head was seen
+    except NotSignedError:
+        raise refused from None
+    except InvalidRequestError as error:
+        if not is_beyond(error):
+            raise
+        return described(path, {}, 0)
+    if piece.total is None:
+        msg = "the reply to GetObject does not say how large the object is"
+        raise ReplyError(msg, path=path, action=Action.GetObject)
+    return described(path, piece.headers, piece.total)
+
+
+def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
+    """Get one range into its output (GetObject).
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: GET is not signed.
+        SourceChangedError: the pinned version is no longer there.
+        WholeError: the whole object would come, and is not wanted.
+    """
+    try:
+        client.call(
+            get_object(piece.path),
+            free=piece.free,
+            sink=piece,
+            check=piece.check,
+            cancel=cancel,
+        )
+    except InvalidRequestError as error:
+        if piece.pinned and (is_changed(error) or is_beyond(error)):
+            raise changed(piece.path) from error
+        raise
+
+
+def read(
+    client: Client,
+    path: str,
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    etag: str = "",
+) -> bytes:
+    """Return bytes *start* to *end* (exclusive) of an object (GetObject).
+
+    Args:
+        client: signs and sends.
+        path: ``bucket/key``.
+        start: None for 0; negative counts from the end.
+        end: None for the end of the object; negative counts from it.
+        etag: the only version that will do, as ``info`` has it; empty for any.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotSignedError: GET is not signed.
+        IntegrityError: the whole object was read and its CRC-64 differs.
+        SourceChangedError: it is no longer of that *etag*.
+    """
+    if start in (None, 0) and end is None and not etag:
+        return _read_whole(client, path)
+    first = start or 0
+    if end is not None and min(first, end) < 0:
+        found = look(client, path)
+        etag = etag or found["ETag"]
+        first, end, _ = slice(first, end).indices(found["size"])
+    if end is not None and end <= first:
+        return b""
+    return _read_range(client, path, first, end, f'"{etag}"' if etag else "")
+
+
+def _read_whole(client: Client, path: str) -> bytes:
+    sink = Memory()
+
+    def check(reply: Reply) -> None:
+        check_whole(reply.headers, crc64(sink.data), path)
+
+    client.call(get_object(path), sink=sink, check=check)
+    return bytes(sink.data)
+
+
+def _read_range(
+    client: Client, path: str, first: int, end: int | None, pin: str
+) -> bytes:
+    sink = Memory()
+    piece = Range(path, first, end, sink, etag=pin, takes_whole=first <= 0)
+    try:
+        fetch(client, piece)
+    except WholeError as whole:
+        # The range does not lie within the object: ask for what there is of it.
+        end = whole.total if end is None else min(end, whole.total)
+        if first >= end:
+            return b""
+        pin = pin or whole.etag
+        piece = Range(path, first, end, sink, etag=pin, takes_whole=True)
+        fetch(client, piece)
+    except InvalidRequestError as error:
+        if is_beyond(error):
+            return b""
+        raise
+    if piece.partial:
+        return bytes(sink.data)
+    check_whole(piece.headers, crc64(sink.data), path)
+    return bytes(sink.data[first:end])
+
+
+def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
+    """Compare what came of a whole object with what the store says of it.
+
+    Raises:
+        IntegrityError: the CRC-64 differs.
+    """
+    stated = headers.get(CRC_HEADER)
+    if stated is not None and stated != str(crc):
+        msg = f"GetObject: the store says CRC-64 {stated[:24]}, {crc} was received"
+        raise IntegrityError(msg, path=path)
+
+
+def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
+    """Delete one object (DeleteObject); one that is not there is no error to OSS."""
+    return client.call(_operation(Action.DeleteObject, path), cancel=cancel)

@@ -1,0 +1,65 @@
+"""The file that is open for reading, where the signer signs GET."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fsspec.spec import AbstractBufferedFile
+
+from ..client.client import Client
+from . import operations
+from .ranges import changed
+
+
+class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
+    """Reads ranges as fsspec's caches ask for them, all of one version of the object.
+
+    The version is the one that was there when the file was opened: each request names
+    its ETag, and an object that was replaced meanwhile is a SourceChangedError.
+    """
+
+    def __init__(
+        self, fs: Any, client: Client, info: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Take what a look at the object told."""
+        self._client = client
+        self._etag = str(info["ETag"])
+        self._cache_options = kwargs.get("cache_options")
+        super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
+        self.details = info
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        if end <= start:
+            return b""
+        return operations.read(self._client, self.path, start, end, etag=self._etag)
+
+    def __reduce__(self) -> Any:
+        """Pickle by path, position and version: what was read does not go along."""
+        place = (self.path, self.blocksize, self.loc, self.cache.name)
+        return _reopen, (self.fs, *place, self._cache_options, self._etag)
+
+
+def _reopen(
+    fs: Any,
+    path: str,
+    block_size: int,
+    position: int,
+    cache_type: str,
+    cache_options: dict[str, Any] | None,
+    etag: str,
+) -> Any:
+    """Open *path* again where another process left it.
+
+    Raises:
+        SourceChangedError: it was replaced meanwhile.
+    """
+    file = fs.open(
+        path,
+        block_size=block_size,
+        cache_type=cache_type,
+        cache_options=cache_options,
+    )
+    if file.details["ETag"] != etag:
+        raise changed(path)
+    file.seek(position)
+    return file

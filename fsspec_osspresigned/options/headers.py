@@ -1,0 +1,175 @@
+"""What an object may be stored with, read strictly and turned into OSS's headers.
+
+Limits and names are those of the OSS API reference: PutObject, object tagging,
+server-side encryption, single-connection bandwidth throttling, and callback.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+from ..model import frozen_mapping
+
+ACLS = ("default", "private", "public-read", "public-read-write")
+ALGORITHMS = ("AES256", "KMS", "SM4")
+# Bits a second of one request.
+LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800
+
+_MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
+_TAG = r"[\w +\-=.:/]*"  # compiled, as those below, by their first use
+_ENCRYPTION = "x-oss-server-side-encryption"
+_KEY_ID = r"[\x21-\x7e]{1,512}"
+
+_CALLBACK_FIELDS = {
+    "callbackUrl",
+    "callbackHost",
+    "callbackBody",
+    "callbackBodyType",
+    "callbackSNI",
+}
+_BODY_TYPES = ("application/x-www-form-urlencoded", "application/json")
+_VARIABLES = "callback-var"
+_VARIABLE = r"x:[a-z0-9_.-]+"
+_MAX_CALLBACK = 5 * 1024
+_MAX_URLS = 5
+
+
+def tagging(value: Any) -> str:
+    """Return the header value of tags, given as a mapping or as ``k=v&k2=v2``.
+
+    Raises:
+        ValueError: what is wrong with the first bad one.
+    """
+    if isinstance(value, str) and value.strip():
+        pairs = [one.partition("=") for one in value.split("&")]
+        names = [unquote_plus(name) for name, _, _ in pairs]
+        tags = {unquote_plus(n): unquote_plus(v) for n, _, v in pairs}
+        if len(tags) < len(names):
+            raise ValueError("tags whose names differ")
+    elif isinstance(value, Mapping) and value:
+        tags = dict(value)
+    else:
+        raise ValueError("tags: a mapping, or a text such as 'name=value&other=value'")
+    if len(tags) > _MAX_TAGS:
+        raise ValueError(f"{_MAX_TAGS} tags at most, not {len(tags)}")
+    if not all(isinstance(text, str) for tag in tags.items() for text in tag):
+        raise ValueError("tags: a mapping of texts to texts")
+    for name, text in tags.items():
+        if not 1 <= len(name) <= _TAG_NAME or len(text) > _TAG_VALUE:
+            raise ValueError(
+                f"tags with names of 1 to {_TAG_NAME} and values of at most "
+                f"{_TAG_VALUE} characters, unlike {name[:40]!r}"
+            )
+        if not (re.fullmatch(_TAG, name) and re.fullmatch(_TAG, text)):
+            raise ValueError(
+                f"tags of letters, digits, blanks and + - = . _ : /, unlike {name!r}"
+            )
+    return "&".join(f"{quote(n, '')}={quote(v, '')}" for n, v in tags.items())
+
+
+def encryption(value: Any) -> Mapping[str, str]:
+    """Return the headers of server-side encryption.
+
+    Args:
+        value: the algorithm; or a mapping of ``algorithm`` and, for KMS, ``key_id`` and
+            ``data_encryption``.
+
+    Raises:
+        ValueError: it is neither, or they do not go together.
+    """
+    given = {"algorithm": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping) or not set(given) <= {
+        "algorithm",
+        "key_id",
+        "data_encryption",
+    }:
+        raise ValueError(
+            f"one of {', '.join(ALGORITHMS)}, or a mapping of algorithm, key_id and "
+            "data_encryption"
+        )
+    if given.get("algorithm") not in ALGORITHMS:
+        raise ValueError(f"an algorithm of {', '.join(ALGORITHMS)}")
+    headers = {_ENCRYPTION: str(given["algorithm"])}
+    if len(given) > 1 and given["algorithm"] != "KMS":
+        raise ValueError("KMS where there is a key_id or data_encryption")
+    if (key := given.get("key_id")) is not None:
+        if not isinstance(key, str) or not re.fullmatch(_KEY_ID, key):
+            raise ValueError("a mapping whose key_id is the ID of a KMS key")
+        headers[f"{_ENCRYPTION}-key-id"] = key
+    if (inner := given.get("data_encryption")) is not None:
+        if inner != "SM4":
+            raise ValueError("a mapping whose data_encryption is SM4")
+        headers["x-oss-server-side-data-encryption"] = inner
+    return frozen_mapping(headers)
+
+
+def callback(value: Any) -> Mapping[str, str]:
+    """Return the headers that have OSS call a server when the object is stored.
+
+    Args:
+        value: OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
+
+    Raises:
+        ValueError: OSS would refuse it.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping):
+        raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - a converter
+    fields = {name: one for name, one in value.items() if name != _VARIABLES}
+    if unknown := sorted(map(str, set(fields) - _CALLBACK_FIELDS)):
+        raise ValueError(
+            f"a mapping of {', '.join(sorted(_CALLBACK_FIELDS))} and {_VARIABLES}, "
+            f"without {unknown[0][:40]!r}"
+        )
+    _check_fields(fields)
+    headers = {"x-oss-callback": _encoded(fields)}
+    variables = value.get(_VARIABLES)
+    if variables is not None:
+        if not isinstance(variables, Mapping) or not all(
+            isinstance(n, str) and re.fullmatch(_VARIABLE, n) and isinstance(v, str)
+            for n, v in variables.items()
+        ):
+            raise ValueError(
+                f"a mapping whose {_VARIABLES} has names such as 'x:name', in lower "
+                "case, and texts"
+            )
+        headers["x-oss-callback-var"] = _encoded(variables)
+    return frozen_mapping(headers)
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    for name, one in fields.items():
+        good = isinstance(one, bool if name == "callbackSNI" else str)
+        if not good:
+            what = "true or false" if name == "callbackSNI" else "a text"
+            raise ValueError(f"a mapping whose {name} is {what}")
+    urls = [url.strip() for url in fields.get("callbackUrl", "").split(";")]
+    if not all(urls) or len(urls) > _MAX_URLS:
+        raise ValueError(
+            f"a mapping whose callbackUrl is one URL, or up to {_MAX_URLS} with ';'"
+        )
+    if any(not url.isascii() or not url.isprintable() or " " in url for url in urls):
+        raise ValueError("a mapping whose callbackUrl is URL-encoded")
+    if not fields.get("callbackBody"):
+        raise ValueError("a mapping with a callbackBody")
+    if fields.get("callbackBodyType", _BODY_TYPES[0]) not in _BODY_TYPES:
+        raise ValueError(
+            f"a mapping whose callbackBodyType is {' or '.join(_BODY_TYPES)}"
+        )
+
+
+def _encoded(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(dict(fields), ensure_ascii=False, separators=(",", ":"))
+    found = base64.b64encode(text.encode()).decode()
+    if len(found) > _MAX_CALLBACK:
+        raise ValueError(f"a mapping of at most {_MAX_CALLBACK} bytes when encoded")
+    return found

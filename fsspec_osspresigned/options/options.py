@@ -1,0 +1,386 @@
+"""Storage options and environment, turned into one frozen and validated value."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, fields, frozen
+
+from ..errors import ConfigurationError
+from ..http.body import MODES
+from ..model import LARGEST_PART, MAX_PART, MIN_PART, THRESHOLD, frozen_mapping
+from ..secret import redact, token_reference
+from ..units import KIB, MIB
+from ..urls import header_problems
+from . import headers as object_values
+
+STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+
+# What fsspec, its caches and zarr pass to every filesystem: theirs, not ours.
+FOREIGN = frozenset(
+    {
+        "asynchronous",
+        "loop",
+        "batch_size",
+        "use_listings_cache",
+        "listings_expiry_time",
+        "max_paths",
+        "skip_instance_cache",
+        "add_docs",
+        "add_aliases",
+    }
+)
+# What arrives when "::" stood in a path: fsspec took the path for a chain.
+CHAINED = frozenset({"fo", "target_protocol", "target_options"})
+
+_META_NAME = r"[A-Za-z0-9-]+"
+_UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
+_SIZE = r"(?i)([0-9]{1,18})\s*(?:([kmg])i?b?|b)?"
+
+_DIGITS = r"[0-9]{1,18}"
+
+_MEMORY = 256 * MIB
+
+Convert = Callable[[Any], Any]
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError("true or false")
+
+
+def _size(least: int, most: int) -> Convert:
+    def convert(value: Any) -> int:
+        found = re.fullmatch(_SIZE, value.strip()) if isinstance(value, str) else None
+        if found:
+            value = int(found[1]) * _UNITS[(found[2] or "").lower()]
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"bytes from {least} to {most}, such as 8388608 or '8MiB'")
+        return value
+
+    return convert
+
+
+def _integer(least: int, most: int) -> Convert:
+    def convert(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(_DIGITS, value.strip()):
+            value = int(value)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return value
+
+    return convert
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
+        raise ValueError("a positive number of seconds")
+    return number
+
+
+def _timeout(value: Any) -> tuple[float, float]:
+    """Read seconds for connecting and for no progress; one number is the latter."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:  # noqa: PLR2004 - a pair
+            raise ValueError("seconds, or a pair [connect, no progress]")
+        return _seconds(value[0]), _seconds(value[1])
+    number = _seconds(value)
+    return min(10.0, number), number
+
+
+def _choice(*allowed: str) -> Convert:
+    def convert(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return str(value)
+
+    return convert
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text")
+    return value
+
+
+def _header_value(value: Any) -> str:
+    text = _text(value)
+    if problem := next(header_problems({"Content-Type": text}), None):
+        raise ValueError(f"a header value; {problem}")
+    return text
+
+
+def _headers(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(n, str) for n in value):
+        raise ValueError("a mapping of header names to values")
+    if problem := "; ".join(header_problems(value)):
+        raise ValueError(f"a mapping of headers; {problem}")
+    return frozen_mapping(value)
+
+
+def _metadata(value: Any) -> Mapping[str, str]:
+    for name in _headers(value):
+        if not re.fullmatch(_META_NAME, name):
+            raise ValueError(f"a mapping; {name!r} is not of letters, digits and '-'")
+    return frozen_mapping(value)
+
+
+def _directory(value: Any) -> str:
+    place = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, str) or not place.strip() or "://" in place:
+        raise ValueError("a directory on this machine")
+    return place
+
+
+def _hosts(value: Any) -> Mapping[str, str | None]:
+    if isinstance(value, str):
+        value = [host.strip() for host in value.split(",")]
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple):
+        pairs = [(host, None) for host in value]
+    if not pairs or not all(
+        isinstance(h, str) and h and (b is None or isinstance(b, str)) for h, b in pairs
+    ):
+        raise ValueError("hosts: a list, or a mapping of host to bucket")
+    return {host.lower(): bucket for host, bucket in pairs}
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+def _option(default: Any, convert: Convert, *, shown: Any = True) -> Any:
+    return field(default=default, metadata={"convert": convert}, repr=shown)
+
+
+def _unless_secret(value: Any) -> str:
+    """Return how a URL or a map shows itself: only if it is a reference."""
+    text = value if isinstance(value, str) else ""
+    hidden = value is not None and ("://" in text or not _is_place(value))
+    return "<hidden>" if hidden else repr(value)
+
+
+@frozen(eq=False, kw_only=True)
+class Options:
+    """Everything a user can set, validated; the table is in docs/options.
+
+    Sizes are bytes, times are seconds.
+    """
+
+    url: str | None = _option(None, _text, shown=_unless_secret)
+    url_map: Any = _option(None, _any, shown=_unless_secret)
+    signer: Any = _option(None, _any)
+    signer_token: Any = _option(None, token_reference)
+    region: str | None = _option(None, _text)
+    endpoint: str | None = _option(None, _text)
+    signature_version: str = _option("v4", _choice("v1", "v4"))
+    addressing_style: str | None = _option(None, _choice("virtual", "path", "cname"))
+    expires_in: int = _option(3600, _integer(1, 604_800))
+    headers: Mapping[str, str] = _option({}, _headers)
+    metadata: Mapping[str, str] = _option({}, _metadata)
+    content_type: str | None = _option(None, _header_value)
+    storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
+    acl: str | None = _option(None, _choice(*object_values.ACLS))
+    tagging: str | None = _option(None, object_values.tagging)
+    server_side_encryption: Mapping[str, str] = _option({}, object_values.encryption)
+    callback: Mapping[str, str] = _option({}, object_values.callback)
+    traffic_limit: int | None = _option(
+        None, _integer(object_values.LEAST_TRAFFIC, object_values.MOST_TRAFFIC)
+    )
+    part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
+    multipart_threshold: int = _option(THRESHOLD, _size(1, MAX_PART))
+    max_concurrency: int = _option(16, _integer(1, 1024))
+    memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
+    checksum: str = _option("auto", _choice(*MODES))
+    overwrite: bool = _option(True, _boolean)
+    retries: int = _option(5, _integer(0, 100))
+    retry_timeout: float = _option(300.0, _seconds)
+    timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
+    on_exception: str = _option("discard", _choice("discard", "publish"))
+    receipts: Any = _option(None, _any)
+    checkpoint: str | None = _option(None, _directory)
+    unknown: str = _option("missing", _choice("missing", "error"))
+    allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
+    allow_http: bool = _option(False, _boolean)
+    abort_map_uploads: bool = _option(False, _boolean)
+
+    @classmethod
+    def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
+        """Read storage options; None stands for the default everywhere.
+
+        Raises:
+            ConfigurationError: with every problem found.
+        """
+        given = portable(given)
+        known = {a.name: a for a in fields(cls)}
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        if chained := CHAINED & set(given):
+            problems.append(
+                f"'::' in a path makes fsspec chain filesystems ({', '.join(sorted(chained))} "
+                "arrived): call the filesystem itself, fs.open(...), for such a key; "
+                "a signed URL goes into url="
+            )
+        for name, value in given.items():
+            if name in FOREIGN or name in CHAINED or value is None:
+                continue
+            if name not in known:
+                problems.append(f"unknown option {name!r}{_suggest(name, known)}")
+                continue
+            try:
+                values[name] = known[name].metadata["convert"](value)
+            except ValueError as error:
+                shown = _show(name, value)
+                problems.append(f"{name}={shown}: must be {error}")
+        problems += _source_problems({**given, **values})
+        if problems:
+            raise ConfigurationError(problems)
+        return cls(**values)
+
+    @property
+    def largest_part(self) -> int:
+        """Bytes of a part where nothing speaks for less."""
+        return self.part_size or LARGEST_PART
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that all streams of the process may hold before they hold back."""
+        least = self.largest_part * (self.max_concurrency + 1)
+        return self.memory_limit or max(_MEMORY, least)
+
+    def check_portable(self) -> None:
+        """Refuse to leave this process with options that hold or are secrets.
+
+        Raises:
+            TypeError: naming the option and the remedy.
+        """
+        remedies = []
+        if self.url is not None and not _is_reference(self.url):
+            remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
+        if self.url_map is not None and not _is_place(self.url_map):
+            remedies.append("url_map= is given inline: pass a file, or env:NAME")
+        remedies += [
+            f"{name}= is an object of this process: pass {how}"
+            for name, how in _TEXTS.items()
+            if not isinstance(getattr(self, name), str | os.PathLike | None)
+        ]
+        if remedies:
+            raise TypeError("this filesystem cannot be pickled: " + "; ".join(remedies))
+
+    def identity(self) -> tuple[Any, ...]:
+        """Return what two filesystems must share to share connections and memory."""
+        own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
+        return (*own, surroundings() if self.signer == "keys" else None)
+
+
+# Options that may be objects, and what to pass to another process instead.
+_TEXTS = {
+    "signer": "'module:function'",
+    "signer_token": "a text",
+    "receipts": "a text",
+}
+
+
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
+
+
+def _is_place(url_map: Any) -> bool:
+    if isinstance(url_map, os.PathLike):
+        return True
+    return isinstance(url_map, str) and url_map.lstrip()[:1] not in ("{", "[", "-")
+
+
+def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *given* with its relative local paths made absolute."""
+    options = dict(given)
+    for name in ("url_map", "receipts", "checkpoint"):
+        value = options.get(name)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if isinstance(value, str) and "://" not in value and _is_path(value):
+            options[name] = os.path.abspath(os.path.expanduser(value))
+    for name in ("url", "url_map", "signer_token"):
+        value = options.get(name)
+        if isinstance(value, str) and value.startswith("file:"):
+            place = value.removeprefix("file:")
+            if not place.startswith("//"):
+                place = os.path.abspath(os.path.expanduser(place))
+                options[name] = f"file:{place}"
+    return options
+
+
+def _is_path(text: str) -> bool:
+    text = text.strip()
+    return bool(text) and not text.startswith(("env:", "file:", "{", "[", "-"))
+
+
+def _source_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with where signatures come from."""
+    problems = []
+    url, url_map, signer = (values.get(n) for n in ("url", "url_map", "signer"))
+    if url is None and url_map is None and signer is None:
+        problems.append(
+            "nothing says where signatures come from: give url= (one presigned URL), "
+            "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
+        )
+    if url is not None and (url_map is not None or signer is not None):
+        problems.append("url= stands alone: leave out url_map= and signer=")
+    if values.get("signer_token") is not None and not _is_web(signer):
+        problems.append("signer_token= is for signer='https://...'")
+    problems += [
+        f"{name}= is for signer='keys'; a URL names its own host"
+        for name in ("region", "endpoint", "addressing_style")
+        if values.get(name) is not None and signer != "keys"
+    ]
+    return problems
+
+
+def _is_web(signer: Any) -> bool:
+    return isinstance(signer, str) and signer.lower().startswith(("https:", "http:"))
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _show(name: str, value: Any) -> str:
+    """Show a bad value, unless it may be a secret."""
+    if name in ("url", "signer_token", "headers", "metadata", "callback"):
+        return "..."
+    return redact(repr(value))[:60]
+
+
+def surroundings() -> tuple[str | None, ...]:
+    """Return what is read once from the environment, beside the options."""
+    return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
+
+
+def hashable(value: Any) -> Any:
+    """Return what equals its like exactly if *value* does, or is the same object."""
+    if isinstance(value, Mapping):
+        return frozenset((k, hashable(v)) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(hashable(v) for v in value)
+    try:
+        hash(value)
+    except TypeError:
+        return ("id", id(value))
+    return value

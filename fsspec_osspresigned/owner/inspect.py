@@ -1,0 +1,203 @@
+"""What presigned URLs and URL maps tell about themselves; never a signature."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import urls
+from ..errors import ConfigurationError
+from ..secret import SecretURL
+from ..signers.presigned import expiry
+from ..signing.canonical import parse_query
+from ..signing.signed_url import SignedURL, describe
+from ..units import shown_bytes, shown_end, shown_moment, shown_text
+from ..url_map.model import EXTRAS, MapEntry, MapRequest, URLMap
+from ..url_map.parser import parse
+from ..url_map.source import Opener, load
+
+_VERSIONS = {
+    "v1": "V1 (refused for new buckets)",
+    "v2": "V2",
+    "v4": "V4",
+    "s3-v4": "V4 of S3-compatible stores",
+    "unknown": "none that is known: this may be no presigned URL",
+}
+_WEB = ("https:", "http:")
+_MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
+# What a URL holds beside these decides what it does.
+_OF_SIGNATURE = frozenset(
+    {
+        "expires",
+        "ossaccesskeyid",
+        "partnumber",
+        "security-token",
+        "signature",
+        "uploadid",
+        "x-oss-access-key-id",
+        "x-oss-additional-headers",
+        "x-oss-credential",
+        "x-oss-date",
+        "x-oss-expires",
+        "x-oss-security-token",
+        "x-oss-signature",
+        "x-oss-signature-version",
+    }
+)
+
+
+def is_web(text: str) -> bool:
+    """Return whether *text* is a URL of the web."""
+    return text.strip().lower().startswith(_WEB)
+
+
+def is_presigned(reference: str) -> bool:
+    """Return whether *reference* is a secret itself, rather than a place of one.
+
+    What is public, such as the URL of a map on a server of one's own, has no query.
+    """
+    return is_web(reference) and "?" in reference
+
+
+def read(reference: str, opener: Opener) -> SecretURL | URLMap:
+    """Return the presigned URL, or the URL map, at *reference*.
+
+    Args:
+        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
+            URL that *opener* can read.
+        opener: reads what is not on this machine.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is neither.
+    """
+    if reference == "-":
+        text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
+        return _one_url(text) or parse(text)
+    text = ""
+    if reference.startswith("env:"):
+        text = os.environ.get(reference.removeprefix("env:"), "")
+    else:
+        place = Path(reference.removeprefix("file:")).expanduser()
+        if place.is_file() and place.stat().st_size <= _MAX_ONE:
+            text = place.read_bytes().decode("utf-8-sig", "replace")
+    return _one_url(text) or load(reference, opener).current()
+
+
+def _one_url(text: str) -> SecretURL | None:
+    """Return the only line of *text* if it is a URL."""
+    text = text.strip()
+    if not is_web(text) or "\n" in text:
+        return None
+    if problem := urls.url_problem(text):
+        raise ConfigurationError(f"the URL {problem}")
+    return SecretURL(text)
+
+
+def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
+    """Yield what *url* tells, as names and values for people.
+
+    Args:
+        url: a presigned URL.
+        now: seconds since the epoch.
+    """
+    found = describe(url)
+    yield "version", _VERSIONS[found.version]
+    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
+    yield "object", shown_text(object_shown(url))
+    yield "call", shown_text(_call(url, found))
+    if found.region:
+        yield "region", shown_text(found.region)
+    if found.signed_at is not None:
+        yield "signed at", shown_moment(found.signed_at)
+    yield "expires at", shown_end(found.expires_at, now)
+    if found.has_token:
+        yield "key", "temporary (STS): it may end before the URL does"
+    yield "must send", _headers(found)
+
+
+def object_shown(url: SecretURL) -> str:
+    """Return ``bucket/key`` of *url*, as far as it can be seen."""
+    try:
+        bucket, key = urls.object_of(url.reveal())
+    except ValueError:
+        return "not visible: the path is not UTF-8"
+    if bucket is None:
+        return f"{key} (the host does not tell the bucket)"
+    return f"{bucket}/{key}"
+
+
+def _call(url: SecretURL, found: SignedURL) -> str:
+    names = [name for name, _ in parse_query(urlsplit(url.reveal()).query)]
+    foreign = sorted(
+        {
+            name
+            for name in names
+            if name.lower() not in _OF_SIGNATURE
+            and not name.lower().startswith("x-amz-")
+        }
+    )
+    if found.part_number is not None:
+        text = f"part {found.part_number} of the upload {found.upload_id}"
+    elif found.upload_id is not None:
+        text = f"on the upload {found.upload_id}: complete, abort or list"
+    else:
+        text = "on the object"
+    text += "; the method is signed, but not written in a URL"
+    return f"{text}; parameters: {', '.join(foreign)}" if foreign else text
+
+
+def _headers(found: SignedURL) -> str:
+    names = shown_text(", ".join(found.additional_headers))
+    visible = f"{names}, with the signed values" if names else "none is visible"
+    if found.version == "s3-v4":
+        return visible
+    return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
+
+
+def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
+    """Return what can be done with *entry*, until when, with which headers, where.
+
+    Args:
+        entry: of a URL map.
+        now: seconds since the epoch.
+    """
+    requests = list(requests_of(entry))
+    ends = [expiry(request, entry) for _, request in requests]
+    end = min((end for end in ends if end is not None), default=None)
+    first = requests[0][1]
+    kind = describe(first.url)
+    where = f"{kind.host} ({kind.version})"
+    return _abilities(entry), shown_end(end, now), _sent(first), shown_text(where)
+
+
+def requests_of(entry: MapEntry) -> Iterator[tuple[str, MapRequest]]:
+    """Yield every request of *entry* with its name: ``url``, ``parts[1]``, ``complete``."""
+    if entry.put is not None:
+        yield "url", entry.put
+    for number, part in enumerate(entry.parts, 1):
+        yield f"parts[{number}]", part
+    for name in EXTRAS:
+        request = getattr(entry, name)
+        if isinstance(request, MapRequest):
+            yield name, request
+
+
+def _abilities(entry: MapEntry) -> str:
+    words = ["PUT"] if entry.put is not None else []
+    if entry.parts:
+        size = f" of {shown_bytes(entry.part_size)}" if entry.part_size else ""
+        words.append(f"{len(entry.parts)} parts{size}")
+    if entry.complete == "external":
+        words.append("the owner completes")
+    words += [name for name in EXTRAS if isinstance(getattr(entry, name), MapRequest)]
+    return ", ".join(words)
+
+
+def _sent(request: MapRequest) -> str:
+    if request.headers is None:
+        return "not said"
+    shown = (f"{name}: {value}" for name, value in request.headers.items())
+    return "; ".join(shown) or "none"

@@ -1,0 +1,292 @@
+"""What an owner signs for others: URLs of objects, whole or in parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from ..client.client import Client
+from ..errors import ConfigurationError
+from ..filesystem.connect import client_for
+from ..filesystem.trees import pairs
+from ..model import (
+    MAX_PART,
+    MAX_PARTS,
+    MAX_SINGLE_PUT,
+    MIN_PART,
+    Action,
+    Operation,
+    SignedRequest,
+    frozen_mapping,
+    split_path,
+)
+from ..options.object_options import Target
+from ..options.options import Options
+from ..signers.keys import KeySigner
+from ..units import shown_bytes
+from ..upload.steps import abort, initiate
+from ..url_map.model import MapEntry, MapRequest, dump, dump_line
+
+Method = Literal["PUT", "GET", "HEAD", "DELETE"]
+
+_ACTIONS = {
+    "PUT": Action.PutObject,
+    "GET": Action.GetObject,
+    "HEAD": Action.HeadObject,
+    "DELETE": Action.DeleteObject,
+}
+_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
+
+
+@frozen(kw_only=True)
+class Cut:
+    """Into how many parts an object may be cut, and how large they are, in bytes."""
+
+    parts: int
+    part_size: int
+
+    @classmethod
+    def of(cls, *, part_size: int, parts: int | None, file_size: int | None) -> Cut:
+        """Count the parts of *file_size* bytes, unless *parts* says how many.
+
+        Raises:
+            ConfigurationError: more than 10,000 parts; names a size that would do. Or
+                parts that OSS does not take.
+        """
+        if not MIN_PART <= part_size <= MAX_PART:
+            raise ConfigurationError(
+                f"parts of {shown_bytes(part_size)}: OSS takes 100 KiB to 5 GiB"
+            )
+        if parts is not None:
+            return cls(parts=parts, part_size=part_size)
+        size = file_size or 0
+        count = max(1, -(-size // part_size))
+        if count > MAX_PARTS:
+            least = max(MIN_PART, -(-size // MAX_PARTS))
+            raise ConfigurationError(
+                f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
+                f"parts, OSS takes {MAX_PARTS}: use --part-size {least} or more"
+            )
+        return cls(parts=count, part_size=part_size)
+
+
+@frozen(kw_only=True)
+class Order:
+    """What is signed alike for every object.
+
+    Attributes:
+        method: of the request.
+        headers: signed, so that the uploader must send exactly these.
+        cut: in parts; None signs one request.
+        owner_completes: no Complete of the parts is handed out.
+    """
+
+    method: Method = "PUT"
+    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    cut: Cut | None = None
+    owner_completes: bool = False
+
+
+@frozen(kw_only=True)
+class Signed:
+    """The requests that were signed, by path; ``entries`` is empty for DELETE.
+
+    Attributes:
+        requests: one for each object, unless it goes in parts.
+        entries: the same as entries of a URL map.
+        method: of the requests.
+    """
+
+    requests: Mapping[str, SignedRequest]
+    entries: Mapping[str, MapEntry]
+    method: Method
+
+    @property
+    def count(self) -> int:
+        """How many objects it is about."""
+        return len(self.entries or self.requests)
+
+    @property
+    def expires_at(self) -> float:
+        """When the first of the URLs ends, seconds since the epoch."""
+        ends = [entry.expires_at for entry in self.entries.values()]
+        ends += [request.expires_at for request in self.requests.values()]
+        return min(end for end in ends if end is not None)
+
+    def map_text(self) -> str:
+        """Return the URL map: a secret.
+
+        Raises:
+            ConfigurationError: a URL map has no place for a DELETE of an object.
+        """
+        if not self.entries:
+            raise ConfigurationError(
+                "a URL map has no place for the DELETE of an object: use --json-lines"
+            )
+        return dump(self.entries)
+
+    def lines_text(self) -> str:
+        """Return one JSON object a line: a secret."""
+        if self.entries:
+            return "".join(dump_line(*item) for item in self.entries.items())
+        return "".join(
+            json.dumps(
+                {
+                    "path": path,
+                    "method": request.method,
+                    "url": request.url.reveal(),
+                    "headers": dict(request.headers),
+                }
+            )
+            + "\n"
+            for path, request in self.requests.items()
+        )
+
+    def url_text(self) -> str:
+        """Return the URL of the only object: a secret."""
+        (request,) = self.requests.values()
+        return request.url.reveal()
+
+
+def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
+    """Return path -> local file for *sources* below *to*, as ``fs.put`` would place them.
+
+    Args:
+        sources: files, directories and patterns; directories with all below them.
+        to: ``bucket/prefix/`` for anything, or ``bucket/key`` for one file.
+
+    Raises:
+        ConfigurationError: there is no file, two would go to one path, or *to* names no
+            bucket.
+    """
+    to = to.removeprefix("osspresigned://")
+    if not to.partition("/")[0]:
+        raise ConfigurationError(f"--to {to!r} names no bucket: use bucket/prefix/")
+    if "/" not in to:
+        to += "/"
+    found: dict[str, str] = {}
+    problems = []
+    for source in sources:
+        for local, path in pairs(
+            source, to, recursive=True, maxdepth=None, is_directory=_is_never
+        ):
+            if path in found:
+                problems.append(f"{local} and {found[path]} would both go to {path}")
+            found[path] = local
+    if not found:
+        problems.append(f"no file is at {', '.join(sources)}")
+    if problems:
+        raise ConfigurationError(problems)
+    return found
+
+
+def _is_never(_: str) -> bool:
+    return False
+
+
+def too_large(files: Mapping[str, str]) -> Iterator[str]:
+    """Yield which of path -> local file one PUT cannot hold."""
+    for path, local in files.items():
+        size = os.path.getsize(local)
+        if size > MAX_SINGLE_PUT:
+            yield (
+                f"{local} has {size} bytes, one PUT holds 5 GiB: sign {path} alone, "
+                f"with --file-size {size}"
+            )
+
+
+def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
+    """Sign *order* for every one of *paths*; in parts it begins the upload.
+
+    Raises:
+        ConfigurationError: what the service would refuse, of all paths at once.
+        OSSPresignedError: the multipart upload could not be begun.
+    """
+    if order.cut is not None:
+        (path,) = paths
+        entry = _in_parts(signer, path, order, order.cut)
+        return Signed(requests={}, entries={path: entry}, method=order.method)
+    requests = {}
+    problems = []
+    action = _ACTIONS[order.method]
+    for path in paths:
+        try:
+            requests[path] = _sign(signer, action, path, headers=order.headers)
+        except ConfigurationError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigurationError(problems)
+    slot = _SLOTS.get(order.method)
+    entries = {
+        path: MapEntry(expires_at=request.expires_at, **{slot: _entry(request)})  # type: ignore[arg-type]
+        for path, request in requests.items()
+        if slot
+    }
+    return Signed(requests=requests, entries=entries, method=order.method)
+
+
+def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
+    """Begin a multipart upload, and sign all that it takes to finish or to end it."""
+    target = Target(path=path, headers=order.headers)
+    client = _client(signer)
+    upload = initiate(client, target, threading.Event())
+    try:
+        parts = [
+            _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
+            for number in range(1, cut.parts + 1)
+        ]
+        calls = {"abort": Action.AbortMultipartUpload, "list": Action.ListParts}
+        rest: dict[str, Any] = {
+            name: _entry(_sign(signer, action, path, upload_id=upload))
+            for name, action in calls.items()
+        }
+        rest["complete"] = "external"
+        if not order.owner_completes:
+            rest["complete"] = _entry(
+                _sign(
+                    signer,
+                    Action.CompleteMultipartUpload,
+                    path,
+                    upload_id=upload,
+                    headers=target.on_complete,
+                )
+            )
+    except BaseException:
+        abort(client, target, upload)
+        raise
+    return MapEntry(
+        expires_at=parts[0].expires_at,
+        upload_id=upload,
+        part_size=cut.part_size,
+        parts=tuple(_entry(part) for part in parts),
+        **rest,
+    )
+
+
+def forget(signer: KeySigner, signed: Signed) -> None:
+    """Abort the uploads that were begun: nobody will ever have their URLs."""
+    for path, entry in signed.entries.items():
+        if entry.upload_id is not None:
+            client = _client(signer)
+            abort(client, Target(path=path), entry.upload_id)
+
+
+def _client(signer: KeySigner) -> Client:
+    options = Options.from_storage_options({"signer": signer})
+    return client_for(options, str.encode)  # without a URL map nothing is opened
+
+
+def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> SignedRequest:
+    bucket, key = split_path(path)
+    operation = Operation(action=action, bucket=bucket, key=key, **more)
+    (signed,) = signer.sign([operation])
+    return signed
+
+
+def _entry(request: SignedRequest) -> MapRequest:
+    return MapRequest(url=request.url, headers=request.headers)

@@ -1,0 +1,216 @@
+"""The XML documents of OSS, read without trust and written exactly.
+
+The parsers are loaded with the first document: a small upload has none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+# The store's clock: its dates read, and how far ours is ahead of it.
+
+_is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
+_is_http_date = re.compile(
+    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII
+).fullmatch
+
+
+def clock_offset(
+    headers: Mapping[str, str],
+    now: Callable[[], float],
+    known: float | None = None,
+) -> float | None:
+    """Return how many seconds this machine's clock is ahead of the store's.
+
+    Args:
+        headers: of a reply that came just now, names in lower case.
+        now: this machine's clock; asked only if the reply has a readable ``Date``.
+        known: what was measured before, and counts if there is none.
+    """
+    there = moment(headers.get("date", ""))
+    return known if there is None else float(round(now() - there))
+
+
+@lru_cache(maxsize=64)  # many replies come in one second
+def moment(text: str) -> float | None:
+    """Return a date of HTTP or of OSS's XML as seconds since the epoch; None if none."""
+    try:
+        if _is_iso(text):
+            return datetime.fromisoformat(text).timestamp()
+        if _is_http_date(text):
+            return parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        pass
+    return None
+
+
+# JSON of others, read without trust: no duplicate members, no NaN, no deep nesting.
+
+_MAX_NAME = 60
+_MAX_DIGITS = 300
+
+
+def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
+    """Return the value of one JSON document.
+
+    Args:
+        data: the document; bytes are UTF-8, a byte order mark is skipped.
+        max_depth: how deep lists and objects may nest; None leaves it to Python.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, a member twice in one object, or too deep. The
+            message holds a place in the text, never a piece of it.
+    """
+    if isinstance(data, bytes):
+        try:
+            data = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            msg = f"not UTF-8 at byte {error.start}"
+            raise ValueError(msg) from None
+    try:
+        value = DECODER.decode(data)
+    except json.JSONDecodeError as error:
+        msg = f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        raise ValueError(msg) from None
+    except RecursionError:
+        msg = "nested too deeply"
+        raise ValueError(msg) from None
+    if max_depth is not None and _is_deeper(value, max_depth):
+        msg = f"nested deeper than {max_depth}"
+        raise ValueError(msg)
+    return value
+
+
+def kind(value: object) -> str:
+    """Return what JSON calls the type of *value*, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "a list" if isinstance(value, (list, tuple)) else "an object"
+
+
+def is_int(value: object) -> bool:
+    """Return whether *value* is a whole number; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        name = next(name for name, count in counts.items() if count > 1)
+        # A name can be a path of any shape; a signed URL in its place stays unseen.
+        shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
+        msg = f"{shown} comes twice in one object"
+        raise ValueError(msg)
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"not JSON: {name} is no JSON number"
+    raise ValueError(msg)
+
+
+def _integer(text: str) -> int:
+    # Python itself gives up at 4,300 digits, with a message about its settings.
+    if len(text) > _MAX_DIGITS:
+        msg = f"not JSON: a number has more than {_MAX_DIGITS} digits"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        msg = "not JSON: a number is too large"
+        raise ValueError(msg)
+    return value
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return any(isinstance(item, (dict, list)) for item in level)
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_int=_integer,
+    parse_float=_float,
+)
+
+
+def parse(body: bytes, root: str | None = None) -> Element:
+    """Return the root element of *body*, its tags without namespaces.
+
+    A document type declaration is refused before parsing, so no entity is ever
+    expanded; callers bound the size by what they read.
+
+    Args:
+        body: the document, UTF-8.
+        root: the tag that the root must have; None accepts any.
+
+    Raises:
+        ValueError: not XML, a declaration, or another root.
+    """
+    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
+    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
+
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"not UTF-8 at byte {error.start}"
+        raise ValueError(msg) from None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        msg = "holds a document type declaration"
+        raise ValueError(msg)
+    try:
+        tree = fromstring(text)  # noqa: S314 - declarations are refused above
+    except ParseError as error:
+        # Its own text would repeat names from the document, however long.
+        line, column = error.position
+        msg = f"not XML: {ErrorString(error.code)} at line {line} column {column + 1}"
+        raise ValueError(msg) from None
+    for element in tree.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    if root is not None and tree.tag != root:
+        msg = f"its root is {tree.tag[:40]!r}, not {root!r}"
+        raise ValueError(msg)
+    return tree
+
+
+def complete_multipart_upload(parts: Iterable[tuple[int, str]]) -> bytes:
+    """Return the body of CompleteMultipartUpload for ``(part number, ETag)`` pairs."""
+    from xml.sax.saxutils import escape  # noqa: PLC0415 - see top
+
+    rows = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+        for number, etag in parts
+    )
+    return f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()

@@ -1,0 +1,476 @@
+"""The reference signer service: signer protocol 1 over any Signer, stateless."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from attrs import define, field, frozen
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from .. import parsing
+from ..errors import (
+    ConfigurationError,
+    NotSignedError,
+    OSSPresignedError,
+    SignerUnavailableError,
+    TooLargeError,
+)
+from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..signers.base import MAX_REQUESTS, Signer, sign_checked
+from ..signers.protocol import MAX_REQUEST_BODY
+from ..signing import check_bucket, check_key
+from ..urls import MAX_URL, header_problems
+from .policy import Policy, RefusedItem, hash_token, permitted
+
+# How much each name may have in a minute: counted here, decided by the caller.
+
+_MINUTE = 60.0
+
+
+@define
+class Limiter:
+    """A bucket of tokens for each name, filled evenly; one minute's worth fits in.
+
+    Attributes:
+        clock: seconds that never run backwards.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _levels: dict[str, tuple[float, float]] = field(factory=dict, init=False)
+
+    def wait(self, name: str, per_minute: int) -> float:
+        """Return the seconds until *name* may have one more; 0 takes it at once."""
+        now = self.clock()
+        level, since = self._levels.get(name, (float(per_minute), now))
+        level = min(per_minute, level + (now - since) * per_minute / _MINUTE)
+        if level < 1:
+            return (1 - level) * _MINUTE / per_minute
+        self._levels[name] = (level - 1, now)
+        return 0.0
+
+    def charge(self, name: str, count: int) -> None:
+        """Take *count* more, into debt if need be: a batch is not cut in pieces."""
+        level, since = self._levels.get(name, (0.0, self.clock()))
+        self._levels[name] = (level - count, since)
+
+    def keep(self, names: set[str]) -> None:
+        """Forget all but *names*."""
+        for name in self._levels.keys() - names:
+            del self._levels[name]
+
+
+# An app is made with policies and hashes: they are found here too.
+__all__ = [
+    "Policy",
+    "Record",
+    "Rules",
+    "create_app",
+    "create_ruled_app",
+    "hash_token",
+    "operation_of",
+    "policy_of",
+]
+
+_MAX_DEPTH = 6
+_MAX_LIFE = 604_800
+_STRINGS = ("headers", "optional_headers", "query")
+_PART = frozenset((Action.UploadPart, Action.UploadPartCopy))
+_OF_UPLOAD = _PART | {
+    Action.ListParts,
+    Action.CompleteMultipartUpload,
+    Action.AbortMultipartUpload,
+}
+_WITH_BODY = frozenset(
+    (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
+)
+
+
+@frozen(kw_only=True)
+class Rules:
+    """What the service goes by; a call keeps to the rules that it began with.
+
+    Attributes:
+        signer: signs what a policy lets through.
+        tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
+    """
+
+    signer: Signer
+    tokens: Mapping[str, Policy]
+
+
+@frozen(kw_only=True)
+class Record:
+    """What is told about one call: never a token, a URL or a header.
+
+    Attributes:
+        at: when it began, seconds since the epoch.
+        token: name of the policy; None if the token was unknown.
+        paths: ``bucket/key`` of what was asked for, as far as it was valid.
+        requests: how many were asked for.
+        status: of the whole call.
+        codes: how often each code of the protocol was answered.
+        milliseconds: from the call's headers to the reply.
+        fault: the class of an exception that should not have been.
+    """
+
+    at: float
+    token: str | None
+    paths: tuple[str, ...]
+    requests: int
+    status: int
+    codes: Mapping[str, int]
+    milliseconds: float
+    fault: str | None = None
+
+
+def _untold(_: Record) -> None:
+    """Tell nobody."""
+
+
+def create_app(
+    signer: Signer,
+    *,
+    tokens: Mapping[str, Policy],
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """Return the ASGI app of a signer service whose rules never change.
+
+    Args:
+        signer: signs what a policy lets through.
+        tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
+        clock: seconds since the epoch.
+    """
+    rules = Rules(signer=signer, tokens=dict(tokens))
+    return create_ruled_app(lambda: rules, clock=clock)
+
+
+def create_ruled_app(
+    rules: Callable[[], Rules],
+    *,
+    clock: Callable[[], float] = time.time,
+    limiter: Limiter | None = None,
+    tell: Callable[[Record], None] = _untold,
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Return the ASGI app of a signer service.
+
+    Args:
+        rules: asked once for each call, so that they can change between two.
+        clock: seconds since the epoch.
+        limiter: counts the requests of each policy; None is one of the app's own.
+        tell: called after each call of ``/v1/sign``.
+        routes: what else it answers.
+    """
+    service = _Service(rules, clock, limiter or Limiter(), tell)
+    return Starlette(
+        routes=[
+            Route("/v1/sign", service.sign, methods=["POST"]),
+            Route("/healthz", _healthz),
+            *routes,
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    return _problem(getattr(error, "status_code", 500), getattr(error, "detail", ""))
+
+
+_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    408: "incomplete",
+    413: "batch_too_large",
+    429: "rate_limited",
+    500: "unavailable",
+}
+
+
+def _problem(status: int, detail: str, retry_after: int | None = None) -> Response:
+    code = _CODES.get(status, "not_found")
+    problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
+    headers = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
+    if retry_after is not None:
+        problem["retry_after"] = retry_after
+        headers["Retry-After"] = str(retry_after)
+    return JSONResponse(
+        problem, status, headers=headers, media_type="application/problem+json"
+    )
+
+
+@define
+class _Call:
+    """What is known so far about the call that is being answered."""
+
+    policy: Policy | None = None
+    paths: list[str] = field(factory=list)
+    requests: int = 0
+    codes: Counter[str] = field(factory=Counter)
+
+
+@frozen
+class _Service:
+    rules: Callable[[], Rules]
+    clock: Callable[[], float]
+    limiter: Limiter
+    tell: Callable[[Record], None]
+
+    async def sign(self, request: Request) -> Response:
+        at, began, fault = self.clock(), time.perf_counter(), None
+        call = _Call()
+        try:
+            response = await self.answer(request, call)
+        except HTTPException as error:
+            response = _problem(error.status_code, error.detail)
+        except ClientDisconnect:
+            response = _problem(408, "the call never came whole")
+        except Exception as error:  # noqa: BLE001 - a fault of one call is told, and ends only it
+            fault = type(error).__name__
+            response = _problem(500, "the signer failed")
+        if response.status_code in _CODES:
+            call.codes[_CODES[response.status_code]] += 1
+        self.tell(
+            Record(
+                at=at,
+                token=call.policy.name if call.policy else None,
+                paths=tuple(call.paths),
+                requests=call.requests,
+                status=response.status_code,
+                codes=dict(call.codes),
+                milliseconds=round((time.perf_counter() - began) * 1000, 3),
+                fault=fault,
+            )
+        )
+        return response
+
+    async def answer(self, request: Request, call: _Call) -> Response:
+        rules = self.rules()
+        policy = policy_of(rules, request.headers.get("authorization", ""))
+        call.policy = policy
+        if policy.requests_per_minute is not None:
+            wait = self.limiter.wait(policy.name, policy.requests_per_minute)
+            if wait > 0:
+                detail = f"more than {policy.requests_per_minute} requests in a minute"
+                return _problem(429, detail, math.ceil(wait))
+        requests = _requests_of(await _body_of(request))
+        call.requests = len(requests)
+        if policy.requests_per_minute is not None:
+            self.limiter.charge(policy.name, len(requests) - 1)
+        results = await run_in_threadpool(self.results, requests, rules.signer, call)
+        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
+
+    def results(
+        self, requests: list[Any], signer: Signer, call: _Call
+    ) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = [{} for _ in requests]
+        granted: dict[int, Operation] = {}
+        for index, request in enumerate(requests):
+            try:
+                operation = operation_of(request)
+                call.paths.append(operation.path)
+                granted[index] = permitted(operation, cast("Policy", call.policy))
+            except RefusedItem as refused:
+                results[index] = _error(refused.status, refused.code, str(refused))
+        outcomes = _sign_each(signer, list(granted.values()))
+        for index, outcome in zip(granted, outcomes, strict=True):
+            results[index] = self.result(outcome)
+        call.codes.update(r["error"]["code"] for r in results if "error" in r)
+        return results
+
+    def result(self, outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
+        if isinstance(outcome, OSSPresignedError):
+            return _error_of(outcome)
+        url = outcome.url.reveal()
+        if len(url) > MAX_URL:
+            detail = f"the URL would be longer than {MAX_URL} bytes"
+            return _error(400, "invalid_request", detail)
+        result: dict[str, Any] = {
+            "method": outcome.method,
+            "url": url,
+            "headers": dict(outcome.headers),
+        }
+        if outcome.expires_at is not None:
+            # By the clock of the signature: a second look may be a second later.
+            result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
+        return result
+
+
+async def _body_of(request: Request) -> bytes:
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > MAX_REQUEST_BODY:
+            raise HTTPException(413, f"the body exceeds {MAX_REQUEST_BODY} bytes")
+    return bytes(body)
+
+
+def _requests_of(body: bytes) -> list[Any]:
+    try:
+        call = parsing.loads(body, max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise HTTPException(400, f"the body is {error}") from None
+    requests = call.get("requests") if isinstance(call, dict) else None
+    if not isinstance(requests, list) or not requests:
+        raise HTTPException(400, "requests must be a list, and not empty")
+    if len(requests) > MAX_REQUESTS:
+        raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
+    return requests
+
+
+def policy_of(rules: Rules, authorization: str) -> Policy:
+    """Return the policy of the bearer token in a header.
+
+    Raises:
+        HTTPException: 401, which says nothing about why.
+    """
+    scheme, _, token = authorization.partition(" ")
+    given = hash_token(token.strip())
+    found = None
+    for known, policy in rules.tokens.items():
+        # All of them are compared, so that time tells nothing.
+        if hmac.compare_digest(known.lower(), given):
+            found = policy
+    if found is None or scheme.lower() != "bearer":
+        raise HTTPException(401, "no valid bearer token")
+    return found
+
+
+def _sign_each(
+    signer: Signer, operations: Sequence[Operation]
+) -> Sequence[SignedRequest | OSSPresignedError]:
+    if not operations:
+        return []
+    try:
+        return sign_checked(signer, operations)
+    except OSSPresignedError as error:
+        if len(operations) == 1:
+            return [error]
+    # One bad item must not refuse the others.
+    return [_sign_each(signer, [operation])[0] for operation in operations]
+
+
+def _error(status: int, code: str, detail: str) -> dict[str, Any]:
+    return {"error": {"status": status, "code": code, "detail": detail}}
+
+
+def _error_of(error: OSSPresignedError) -> dict[str, Any]:
+    """Return the item error of what the signer raised."""
+    if isinstance(error, ConfigurationError):
+        return _error(400, "invalid_request", error.message)
+    if isinstance(error, TooLargeError):
+        return _error(413, "too_large", error.message)
+    if isinstance(error, NotSignedError):
+        return _error(403, "forbidden", error.message)
+    result = _error(503, "unavailable", "the signer cannot sign now")
+    if isinstance(error, SignerUnavailableError) and error.retry_after is not None:
+        result["error"]["retry_after"] = error.retry_after
+    return result
+
+
+def operation_of(request: Any) -> Operation:
+    """Return the operation that one member of ``requests`` asks for.
+
+    Raises:
+        RefusedItem: it is not valid.
+    """
+    if not isinstance(request, dict):
+        raise _invalid(f"a request is {parsing.kind(request)}")
+    try:
+        action = Action(request.get("action", ""))
+    except ValueError:
+        raise _invalid("the action is unknown") from None
+    if nulls := [n for n, v in request.items() if v is None and n in _MEMBERS]:
+        raise _invalid(f"{', '.join(nulls)} must not be null")
+    return Operation(
+        action=action,
+        bucket=_name(request, "bucket", check_bucket),
+        key=_key(request, action),
+        upload_id=_upload_id(request, action),
+        part_number=_number(request, "part_number", MAX_PARTS, needed=action in _PART),
+        content_length=_number(
+            request, "content_length", 2**53, needed=action in _WITH_BODY, least=0
+        ),
+        expires_in=_number(request, "expires_in", _MAX_LIFE, needed=False),
+        **{name: _strings(request, name) for name in _STRINGS},
+    )
+
+
+_MEMBERS = frozenset(
+    (
+        "bucket",
+        "key",
+        "upload_id",
+        "part_number",
+        "content_length",
+        "expires_in",
+        *_STRINGS,
+    )
+)
+
+
+def _invalid(detail: str) -> RefusedItem:
+    return RefusedItem(400, "invalid_request", detail)
+
+
+def _name(
+    request: Mapping[str, Any], member: str, check: Callable[[str], str | None]
+) -> str:
+    value = request.get(member)
+    if not isinstance(value, str):
+        raise _invalid(f"{member} must be a string")
+    if problem := check(value):
+        raise _invalid(f"{member}: {problem}")
+    return value
+
+
+def _key(request: Mapping[str, Any], action: Action) -> str:
+    if action is not Action.ListObjectsV2:
+        return _name(request, "key", check_key)
+    if "key" in request:
+        raise _invalid("ListObjectsV2 takes no key")
+    return ""
+
+
+def _upload_id(request: Mapping[str, Any], action: Action) -> str | None:
+    if action not in _OF_UPLOAD:
+        return None
+    return _name(
+        request, "upload_id", lambda text: None if text else "must not be empty"
+    )
+
+
+def _number(
+    request: Mapping[str, Any], member: str, most: int, *, needed: bool, least: int = 1
+) -> int | None:
+    value = request.get(member)
+    if value is None and not needed:
+        return None
+    if not parsing.is_int(value) or not least <= int(value or 0) <= most:
+        raise _invalid(f"{member} must be a whole number from {least} to {most}")
+    return int(value or 0)
+
+
+def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = request.get(member, {})
+    if not isinstance(value, dict) or not all(
+        isinstance(text, str) for text in value.values()
+    ):
+        raise _invalid(f"{member} must be an object of strings")
+    if member != "query":
+        for problem in header_problems(value):
+            raise _invalid(f"{member}: {problem}")
+    return value

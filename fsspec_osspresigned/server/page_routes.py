@@ -1,0 +1,75 @@
+"""The page for browsers: its files, and what a browser may do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..signing.endpoint import Endpoint
+
+_INDEX = "index.html"
+_TYPES = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+# No script, style, form, frame or plug-in that does not come from here.
+_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "worker-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
+    """Return the routes of the page: ``/`` and its files below ``/ui/``.
+
+    Args:
+        endpoint: asked for each reply; the page may send to its buckets and to the
+            service itself, and a browser refuses everything else.
+    """
+    folder = files(__package__).joinpath("page")
+    found = {
+        file.name: file.read_bytes()
+        for file in folder.iterdir()
+        if file.name.rpartition(".")[2] in _TYPES
+    }
+
+    async def answer(request: Request) -> Response:
+        name = request.path_params.get("name", _INDEX)
+        body = found.get(name)
+        if body is None:
+            return Response("no such file", 404, media_type="text/plain")
+        allowed = f"connect-src 'self' {source_of(endpoint())}"
+        headers = {
+            **_HEADERS,
+            "Content-Security-Policy": "; ".join((*_POLICY, allowed)),
+        }
+        media_type = _TYPES[name.rpartition(".")[2]]
+        return Response(body, headers=headers, media_type=media_type)
+
+    return [Route("/", answer), Route("/ui/{name}", answer)]
+
+
+def source_of(endpoint: Endpoint) -> str:
+    """Return the buckets of *endpoint* as a source of a Content-Security-Policy."""
+    wildcard = "*." if endpoint.style == "virtual" else ""
+    return f"{endpoint.scheme}://{wildcard}{endpoint.host}"

@@ -1,0 +1,600 @@
+"""The policy file of the signer service: TOML text read into frozen values."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from attrs import define, evolve, field, frozen
+
+from ..errors import ConfigurationError
+from ..model import Action, Operation
+from ..parsing import is_int
+from ..signing.endpoint import Endpoint, check_bucket
+from ..units import bytes_of, seconds_of
+
+# What the bearer of a token may have signed: the closed lists, and one policy.
+
+COPIES = frozenset((Action.CopyObject, Action.UploadPartCopy))
+_VERSION = frozenset(("versionId",))
+_LIMIT = frozenset(("x-oss-traffic-limit",))
+_RESPONSE = frozenset(
+    f"response-{name}"
+    for name in (
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "expires",
+    )
+)
+_LISTING = frozenset(
+    (
+        "prefix",
+        "delimiter",
+        "start-after",
+        "continuation-token",
+        "max-keys",
+        "encoding-type",
+        "fetch-owner",
+    )
+)
+# The closed list of the protocol. Anything else could turn a call into another one.
+_QUERY: dict[Action, frozenset[str]] = {
+    Action.ListObjectsV2: _LISTING,
+    Action.ListParts: frozenset(("max-parts", "part-number-marker")),
+    Action.GetObject: _VERSION | _RESPONSE,
+    Action.HeadObject: _VERSION,
+    Action.DeleteObject: _VERSION,
+    Action.PutObject: _LIMIT,
+    Action.UploadPart: _LIMIT,
+}
+PLAIN_HEADERS = frozenset(
+    (
+        "content-type",
+        "content-md5",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "expires",
+    )
+)
+SOURCE_HEADER = "x-oss-copy-source"
+ACL_HEADER = "x-oss-object-acl"
+_CLASS_HEADER = "x-oss-storage-class"
+_LOCK_HEADER = "x-oss-forbid-overwrite"
+# They open an object to others, or make it lead elsewhere: only if a policy names them.
+NAMED_ONLY = frozenset(
+    (
+        "x-oss-acl",
+        "x-oss-object-acl",
+        "x-oss-callback",
+        "x-oss-callback-var",
+        "x-oss-symlink-target",
+    )
+)
+_SIZED = frozenset((Action.PutObject, Action.UploadPart))
+# The calls that can put an object where one stands (OSS, "Prevent overwriting").
+_WRITES = frozenset(
+    (
+        Action.PutObject,
+        Action.CopyObject,
+        Action.InitiateMultipartUpload,
+        Action.CompleteMultipartUpload,
+    )
+)
+
+
+def _actions(value: Iterable[Action]) -> frozenset[Action]:
+    return frozenset(value)
+
+
+def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
+    bad = [prefix for prefix in value if not prefix.partition("/")[1]]
+    if bad:
+        problems = (f"the prefix {prefix!r} must be bucket/..." for prefix in bad)
+        raise ConfigurationError(problems)
+    return tuple(value)
+
+
+@frozen(kw_only=True)
+class Policy:
+    """What the bearer of one token may have signed.
+
+    Attributes:
+        name: for people.
+        prefixes: ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
+        actions: the calls.
+        max_expires_in: seconds of life at most; longer wishes are shortened.
+        headers: lower-case names of ACL, callback and symlink headers that are allowed.
+        allowed_headers: lower-case names of the other headers, ``x-oss-meta-*`` for
+            all that begin so; None allows what the protocol allows.
+        storage_classes: values of ``x-oss-storage-class``; None allows every one.
+        acls: values of the ACL headers that *headers* allows; None allows every one.
+        copy_sources: as *prefixes*, what copies may read; None is what the same bearer
+            may read by GetObject.
+        max_size: bytes of one object at most, kept by a signed Content-Length; None is
+            no limit.
+        max_part_size: bytes of one part at most; every part before the last counts as
+            that many, so that all of them together keep to *max_size*. None allows
+            one part.
+        overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
+        requests_per_minute: members of ``requests`` that one worker answers; None is
+            no limit.
+    """
+
+    name: str
+    prefixes: tuple[str, ...] = field(converter=_prefixes)
+    actions: frozenset[Action] = field(converter=_actions)
+    max_expires_in: int = 3600
+    headers: frozenset[str] = frozenset()
+    allowed_headers: frozenset[str] | None = None
+    storage_classes: frozenset[str] | None = None
+    acls: frozenset[str] | None = None
+    copy_sources: tuple[str, ...] | None = None
+    max_size: int | None = None
+    max_part_size: int | None = None
+    overwrite: bool = True
+    requests_per_minute: int | None = None
+
+    def covers(self, path: str) -> bool:
+        """Return whether *path* lies in what is granted; compared byte for byte."""
+        return path.startswith(self.prefixes)
+
+    def reads(self, source: str) -> bool:
+        """Return whether a copy may read *source*, ``bucket/key``."""
+        if self.copy_sources is not None:
+            return source.startswith(self.copy_sources)
+        return Action.GetObject in self.actions and self.covers(source)
+
+
+class RefusedItem(Exception):  # noqa: N818 - an answer, not a fault
+    """Carries the problem of one item: status, code and detail of the protocol."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+
+
+def hash_token(token: str) -> str:
+    """Return the SHA-256 of *token* in hex, by which a service knows it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def permitted(operation: Operation, policy: Policy) -> Operation:
+    """Return *operation* as *policy* lets it be signed: shorter, fewer wishes, locked.
+
+    Raises:
+        RefusedItem: the policy does not let it be signed.
+    """
+    action = operation.action
+    if action not in policy.actions:
+        raise RefusedItem(403, "action_not_granted", f"{action} is not granted")
+    if foreign := operation.query.keys() - _QUERY.get(action, frozenset()):
+        detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
+        raise RefusedItem(400, "invalid_request", detail)
+    path = operation.path
+    if action is Action.ListObjectsV2:
+        path = f"{operation.bucket}/{operation.query.get('prefix', '')}"
+    if not policy.covers(path):
+        raise RefusedItem(403, "forbidden", "the path lies outside what is granted")
+    for name, value in operation.headers.items():
+        if not _may_ask(name.lower(), value, action, policy):
+            raise RefusedItem(403, "header_refused", f"the header {name!r} is refused")
+    wished = {
+        name: value
+        for name, value in operation.optional_headers.items()
+        if name.lower() != SOURCE_HEADER
+        and _may_ask(name.lower(), value, action, policy)
+    }
+    if action in COPIES:
+        _check_source(operation.headers, policy)
+    life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
+    return evolve(
+        operation,
+        headers={**operation.headers, **_imposed(operation, policy)},
+        optional_headers=wished,
+        expires_in=life,
+    )
+
+
+def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
+    if name in NAMED_ONLY:
+        return name in policy.headers and (
+            not name.endswith("-acl") or policy.acls is None or value in policy.acls
+        )
+    if name.startswith(SOURCE_HEADER):
+        return action in COPIES
+    if name == _LOCK_HEADER and (value == "true" or not policy.overwrite):
+        return value == "true"
+    if name == _CLASS_HEADER and policy.storage_classes is not None:
+        return value in policy.storage_classes
+    if name not in PLAIN_HEADERS and not name.startswith("x-oss-"):
+        return False
+    allowed = policy.allowed_headers
+    return (
+        allowed is None
+        or name in allowed
+        or any(name.startswith(n[:-1]) for n in allowed if n.endswith("*"))
+    )
+
+
+def _check_source(headers: Mapping[str, str], policy: Policy) -> None:
+    """Refuse a copy from where the policy does not let its bearer read."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    source = unquote(lower.get(SOURCE_HEADER, "").partition("?")[0]).removeprefix("/")
+    if not policy.reads(source):
+        detail = "the copy source lies outside what may be read"
+        raise RefusedItem(403, "forbidden", detail)
+
+
+def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
+    """Return the headers that the policy adds, and judge the size by the way."""
+    imposed = {}
+    action = operation.action
+    if policy.max_size is not None and action in _SIZED:
+        length = operation.content_length or 0
+        part = policy.max_part_size or policy.max_size
+        before = part * ((operation.part_number or 1) - 1)
+        if action is Action.UploadPart and length > part:
+            raise RefusedItem(413, "too_large", f"a part may have {part} bytes")
+        if before + length > policy.max_size:
+            detail = f"an object may have {policy.max_size} bytes"
+            if before:
+                detail += f", and a part before the last counts as {part}"
+            raise RefusedItem(413, "too_large", detail)
+        imposed["Content-Length"] = str(length)
+    demanded = {name.lower() for name in operation.headers}
+    if not policy.overwrite and action in _WRITES and _LOCK_HEADER not in demanded:
+        imposed[_LOCK_HEADER] = "true"
+    return imposed
+
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+ENVIRONMENT = "environment"
+PROVIDERS = (ENVIRONMENT, "alibabacloud")
+_STYLES = ("virtual", "path", "cname")
+_ACLS = ("default", "private", "public-read", "public-read-write")
+_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
+# RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_MIN_TOKEN, _MAX_TOKEN = 16, 4096
+_MAX_SHOWN = 40
+_MAX_PER_MINUTE = 1_000_000_000
+
+
+@frozen(kw_only=True)
+class SignerSettings:
+    """With what the service signs; None leaves it to the environment.
+
+    Attributes:
+        region: for example ``cn-hangzhou``.
+        endpoint: host or URL.
+        style: ``virtual``, ``path`` or ``cname``.
+        credentials: ``environment`` or ``alibabacloud``.
+    """
+
+    region: str | None = None
+    endpoint: str | None = None
+    style: str | None = None
+    credentials: str = ENVIRONMENT
+
+
+@frozen(kw_only=True)
+class Policies:
+    """All that a policy file says.
+
+    Attributes:
+        signer: with what is signed.
+        tokens: SHA-256 of a bearer token in lower-case hex -> what its bearer may have.
+    """
+
+    signer: SignerSettings
+    tokens: Mapping[str, Policy] = field(repr=False)
+
+
+def token_problem(token: str) -> str | None:
+    """Return why *token* is no good bearer token; None if it is one."""
+    if len(token) < _MIN_TOKEN:
+        return f"has less than {_MIN_TOKEN} characters: make one with openssl rand"
+    if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
+        return "is not what RFC 6750 allows: letters, digits and ._~+/- in one line"
+    return None
+
+
+def parse_policies(text: str) -> Policies:
+    """Read the text of a policy file.
+
+    Raises:
+        ConfigurationError: every mistake with its place, ``tokens[2].actions[0]``.
+    """
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        msg = "the policy is not TOML that can be read: it is nested too deeply"
+        raise ConfigurationError(msg) from None
+    except ValueError as error:
+        msg = f"the policy is not TOML: {error}"
+        raise ConfigurationError(msg) from None
+    problems: list[str] = []
+    top = _Table(document, "", problems)
+    signer = _signer(_Table(top.get("signer", _table, {}), "signer", problems))
+    tokens: dict[str, Policy] = {}
+    names: dict[str, str] = {}
+    for index, entry in enumerate(top.get("tokens", _tables, [], required=True)):
+        table = _Table(entry, f"tokens[{index}]", problems)
+        known = table.get("sha256", _hash, "", required=True)
+        policy = _policy(table)
+        if known in tokens:
+            table.wrong("sha256", f"is that of {tokens[known].name!r} too")
+        if policy.name in names:
+            table.wrong("name", f"is that of {names[policy.name]} too")
+        if known:
+            tokens[known] = policy
+        if policy.name:
+            names.setdefault(policy.name, table.place)
+    top.end()
+    if problems:
+        raise ConfigurationError(problems)
+    return Policies(signer=signer, tokens=tokens)
+
+
+class _Mistakes(Exception):  # noqa: N818 - never leaves this module
+    """Says what is wrong with a value: pairs of a place in it and a text."""
+
+    def __init__(self, *found: tuple[str, str]) -> None:
+        super().__init__()
+        self.found = found
+
+
+def _wrong(text: str) -> _Mistakes:
+    return _Mistakes(("", text))
+
+
+@define
+class _Table:
+    """Reads the members of one table, and notes every mistake with its place."""
+
+    members: Mapping[str, Any]
+    place: str
+    problems: list[str]
+    asked: list[str] = field(factory=list)
+
+    def get(
+        self,
+        name: str,
+        convert: Callable[[Any], T],
+        default: D,
+        *,
+        required: bool = False,
+    ) -> T | D:
+        """Return the converted member; *default* where it is missing or wrong."""
+        self.asked.append(name)
+        if name not in self.members:
+            if required:
+                self.wrong(name, "is missing")
+            return default
+        try:
+            return convert(self.members[name])
+        except _Mistakes as mistakes:
+            for at, text in mistakes.found:
+                self.wrong(name + at, text)
+            return default
+
+    def wrong(self, name: str, text: str) -> None:
+        """Note a mistake in the member *name*."""
+        place = f"{self.place}.{name}" if self.place else name
+        self.problems.append(f"{place} {text}")
+
+    def end(self) -> None:
+        """Note the members that nobody asked for."""
+        for name in self.members:
+            if name not in self.asked:
+                near = difflib.get_close_matches(name, self.asked, 1)
+                hint = f": did you mean {near[0]}?" if near else ""
+                self.wrong(name[:_MAX_SHOWN], f"is not known{hint}")
+
+
+def _signer(table: _Table) -> SignerSettings:
+    style = table.get("style", _one_of(_STYLES), None)
+    settings = SignerSettings(
+        region=table.get("region", _text, None),
+        endpoint=table.get("endpoint", _text, None),
+        style=style,
+        credentials=table.get("credentials", _one_of(PROVIDERS), ENVIRONMENT),
+    )
+    if settings.endpoint is not None:
+        try:
+            Endpoint.parse(settings.endpoint, style=style)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                table.wrong("endpoint", f"is wrong: {problem}")
+    table.end()
+    return settings
+
+
+def _policy(table: _Table) -> Policy:
+    buckets = table.get("buckets", _list(_bucket), [], required=True)
+    prefixes = table.get("prefixes", _list(_prefix), [], required=True)
+    headers = table.get("headers", _list(_header, least=0), None)
+    acls = table.get("acls", _list(_one_of(_ACLS), least=0), [])
+    classes = table.get("storage_classes", _list(_one_of(_CLASSES), least=0), None)
+    sources = table.get("copy_sources", _list(_source, least=0), None)
+    named = NAMED_ONLY.intersection(headers or ())
+    policy = Policy(
+        name=table.get("name", _name, "", required=True),
+        prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
+        actions=table.get("actions", _list(_action), [], required=True),
+        max_expires_in=table.get("max_expires", _life, 3600),
+        headers=named | ({ACL_HEADER} if acls else set()),
+        allowed_headers=None if headers is None else frozenset(headers),
+        storage_classes=None if classes is None else frozenset(classes),
+        acls=frozenset(acls),
+        copy_sources=None if sources is None else tuple(sources),
+        max_size=table.get("max_size", _size, None),
+        max_part_size=table.get("max_part_size", _size, None),
+        overwrite=table.get("overwrite", _flag, default=True),
+        requests_per_minute=table.get("requests_per_minute", _count, None),
+    )
+    _check_together(policy, table)
+    table.end()
+    return policy
+
+
+def _check_together(policy: Policy, table: _Table) -> None:
+    """Note what is right by itself, and cannot be kept with the rest."""
+    if policy.copy_sources is not None and not policy.actions & COPIES:
+        table.wrong("copy_sources", "is of no use: actions name no copy")
+    if policy.max_size is None:
+        if policy.max_part_size is not None:
+            table.wrong("max_part_size", "is of no use without max_size")
+        return
+    if Action.UploadPart in policy.actions and policy.max_part_size is None:
+        table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
+    for action in sorted(policy.actions & COPIES):
+        table.wrong("max_size", f"cannot be kept by {action}: nobody signs its size")
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong("must be a table")
+    return value
+
+
+def _tables(value: Any) -> Sequence[Mapping[str, Any]]:
+    return _list(_table)(value)
+
+
+def _list(convert: Callable[[Any], T], least: int = 1) -> Callable[[Any], list[T]]:
+    """Return a converter of lists that notes the mistakes of all items."""
+
+    def converter(value: Any) -> list[T]:
+        if not isinstance(value, list):
+            raise _wrong("must be a list")
+        if len(value) < least:
+            raise _wrong("must not be empty")
+        items = []
+        found = []
+        for index, item in enumerate(value):
+            try:
+                items.append(convert(item))
+            except _Mistakes as mistakes:
+                found += [(f"[{index}]{at}", text) for at, text in mistakes.found]
+        if found:
+            raise _Mistakes(*found)
+        return items
+
+    return converter
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong("must be a string")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong("must be true or false")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not is_int(value) or not 1 <= value <= _MAX_PER_MINUTE:
+        raise _wrong(f"must be a whole number from 1 to {_MAX_PER_MINUTE}")
+    return int(value)
+
+
+def _life(value: Any) -> int:
+    try:
+        return seconds_of(f"{value}s" if is_int(value) else _text(value))
+    except ValueError:
+        raise _wrong('must be seconds, or "15m", "2h", at most "7d"') from None
+
+
+def _size(value: Any) -> int:
+    try:
+        size = bytes_of(str(value) if is_int(value) else _text(value))
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise _wrong('must be bytes above 0, or "8MiB", "5GiB"')
+    return size
+
+
+def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+    def converter(value: Any) -> str:
+        if value not in known:
+            raise _wrong(f"must be one of {', '.join(known)}")
+        return _text(value)
+
+    return converter
+
+
+def _hash(value: Any) -> str:
+    # What stands here by mistake may be the token itself: it is never shown.
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise _wrong("must be 64 hex digits: osspresigned serve --hash-token")
+    if value.lower() == hash_token(""):
+        raise _wrong("is the hash of nothing")
+    return value.lower()
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not value.strip():
+        raise _wrong("must be a string that can be printed")
+    return value
+
+
+def _bucket(value: Any) -> str:
+    if problem := check_bucket(_text(value)):
+        raise _wrong(f"is wrong: {problem}")
+    return str(value)
+
+
+def _prefix(value: Any) -> str:
+    if _text(value)[:1] in ("/", "\\"):
+        raise _wrong('must not begin with a slash; "" is the whole bucket')
+    return str(value)
+
+
+def _source(value: Any) -> str:
+    bucket, slash, prefix = _text(value).partition("/")
+    if not slash:
+        raise _wrong("must be bucket/ or bucket/begin/of/key")
+    return f"{_bucket(bucket)}/{_prefix(prefix)}"
+
+
+def _action(value: Any) -> Action:
+    try:
+        return Action(_text(value))
+    except ValueError:
+        near = difflib.get_close_matches(value, list(Action), 1)
+        hint = f": did you mean {near[0]}?" if near else f": use {', '.join(Action)}"
+        raise _wrong(f"is no action{hint}") from None
+
+
+def _header(value: Any) -> str:
+    name = _text(value).lower()
+    if name.endswith("-acl"):
+        raise _wrong("is granted by acls")
+    if name.startswith(SOURCE_HEADER):
+        raise _wrong("comes with the copies; copy_sources bounds it")
+    if name.startswith("x-oss-") and _HEADER.fullmatch(name):
+        return name
+    if name not in PLAIN_HEADERS:
+        known = ", ".join(sorted(PLAIN_HEADERS))
+        raise _wrong(f"must be x-oss-..., or one of {known}")
+    return name

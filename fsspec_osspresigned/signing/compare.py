@@ -1,0 +1,349 @@
+"""What differs when a signature does not match, as far as it can be told without a key.
+
+The store computes its text from what it *received*. Laid beside what was *sent*, it
+proves what changed on the way. What was *signed* nobody can compute back; only the
+names that the URL lists as signed, and the URL's own form, tell about it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import unquote, urlsplit
+
+from attrs import evolve, field, frozen
+
+from ..model import Operation, SignedRequest
+from ..urls import oss_bucket
+from .canonical import is_always_signed, is_subresource, parse_query
+from .signed_url import SignedURL, describe
+
+_SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
+# The transport writes them, so that nobody knows their values here.
+_TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
+# Values that help and can hold no secret; of all other headers only names are told.
+_SHOWN = frozenset(("content-type", "content-md5"))
+# Parameters that every V1 signs; of others the store may not know that they are signed.
+_SURE = frozenset(
+    """
+    acl append callback callback-var partNumber position security-token sequential
+    symlink tagging uploadId uploads
+    """.split()  # noqa: SIM905 - as the longer list in signature
+)
+_SPELT = {"content-md5": "Content-MD5", "content-type": "Content-Type"}
+_is_v1_signature = re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch
+_is_v4_signature = re.compile(r"[0-9a-f]{64}").fullmatch
+_MAX_SHOWN = 80
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """The server's view beside what was sent.
+
+    Attributes:
+        told: whether the store said what it received.
+        changed: what arrived otherwise than it was sent, one line each.
+        spoilt: what is wrong with the request as it was sent, one line each.
+        sent: the signed pieces of what was sent, for people.
+    """
+
+    told: bool
+    changed: tuple[str, ...] = ()
+    spoilt: tuple[str, ...] = ()
+    sent: str = ""
+
+
+@frozen(kw_only=True)
+class _View:
+    """The signed pieces of one request: as sent, or as the store received them."""
+
+    method: str
+    path: str = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def compare(
+    document: Mapping[str, str],
+    signed: SignedRequest,
+    operation: Operation,
+    hide: Callable[[str], str] = str,
+) -> Comparison:
+    """Lay the store's text beside what was sent.
+
+    Args:
+        document: members of the error document.
+        signed: what was sent.
+        operation: what it was for.
+        hide: blanks out the secrets of the request, before anything is cut short.
+    """
+    url = describe(signed.url)
+    parts = urlsplit(signed.url.reveal())
+    pairs = parse_query(parts.query)
+    sent = _View(
+        method=signed.method,
+        path=unquote(parts.path or "/", errors="surrogateescape"),
+        query=dict(reversed(pairs)),
+        headers={
+            name.lower(): " ".join(v.split()) for name, v in signed.headers.items()
+        },
+    )
+    got = _received(document, url, sent.query)
+    if got is not None:
+        got = evolve(
+            got,
+            method=hide(got.method),
+            path=hide(got.path),
+            headers={n: hide(v) if n in _SHOWN else v for n, v in got.headers.items()},
+        )
+    changed: list[str] = []
+    if got is not None:
+        if got.method != sent.method:
+            shown = got.method[:20]
+            changed.append(f"the method left as {sent.method} and arrived as {shown!r}")
+        changed += _path(got.path, sent.path, oss_bucket(parts.hostname or ""))
+        # A bare plus is a blank for some stores and a plus for others.
+        blank = " " if "+" in parts.query else "+"
+        changed += _query(got.query, sent.query, url, blank)
+        changed += _headers(got.headers, sent.headers, url)
+    changed += _echoes(document, sent.query)
+    return Comparison(
+        told=got is not None,
+        changed=tuple(changed),
+        spoilt=(
+            *_unsent(sent, url),
+            *_spoilt_url(pairs, url),
+            *_encoded_twice(sent, operation),
+        ),
+        sent=_summary(sent, url),
+    )
+
+
+def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
+    """Return the headers that the URL lists as signed and that are not sent."""
+    sent = {name.lower() for name in signed.headers} | _TRANSPORTS
+    return tuple(
+        name for name in describe(signed.url).additional_headers if name not in sent
+    )
+
+
+def _received(
+    document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
+) -> _View | None:
+    """Read what the store says that it received; None if it does not say."""
+    if url.version in ("v4", "s3-v4"):
+        return _read_canonical(document.get("CanonicalRequest", ""))
+    return _read_v1(_exact_text(document), sent)
+
+
+def _exact_text(document: Mapping[str, str]) -> str:
+    """Return the V1 text; its bytes survive what XML does to blanks and controls."""
+    try:
+        octets = bytes.fromhex(document.get("StringToSignBytes", ""))
+    except ValueError:
+        octets = b""
+    if octets:
+        return octets.decode("utf-8", "surrogateescape")
+    return document.get("StringToSign", "")
+
+
+def _read_v1(text: str, sent: Mapping[str, str]) -> _View | None:
+    lines = text.split("\n", 4)
+    if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
+        return None
+    method, md5, kind, expires, rest = lines
+    headers = {"content-md5": md5, "content-type": kind}
+    while re.match(r"x-(?:oss|amz)-[^:\n]*:", rest):
+        line, _, rest = rest.partition("\n")
+        key, _, value = line.partition(":")
+        headers[key] = value
+    path, query = _split_resource(
+        rest, {n: sent[n] for n in filter(is_subresource, sent)}
+    )
+    return _View(
+        method=method,
+        path=path,
+        query={"Expires": expires, **query},
+        headers=_tidy(headers),
+    )
+
+
+def _split_resource(
+    text: str, sent: Mapping[str, str]
+) -> tuple[str, Mapping[str, str]]:
+    """Split V1's resource, which is not encoded: its values may hold ``&`` and ``?``."""
+    items = [f"{name}={sent[name]}" if sent[name] else name for name in sorted(sent)]
+    tail = f"?{'&'.join(items)}"
+    if items and text.endswith(tail):
+        return text.removesuffix(tail), sent
+    path, _, query = text.partition("?")
+    # Nor is the key encoded: parameters begin with one that V1 signs.
+    while query and not is_subresource(re.split("[=&?]", query, maxsplit=1)[0]):
+        more, _, query = query.partition("?")
+        path = f"{path}?{more}"
+    found = (item.partition("=") for item in query.split("&") if item)
+    return path, {name: value for name, _, value in found}
+
+
+def _read_canonical(text: str) -> _View | None:
+    lines = text.split("\n")
+    if len(lines) < 6:  # noqa: PLR2004 - method, path, query, blank, names, payload
+        return None
+    headers = (line.partition(":") for line in lines[3:-3])
+    return _View(
+        method=lines[0],
+        path=unquote(lines[1], errors="surrogateescape"),
+        query=dict(reversed(parse_query(lines[2]))),
+        headers=_tidy({key: value for key, _, value in headers}),
+    )
+
+
+def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what is empty, and blanks that a proxy may touch."""
+    tidy = {name: " ".join(value.split()) for name, value in headers.items()}
+    return {name: value for name, value in tidy.items() if name and value}
+
+
+def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
+    """Compare paths: the store puts the bucket in front where the host named it."""
+    head = got.removesuffix(sent)
+    if got == sent:
+        return
+    if got.endswith(sent) and re.fullmatch("/[^/]+", head):
+        if bucket and head[1:] != bucket:
+            yield (
+                f"the request for bucket {bucket!r} arrived at bucket "
+                f"{head[1:][:_MAX_SHOWN]!r}"
+            )
+        return
+    line = f"the path left as {_cut(sent)} and arrived as {_cut(got)}"
+    if "/../" in sent or "/./" in sent or "//" in sent:
+        line += " (dot segments or double slashes were collapsed)"
+    yield line
+
+
+def _query(
+    got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
+) -> Iterator[str]:
+    is_v1 = url.version not in ("v4", "s3-v4")
+    for name in sorted(got.keys() | sent.keys()):
+        shown = f"query parameter {name[:_MAX_SHOWN]}"
+        if name in _SIGNATURES:
+            continue
+        if name not in sent:
+            yield f"{shown} arrived and was not sent"
+        elif name not in got:
+            if not is_v1 or name in _SURE:
+                yield f"{shown} was sent and did not arrive"
+        elif got[name].replace("+", blank) != sent[name].replace("+", blank):
+            yield f"{shown} arrived with another value"
+
+
+def _headers(
+    got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
+) -> Iterator[str]:
+    signed = {
+        name
+        for name in sent
+        if is_always_signed(name)
+        or name in url.additional_headers
+        or name.startswith("x-amz-")
+    }
+    if url.version == "s3-v4":  # S3 signs exactly what the URL lists
+        signed &= {*url.additional_headers}
+    for name in sorted(got.keys() | signed):
+        shown = _spell(name)
+        known, found = sent.get(name), got.get(name)
+        if known is None and name in _TRANSPORTS:
+            if name == "host" and _port_free(found or "") != _port_free(url.host):
+                yield f"{shown} arrived with another value"
+        elif known is None:
+            value = f" as {_cut(found or '')}" if name in _SHOWN else ""
+            yield f"{shown} arrived{value} and was not sent"
+        elif found is None:
+            value = f" as {_cut(known)}" if name in _SHOWN else ""
+            yield f"{shown} was sent{value} and did not arrive"
+        elif found != known:
+            if name in _SHOWN:
+                yield f"{shown} left as {_cut(known)} and arrived as {_cut(found)}"
+            else:
+                yield f"{shown} arrived with another value"
+
+
+def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
+    """Compare signature and key id with what the store says that it was given."""
+    own = next((query[name] for name in _SIGNATURES if name in query), None)
+    given = document.get("SignatureProvided")
+    if own and given and given != own:
+        yield "the signature arrived with another value"
+    own = query.get("OSSAccessKeyId") or query.get("AWSAccessKeyId")
+    given = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId")
+    if own and given and given != own:
+        yield "the access key id arrived with another value"
+
+
+def _unsent(sent: _View, url: SignedURL) -> Iterator[str]:
+    for name in url.additional_headers:
+        if name not in sent.headers and name not in _TRANSPORTS:
+            yield f"{_spell(name)} is signed by the URL and was not sent"
+    if url.version == "s3-v4":
+        for name in sorted(sent.headers):
+            if name.startswith("x-amz-") and name not in url.additional_headers:
+                yield f"{_spell(name)} was sent and is not signed by the URL"
+
+
+def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
+    """Find what happens to URLs that are copied through other programs."""
+    names = [name for name, _ in pairs]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
+    query = dict(reversed(pairs))
+    signature = next((query[name] for name in _SIGNATURES if name in query), "")
+    if url.version == "v1" and not _is_v1_signature(signature):
+        if _is_v1_signature(signature.replace(" ", "+")):
+            yield "the signature in the URL holds a bare '+', which means a blank"
+        else:
+            yield "the signature in the URL is not whole: V1's has 28 characters"
+    if url.version in ("v4", "s3-v4") and not _is_v4_signature(signature):
+        yield "the signature in the URL is not whole: V4's has 64 hexadecimal digits"
+
+
+def _encoded_twice(sent: _View, operation: Operation) -> Iterator[str]:
+    # Another key is none of our business: a URL map may send a path anywhere.
+    key = operation.key
+    if not sent.path.endswith(f"/{key}") and unquote(sent.path).endswith(f"/{key}"):
+        yield (
+            f"the key is {_cut(key)} and the path of the URL means {_cut(sent.path)}, "
+            "percent-encoded twice"
+        )
+
+
+def _summary(sent: _View, url: SignedURL) -> str:
+    """Name what the signature has to cover, so that a signer can be compared with it."""
+    names = sorted(
+        name
+        for name in sent.headers
+        if is_always_signed(name)
+        or name in url.additional_headers
+        or name.startswith("x-amz-")
+    )
+    told = [
+        f"{_spell(n)} {_cut(sent.headers[n])}" if n in _SHOWN else _spell(n)
+        for n in names
+    ]
+    if "content-type" not in names:
+        told.insert(0, "without Content-Type")
+    return f"{sent.method} {', '.join(told)}"
+
+
+def _port_free(host: str) -> str:
+    """Return *host* without a port that is the usual one, which nobody writes."""
+    return host.lower().removesuffix(":443").removesuffix(":80")
+
+
+def _spell(name: str) -> str:
+    return _SPELT.get(name, name[:_MAX_SHOWN])
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")

@@ -1,0 +1,152 @@
+"""Where a bucket is reached, and which names the service accepts."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Literal, cast
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from ..errors import ConfigurationError
+from .canonical import quote_path
+
+Style = Literal["virtual", "path", "cname"]
+MAX_KEY_BYTES = 1023  # OSS API reference, "Object naming conventions"
+_STYLES = ("virtual", "path", "cname")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?").fullmatch
+_PUBLIC = (
+    r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com",
+    r"([a-z0-9-]+)\.oss(?:-internal)?\.aliyuncs\.com",
+)
+
+
+def check_bucket(bucket: str) -> str | None:
+    """Return what is wrong with a bucket name; None if nothing.
+
+    3..63 of ``a-z 0-9 -``, no ``-`` at the ends (OSS, "Bucket naming conventions").
+    """
+    if _BUCKET(bucket):
+        return None
+    return (
+        f"bucket {bucket[:80]!r} is no valid name: use 3..63 of a-z, 0-9 and '-', "
+        "with a letter or digit at both ends"
+    )
+
+
+def check_key(key: str) -> str | None:
+    """Return what is wrong with an object key; None if nothing.
+
+    1..1023 bytes of UTF-8, no slash or backslash in front (OSS, "Object naming
+    conventions").
+    """
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return f"key {key[:80]!r} is not valid Unicode: it holds a lone surrogate"
+    if not size:
+        return "the key is empty: name an object"
+    if size > MAX_KEY_BYTES:
+        return (
+            f"key {key[:80]!r}... has {size} bytes in UTF-8: the limit is "
+            f"{MAX_KEY_BYTES}"
+        )
+    if key[0] in "/\\":
+        return f"key {key[:80]!r} starts with {key[0]!r}: leave that character out"
+    return None
+
+
+@frozen
+class Endpoint:
+    """The address of the service, and how a bucket is put into it.
+
+    Attributes:
+        scheme: ``https`` or ``http``.
+        host: lower case, with the port if there is one; IPv6 in brackets.
+        style: ``virtual`` (bucket in front of the host), ``path`` (bucket in front of
+            the key) or ``cname`` (the host stands for the bucket).
+    """
+
+    scheme: str
+    host: str
+    style: Style
+
+    @classmethod
+    def parse(cls, text: str, *, style: str | None = None) -> Endpoint:
+        """Read ``oss-cn-hangzhou.aliyuncs.com`` or ``http://127.0.0.1:9000``.
+
+        Args:
+            text: host or URL; without a scheme it is https.
+            style: None is ``path`` for IP addresses and localhost, else ``virtual``.
+
+        Raises:
+            ConfigurationError: no such address or style; all problems at once.
+        """
+        problems = []
+        scheme, host, is_bare = "https", "", False
+        try:
+            parts = urlsplit(text if "://" in text else f"https://{text}")
+            scheme, name, port = parts.scheme, parts.hostname or "", parts.port
+        except ValueError:
+            problems.append("the endpoint is not a URL: write https://HOST[:PORT]")
+        else:
+            if scheme not in ("https", "http"):
+                problems.append(f"endpoint scheme {scheme[:20]!r}: use https or http")
+            if "@" in parts.netloc or parts.query or parts.fragment:
+                problems.append("the endpoint holds more than https://HOST[:PORT]")
+            elif parts.path not in ("", "/"):
+                problems.append("the endpoint holds a path: leave it out")
+            is_ip = _is_ip(name)
+            if not (is_ip or _HOST(name)) or "\\" in text or text != text.strip():
+                problems.append(f"endpoint host {name[:80]!r} is not a host name")
+            is_bare = is_ip or name == "localhost"
+            host = f"[{name}]" if ":" in name else name
+            host += "" if port is None else f":{port}"
+            if is_ip and style == "virtual":
+                problems.append(
+                    "an IP address has no room for a bucket: use path style"
+                )
+        style = style or ("path" if is_bare else "virtual")
+        if style not in _STYLES:
+            problems.append(f"endpoint style {style[:20]!r}: use {', '.join(_STYLES)}")
+        if problems:
+            raise ConfigurationError(problems)
+        return cls(scheme, host, cast("Style", style))
+
+    @property
+    def region(self) -> str | None:
+        """The region that a public host name tells; None for every other host.
+
+        ``oss-REGION[-internal].aliyuncs.com`` and ``REGION.oss.aliyuncs.com`` tell it;
+        the acceleration hosts, a CNAME and an IP address do not.
+        """
+        name = self.host.partition(":")[0]
+        found = (re.fullmatch(pattern, name) for pattern in _PUBLIC)
+        return next((match[1] for match in found if match), None)
+
+    def netloc(self, bucket: str) -> str:
+        """Return host and port where *bucket* is reached, as the Host header says."""
+        return (
+            f"{bucket}.{self.host}" if self.style == "virtual" and bucket else self.host
+        )
+
+    def url(self, bucket: str, key: str = "") -> str:
+        """Return the URL of an object, or of the bucket, without a query.
+
+        The key is percent-encoded but for unreserved characters and ``/``; dots and
+        double slashes stay, because they are part of the name.
+        """
+        base = f"{self.scheme}://{self.netloc(bucket)}/"
+        if self.style == "path" and bucket:
+            base += f"{bucket}/"
+        return base + quote_path(key)
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

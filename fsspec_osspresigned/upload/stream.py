@@ -1,0 +1,431 @@
+"""The binary file that is open for writing: published as a whole, on success only.
+
+What closing means when an exception is about (each line was measured to be possible):
+
+1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
+   decides alone. So do the text and compression wrappers that ``fs.open`` makes.
+2. Everybody else just calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. An
+   exception in flight that was not in flight at ``open``, or has another traceback
+   now, means that the body is being left: the file is not published.
+3. Such a discard is loud: the exception gets a note, is raised again, and a warning is
+   given, because ``except StopIteration: f.close()`` looks the same from here.
+4. ``commit()`` and ``discard()`` say it outright. Garbage collection and the end of the
+   interpreter discard.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import sys
+import threading
+import traceback
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from ..concurrency import budget
+from ..errors import DiscardWarning, UploadDiscardedError
+from ..http.body import Body
+from .buffer import KEPT, PartBuffer
+from .transaction import DeferredUpload
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from ..model import Receipt
+
+
+def bytes_of(data: ReadableBuffer) -> memoryview:
+    """Return the bytes of any buffer, whatever its shape, strides and item format.
+
+    Raises:
+        TypeError: it is no buffer, such as a str.
+    """
+    view = memoryview(data)
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
+        # Not PickleBuffer(view).raw(): CPython 3.11 crashes when it collects that.
+        return memoryview(view.tobytes())
+
+
+class _InFlight:
+    """The exception that was being handled when the file was opened."""
+
+    def __init__(self) -> None:
+        self.error = sys.exception()
+        self.traceback = self.error.__traceback__ if self.error else None
+
+    def leaving(self) -> BaseException | None:
+        """Return the exception that leaves a body now; None if it was there before."""
+        now = sys.exception()
+        if now is None:
+            return None
+        same = now is self.error and now.__traceback__ is self.traceback
+        return None if same else now
+
+    def forget(self) -> None:
+        """Let go of the exception and of all frames that its traceback keeps alive."""
+        self.error = self.traceback = None
+
+
+class PresignedWriter(io.BufferedIOBase):
+    """A binary file for writing; not seekable, ``tell`` counts.
+
+    Parts are sent in the background while writing goes on; memory is bounded by part
+    size times (``max_concurrency`` + 1). Nothing is visible before ``close`` returns.
+
+    Attributes:
+        receipt: what the finished upload proved; None before.
+        publish_always: whether ``close`` publishes whatever is in flight.
+    """
+
+    mode = "wb"
+
+    def __init__(
+        self,
+        upload: DeferredUpload,
+        *,
+        path: str,
+        autocommit: bool = True,
+        publish_always: bool = False,
+        keep: Callable[[Body], Body] | None = None,
+    ) -> None:
+        """Wrap an upload that has not begun.
+
+        Args:
+            upload: where the parts go.
+            path: ``bucket/key``.
+            autocommit: False leaves publishing to ``commit``, as transactions do.
+            publish_always: ``close`` publishes whatever is in flight (fsspec's way).
+            keep: takes what must wait for ``commit``; None leaves it in memory.
+        """
+        super().__init__()
+        self.path = self.name = path
+        self.receipt: Receipt | None = None
+        self.autocommit = autocommit
+        self.publish_always = publish_always
+        self._upload = upload
+        self._keep = keep
+        self._in_flight = _InFlight()
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._given = 0  # bytes of the parts before the one that is written
+        plan, memory = upload.plan, budget.of_process().memory
+        self._buffer = PartBuffer(
+            plan.size_of, memory, limit=upload.window.memory_limit, early=plan.grows
+        )
+        self._state = "open"  # open, closed (waits for commit), published, discarded
+        self._failure: Exception | None = None
+        self._released = False
+        self._deaf = False
+        _unfinished.add(self)
+
+    # -- io ------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        """Return True while open."""
+        self.check_open()
+        return True
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Return False: zip and xlsx writers then stream."""
+        return False
+
+    def tell(self) -> int:
+        """Return the bytes written so far."""
+        return self._given + self._buffer.held
+
+    def fileno(self) -> int:
+        """Raise UnsupportedOperation: there is no descriptor to write to."""
+        msg = "a presigned upload has no file descriptor"
+        raise io.UnsupportedOperation(msg)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed, published or discarded.
+
+        A failed one is not before ``close`` has said so: ``TextIOWrapper`` and others
+        never close, and so never complain about, what is closed already.
+        """
+        return self._released
+
+    @property
+    def failed(self) -> bool:
+        """Whether an upload or a write has failed, so that nothing is published."""
+        return self._failure is not None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take *data* and return its bytes; waits while too many parts are in flight.
+
+        Raises:
+            OSError: the first failure of the upload, at every further call.
+            TypeError: *data* is no buffer of bytes.
+            ValueError: the file is closed.
+        """
+        buffer = self._buffer
+        if type(data) is bytes:  # most are, and need no view to be looked at
+            size = len(data)
+            with self._lock:  # room and free are 0 in any but an open file
+                if size < KEPT:
+                    if size < buffer.room:
+                        buffer.put(data, size)
+                        return size
+                elif size < buffer.free:
+                    buffer.pieces.append(data)
+                    buffer.free -= size
+                    return size
+        view = bytes_of(data)
+        size = view.nbytes
+        with self._lock:
+            if size < buffer.room:
+                buffer.put(view, size)
+                return size
+            if self._deaf:
+                return size
+            self.check_open()
+            try:
+                self._take(view)
+            except BaseException as error:
+                self.give_up(error)
+                raise
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: parts must keep their size, so bytes wait for the next part."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Publish, or discard if an exception is in flight that was not at ``open``.
+
+        Raises:
+            OSError: the upload failed, again at every further call.
+            BaseException: the exception in flight, after a discard because of it.
+        """
+        with self._lock:
+            leaving = None if self.publish_always else self._in_flight.leaving()
+            if leaving is not None and not self.closed:
+                if self._failure is None:
+                    self._discard_loudly(leaving)
+                if not isinstance(leaving, Exception):
+                    self._released = True
+                    raise leaving  # Ctrl-C stays Ctrl-C, for whoever waits for it
+            self._end()
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Publish if the body ended well, else discard."""
+        self.leave(error)
+
+    def leave(self, error: BaseException | None) -> None:
+        """End as ``__exit__`` does: also for wrappers that know how the body ended."""
+        if error is not None and not self.publish_always:
+            self.discard()
+        else:
+            with self._lock:
+                self._end()
+
+    def __del__(self) -> None:
+        """Discard what nobody closed, without network in this thread."""
+        if getattr(self, "_state", ""):
+            self._drop(self._upload.abandon)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuse: an upload on its way belongs to one process."""
+        msg = (
+            f"the open file {self.path} cannot be pickled: pickle the filesystem and "
+            "open the file where it is written"
+        )
+        raise TypeError(msg)
+
+    # -- publishing ----------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Do everything but publish; waits until all parts are sent.
+
+        Raises:
+            OSError: the upload failed; nothing was published.
+            ValueError: the file was discarded.
+        """
+        with self._lock:
+            self._check_undecided()
+            try:
+                if self._state == "open":
+                    self._close_body()
+                self._upload.settle()
+            except BaseException as error:
+                self.give_up(error)
+                raise
+
+    def commit(self) -> None:
+        """Publish now, whatever exception is in flight.
+
+        Raises:
+            OSError: the upload failed; nothing was published.
+            ValueError: the file was discarded.
+        """
+        with self._lock:
+            if self._state == "published":
+                return
+            self._check_undecided()
+            try:
+                if self._state == "open":
+                    self._close_body()
+                self.receipt = self._upload.finish()
+            except BaseException as error:
+                self.give_up(error)
+                raise
+            self._state = "published"
+
+    def discard(self) -> None:
+        """Publish nothing, and remove the parts that were sent. Idempotent."""
+        with self._lock:
+            self._released = True
+            if self._state not in ("published", "discarded"):
+                self._forget()
+                self._upload.discard()
+
+    def give_up(self, error: BaseException) -> None:
+        """Keep the first failure, so that nothing after it can publish."""
+        # Whoever keeps the error keeps its frames, and would keep the parts.
+        traceback.clear_frames(error.__traceback__)
+        if self._failure is None:
+            if isinstance(error, Exception):
+                self._failure = error
+            else:
+                text = f"writing was interrupted ({type(error).__name__})"
+                self._failure = UploadDiscardedError(text, path=self.path)
+        self._forget()
+        self._upload.discard(error)
+
+    def check_open(self) -> None:
+        """Raise the first failure, or ValueError if the file is closed."""
+        if self._failure is not None:
+            raise self._failure
+        if self.closed:
+            msg = f"{self.path} is closed"
+            raise ValueError(msg)
+
+    def silence(self) -> None:
+        """Swallow what is written from now on: the end of a codec that is dropped."""
+        self._deaf = True
+        self._buffer.forget()
+
+    def _check_undecided(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._state == "discarded":
+            msg = f"{self.path} was discarded"
+            raise ValueError(msg)
+
+    def _end(self) -> None:
+        """Publish, if there is something left to publish."""
+        if self._failure is not None:
+            self._released = True
+            raise self._failure
+        if not self.closed:
+            self._close_body()
+            if self.autocommit:
+                self.commit()
+
+    def _close_body(self) -> None:
+        """Hand over the last bytes; what comes now is ``commit`` or ``discard``."""
+        self._released = True
+        try:
+            if self._buffer.held:
+                self._add(self._keep if self._buffer.number == 1 else None)
+            self._buffer.forget()
+        except BaseException as error:
+            self.give_up(error)
+            raise
+        self._state = "closed"
+        self._in_flight.forget()
+
+    def _discard_loudly(self, leaving: BaseException) -> NoReturn:
+        self.discard()
+        text = (
+            f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
+            "was not published; f.commit() publishes"
+        )
+        leaving.add_note(text)
+        with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts
+            warnings.warn(text, DiscardWarning, stacklevel=3)
+        raise leaving
+
+    def _drop(self, give_up: Callable[[], None]) -> None:
+        """End, by *give_up*, what nobody has ended."""
+        if self._state in ("published", "discarded") or os.getpid() != self._pid:
+            return
+        missing = "closed" if self._state == "open" else "committed"
+        self._forget()
+        self._released = self._deaf = True
+        give_up()
+        warnings.warn(
+            f"{self.path} was never {missing} and was not published",
+            ResourceWarning,
+            source=self,
+            stacklevel=3,
+        )
+
+    def _forget(self) -> None:
+        self._state = "discarded"
+        self._buffer.forget()
+        self._in_flight.forget()
+
+    # -- slicing -------------------------------------------------------------------------
+
+    def _take(self, view: memoryview) -> None:
+        """Fill buffers of exactly one part each."""
+        source = view.obj
+        # Of a slice it is all of the object that would be kept.
+        whole = len(source) if type(source) is bytes else None
+        while view.nbytes:
+            # A full one waits: a part that turns out to be the last may stay single.
+            size = 0
+            if not self._buffer.is_full:
+                size = self._buffer.take(view, whole=whole)
+            if not size:
+                self._add()
+            view = view[size:]
+
+    def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
+        body: Body = self._buffer.body()
+        self._given += body.size
+        if keep is not None:
+            body = keep(body)
+        self._upload.add(body)
+
+
+# Only to find at exit what nobody has ended; it keeps nothing alive.
+_unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
+
+
+@atexit.register
+def _tell_unfinished() -> None:
+    """Warn of each file that nobody has ended; their parts go with all others'."""
+    with contextlib.ExitStack() as stack:  # each, even where warnings are errors
+        for writer in list(_unfinished):
+            stack.callback(writer._drop, _leave_it)  # noqa: SLF001 - same module
+
+
+def _leave_it() -> None:
+    """Leave an upload to ``unfinished``, which has a time limit for all of them."""

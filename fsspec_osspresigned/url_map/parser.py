@@ -1,0 +1,579 @@
+"""Reading a URL map: every shape that is accepted, every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from itertools import islice
+from typing import Any, BinaryIO
+from urllib.parse import unquote
+
+from attrs import define, field
+
+from .. import parsing, urls
+from ..errors import ConfigurationError
+from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
+from ..secret import SecretURL, redact
+from .json_stream import Pieces
+from .model import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
+
+# One entry of a URL map: what an owner may write, and every problem of it.
+
+# The second name of each is what Alibaba Cloud's own samples print.
+_ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
+_REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
+_ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
+# Nearly all entries of a large map have no other member.
+_SIMPLE = {"path", "url", "headers", "expires_at"}
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)"
+)
+_PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
+_UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
+_MAX_SHOWN = 120
+_MAX_READ = 1000  # characters of a name that are looked at to show it
+_MAX_MEANT = 20  # characters of a member that may be a typo
+_MAX_PROBLEMS = 1000
+_MAX_SAME = 1000
+
+
+def shown(text: str) -> str:
+    """Show a name that may be anything, even a signed URL in the wrong place."""
+    if "://" in text[:_MAX_SHOWN]:
+        return repr(SecretURL(text[:_MAX_READ]).shown()[:_MAX_SHOWN])
+    name, mark, _ = redact(text[:_MAX_READ]).partition("?")
+    return repr(name[:_MAX_SHOWN] + ("?..." if mark else ""))
+
+
+@lru_cache(1024)
+def _meant(name: str, known: frozenset[str]) -> str | None:
+    """Return the member that an unknown one may have meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+
+    close = get_close_matches(name, known, n=1, cutoff=0.8)
+    return close[0] if close else None
+
+
+@define
+class EntryReader:
+    """Reads entries and collects problems; methods return None where they noted one.
+
+    Attributes:
+        problems: the first thousand, each with its place.
+    """
+
+    problems: list[str] = field(factory=list)
+    _same_headers: dict[Any, Mapping[str, str]] = field(factory=dict)
+    _same_times: dict[str, float] = field(factory=dict)
+
+    def note(self, place: object, problem: str) -> None:
+        """Keep a problem, unless there are very many."""
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(f"{place}: {problem}")
+
+    def simple(self, value: Any) -> MapRequest | SecretURL | None:
+        """Read one PUT, quickly; None for what must be read with care."""
+        if isinstance(value, str):
+            return None if urls.url_problem(value) else SecretURL(value)
+        if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
+            return None
+        url = value.get("url")
+        if not isinstance(url, str) or urls.url_problem(url):
+            return None
+        headers = end = None
+        if "headers" in value and (headers := self.sent(value["headers"])) is None:
+            return None
+        if "expires_at" in value and (end := self.moment(value["expires_at"])) is None:
+            return None
+        if headers is None and end is None:
+            return SecretURL(url)
+        return MapRequest(url=SecretURL(url), headers=headers, expires_at=end)
+
+    def sent(self, headers: Any) -> Mapping[str, str] | None:
+        """Return *headers*, one value for all that are equal; None for bad ones."""
+        if not isinstance(headers, dict):
+            return None
+        try:
+            pairs = tuple(headers.items())
+            found = self._same_headers.get(pairs)
+        except TypeError:
+            return None
+        if found is None:
+            if not all(isinstance(name, str) for name in headers):
+                return None
+            if next(urls.header_problems(headers), None) is not None:
+                return None
+            found = frozen_mapping(headers)
+            if len(self._same_headers) < _MAX_SAME:
+                self._same_headers[pairs] = found
+        return found
+
+    def moment(self, value: Any) -> float | None:
+        """Return seconds since the epoch, one value for all that are equal."""
+        if isinstance(value, datetime):
+            return value.timestamp() if value.tzinfo is not None else None
+        if not isinstance(value, str):
+            return None
+        found = self._same_times.get(value)
+        if found is None:
+            found = _moment(value)
+            if found is not None and len(self._same_times) < _MAX_SAME:
+                self._same_times[value] = found
+        return found
+
+    def entry(self, value: Any, place: str) -> MapEntry | None:
+        """Read the value of one path."""
+        if isinstance(value, str):
+            request = self.request(value, place, "PUT")
+            return None if request is None else MapEntry(put=request)
+        before = len(self.problems)
+        members = self.members(value, place, _ENTRY)
+        if members is None:
+            return None
+        found = self.extras(members, place)
+        expires_at = self.time(members, place)
+        if "url" in members:
+            put = {k: v for k, v in members.items() if k in _REQUEST}
+            put.pop("expires_at", None)
+            self.main(put, place, found)
+        elif "headers" in members:
+            self.note(f"{place}.headers", "belong to a url: give each part its own")
+        if "parts" in members:
+            found["parts"] = self.parts(members["parts"], f"{place}.parts")
+            found["upload_id"] = self.upload_id(members, found["parts"], place)
+            found["part_size"] = self.part_size(members, place)
+        elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
+            self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
+        if len(self.problems) > before:
+            return None
+        if not found:
+            self.note(place, "has no URL")
+            return None
+        return MapEntry(expires_at=expires_at, **found)
+
+    def main(self, members: Any, place: str, found: dict[str, Any]) -> None:
+        """Read the entry's own URL into the place that its method says."""
+        method = members.get("method", "PUT")
+        slot = {"PUT": "put", "GET": "get", "HEAD": "head"}.get(str(method).upper())
+        if slot is None:
+            self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
+        elif slot in found:
+            self.note(f"{place}.url", f"is for {method}, and there is {slot!r} too")
+        else:
+            found[slot] = self.request(members, place, str(method).upper())
+
+    def extras(self, members: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """Read the requests beside the upload, by their names."""
+        found: dict[str, Any] = {}
+        for name, method in EXTRAS.items():
+            if name == "complete" and members.get(name) == "external":
+                found[name] = "external"
+            elif name in members:
+                found[name] = self.request(members[name], f"{place}.{name}", method)
+        return found
+
+    def members(
+        self, value: Any, place: str, known: frozenset[str]
+    ) -> dict[str, Any] | None:
+        """Return the members under their own names; others are ignored, typos noted."""
+        if not isinstance(value, Mapping):
+            self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
+            return None
+        members: dict[str, Any] = {}
+        for given, item in value.items():
+            if not isinstance(given, str):
+                self.note(place, "the name of a member is not a string")
+                continue
+            name = _ALIASES.get(given, given)
+            if name in members:
+                self.note(f"{place}.{given}", f"means {name}, which is there too")
+            elif name in known:
+                # PresignResult writes null where it signed no header.
+                nothing = item is None and given == "signed_headers"
+                members[name] = {} if nothing else item
+            elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
+                problem = f"unknown member, did you mean {close!r}?"
+                self.note(f"{place}.{shown(given)}", problem)
+        return members
+
+    def request(self, value: Any, place: str, method: str) -> MapRequest | None:
+        """Read a URL, or an object with one."""
+        if isinstance(value, str):
+            problem = urls.url_problem(value)
+            if problem:
+                self.note(place, f"the URL {problem}")
+                return None
+            return MapRequest(url=SecretURL(value))
+        before = len(self.problems)
+        members = self.members(value, place, _REQUEST)
+        if members is None:
+            return None
+        url = members.get("url")
+        if not isinstance(url, str):
+            self.note(f"{place}.url", f"must be a string, is {_kind(members, 'url')}")
+        elif problem := urls.url_problem(url):
+            self.note(f"{place}.url", f"the URL {problem}")
+        if str(members.get("method", method)).upper() != method:
+            self.note(f"{place}.method", f"must be {method}")
+        headers = self.headers(members, place)
+        expires_at = self.time(members, place)
+        if len(self.problems) > before:
+            return None
+        return MapRequest(
+            url=SecretURL(str(url)), headers=headers, expires_at=expires_at
+        )
+
+    def headers(self, members: Mapping[str, Any], place: str) -> Any:
+        """Read what must be sent; None if nothing is said."""
+        if "headers" not in members:
+            return None
+        headers = members["headers"]
+        place = f"{place}.headers"
+        if not isinstance(headers, Mapping) or not all(
+            isinstance(name, str) for name in headers
+        ):
+            self.note(place, "must be an object of names and values")
+            return None
+        if any("?" in name for name in headers):
+            # It can be a signed URL, which must not be shown.
+            self.note(place, "a header name is not an HTTP token")
+            return None
+        for problem in urls.header_problems(headers):
+            self.note(place, problem)
+        return headers
+
+    def time(self, members: Mapping[str, Any], place: str) -> float | None:
+        """Read when the request or entry ends, seconds since the epoch."""
+        if "expires_at" not in members:
+            return None
+        found = self.moment(members["expires_at"])
+        if found is None:
+            self.note(
+                f"{place}.expires_at",
+                "must be a time with a zone (RFC 3339), such as 2026-11-25T10:00:00Z",
+            )
+        return found
+
+    def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
+        """Read the parts, part 1 first."""
+        if not isinstance(value, (list, tuple)) or not value:
+            self.note(place, "must be a list of URLs or objects, and not empty")
+            return ()
+        if len(value) > MAX_PARTS:
+            self.note(place, f"holds {len(value)} parts, more than {MAX_PARTS}")
+            return ()
+        found: dict[int, MapRequest | None] = {}
+        for index, item in enumerate(value):
+            here = f"{place}[{index}]"
+            number = index + 1
+            if isinstance(item, Mapping) and "part_number" in item:
+                number = item["part_number"]
+            if not parsing.is_int(number) or not 1 <= number <= MAX_PARTS:
+                self.note(f"{here}.part_number", f"must be 1 to {MAX_PARTS}")
+                continue
+            if number in found:
+                self.note(f"{here}.part_number", f"part {number} comes twice")
+            found[number] = request = self.request(item, here, "PUT")
+            signed = request and _PART_NUMBER.search(request.url.reveal())
+            if signed and int(signed[1]) != number:
+                self.note(here, f"is part {number}, its URL is for part {signed[1]}")
+        missing = next(
+            (n for n in range(1, max(found, default=0)) if n not in found), 0
+        )
+        if missing:
+            self.note(place, f"part {missing} is missing")
+        return tuple(request for _, request in sorted(found.items()) if request)
+
+    def upload_id(
+        self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
+    ) -> str | None:
+        """Return the upload id, read from the part URLs if the entry has none."""
+        place = f"{place}.upload_id"
+        given = members.get("upload_id")
+        if "upload_id" in members and (not isinstance(given, str) or not given):
+            self.note(place, "must be a string, and not empty")
+            return None
+        searched = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
+        found = {unquote(match[1]) for match in searched if match}
+        if len(found | ({given} if given else set())) > 1:
+            self.note(place, "the part URLs are not all of this one upload")
+        if not given and not found and parts:
+            self.note(place, "is missing, and the part URLs name none")
+        return given or next(iter(found), None)
+
+    def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
+        """Read the bytes of a part; None if nothing is said."""
+        if "part_size" not in members:
+            return None
+        size = members["part_size"]
+        if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
+            problem = f"must be {MIN_PART} to {MAX_PART} bytes"
+            self.note(f"{place}.part_size", problem)
+            return None
+        return int(size)
+
+
+def _moment(text: str) -> float | None:
+    """Read RFC 3339 with a zone, in seconds since the epoch; None for anything else."""
+    found = _TIME.fullmatch(text)
+    if not found:
+        return None
+    day, clock, fraction, zone = found.groups(default="0")
+    micros = (fraction + "00000")[:6]
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{micros}{zone}").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _kind(members: Mapping[str, Any], name: str) -> str:
+    return parsing.kind(members[name]) if name in members else "missing"
+
+
+# A bare map's members are paths with a slash, so these names mean one entry.
+_MARKS = {"path", "url", "parts", "upload_id"}
+_MAX_PATH = 63 + 1 + 1024
+
+
+def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
+    """Return the map that *data* holds.
+
+    Accepted: the version-1 object; a bare object ``{"bucket/key": URL or entry}``; JSON
+    Lines with a ``path`` each; a list of URLs, in JSON or one a line; one entry or one
+    signed request as Alibaba Cloud's samples print them.
+
+    Args:
+        data: the text, a file of it that is read piece by piece, or what a JSON reader
+            made of it.
+
+    Raises:
+        ConfigurationError: with every problem and its place, never a URL's query.
+        OSError: the file cannot be read.
+    """
+    reader = _Reader()
+    if isinstance(data, Mapping) or (
+        isinstance(data, Sequence) and not isinstance(data, bytes | str)
+    ):
+        reader.document(data)
+    else:
+        try:
+            reader.text(Pieces.of(data))
+        except ValueError as error:
+            reader.note("URL map", str(error))
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return URLMap(reader.entries)
+
+
+class _Place:
+    """Where an entry stands, put into words only if there is something to say."""
+
+    def __init__(self, before: str, path: str) -> None:
+        self._before = before
+        self._path = path
+
+    def __str__(self) -> str:
+        return f"{self._before}[{shown(self._path)}]"
+
+
+@define
+class _Reader(EntryReader):
+    """Collects entries by their paths, and problems."""
+
+    entries: dict[str, Kept] = field(factory=dict)
+
+    def text(self, text: Pieces) -> None:
+        """Read a whole text. Raises ValueError where it is no JSON."""
+        mark = text.ahead()
+        if not mark:
+            self.note("URL map", "is empty")
+        elif _is_lines([line for _, line in islice(_lines(text.head()), 2)]):
+            self.lines(text)
+        elif mark == "{":
+            self.whole(text)
+        elif mark == "[":
+            for index, item in enumerate(text.items()):
+                self.item(item, f"[{index}]")
+            text.end()
+        else:
+            value = text.value()
+            text.end()
+            self.document(value)
+
+    def lines(self, text: Pieces) -> None:
+        for number, line in text.lines():
+            place = f"line {number}"
+            if line[0] not in '{["':
+                self.item(line, place)
+                continue
+            try:
+                value = parsing.loads(line)
+            except ValueError as error:
+                problem = str(error).replace(" at line 1 column", " at column")
+                self.note(place, problem)
+            else:
+                self.item(value, place)
+
+    def whole(self, text: Pieces) -> None:
+        """Read one object at the top: a map of either kind, an entry, or line 1."""
+        line = text.line
+        listed, bare = _Reader(), _Reader()
+        rest: dict[str, Any] = {}
+        for name in text.members():
+            if name in rest:
+                msg = f"the member {shown(name)} comes twice in one object"
+                raise ValueError(msg)
+            if name == "objects" and text.ahead() == "{":
+                rest[name] = listed
+                for path in text.members():
+                    listed.add(path, text.value(), _Place(name, path))
+            elif "/" in name:
+                bare.add(name, text.value(), _Place("", name))
+            else:
+                rest[name] = text.value()
+        end = text.line
+        if text.ahead():
+            if end != line or text.line == end:
+                text.end()
+            self.item(rest, f"line {line}")
+            self.lines(text)
+        elif rest.get("objects") is listed:
+            self.take(listed, rest.get("version"))
+        elif "version" in rest or _MARKS & rest.keys():
+            self.document(rest)
+        else:
+            self.entries, self.problems = bare.entries, bare.problems
+            self.objects(rest, "")
+
+    def take(self, listed: _Reader, version: Any) -> None:
+        """Take what was read of a map, if this is its version."""
+        if version is None:
+            self.note(
+                "version", f'is missing beside "objects": add "version": {VERSION}'
+            )
+        elif self.is_known(version):
+            self.entries, self.problems = listed.entries, listed.problems
+
+    def document(self, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                self.item(item, f"[{index}]")
+        elif not isinstance(value, Mapping):
+            self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
+        elif "version" in value:
+            self.versioned(value)
+        elif _MARKS & value.keys():
+            self.item(value, "URL map")
+        else:
+            self.objects(value, "")
+
+    def is_known(self, version: Any) -> bool:
+        if parsing.is_int(version) and version == VERSION:
+            return True
+        known = f"only {VERSION} is known: update this package, or the map"
+        self.note("version", known)
+        return False
+
+    def versioned(self, value: Mapping[Any, Any]) -> None:
+        if not self.is_known(value["version"]):
+            return
+        objects = value.get("objects")
+        if isinstance(objects, Mapping):
+            self.objects(objects, "objects")
+        else:
+            self.note("objects", "must be an object of paths")
+
+    def objects(self, objects: Mapping[Any, Any], place: str) -> None:
+        for path, value in objects.items():
+            self.add(path, value, _Place(place, str(path)))
+
+    def item(self, value: Any, place: str) -> None:
+        """Read an entry that names its path itself, or by its URL."""
+        if isinstance(value, Mapping) and "path" in value:
+            self.add(value["path"], value, place)
+            return
+        entry = self.entry(value, place)
+        if entry is None:
+            return
+        request = entry.put or next(iter(entry.parts), None) or entry.get or entry.head
+        if request is None:
+            self.note(place, "has neither a path nor a URL")
+            return
+        try:
+            bucket, key = urls.object_of(request.url.reveal())
+        except ValueError:
+            self.note(place, "the URL's path is not UTF-8: give the path yourself")
+            return
+        if bucket is None:
+            self.note(
+                place,
+                f"the bucket of {request.url.shown()} cannot be seen: give the path, "
+                'as in {"bucket/key": URL}',
+            )
+            return
+        self.keep(f"{bucket}/{key}", entry, place)
+
+    def add(self, path: Any, value: Any, place: object) -> None:
+        kept = self.simple(value) or self.entry(value, str(place))
+        if not isinstance(path, str):
+            self.note(place, "the path is not a string")
+        elif kept is not None:
+            self.keep(path.removeprefix("osspresigned://"), kept, place)
+
+    def keep(self, path: str, entry: Kept, place: object) -> None:
+        bucket, _, key = path.partition("/")
+        try:
+            length = len(path.encode())
+        except UnicodeEncodeError:
+            length = 0
+        if path.startswith(("https://", "http://")):
+            self.note(place, "a URL stands where bucket/key must: turn the pair round")
+        elif not bucket or not (key or _only_lists(entry)):
+            self.note(place, "the path must be bucket/key")
+        elif not 0 < length <= _MAX_PATH:
+            self.note(place, "the path is too long, or not Unicode text")
+        elif path in self.entries:
+            self.note(place, f"the path {shown(path)} comes twice")
+        else:
+            self.entries[path] = entry
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines that are not blank, with their numbers, one by one.
+
+    Only LF ends a line, since keys may hold what Unicode calls a line break.
+    """
+    start, number = 0, 0
+    while start < len(text):
+        number += 1
+        end = text.find("\n", start) % (len(text) + 1)  # -1, not found, is the end
+        if line := text[start:end].strip(" \t\r"):
+            yield number, line
+        start = end + 1
+
+
+def _is_lines(first: Sequence[str]) -> bool:
+    """Return whether each line stands for itself: URLs, or objects closed in a line.
+
+    Args:
+        first: the first line that is not blank, and the second if there is one.
+    """
+    if first[0].lower().startswith(("https:", "http:")):
+        return True
+    if not first[0].startswith("{") or len(first) == 1:
+        return False
+    try:
+        return isinstance(parsing.loads(first[0]), dict)
+    except ValueError:
+        # A broken first line among lines that are whole is still JSON Lines.
+        return first[0].endswith("}") and first[1].startswith("{")
+
+
+def _only_lists(entry: Kept) -> bool:
+    """Return whether *entry* is for no object, but for listing a bucket."""
+    return isinstance(entry, MapEntry) and entry == MapEntry(
+        ls=entry.ls, expires_at=entry.expires_at
+    )

@@ -1,0 +1,227 @@
+"""Where a URL map lives: a file that may change, a variable, standard input, a URL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigurationError
+from ..secret import SecretURL
+from ..urls import http_problem
+from .model import MapEntry, URLMap, dump
+from .parser import parse
+
+Opener = Callable[[str], bytes]
+Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
+
+_SIGNED = re.compile(r"(?i)[?&](x-oss-signature|signature|x-amz-signature)=")
+_OTHERS = 0o077
+
+
+class ExposedMapWarning(UserWarning):
+    """A file of presigned URLs can be read by others."""
+
+
+class UnreadableMapWarning(UserWarning):
+    """A map changed on disk into something that cannot be read; the old one holds."""
+
+
+class MapSource:
+    """A URL map at its place, re-read when its file changes.
+
+    Attributes:
+        local: whether the map came from this machine, so that it may lead to it.
+        path: the file; None if the map is not a local file.
+    """
+
+    def __init__(
+        self, read: Callable[[], URLMap], *, path: Path | None, local: bool
+    ) -> None:
+        """Read the map for the first time.
+
+        Raises:
+            ConfigurationError: it cannot be read, with every problem.
+        """
+        self.path = path
+        self.local = local
+        self._lock = threading.Lock()
+        self._read = read
+        self._mark = _mark(path)
+        self._map = read()
+        if path is not None:
+            _warn_if_exposed(path)
+
+    def current(self) -> URLMap:
+        """Return the map as it is now.
+
+        A file that vanished or became unreadable, as happens while a careless job
+        rewrites it, leaves the old map in force, with a warning for the latter.
+        """
+        # Not under the lock: each look would hand it over, and workers queue for it.
+        if self.path is None or _mark(self.path) in (None, self._mark):
+            return self._map
+        with self._lock:
+            mark = _mark(self.path)
+            if mark in (None, self._mark):
+                return self._map
+            try:
+                found = self._read()
+            except ConfigurationError as error:
+                self._mark = mark
+                warnings.warn(
+                    f"the old URL map stays in force: {error.message}",
+                    UnreadableMapWarning,
+                    stacklevel=2,
+                )
+            else:
+                self._map, self._mark = found, mark
+            return self._map
+
+
+def load(
+    place: Place, opener: Opener | None = None, *, allow_http: bool = False
+) -> MapSource:
+    """Return the map at *place*.
+
+    Args:
+        place: a mapping or list, JSON text, a path, ``file:PATH``, ``env:NAME``, ``-``
+            for standard input, or any URL that *opener* can read.
+        opener: reads what is not on this machine; None refuses such places.
+        allow_http: the map, a secret, may come over plain http from another machine.
+
+    Raises:
+        ConfigurationError: the place cannot be read, or its content is bad; or it is a
+            signed URL itself, which belongs into ``url=``.
+    """
+    if isinstance(place, os.PathLike):
+        return _load_file(Path(place))
+    if not isinstance(place, str):
+        url_map = place if isinstance(place, URLMap) else parse(place)
+        return MapSource(lambda: url_map, path=None, local=True)
+    if place.lstrip()[:1] in ("{", "["):
+        return _load_bytes("url_map", lambda: place.encode("utf-8", "replace"))
+    if place == "-":
+        return _load_bytes("standard input", sys.stdin.buffer.read)
+    if place.startswith("env:"):
+        return _load_bytes(place, lambda: _variable(place.removeprefix("env:")))
+    if place.startswith("file:"):
+        path = urlsplit(place).path if place.startswith("file://") else place[5:]
+        text = unquote(path) if place.startswith("file://") else path
+        return _load_file(Path(text))
+    if "://" in place:
+        return _load_url(place, opener, allow_http=allow_http)
+    return _load_file(Path(place))
+
+
+def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
+    """Write *url_map* to *path* in one step, readable by its owner only.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
+    write_text(dump(url_map), path)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write *text*, a secret, to *path* in one step, readable by its owner only.
+
+    Raises:
+        OSError: the file cannot be written; what was there stays.
+    """
+    target = Path(path)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp made it 0600, and replacing keeps that.
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _load_file(path: Path) -> MapSource:
+    path = path.expanduser().absolute()
+    return MapSource(
+        lambda: _parse_at(str(path), lambda: path.open("rb")), path=path, local=True
+    )
+
+
+def _load_bytes(
+    name: str, read: Callable[[], bytes], *, local: bool = True
+) -> MapSource:
+    return MapSource(
+        lambda: _parse_at(name, lambda: BytesIO(read())), path=None, local=local
+    )
+
+
+def _load_url(place: str, opener: Opener | None, *, allow_http: bool) -> MapSource:
+    shown = SecretURL(place).shown()
+    if place.lower().startswith("http:") and (
+        problem := http_problem(place, allow_http=allow_http, local=True)
+    ):
+        msg = f"the URL map at {shown} {problem}"
+        raise ConfigurationError(msg)
+    if _SIGNED.search(place):
+        msg = f"{shown} is a presigned URL, not a URL map: give it as url="
+        raise ConfigurationError(msg)
+    if opener is None:
+        msg = f"a URL map at {shown} cannot be opened here: give a local file"
+        raise ConfigurationError(msg)
+    return _load_bytes(shown, lambda: opener(place), local=False)
+
+
+def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
+    """Read and parse, and put the place in front of what is wrong."""
+    try:
+        with open_() as file:
+            return parse(file)
+    except ConfigurationError as error:
+        problems = [f"{name}: {problem}" for problem in error.problems]
+    except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
+        # What it says may hold its URL; its kind is enough.
+        why = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, ImportError):
+            why = f"a package is missing: {error}"
+        problems = [f"cannot read the URL map {name}: {why}"]
+    # Outside of the handler, so that the foreign exception does not hang on ours.
+    raise ConfigurationError(problems)
+
+
+def _variable(name: str) -> bytes:
+    text = os.environ.get(name)
+    if text is None:
+        msg = "the environment variable is not set"
+        raise FileNotFoundError(2, msg)
+    return os.fsencode(text)
+
+
+def _mark(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what changes when the file does; None if there is none."""
+    if path is None:
+        return None
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _warn_if_exposed(path: Path) -> None:
+    if os.name == "posix" and path.stat().st_mode & _OTHERS:
+        warnings.warn(
+            f"{path} holds presigned URLs and can be read by others: chmod 600 it",
+            ExposedMapWarning,
+            stacklevel=5,
+        )

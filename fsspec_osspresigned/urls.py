@@ -1,0 +1,193 @@
+"""What may be sent: the rules for URLs and headers that others chose."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+from .units import KIB
+
+MAX_URL = 16 * KIB
+MAX_HEADERS = 8 * KIB
+
+# Percent escapes must be whole; "#" would cut the URL, a blank would split the request.
+_URL = re.compile(
+    r"""(?x) [Hh][Tt][Tt][Pp][Ss]?://
+    (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+
+    (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
+)
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # compiled by its first use
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN = frozenset(
+    ("authorization", "cookie", "connection", "transfer-encoding", "expect")
+)
+_OSS_HOST = r"([a-z0-9-]+)\.oss-[a-z0-9-]+\.aliyuncs\.com"
+_OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
+
+
+def url_problem(url: str) -> str | None:
+    """Return what is wrong with *url* as a request target; None if nothing is.
+
+    The answer never holds a piece of the URL.
+    """
+    if _URL.fullmatch(url) and len(url) <= MAX_URL:
+        # A bracketed host or a port can still be nonsense.
+        return (
+            None if "[" not in url[:9] and url.count(":", 0, 300) == 1 else _parse(url)
+        )
+    if len(url) > MAX_URL:
+        return f"is longer than {MAX_URL} bytes"
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme.lower() not in ("http", "https"):
+        return "is not an absolute http or https URL"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "holds a blank, a control character or a character outside ASCII"
+    if "#" in url:
+        return "has a fragment (#...)"
+    if re.search(_BAD_ESCAPE, url):
+        return "has a broken percent escape"
+    if "@" in re.split(r"[/?]", rest, maxsplit=1)[0]:
+        return "has user information in front of the host"
+    return "has no valid host"
+
+
+def _parse(url: str) -> str | None:
+    try:
+        host = urlsplit(url).hostname
+        port = urlsplit(url).port
+    except ValueError:
+        return "has no valid host or port"
+    return None if host and port != 0 else "has no valid host or port"
+
+
+def header_problems(headers: Mapping[str, object]) -> Iterator[str]:
+    """Yield what is wrong with *headers* that are to be sent with a signed URL."""
+    seen: set[str] = set()
+    size = 0
+    for name, value in headers.items():
+        shown = repr(name[:60])
+        if not _TOKEN.fullmatch(name):
+            yield f"header name {shown} is not an HTTP token"
+            continue
+        lower = name.lower()
+        if lower in seen:
+            yield f"header {shown} comes twice"
+        seen.add(lower)
+        if lower in _FORBIDDEN or lower.startswith("proxy-"):
+            yield f"header {shown} may not be set"
+        if not isinstance(value, str):
+            yield f"the value of header {shown} is not a string"
+            continue
+        size += len(name) + len(value)
+        if not value.isascii() or not (value.isprintable() or not value):
+            yield f"the value of header {shown} is not printable ASCII"
+        elif value != value.strip():
+            yield f"the value of header {shown} has blanks around it"
+    if size > MAX_HEADERS:
+        yield f"the headers are longer than {MAX_HEADERS} bytes"
+
+
+def own_header_problem(
+    headers: Mapping[str, str],
+    url: str,
+    signed: tuple[str, ...],
+    content_length: int | None,
+) -> str | None:
+    """Return why Host or Content-Length of *headers* may not be sent; None if they may.
+
+    Args:
+        headers: exactly what the signer wants sent.
+        url: the presigned URL.
+        signed: its ``x-oss-additional-headers``, lower case.
+        content_length: bytes of the body; None for a request without one.
+    """
+    real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in real:
+            continue
+        if lower not in signed:
+            return f"header {name!r} may be set only if it is signed"
+        if value.lower() != real[lower].lower():
+            what = f"exactly {value[:20]} bytes" if lower != "host" else "another host"
+            return f"it is signed for {what} ({name})"
+    return None
+
+
+@lru_cache(maxsize=64)
+def is_loopback(host: str) -> bool:
+    """Return whether the name or address *host* is this machine."""
+    host = host.lower().strip("[]")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
+    """Return why a plain-http *url* may not be used; None for https, or if it may.
+
+    Args:
+        url: a URL that ``url_problem`` passed.
+        allow_http: the user allows http off this machine.
+        local: the URL came from this machine, so that it may lead to it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "https":
+        return None
+    if is_loopback(parts.hostname or ""):
+        if local:
+            return None
+        return "leads to this machine over http, and comes from elsewhere"
+    return None if allow_http else "is plain http: use https, or allow_http=True"
+
+
+def decoded_path(url: str) -> str:
+    """Return the path of *url* decoded once, without its first slash; ``+`` stays.
+
+    Raises:
+        ValueError: the escapes are not UTF-8.
+    """
+    return unquote(urlsplit(url).path, errors="strict").removeprefix("/")
+
+
+def oss_bucket(host: str) -> str | None:
+    """Return the bucket label of a virtual-hosted OSS *host*; None for other hosts.
+
+    Only ``BUCKET.oss-*.aliyuncs.com`` counts: other services under that domain belong
+    to anybody.
+    """
+    found = re.fullmatch(_OSS_HOST, host.lower())
+    return found[1] if found else None
+
+
+def object_of(url: str) -> tuple[str | None, str]:
+    """Return bucket and key that *url* seems to be for, bucket None if it is not seen.
+
+    Raises:
+        ValueError: the escapes of the path are not UTF-8.
+    """
+    host = (urlsplit(url).hostname or "").lower()
+    path = decoded_path(url)
+    bucket = oss_bucket(host)
+    if bucket is None and host.endswith(".localhost"):
+        bucket = host.removesuffix(".localhost")
+    if bucket is not None:
+        return bucket, path
+    if host == "localhost" or _is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
+        bucket, _, path = path.partition("/")
+        return bucket, path
+    return None, path
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

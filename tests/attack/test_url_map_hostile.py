@@ -1,0 +1,362 @@
+"""A hostile or broken map ends in one error of ours, which shows no query string."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.url_map import json_stream as jsonpieces
+from fsspec_osspresigned.url_map.parser import parse
+from fsspec_osspresigned.url_map.source import load
+
+CANARY = "CANARYSIGNATURE"
+URL = f"https://b.oss-cn-hangzhou.aliyuncs.com/k?policy={CANARY}&Signature={CANARY}"
+PART = URL.replace("?", "?uploadId=U&partNumber=1&")
+MEGABYTE = 1 << 20
+
+
+def problems(text: str) -> tuple[str, ...]:
+    """Return what is wrong with *text*, after checking that nothing leaked."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text)
+    assert CANARY not in str(caught.value)
+    assert all(len(problem) < 600 for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def entry(**members: object) -> str:
+    """Return the text of a map with one entry."""
+    return json.dumps({"version": 1, "objects": {"b/k": {"url": URL, **members}}})
+
+
+@pytest.mark.parametrize(
+    ("headers", "rule"),
+    [
+        ({"x-oss-meta-a": "1\r\nHost: evil"}, "is not printable ASCII"),
+        ({"x-oss-meta-a\r\nHost": "1"}, "is not an HTTP token"),
+        ({"x-oss-meta-a": "1\n"}, "is not printable ASCII"),
+        ({"x-oss-meta-a": "\u00e9"}, "is not printable ASCII"),
+        ({"": "1"}, "is not an HTTP token"),
+        ({"Transfer-Encoding": "chunked"}, "'Transfer-Encoding' may not be set"),
+        ({"authorization": "OSS x:y"}, "'authorization' may not be set"),
+        ({"Proxy-Authorization": "x"}, "'Proxy-Authorization' may not be set"),
+        ({"Cookie": "x"}, "'Cookie' may not be set"),
+        ({"Connection": "x"}, "'Connection' may not be set"),
+        ({"Expect": "100-continue"}, "'Expect' may not be set"),
+        ({"a": "1", "A": "2"}, "comes twice"),
+        ({"a": None}, "is not a string"),
+        ({"a": ["x"]}, "is not a string"),
+        ({"a": "x" * 9000}, "longer than 8192 bytes"),
+        ({URL: "x"}, "is not an HTTP token"),
+        (None, "must be an object"),
+        ([], "must be an object"),
+    ],
+)
+def test_headers(headers, rule):
+    """A header that would split or reroute the request is refused with its place."""
+    (problem,) = problems(entry(headers=headers))
+    assert problem.startswith("objects['b/k'].headers: ")
+    assert rule in problem
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length"])
+def test_own_headers_are_refused_when_they_are_used(name):
+    """Host and Content-Length may stand in a map, but are sent only if they are signed."""
+    from fsspec_osspresigned.errors import NotSignedError  # noqa: PLC0415
+    from fsspec_osspresigned.model import Action, Operation  # noqa: PLC0415
+    from fsspec_osspresigned.signers.presigned import URLMapSigner  # noqa: PLC0415
+
+    signer = URLMapSigner(load({"b/k": {"url": URL, "headers": {name: "1"}}}))
+    operation = Operation(
+        action=Action.PutObject, bucket="b", key="k", content_length=1
+    )
+    with pytest.raises(NotSignedError, match=f"header '{name}' may be set only if"):
+        signer.sign([operation])
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("http:", "has no valid host"),
+        (URL.replace("https://", "https://user:pw@"), "has user information"),
+        (URL + "#x", "has a fragment"),
+        (URL + "\r\nHost: evil", "a blank, a control character"),
+        (URL + " x", "a blank, a control character"),
+        (URL + "%zz", "has a broken percent escape"),
+        ("ftp" + URL.removeprefix("https"), "is not an absolute http or https URL"),
+        ("https://b:0/k?" + CANARY, "has no valid host or port"),
+        ("https://b:99999/k?" + CANARY, "has no valid host or port"),
+        ("https://[::1/k?" + CANARY, "has no valid host"),
+        (URL + "x" * 17_000, "is longer than 16384 bytes"),
+    ],
+)
+def test_urls(url, rule):
+    """A URL that cannot be sent as it is is refused wherever it stands."""
+    for text in (
+        entry(url=url),
+        entry(get=url),
+        entry(head={"url": url}),
+        entry(upload_id="U", parts=[PART, {"url": url}]),
+        json.dumps({"b/k": url}),
+        json.dumps({"path": "b/k", "url": url}) + "\n" + json.dumps({"path": "b/l"}),
+    ):
+        assert any("the URL " in problem for problem in problems(text))
+    (problem,) = problems(entry(url=url))
+    assert rule in problem or "is not an absolute" in problem
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "url",
+        "headers",
+        "expires_at",
+        "method",
+        "parts",
+        "part_size",
+        "upload_id",
+        "complete",
+        "abort",
+        "list",
+        "head",
+        "get",
+    ],
+)
+@pytest.mark.parametrize("value", [None, True, 1e300, [], [None], {}, {"url": None}])
+def test_wrong_types(member, value):
+    """A null, a flag or a number in any place is named with it."""
+    whole = {"url": URL, "upload_id": "U", "parts": [PART], "complete": URL}
+    text = json.dumps({"b/k": {**whole, member: value}})
+    if (member, value) == ("headers", {}):
+        parse(text)
+        return
+    if member == "headers" and value == {"url": None}:
+        assert "is not a string" in problems(text)[0]
+        return
+    assert any(problem.startswith("['b/k']") for problem in problems(text))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":', '{"objects":'])
+@pytest.mark.parametrize("depth", [900, 100_000])
+@pytest.mark.parametrize("before", ["", '{"b/k":', '{"objects":{"b/k":', '["a",'])
+def test_nesting(opening, depth, before):
+    """However deep a map nests, it is an error and no crash."""
+    problems(before + opening * depth)
+    problems(before + opening * depth + "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ('{"version": 1, "version": 1, "objects": {}}', "'version' comes twice"),
+        ('{"version": 1, "objects": {}, "objects": {}}', "'objects' comes twice"),
+        ('{"objects": {}, "objects": 1, "version": 1}', "'objects' comes twice"),
+        (entry()[:-2] + f', "b/k": "{URL}"}}}}', "the path 'b/k' comes twice"),
+        ('{"b/k": {"url": "x", "url": "y"}}', "'url' comes twice in one object"),
+        ('{"b/k": {"headers": {"a": "1", "a": "2"}}}', "'a' comes twice in one object"),
+        ('{"objects": {}}', 'version: is missing beside "objects"'),
+        ('{"objects": {"b/k": 1}, "version": 2}', "version: only 1 is known"),
+        ('{"version": 1, "objects": []}', "objects: must be an object of paths"),
+        ('{"version": 1} {"version": 1}', "Extra data at line 1 column 16"),
+        ('{"version":\n1}\n{"version": 1}', "Extra data at line 3 column 1"),
+        ("[] x", "Extra data at line 1 column 4"),
+        ("3 x", "Extra data at line 1 column 3"),
+        ('{"b/k": 1' + "0" * 400 + "}", "more than 300 digits"),
+    ],
+)
+def test_documents(text, rule):
+    """What can be read in two ways is not read at all."""
+    assert any(rule in problem for problem in problems(text))
+
+
+def test_first_line_may_be_longer_than_a_piece(monkeypatch):
+    """JSON Lines are recognised by what follows, wherever the first line ends."""
+    monkeypatch.setattr(jsonpieces, "_PIECE", 8)
+    lines = [
+        json.dumps({"path": f"b/{n}", "url": URL, "note": "x/" * 50, "x/y": 1})
+        for n in range(3)
+    ]
+    assert list(parse("\n".join(lines))) == ["b/0", "b/1", "b/2"]
+    assert list(parse(lines[0])) == ["b/0"]
+    found = parse(json.dumps({"objects": {"b/k": URL}, "version": 1, "b/l": 1}))
+    assert list(found) == ["b/k"]
+
+
+def test_problems_are_bounded():
+    """A map with a million mistakes is not answered by a million lines."""
+    assert len(problems(json.dumps(dict.fromkeys(map(str, range(3000)), 1)))) == 1000
+
+
+LARGE = {
+    "path": lambda text: json.dumps({f"b/{text}": URL}),
+    "version": lambda text: json.dumps({"version": text}),
+    "url": lambda text: entry(url=URL + text),
+    "method": lambda text: entry(method=text),
+    "header": lambda text: entry(headers={"a": text}),
+    "name of a header": lambda text: entry(headers={text: "a"}),
+    "time": lambda text: entry(expires_at=text),
+    "upload": lambda text: entry(upload_id=3, parts=[URL + text]),
+    "member": lambda text: entry(**{text: 1, "get": 1}),
+    "line": lambda text: f"https://{text}\nhttps://{text}",
+    "query": lambda text: f"/k?{CANARY}{text}".join(['{"', '": 1}']),
+    "not JSON": lambda text: '{"' + text,
+    "blanks": lambda text: " " * len(text),
+}
+
+
+@pytest.mark.parametrize("place", LARGE)
+def test_large_strings(place):
+    """A megabyte in any place is refused without a megabyte in the message."""
+    assert len(str(problems(LARGE[place]("x" * MEGABYTE)))) < 2000
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("place", LARGE)
+def test_huge_strings(place):
+    """Fifty megabytes in any place are refused without fifty in the message."""
+    assert len(str(problems(LARGE[place]("x" * 50 * MEGABYTE)))) < 2000
+
+
+def test_file_that_fails_while_it_is_read(tmp_path):
+    """An opener may raise what it likes: the place and the kind are told, no more."""
+    with pytest.raises(ConfigurationError, match=r"cannot read .*: Is a directory"):
+        load(tmp_path)
+
+    def fail(place: str) -> bytes:
+        raise RuntimeError(place)
+
+    with pytest.raises(ConfigurationError, match=r"x://h/k\?\.\.\.: RuntimeError") as e:
+        load(f"x://h/k?{CANARY}", fail)
+    assert CANARY not in str(e.value)
+    assert (e.value.__cause__, e.value.__context__) == (None, None)
+
+
+NAMES = [
+    "version",
+    "objects",
+    "path",
+    "url",
+    "parts",
+    "headers",
+    "signed_headers",
+    "b/k",
+    "expires_at",
+    "expiration",
+    "upload_id",
+    "part_number",
+    "part_size",
+    "complete",
+    "abort",
+    "list",
+    "head",
+    "get",
+    "method",
+    URL,
+]
+TEXTS = [
+    URL,
+    PART,
+    URL + "#f",
+    "http://127.0.0.1/b/k?" + CANARY,
+    "https://cdn.example.com/k?" + CANARY,
+    "https://b.oss-cn-x.aliyuncs.com/%ff?" + CANARY,
+    "external",
+    "PUT",
+    "GET",
+    "2026-11-25T10:00:00Z",
+    "9999-12-31T23:59:59-23:59",
+    "x-oss-complete-all",
+    "a\r\nb",
+]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 3)
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(TEXTS),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(NAMES), inner)
+    ),
+    max_leaves=40,
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> bytes:
+    """Draw a text that is nearly a map: one or several values, bytes changed in it."""
+    values = draw(st.lists(JSON, min_size=1, max_size=3))
+    indent = draw(st.sampled_from([None, 0]))
+    text = "\n".join(json.dumps(value, indent=indent) for value in values)
+    data = bytearray(text.encode())
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(data)))
+        change = draw(st.binary(max_size=3) | st.sampled_from([b'"', b"{", b"}", b","]))
+        data[at : at + draw(st.integers(0, 3))] = change
+    return bytes(data)
+
+
+def outcome(data: object) -> str:
+    """Return what reading *data* and using what was read ends with, as a text."""
+    try:
+        url_map = parse(data)  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        return str(error)
+    for path in url_map:
+        assert url_map.nearest(path)[0] == path
+    return repr(dict(url_map))
+
+
+def only_our_errors(data: bytes, piece: int) -> None:
+    """Read *data* in pieces; nothing but a map or an error of ours may come out."""
+    before, jsonpieces._PIECE = jsonpieces._PIECE, piece
+    try:
+        assert CANARY not in outcome(data)
+    finally:
+        jsonpieces._PIECE = before
+
+
+PIECES = st.sampled_from([1, 7, 1 << 18])
+
+
+@given(documents(), PIECES)
+def test_only_our_errors_come_out(data, piece):
+    """Whatever stands in a map, reading it is a map or a ConfigurationError."""
+    only_our_errors(data, piece)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+@hypothesis.settings(max_examples=2_000, derandomize=False, deadline=None)
+@given(
+    documents() | st.binary() | st.text().map(lambda t: t.encode("utf-8", "replace")),
+    PIECES,
+)
+def test_only_our_errors_come_out_of_many(data, piece):
+    """The same, for as many as fit into some minutes."""
+    only_our_errors(data, piece)
+
+
+@given(JSON)
+def test_values_are_as_safe_as_texts(value):
+    """A mapping or list from a program goes the same way."""
+    assert CANARY not in outcome(value if isinstance(value, dict | list) else [value])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such file there")
+def test_endless_zeros_are_no_map(tmp_path):
+    """A file that is not text says where it stops being JSON."""
+    path = tmp_path / "zeros"
+    with path.open("wb") as file:
+        file.truncate(MEGABYTE)
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="not JSON: Expecting value at line 1"):
+        load(Path(path))

@@ -1,0 +1,222 @@
+"""``osspresigned resume`` tells what was interrupted, and ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from fsspec_osspresigned import cli
+from fsspec_osspresigned.checkpoint.directory import Checkpoint
+from fsspec_osspresigned.checkpoint.journal import Head
+from fsspec_osspresigned.client import client
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import Fingerprint
+from fsspec_osspresigned.model import MIN_PART
+
+BUCKET = "examplebucket"
+
+
+@pytest.fixture
+def oss(monkeypatch):
+    """A store whose keys are in the environment."""
+    with Emulator() as one:
+        key = one.credentials
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+        monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+        monkeypatch.setenv("OSS_ENDPOINT", one.url)
+        yield one
+    OSSPresignedFileSystem.clear_instance_cache()  # ports come back
+    client._registries.clear()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The directory of the journals."""
+    return str(tmp_path / "journals")
+
+
+@pytest.fixture
+def interrupted(oss, place, tmp_path):
+    """Two uploads that failed at their third part, and are kept."""
+    fs = OSSPresignedFileSystem(
+        signer="keys",
+        part_size=MIN_PART,
+        multipart_threshold=MIN_PART,
+        max_concurrency=1,
+        retries=0,
+        checkpoint=place,
+    )
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(os.urandom(3 * MIN_PART))
+        refused = {"status": 403, "code": "AccessDenied"}
+        oss.faults.add(Fault(action="UploadPart", part_number=3, **refused))
+        with pytest.raises(PermissionError):
+            fs.put_file(str(tmp_path / name), f"{BUCKET}/{name}")
+    oss.clear()
+    return [one.record.head.upload_id for one in Checkpoint(place).found()]
+
+
+def keep(place: str, **facts) -> None:
+    """Write a journal that no run of ours has written."""
+    head = {
+        "path": f"{BUCKET}/o",
+        "source": "/data/o",
+        "fingerprint": Fingerprint(device=1, inode=1, size=5, mtime_ns=1),
+        "part_size": 5,
+        "parts": 1,
+        "demands": "",
+        "upload_id": "U",
+        "owners": False,
+        "created": 0.0,
+        **facts,
+    }
+    held = Checkpoint(place).hold(head["path"], head["source"])
+    held.begin(Head(**head))
+    held.release()
+
+
+def test_they_are_listed(interrupted, place, tmp_path, capsys):
+    """Path, file, size, parts and age of each, and their number."""
+    assert cli.main(["resume", "--list", place]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "2 uploads"
+    (a,) = (line for line in lines if line.startswith(f"{BUCKET}/a from "))
+    assert str(tmp_path / "a") in a
+    assert "2 of 3 parts stored, begun " in a
+    assert " ago, upload " in a
+    assert "in use" not in a
+
+
+def test_they_are_listed_as_json(interrupted, place, capsys):
+    """The same for programs, sizes in bytes and ages in seconds."""
+    assert cli.main(["resume", "--list", place, "--json", f"{BUCKET}/b"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["path"] == f"{BUCKET}/b"
+    assert one["upload_id"] in interrupted
+    assert (one["size"], one["stored"]) == (3 * MIN_PART, 2 * MIN_PART)
+    assert (one["parts"], one["parts_stored"]) == (3, 2)
+    assert one["age"] >= 0
+    assert one["in_use"] is None
+
+
+def test_they_are_aborted(oss, interrupted, place, capsys):
+    """All of them, and nothing is left."""
+    assert cli.main(["resume", "--abort", place]) == 0
+    assert capsys.readouterr().out.count("is aborted") == 2
+    assert oss.uploads(BUCKET) == []
+    assert os.listdir(place) == []
+    assert cli.main(["resume", "--list", place]) == 0
+    assert capsys.readouterr().out == "0 uploads\n"
+
+
+def test_one_is_aborted(oss, interrupted, place, capsys):
+    """The others are left alone."""
+    path = f"osspresigned://{BUCKET}/a"
+    assert cli.main(["resume", "--abort", place, path]) == 0
+    assert [one.key for one in oss.uploads(BUCKET)] == ["b"]
+    assert cli.main(["resume", "--list", place]) == 0
+    assert capsys.readouterr().out.endswith("1 upload\n")
+
+
+def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
+    """A misspelt path must not pass for done."""
+    assert cli.main(["resume", "--abort", place, f"{BUCKET}/c", f"{BUCKET}/a"]) == 1
+    assert f"no journal in there is of {BUCKET}/c" in capsys.readouterr().err
+    assert len(os.listdir(place)) == 2
+
+
+def test_one_that_is_gone_already_is_done(oss, interrupted, place, capsys):
+    """Its journal goes too."""
+    oss._store.buckets[BUCKET].uploads.clear()
+    assert cli.main(["resume", "--abort", place]) == 0
+    assert capsys.readouterr().out.count("was gone already") == 2
+    assert os.listdir(place) == []
+
+
+def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
+    """The exit code says so, and the journal is there for another try."""
+    refused = {"status": 403, "code": "AccessDenied"}
+    oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
+    assert cli.main(["resume", "--abort", place]) == 1
+    said = capsys.readouterr()
+    assert f"{BUCKET}/a: not aborted: AbortMultipartUpload was refused" in said.err
+    assert f"{BUCKET}/b: upload" in said.out
+    assert len(os.listdir(place)) == 1
+
+
+def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsys):
+    """The list says by whom; it is not aborted under his hands."""
+    held = Checkpoint(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
+    assert cli.main(["resume", "--list", place]) == 0
+    assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
+    assert cli.main(["resume", "--abort", place]) == 1
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+    held.release()
+
+
+def test_an_owners_upload_is_forgotten_only(oss, place, capsys):
+    """It is not ours to abort: nothing is sent."""
+    keep(place, owners=True)
+    assert cli.main(["resume", "--list", place]) == 0
+    assert "its owner's" in capsys.readouterr().out
+    assert cli.main(["resume", "--abort", place]) == 0
+    assert "is its owner's to abort" in capsys.readouterr().out
+    assert oss.requests == []
+    assert os.listdir(place) == []
+
+
+def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys):
+    """There is nothing in it that could be aborted."""
+    keep(place)
+    (name,) = os.listdir(place)
+    with open(os.path.join(place, name), "wb") as file:
+        file.write(b"?")
+    assert cli.main(["resume", "--list", place]) == 0
+    assert f"{name}: cannot be read" in capsys.readouterr().out
+    assert cli.main(["resume", "--list", "--json", place]) == 2
+    capsys.readouterr()
+    assert cli.main(["resume", "--json", "--list", place]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one == {"journal": name, "path": None, "in_use": None}
+    assert cli.main(["resume", "--abort", place]) == 0
+    assert f"{name}: the journal could not be read" in capsys.readouterr().out
+    assert os.listdir(place) == []
+
+
+def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
+    """What is not ours is not removed."""
+    Checkpoint(place)
+    os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
+    assert cli.main(["resume", "--abort", place]) == 1
+    assert "cannot be locked or read" in capsys.readouterr().err
+    assert os.listdir(place) == ["x.upload.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--list", "{place}", "--abort", "{place}"],
+        ["--abort", "{place}", "--json"],
+        ["--list", "{place}/none"],
+    ],
+)
+def test_a_wrong_call_is_exit_2(place, arguments, capsys):
+    """Nothing is done."""
+    Checkpoint(place)
+    given = [text.format(place=place) for text in arguments]
+    assert cli.main(["resume", *given]) == 2
+    assert "Error:" in capsys.readouterr().err
+
+
+def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatch, capsys):  # fmt: skip
+    """Without keys nothing can be aborted, and every journal is kept."""
+    monkeypatch.delenv("OSS_ACCESS_KEY_ID")
+    hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
+    assert cli.main(["resume", "--abort", place, *hosts]) == 2
+    assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
+    assert len(os.listdir(place)) == 2

@@ -1,0 +1,92 @@
+"""What a store says about an error, and what of it may be repeated."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.client import failures as error_document
+from fsspec_osspresigned.client import failures as reply_error
+
+TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"
+SIGNATURE = "vjbyPxybdZaNmGa+yT272YEAiv4="
+URL = (
+    "https://b.oss-cn-x.aliyuncs.com/k?OSSAccessKeyId=STS.NXid&Expires=1"
+    f"&Signature=vjbyPxybdZaNmGa%2ByT272YEAiv4%3D&security-token={TOKEN}"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"The URL {URL} is not valid",
+        f"got '{URL}'",
+        f"SecurityToken={TOKEN}",
+        f"SecurityToken: {TOKEN}",
+        f'{{"SecurityToken": "{TOKEN}", "Signature": "{SIGNATURE}"}}',
+        f"<SecurityToken>{TOKEN}</SecurityToken>",
+        f"<SignatureProvided>{SIGNATURE}</SignatureProvided>",
+        f"security-token={TOKEN}&Signature={SIGNATURE}",
+        f"x-oss-security-token:{TOKEN}",
+        f"Session_Token={TOKEN}",
+        f"Signature {SIGNATURE[:0]}= {SIGNATURE}",
+    ],
+)
+def test_echoes_are_cut(text):
+    """URLs, tokens and signatures that a message repeats are blanked out."""
+    cleaned = error_document.clean(text)
+    assert TOKEN not in cleaned
+    assert SIGNATURE[:12] not in cleaned
+    assert "<hidden>" in cleaned
+
+
+def test_a_message_is_one_short_line():
+    """Neither control characters nor length reach a terminal."""
+    cleaned = error_document.clean("a\x1b[31m\r\n b\u202e" + "x" * 999)
+    assert cleaned.isprintable()
+    assert cleaned.startswith("a [31m b x")
+    assert len(cleaned) == 300
+
+
+@pytest.mark.parametrize("text", ["Is it there? Yes", "1 < 2", "No token was given."])
+def test_prose_stays(text):
+    """What holds no secret is not touched."""
+    assert error_document.clean(text) == text
+
+
+def test_members_come_from_the_body_or_from_a_header():
+    """HEAD has no body; nonsense is no document."""
+    body = b"<Error xmlns='x'><Code> A </Code><Deep><In/></Deep></Error>"
+    wanted = {"Code": "A", "Deep": ""}
+    assert error_document.members(body, {}) == wanted
+    coded = {"x-oss-err": base64.b64encode(body).decode()}
+    assert error_document.members(b"", coded) == wanted
+    assert error_document.members(b"", {"x-oss-err": "%"}) == {}
+    assert error_document.members(b"<html/>", coded) == {}
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a\nb", "<x>", "x" * 200, "-x"])
+def test_names_are_names(text):
+    """What is no code is left out, whatever it is."""
+    assert error_document.name(text) == ""
+    assert error_document.name("Access-Denied.2") == "Access-Denied.2"
+
+
+def test_marks_are_marks():
+    """A request id may be base64, and is not endless."""
+    assert error_document.mark("a+/B=:c-1") == "a+/B=:c-1"
+    assert error_document.mark("a b") == error_document.mark("x" * 129) == ""
+
+
+@given(st.binary(max_size=300), st.dictionaries(st.text(max_size=9), st.text()))
+def test_any_reply_becomes_an_error_of_ours(body, headers):
+    """No reply makes anything but one of our errors, in one printable line."""
+    facts = {"action": "PutObject", "path": "b/k"}
+    for content in (body, b"<Error><Message>" + body + b"</Message></Error>"):
+        error = reply_error.from_reply(403, headers, content, **facts)
+        assert isinstance(error, errors.AccessDeniedError)
+        assert error.message.isprintable()

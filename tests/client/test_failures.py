@@ -1,0 +1,461 @@
+"""Which case a refusal is, by the error documents of OSS and of S3."""
+
+from __future__ import annotations
+
+import pickle
+from email.utils import formatdate
+from urllib.parse import unquote
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.client import failures as reply_error
+from fsspec_osspresigned.client.failures import _BY_CODE, error_for, explain
+from fsspec_osspresigned.errors import Explanation, Refused
+from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
+from fsspec_osspresigned.parsing import clock_offset
+from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+
+NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
+PUT = Operation(action=Action.PutObject, bucket="examplebucket", key="dir/a.csv")
+TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"
+S3_URL = (
+    "https://examplebucket.s3.example/dir/a.csv?X-Amz-Algorithm=AWS4-HMAC-SHA256"
+    "&X-Amz-Credential=AKID%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"
+    "&X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
+    f"&X-Amz-Signature={'0' * 64}"
+)
+
+
+def sign(version="v4", *, at=NOW, life=3600, token=None, headers=None, **more):
+    """Sign a PUT of the object at *at*."""
+    headers = headers or {}
+    url = presign(
+        Credentials("LTAI5tKey", "secret", token),
+        Endpoint.parse("oss-cn-hangzhou.aliyuncs.com"),
+        method="PUT",
+        bucket=PUT.bucket,
+        key=PUT.key,
+        headers=headers,
+        version=version,
+        region="cn-hangzhou",
+        now=at,
+        expires_in=life,
+        **more,
+    )
+    return SignedRequest(method="PUT", url=url, headers=headers)
+
+
+def refused(code="", *, ec="", status=403, date=None, message="no", **members):
+    """Return the reply of a store."""
+    rows = {"Code": code, "Message": message, "RequestId": "R-1", "EC": ec, **members}
+    inner = "".join(f"<{name}>{text}</{name}>" for name, text in rows.items() if text)
+    headers = {} if date is None else {"date": formatdate(date, usegmt=True)}
+    body = f"<?xml version='1.0'?><Error>{inner}</Error>".encode()
+    return Reply(status=status, headers=headers, body=body)
+
+
+def error(reply, signed=None, *, now=NOW + 60.0, offset=None):
+    """Return the exception, as the client makes it."""
+    signed = signed or sign()
+    offset = clock_offset(reply.headers, lambda: now, offset)
+    return error_for(PUT, reply, signed, now=lambda: now, offset=offset)
+
+
+CASES = [
+    # OSS: code, EC, status, further members -> reason, class, words of the message.
+    ("AccessDenied", "0002-00000069", 403, {}, Refused.EXPIRED, "ask for a new one"),
+    ("AccessDenied", "0002-00000236", 403, {}, Refused.EXPIRED, "ask for a new one"),
+    ("AccessDenied", "0002-00000235", 403, {}, Refused.NOT_YET_VALID, "not valid yet"),
+    ("SecurityTokenExpired", "", 403, {}, Refused.TOKEN_ENDED, "STS token behind"),
+    ("AccessDenied", "0002-00000007", 403, {}, Refused.TOKEN_ENDED, "has ended"),
+    ("InvalidSecurityToken", "", 403, {}, Refused.TOKEN_INVALID, "withdrawn"),
+    (
+        "AccessKeyIdAndSecurityTokenNotMatch",
+        "",
+        403,
+        {},
+        Refused.TOKEN_INVALID,
+        "not the one of its key",
+    ),
+    (
+        "RequestTimeTooSkewed",
+        "0002-00000504",
+        403,
+        {
+            "RequestTime": "Thu, 01 Jan 2026 00:30:00 GMT",
+            "ServerTime": "2026-01-01T00:01:00.000Z",
+        },
+        Refused.CLOCK_SKEW,
+        "the request is dated 1740 s ahead of the store's clock: set the clock",
+    ),
+    ("RequestTimeTooSkewed", "", 403, {}, Refused.CLOCK_SKEW, "is not the store's"),
+    (
+        "AccessDenied",
+        "0003-00001403",
+        403,
+        {"Bucket": "b", "Endpoint": "oss-cn-x.aliyuncs.com"},
+        Refused.WRONG_REGION,
+        "another region (oss-cn-x.aliyuncs.com)",
+    ),
+    (
+        "AccessDenied",
+        "",
+        403,
+        {"Endpoint": "evil host?"},
+        Refused.WRONG_REGION,
+        "in another region: tell the owner",
+    ),
+    (
+        "InvalidArgument",
+        "0002-00000226",
+        400,
+        {},
+        Refused.WRONG_REGION,
+        "signed for the region cn-hangzhou, the store is in another",
+    ),
+    ("AccessDenied", "0003-00000001", 403, {}, Refused.DENIED, "lacks the permission"),
+    ("UserDisable", "", 403, {}, Refused.KEY_DISABLED, "is disabled"),
+    (
+        "InvalidAccessKeyId",
+        "0002-00000903",
+        403,
+        {},
+        Refused.KEY_DISABLED,
+        "is disabled",
+    ),
+    (
+        "InvalidAccessKeyId",
+        "0002-00000904",
+        403,
+        {},
+        Refused.KEY_DISABLED,
+        "from this address",
+    ),
+    (
+        "InvalidAccessKeyId",
+        "0002-00000902",
+        403,
+        {"OSSAccessKeyId": "LTAI5tKey"},
+        Refused.UNKNOWN_KEY,
+        "does not know the key",
+    ),
+    (
+        "SignatureDoesNotMatch",
+        "",
+        403,
+        {},
+        Refused.MISMATCH,
+        "does not say what it got",
+    ),
+    # S3
+    ("ExpiredToken", "", 400, {}, Refused.TOKEN_ENDED, "has ended"),
+    ("InvalidToken", "", 400, {}, Refused.TOKEN_INVALID, "withdrawn"),
+    (
+        "AuthorizationHeaderMalformed",
+        "",
+        400,
+        {"Region": "eu-west-1"},
+        Refused.WRONG_REGION,
+        "the store is in another (eu-west-1)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "ec", "status", "members", "reason", "words"), CASES)
+def test_each_case(code, ec, status, members, reason, words):
+    """EC decides before the code, and each case says what to do."""
+    found = error(refused(code, ec=ec, status=status, **members))
+    assert found.reason is reason
+    assert words in found.message
+    assert f"HTTP {status} {code}" in found.message
+    assert found.explanation.remedy in found.message
+    assert found.explanation.cause in str(found.explanation)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.explanation == found.explanation
+    assert again.reason is reason
+    assert "LTAI5tKey" not in str(found) + repr(found.explanation)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("", 403), ("Odd", 403), ("InvalidArgument", 400), ("", 500)]
+)
+def test_what_is_not_known_is_not_explained(code, status):
+    """Without an explanation the error stays what it was."""
+    found = error(refused(code, status=status))
+    assert found.explanation is None
+    assert found.reason is None
+    assert type(found) is type(
+        reply_error.from_reply(status, {}, refused(code).body, action="A", path="p")
+    )
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize(
+    ("here", "store", "reason", "words"),
+    [
+        (3670, 3670, Refused.EXPIRED, "has expired 70 s ago: ask"),
+        (3610, 3600, Refused.EXPIRED, "the URL has expired: ask"),
+        (10900, 10900, Refused.EXPIRED, "has expired 2 h ago: ask"),
+        (260_000, 260_000, Refused.EXPIRED, "has expired 3 days ago: ask"),
+        (
+            3900,
+            4000,
+            Refused.EXPIRED,
+            "400 s ago (the clock of this machine is 100 s behind the store's)",
+        ),
+        (
+            7000,
+            6800,
+            Refused.EXPIRED,
+            "ago (the clock of this machine is 200 s ahead of the store's)",
+        ),
+        (
+            60,
+            7260,
+            Refused.CLOCK_SKEW,
+            "61 min ago, which went unnoticed because the clock of this machine is 7200",
+        ),
+    ],
+)
+def test_expiry_and_clocks(version, here, store, reason, words):
+    """An expiry that this machine could not see is a matter of its clock."""
+    ec = {"v1": "0002-00000069", "v4": "0002-00000236"}[version]
+    words = words.replace("400 s ago", "7 min ago")
+    reply = refused("AccessDenied", ec=ec, date=NOW + store)
+    found = error(reply, sign(version), now=NOW + here)
+    assert type(found) is errors.URLExpiredError
+    assert found.reason is reason
+    assert words in found.message, found.message
+    assert found.explanation.clock_offset == here - store
+
+
+@pytest.mark.parametrize(
+    ("here", "store", "reason", "words"),
+    [
+        (0, 0, Refused.NOT_YET_VALID, "signed for 60 min from now: check the clock of"),
+        (
+            100,
+            0,
+            Refused.NOT_YET_VALID,
+            "(the clock of this machine is 100 s ahead of the store's): check",
+        ),
+        (
+            3600,
+            0,
+            Refused.CLOCK_SKEW,
+            "and the clock of this machine is 3600 s ahead of the store's: set",
+        ),
+    ],
+)
+def test_not_yet_and_clocks(here, store, reason, words):
+    """A URL from the future was signed by a fast clock, ours or another."""
+    reply = refused("AccessDenied", ec="0002-00000235", date=NOW + store)
+    found = error(reply, sign(at=NOW + 3600), now=NOW + here)
+    assert type(found) is errors.AccessDeniedError
+    assert found.reason is reason
+    assert words in found.message, found.message
+
+
+def test_skew_is_measured():
+    """The offset is told in seconds, and who is ahead."""
+    found = error(refused("RequestTimeTooSkewed", date=NOW + 4000), now=NOW)
+    assert "the clock of this machine is 4000 s behind the store's" in found.message
+    assert found.explanation.clock_offset == -4000
+
+
+def test_stores_without_ec_are_judged_by_the_clock():
+    """S3 says AccessDenied for all: its time and the URL's tell which it is."""
+    signed = SignedRequest(method="PUT", url=S3_URL)
+    denied = refused("AccessDenied", date=NOW + 60)
+    assert error(denied, signed).reason is Refused.DENIED
+    late = error(refused("AccessDenied", date=NOW + 3700), signed, now=NOW + 3700)
+    assert late.reason is Refused.EXPIRED
+    assert type(late) is errors.URLExpiredError
+    timed = refused("AccessDenied", ServerTime="2026-01-01T01:02:00Z")
+    found = error(timed, signed, now=NOW + 3720)
+    assert (found.reason, found.explanation.clock_offset) == (Refused.EXPIRED, 0)
+    early = error(refused("AccessDenied", date=NOW - 2000), signed, now=NOW - 2000)
+    assert early.reason is Refused.NOT_YET_VALID
+    assert error(refused("AccessDenied"), signed).reason is Refused.DENIED
+    other = SignedRequest(method="PUT", url="https://h.example/k?x=1")
+    assert error(refused("AccessDenied", date=NOW), other).reason is Refused.DENIED
+
+
+@pytest.mark.parametrize("ec", ["0002-00000069", "0002-00000235"])
+def test_urls_that_do_not_tell_their_life(ec):
+    """Without times only the case is told."""
+    signed = SignedRequest(method="PUT", url="https://h.example/k?x=1")
+    found = error(refused("AccessDenied", ec=ec, date=NOW), signed)
+    assert " ago" not in found.message
+    assert " from now" not in found.message
+
+
+def test_wrong_region_of_a_url_without_one():
+    """A URL that names no region is told so without it."""
+    signed = sign("v1")
+    found = error(refused("InvalidArgument", ec="0002-00000226", status=400), signed)
+    assert "signed for the region, the store" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 60.0),
+        ("Thu, 01 Jan 2026 00:02:00 GMT", -60.0),
+        ("", 7.0),
+        ("yesterday", 7.0),
+        ("Thu, 41 Jan 2026 00:00:00 GMT", 7.0),
+    ],
+)
+def test_clock_offset(text, offset):
+    """A reply without a readable Date leaves what was known."""
+    assert clock_offset({"date": text}, lambda: NOW + 60.2, 7.0) == offset
+
+
+def test_a_header_that_the_url_lists_is_missed():
+    """400 for an additional header that was not sent is a mismatch, and says which."""
+    signed = sign(
+        headers={"Content-Language": "de"}, additional_headers=["Content-Language"]
+    )
+    bare = SignedRequest(method="PUT", url=signed.url)
+    reply = refused("InvalidArgument", status=400, message="odd")
+    found = error(reply, bare)
+    assert type(found) is errors.InvalidRequestError
+    assert found.reason is Refused.MISMATCH
+    assert "content-language is signed by the URL and was not sent" in found.message
+    assert found.explanation.differences
+    assert error(reply, signed).explanation is None
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_a_store_that_repeats_everything_gives_nothing_away(version):
+    """Message, code, ids and members may hold the request: none of it comes through."""
+    signed = sign(version, token=TOKEN)
+    whole = signed.url.reveal().replace("&", "&amp;")
+    signature = whole.rpartition("ignature=")[2].partition("&")[0]
+    for text in (whole, TOKEN, signature, f"token {TOKEN} and {signature} again"):
+        reply = refused(
+            "SignatureDoesNotMatch",
+            message=text,
+            StringToSign=f"PUT\n\n{text}\n1\n/examplebucket/dir/a.csv",
+            CanonicalRequest=f"PUT\n/examplebucket/dir/a.csv\n\ncontent-type:{text}\n\n\n",
+            SignatureProvided=text,
+            SecurityToken=TOKEN,
+            RequestId=TOKEN,
+            Endpoint=TOKEN.lower(),
+        )
+        found = error(reply, signed)
+        shown = (
+            str(found) + repr(found.__dict__) + repr(found.explanation) + repr(reply)
+        )
+        assert TOKEN not in shown
+        assert TOKEN[:40] not in shown
+        assert signature not in shown
+    again = refused(TOKEN, ec=TOKEN[:20], message="x")
+    assert TOKEN not in str(error(again, signed))
+
+
+HEAD = "<?xml version='1.0' encoding='UTF-8'?>\n<Error>\n  <Code>{}</Code>\n"
+WHOLE = [
+    # OSS V1, as its documentation prints it.
+    (
+        HEAD.format("SignatureDoesNotMatch")
+        + """  <Message>The request signature we calculated does not match the signature you
+        provided. Check your key and signing method.</Message>
+  <RequestId>646DCB189AE2D13330184C0F</RequestId>
+  <HostId>examplebucket.oss-cn-hangzhou.aliyuncs.com</HostId>
+  <OSSAccessKeyId>LTAI5tKey</OSSAccessKeyId>
+  <SignatureProvided>{signature}</SignatureProvided>
+  <StringToSign>PUT
+
+text/html
+1767229200
+/examplebucket/dir/a.csv</StringToSign>
+  <EC>0002-00000040</EC>
+  <RecommendDoc>https://api.example/troubleshoot?q=0002-00000040</RecommendDoc>
+</Error>""",
+        "v1",
+        errors.SignatureMismatchError,
+        "Content-Type arrived as 'text/html' and was not sent: look for a proxy",
+    ),
+    # OSS V1 by an S3 library: other names for the key, another EC.
+    (
+        HEAD.format("SignatureDoesNotMatch")
+        + """  <AWSAccessKeyId>LTAI5tOther</AWSAccessKeyId>
+  <StringToSign>PUT
+
+
+1767229200
+/examplebucket/dir/a.csv</StringToSign>
+  <EC>0002-00000307</EC></Error>""",
+        "v1",
+        errors.SignatureMismatchError,
+        "the access key id arrived with another value",
+    ),
+    # S3, for a URL that ended.
+    (
+        HEAD.format("AccessDenied")
+        + """  <Message>Request has expired</Message>
+  <X-Amz-Expires>3600</X-Amz-Expires>
+  <Expires>2026-01-01T01:00:00Z</Expires>
+  <ServerTime>2026-01-01T01:20:00Z</ServerTime>
+  <RequestId>4442587FB7D0A2F9</RequestId><HostId>abc=</HostId></Error>""",
+        "v4",
+        errors.URLExpiredError,
+        "the URL has expired 20 min ago",
+    ),
+    # S3, for a clock that is off.
+    (
+        HEAD.format("RequestTimeTooSkewed")
+        + """  <RequestTime>2026-01-01T00:00:00Z</RequestTime>
+  <ServerTime>2026-01-01T01:20:00Z</ServerTime>
+  <MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>""",
+        "v4",
+        errors.URLExpiredError,
+        "the request is dated 4800 s behind the store's clock",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "version", "kind", "words"), WHOLE)
+def test_documents_as_stores_write_them(body, version, kind, words):
+    """Whole documents of OSS and S3 are understood."""
+    signed = sign(version)
+    signature = signed.url.reveal().rpartition("ignature=")[2]
+    body = body.replace("{signature}", unquote(signature))
+    reply = Reply(status=403, body=body.encode())
+    found = error(reply, signed, now=NOW + 4800)
+    assert type(found) is kind
+    assert words in found.message
+    assert "ignature=" not in found.message
+
+
+@given(
+    st.sampled_from([*_BY_CODE, "AccessDenied", "InvalidArgument", ""]),
+    st.dictionaries(
+        st.sampled_from(["StringToSign", "CanonicalRequest", "ServerTime", "EC"])
+        | st.sampled_from(["Endpoint", "Region", "RequestTime", "SignatureProvided"]),
+        st.text(max_size=80) | st.just("2026-99-01T00:00:00Z"),
+    ),
+    st.sampled_from([sign("v1"), sign("v4"), SignedRequest(method="PUT", url=S3_URL)]),
+    st.sampled_from([400, 403]),
+)
+def test_whatever_a_store_writes_is_taken(code, members, signed, status):
+    """Only our errors come out, in one line."""
+    members = {name: escape(text) for name, text in members.items()}
+    found = error(refused(code, status=status, **members), signed)
+    assert isinstance(found, errors.ReplyError)
+    assert found.message.isprintable()
+
+
+def test_explanations_are_values():
+    """They compare, show one line, and can be told apart without reading."""
+    one = Explanation(reason=Refused.DENIED, cause="no", remedy="ask")
+    assert str(one) == "no: ask"
+    assert one == Explanation(reason=Refused.DENIED, cause="no", remedy="ask")
+    assert Refused.DENIED == "denied"
+    assert explain(PUT, refused("Odd"), sign(), now=NOW) is None

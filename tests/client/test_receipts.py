@@ -1,0 +1,83 @@
+"""Receipts for others: one JSON line each, readable by their owner only."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+
+import pytest
+
+from fsspec_osspresigned.client.receipts import receipt_writer
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.model import PartReceipt, Receipt
+
+
+def receipt(path="b/k") -> Receipt:
+    """Return a receipt with a part."""
+    return Receipt(
+        path=path, size=1, parts=(PartReceipt(part_number=1, size=1, etag="e"),)
+    )
+
+
+def test_callable_is_taken_as_it_is():
+    """A function gets the receipts themselves."""
+    assert receipt_writer(print) is print
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_directory_is_made(tmp_path, as_text):
+    """One private file per process, one line per object, in a private directory."""
+    place = tmp_path / "deep" / "receipts"
+    write = receipt_writer(str(place) if as_text else place)
+    write(receipt("b/1"))
+    write(receipt("b/ü"))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    (file,) = place.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert [line["path"] for line in lines] == ["b/1", "b/ü"]
+    assert lines[0]["parts"][0]["part_number"] == 1
+
+
+def test_home_is_understood(tmp_path, monkeypatch):
+    """A tilde is the home; one that nobody has is a directory of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    receipt_writer("~/mine")(receipt())
+    receipt_writer("~nobody-has-this/x")(receipt())
+    assert list((tmp_path / "mine").iterdir())
+    assert list((tmp_path / "~nobody-has-this" / "x").iterdir())
+
+
+def test_threads_do_not_mix_lines(tmp_path):
+    """Lines of many threads stay whole."""
+    write = receipt_writer(tmp_path)
+    threads = [
+        threading.Thread(
+            target=lambda n=n: [write(receipt(f"b/{n}")) for _ in range(20)]
+        )
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (file,) = tmp_path.iterdir()
+    assert len([json.loads(line) for line in file.read_bytes().splitlines()]) == 80
+
+
+@pytest.mark.parametrize("place", [5, b"x", ["x"]])
+def test_what_is_no_place(place):
+    """Anything else is refused."""
+    with pytest.raises(ConfigurationError, match="a directory or a callable"):
+        receipt_writer(place)
+
+
+def test_directory_that_cannot_be_made(tmp_path):
+    """A file in the way, or a name that no file can have, is a problem of options."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="file: File exists"):
+        receipt_writer(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match=r"null (byte|character)"):
+        receipt_writer("a\0b")

@@ -1,0 +1,300 @@
+"""What all uploads of a process share: nothing is counted twice, nobody starves."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+import pytest
+
+from fsspec_osspresigned.concurrency import budget as module
+from fsspec_osspresigned.concurrency.budget import Budget, Lease, Turns, of_process
+
+
+def in_thread(function):
+    """Start *function* in a thread, and return it."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+def waits(budget, count=1):
+    """Return whether *count* threads come to wait for *budget*."""
+    end = time.monotonic() + 10
+    while budget._waiting < count and time.monotonic() < end:
+        time.sleep(0.001)
+    return budget._waiting == count
+
+
+@pytest.fixture
+def no_glance(monkeypatch):
+    """Let nobody who waits look again by himself."""
+    monkeypatch.setattr(module, "_GLANCE", 60.0)
+
+
+# -- the count --------------------------------------------------------------------------
+
+
+def test_take_and_give():
+    """What was taken is used until it is given back."""
+    budget = Budget()
+    budget.used += 5
+    budget.used += 2
+    budget.give(5)
+    assert budget.used == 2
+
+
+@pytest.mark.parametrize(("used", "may"), [(9, False), (10, True)])
+def test_nobody_waits_without_need(used, may):
+    """Below the limit, and with an excuse, one goes on at once."""
+    budget = Budget()
+    budget.used += used
+    budget.wait(10, lambda: may)
+    assert (budget.used, budget._waiting) == (used, 0)
+
+
+def test_whoever_waits_is_told(no_glance):
+    """Giving back wakes all who wait, and they go on if it is enough."""
+    budget = Budget()
+    budget.used += 12
+    threads = [in_thread(lambda: budget.wait(10, bool)) for _ in range(3)]
+    assert waits(budget, 3)
+    budget.give(1)
+    assert waits(budget, 3)
+    budget.give(5)
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert budget._waiting == 0
+
+
+def test_excuse_that_nobody_tells_of():
+    """Whoever waits looks by himself whether his excuse has become true."""
+    budget, excuses = Budget(), []
+    budget.used += 10
+    thread = in_thread(lambda: budget.wait(10, lambda: bool(excuses)))
+    assert waits(budget)
+    excuses.append(1)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_excuse_that_raises():
+    """Whoever fails while he waits does not count as waiting any more."""
+    budget = Budget()
+    budget.used += 1
+    with pytest.raises(ZeroDivisionError):
+        budget.wait(1, lambda: 1 / 0)
+    assert budget._waiting == 0
+    in_thread(lambda: budget.give(1)).join(10)
+    assert budget.used == 0
+
+
+def test_finalizer_in_the_middle():
+    """What a finalizer gives back just before its own thread waits ends the wait."""
+    budget = Budget()
+    lease = [Lease(budget, 10)]
+
+    def finalizes():
+        lease.clear()
+        return False
+
+    budget.wait(10, finalizes)
+    assert budget.used == 0
+
+
+# -- leases -----------------------------------------------------------------------------
+
+
+def test_lease_counts_as_long_as_it_lives():
+    """A lease takes at once, and gives all of it back when it is dropped."""
+    budget = Budget()
+    lease = Lease(budget, 3)
+    lease.more(4)
+    assert budget.used == 7
+    other = Lease(budget, 1)
+    del lease
+    assert budget.used == 1
+    del other
+    assert budget.used == 0
+
+
+def test_leases_of_many_threads():
+    """Nothing is lost when many threads take and drop at once."""
+    budget = Budget()
+
+    def work():
+        for size in range(500):
+            Lease(budget, size).more(3)
+
+    threads = [in_thread(work) for _ in range(8)]
+    for thread in threads:
+        thread.join(30)
+    assert budget.used == 0
+
+
+def in_child(check):
+    """Return whether *check* is true in a forked child that lives ten seconds at most."""
+    pid = os.fork()
+    if not pid:  # pragma: no cover - another process
+        code = 1
+        try:
+            code = 0 if check() else 1
+        finally:
+            os._exit(code)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_has_a_budget_of_its_own():
+    """What the parent uses does not count in a forked child, nor the other way."""
+    ours = of_process()
+    assert of_process() is ours
+
+    def check():
+        theirs = of_process()
+        theirs.memory.used += 1
+        return theirs is not ours and theirs.memory.used == 1
+
+    before = ours.memory.used
+    ours.memory.used += 1000
+    try:
+        assert in_child(check)
+    finally:
+        ours.memory.give(1000)
+    assert ours.memory.used == before
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_drops_the_leases_of_its_parent():
+    """A child forked while another thread held the budget can end the parent's leases."""
+    budget = Budget()
+    leases = [Lease(budget, 10)]
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with budget.lock:
+            held.set()
+            over.wait(30)
+
+    thread = in_thread(hold)
+    assert held.wait(10)
+
+    def check():
+        leases.clear()
+        gc.collect()
+        return True
+
+    try:
+        assert in_child(check)
+    finally:
+        over.set()
+        thread.join(10)
+    leases.clear()
+    assert budget.used == 0
+
+
+def test_lease_of_another_process():
+    """Who did not take a lease does not give it back."""
+    budget = Budget()
+    lease = Lease(budget, 10)
+    lease._pid = -1
+    del lease
+    assert budget.used == 10
+
+
+# -- turns ------------------------------------------------------------------------------
+
+
+class Counting:
+    """Knows how many are in flight, and how many were at most."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    def __enter__(self):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.now -= 1
+
+
+def test_one_client_has_its_limit():
+    """More threads than turns have at most that many in flight."""
+    turns, counting = Turns(Budget(), 3), Counting()
+
+    def work():
+        for _ in range(50):
+            with turns, counting:
+                time.sleep(0)
+
+    threads = [in_thread(work) for _ in range(10)]
+    for thread in threads:
+        thread.join(30)
+    assert 1 <= counting.most <= 3
+
+
+def test_one_of_ours_always_goes(no_glance):
+    """A client with nothing in flight gets a turn although others use them all."""
+    budget = Budget()
+    others, ours = Turns(budget, 2), Turns(budget, 2)
+    with others, others:
+        with ours:
+            assert budget.used == 3
+        thread = in_thread(others.__enter__)
+        assert waits(budget)
+    thread.join(10)
+    assert not thread.is_alive()
+    others.__exit__(None, None, None)
+    assert budget.used == 0
+
+
+def test_the_one_of_ours_is_one(monkeypatch):
+    """Threads that come together while others use all turns get one among them."""
+    budget = Budget()
+    others, ours = Turns(budget, 1), Turns(budget, 1)
+    counting, over = Counting(), threading.Event()
+    plain = Budget.wait
+
+    def slow(self, limit, may):
+        plain(self, limit, may)
+        time.sleep(0.01)  # in which another one may be told the same
+
+    monkeypatch.setattr(Budget, "wait", slow)
+
+    def work():
+        with ours, counting:
+            over.wait(0.1)
+
+    with others:
+        threads = [in_thread(work) for _ in range(6)]
+        for thread in threads:
+            thread.join(30)
+    assert counting.most == 1
+    assert budget.used == 0
+
+
+def test_turn_of_whoever_fails():
+    """A turn is given back by whatever leaves it."""
+    budget = Budget()
+    turns = Turns(budget, 1)
+    for _ in range(3):
+        with pytest.raises(KeyError), turns:
+            raise KeyError
+    assert budget.used == 0
+    with turns:
+        assert budget.used == 1

@@ -1,0 +1,272 @@
+"""No multipart upload outlives its process unseen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from fsspec_osspresigned.concurrency import shutdown as unfinished
+
+pytestmark = pytest.mark.slow
+
+# A signal that comes just before a sleep does not end it, most often with Python 3.14:
+# so the sleeps are short.
+PROLOGUE = """
+import os, signal, sys, threading, time, warnings
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys", part_size=100 * 1024, retries=1)
+def begun(path="examplebucket/a"):
+    file = fs.open(path, "wb")
+    file.write(bytes(300 * 1024))
+    file._upload.window.drain()
+    return file
+def wait():
+    for _ in range(600):
+        time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def child(emulator, monkeypatch):
+    """Return a function that runs Python code as an uploader; yields the process."""
+    key = emulator.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    processes = []
+
+    def start(code: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", PROLOGUE + textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def initiated(emulator) -> int:
+    """Return how many multipart uploads were begun."""
+    return sum(r.action == "InitiateMultipartUpload" for r in emulator.requests)
+
+
+def open_uploads(emulator) -> int:
+    """Return how many multipart uploads are left."""
+    return len(emulator.uploads("examplebucket"))
+
+
+def test_sigterm_aborts_and_then_terminates(child, emulator):
+    """SIGTERM still ends the process as it would have, only without leftovers."""
+    process = child("""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        file = begun()
+        print("ready", flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    assert open_uploads(emulator) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+    assert not emulator.objects("examplebucket")
+
+
+def test_sigterm_for_an_upload_of_another_thread(child, emulator):
+    """Whoever made the filesystem in the main thread is safe in every thread."""
+    process = child("""
+        def work():
+            file = begun()
+            print("ready", flush=True)
+            wait()
+        fs.client
+        threading.Thread(target=work, daemon=True).start()
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+
+
+def test_sigint_aborts(child, emulator):
+    """Ctrl-C is a KeyboardInterrupt, and leaves nothing behind."""
+    process = child("""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with fs.open("examplebucket/a", "wb") as file:
+            file.write(bytes(300 * 1024))
+            file._upload.window.drain()
+            print("ready", flush=True)
+            wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
+    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+
+
+def test_exit_aborts_what_a_daemon_thread_was_sending(child, emulator):
+    """The interpreter ends; a put_file of a thread nobody waits for ends first."""
+    process = child("""
+        from fsspec_osspresigned.http.body import MemoryBody
+        ready = threading.Event()
+        class Slow(MemoryBody):
+            def part(self, offset, size):
+                if offset:
+                    ready.set()
+                    wait()
+                return MemoryBody.part(self, offset, size)
+        from fsspec_osspresigned.upload.steps import Target
+        from fsspec_osspresigned.upload.upload import upload_source
+        client = OSSPresignedFileSystem(
+            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
+        ).client
+        def work():
+            body = Slow.of(bytes(300 * 1024))
+            upload_source(client, Target(path="examplebucket/a"), body)
+        threading.Thread(target=work, daemon=True).start()
+        ready.wait()
+    """)
+    assert process.wait(20) == 0
+    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+
+
+def test_programs_that_handle_sigterm_are_left_alone(child, emulator):
+    """A handler of the user's stays; if it exits, exit aborts."""
+    process = child("""
+        def stop(number, frame):
+            sys.exit(7)
+        signal.signal(signal.SIGTERM, stop)
+        file = begun()
+        print(signal.getsignal(signal.SIGTERM) is stop, flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "True\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 7
+    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+
+
+def test_forked_child_ends_nothing_of_its_parent(child, emulator):
+    """A child that exits or is terminated leaves the parent's upload alone."""
+    process = child("""
+        file = begun()
+        for end in (lambda: sys.exit(0), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            pid = os.fork()
+            if not pid:
+                end()
+            os.waitpid(pid, 0)
+        file.close()
+        print(fs.info("examplebucket/a")["size"], flush=True)
+    """)
+    out, err = process.communicate(timeout=30)
+    assert out == f"{300 * 1024}\n", err
+    assert len(emulator.objects("examplebucket")) == 1
+
+
+def test_hard_exit_publishes_nothing(child, emulator):
+    """os._exit runs nothing of ours: the object is not there, its parts are."""
+    process = child("""
+        file = begun()
+        os._exit(3)
+    """)
+    assert process.wait(20) == 3
+    assert not emulator.objects("examplebucket")
+    assert open_uploads(emulator) == 1
+
+
+def test_a_store_that_fails_does_not_hold_the_end_up(child, emulator):
+    """At the end there is one try; what is left is said with its upload ID."""
+    from fsspec_osspresigned.emulator import Fault  # noqa: PLC0415 - an extra
+
+    emulator.faults.add(
+        Fault(action="AbortMultipartUpload", status=503, code="SlowDown", times=None)
+    )
+    process = child("""
+        import logging
+        logging.basicConfig(level="WARNING")
+        file = begun()
+    """)
+    err = process.communicate(timeout=30)[1]
+    (upload,) = emulator.uploads("examplebucket")
+    assert f"the multipart upload {upload.upload_id} could not be aborted" in err
+    tried = [r for r in emulator.requests if r.action == "AbortMultipartUpload"]
+    assert len(tried) == 1
+
+
+class _One:
+    """An upload of which one knows what was done to it."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.hurries: list[bool] = []
+
+    def discard(self, *, hurry: bool) -> None:
+        self.hurries.append(hurry)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No uploads but the test's own, and no handler that stays."""
+    monkeypatch.setattr(unfinished, "_begun", set())
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_each_is_ended_whatever_another_does(alone, caplog):
+    """A failure is told, and the others are given up all the same."""
+    uploads = [_One(), _One(OSError("no")), _One()]
+    for upload in uploads:
+        unfinished.add(upload)
+    unfinished.end_all()
+    assert [upload.hurries for upload in uploads] == [[True]] * 3
+    assert "could not be given up: no" in caplog.text
+
+
+def test_patience_ends(alone, monkeypatch, caplog):
+    """What is left when the time is over is counted."""
+    monkeypatch.setattr(unfinished, "_PATIENCE", -1.0)
+    upload = _One()
+    unfinished.add(upload)
+    unfinished.end_all()
+    assert upload.hurries == []
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert "1 unfinished uploads were left" in caplog.text
+
+
+def test_only_the_default_of_sigterm_is_replaced(alone, monkeypatch):
+    """And the signal is sent again, to do what it does by default."""
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    unfinished.watch()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    other = threading.Thread(target=unfinished.watch)
+    other.start()
+    other.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    upload = _One()
+    unfinished.add(upload)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert handler not in (signal.SIG_DFL, signal.SIG_IGN)
+    handler(signal.SIGTERM, None)
+    assert upload.hurries == [True]
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

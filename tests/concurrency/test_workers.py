@@ -1,0 +1,161 @@
+"""Background work that can be stopped and never keeps the process alive."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+from fsspec_osspresigned.concurrency.workers import Cancellation, Workers
+
+
+def test_work_and_its_failure_reach_the_caller():
+    """A future brings the result, or the exception, whatever its kind."""
+    workers = Workers("w", 2)
+    assert workers.submit(divmod, 7, 2).result(5) == (3, 1)
+    failed = workers.submit(sys.exit, 3)
+    assert isinstance(failed.exception(5), SystemExit)
+
+
+def test_no_more_threads_than_allowed():
+    """Threads start as needed, are used again, and have names."""
+    workers = Workers("pool", 2)
+    gate, names = threading.Event(), set()
+    started = threading.Semaphore(0)
+
+    def task():
+        names.add(threading.current_thread().name)
+        started.release()
+        assert gate.wait(5)
+
+    futures = [workers.submit(task) for _ in range(5)]
+    assert started.acquire(timeout=5)
+    assert started.acquire(timeout=5)
+    assert names == {"pool-1", "pool-2"}
+    gate.set()
+    for future in futures:
+        future.result(5)
+    assert names == {"pool-1", "pool-2"}
+
+
+def test_idle_thread_is_used_again():
+    """One task after another needs one thread."""
+    workers = Workers("one", 9)
+    for _ in range(50):
+        workers.submit(int).result(5)
+    assert workers.threads == 1
+
+
+def ended(workers):
+    """Wait until the pool has no thread."""
+    end = time.monotonic() + 5
+    while workers.threads and time.monotonic() < end:
+        time.sleep(0.002)
+    assert not workers.threads
+
+
+def test_idle_thread_ends():
+    """An idle thread ends after the patience, and the next job starts another one."""
+    workers = Workers("brief", 2, patience=0.01)
+    for _ in range(3):
+        workers.submit(int).result(5)
+        ended(workers)
+
+
+def test_pool_works_after_a_rest():
+    """After more jobs than threads and a rest, a single job finds a thread again."""
+    workers = Workers("rested", 4, patience=0.01)
+    for _ in range(10):
+        for future in [workers.submit(time.sleep, 0.001) for _ in range(40)]:
+            future.result(5)
+        ended(workers)
+        assert workers.submit(divmod, 7, 2).result(5) == (3, 1)
+        assert workers.waiting == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_has_a_pool_of_its_own():
+    """In a forked child the pool works at once, although the parent used its threads."""
+    workers = Workers("forked", 1)
+    gate = threading.Event()
+    busy = workers.submit(gate.wait, 5)
+    if not (child := os.fork()):
+        os._exit(workers.submit(int, "7").result(5))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    gate.set()
+    assert busy.result(5)
+
+
+def test_cancelled_before_it_began():
+    """Queued work that was cancelled never runs."""
+    workers, gate, ran = Workers("w", 1), threading.Event(), []
+    first = workers.submit(gate.wait, 5)
+    second = workers.submit(ran.append, 1)
+    assert second.cancel()
+    gate.set()
+    assert first.result(5)
+    workers.submit(int).result(5)
+    assert ran == []
+
+
+def test_no_thread_can_be_started(monkeypatch):
+    """The task is not run later behind the caller's back, and nothing is miscounted."""
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    workers, ran = Workers("w", 1), []
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="start"):
+        patch.setattr(threading.Thread, "start", refuse)
+        workers.submit(ran.append, 1)
+    workers.submit(ran.append, 2).result(5)
+    assert ran == [2]
+
+
+def test_idle_threads_keep_nothing_alive():
+    """A part's buffer is freed although its thread waits for more."""
+    workers = Workers("w", 1)
+
+    class Buffer:
+        pass
+
+    buffer = Buffer()
+    gone = weakref.ref(buffer)
+    workers.submit(id, buffer).result(5)
+    del buffer
+    end = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < end:
+        gc.collect()
+    assert gone() is None
+    assert workers.threads == 1
+
+
+def test_process_ends_although_work_is_queued():
+    """Nobody waits for it any more, so it is not finished behind the user's back."""
+    code = (
+        "import time; from fsspec_osspresigned.concurrency.workers import Workers\n"
+        "w = Workers('w', 1)\n"
+        "for _ in range(3): w.submit(time.sleep, 60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    assert done.returncode == 0
+
+
+def test_cancellation_goes_down_not_up():
+    """What is set above is set below; a sibling and the one above are not touched."""
+    top = Cancellation()
+    left, right = Cancellation(top), Cancellation(top)
+    below = Cancellation(left)
+    left.set()
+    assert below.is_set()
+    assert not top.is_set()
+    assert not right.is_set()
+    top.set()
+    assert right.is_set()
+    assert Cancellation(top).is_set()

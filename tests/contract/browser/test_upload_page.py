@@ -1,0 +1,365 @@
+"""The page of ``serve --ui`` in a real browser, against an OSS that fails on demand."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.server.policy import hash_token
+from tests.contract.browser.conftest import LOOKING, TOKEN
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+MIB = 1024 * 1024
+PASSING = {
+    "lost-put": Fault(action="PutObject", drop_reply=True),
+    "lost-part": Fault(action="UploadPart", part_number=2, drop_reply=True),
+    "storm": Fault(status=503, rate=0.4, seed=3, retry_after=1),
+    "cut-part": Fault(action="UploadPart", part_number=1, cut_after=MIB),
+    "reset-part": Fault(
+        action="UploadPart", part_number=2, cut_after=MIB, reset=True, times=2
+    ),
+    "expired-parts": Fault(action="UploadPart", refuse="expired", times=2),
+    "expired-put": Fault(action="PutObject", refuse="expired"),
+    "damaged-part": Fault(action="UploadPart", part_number=3, wrong_crc=True),
+    "error-in-200": Fault(
+        action="CompleteMultipartUpload", code="InternalError", error_body=True
+    ),
+    "failing-complete": Fault(action="CompleteMultipartUpload", status=500),
+    "upload-gone": Fault(action="UploadPart", part_number=3, code="NoSuchUpload"),
+    "part-gone": Fault(action="CompleteMultipartUpload", code="InvalidPart"),
+}
+
+
+def made(folder: Path, name: str, size: int, seed: int = 1) -> Path:
+    """Return a file of random bytes."""
+    path = folder / name
+    path.write_bytes(random.Random(seed).randbytes(size))  # noqa: S311 - no secret
+    return path
+
+
+def leave_half_way(world, file: Path) -> None:
+    """Upload all but part 3 of four, then load the page again."""
+    page, oss = world.page, world.oss
+    oss.faults.add(Fault(action="UploadPart", part_number=3, status=503, times=None))
+    page.upload(file)
+    page.until(
+        lambda: page.run(
+            "return Object.values(JSON.parse(localStorage['osspresigned.uploads'] ?? '{}'))"
+            ".some(one => Object.keys(one.parts).length === 3)"
+        )
+    )
+    page.reload()
+    oss.clear()
+
+
+def test_small_files(world, tmp_path):
+    """Files arrive byte for byte, with their type, one that is empty too."""
+    text = tmp_path / "héllo wörld+1.txt"
+    text.write_bytes(b"a few words\n")
+    files = [text, made(tmp_path, "empty.bin", 0), made(tmp_path, "odd.bin", 12_345)]
+    world.page.upload(*files)
+    assert world.page.ends() == ["stored"] * 3
+    for file in files:
+        assert world.stored(file.name) == file.read_bytes()
+    found = world.oss.get("examplebucket", f"granted/{text.name}")
+    assert found.headers["content-type"] == "text/plain"
+    assert "3 of 3 files stored and checked" in world.page.text()
+
+
+def test_reload_in_the_middle(world, tmp_path):
+    """After a reload the same file is chosen again, and only what is missing is sent."""
+    file = made(tmp_path, "big.bin", 30 * MIB)
+    page, oss = world.page, world.oss
+    leave_half_way(world, file)
+    assert page.run("return document.getElementById('token').value") == ""
+    assert "Not finished last time" in page.text()
+    page.upload(file)
+    assert page.ends() == ["stored"]
+    assert world.stored("big.bin") == file.read_bytes()
+    sent = [one.part_number for one in oss.requests if one.action == "UploadPart"]
+    assert sent == [3]
+    assert world.count("InitiateMultipartUpload") == 0
+    assert page.run("return localStorage['osspresigned.uploads']") == "{}"
+    assert "Not finished last time" not in page.text()
+
+
+def test_changed_file_of_the_same_date(world, tmp_path):
+    """Parts of a file that only looks the same are sent again."""
+    file = made(tmp_path, "big.bin", 30 * MIB)
+    leave_half_way(world, file)
+    stat = file.stat()
+    made(tmp_path, "big.bin", 30 * MIB, seed=2)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    world.page.upload(file)
+    assert world.page.ends() == ["stored"]
+    assert world.stored("big.bin") == file.read_bytes()
+    assert world.count("InitiateMultipartUpload") == 0
+    assert world.count("UploadPart") == 4
+
+
+def test_giving_up_what_was_not_finished(world, tmp_path):
+    """What a closed page has left in the store can be removed."""
+    page, oss = world.page, world.oss
+    leave_half_way(world, made(tmp_path, "big.bin", 30 * MIB))
+    assert oss.uploads("examplebucket")
+    page.type("token", TOKEN)
+    page.find("#unfinished-list button").click()
+    page.until(lambda: not oss.uploads("examplebucket"))
+    page.until(lambda: "Not finished last time" not in page.text())
+
+
+def test_wrong_token(world, tmp_path):
+    """The page says so, at the field, and sends nothing."""
+    file = made(tmp_path, "a.bin", 10)
+    world.page.upload(file, token="something-else")
+    assert world.page.ends() == ["failed"]
+    assert "The token was not accepted" in world.page.find("#problem").text
+    assert world.page.find("#token").get_attribute("aria-invalid") == "true"
+    assert world.oss.requests == []
+    world.page.type("token", TOKEN)
+    world.page.find("#list button").click()
+    world.page.until(lambda: world.page.states() == ["stored"])
+
+
+def test_refused_prefix(world, tmp_path):
+    """The page says that the token does not reach there, for small and for large."""
+    files = made(tmp_path, "a.bin", 10), made(tmp_path, "b.bin", 17 * MIB)
+    world.page.upload(*files, folder="elsewhere")
+    assert world.page.ends() == ["failed", "failed"]
+    assert world.page.text().count("does not allow writing there") == 2
+    assert world.oss.requests == []
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_faults_that_pass(world, tmp_path, name):
+    """What passes by is tried again, signed again or begun again, and all arrives."""
+    files = made(tmp_path, "small.bin", 99_999), made(tmp_path, "big.bin", 18 * MIB)
+    fault = PASSING[name]
+    world.oss.faults.add(fault)
+    world.page.upload(*files)
+    assert world.page.ends() == ["stored", "stored"]
+    for file in files:
+        assert world.stored(file.name) == file.read_bytes()
+    assert fault.rate or not world.oss.faults.pending
+
+
+@pytest.mark.parametrize("token", [TOKEN, LOOKING])
+def test_lost_reply_at_the_end(world, tmp_path, token):
+    """Who may look finds the object; who may not is told that it is not known."""
+    file = made(tmp_path, "big.bin", 17 * MIB)
+    world.oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
+    world.page.upload(file, token=token)
+    if token == LOOKING:
+        assert world.page.ends() == ["stored"]
+    else:
+        assert world.page.ends() == ["failed"]
+        assert "most likely stored" in world.page.text()
+    assert world.stored("big.bin") == file.read_bytes()
+
+
+def test_bytes_that_are_always_damaged(world, tmp_path):
+    """A checksum that never fits is an error, not a success."""
+    world.oss.faults.add(Fault(action="PutObject", wrong_crc=True, times=None))
+    world.page.upload(made(tmp_path, "a.bin", 1000))
+    assert world.page.ends() == ["failed"]
+    assert "arrive damaged" in world.page.text()
+    assert world.count("PutObject") == 3
+
+
+def test_token_without_parts(make_world, tmp_path):
+    """Where no multipart upload is signed, a large file goes in one request."""
+    token = "browser-test-token-one-put-55"
+    world = make_world(
+        f'\n[[tokens]]\nname = "one"\nsha256 = "{hash_token(token)}"\n'
+        'buckets = ["examplebucket"]\nprefixes = ["granted/"]\nactions = ["PutObject"]\n'
+    )
+    file = made(tmp_path, "big.bin", 30 * MIB)
+    world.page.upload(file, token=token)
+    assert world.page.ends() == ["stored"]
+    assert world.stored("big.bin") == file.read_bytes()
+    assert [one.action for one in world.oss.requests if one.method != "OPTIONS"] == [
+        "PutObject"
+    ]
+
+
+def test_folder(world, tmp_path):
+    """A folder is uploaded with the names of what is in it."""
+    (tmp_path / "top" / "inner").mkdir(parents=True)
+    made(tmp_path / "top" / "inner", "a.bin", 10)
+    made(tmp_path / "top", "b.bin", 20)
+    world.page.type("token", TOKEN)
+    world.page.find("#directory").send_keys(str(tmp_path / "top"))
+    world.page.start()
+    assert world.page.ends() == ["stored", "stored"]
+    assert len(world.stored("top/inner/a.bin")) == 10
+    assert len(world.stored("top/b.bin")) == 20
+
+
+def test_refusal_of_the_store(world, tmp_path):
+    """What the store refuses is told with its code; nothing is left behind."""
+    world.oss.faults.add(Fault(action="UploadPart", code="AccessDenied", times=None))
+    world.page.upload(made(tmp_path, "big.bin", 17 * MIB))
+    assert world.page.ends() == ["failed"]
+    assert "The store refused (AccessDenied). Tell the owner" in world.page.text()
+    world.page.until(lambda: not world.oss.uploads("examplebucket"))
+
+
+def test_cancel(world, tmp_path):
+    """Cancelling stops the bytes, and removes what was sent; it can begin again."""
+    page, oss = world.page, world.oss
+    file = made(tmp_path, "big.bin", 30 * MIB)
+    oss.faults.add(
+        Fault(action="UploadPart", part_number=2, bytes_per_second=MIB // 2, times=1)
+    )
+    page.upload(file)
+    page.until(lambda: world.count("UploadPart") >= 2)
+    page.find("#list button").click()
+    assert page.ends() == ["cancelled"]
+    assert oss.uploads("examplebucket") == []
+    assert world.stored("big.bin") is None
+    assert page.run("return localStorage['osspresigned.uploads']") == "{}"
+    oss.clear()
+    page.find("#list button").click()
+    page.until(lambda: page.states() == ["stored"])
+    assert world.stored("big.bin") == file.read_bytes()
+
+
+def test_cancel_all(world, tmp_path):
+    """One button ends them all, also those that wait."""
+    files = [made(tmp_path, f"{n}.bin", 2 * MIB) for n in range(6)]
+    world.oss.faults.add(Fault(bytes_per_second=MIB // 4, times=None))
+    world.page.upload(*files)
+    world.page.until(lambda: world.page.states().count("sending") == 3)
+    world.page.find("#stop").click()
+    assert world.page.ends() == ["cancelled"] * 6
+
+
+def test_object_that_must_stay(make_world, tmp_path):
+    """A policy without overwriting: the page says that the name is taken."""
+    world = make_world("overwrite = false\n")
+    file = made(tmp_path, "a.bin", 10)
+    world.page.upload(file)
+    assert world.page.ends() == ["stored"]
+    file.write_bytes(b"other")
+    world.page.reload()
+    world.page.upload(file)
+    assert world.page.ends() == ["failed"]
+    assert "is there already" in world.page.text()
+    assert world.stored("a.bin") != b"other"
+
+
+def test_limits_of_size(make_world, tmp_path):
+    """Parts are cut as the policy wants; a file that is too large sends no byte."""
+    more = 'max_size = "20MiB"\nmax_part_size = "4MiB"\n'
+    world = make_world(more)
+    files = made(tmp_path, "fits.bin", 19 * MIB), made(tmp_path, "large.bin", 21 * MIB)
+    world.page.upload(*files)
+    assert world.page.ends() == ["stored", "failed"]
+    assert world.stored("fits.bin") == files[0].read_bytes()
+    assert "larger than this token allows" in world.page.text()
+    sent = [one for one in world.oss.requests if one.action == "UploadPart"]
+    assert {one.key for one in sent} == {"granted/fits.bin"}
+    assert world.oss.uploads("examplebucket") == []
+
+
+def test_bucket_without_a_rule(make_world, tmp_path):
+    """A bucket that knows nothing of the page: the page says what is missing."""
+    world = make_world(origins=("https://elsewhere.example",))
+    world.page.upload(made(tmp_path, "a.bin", 10))
+    world.page.until(lambda: "Waiting to try again" in world.page.text())
+    world.page.find("#list button").click()
+    assert world.page.ends() == ["cancelled"]
+    assert world.stored("a.bin") is None
+
+
+def test_file_that_changes_before_it_is_sent(world, tmp_path):
+    """What was chosen is what is sent, or nothing."""
+    file = made(tmp_path, "a.bin", 1000)
+    world.page.type("token", TOKEN)
+    world.page.choose(file)
+    file.write_bytes(b"another length")
+    world.page.start()
+    assert world.page.ends() == ["failed"]
+    assert "has changed. Choose it again" in world.page.text()
+    assert world.stored("a.bin") is None
+
+
+def test_folder_that_browsers_resolve(world, tmp_path):
+    """A name that would become another one on the way is refused before any byte."""
+    world.page.upload(made(tmp_path, "a.bin", 10), folder="granted/../granted")
+    assert world.page.ends() == ["failed"]
+    assert "Use no folder that is called . or .." in world.page.text()
+    assert world.oss.requests == []
+
+
+def test_dropped_files(world):
+    """Files that are dropped on the page are those that it lists, and no name is markup."""
+    world.page.type("token", TOKEN)
+    world.page.run(
+        "const data = new DataTransfer();"
+        "data.items.add(new File(['one'], 'one.txt', {type: 'text/plain'}));"
+        "data.items.add(new File(['two'], '<img src=x>'));"
+        "window.dispatchEvent(new DragEvent('drop', {dataTransfer: data, cancelable: true}))"
+    )
+    world.page.until(lambda: world.page.states() == ["ready", "ready"])
+    assert world.page.run("return document.images.length") == 0
+    world.page.start()
+    assert world.page.ends() == ["stored", "stored"]
+    assert world.stored("one.txt") == b"one"
+    assert world.stored("<img src=x>") == b"two"
+
+
+def test_token_is_kept_only_on_demand(world, tmp_path):
+    """A reload forgets the token, unless it was to be kept for the tab."""
+    page = world.page
+    page.upload(made(tmp_path, "a.bin", 10))
+    page.ends()
+    page.reload()
+    assert page.find("#token").get_property("value") == ""
+    page.find("#keep").click()
+    page.type("token", TOKEN)
+    page.reload()
+    assert page.find("#token").get_property("value") == TOKEN
+    page.find("#keep").click()
+    assert page.run("return sessionStorage.length") == 0
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+def test_every_control_has_a_name_and_fits(world, tmp_path, width):
+    """Nothing is wider than the screen, and each control says what it is."""
+    page = world.page
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": False},
+    )
+    try:
+        page.choose(made(tmp_path, "a-very-long-name-" * 8 + ".bin", 10))
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        for element in page.driver.find_elements("css selector", "input, main button"):
+            if element.is_displayed():
+                assert element.accessible_name
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_by_keyboard_alone(world, tmp_path):
+    """From the token to the button with Tab, Enter sends."""
+    from selenium.webdriver import ActionChains, Keys  # noqa: PLC0415
+
+    page = world.page
+    page.choose(made(tmp_path, "a.bin", 10))
+    page.find("#token").send_keys(TOKEN)
+    seen = []
+    for _ in range(8):
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        seen.append(page.run("return document.activeElement.id || 'row'"))
+        if seen[-1] == "start":
+            break
+    assert seen == ["keep", "bucket", "folder", "files", "directory", "row", "start"]
+    ActionChains(page.driver).send_keys(Keys.ENTER).perform()
+    assert page.ends() == ["stored"]
+    page.until(lambda: "1 of 1" in page.run("return live.textContent"))

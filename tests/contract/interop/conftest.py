@@ -1,0 +1,222 @@
+"""Stores of a test's own, identities to sign with, and the page about all of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fsspec
+import pytest
+from attrs import frozen
+
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signing import Credentials, presign
+from tests.contract.interop import table
+
+HERE = Path(__file__).parents[1]
+BUCKET = "examplebucket"
+REGION = "cn-hangzhou"
+STRICT = bool(os.environ.get("ALL_INTEROP"))  # what is missing is an error
+# They write whole URLs into their logs, signatures included.
+_TALKATIVE = (
+    "aiooss2", "alibabacloud_oss_v2", "asyncio", "boto3", "botocore", "curl", "httpcore",
+    "httpx", "oss2", "ossfs", "s3transfer", "urllib3", "werkzeug",
+)  # fmt: skip
+
+
+@frozen
+class Identity:
+    """A version of the signature, and a key: permanent, or with an STS token."""
+
+    version: str
+    key: Credentials
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Id and secret."""
+        return self.key.access_key_id, self.key.access_key_secret.reveal()
+
+    @property
+    def token(self) -> str | None:
+        """The STS token."""
+        token = self.key.security_token
+        return None if token is None else token.reveal()
+
+
+OWNER = Credentials("LTAI5tInteropOwner", Secret("interop-secret-of-owner"))
+STS = Credentials(
+    "STS.NTInteropTemporary",
+    Secret("interop-secret-of-sts"),
+    Secret("CAIS+interop/token=="),
+)
+IDENTITIES = [
+    pytest.param(Identity(version, key), id=f"{version}-{name}")
+    for version in ("v1", "v4")
+    for name, key in (("key", OWNER), ("sts", STS))
+]
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Let others' code warn; keep what its markers say for the page."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.interop)
+        item.add_marker(pytest.mark.filterwarnings("default"))
+    config.stash[_cells] = table.cells_of(ours)
+    config.stash[_files] = {item.path for item in ours}
+
+
+_cells = pytest.StashKey[list[table.Cell]]()
+_files = pytest.StashKey[set[Path]]()
+
+
+@pytest.fixture
+def cells(request: pytest.FixtureRequest) -> list[table.Cell]:
+    """What the tests that are collected say of themselves, selected or not."""
+    return request.config.stash[_cells]
+
+
+@pytest.fixture
+def files(request: pytest.FixtureRequest) -> set[Path]:
+    """The files they are in."""
+    return request.config.stash[_files]
+
+
+@pytest.fixture(autouse=True)
+def hushed() -> Iterator[None]:
+    """Keep others from writing signatures into the log of a test."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def oss() -> Iterator[Emulator]:
+    """A store with two keys: the owner's, and a temporary one."""
+    with Emulator([OWNER, STS], buckets=(BUCKET, "second")) as store:
+        yield store
+
+
+@pytest.fixture(params=IDENTITIES)
+def identity(request: pytest.FixtureRequest) -> Identity:
+    """Each version of the signature with each kind of key."""
+    return request.param
+
+
+@pytest.fixture
+def sign(oss: Emulator) -> Callable[..., str]:
+    """Sign a URL here."""
+
+    def made(method: str, key: str, *, by: Identity | None = None, **more: Any) -> str:
+        who = by or Identity("v4", OWNER)
+        url = presign(
+            who.key, oss.endpoint, method=method, bucket=BUCKET, key=key,
+            version=who.version, region=REGION, now=time.time(), expires_in=600, **more,
+        )  # fmt: skip
+        return url.reveal()
+
+    return made
+
+
+@pytest.fixture
+def fs(oss: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """This filesystem with the owner's key, and parts of the smallest size."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", OWNER.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", OWNER.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
+    monkeypatch.setenv("OSS_REGION", REGION)
+    return fsspec.filesystem(
+        "osspresigned",
+        signer="keys",
+        part_size=100 * 1024,
+        multipart_threshold=100 * 1024,
+        skip_instance_cache=True,
+    )
+
+
+def library(name: str) -> Any:
+    """Import a client, which may warn, and must be there where all must be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return absent(f"the package {name} is not installed")
+
+
+class Lazy:
+    """A package that is imported when a test first asks for something in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the package has; pytest, which looks at everything, gets none."""
+        if name.startswith(("_", "pytest")):
+            raise AttributeError(name)
+        return getattr(library(self._name), name)
+
+
+def absent(what: str) -> None:
+    """Skip with a reason that is printed, or fail where nothing may be missing."""
+    if STRICT:
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the machine, which may not have it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Callable[..., SimpleNamespace]:
+    """Run a script of ``node/`` with packages of npm; its reply is JSON."""
+    runner = program("node")
+    folders = [f for f in os.environ.get("NODE_PATH", "").split(os.pathsep) if f]
+
+    def run(script: str, *needs: str, **values: Any) -> Any:
+        home = [f for f in folders if all((Path(f) / n).is_dir() for n in needs)]
+        if needs and not home:
+            absent(f"NODE_PATH leads to no {' and '.join(needs)} of npm")
+        place = tmp_path / "node"
+        place.mkdir(exist_ok=True)
+        if home and not (place / "node_modules").exists():
+            (place / "node_modules").symlink_to(home[0])
+        shutil.copy(HERE / "node" / script, place)
+        with subprocess.Popen(
+            [runner, place / script],
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            # Not by communicate(): what URLs are asked for comes back through it.
+            process.stdin.write(json.dumps(values).encode())
+            process.stdin.close()
+            said = process.stdout.read()
+            errors = process.stderr.read().decode()
+        assert process.returncode == 0, errors
+        return json.loads(said)
+
+    return run

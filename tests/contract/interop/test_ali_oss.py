@@ -1,0 +1,95 @@
+"""npm's ali-oss as a client of the emulator, with signatures in headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.interop.conftest import BUCKET, REGION, Identity
+from tests.contract.interop.table import CLIENTS
+
+KEY = "dir/a b+~%ü/x.bin"
+DATA = bytes(range(256)) * 1600  # 400 KiB: four parts of the smallest size
+
+
+def does(what: str, note: str = "") -> pytest.MarkDecorator:
+    """Mark a row of the table."""
+    more = {"note": note} if note else {}
+    return pytest.mark.interop(CLIENTS, "ali-oss", what, **more)
+
+
+def options_of(url: str, identity: Identity) -> dict[str, Any]:
+    """Return what its constructor is given to reach the emulator."""
+    name, secret = identity.pair
+    return {
+        # Behind an IP address it sends the bucket's name at OSS as its host, and lists
+        # no buckets; behind a name it needs to be told that the bucket is in the path.
+        "endpoint": url.replace("127.0.0.1", "localhost"),
+        "sldEnable": True,
+        "region": f"oss-{REGION}",
+        "authorizationV4": identity.version == "v4",
+        "bucket": BUCKET,
+        "accessKeyId": name,
+        "accessKeySecret": secret,
+        "stsToken": identity.token,
+        "refreshSTSTokenInterval": 10**9,
+    }
+
+
+@does("put")
+@does("get")
+@does("range")
+@does("head")
+@does("multipart")
+@does("resumable")
+@does("append")
+@does("copy")
+@does("list")
+@does("delete")
+@does("buckets")
+@does("refusals")
+def test_everything(oss, node, identity, tmp_path):
+    """Each call of it is understood, and what it sees is what is there."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(DATA)
+    seen = node(
+        "client.mjs", "ali-oss", options=options_of(oss.url, identity),
+        key=KEY, file=str(source), target=str(target),
+    )  # fmt: skip
+    assert (seen["put"], seen["same"], seen["type"]) == (200, True, "text/csv")
+    assert seen["range"] == list(DATA[10:20])
+    assert seen["head"] == [{"owner": "me"}, len(DATA)]
+    assert seen["meta"] == len(DATA)
+    assert target.read_bytes() == DATA
+    assert seen["absent"] == [404, "NoSuchKey"]
+    assert (seen["broken"], seen["open"]) == ("stop", ["big"])
+    assert 1 <= seen["stored"] < 4
+    assert seen["completed"] == 200
+    assert oss.get(BUCKET, "big").kind == "Multipart"
+    sent = [r.part_number for r in oss.requests
+            if r.action == "UploadPart" and r.key == "big"]  # fmt: skip
+    assert sorted(sent) == [1, 2, 3, 4]
+    assert (seen["next"], seen["misplaced"]) == (6, [409, "PositionNotEqualToLength"])
+    assert seen["copy"] == 200
+    names = sorted(f"list/d{n % 3}/ü {n}" for n in range(6))
+    assert seen["list"] == seen["listV2"] == names
+    assert seen["folders"] == ["list/d0/", "list/d1/", "list/d2/"]
+    left = ["big", "copied in parts", "copy", KEY, "stream"]
+    assert seen["left"] == sorted(left)
+    assert {oss.get(BUCKET, name).data() for name in left} == {DATA}
+    assert seen["buckets"] == [BUCKET, "second"]
+    assert (seen["location"], seen["info"]) == (f"oss-{REGION}", BUCKET)
+    assert seen["acl"] == "private"
+    assert seen["refused"] == [403, "SignatureDoesNotMatch"]
+    assert not oss.uploads(BUCKET)
+
+
+@does("put")
+def test_by_address(oss, node, identity, tmp_path):
+    """With an IP address as endpoint it works as well, and needs no option for it."""
+    options = options_of(oss.url, identity) | {"endpoint": oss.url}
+    del options["sldEnable"]
+    seen = node("put.mjs", "ali-oss", options=options, key=KEY, text="abc")
+    assert seen == {"status": 200, "text": "abc"}
+    assert oss.get(BUCKET, KEY).data() == b"abc"

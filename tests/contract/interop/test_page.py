@@ -1,0 +1,53 @@
+"""docs/interop.md says what the tests of this directory try, no more and no less.
+
+Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables anew, with
+the versions that are installed; those that are not stay as they stand on the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from fsspec_osspresigned.emulator.app import HANDLERS
+from tests.contract.interop import table
+from tests.contract.interop.conftest import HERE, OWNER, library
+
+
+def test_tables(cells, files):
+    """Each row and each cell stands for a test, with what is to know about it."""
+    if not set(HERE.glob("test_*.py")) <= files:
+        pytest.skip("the tables are compared where the whole directory is collected")
+    told = table.tables(cells)
+    if os.environ.get("WRITE_INTEROP_TABLES"):
+        table.write(table.with_versions(told, table.versions_in(table.on_page())))
+    assert table.without_versions(table.on_page()).split() == told.split()
+
+
+BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```$", table.PAGE.read_text("utf-8"))
+NEEDS = ("oss2", "alibabacloud_oss_v2", "ossfs")
+
+
+@pytest.mark.parametrize(
+    ("needed", "block"), list(zip(NEEDS, BLOCKS, strict=True)), ids=NEEDS
+)
+def test_examples(needed, block, oss, monkeypatch):
+    """What the page shows works with the variables that the emulator prints."""
+    library(needed)
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", OWNER.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", OWNER.access_key_secret.reveal())
+    exec(compile(block, table.PAGE.name, "exec"), {})  # noqa: S102 - of the page
+    (key,) = oss.objects("examplebucket")
+    assert oss.get("examplebucket", key).data() == b"hello"
+
+
+def test_calls_of_the_emulator():
+    """The list of calls that the emulator answers is complete."""
+    text = table.PAGE.read_text("utf-8")
+    listed = re.search(r"It answers ([^.]*)\.", text)
+    assert listed
+    names = set(re.findall(r"\w+", listed[1])) - {"and"}
+    assert names == {*map(str, HANDLERS), "ListBuckets"}

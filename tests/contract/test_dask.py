@@ -1,0 +1,485 @@
+"""Worker processes write through ``osspresigned serve`` and maps; no secret travels."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import logging
+import pickle
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import cloudpickle
+import dask
+import pandas as pd
+import pytest
+
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.app import App
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.model import Action, Operation, split_path
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import Credentials
+from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
+from fsspec_osspresigned.url_map.source import write as write_map
+from tests.contract import dask_uploader as program
+from tests.contract.dask_uploader import FILES, PARTITIONS
+from tests.serve_child import Serve, clean
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),  # two clusters' worth, on a busy machine
+]
+
+BUCKET = "examplebucket"
+METHODS = ("spawn", "fork", "forkserver")
+KINDS = ("parquet", "csv", "text")
+TABLES = ("parquet/part.{}.parquet", "csv/{}.csv", "text/{}.txt.gz")
+DASK_CONFIG = """
+distributed:
+  logging:
+    version: 1
+    disable_existing_loggers: false
+    formatters:
+      plain: {{format: '%(process)d %(levelname)s %(name)s %(message)s'}}
+    handlers:
+      file: {{class: logging.FileHandler, filename: '{file}', formatter: plain}}
+    root: {{level: DEBUG, handlers: [file]}}
+    loggers:
+      distributed: {{level: DEBUG}}
+"""
+
+
+# -- the checker -------------------------------------------------------------------------
+
+# A signature that nobody issued is none of ours, but what follows is hidden or a bug.
+_NAMED = re.compile(rb"(?i)signature(?:=|%3d)(?!<hidden>)")
+
+
+def leaks(folder: Path, hidden: Mapping[str, str]) -> dict[str, set[str]]:
+    """Search all files below *folder*.
+
+    Args:
+        folder: logs, pickles, graphs, output.
+        hidden: name -> a text that must not be found.
+
+    Returns:
+        File name -> what was found in it, by name; files without a find are left out.
+    """
+    forms = {
+        name: {text.encode(), quote(text, safe="").encode()}
+        for name, text in hidden.items()
+    }
+    found: dict[str, set[str]] = {}
+    for file in sorted(folder.rglob("*")):
+        if not file.is_file():
+            continue
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+        names = {name for name, texts in forms.items() if any(t in data for t in texts)}
+        if _NAMED.search(data):
+            names.add("a named signature")
+        if names:
+            found[str(file.relative_to(folder))] = names
+    return found
+
+
+# A search that finds nothing proves something only if it can find.
+HIDDEN = {"token": "a-made-up/token+0", "signature": "5ec4e7" * 8}
+
+
+def test_search_finds_each_secret_in_each_form(tmp_path):
+    """Plain, in a pickle, percent-encoded, compressed, in a folder below."""
+    token, signature = HIDDEN.values()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "clean").write_text("x-oss-signature=<hidden>, a signature")
+    (tmp_path / "plain").write_text(f"Authorization: Bearer {token}")
+    (tmp_path / "pickle").write_bytes(pickle.dumps({"deep": [signature]}))
+    (tmp_path / "below" / "quoted").write_text(quote(token, safe=""))
+    (tmp_path / "state.gz").write_bytes(gzip.compress(signature.encode()))
+    (tmp_path / "v1").write_text("http://h/k?Expires=1&Signature=abc%3D")
+    (tmp_path / "v4").write_text("http://h/k?X-OSS-SIGNATURE%3Dabc")
+    assert leaks(tmp_path, HIDDEN) == {
+        "plain": {"token"},
+        "pickle": {"signature"},
+        "below/quoted": {"token"},
+        "state.gz": {"signature"},
+        "v1": {"a named signature"},
+        "v4": {"a named signature"},
+    }
+
+
+def test_search_finds_a_revealed_url(tmp_path):
+    """What a careless program does: the URL itself in a graph and in a log."""
+    key = Credentials("LTAIfakeid", Secret("fakesecret"))
+    signer = KeySigner.from_options(
+        "cn-hangzhou", "http://127.0.0.1:1", credentials=lambda: key
+    )
+    operation = Operation(action=Action.PutObject, bucket=BUCKET, key="k")
+    (signed,) = signer.sign([operation])
+    url = signed.url.reveal()
+    hidden = {"signature": parse_qs(url)["x-oss-signature"][0]}
+    graph = dask.delayed(len)(url)
+    (tmp_path / "graph").write_bytes(cloudpickle.dumps(graph))
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        cloudpickle.dumps(dask.delayed(len)(signed.url))
+    handler = logging.FileHandler(tmp_path / "log")
+    log = logging.getLogger("careless")
+    log.addHandler(handler)
+    log.warning("hidden: %s", signed.url)
+    handler.flush()
+    assert set(leaks(tmp_path, hidden)) == {"graph"}
+    log.warning("shown: %s", url)
+    log.removeHandler(handler)
+    handler.close()
+    both = {"signature", "a named signature"}
+    assert leaks(tmp_path, hidden) == {"graph": both, "log": both}
+
+
+# -- the two sides -----------------------------------------------------------------------
+
+
+def private(place: Path, text: str) -> Path:
+    """Write a file that nobody else may read."""
+    place.touch(mode=0o600)
+    place.write_text(text)
+    return place
+
+
+def map_of(oss: Emulator, paths: list[str], place: Path) -> Path:
+    """Sign a PutObject for each path into a URL map."""
+    signer = KeySigner(
+        credentials=lambda: oss.credentials,
+        endpoint=oss.endpoint,
+        region="cn-hangzhou",
+    )
+    entries = {}
+    for path in paths:
+        bucket, key = split_path(path)
+        put = Operation(action=Action.PutObject, bucket=bucket, key=key)
+        entries[path] = MapEntry(put=MapRequest(url=signer.sign([put])[0].url))
+    write_map(entries, place)
+    return place
+
+
+class Run:
+    """One run of the uploader, and all that can be known about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen = folder / "uploader"  # all that the uploader's side shows
+        self.signer = folder / "signer"
+        self.local = folder / "local"  # what dask writes without us
+        self.token = secrets.token_urlsafe(32)
+        self.canary = secrets.token_urlsafe(32)
+        self.signatures: set[str] = set()
+        self.stored: dict[str, bytes] = {}
+        self.told: dict[str, Any] = {}
+        self.calls: list[dict[str, Any]] = []
+        self.requests = 0
+        self.unfinished: list[object] = []
+        self.key_secret = ""
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """What must not be found anywhere."""
+        named = {f"signature {n}": text for n, text in enumerate(self.signatures)}
+        return {"token": self.token, "key secret": self.key_secret, **named}
+
+    def do(self, how: str, sources: tuple[str, ...], in_map: tuple[str, ...]) -> None:
+        """Start both sides, let the uploader write, and collect.
+
+        Args:
+            how: what the program is told to do.
+            sources: ``file``, ``environment`` (where the token is) or ``map``.
+            in_map: names of the objects that the map has URLs for.
+        """
+        self.signer.mkdir()
+        (self.seen / "logs").mkdir(parents=True)
+        roots = {source: f"{BUCKET}/granted/{source}" for source in sources}
+        with watched_emulator(self.signatures) as oss:
+            self.key_secret = oss.credentials.access_key_secret.reveal()
+            with Serve(oss, self.signer, self.token) as serve:
+                self._run(how, self._plan(oss, serve.url, roots, in_map))
+                self.calls = serve.calls()
+            contents = oss.objects(BUCKET)
+            self.stored = {key: bytes(contents[key]) for key in contents}
+            self.requests = len(oss.requests)
+            self.unfinished = [*oss.uploads(BUCKET)]
+
+    def _plan(
+        self,
+        oss: Emulator,
+        url: str,
+        roots: Mapping[str, str],
+        in_map: tuple[str, ...],
+    ) -> dict[str, Any]:
+        token_file = private(self.folder / "token", self.token + "\n")
+        urls = [f"{roots['map']}/{name}" for name in in_map]
+        refused = f"{roots['map']}/refused"
+        url_map = map_of(oss, [*urls, refused], self.folder / "urls.json")
+        for root in roots.values():
+            key = f"{root}/refused".partition("/")[2]
+            oss.faults.add(Fault(key=key, status=403, code="SignatureDoesNotMatch"))
+        more = {
+            "part_size": "128KiB",
+            "multipart_threshold": "128KiB",
+            "receipts": str(self.seen / "receipts"),
+        }
+        options = {
+            "file": {"signer": url, "signer_token": f"file:{token_file}"},
+            "environment": {"signer": url, "signer_token": "env:OSSPRESIGNED_TOKEN"},
+            "map": {"url_map": str(url_map)},
+        }
+        return {
+            "folder": str(self.seen),
+            "scratch": str(self.folder / "scratch"),
+            "local": str(self.local),
+            "roots": roots,
+            "sources": {source: options[source] | more for source in roots},
+            "failing": {
+                source: [f"{root}/refused", f"{BUCKET}/not-granted"]
+                for source, root in roots.items()
+            },
+            "methods": METHODS,
+            "token_file": str(token_file),
+            "canary_file": str(private(self.folder / "canary", self.canary)),
+        }
+
+    def _run(self, how: str, plan: Mapping[str, Any]) -> None:
+        place = self.folder / "plan.json"
+        place.write_text(json.dumps(plan))
+        config = self.folder / "config"
+        config.mkdir()
+        log = self.seen / "logs" / "cluster.log"
+        (config / "distributed.yaml").write_text(DASK_CONFIG.format(file=log))
+        out, err = self.seen / "stdout", self.seen / "stderr"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            done = subprocess.run(
+                [sys.executable, program.__file__, str(place), how],
+                stdout=stdout,
+                stderr=stderr,
+                env={**clean(), "DASK_CONFIG": str(config), "PYTHONFAULTHANDLER": "1"},
+                timeout=240,
+                check=False,
+            )
+        assert done.returncode == 0, err.read_text()[-5_000:]
+        self.told = json.loads((self.seen / "told.json").read_text())
+
+    def under(self, source: str, kind: str) -> dict[str, bytes]:
+        """Return what is stored of a kind, by the name's last part."""
+        head = f"granted/{source}/{kind}/"
+        return {k.removeprefix(head): v for k, v in self.stored.items() if k.startswith(head)}  # fmt: skip
+
+    def measured(self) -> str:
+        """Say what it took."""
+        seconds = {n: round(s, 2) for n, s in self.told["seconds"].items()}
+        signed = sum(call["signed"] for call in self.calls)
+        return (
+            f"\n{len(self.stored)} objects by {self.requests} requests; the signer was "
+            f"called {len(self.calls)} times for {signed} signatures; seconds: {seconds}"
+        )
+
+
+@contextlib.contextmanager
+def watched_emulator(signatures: set[str]) -> Iterator[Emulator]:
+    """Run an emulator; put every signature that arrives into *signatures*."""
+    authenticate = App.authenticate
+
+    def watch(app: App, call: Any) -> None:
+        # The records of an emulator leave signatures out, so look where they arrive.
+        signatures.update(parse_qs(call.query).get("x-oss-signature", ()))
+        authenticate(app, call)
+
+    with pytest.MonkeyPatch.context() as patch, Emulator() as oss:
+        patch.setattr(App, "authenticate", watch)
+        yield oss
+
+
+def check_files(run: Run, source: str, *kinds: str) -> None:
+    """Compare what plain functions wrote with what they must have written."""
+    for kind in kinds:
+        found = run.under(source, kind)
+        assert sorted(found) == [str(number) for number in range(FILES)]
+        for name, data in found.items():
+            assert data == program.content(f"{BUCKET}/granted/{source}/{kind}/{name}")
+
+
+# -- dask --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster_run(tmp_path_factory):
+    """Everything that dask's workers have written, once for all tests."""
+    run = Run(tmp_path_factory.mktemp("dask"))
+    numbers = range(PARTITIONS)
+    in_map = [name.format(number) for name in TABLES for number in numbers]
+    in_map += [f"{kind}/{n}" for kind in ("by-fs", "by-file") for n in range(FILES)]
+    run.do("dask", ("file", "map", "environment"), tuple(in_map))
+    return run
+
+
+SOURCES = pytest.mark.parametrize("source", ["file", "environment", "map"])
+
+
+@pytest.mark.heavy
+@SOURCES
+def test_every_byte_of_every_worker_arrives(cluster_run, source):
+    """Parquet, csv, text and plain files are what the same code makes on a disk."""
+    stored = {kind: cluster_run.under(source, kind) for kind in KINDS}
+    for kind, objects in stored.items():
+        local = cluster_run.local / kind
+        assert sorted(objects) == sorted(file.name for file in local.iterdir())
+        assert len(objects) == PARTITIONS
+        for name, data in objects.items():
+            assert plain(name, data) == plain(name, (local / name).read_bytes())
+    frame = program.frame()
+    for kind, read in (("parquet", pd.read_parquet), ("csv", pd.read_csv)):
+        tables = [read(io.BytesIO(data)) for _, data in sorted(stored[kind].items())]
+        table = pd.concat(tables, ignore_index=True)[list(frame)]
+        pd.testing.assert_frame_equal(table, frame, check_dtype=False)
+    text = [plain(name, data).decode() for name, data in sorted(stored["text"].items())]
+    assert "\n".join(text).split("\n") == program.lines()
+    check_files(cluster_run, source, "by-fs", "by-file")
+    assert not cluster_run.unfinished
+
+
+def plain(name: str, data: bytes) -> bytes:
+    """Return what is in a file: the head of a gzip one holds the time."""
+    return gzip.decompress(data) if name.endswith(".gz") else data
+
+
+@pytest.mark.heavy
+def test_two_worker_processes_wrote_and_nobody_else(cluster_run):
+    """Receipts are kept by process: there are two, and neither is the client."""
+    names = [file.stem for file in (cluster_run.seen / "receipts").iterdir()]
+    pids = {int(name.rpartition("-")[2]) for name in names}
+    assert len(pids) == 2
+    assert cluster_run.told["client"] not in pids
+    lines = sum(len(f.read_text().splitlines()) for f in (cluster_run.seen / "receipts").iterdir())  # fmt: skip
+    assert lines == len(cluster_run.stored)
+
+
+@pytest.mark.heavy
+def test_environments_hold_the_token_only_where_it_was_put(cluster_run):
+    """Nobody's with a file; with a variable the workers', never the client's."""
+    told = cluster_run.told
+    assert told["holders"]["file"] == [[], [], []]
+    assert told["holders"]["map"] == [[], [], []]
+    name = ["OSSPRESIGNED_TOKEN"]
+    assert told["holders"]["environment"] == [[], name, name]
+
+
+@pytest.mark.heavy
+@SOURCES
+def test_failures_of_workers_come_back_as_they_are(cluster_run, source):
+    """The client sees which it was: not what was signed, or not granted at all."""
+    refused, not_granted = cluster_run.told["failures"][source]
+    assert (refused, not_granted) == ("SignatureMismatchError", "NotSignedError")
+    shown = (cluster_run.seen / "seen" / f"{source}-failure-1.traceback").read_text()
+    assert f"{BUCKET}/not-granted" in shown
+
+
+@pytest.mark.heavy
+def test_no_secret_in_any_pickle_graph_or_log(cluster_run):
+    """Token, key and every signature that arrived are nowhere to be found."""
+    run = cluster_run
+    assert len(run.signatures) > 100
+    assert leaks(run.seen, run.hidden) == {}
+    assert leaks(run.signer, run.hidden) == {}  # what the signer logs
+
+
+@pytest.mark.heavy
+def test_what_was_searched_would_have_shown_a_leak(cluster_run):
+    """A secret that was leaked on purpose is found in each place; they are not empty."""
+    run = cluster_run
+    found = leaks(run.seen, {"canary": run.canary})
+    assert set(found) == {
+        "logs/cluster.log",
+        "stdout",
+        "stderr",
+        "seen/workers.log",
+        "seen/scheduler.log",
+        "seen/careless-state.msgpack.gz",
+        "seen/state.msgpack.gz",
+        "seen/careless.graph",
+        "seen/careless.pickle",
+        "seen/careless.cloudpickle",
+    }
+    log = (run.seen / "logs" / "cluster.log").read_text()
+    # All of them speak, in full: the client, the scheduler, two workers, ourselves.
+    assert len({line.partition(" ")[0] for line in log.splitlines()}) >= 3
+    for speaker in ("distributed.scheduler", "distributed.worker", "urllib3", "asyncio"):  # fmt: skip
+        assert f"DEBUG {speaker}" in log
+    assert "fsspec_osspresigned" in log
+    graphs = [f.read_bytes() for f in (run.seen / "seen").glob("file-*.graph")]
+    assert len(graphs) == len(KINDS)
+    assert all(b"file:" in graph for graph in graphs)  # the reference itself travels
+
+
+@pytest.mark.heavy
+def test_signer_calls_are_counted(cluster_run, capsys):
+    """Each request to the store had its signature; none was refused but as planned."""
+    with capsys.disabled():
+        print(cluster_run.measured())  # noqa: T201 - figures to quote
+    calls = cluster_run.calls
+    assert {call["token"] for call in calls} == {"workers"}
+    assert {call["status"] for call in calls} == {200}
+    signed = sum(call["signed"] for call in calls)
+    from_map = 3 * PARTITIONS + 2 * FILES + 1
+    assert len(calls) <= signed + 2  # two refusals
+    assert cluster_run.requests - from_map <= signed
+
+
+# -- process pools -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pools_run(tmp_path_factory):
+    """Everything that process pools have written, once for all tests."""
+    run = Run(tmp_path_factory.mktemp("pools"))
+    in_map = ["parent"]
+    in_map += [
+        f"{method}/{kind}/{n}"
+        for method in METHODS
+        for kind in ("by-fs", "by-file")
+        for n in range(FILES)
+    ]
+    run.do("pools", ("file", "map"), tuple(in_map))
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("source", ["file", "map"])
+def test_every_byte_of_every_pool_arrives(pools_run, source, method):
+    """However the processes are made, after the parent had used the filesystem."""
+    check_files(pools_run, source, f"{method}/by-fs", f"{method}/by-file")
+    assert pools_run.stored[f"granted/{source}/parent"] == b"parent"
+    pids = pools_run.told["workers"][f"{source} {method}"]
+    assert len(pids) in (1, 2)  # one may have been quick enough for all
+    assert pools_run.told["client"] not in pids
+    assert not pools_run.unfinished
+
+
+@pytest.mark.slow
+def test_no_secret_in_what_pools_pickle_and_log(pools_run, capsys):
+    """Nothing but references goes to the processes; a leak would have been found."""
+    run = pools_run
+    with capsys.disabled():
+        print(run.measured())  # noqa: T201 - figures to quote
+    assert len(run.signatures) > 50
+    assert leaks(run.seen, run.hidden) == {}
+    found = leaks(run.seen, {"canary": run.canary})
+    assert {"stdout", "stderr", "seen/careless.pickle"} <= set(found)
+    assert sum(name.startswith("logs/process-") for name in found) >= len(METHODS)

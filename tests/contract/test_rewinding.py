@@ -1,0 +1,173 @@
+"""However often a request breaks off, the next try sends its body from the first byte."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.http.body import BLOCK, Body, FileBody, MemoryBody, SpoolBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.upload.stream import PresignedWriter
+from fsspec_osspresigned.upload.transaction import DeferredUpload, Holding
+from fsspec_osspresigned.upload.upload import Upload
+
+pytestmark = pytest.mark.slow
+
+BUCKET = "examplebucket"
+NOISE = random.Random(5).randbytes(3 * BLOCK)  # noqa: S311 - the same in every run
+CUTS = 3
+
+
+@frozen
+class Bench:
+    """An OSS, a client of it that never waits, and a place for files."""
+
+    oss: Emulator
+    client: Client
+    folder: Path
+    names: Iterator[int]
+
+    def target(self) -> Target:
+        """Return where nothing is yet."""
+        return Target(path=f"{BUCKET}/{next(self.names)}")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Emulator() as oss:
+        signer = KeySigner(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region="cn-hangzhou",
+        )
+        options = {
+            "signer": "keys",
+            "part_size": MIN_PART,
+            "multipart_threshold": 3 * BLOCK,
+            "max_concurrency": 2,
+        }
+        client = Client(
+            Options.from_storage_options(options),
+            signer,
+            Transport(connect_timeout=20.0, progress_timeout=20.0),
+            policy=RetryPolicy(retries=CUTS, base=0.0),
+        )
+        folder = tmp_path_factory.mktemp("bodies")
+        yield Bench(oss, client, folder, itertools.count())
+
+
+@contextlib.contextmanager
+def memory(bench: Bench, data: bytes) -> Iterator[Body]:
+    yield MemoryBody.of(data)
+
+
+@contextlib.contextmanager
+def whole_file(bench: Bench, data: bytes) -> Iterator[Body]:
+    place = bench.folder / "whole"
+    place.write_bytes(data)
+    yield FileBody.of(str(place))
+
+
+@contextlib.contextmanager
+def part_of_a_file(bench: Bench, data: bytes) -> Iterator[Body]:
+    place = bench.folder / "part"
+    place.write_bytes(b"before" + data + b"behind")
+    yield FileBody.of(str(place)).part(2, len(data) + 6).part(4, len(data))
+
+
+@contextlib.contextmanager
+def spool(bench: Bench, data: bytes) -> Iterator[Body]:
+    body = SpoolBody()
+    for at in range(0, len(data), 100_000):
+        body.append(MemoryBody.of(data[at : at + 100_000]))
+    yield body
+    body.close()
+
+
+@contextlib.contextmanager
+def held_for_a_transaction(bench: Bench, data: bytes) -> Iterator[Body]:
+    holding = Holding(limit=0)
+    holding.keep(MemoryBody.of(b"before"))
+    body = holding.keep(MemoryBody.of(data))
+    holding.keep(MemoryBody.of(b"behind"))
+    yield body
+    holding.close()
+
+
+KINDS: tuple[Callable[..., contextlib.AbstractContextManager[Body]], ...] = (
+    memory,
+    whole_file,
+    part_of_a_file,
+    spool,
+    held_for_a_transaction,
+)
+sizes = st.one_of(
+    st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK]),
+    st.integers(0, len(NOISE)),
+)
+# Where it breaks: a share of the body, and by RST or FIN.
+breaks = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=CUTS)
+
+
+def break_off(bench: Bench, target: Target, size: int, places, **more) -> None:
+    """Let the next requests for *target* break where *places* say."""
+    key = target.path.partition("/")[2]
+    bench.oss.clear()
+    bench.oss.faults.add(
+        *(
+            Fault(key=key, cut_after=int(share * size), reset=reset, **more)
+            for share, reset in places
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(size=sizes, places=breaks, start=st.integers(0, 100))
+def test_body_is_sent_from_its_start(bench, kind, size, places, start):
+    """What is stored is the body, after any number of tries that broke off anywhere."""
+    data = NOISE[start : start + size]
+    target = bench.target()
+    break_off(bench, target, len(data), places)
+    taken: list[int] = []
+    with kind(bench, data) as body:
+        upload = Upload(bench.client, target, size=body.size, progress=taken.append)
+        upload.add(body)
+        receipt = upload.finish()
+    assert (receipt.size, receipt.retries) == (len(data), len(places))
+    assert bench.oss.get(BUCKET, target.path.partition("/")[2]).data() == data
+    assert sum(taken) == len(data)  # what a broken try has sent is taken back
+    assert not bench.oss.faults.pending
+
+
+@given(
+    size=st.integers(0, 3 * MIN_PART),
+    step=st.integers(10_000, 2 * MIN_PART),
+    number=st.integers(1, 4),
+    places=breaks,
+)
+def test_part_of_a_stream_is_sent_from_its_start(bench, size, step, number, places):
+    """A part keeps its bytes while the writer fills the buffers behind it."""
+    data = NOISE[: MIN_PART + size]
+    target = bench.target()
+    break_off(bench, target, MIN_PART, places, action="UploadPart", part_number=number)
+    upload = DeferredUpload(bench.client, target)
+    with PresignedWriter(upload, path=target.path) as file:
+        for at in range(0, len(data), step):
+            file.write(data[at : at + step])
+    assert file.receipt.size == len(data)
+    assert bench.oss.get(BUCKET, target.path.partition("/")[2]).data() == data

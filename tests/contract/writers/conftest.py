@@ -1,0 +1,128 @@
+"""One store and one signer service for all writers, and the four ways to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.client import client
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.policy import hash_token, parse_policies
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
+from fsspec_osspresigned.url_map.source import write as write_map
+from tests.contract.writers.matrix import (
+    BUCKET,
+    KEYS,
+    MAP,
+    PARTS,
+    SERVICE,
+    WRITES,
+    World,
+)
+
+TOKENS = {WRITES: "a-made-up-token-0", SERVICE: "a-made-up-token-1"}
+WRITING = [
+    "PutObject",
+    "InitiateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+]
+GRANTED = {WRITES: WRITING, SERVICE: [str(action) for action in Action]}
+
+
+def policy(kind: str) -> str:
+    """Return the part of a policy file that grants a world what it has."""
+    actions = ", ".join(f'"{name}"' for name in GRANTED[kind])
+    return f"""
+[[tokens]]
+name = "{kind}"
+sha256 = "{hash_token(TOKENS[kind])}"
+buckets = ["{BUCKET}"]
+prefixes = [""]
+actions = [{actions}]
+"""
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Emulator]:
+    """The store."""
+    with Emulator() as oss:
+        yield oss
+
+
+@pytest.fixture(scope="session")
+def service(store: Emulator) -> Iterator[LoopbackServer]:
+    """The reference service, which signs by what a token may."""
+    signer = KeySigner(
+        credentials=lambda: store.credentials,
+        endpoint=store.endpoint,
+        region="cn-hangzhou",
+    )
+    tokens = parse_policies("".join(map(policy, TOKENS))).tokens
+    rules = Rules(signer=signer, tokens=tokens)
+    with LoopbackServer(create_ruled_app(lambda: rules)) as server:
+        yield server
+
+
+@pytest.fixture
+def world(
+    store: Emulator,
+    service: LoopbackServer,
+    tmp_path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., World]]:
+    """Make a world of a kind."""
+    key = store.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", store.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN_WRITES", TOKENS[WRITES])
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN_SERVICE", TOKENS[SERVICE])
+
+    def signed(name: str, headers: Mapping[str, str] | None) -> MapEntry:
+        url = presign(
+            key,
+            store.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key=name,
+            headers=headers or {},
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        )
+        return MapEntry(put=MapRequest(url=url, headers=headers))
+
+    def make(
+        kind: str, folder: str, names: tuple[str, ...] = (), *, exclusive: bool = False
+    ) -> World:
+        folder = f"{kind}/{folder}"
+        if kind == MAP:
+            place = tmp_path / "urls.json"
+            keys = [f"{folder}/{name}" for name in names]
+            headers = {"x-oss-forbid-overwrite": "true"} if exclusive else None
+            entries = {f"{BUCKET}/{name}": signed(name, headers) for name in keys}
+            write_map(entries, place)
+            options = {"url_map": str(place)}
+        elif kind == KEYS:
+            options = {"signer": "keys", **PARTS}
+        else:
+            token = f"env:OSSPRESIGNED_TOKEN_{kind.upper()}"
+            options = {"signer": service.url, "signer_token": token, **PARTS}
+        return World(kind, store, folder, options, tmp_path)
+
+    yield make
+    OSSPresignedFileSystem.clear_instance_cache()
+    client._registries.clear()
+    store.clear()

@@ -1,0 +1,283 @@
+"""Writers of polars, DuckDB, UPath, smart_open and kerchunk-like tools."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.contract.writers.data import ROWS, frame, same
+from tests.contract.writers.matrix import EXCLUSIVE, Fails, Group, Note, World
+
+polars = Group("polars", "polars", "pandas", "pyarrow")
+OWN_STORE = Fails(
+    "FileNotFoundError",
+    "No such file or directory",
+    advice="polars writes URLs by itself and knows no fsspec: give it `fsspec.open(...)`",
+)
+
+
+def rows() -> Any:
+    """Return the table of polars."""
+    import polars as pl
+
+    return pl.from_pandas(frame())
+
+
+@polars("`write_parquet` to a URL", "a.parquet", every=OWN_STORE)
+def polars_write_parquet_url(w: World) -> None:
+    rows().write_parquet(w.url("a.parquet"))
+
+
+@polars("`write_parquet` to a URL, `storage_options`", "a.parquet", every=OWN_STORE)
+def polars_write_parquet_url_so(w: World) -> None:
+    options = {"url_map": "urls.json"}
+    rows().write_parquet(w.url("a.parquet"), storage_options=options)
+
+
+@polars(
+    "`write_parquet` to a URL, `use_pyarrow=True`",
+    "a.parquet",
+    every=Fails("ArrowInvalid", "Unrecognized filesystem type in URI"),
+)
+def polars_write_parquet_use_pyarrow(w: World) -> None:
+    rows().write_parquet(w.url("a.parquet"), use_pyarrow=True)
+
+
+@polars("`write_csv` to a URL", "a.csv", every=OWN_STORE)
+def polars_write_csv_url(w: World) -> None:
+    rows().write_csv(w.url("a.csv"))
+
+
+@polars("`write_parquet` into `fsspec.open`", "a.parquet")
+def polars_write_parquet_fileobj(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.parquet") as file:
+        rows().write_parquet(file)
+    same(pl.read_parquet(w.local("a.parquet")).to_pandas())
+
+
+@polars("`sink_parquet` into `fsspec.open`", "a.parquet")
+def polars_sink_parquet_fileobj(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.parquet") as file:
+        rows().lazy().sink_parquet(file)
+    same(pl.read_parquet(w.local("a.parquet")).to_pandas())
+
+
+@polars("`write_csv` into `fsspec.open`", "a.csv")
+def polars_write_csv_fileobj(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.csv") as file:
+        rows().write_csv(file)
+    same(pl.read_csv(w.local("a.csv")).to_pandas())
+
+
+@polars("`sink_csv` into `fsspec.open`, gzip", "a.csv.gz")
+def polars_sink_csv_gzip(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.csv.gz", compression="infer") as file:
+        rows().lazy().sink_csv(file)
+    same(pl.read_csv(w.local("a.csv.gz")).to_pandas())
+
+
+@polars("`sink_ipc` into `fsspec.open`", "a.arrow")
+def polars_sink_ipc_fileobj(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.arrow") as file:
+        rows().lazy().sink_ipc(file)
+    same(pl.read_ipc(w.local("a.arrow")).to_pandas())
+
+
+@polars("`sink_ndjson` into `fsspec.open`", "a.ndjson")
+def polars_sink_ndjson_fileobj(w: World) -> None:
+    import polars as pl
+
+    with w.open("a.ndjson") as file:
+        rows().lazy().sink_ndjson(file)
+    same(pl.read_ndjson(w.local("a.ndjson")).to_pandas())
+
+
+duckdb = Group("DuckDB, `register_filesystem`", "duckdb", "pandas", "pyarrow")
+
+
+def copy(w: World, name: str, options: str) -> None:
+    """Let DuckDB write the table."""
+    import duckdb as library
+
+    with library.connect() as connection:
+        connection.register_filesystem(w.fs)
+        connection.register("source", frame())
+        connection.execute(f"COPY source TO '{w.url(name)}' ({options})")
+
+
+@duckdb("`COPY`, Parquet", "a.parquet")
+def duckdb_copy_parquet(w: World) -> None:
+    import pandas as pd
+
+    copy(w, "a.parquet", "FORMAT parquet")
+    same(pd.read_parquet(w.local("a.parquet")))
+
+
+@duckdb("`COPY`, CSV", "a.csv")
+def duckdb_copy_csv(w: World) -> None:
+    import pandas as pd
+
+    copy(w, "a.csv", "FORMAT csv, HEADER")
+    same(pd.read_csv(w.local("a.csv")))
+
+
+@duckdb("`COPY`, CSV, `USE_TMP_FILE false`", "a.csv")
+def duckdb_copy_csv_notmp(w: World) -> None:
+    import pandas as pd
+
+    copy(w, "a.csv", "FORMAT csv, HEADER, USE_TMP_FILE false")
+    same(pd.read_csv(w.local("a.csv")))
+
+
+PARTITIONS = [f"t/group={name}/data_0.parquet" for name in ("amber", "beryl", "coral")]
+
+
+@duckdb("`COPY`, `PARTITION_BY`", *PARTITIONS)
+def duckdb_copy_partition(w: World) -> None:
+    import pandas as pd
+
+    copy(w, "t", 'FORMAT parquet, PARTITION_BY ("group")')
+    same(pd.read_parquet(w.local("t")))
+
+
+@duckdb(
+    "`COPY`, `PARTITION_BY` onto a dataset",
+    every=Fails("IOException", "is not empty", leaves=("t/group=amber/old.parquet",)),
+    blind=Note("it cannot see the old files and writes beside them"),
+)
+def duckdb_copy_partition_existing(w: World) -> None:
+    w.before("t/group=amber/old.parquet")
+    copy(w, "t", 'FORMAT parquet, PARTITION_BY ("group")')
+    assert len(w.stored()) == 4
+
+
+upath = Group("universal_pathlib", "upath")
+
+
+def path(w: World, name: str) -> Any:
+    """Return a path of UPath."""
+    from upath import UPath
+
+    return UPath(w.url(name), **w.options)
+
+
+@upath("`UPath.write_bytes`", "a.bin")
+def upath_write_bytes(w: World) -> None:
+    path(w, "a.bin").write_bytes(b"abc")
+    assert w.stored() == {"a.bin": b"abc"}
+
+
+@upath("`UPath.mkdir`, `write_text`", "d/a.txt")
+def upath_mkdir_write_text(w: World) -> None:
+    folder = path(w, "d")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.txt").write_text("\N{GREEK SMALL LETTER OMEGA}", encoding="utf-8")
+    assert w.stored() == {"d/a.txt": b"\xcf\x89"}
+
+
+@upath('`UPath.open("w")`', "a.txt")
+def upath_open_w(w: World) -> None:
+    with path(w, "a.txt").open("w") as file:
+        file.write("abc\n")
+    assert w.stored() == {"a.txt": b"abc\n"}
+
+
+@upath(
+    "`UPath.touch`",
+    "a.txt",
+    url_map=EXCLUSIVE,
+)
+def upath_touch(w: World) -> None:
+    path(w, "a.txt").touch()
+    assert w.stored() == {"a.txt": b""}
+
+
+@upath("`UPath.touch` of an object of others")
+def upath_touch_existing(w: World) -> None:
+    w.before("a.txt", b"abc")
+    path(w, "a.txt").touch()
+    assert w.stored() == {"a.txt": b"abc"}
+
+
+@upath("`UPath.copy` from the local disk", "a.bin")
+def upath_copy_from_local(w: World) -> None:
+    from upath import UPath
+
+    UPath(w.source("a.bin", b"x" * 250_000)).copy(path(w, "a.bin"))
+    assert w.stored() == {"a.bin": b"x" * 250_000}
+
+
+more = Group("other libraries")
+
+
+@more(
+    "`smart_open.open` of a URL",
+    "a.txt",
+    needs=("smart_open",),
+    every=Fails(
+        "NotImplementedError",
+        "Unable to handle scheme 'osspresigned'",
+        advice="it has transports of its own: use `fsspec.open`",
+    ),
+)
+def smart_open_uri(w: World) -> None:
+    import smart_open
+
+    smart_open.open(w.url("a.txt"), "wb")
+
+
+@more(
+    "`smart_open.open` of our file",
+    "a.txt",
+    needs=("smart_open",),
+    every=Fails(
+        "TypeError", "don't know how to handle", advice="use the file as it is"
+    ),
+)
+def smart_open_fileobj(w: World) -> None:
+    import smart_open
+
+    with w.open("a.txt") as file, smart_open.open(file, "wb") as out:
+        out.write(b"abc")
+
+
+@more("references as JSON, as kerchunk writes them", "refs.json")
+def kerchunk_refs_json(w: World) -> None:
+    refs = {"version": 1, "refs": {"a/.zarray": "{}", "a/0": ["x.nc", 0, 10]}}
+    with w.open("refs.json", "wt") as file:
+        json.dump(refs, file)
+    assert json.loads(w.bytes("refs.json")) == refs
+
+
+@more("`joblib.dump`", "a.joblib", needs=("joblib", "numpy"))
+def joblib_dump(w: World) -> None:
+    import joblib
+
+    from tests.contract.writers.data import numbers, same_numbers
+
+    with w.open("a.joblib") as file:
+        joblib.dump({"numbers": numbers(), "rows": ROWS}, file)
+    found = joblib.load(w.local("a.joblib"))
+    assert found["rows"] == ROWS
+    same_numbers(found["numbers"])
+
+
+@more("`joblib.dump`, `compress=3`", "a.joblib.gz", needs=("joblib", "numpy"))
+def joblib_dump_compressed(w: World) -> None:
+    import joblib
+
+    from tests.contract.writers.data import numbers, same_numbers
+
+    with w.open("a.joblib.gz") as file:
+        joblib.dump(numbers(), file, compress=3)
+    same_numbers(joblib.load(w.local("a.joblib.gz")))

@@ -1,0 +1,224 @@
+"""Every writer in every world: what it writes arrives, or it says what to do.
+
+The table in docs/writers.md is written from these cases; run this module with
+``WRITE_WRITERS_TABLE=1`` in the environment to write it anew.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    DiscardWarning,
+    PublishWarning,
+)
+from tests.contract.writers import (
+    array_writers,
+    dask_writers,
+    file_writers,
+    fsspec_writers,
+    heavy_writers,
+    other_writers,
+    pandas_writers,
+    pyarrow_writers,
+)
+from tests.contract.writers.matrix import (
+    BUCKET,
+    CASES,
+    KEYS,
+    KINDS,
+    MAP,
+    Case,
+    Fails,
+    World,
+)
+
+PAGE = Path(__file__).parents[3] / "docs" / "writers.md"
+ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
+
+PAGE_START = """\
+# Writers
+
+What tools of other people do with this filesystem. Each cell is a test of `tests/contract/writers`, which also writes this page: the tool itself
+writes against a store that verifies every signature, and its own reader must understand what arrived there.
+
+The columns are four ways to be allowed to write:
+
+* **URL map**: presigned URLs of one PUT each, for names that are known beforehand. A dash means that the tool invents the names of
+  its files, or that the row is about objects of others: then a signer is needed.
+* **write-only signer**: the [signer service](serve.md) with a policy of PutObject and the four calls of a multipart upload.
+* **signer of all verbs**: the same service with a policy that also grants reading, listing, copying and deleting.
+* **keys**: `signer="keys"`.
+
+In the first two nobody can look at objects of others. What this process wrote it remembers, and small bodies it can read back; all else
+counts as missing, with one warning, or is refused with `unknown="error"`. Where that makes a difference, the cell says so.
+
+Where a cell names an error, the tool raises it, and unless the cell says otherwise nothing is published. What to know beyond the table:
+
+* `generic.rsync` and `pyarrow.fs.copy_files` swallow errors. The first raises with `on_error="raise"`; for the second look into the log
+  of `fsspec_osspresigned.upload.upload`, or use `fs.put`, which tells about every file.
+* Libraries that seek in what they write (HDF5, netCDF, video) write into `simplecache::osspresigned://...`: a local file that is sent
+  when it is closed. Closed because of an exception it is sent as well: the cache does not know how the body ended.
+* polars and pyarrow do not know fsspec's URLs. Give polars an open file and pyarrow a `filesystem=`.
+* Appending to an object (`mode="a"`) does not exist; tools that append by new files (dask, zarr, xarray) work where they can read what
+  is there, which includes what the same process wrote.
+* `UPath("osspresigned://bucket/key", signer=...)` of universal_pathlib is registered. Its `touch` never replaces an object: the store
+  itself decides, so the URL must be signed with `x-oss-forbid-overwrite`.
+
+```python
+with fsspec.open("osspresigned://bucket/a.parquet", "wb", **options) as file:
+    polars_frame.write_parquet(file)
+
+pq.write_table(
+    table, "bucket/b.parquet", filesystem=fsspec.filesystem("osspresigned", **options)
+)
+
+url = "simplecache::osspresigned://bucket/c.h5"
+with fsspec.open(url, "wb", osspresigned=options) as file, h5py.File(file, "w") as out:
+    out["numbers"] = numbers
+
+url = "simplecache::osspresigned://bucket/d.nc"
+with (
+    fsspec.open(url, "wb", osspresigned=options) as file,
+    netCDF4.Dataset(file.name, "w") as out,
+):
+    out.createDimension("x", 3)
+
+with fsspec.open("osspresigned://bucket/e.nc", "wb", **options) as file:
+    file.write(xarray_dataset.to_netcdf(engine="h5netcdf"))
+```
+"""
+
+
+MODULES = (  # in the order of the page
+    pandas_writers,
+    pyarrow_writers,
+    dask_writers,
+    array_writers,
+    heavy_writers,
+    other_writers,
+    file_writers,
+    fsspec_writers,
+)
+
+
+def page() -> str:
+    """Return docs/writers.md."""
+    text = PAGE_START
+    order = {module.__name__: place for place, module in enumerate(MODULES)}
+    cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
+    for group, rows in groupby(cases, lambda case: case.group):
+        columns = ["writer", *KINDS.values(), "to know"]
+        text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
+        text += f"|{'---|' * len(columns)}\n"
+        for case in rows:
+            cells = [case.title, *map(case.cell, KINDS), case.to_know()]
+            text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
+def runs() -> list[object]:
+    """Return every cell of the table."""
+    return [
+        pytest.param(
+            case,
+            kind,
+            id=f"{case.id}-{kind}",
+            marks=pytest.mark.writers_heavy if case.heavy else pytest.mark.writers,
+        )
+        for case in CASES.values()
+        for kind in KINDS
+        if case.runs_in(kind)
+    ]
+
+
+@pytest.mark.parametrize(("case", "kind"), runs())
+def test_writer(world, case: Case, kind: str):
+    """The bytes arrive and can be read, or the error says what the table says."""
+    if case.missing and not ALL:
+        pytest.skip(f"not installed: {', '.join(case.missing)}")
+    here: World = world(kind, case.id, case.names)
+    outcome = case.outcome(kind)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if isinstance(outcome, Fails):
+            with pytest.raises(BaseException) as caught:  # torch raises such
+                case.run(here)
+            error = caught.value
+            families = {kind.__name__ for kind in type(error).__mro__}
+            assert outcome.error in families, repr(error)
+            assert outcome.text in str(error)
+            left, wanted = sorted(here.stored()), sorted(outcome.leaves)
+            assert len(left) == len(wanted)
+            assert all(map(fnmatch.fnmatchcase, left, wanted))
+            del caught, error  # its frames hold what the writer had in hand
+        else:
+            case.run(here)
+    allowed = set() if here.sees else {BlindAnswerWarning}
+    if isinstance(outcome, Fails):
+        allowed.add(DiscardWarning)  # the file tells that it was left
+    ours = {one.category for one in said if issubclass(one.category, PublishWarning)}
+    assert ours <= allowed
+    end = time.monotonic() + 5
+    while here.oss.uploads(BUCKET) and time.monotonic() < end:
+        time.sleep(0.005)
+    assert not here.oss.uploads(BUCKET)
+
+
+def test_page_shows_what_is_tested():
+    """docs/writers.md is what this module would write."""
+    if os.environ.get("WRITE_WRITERS_TABLE"):
+        PAGE.write_text(page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.writers
+def test_map_may_forbid_replacing(world, store):
+    """What the table says about exclusive writes: a map's URL may carry the header."""
+    here: World = world(MAP, "exclusive", ("a.bin",), exclusive=True)
+    with here.fs.open(here.path("a.bin"), "xb") as file:
+        file.write(b"abc")
+    with pytest.raises(FileExistsError), here.fs.open(here.path("a.bin"), "xb") as file:
+        file.write(b"def")
+    assert here.stored() == {"a.bin": b"abc"}
+
+
+ORC = """
+import sys, fsspec, numpy, pandas
+options = {"signer": "keys", "retries": 0, "part_size": 102_400}
+frame = pandas.DataFrame({"n": numpy.random.default_rng(1).random(100_000)})
+with fsspec.open("osspresigned://examplebucket/a.orc", "wb", **options) as file:
+    if sys.argv[1] == "file":
+        frame.to_orc(file)
+    else:
+        file.write(frame.to_orc())
+"""
+
+
+@pytest.mark.writers
+@pytest.mark.parametrize(
+    ("how", "ends"), [("file", {1, -signal.SIGABRT}), ("bytes", {1})]
+)
+def test_orc_of_pyarrow_may_abort(world, store, how, ends):
+    """What the table says about ORC: its writer may end the process, bytes raise."""
+    pytest.importorskip("pyarrow.orc")
+    world(KEYS, "orc")
+    store.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
+    done = subprocess.run(
+        [sys.executable, "-c", ORC, how], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in ends
+    assert "UploadPart was refused" in done.stderr
+    assert "a.orc" not in store.objects(BUCKET)

@@ -1,0 +1,329 @@
+"""One filesystem for equal options: threads, pickles, loops, processes and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import fsspec
+import fsspec.generic
+import pytest
+
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.signers.keys import KeySigner
+
+ROOT = "examplebucket"
+
+
+def test_equal_options_are_one_instance_in_every_thread(fs):
+    """Connections and memory are shared by all threads."""
+    found = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(
+                fsspec.filesystem("osspresigned", signer="keys")
+            )
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(one is fs for one in found)
+    assert fs.fsid == found[0].fsid
+    other = OSSPresignedFileSystem(signer="keys", overwrite=False)
+    assert other is not fs
+    assert other.fsid != fs.fsid
+
+
+def test_options_travel_by_pickle_and_json(fs):
+    """Workers make the same filesystem from options that are references."""
+    assert pickle.loads(pickle.dumps(fs)) is fs
+    assert json.loads(fs.to_json())["signer"] == "keys"
+    assert fsspec.AbstractFileSystem.from_json(fs.to_json()) is fs
+    assert fsspec.AbstractFileSystem.from_dict(fs.to_dict()) is fs
+    again = json.loads(fs.to_json(include_password=False))
+    assert again["protocol"] == "osspresigned"
+    file = fsspec.open(f"osspresigned://{ROOT}/a", "wb", signer="keys")
+    assert pickle.loads(pickle.dumps(file)).fs is fs
+
+
+def test_no_secret_travels_with_references(fs, owner, environment):
+    """A pickled OpenFile names the variable and the file, never what is in them."""
+    place = owner.url_file("a")
+    secret = owner.oss.credentials.access_key_secret.reveal()
+    for options in ({"signer": "keys"}, {"url": place}):
+        file = fsspec.open(f"osspresigned://{ROOT}/a", "wb", **options)
+        for text in (pickle.dumps(file), file.fs.to_json().encode()):
+            assert b"ignature" not in text
+            assert secret.encode() not in text
+
+
+@pytest.mark.parametrize("option", ["url", "url_map", "text map", "callable", "token"])
+def test_what_would_spell_out_a_secret_stays_here(owner, option):
+    """The error names the option and what to give instead."""
+    url = owner.url("a")
+    options, remedy = {
+        "url": ({"url": url}, r"url= .* env:NAME or file:PATH"),
+        "url_map": ({"url_map": {f"{ROOT}/a": url}}, r"url_map= .* pass a file"),
+        "text map": ({"url_map": json.dumps({f"{ROOT}/a": url})}, r"url_map= .* file"),
+        "callable": ({"signer": lambda _: url}, "'module:function'"),
+        "token": (
+            {"signer": "http://127.0.0.1:1", "signer_token": lambda: "t"},
+            "signer_token=",
+        ),
+    }[option]
+    fs = OSSPresignedFileSystem(**options)
+    file = fsspec.core.OpenFile(fs, f"{ROOT}/a", "wb")
+    for spill in (
+        lambda: pickle.dumps(fs),
+        lambda: pickle.dumps(file),
+        fs.to_json,
+        fs.to_dict,
+    ):
+        with pytest.raises(TypeError, match=remedy) as caught:
+            spill()
+        assert "ignature" not in str(caught.value)
+
+
+def test_a_relative_map_means_where_it_was_named(owner, tmp_path, monkeypatch):
+    """Another working directory, in this process or a worker, changes nothing."""
+    owner.map_file("a")
+    monkeypatch.chdir(tmp_path)
+    fs = OSSPresignedFileSystem(url_map="urls.json")
+    assert fs.storage_options["url_map"] == str(tmp_path / "urls.json")
+    assert json.loads(fs.to_json())["url_map"] == str(tmp_path / "urls.json")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert pickle.loads(pickle.dumps(fs)) is fs
+    with pytest.raises(OSError, match=r"elsewhere/urls\.json"):
+        OSSPresignedFileSystem(url_map="urls.json")
+
+
+def test_a_forked_child_uploads_its_own_file(fs, owner):
+    """An inherited filesystem and a fresh one both work, and do not hang."""
+    fs.pipe({f"{ROOT}/parent/{n}": b"p" for n in range(4)})  # threads, sockets, a loop
+    assert fs.exists(f"{ROOT}/parent/0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
+        child = os.fork()
+    if child == 0:  # pragma: no cover - seen by its exit code
+        code = 1
+        try:
+            fs.pipe({f"{ROOT}/child/{n}": b"c" for n in range(4)})
+            fresh = fsspec.filesystem("osspresigned", signer="keys")
+            with fresh.open(f"{ROOT}/child/fresh", "wb") as file:
+                file.write(b"f")
+            ok = fs.exists(f"{ROOT}/child/0") and fs.isdir(f"{ROOT}/child")
+            code = 0 if ok and fs.client is fresh.client else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert len(owner.stored()) == 9
+    assert fs.exists(f"{ROOT}/child/fresh")
+
+
+def test_an_asynchronous_one_survives_a_fork(environment):
+    """Its loop is the caller's, in the child as well."""
+    fs = OSSPresignedFileSystem(signer="keys", asynchronous=True)
+    assert fs.loop is None
+    fs._pid = -1
+    assert fs.loop is None
+    ours = OSSPresignedFileSystem(signer="keys")
+    before = ours.loop
+    ours._pid = -1
+    assert ours.loop is before
+
+
+def test_verbs_work_inside_a_running_loop(fs, owner, tmp_path):
+    """Notebooks have a loop in the main thread."""
+    (tmp_path / "f").write_bytes(b"f")
+
+    async def main():
+        fs.pipe({f"{ROOT}/{n}": b"x" for n in range(3)})
+        fs.put(str(tmp_path / "f"), f"{ROOT}/f")
+        with fs.open(f"{ROOT}/g", "wb") as file:
+            file.write(b"g")
+        return fs.cat_file(f"{ROOT}/f")
+
+    assert asyncio.run(main()) == b"f"
+    assert len(owner.stored()) == 5
+
+
+def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
+    """With ``asynchronous=True`` everything is awaited, several at once."""
+    fs = OSSPresignedFileSystem(signer="keys", asynchronous=True)
+    (tmp_path / "f").write_bytes(b"f")
+
+    async def main():
+        names = [f"{ROOT}/{n}" for n in range(10)]
+        await asyncio.gather(*(fs._pipe_file(name, b"x") for name in names))
+        await fs._put_file(str(tmp_path / "f"), f"{ROOT}/f")
+        await fs._put([str(tmp_path / "f")], f"{ROOT}/d/")
+        await fs._pipe({f"{ROOT}/p": b"p"})
+        await fs._touch(f"{ROOT}/t")
+        await fs._cp_file(f"{ROOT}/p", f"{ROOT}/q")
+        await fs._makedirs(f"{ROOT}/made", exist_ok=True)
+        await fs._get_file(f"{ROOT}/f", str(tmp_path / "back"))
+        assert await fs._exists(f"{ROOT}/p")
+        assert (await fs._info(f"{ROOT}/p"))["size"] == 1
+        assert await fs._find(f"{ROOT}/d") == [f"{ROOT}/d/f"]
+        await fs._rm(f"{ROOT}/d", recursive=True)
+        return await fs._cat_file(f"{ROOT}/f")
+
+    assert asyncio.run(main()) == b"f"
+    assert (tmp_path / "back").read_bytes() == b"f"
+    assert len(owner.stored()) == 14
+
+
+def test_rsync_fills_a_bucket(environment, owner, tmp_path):
+    """Fsspec's generic rsync gets through with options by protocol."""
+    (tmp_path / "src" / "sub").mkdir(parents=True)
+    for n in range(3):
+        (tmp_path / "src" / "sub" / f"{n}").write_bytes(bytes([n]))
+    options = {"osspresigned": {"signer": "keys"}}
+    fsspec.generic.rsync(
+        f"file://{tmp_path}/src",
+        f"osspresigned://{ROOT}/dst",
+        inst_kwargs={"default_method": "options", "storage_options": options},
+        on_error="raise",
+    )
+    assert owner.stored() == {f"dst/sub/{n}": bytes([n]) for n in range(3)}
+
+
+def test_worker_processes_write_by_a_pickled_filesystem(fs, owner):
+    """A process pool gets the options and makes connections of its own."""
+    paths = [f"{ROOT}/{n}" for n in range(6)]
+    fs.pipe_file(paths[0], b"from the parent")
+    script = (
+        "import pickle, sys\n"
+        "fs, paths = pickle.load(sys.stdin.buffer)\n"
+        "print(len(fs.pipe({p: p.encode() for p in paths})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps((fs, paths)),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.strip() == b"6"
+    assert owner.stored() == {p.partition("/")[2]: p.encode() for p in paths}
+
+
+def test_a_process_pool_of_forked_workers(fs, owner):
+    """Forked workers inherit the filesystem, and none of its threads."""
+    fs.pipe_file(f"{ROOT}/parent", b"p")
+    paths = [f"{ROOT}/{n}" for n in range(6)]
+    fork = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with ProcessPoolExecutor(2, mp_context=fork) as pool:
+            futures = [pool.submit(fs.pipe_file, path, b"x") for path in paths]
+            assert [future.result().path for future in futures] == paths
+    assert len(owner.stored()) == 7
+
+
+def test_paths_lose_their_protocol_one_or_many(fs):
+    """Fsspec strips single paths and lists alike."""
+    paths = [f"osspresigned://{ROOT}/a/", f"{ROOT}/b"]
+    assert fs._strip_protocol(paths) == [f"{ROOT}/a", f"{ROOT}/b"]
+
+
+class Masked:
+    """A signer that hides what tells it from another."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        return "<Signer: hidden>"
+
+    def sign(self, operations):
+        return self.inner.sign(operations)
+
+
+def test_objects_that_look_alike_are_told_apart(environment):
+    """Two signers, or two maps with hidden URLs, never share an instance."""
+    one, two = Masked(KeySigner.from_options()), Masked(KeySigner.from_options())
+    first = OSSPresignedFileSystem(signer=one)
+    assert OSSPresignedFileSystem(signer=one) is first
+    second = OSSPresignedFileSystem(signer=two)
+    assert second is not first
+    assert second.fsid != first.fsid
+    assert second.client is not first.client
+    assert second.storage_options == {"signer": two}
+    maps = [
+        OSSPresignedFileSystem(
+            url_map={
+                f"{ROOT}/a": f"https://{ROOT}.oss-cn-hangzhou.aliyuncs.com/a?n={n}"
+            }
+        )
+        for n in (1, 2, 1)
+    ]
+    assert maps[0] is maps[2] is not maps[1]
+    listed = [
+        OSSPresignedFileSystem(signer="keys", allowed_hosts=hosts)
+        for hosts in (["a.example", "b.example"], ["a.example"], ["a.example"])
+    ]
+    assert listed[1] is listed[2] is not listed[0]
+
+
+def test_another_endpoint_in_the_environment_is_another_instance(
+    environment, monkeypatch
+):
+    """What the keys are for is part of what an instance is."""
+    first = OSSPresignedFileSystem(signer="keys")
+    monkeypatch.setenv("OSS_ENDPOINT", "https://oss-cn-hangzhou.aliyuncs.com")
+    second = OSSPresignedFileSystem(signer="keys")
+    assert second is not first
+    assert second.client is not first.client
+    assert first.client is first.client
+
+
+def test_the_asynchronous_twin_shares_connections_memory_and_transaction(fs, owner):
+    """Zarr makes one for itself: what either does, the other knows."""
+    other = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
+    assert other is not fs
+    assert other.client is fs.client
+
+    async def main():
+        with fs.transaction:
+            await other._pipe_file(f"{ROOT}/a", b"a")
+            assert not owner.stored()
+
+    asyncio.run(main())
+    assert owner.stored() == {"a": b"a"}
+
+
+@pytest.mark.slow
+def test_a_process_pool_of_spawned_workers(fs, owner):
+    """Fresh interpreters make the filesystem from its options."""
+    paths = [f"{ROOT}/{n}" for n in range(4)]
+    with ProcessPoolExecutor(
+        2, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        futures = [pool.submit(fs.pipe_file, path, b"x") for path in paths]
+        assert [future.result().path for future in futures] == paths
+    assert len(owner.stored()) == 4
+
+
+def test_what_a_reference_means_now_counts(owner):
+    """A renewed URL in the same file is used at once, by the same instance."""
+    place = owner.url_file("a")
+    first = OSSPresignedFileSystem(url=place)
+    first.pipe_file("", b"1")
+    assert owner.url_file("b") == place
+    second = OSSPresignedFileSystem(url=place)
+    assert second is first
+    second.pipe_file("", b"2")
+    assert owner.stored() == {"a": b"1", "b": b"2"}

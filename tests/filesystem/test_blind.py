@@ -1,0 +1,184 @@
+"""What a filesystem answers that may write and not look."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import pytest
+
+from fsspec_osspresigned.client.written import BODY_CAP
+from fsspec_osspresigned.errors import BlindAnswerWarning, NotSignedError
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+
+ROOT = "examplebucket"
+
+
+def test_own_objects_answer(blind):
+    """What this process wrote is there, with its size, checksums and directories."""
+    receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
+    blind.pipe_file(f"{ROOT}/d/b", b"b")
+    path = f"{ROOT}/d/e/a.json"
+    info = blind.info(f"osspresigned://{path}")
+    assert info["name"] == path
+    assert info["size"] == 2
+    assert info["type"] == "file"
+    assert info["ETag"] == receipt.etag
+    assert info["crc64"] == receipt.crc64
+    assert blind.exists(path)
+    assert blind.isfile(path)
+    assert not blind.isdir(path)
+    assert blind.isdir(f"{ROOT}/d/e/")
+    assert blind.isdir(f"{ROOT}/d")
+    assert blind.isdir(ROOT)
+    assert blind.isdir("")
+    assert blind.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/b", f"{ROOT}/d/e"]
+    assert blind.ls(path, detail=False) == [path]
+    assert blind.find(ROOT) == [f"{ROOT}/d/b", path]
+    assert blind.find(path) == [path]
+    assert list(blind.find(ROOT, withdirs=True, detail=True)) == [
+        ROOT,
+        f"{ROOT}/d",
+        f"{ROOT}/d/b",
+        f"{ROOT}/d/e",
+        path,
+    ]
+    assert blind.find(ROOT, maxdepth=2) == [f"{ROOT}/d/b"]
+    assert blind.glob(f"{ROOT}/d/*") == [f"{ROOT}/d/b", f"{ROOT}/d/e"]
+    assert blind.created(path) == blind.modified(path)
+    assert abs(blind.created(path).timestamp() - receipt.stored_at) < 1e-3
+    blind.invalidate_cache()
+
+
+def test_own_bodies_are_read_back(blind, tmp_path):
+    """Tools that read their own metadata back (zarr, xarray) find it."""
+    path = f"{ROOT}/zarr.json"
+    blind.pipe_file(path, b"0123456789")
+    assert blind.cat_file(path) == b"0123456789"
+    assert blind.cat_file(path, 2, 4) == b"23"
+    assert blind.cat_file(path, -2) == b"89"
+    assert blind.open(path).read() == b"0123456789"
+    assert blind.open(path, "r").read() == "0123456789"
+    blind.get_file(path, tmp_path / "new" / "a")
+    assert (tmp_path / "new" / "a").read_bytes() == b"0123456789"
+    blind.get_file(f"{ROOT}", tmp_path / "directory")
+    assert (tmp_path / "directory").is_dir()
+
+
+def test_an_own_body_that_was_too_large_is_no_missing_object(blind, tmp_path):
+    """An own object that cannot be read back is refused, never called missing."""
+    path = f"{ROOT}/big"
+    blind.pipe_file(path, bytes(BODY_CAP + 1))
+    assert blind.exists(path)
+    for read in (
+        lambda: blind.cat_file(path),
+        lambda: blind.open(path),
+        lambda: blind.get_file(path, tmp_path / "a"),
+    ):
+        with pytest.raises(PermissionError, match="this process wrote it"):
+            read()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_unknown_is_missing_with_one_warning_a_root(blind, oss):
+    """Blind answers are said once, and never become requests."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for look in (blind.info, blind.ls, blind.cat_file, blind.open, blind.rm_file):
+            with pytest.raises(FileNotFoundError):
+                look(f"{ROOT}/x")
+        assert not blind.exists(f"{ROOT}/x")
+        assert not blind.isfile(f"{ROOT}/x")
+        assert not blind.isdir(f"{ROOT}/x")
+        assert blind.find(f"{ROOT}/x") == []
+        assert blind.glob(f"{ROOT}/x*") == []
+        with pytest.raises(FileNotFoundError):
+            blind.rm(f"{ROOT}/x", recursive=True)
+        with pytest.raises(FileNotFoundError):
+            blind.cp_file(f"{ROOT}/x", f"{ROOT}/y")
+        assert not blind.exists("other/x")
+    roots = [str(w.message) for w in caught if w.category is BlindAnswerWarning]
+    assert len(roots) == 2
+    assert "'examplebucket'" in roots[0]
+    assert "'other'" in roots[1]
+    assert not oss.requests
+
+
+def test_the_unknown_is_an_error_if_that_is_wanted(only):
+    """``unknown="error"`` refuses to guess."""
+    fs = only(unknown="error")
+    for look in (fs.info, fs.ls, fs.cat_file, fs.open, fs.rm_file, fs.exists, fs.find):
+        with pytest.raises(PermissionError, match="unknown"):
+            look(f"{ROOT}/x")
+    fs.pipe_file(f"{ROOT}/x", b"x")
+    assert fs.exists(f"{ROOT}/x")
+
+
+def test_removing_and_copying_own_objects_is_forbidden(blind):
+    """An own object is there, so it is not missing: nobody signs its removal."""
+    blind.pipe_file(f"{ROOT}/d/x", b"x")
+    for change in (
+        lambda: blind.rm_file(f"{ROOT}/d/x"),
+        lambda: blind.rm(f"{ROOT}/d", recursive=True),
+        lambda: blind.cp_file(f"{ROOT}/d/x", f"{ROOT}/y"),
+    ):
+        with pytest.raises(NotSignedError, match="not granted"):
+            change()
+    assert blind.exists(f"{ROOT}/d/x")
+
+
+def test_directories_are_silent_and_remembered(blind, oss):
+    """Writers make directories and look at them: OSS has none, so we keep them."""
+    blind.mkdir(f"{ROOT}/a/b", create_parents=True, mode=0o777)
+    blind.makedirs(f"osspresigned://{ROOT}/c/", exist_ok=True)
+    assert blind.ls(f"{ROOT}/a/b") == []
+    assert blind.isdir(f"{ROOT}/a")
+    assert blind.isdir(f"{ROOT}/c")
+    assert blind.find(f"{ROOT}/c") == []
+    assert blind.find(f"{ROOT}/c", withdirs=True) == [f"{ROOT}/c"]
+    assert blind.find(f"{ROOT}/a", withdirs=True) == [f"{ROOT}/a", f"{ROOT}/a/b"]
+    with pytest.raises(PermissionError):
+        blind.rm_file(f"{ROOT}/c")
+    blind.rmdir(f"{ROOT}/c")
+    with pytest.warns(BlindAnswerWarning):
+        assert not blind.isdir(f"{ROOT}/c")
+    assert not oss.requests
+
+
+def test_memory_is_shared_by_equal_options_in_every_thread(environment):
+    """Zarr's asynchronous twin and other threads know what was written."""
+
+    def refuse(operations):
+        raise PermissionError
+
+    one, twin = (
+        OSSPresignedFileSystem(signer=refuse),
+        OSSPresignedFileSystem(signer=refuse, asynchronous=True, batch_size=3),
+    )
+    assert one is not twin
+    assert one.client is twin.client
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.append(OSSPresignedFileSystem(signer=refuse))
+    )
+    thread.start()
+    thread.join()
+    assert found == [one]
+    assert (
+        OSSPresignedFileSystem(signer=refuse, unknown="error").client is not one.client
+    )
+    assert (
+        OSSPresignedFileSystem(signer=refuse, use_listings_cache=False).client
+        is one.client
+    )
+
+
+def test_what_is_seen_wins_over_what_is_remembered(only):
+    """Where HEAD is signed, the store answers, not our memory."""
+    fs = only("HeadObject", "DeleteObject")
+    fs.pipe_file(f"{ROOT}/d/x", b"x")
+    fs.rm_file(f"{ROOT}/d/x")
+    assert not fs.exists(f"{ROOT}/d/x")
+    fs.pipe_file(f"{ROOT}/d/x", b"x")
+    assert fs.isdir(f"{ROOT}/d")
+    assert not fs.isdir(f"{ROOT}/e")

@@ -1,0 +1,345 @@
+"""Looking: listings page by page, odd keys, dates and versions, signed URLs."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import fsspec
+import pytest
+import requests
+
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator.store.store import StoredObject
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    BlindAnswerWarning,
+    NotSignedError,
+    ReplyError,
+)
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.objects import copy as copying
+from fsspec_osspresigned.objects import listing
+from fsspec_osspresigned.objects import operations as objects
+
+ROOT = "examplebucket"
+PATH = f"{ROOT}/a"
+ODD = [
+    "a b",
+    "per%20cent",
+    "new\nline",
+    "tab\tand\x01",
+    "plus+",
+    "ünï-日本-🦊",
+    "&<>'\"",
+    "d//x",
+    "d/m/",
+    "d/m/y",
+    "star*",
+    "~",
+    "\x7f",
+]
+
+
+def put(owner, *keys):
+    """Store objects as somebody else would."""
+    store = owner.oss._store
+    for key in keys:
+        like = StoredObject(
+            key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
+        )
+        store.put(store.buckets[ROOT], like, exclusive=False)
+
+
+def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
+    """Whatever stands in a key, also across pages, it comes back unchanged."""
+    put(owner, *ODD)
+    monkeypatch.setattr(listing, "_PAGE", "2")
+    names = sorted(f"{ROOT}/{key}" for key in ODD if not key.endswith("/"))
+    assert full.find(ROOT) == names
+    assert full.find(f"osspresigned://{ROOT}/") == names
+    for name in names:
+        if "*" not in name:
+            assert full.find(name) == full.glob(name) == [name]
+        assert full.info(name)["type"] == "file"
+        assert full.isfile(name)
+    top = {name.removeprefix(f"{ROOT}/").partition("/")[0] for name in names}
+    assert full.ls(ROOT, detail=False) == sorted(f"{ROOT}/{name}" for name in top)
+    assert full.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/m"]
+    assert full.ls(f"{ROOT}/d/m/", detail=False) == [f"{ROOT}/d/m/y"]
+    walked = list(full.walk(ROOT))
+    assert [path for path, _, _ in walked] == [ROOT, f"{ROOT}/d", f"{ROOT}/d/m"]
+    assert full.du(ROOT) == 0
+    full.rm(ROOT, recursive=True)
+    assert not owner.stored()
+
+
+def test_an_empty_object_for_a_directory_is_one(full, owner):
+    """The console makes such; it is listed, looked at and removed as a directory."""
+    put(owner, "made/", "made/in/")
+    assert full.isdir(f"{ROOT}/made")
+    assert full.ls(f"{ROOT}/made", detail=False) == [f"{ROOT}/made/in"]
+    assert full.ls(f"{ROOT}/made/in") == []
+    assert full.find(ROOT) == []
+    assert full.find(ROOT, withdirs=True) == [
+        ROOT,
+        f"{ROOT}/made",
+        f"{ROOT}/made/in",
+    ]
+    full.rm(f"{ROOT}/made", recursive=True)
+    assert not owner.stored()
+
+
+def test_a_pattern_lists_only_what_begins_so(fs, owner):
+    """What stands before the first wildcard goes to the store."""
+    fs.pipe({f"{ROOT}/d/{name}": b"12" for name in ("ab1", "ab2", "b1", "e/ab3")})
+    owner.oss.clear()
+    assert fs.glob(f"{ROOT}/d/ab*") == [f"{ROOT}/d/ab1", f"{ROOT}/d/ab2"]
+    asked = [r.parameters for r in owner.oss.requests if r.action == "ListObjectsV2"]
+    assert len(asked) == 1
+    assert asked[0]["delimiter"] == "/"
+    assert fs.find(f"{ROOT}/d", prefix="ab") == [f"{ROOT}/d/ab1", f"{ROOT}/d/ab2"]
+    assert fs.find(f"{ROOT}/d", prefix="none") == []
+    assert fs.find(ROOT, prefix="d/e") == [f"{ROOT}/d/e/ab3"]
+    assert fs.find(f"{ROOT}/d", maxdepth=1, withdirs=True) == [
+        f"{ROOT}/d",
+        f"{ROOT}/d/ab1",
+        f"{ROOT}/d/ab2",
+        f"{ROOT}/d/b1",
+        f"{ROOT}/d/e",
+    ]
+    assert set(fs.glob(f"{ROOT}/**/ab?", detail=True)) == {
+        f"{ROOT}/d/ab1",
+        f"{ROOT}/d/ab2",
+        f"{ROOT}/d/e/ab3",
+    }
+    owner.oss.clear()
+    assert fs.du(f"{ROOT}/d") == 8
+    assert fs.du(f"{ROOT}/d", total=False, maxdepth=1, withdirs=True) == {
+        f"{ROOT}/d": 0,
+        f"{ROOT}/d/ab1": 2,
+        f"{ROOT}/d/ab2": 2,
+        f"{ROOT}/d/b1": 2,
+        f"{ROOT}/d/e": 0,
+    }
+    assert set(owner.actions()) == {"ListObjectsV2"}
+
+
+def test_an_object_and_a_directory_may_share_a_name(fs):
+    """Both are found, and the object is shown."""
+    fs.pipe({f"{ROOT}/x": b"1", f"{ROOT}/x/y": b"2", f"{ROOT}/x-": b"3"})
+    found = fs.find(ROOT, withdirs=True, detail=True)
+    assert {name: item["type"] for name, item in found.items()} == {
+        ROOT: "directory",
+        f"{ROOT}/x": "file",
+        f"{ROOT}/x-": "file",
+        f"{ROOT}/x/y": "file",
+    }
+    assert list(found) == sorted(found)
+
+
+def page(**members):
+    """Return a listing page as a store might write it."""
+    rows = "".join(f"<{name}>{text}</{name}>" for name, text in members.items())
+    return f"<ListBucketResult>{rows}</ListBucketResult>".encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (page(IsTruncated="true"), "where it goes on"),
+        (page(IsTruncated="true", NextContinuationToken="again"), "where it goes on"),
+        (page(Contents="<Key>elsewhere</Key>"), "not asked for"),
+        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not asked for"),
+        (page(Contents="<Key>d/x</Key><Size>many</Size>"), "size"),
+    ],
+)
+def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
+    """No endless pages, no missing ones, and nothing that was not asked for."""
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.listing.xml", lambda *_: body
+    )
+    monkeypatch.setattr("fsspec_osspresigned.emulator.calls.listing._read_token", str)
+    with pytest.raises(ReplyError, match=why):
+        fs.find(f"{ROOT}/d")
+
+
+def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
+    """What is not said to be encoded is taken as it stands."""
+    body = page(Contents="<Key>d/a%20+b</Key>")
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.listing.xml", lambda *_: body
+    )
+    assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/a%20+b"]
+
+
+def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
+    """What was seen of it must not pass for all."""
+    fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
+    monkeypatch.setattr(listing, "_PAGE", "2")
+    for look in (fs.ls, fs.find):
+        owner.oss.faults.add(
+            Fault(action="ListObjectsV2", after=1, refuse="denied", times=1)
+        )
+        with pytest.raises(AccessDeniedError):
+            look(f"{ROOT}/p")
+
+
+def test_a_store_that_lets_nobody_look(fs, owner):
+    """Keys that may only write: as without signatures, and the store's word is kept."""
+    for action in ("HeadObject", "GetObject", "ListObjectsV2"):
+        owner.oss.faults.add(Fault(action=action, refuse="denied", times=None))
+    fs.pipe_file(f"{ROOT}/d/own", b"own")
+    assert fs.info(f"{ROOT}/d/own")["size"] == 3
+    assert fs.ls(f"{ROOT}/d", detail=False) == fs.find(ROOT) == [f"{ROOT}/d/own"]
+    assert fs.isdir(f"{ROOT}/d")
+    with (
+        pytest.warns(BlindAnswerWarning, match="HTTP 403 AccessDenied"),
+        pytest.raises(FileNotFoundError) as caught,
+    ):
+        fs.info(f"{ROOT}/none")
+    assert isinstance(caught.value.__cause__, AccessDeniedError)
+    assert caught.value.__cause__.explanation is not None
+    assert not fs.exists(f"{ROOT}/none")
+    assert fs.find(f"{ROOT}/none") == []
+    with pytest.raises(FileNotFoundError):
+        fs.ls(f"{ROOT}/none")
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file(f"{ROOT}/none")
+    fs.put([__file__], f"{ROOT}/e/")
+    with fs.open(f"{ROOT}/x", "xb") as file:
+        file.write(b"x")
+
+
+def test_a_store_that_lets_nobody_look_with_unknown_error(only, owner):
+    """The refusal itself is raised then, with its explanation."""
+    fs = only("HeadObject", "GetObject", "ListObjectsV2", unknown="error")
+    for action in ("HeadObject", "GetObject", "ListObjectsV2"):
+        owner.oss.faults.add(Fault(action=action, refuse="denied", times=None))
+    for look in (fs.info, fs.exists, fs.ls, fs.find, fs.cat_file):
+        with pytest.raises(AccessDeniedError) as caught:
+            look(f"{ROOT}/none")
+        assert caught.value.explanation is not None
+
+
+def test_looking_is_blind_where_only_listing_is_signed(only):
+    """A made directory is no object, and nothing is not there."""
+    fs = only("ListObjectsV2")
+    fs.mkdir(f"{ROOT}/made")
+    assert fs.find(f"{ROOT}/made") == []
+    assert fs.ls(f"{ROOT}/made") == []
+    fs.pipe_file(PATH, b"x")
+    assert fs.find(PATH) == [PATH]
+    with pytest.warns(BlindAnswerWarning):
+        assert fs.find(f"{ROOT}/none") == []
+
+
+def test_dates_versions_and_checksums(full, owner):
+    """They tell one version of an object from another, for caches."""
+    full.pipe_file(PATH, b"1")
+    now = dt.datetime.now(dt.UTC)
+    assert abs((full.created(PATH) - now).total_seconds()) < 60
+    assert full.modified(PATH) == full.created(PATH)
+    before = (full.ukey(PATH), full.checksum(PATH))
+    assert before == (full.ukey(PATH), full.checksum(PATH))
+    full.cp_file(PATH, f"{ROOT}/same")
+    assert full.ukey(f"{ROOT}/same") == before[0]
+    full.pipe_file(PATH, b"2")
+    assert full.ukey(PATH) != before[0]
+    assert full.checksum(PATH) != before[1]
+    assert isinstance(before[1], int)
+    for ask in (full.created, full.ukey, full.checksum):
+        with pytest.raises(IsADirectoryError):
+            ask(ROOT)
+        with pytest.raises(FileNotFoundError):
+            ask(f"{ROOT}/none")
+
+
+def test_memory_and_store_name_the_same_version(fs, only):
+    """A cache that was filled before stays good when HEAD is no longer signed."""
+    blind = only()
+    blind.pipe_file(PATH, b"1")
+    assert blind.ukey(PATH) == fs.ukey(PATH)
+
+
+def test_a_store_without_dates(fs, monkeypatch):
+    """Nobody can say what the store does not."""
+    fs.pipe_file(PATH, b"1")
+    monkeypatch.setattr(
+        "fsspec_osspresigned.objects.operations.described",
+        lambda path, *_: {"name": path, "size": 1, "type": "file"},
+    )
+    with pytest.raises(NotImplementedError, match="does not say"):
+        fs.created(PATH)
+    assert fs.ukey(PATH)
+
+
+def test_a_head_that_tells_nothing(fs):
+    """A size is needed; a date and a checksum are not."""
+    assert objects.size_of({"content-length": "5"}, PATH) == 5
+    for headers in ({}, {"content-length": "-1"}, {"content-length": "many"}):
+        with pytest.raises(ReplyError, match="how large"):
+            objects.size_of(headers, PATH)
+    odd = {"last-modified": "yesterday", "x-oss-hash-crc64ecma": "x"}
+    found = objects.described(PATH, odd, 5)
+    assert (found["LastModified"], found["crc64"], found["ETag"]) == (None, None, "")
+    source = copying.Source(5, "", "x", {})
+    assert source.number is None
+
+
+def test_caches_of_fsspec_see_a_new_version(full, environment, tmp_path):
+    """They ask for ``ukey`` and fetch again."""
+    options = {
+        "signer": full._options.signer,
+        "signer_token": full._options.signer_token,
+    }
+    options = {name: value for name, value in options.items() if value}
+    cache = fsspec.filesystem(
+        "filecache",
+        target_protocol="osspresigned",
+        target_options=options,
+        cache_storage=str(tmp_path / "cache"),
+        check_files=True,
+    )
+    for body in (b"old", b"newer"):
+        full.pipe_file(PATH, body)
+        with cache.open(PATH) as file:
+            assert file.read() == body
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("HEAD", None), ("PUT", b"2"), ("DELETE", None)]
+)
+def test_a_signed_url_does_what_it_is_for(full, owner, method, body):
+    """Anybody who has the text can use it."""
+    full.pipe_file(PATH, b"1")
+    url = full.sign(
+        f"osspresigned://{PATH}",
+        expiration=60,
+        method=method.lower(),
+        size=None if body is None else len(body),
+    )
+    assert url.startswith(owner.oss.url)
+    reply = requests.request(method, url, data=body, timeout=10)
+    assert reply.ok
+    if method == "GET":
+        assert reply.content == b"1"
+        assert full.sign(PATH) != url
+    assert owner.stored() == {"PUT": {"a": b"2"}, "DELETE": {}}.get(method, {"a": b"1"})
+
+
+def test_signed_urls_are_not_given_without_permission(blind, only):
+    """What is not granted, or needs more than a URL, is refused."""
+    with pytest.raises(NotSignedError):
+        blind.sign(PATH)
+    for wrong in ({"method": "POST"}, {"expiration": 0}):
+        with pytest.raises(ValueError, match="expiration 1 s"):
+            blind.sign(PATH, **wrong)
+
+
+def test_a_signed_url_that_needs_headers_is_refused(owner, tmp_path):
+    """A text cannot say them, and would be refused by the store."""
+    url = owner.url("a", headers={"Content-Type": "a/b"})
+    entry = {"url": url, "headers": {"Content-Type": "a/b"}}
+    fs = OSSPresignedFileSystem(url_map={PATH: entry})
+    with pytest.raises(NotSignedError, match="headers Content-Type"):
+        fs.sign(PATH, method="PUT")

@@ -1,0 +1,482 @@
+"""Copying, moving and removing inside the store, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator.calls import uploads
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    BlindAnswerWarning,
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequestError,
+    NotSignedError,
+    ObjectExistsError,
+    ReplyError,
+    SourceChangedError,
+    UploadDiscardedError,
+    UploadErrors,
+    URLExpiredError,
+)
+from fsspec_osspresigned.objects import copy as copying
+from fsspec_osspresigned.options.object_options import Target
+
+ROOT = "examplebucket"
+PATH = f"{ROOT}/a"
+COPY = f"{ROOT}/c"
+PART = 100 * 1024
+LARGE = os.urandom(PART * 5 + 1)
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Let a few hundred KiB be too large for one CopyObject."""
+    monkeypatch.setattr(copying, "MAX_SINGLE_COPY", PART)
+    monkeypatch.setattr(copying, "COPY_PART", PART)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_large_object_is_copied_in_parts(full, owner):
+    """Bytes, Content-Type and metadata are those of the source, as with one request."""
+    full.pipe_file(
+        PATH,
+        LARGE,
+        content_type="a/b",
+        metadata={"k": "v"},
+        headers={"Cache-Control": "no-cache"},
+    )
+    owner.oss.clear()
+    full.cp_file(PATH, COPY, storage_class="IA")
+    copy = owner.oss.get(ROOT, "c")
+    assert copy.data() == LARGE
+    assert copy.headers["content-type"] == "a/b"
+    assert copy.headers["x-oss-meta-k"] == "v"
+    assert copy.headers["cache-control"] == "no-cache"
+    assert copy.headers["x-oss-storage-class"] == "IA"
+    assert owner.actions().count("UploadPartCopy") == 6
+    parts = [r for r in owner.oss.requests if r.action == "UploadPartCopy"]
+    etag = f'"{owner.oss.get(ROOT, "a").etag}"'
+    pins = {r.request_headers["x-oss-copy-source-if-match"] for r in parts}
+    assert pins == {etag}
+    full.cp_file(PATH, COPY, content_type="c/d")
+    assert "x-oss-meta-k" not in owner.oss.get(ROOT, "c").headers
+    assert owner.oss.get(ROOT, "c").headers["content-type"] == "c/d"
+    with pytest.raises(FileExistsError):
+        full.cp_file(PATH, COPY, overwrite=False)
+    assert not owner.oss.uploads(ROOT)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_tags_that_cannot_be_copied_are_told(fs, owner, caplog):
+    """HEAD counts them and does not name them."""
+    fs.pipe_file(PATH, LARGE, headers={"x-oss-tagging": "a=b"})
+    with caplog.at_level(logging.WARNING):
+        fs.cp_file(PATH, COPY)
+    assert "they are not copied" in caplog.text
+
+
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(action="UploadPartCopy", part_number=3, status=400, code="BadThing"),
+        Fault(action="UploadPartCopy", status=400, code="BadThing", times=None),
+        Fault(action="CompleteMultipartUpload", status=400, code="BadThing"),
+    ],
+    ids=("one part", "all parts", "complete"),
+)
+def test_a_copy_in_parts_that_fails_is_aborted(fs, owner, fault):
+    """The first failure is raised, and no parts are left to be paid for."""
+    fs.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(fault)
+    with pytest.raises(InvalidRequestError, match="BadThing"):
+        fs.cp_file(PATH, COPY)
+    assert not owner.oss.uploads(ROOT)
+    assert set(owner.stored()) == {"a"}
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_parts_that_are_not_the_source_are_not_published(fs, owner):
+    """Their CRC-64s together are compared before the end."""
+    fs.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(Fault(action="UploadPartCopy", part_number=2, wrong_crc=True))
+    with pytest.raises(IntegrityError, match="its source"):
+        fs.cp_file(PATH, COPY)
+    assert set(owner.stored()) == {"a"}
+    assert not owner.oss.uploads(ROOT)
+    owner.oss.faults.add(Fault(action="UploadPartCopy", no_crc=True, times=None))
+    fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(
+        Fault(action="HeadObject", no_crc=True, no_etag=True, times=None)
+    )
+    fs.cp_file(PATH, COPY)
+    assert owner.stored()["c"] == LARGE
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
+    """A reply that lacks it, or is none, is an error."""
+    fs.pipe_file(PATH, LARGE)
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.uploads.xml",
+        lambda root, *rows, **_: (
+            b"<CopyPartResult/>"
+            if root == "CopyPartResult"
+            else b"<InitiateMultipartUploadResult><UploadId>"
+            + rows[-1][1].encode()
+            + b"</UploadId></InitiateMultipartUploadResult>"
+        ),
+    )
+    owner.oss.faults.add(Fault(action="UploadPartCopy", no_etag=True, times=None))
+    with pytest.raises(IntegrityError, match="has no ETag"):
+        fs.cp_file(PATH, COPY)
+    assert not owner.oss.uploads(ROOT)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_large_source_that_is_replaced_meanwhile(fs, owner):
+    """No object is made of two versions."""
+    fs.pipe_file(PATH, LARGE)
+    source = copying.Source(len(LARGE), '"0"', "0", {})
+    copy = copying.Copying(fs.client, PATH, Target(path=COPY), None, source)
+    with pytest.raises(SourceChangedError):
+        copy.run()
+    assert set(owner.stored()) == {"a"}
+    assert not owner.oss.uploads(ROOT)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_giving_up_from_elsewhere_ends_a_copy(fs, owner, monkeypatch):
+    """What is under way is waited for, and aborted."""
+    fs.pipe_file(PATH, LARGE)
+    cancel = Cancellation()
+    real = copying.steps.initiate
+
+    def initiate(*args, **options):
+        upload_id = real(*args, **options)
+        cancel.set()
+        return upload_id
+
+    monkeypatch.setattr(copying.steps, "initiate", initiate)
+    with pytest.raises(UploadDiscardedError, match="given up"):
+        copying.Copying(fs.client, PATH, Target(path=COPY), cancel).run()
+    assert not owner.oss.uploads(ROOT)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_an_interrupted_copy_is_aborted(fs, owner, interrupt_at):
+    """Ctrl-C waits for the parts under way, and leaves none."""
+    fs.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(Fault(action="UploadPartCopy", delay=0.2, times=None))
+    interrupt_at(fs, "UploadPartCopy", 2)
+    with pytest.raises(KeyboardInterrupt):
+        fs.cp_file(PATH, COPY)
+    assert not owner.oss.uploads(ROOT)
+    assert set(owner.stored()) == {"a"}
+
+
+def test_a_copy_is_of_one_version_and_compared(full, owner):
+    """The source's ETag goes along, and the reply's CRC-64 is that of the source."""
+    full.pipe_file(PATH, b"1")
+    owner.oss.clear()
+    full.cp_file(PATH, COPY)
+    assert owner.actions() == ["HeadObject", "CopyObject"]
+    etag = f'"{owner.oss.get(ROOT, "a").etag}"'
+    sent = owner.oss.requests[-1].request_headers
+    assert sent["x-oss-copy-source-if-match"] == etag
+    owner.oss.faults.add(Fault(action="CopyObject", wrong_crc=True))
+    with pytest.raises(IntegrityError, match="its source"):
+        full.cp_file(PATH, COPY)
+
+
+def test_a_source_that_is_replaced_meanwhile(fs, owner):
+    """The store refuses another version than the one that was looked at."""
+    fs.pipe_file(PATH, b"1")
+    owner.oss.faults.add(Fault(action="HeadObject", wrong_etag=True))
+    with pytest.raises(SourceChangedError):
+        fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(Fault(action="CopyObject", status=400, code="BadThing"))
+    with pytest.raises(InvalidRequestError, match="BadThing"):
+        fs.cp_file(PATH, COPY)
+    assert set(owner.stored()) == {"a"}
+
+
+def test_a_copy_whose_reply_tells_no_checksum_is_looked_at(fs, owner):
+    """HEAD tells it then; where nobody may look the store's word counts."""
+    fs.pipe_file(PATH, b"1")
+    owner.oss.faults.add(Fault(action="CopyObject", no_crc=True, times=None))
+    owner.oss.clear()
+    owner.oss.faults.add(Fault(action="CopyObject", no_crc=True, times=None))
+    fs.cp_file(PATH, COPY)
+    assert owner.actions() == ["HeadObject", "CopyObject", "HeadObject"]
+    owner.oss.faults.add(Fault(action="HeadObject", key="c", wrong_crc=True))
+    with pytest.raises(IntegrityError):
+        fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(Fault(action="HeadObject", key="c", refuse="denied"))
+    fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(Fault(action="HeadObject", key="c", status=404))
+    with pytest.raises(IntegrityError, match="not there"):
+        fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(Fault(action="HeadObject", key="a", no_crc=True))
+    fs.cp_file(PATH, COPY)
+
+
+def test_a_copy_where_nobody_may_look(only, owner):
+    """CopyObject alone is enough; own objects stay known under their new name."""
+    fs = only("CopyObject")
+    fs.pipe_file(PATH, b"1")
+    owner.oss.clear()
+    fs.cp_file(PATH, COPY)
+    assert owner.actions() == ["CopyObject"]
+    assert fs.info(COPY)["size"] == 1
+    assert fs.cat_file(COPY) == b"1"
+    with pytest.raises(FileNotFoundError):
+        fs.cp_file(f"{ROOT}/none", COPY)
+    assert fs.cat_file(COPY) == b"1"
+
+
+def test_a_source_that_the_store_lets_nobody_look_at(fs, owner):
+    """A denied HEAD does not stop a copy; an expired URL does."""
+    fs.pipe_file(PATH, b"1")
+    owner.oss.faults.add(Fault(action="HeadObject", refuse="denied"))
+    fs.cp_file(PATH, COPY)
+    owner.oss.faults.add(Fault(action="HeadObject", refuse="expired", times=None))
+    with pytest.raises(URLExpiredError):
+        fs.cp_file(PATH, COPY)
+
+
+def test_an_exclusive_copy_whose_first_reply_was_lost(only, owner):
+    """What stands in the way may be our own copy."""
+    fs = only("CopyObject", "HeadObject")
+    fs.pipe_file(PATH, b"1")
+    target = Target(path=COPY, headers={"x-oss-forbid-overwrite": "true"})
+    owner.oss.faults.add(Fault(action="CopyObject", drop_reply=True))
+    copying.Copying(fs.client, PATH, target).run()
+    fs.pipe_file(PATH, b"2")
+    owner.oss.faults.add(Fault(action="CopyObject", reset=True))
+    with pytest.raises(ObjectExistsError):
+        copying.Copying(fs.client, PATH, target).run()
+    with pytest.raises(ObjectExistsError):
+        copying.Copying(fs.client, PATH, target).run()
+
+
+def test_trees_are_copied_at_once(full, owner):
+    """Layout as fsspec's, odd names unchanged, no directories made."""
+    bodies = {f"{ROOT}/t/{n % 3}/ä {n}%": bytes([n]) for n in range(12)}
+    full.pipe(bodies)
+    full.copy(f"{ROOT}/t", f"osspresigned://{ROOT}/u/", recursive=True)
+    for path, body in bodies.items():
+        where = path.replace(f"{ROOT}/t", f"{ROOT}/u/t")
+        assert full.cat_file(where) == body
+    full.copy(sorted(bodies)[:2], [f"{ROOT}/x", f"{ROOT}/y"])
+    assert full.cat_file(f"{ROOT}/y") == bodies[sorted(bodies)[1]]
+    full.copy(f"{ROOT}/t/0/*", f"{ROOT}/g/")
+    assert len(full.find(f"{ROOT}/g")) == 4
+    full.copy(f"{ROOT}/t/0/ä 0%", f"osspresigned://{ROOT}")
+    assert full.cat_file(f"{ROOT}/ä 0%") == bytes([0])
+    full.copy(f"{ROOT}/t", f"{ROOT}/v")
+    assert not full.exists(f"{ROOT}/v")
+    with pytest.raises(ConfigurationError, match="would both be"):
+        full.copy([f"{ROOT}/t/0/ä 0%", f"{ROOT}/u/t/0/ä 0%"], f"{ROOT}/flat/")
+    with pytest.raises(ValueError, match="2 sources for 1"):
+        full.copy([PATH, COPY], [COPY])
+    with pytest.raises(ValueError, match="on_error"):
+        full.copy(PATH, COPY, on_error="omit")
+
+
+def test_what_vanishes_while_a_tree_is_copied(fs, owner):
+    """It is passed over, unless that is not wanted; other failures count."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abc"})
+    gone = Fault(action="HeadObject", key="t/b", status=404, times=None)
+    owner.oss.faults.add(gone)
+    fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
+    assert fs.find(f"{ROOT}/u") == [f"{ROOT}/u/a", f"{ROOT}/u/c"]
+    with pytest.raises(FileNotFoundError):
+        fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True, on_error="raise")
+    with pytest.raises(FileNotFoundError):
+        fs.copy(f"{ROOT}/none", f"{ROOT}/u")
+    owner.oss.clear()
+    owner.oss.faults.add(
+        Fault(action="CopyObject", status=400, code="BadThing", delay=0.1, times=None)
+    )
+    with pytest.raises(UploadErrors):
+        fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
+
+
+def test_moving_proves_each_copy_before_a_source_goes(full, owner):
+    """Copy, look, look again, delete: in that order."""
+    full.pipe_file(PATH, b"1", metadata={"k": "v"})
+    owner.oss.clear()
+    full.mv(f"osspresigned://{PATH}", COPY)
+    assert owner.actions() == [
+        "ListObjectsV2",  # is the target a directory?
+        "HeadObject",
+        "CopyObject",
+        "HeadObject",
+        "HeadObject",
+        "DeleteObject",
+    ]
+    assert owner.stored() == {"c": b"1"}
+    assert owner.oss.get(ROOT, "c").headers["x-oss-meta-k"] == "v"
+    full.mv_file(COPY, PATH)
+    full.rename(PATH, COPY)
+    assert owner.stored() == {"c": b"1"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(action="CopyObject", wrong_crc=True),
+        Fault(action="CopyObject", no_crc=True, times=None),
+        Fault(action="HeadObject", key="c", wrong_crc=True, times=None),
+        Fault(action="HeadObject", key="c", status=404, times=None),
+        Fault(action="HeadObject", key="c", refuse="denied", times=None),
+        Fault(action="HeadObject", key="a", after=1, wrong_etag=True, times=None),
+        Fault(action="DeleteObject", refuse="denied"),
+    ],
+)
+def test_a_source_stays_unless_its_copy_is_proved(fs, owner, fault):
+    """A failure leaves a copy too many, never one too few."""
+    fs.pipe_file(PATH, b"1")
+    owner.oss.faults.add(fault)
+    if fault.action == "CopyObject" and fault.no_crc:
+        owner.oss.faults.add(
+            Fault(action="HeadObject", key="c", no_crc=True, wrong_etag=True)
+        )
+    with pytest.raises((IntegrityError, AccessDeniedError, SourceChangedError)):
+        fs.mv_file(PATH, COPY)
+    assert owner.stored()["a"] == b"1"
+
+
+def test_a_copy_without_checksums_is_proved_by_its_etag(fs, owner):
+    """S3-compatible stores have no CRC-64."""
+    fs.pipe_file(PATH, b"1")
+    owner.oss.faults.add(Fault(action="HeadObject", no_crc=True, times=None))
+    fs.mv(PATH, COPY)
+    assert owner.stored() == {"c": b"1"}
+    owner.oss.faults.clear()
+    owner.oss.faults.add(
+        Fault(action="HeadObject", no_crc=True, no_etag=True, times=None)
+    )
+    with pytest.raises(IntegrityError, match="cannot be proved"):
+        fs.mv(COPY, PATH)
+    assert owner.stored()["c"] == b"1"
+
+
+def test_moving_needs_a_look(only, owner):
+    """Without HEAD nothing is copied and nothing is deleted."""
+    fs = only("CopyObject", "DeleteObject")
+    fs.pipe_file(PATH, b"1")
+    owner.oss.clear()
+    with pytest.raises(NotSignedError, match="HeadObject"):
+        fs.mv(PATH, COPY)
+    assert not owner.actions()
+    with (
+        pytest.warns(BlindAnswerWarning),
+        pytest.raises(FileNotFoundError),
+    ):
+        fs.mv(f"{ROOT}/none", COPY)
+
+
+def test_trees_are_moved_and_never_onto_themselves(fs, owner):
+    """What would be lost by its own move is refused before anything happens."""
+    bodies = {f"{ROOT}/t/{n}": bytes([n]) for n in range(5)}
+    fs.pipe(bodies)
+    fs.mv(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
+    assert owner.stored() == {f"u/{n}": bytes([n]) for n in range(5)}
+    for wrong in (
+        (f"{ROOT}/u/1", f"{ROOT}/u/1"),
+        ([f"{ROOT}/u/1", f"{ROOT}/u/2"],) * 2,
+    ):
+        with pytest.raises(ConfigurationError, match="is moved, too"):
+            fs.mv(*wrong)
+    fs.mv(f"{ROOT}/u", f"{ROOT}/u/inner", recursive=True)
+    assert owner.stored() == {f"u/inner/{n}": bytes([n]) for n in range(5)}
+    with pytest.raises(FileNotFoundError):
+        fs.mv(f"{ROOT}/u", f"{ROOT}/v")
+
+
+def test_removing_trees_lists_and_patterns(full, owner):
+    """One DELETE each, and nothing else goes."""
+    keys = [f"t/{n}/{m}" for n in "ab" for m in "12"] + ["t-x", "u1", "u2", "w"]
+    full.pipe({f"{ROOT}/{key}": b"x" for key in keys})
+    owner.oss.clear()
+    full.rm(f"{ROOT}/t", recursive=True, maxdepth=1)
+    full.rm(f"{ROOT}/t", recursive=True)
+    full.rm([f"{ROOT}/u*", f"osspresigned://{ROOT}/w"])
+    full.pipe({f"{ROOT}/{key}": b"x" for key in ("g", "g1/2/3", "g1/4")})
+    full.rm(f"{ROOT}/g?", recursive=True, maxdepth=1)
+    full.rm(f"{ROOT}/g?", recursive=True, maxdepth=2)
+    assert set(owner.stored()) == {"t-x", "g", "g1/2/3"}
+    full.rm(f"{ROOT}/g*", recursive=True)
+    assert set(owner.stored()) == {"t-x"}
+    assert owner.actions().count("DeleteObject") == 10
+    with pytest.raises(FileNotFoundError):
+        full.rm(f"{ROOT}/t", recursive=True)
+    with pytest.raises(FileNotFoundError):
+        full.rm(f"{ROOT}/none*")
+    full.rm_file(ROOT)  # a bucket is no object
+    full.pipe({f"{ROOT}/t-x/{n}": b"x" for n in range(2)})
+    full.rm(ROOT, recursive=True)
+    assert not owner.stored()
+
+
+def test_removals_that_fail(fs, owner):
+    """All failures are told; the first one stops the rest, unless told otherwise."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcdef"})
+    # So slow that both are under way when the first of them fails.
+    slow = {"refuse": "denied", "delay": 0.2, "times": None}
+    owner.oss.faults.add(Fault(action="DeleteObject", key="t/[ab]", **slow))
+    fs.rm(f"{ROOT}/t", recursive=True, on_error="omit")
+    assert set(owner.stored()) == {"t/a", "t/b"}
+    with pytest.raises(UploadErrors) as caught:
+        fs.rm(f"{ROOT}/t", recursive=True)
+    assert set(caught.value.failures) == {f"{ROOT}/t/a", f"{ROOT}/t/b"}
+    with pytest.raises(ValueError, match="on_error"):
+        fs.rm(f"{ROOT}/t", on_error="ignore")
+
+
+@pytest.mark.parametrize("verb", ["rm", "copy", "mv"])
+def test_nothing_goes_on_after_an_interrupt(fs, owner, verb, interrupt_at):
+    """Ctrl-C stops the rest, and is raised when nothing runs any more."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in range(200)})
+    action = "DeleteObject" if verb == "rm" else "CopyObject"
+    owner.oss.faults.add(Fault(action=action, delay=0.2, times=None))
+    interrupt_at(fs, action, 5)
+    more = {} if verb == "rm" else {"path2": f"{ROOT}/u"}
+    first = {"path" if verb == "rm" else "path1": f"{ROOT}/t"}
+    with pytest.raises(KeyboardInterrupt):
+        getattr(fs, verb)(**first, **more, recursive=True)
+    before = len(owner.oss.requests)
+    fs.client.files.submit(int).result()
+    assert len(owner.oss.requests) == before
+    left = [key for key in owner.stored() if key.startswith("t/")]
+    assert left if verb == "rm" else len(left) == 200
+
+
+def test_a_directory_that_was_made_is_forgotten(fs):
+    """Removing a tree takes remembered directories along."""
+    fs.pipe_file(f"{ROOT}/t/a", b"x")
+    fs.mkdir(f"{ROOT}/t")
+    fs.rm(f"{ROOT}/t", recursive=True)
+    assert not fs.client.known.is_directory(f"{ROOT}/t")
+
+
+def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
+    """A 200 that is no result of a copy is an error."""
+    fs.pipe_file(PATH, LARGE)
+    real = uploads.xml
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.uploads.xml",
+        lambda root, *rows, **more: (
+            b"<no/>" if root == "CopyPartResult" else real(root, *rows, **more)
+        ),
+    )
+    with pytest.raises(ReplyError, match="UploadPartCopy is bad"):
+        fs.cp_file(PATH, COPY)

@@ -1,0 +1,366 @@
+"""Many files and values: layout, concurrency, failures, progress, bad sources."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from fsspec.callbacks import Callback, TqdmCallback
+
+from fsspec_osspresigned import BytesProgress
+from fsspec_osspresigned.concurrency import workers as transfers
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    SourceChangedError,
+    UploadDiscardedError,
+    UploadErrors,
+)
+from fsspec_osspresigned.filesystem.put import Sending
+from fsspec_osspresigned.http import body
+
+ROOT = "examplebucket"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A directory with two files, one of them in a subdirectory."""
+    top = tmp_path / "src"
+    (top / "sub").mkdir(parents=True)
+    (top / "a.txt").write_bytes(b"a")
+    (top / "sub" / "b.txt").write_bytes(b"bb")
+    (top / "empty").mkdir()
+    return top
+
+
+def test_slashes_decide_the_layout_where_nobody_can_look(blind, owner, tree):
+    """Without listing, history never changes where files go."""
+    for _ in range(2):
+        blind.put(str(tree), f"{ROOT}/one", recursive=True)
+        blind.put(f"{tree}/", f"{ROOT}/two/", recursive=True)
+        blind.put(str(tree), f"{ROOT}/three/", recursive=True)
+    assert set(owner.stored()) == {
+        *("one/a.txt", "one/sub/b.txt"),
+        *("two/a.txt", "two/sub/b.txt"),
+        *("three/src/a.txt", "three/src/sub/b.txt"),
+    }
+    assert blind.isdir(f"{ROOT}/one/empty")
+    assert set(owner.actions()) == {"PutObject"}
+
+
+def test_single_files_patterns_and_lists(blind, owner, tree):
+    """A pattern takes files, a list goes into a directory, two lists go pairwise."""
+    a, b = tree / "a.txt", tree / "sub" / "b.txt"
+    blind.put(str(a), f"{ROOT}/file")
+    blind.put(a, f"osspresigned://{ROOT}/dir/")
+    blind.put(a, ROOT)
+    blind.put(f"{tree}/*", f"{ROOT}/pattern")
+    blind.put(f"{tree}/*.txt", f"{ROOT}/one.txt/")
+    blind.put([a, str(b)], f"{ROOT}/list/")
+    blind.put((str(a), b), [f"{ROOT}/x", f"osspresigned://{ROOT}/y"])
+    blind.put(str(tree), f"{ROOT}/flat/", recursive=True, maxdepth=1)
+    assert blind.put(str(tree), f"{ROOT}/nothing") == []
+    assert blind.put_file(tree, f"{ROOT}/made") is None
+    assert blind.isdir(f"{ROOT}/made")
+    assert owner.stored() == {
+        "file": b"a",
+        "dir/a.txt": b"a",
+        "a.txt": b"a",
+        "pattern/a.txt": b"a",
+        "one.txt/a.txt": b"a",
+        "list/a.txt": b"a",
+        "list/b.txt": b"bb",
+        "x": b"a",
+        "y": b"bb",
+        "flat/a.txt": b"a",
+    }
+
+
+def test_wrong_arguments_of_put(blind, owner, tree):
+    """Nothing is sent before the sources and destinations are known to fit."""
+    with pytest.raises(ValueError, match="1 sources for 2 destinations"):
+        blind.put([str(tree / "a.txt")], [f"{ROOT}/a", f"{ROOT}/b"])
+    with pytest.raises(ValueError, match="1 sources for 1"):
+        blind.put(str(tree / "a.txt"), [f"{ROOT}/a"])
+    for missing in (tree / "none", f"{tree}/none*"):
+        with pytest.raises(FileNotFoundError):
+            blind.put(missing, f"{ROOT}/a")
+    with pytest.raises(ValueError, match="mode must be"):
+        blind.put(tree / "a.txt", f"{ROOT}/a", mode="append")
+    assert not owner.actions()
+
+
+def test_a_local_name_that_looks_like_a_pattern(blind, owner, tmp_path):
+    """What exists is taken by its name."""
+    odd = tmp_path / "a[1]*"
+    odd.mkdir()
+    (odd / "b?.txt").write_bytes(b"b")
+    blind.put(str(odd), f"{ROOT}/odd", recursive=True)
+    blind.put(str(odd / "b?.txt"), f"{ROOT}/file")
+    assert owner.stored() == {"odd/b?.txt": b"b", "file": b"b"}
+
+
+def test_files_go_several_at_once(blind, owner, tmp_path, monkeypatch):
+    """As many files are under way as the options say, and no more."""
+    meeting = threading.Barrier(4, timeout=10)
+    blocks = body.FileBody.blocks
+
+    def met(self):
+        meeting.wait()
+        return blocks(self)
+
+    monkeypatch.setattr(body.FileBody, "blocks", met)
+    (tmp_path / "f").write_bytes(b"x")
+    names = [f"{ROOT}/{n}" for n in range(8)]
+    receipts = blind.put([tmp_path / "f"] * 8, names, batch_size=4)
+    assert sorted(receipt.path for receipt in receipts) == names
+    assert len(blind.put([tmp_path / "f"] * 4, names[:4], batch_size=-1)) == 4
+
+
+def test_one_failure_is_raised_as_itself_and_stops_the_rest(blind, owner):
+    """Nothing runs any more when the error arrives."""
+    owner.oss.faults.add(Fault(action="PutObject", key="00", times=None, status=403))
+    values = {f"{ROOT}/{n:02}": b"x" for n in range(100)}
+    with pytest.raises(AccessDeniedError) as caught:
+        blind.pipe(values, batch_size=1)
+    assert caught.value.path == f"{ROOT}/00"
+    count = len(owner.oss.requests)
+    assert count == 1
+    time.sleep(0.05)
+    assert len(owner.oss.requests) == count
+
+
+def test_several_failures_are_all_named(blind, owner):
+    """Those that were under way may fail too: each is told with its path."""
+    gate = threading.Barrier(3, timeout=10)
+    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+    original = blind.client.transport.send
+
+    def send(*args, **kwargs):
+        gate.wait()
+        return original(*args, **kwargs)
+
+    blind.client.transport.send = send
+    with pytest.raises(UploadErrors, match="3 transfers failed") as caught:
+        blind.pipe({f"{ROOT}/{n}": b"x" for n in range(30)}, batch_size=3)
+    assert len(caught.value.failures) == 3
+    assert all(isinstance(e, PermissionError) for e in caught.value.failures.values())
+    assert not owner.stored()
+
+
+def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
+    """After Ctrl-C nothing more is sent or published."""
+    (tmp_path / "f").write_bytes(bytes(3_000_000))
+    started = threading.Event()
+    wait = transfers.wait
+    calls = []
+
+    def interrupted(futures, **options):
+        calls.append(futures)
+        if len(calls) == 1:
+            assert started.wait(10)
+            raise KeyboardInterrupt
+        return wait(futures, **options)
+
+    blocks = body.FileBody.blocks
+
+    def slowly(self):
+        for block in blocks(self):
+            started.set()
+            time.sleep(0.02)
+            yield block
+
+    monkeypatch.setattr(transfers, "wait", interrupted)
+    monkeypatch.setattr(body.FileBody, "blocks", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        blind.put(
+            [tmp_path / "f"] * 50, [f"{ROOT}/{n}" for n in range(50)], batch_size=2
+        )
+    assert all(future.done() for future in calls[0])
+    time.sleep(0.05)  # the server notes broken requests a little later
+    assert not owner.stored()
+    assert len(owner.oss.requests) <= 2
+
+
+class Files(Callback):
+    """Notes what fsspec's contract says: files here, bytes at the branches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children: dict[str, Callback] = {}
+
+    def branched(self, path_1, path_2, **kwargs):
+        child = self.children[path_2] = Callback()
+        return child
+
+
+def test_callbacks_get_files_at_the_root_and_bytes_at_the_children(blind, tree):
+    """Progress bars of other tools work as with every fsspec filesystem."""
+    callback = Files()
+    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=callback)
+    assert (callback.size, callback.value) == (2, 2)
+    assert {p: (c.size, c.value) for p, c in callback.children.items()} == {
+        f"{ROOT}/t/a.txt": (1, 1),
+        f"{ROOT}/t/sub/b.txt": (2, 2),
+    }
+    child = Callback()
+    blind.put_file(tree / "a.txt", f"{ROOT}/a", callback=child)
+    assert (child.size, child.value) == (1, 1)
+
+
+def test_bytes_progress_and_tqdm_take_a_put(blind, tree, tmp_path, capsys):
+    """Both kinds of bar end at everything."""
+    bar = BytesProgress()
+    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=bar)
+    assert (bar.total, bar.done) == (3, 3)
+    tqdm = TqdmCallback(tqdm_kwargs={"disable": False, "mininterval": 0})
+    with tqdm:
+        blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=tqdm)
+    assert (tqdm.size, tqdm.value) == (2, 2)
+    assert "2/2" in capsys.readouterr().err
+    back = BytesProgress()
+    blind.pipe_file(f"{ROOT}/t/a.txt", b"a")
+    blind.get_file(f"{ROOT}/t/a.txt", tmp_path / "back", callback=back)
+    assert (back.total, back.done) == (1, 1)
+
+
+def test_a_failed_try_is_taken_back_from_the_progress(blind, owner, tmp_path):
+    """A bar counts what is stored, also when a part had to be sent again."""
+    (tmp_path / "f").write_bytes(bytes(200_000))
+    owner.oss.faults.add(Fault(action="PutObject", status=500))
+    callback = Callback()
+    blind.put_file(tmp_path / "f", f"{ROOT}/f", callback=callback)
+    assert (callback.size, callback.value) == (200_000, 200_000)
+    assert owner.actions() == ["PutObject"] * 2
+
+
+@pytest.mark.parametrize("blocks", [[b"1" * 100], [b"x" * 600_000] * 5, []])
+def test_a_pipe_is_stored_as_a_stream(only, owner, tmp_path, blocks):
+    """A source without a size works like a file that is written."""
+    fs = only(part_size="100KiB")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    def write():
+        with open(fifo, "wb") as file:
+            file.writelines(blocks)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    callback = Callback()
+    receipt = fs.put_file(fifo, f"{ROOT}/fifo", callback=callback)
+    thread.join()
+    assert receipt.size == callback.value == sum(map(len, blocks))
+    assert owner.stored() == {"fifo": b"".join(blocks)}
+
+
+def test_a_pipe_stops_when_it_is_cancelled(blind, owner, tmp_path):
+    """A stream looks at the cancellation between two blocks."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    thread = threading.Thread(target=lambda: fifo.write_bytes(b"x"))
+    thread.start()
+    cancel = Cancellation()
+    cancel.set()
+    with pytest.raises(UploadDiscardedError, match="given up"):
+        Sending(blind.client, {}).file(fifo, f"{ROOT}/f", Callback(), cancel=cancel)
+    thread.join()
+    assert not owner.actions()
+
+
+def appended(path):
+    with open(path, "ab") as file:
+        file.write(b"more")
+
+
+def replaced(path):
+    other = path.with_suffix(".new")
+    other.write_bytes(path.read_bytes())
+    os.replace(other, path)
+
+
+CHANGES = {
+    "grown": appended,
+    "shrunk": lambda path: os.truncate(path, 10),
+    "rewritten": lambda path: path.write_bytes(b"y" * path.stat().st_size),
+    "replaced": replaced,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "size"),
+    [
+        *((change, 250_000) for change in CHANGES if change != "replaced"),
+        *((change, 1_200_000) for change in CHANGES),
+    ],
+)
+def test_a_source_that_changes_publishes_nothing(
+    only, owner, tmp_path, monkeypatch, change, size
+):
+    """A file that somebody writes to is an error, never a mixture or a short object."""
+    fs = only(part_size="400KiB", multipart_threshold="1MiB")
+    source = tmp_path / "f"
+    source.write_bytes(bytes(size))
+    os.utime(source, ns=(10**18, 10**18))
+    blocks = body.FileBody.blocks
+    first = threading.Lock()
+
+    def changing(self):
+        found = blocks(self)
+        block = next(found)
+        if first.acquire(blocking=False):
+            CHANGES[change](source)
+        yield block
+        yield from found
+
+    monkeypatch.setattr(body, "_READ", 64 * 1024)
+    monkeypatch.setattr(body.FileBody, "blocks", changing)
+    with pytest.raises(SourceChangedError, match="nothing was published"):
+        fs.put_file(source, f"{ROOT}/f")
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+
+
+def test_a_source_replaced_under_one_request_stays_the_old_one(
+    blind, owner, tmp_path, monkeypatch
+):
+    """One request reads one open file: the object is the old file as a whole."""
+    source = tmp_path / "f"
+    source.write_bytes(b"old" * 100_000)
+    blocks = body.FileBody.blocks
+
+    def replacing(self):
+        for block in blocks(self):
+            source.with_suffix(".new").write_bytes(b"new" * 100_000)
+            os.replace(source.with_suffix(".new"), source)
+            yield block
+
+    monkeypatch.setattr(body, "_READ", 64 * 1024)
+    monkeypatch.setattr(body.FileBody, "blocks", replacing)
+    blind.put_file(source, f"{ROOT}/f")
+    assert owner.stored() == {"f": b"old" * 100_000}
+
+
+def test_a_missing_source_is_an_error(blind, owner, tmp_path):
+    """A file that is not there is named, and nothing is sent."""
+    with pytest.raises(FileNotFoundError):
+        blind.put_file(tmp_path / "none", f"{ROOT}/f")
+    os.symlink(tmp_path / "none", tmp_path / "dangling")
+    with pytest.raises(FileNotFoundError):
+        blind.put(tmp_path / "dangling", f"{ROOT}/f")
+    assert not owner.actions()
+
+
+def test_options_of_a_put_reach_every_object(blind, owner, tree):
+    """Metadata of the call is stored with each file; a typo is an error."""
+    blind.put(str(tree), f"{ROOT}/t", recursive=True, metadata={"k": "v"})
+    found = [owner.oss.get(ROOT, key).headers["x-oss-meta-k"] for key in owner.stored()]
+    assert found == ["v", "v"]
+    count = len(owner.oss.requests)
+    with pytest.raises((ConfigurationError, UploadErrors), match="metdata"):
+        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={"k": "v"})
+    assert len(owner.oss.requests) == count

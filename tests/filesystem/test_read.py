@@ -1,0 +1,350 @@
+"""Reading where GET is signed: ranges, caches, several at once, one version only."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import os
+import pickle
+import threading
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    InvalidRequestError,
+    NotSignedError,
+    ReplyError,
+    SourceChangedError,
+    UploadErrors,
+    URLExpiredError,
+)
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+
+ROOT = "examplebucket"
+PATH = f"{ROOT}/a.bin"
+DATA = bytes(range(256)) * 40
+
+
+def test_ranges_are_those_of_a_slice(full, owner):
+    """Whatever start and end are, the bytes are those that a slice has."""
+    full.pipe_file(PATH, DATA)
+    size = len(DATA)
+    ends = (None, 0, 1, 7, size - 1, size, size + 1, 10**12, -1, -size, -size - 5)
+    for start in ends:
+        for end in ends:
+            assert full.cat_file(PATH, start, end) == DATA[start:end], (start, end)
+
+
+def test_an_empty_object_has_only_empty_ranges(full):
+    """Nothing is nothing, from wherever it is read."""
+    full.pipe_file(PATH, b"")
+    for start, end in [(None, None), (0, 5), (3, None), (-3, None), (-3, -1), (2, 9)]:
+        assert full.cat_file(PATH, start, end) == b""
+    for cache in ("readahead", "all"):
+        with full.open(PATH, cache_type=cache) as file:
+            assert file.read() == b""
+
+
+def test_a_range_behind_the_end_does_not_transfer_the_object(fs, owner):
+    """OSS answers it with the whole object: its head is enough."""
+    fs.pipe_file(PATH, bytes(5_000_000))
+    owner.oss.clear()
+    assert fs.cat_file(PATH, 6_000_000) == b""
+    assert fs.cat_file(PATH, 4_999_998, 6_000_000) == bytes(2)
+    ranges = [r.request_headers.get("range") for r in owner.oss.requests]
+    assert ranges == [
+        "bytes=6000000-",
+        "bytes=4999998-5999999",
+        "bytes=4999998-4999999",
+    ]
+
+
+def test_a_store_without_ranges_is_read_all_the_same(fs, owner, monkeypatch):
+    """What a gateway answers with the whole object is cut here."""
+    fs.pipe_file(PATH, DATA)
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.reading._range", lambda *_: None
+    )
+    assert fs.cat_file(PATH, 5, 10) == DATA[5:10]
+    assert fs.cat_file(PATH, 0, 10) == DATA[:10]
+    assert fs.cat_file(PATH, -10) == DATA[-10:]
+
+
+@pytest.mark.parametrize(("start", "end"), [(20_000, None), (20_000, 20_001)])
+def test_a_store_that_refuses_a_range_behind_the_end(fs, owner, start, end):
+    """416 means that there is nothing; every other refusal is an error."""
+    fs.pipe_file(PATH, DATA)
+    owner.oss.faults.add(Fault(action="GetObject", status=416, code="InvalidRange"))
+    assert fs.cat_file(PATH, start, end) == b""
+    owner.oss.faults.add(Fault(action="GetObject", status=400, code="InvalidArgument"))
+    with pytest.raises(InvalidRequestError):
+        fs.cat_file(PATH, start, end)
+
+
+def test_a_whole_object_that_came_for_a_range_is_compared(fs, owner):
+    """The CRC-64 of the whole object is known, so it counts."""
+    fs.pipe_file(PATH, DATA)
+    owner.oss.faults.add(Fault(action="GetObject", wrong_crc=True, times=None))
+    assert fs.cat_file(PATH, 3, 5) == DATA[3:5]
+    with pytest.raises(IntegrityError):
+        fs.cat_file(PATH, 0, len(DATA) + 1)
+
+
+def test_only_get_is_enough_to_look(only, owner):
+    """Without HEAD the first byte tells size, version and date of an object."""
+    fs = only("GetObject")
+    owner.oss.clear()
+    for body in (b"", b"1", DATA):
+        fs.pipe_file(PATH, body)
+        assert fs.info(PATH)["size"] == len(body)
+        assert fs.info(PATH)["ETag"] == owner.oss.get(ROOT, "a.bin").etag
+        assert fs.exists(PATH)
+        with fs.open(PATH) as file:
+            assert file.read() == body
+    assert fs.cat_file(PATH, -5, -1) == DATA[-5:-1]
+    assert not fs.exists(f"{ROOT}/none")
+
+
+def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
+    """An empty object may be a refused range; another refusal is an error."""
+    fs = only("GetObject")
+    fs.pipe_file(PATH, DATA)
+    owner.oss.faults.add(Fault(action="GetObject", status=416, code="InvalidRange"))
+    assert fs.info(PATH)["size"] == 0
+    owner.oss.faults.add(Fault(action="GetObject", status=400, code="InvalidArgument"))
+    with pytest.raises(InvalidRequestError):
+        fs.info(PATH)
+
+    def silent(client, piece, cancel=None):
+        piece.begin()
+
+    monkeypatch.setattr("fsspec_osspresigned.objects.operations.fetch", silent)
+    with pytest.raises(ReplyError, match="how large"):
+        fs.info(PATH)
+
+
+@pytest.mark.parametrize(
+    "cache", ["readahead", "bytes", "all", "none", "blockcache", "first"]
+)
+def test_every_cache_reads_the_same(fs, owner, cache):
+    """Caches of fsspec ask for ranges as they like."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH, cache_type=cache, block_size=1000) as file:
+        assert file.size == len(DATA)
+        assert file.details["ETag"] == owner.oss.get(ROOT, "a.bin").etag
+        for at, size in [(0, 10), (5000, 2000), (len(DATA) - 3, 10), (10, 0)]:
+            file.seek(at)
+            assert file.read(size) == DATA[at : at + size]
+        file.seek(-4, os.SEEK_END)
+        assert file.read() == DATA[-4:]
+
+
+def test_background_and_parts_caches(fs):
+    """Blocks are fetched ahead by other threads; parts are fetched beforehand."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH, cache_type="background", block_size=1000) as file:
+        assert file.read() == DATA
+    options = {"data": {(0, 4): DATA[:4]}}
+    with fs.open(PATH, cache_type="parts", cache_options=options) as file:
+        assert file.read(4) == DATA[:4]
+
+
+@pytest.mark.parametrize("cache", ["readahead", "none", "blockcache"])
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error(full, cache):
+    """No file ever holds bytes of two versions."""
+    full.pipe_file(PATH, DATA)
+    with full.open(PATH, cache_type=cache, block_size=1000) as file:
+        assert file.read(10) == DATA[:10]
+        full.pipe_file(PATH, DATA[::-1])
+        with pytest.raises(SourceChangedError, match="was replaced while it was read"):
+            file.read()
+
+
+def test_a_store_that_ignores_the_pin_is_found_out(fs, owner, monkeypatch):
+    """The ETag of each reply is compared, too."""
+    fs.pipe_file(PATH, DATA)
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.reading.check_conditions", lambda *_: None
+    )
+    with fs.open(PATH, cache_type="none") as file:
+        fs.pipe_file(PATH, DATA[::-1])
+        with pytest.raises(SourceChangedError):
+            file.read(10)
+
+
+def test_an_object_that_shrank_is_an_error(fs, owner):
+    """A range that is no longer there is a change of the pinned version."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH, cache_type="none") as file:
+        owner.oss.faults.add(Fault(action="GetObject", status=416, code="InvalidRange"))
+        with pytest.raises(SourceChangedError):
+            file.read(10)
+        owner.oss.faults.add(Fault(action="GetObject", status=400, code="BadThing"))
+        with pytest.raises(InvalidRequestError, match="BadThing"):
+            file.read(10)
+
+
+def test_a_file_survives_pickling_at_its_place(fs):
+    """Dask sends open files to workers; they must go on in the same version."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH, cache_type="bytes", block_size=100) as file:
+        file.seek(50)
+        text = pickle.dumps(file)
+        with pickle.loads(text) as twin:
+            assert (twin.tell(), twin.cache.name, twin.blocksize) == (50, "bytes", 100)
+            assert twin.read(5) == DATA[50:55]
+    fs.pipe_file(PATH, DATA[::-1])
+    with pytest.raises(SourceChangedError):
+        pickle.loads(text)
+
+
+def test_text_and_compression_are_read(full):
+    """The layers of fsspec lie over our file."""
+    full.pipe_file(f"{ROOT}/a.txt.gz", gzip.compress("ä\nb\n".encode()))
+    with full.open(f"{ROOT}/a.txt.gz", "rt", compression="infer") as file:
+        assert file.readlines() == ["ä\n", "b\n"]
+    full.pipe_file(f"{ROOT}/a.txt", "ü\r\n".encode("utf-16"))
+    with full.open(f"{ROOT}/a.txt", "r", encoding="utf-16", newline="") as file:
+        assert file.read() == "ü\r\n"
+    options = {"signer": full._options.signer}
+    if full._options.signer_token:
+        options["signer_token"] = full._options.signer_token
+    with fsspec.open(f"osspresigned://{ROOT}/a.txt.gz", "rb", **options) as file:
+        assert gzip.decompress(file.read())
+
+
+def test_many_are_read_at_once(full, owner):
+    """Paths, patterns and directories; a single one is bytes."""
+    bodies = {f"{ROOT}/d/{n}": bytes([n]) * n for n in range(20)}
+    full.pipe(bodies)
+    assert full.cat(sorted(bodies)) == bodies
+    assert full.cat(f"{ROOT}/d", recursive=True) == bodies
+    assert full.cat(f"{ROOT}/d/1*") == {k: v for k, v in bodies.items() if "/d/1" in k}
+    assert full.cat(f"{ROOT}/d/7") == bytes([7]) * 7
+    assert full.cat(f"osspresigned://{ROOT}/d/7", start=1, end=3) == bytes([7]) * 2
+    assert full.cat([f"{ROOT}/d/7"]) == {f"{ROOT}/d/7": bytes([7]) * 7}
+    with pytest.raises(FileNotFoundError):
+        full.cat(f"{ROOT}/none*")
+
+
+def test_what_cannot_be_read_of_many(fs, owner):
+    """It is raised, left out or returned."""
+    fs.pipe({f"{ROOT}/{n}": b"x" for n in "ab"})
+    paths = [f"{ROOT}/{n}" for n in "abc"]
+    with pytest.raises(FileNotFoundError):
+        fs.cat(paths)
+    assert set(fs.cat(paths, on_error="omit")) == {f"{ROOT}/a", f"{ROOT}/b"}
+    found = fs.cat(paths, on_error="return")
+    assert isinstance(found[f"{ROOT}/c"], FileNotFoundError)
+    assert found[f"{ROOT}/a"] == b"x"
+    assert fs.cat(f"{ROOT}/c", on_error="omit") == {}
+    with pytest.raises(ValueError, match="on_error"):
+        fs.cat(paths, on_error="ignore")
+    with pytest.raises(UploadErrors, match="2 transfers failed"):
+        owner.oss.faults.add(Fault(action="GetObject", status=404, delay=0.1, times=2))
+        fs.cat(paths[:2])
+
+
+def test_ranges_of_many_objects(full, owner):
+    """Each range gets its bytes; close ones cost one request."""
+    full.pipe({PATH: DATA, f"{ROOT}/b": DATA[::-1]})
+    paths = [PATH, f"{ROOT}/b", PATH, PATH, PATH, f"osspresigned://{PATH}", PATH]
+    starts = [0, 5, 12, None, -4, 9_000, 30]
+    ends = [10, 9, 20, 3, None, None, 30]
+    expected = [
+        (DATA[::-1] if path.endswith("b") else DATA)[start:end]
+        for path, start, end in zip(paths, starts, ends, strict=True)
+    ]
+    assert full.cat_ranges(paths, starts, ends) == expected
+    owner.oss.clear()
+    assert full.cat_ranges(paths, starts, ends, max_gap=2) == expected
+    assert owner.actions().count("GetObject") == 4
+    assert full.cat_ranges((PATH, PATH), 1, 3, batch_size=1) == [DATA[1:3]] * 2
+    assert full.cat_ranges([], [], []) == []
+
+
+def test_ranges_that_fail(fs):
+    """A failed request stands in the place of all its ranges, or is raised."""
+    fs.pipe_file(PATH, DATA)
+    paths = [PATH, f"{ROOT}/none", f"{ROOT}/none"]
+    found = fs.cat_ranges(paths, [0, 0, 5], [5, 5, 9], max_gap=0)
+    assert found[0] == DATA[:5]
+    assert all(isinstance(one, FileNotFoundError) for one in found[1:])
+    with pytest.raises(FileNotFoundError):
+        fs.cat_ranges(paths, [0, 0, 5], [5, 5, 9], max_gap=0, on_error="raise")
+    with pytest.raises(TypeError):
+        fs.cat_ranges(PATH, 0, 5)
+    with pytest.raises(ValueError, match="1 starts"):
+        fs.cat_ranges(paths, [0], 5)
+    with pytest.raises(ValueError, match="on_error"):
+        fs.cat_ranges(paths, 0, 5, on_error="omit")
+
+
+def test_coroutines_are_the_verbs_in_workers(fs):
+    """Zarr and rsync await them."""
+
+    async def work(twin):
+        await twin._pipe_file(PATH, DATA)
+        assert await twin._cat_file(PATH, 1, 5) == DATA[1:5]
+        assert await twin._cat([PATH]) == {PATH: DATA}
+        assert await twin._cat_ranges([PATH], [1], [5]) == [DATA[1:5]]
+        assert await twin._glob(f"{ROOT}/*") == [PATH]
+        assert await twin._du(ROOT) == len(DATA)
+        await twin._copy(PATH, f"{ROOT}/c")
+        await twin._mv_file(f"{ROOT}/c", f"{ROOT}/d")
+        await twin._rm([PATH, f"{ROOT}/d"])
+        assert await twin._find(ROOT) == []
+
+    asyncio.run(work(OSSPresignedFileSystem(signer="keys", asynchronous=True)))
+
+
+def test_a_get_that_the_store_denies(fs, owner):
+    """Keys that may only write: own small bodies are read from memory."""
+    owner.oss.faults.add(Fault(action="GetObject", refuse="denied", times=None))
+    owner.oss.faults.add(Fault(action="HeadObject", refuse="denied", times=None))
+    fs.pipe_file(PATH, b"own")
+    assert fs.cat_file(PATH) == b"own"
+    assert fs.open(PATH).read() == b"own"
+    fs.pipe_file(f"{ROOT}/big", bytes(2_000_000))
+    with pytest.raises(NotSignedError, match="this process wrote it") as caught:
+        fs.cat_file(f"{ROOT}/big")
+    assert isinstance(caught.value.__cause__, AccessDeniedError)
+
+
+def test_an_expired_url_is_no_missing_object(fs, owner):
+    """Only a lack of permission means that nobody may look."""
+    fs.pipe_file(PATH, b"own")
+    for action in ("GetObject", "HeadObject", "ListObjectsV2"):
+        owner.oss.faults.add(Fault(action=action, refuse="expired", times=None))
+    for look in (fs.info, fs.cat_file, fs.open, fs.ls, fs.find):
+        with pytest.raises(URLExpiredError):
+            look(PATH)
+
+
+def test_readers_of_one_file_do_not_disturb_each_other(fs):
+    """Each has its own place, whatever thread it is in."""
+    fs.pipe_file(PATH, DATA)
+    found = []
+
+    def read(at):
+        with fs.open(PATH, block_size=64) as file:
+            file.seek(at)
+            found.append(file.read(100) == DATA[at : at + 100])
+
+    threads = [threading.Thread(target=read, args=(n * 100,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 16
+
+
+def test_an_own_body_is_a_file_in_memory(blind):
+    """Where nobody signs GET, reading back works on what was kept."""
+    blind.pipe_file(PATH, b"own")
+    assert isinstance(blind.open(PATH), io.BytesIO)

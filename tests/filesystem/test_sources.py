@@ -1,0 +1,251 @@
+"""Every way in which signatures arrive, from the option to the stored bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import sys
+import types
+
+import fsspec
+import pandas as pd
+import pytest
+
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    ConfigurationError,
+    NotSignedError,
+)
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.signers.keys import KeySigner
+
+BUCKET = "examplebucket"
+
+
+def test_pandas_writes_through_one_url_with_an_empty_path(owner):
+    """The commonest case: somebody was sent one URL and has a table."""
+    options = {"url": owner.url_file("data/a.csv")}
+    frame = pd.DataFrame({"a": [1, 2]})
+    frame.to_csv("osspresigned://", index=False, storage_options=options)
+    assert owner.stored() == {"data/a.csv": b"a\n1\n2\n"}
+    assert owner.actions() == ["PutObject"]
+
+
+@pytest.mark.parametrize("path", ["", "osspresigned://", f"{BUCKET}/data/a.csv"])
+def test_one_url_takes_files_and_values(owner, tmp_path, path):
+    """All verbs mean the URL's object, by the empty path or by its name."""
+    fs = OSSPresignedFileSystem(url=owner.url_file("data/a.csv"))
+    local = tmp_path / "local.csv"
+    local.write_bytes(b"from a file")
+    receipt = fs.put_file(local, path)
+    assert receipt.path == f"{BUCKET}/data/a.csv"
+    assert owner.stored() == {"data/a.csv": b"from a file"}
+    fs.put(str(local), path)
+    fs.pipe_file(path, b"value")
+    with fs.open(path, "wb") as file:
+        file.write(b"stream")
+    assert owner.stored() == {"data/a.csv": b"stream"}
+    assert fs.info(path)["name"] == f"{BUCKET}/data/a.csv"
+    assert fs.exists(path)
+    assert fs.cat_file(path) == b"stream"
+
+
+def test_one_url_is_for_no_other_object(owner):
+    """Two files never land in one object by mistake."""
+    fs = OSSPresignedFileSystem(url=owner.url_file("a"))
+    with pytest.raises(NotSignedError, match="leave the path empty"):
+        fs.pipe_file(f"{BUCKET}/b", b"x")
+    with pytest.warns(BlindAnswerWarning):
+        assert not fs.exists("")
+    assert not owner.actions()
+
+
+def test_a_map_stores_what_it_lists_and_nothing_else(owner):
+    """A path outside the map names the nearest keys."""
+    fs = OSSPresignedFileSystem(url_map=owner.map_file("a.csv", "b.csv"))
+    fs.pipe({f"{BUCKET}/a.csv": b"1", f"{BUCKET}/b.csv": b"2"})
+    assert owner.stored() == {"a.csv": b"1", "b.csv": b"2"}
+    with pytest.raises(PermissionError, match=f"nearest: {BUCKET}/a.csv") as caught:
+        fs.pipe(f"{BUCKET}/a.cvs", b"3")
+    assert f"{BUCKET}/a.csv" in caught.value.nearest
+
+
+def test_an_inline_map_works_in_this_process(owner):
+    """A mapping needs no file."""
+    url_map = {f"{BUCKET}/a": owner.url("a")}
+    fsspec.filesystem("osspresigned", url_map=url_map).pipe(f"{BUCKET}/a", b"1")
+    assert owner.stored() == {"a": b"1"}
+
+
+def test_a_map_is_read_through_fsspec(owner):
+    """The map may lie wherever fsspec reads; from there it must not lead to loopback."""
+    with open(owner.map_file("a"), "rb") as file:
+        fsspec.filesystem("memory").pipe("/maps/urls.json", file.read())
+    fs = OSSPresignedFileSystem(url_map="memory://maps/urls.json")
+    with pytest.raises(NotSignedError, match=f"nearest: {BUCKET}/a"):
+        fs.pipe(f"{BUCKET}/aa", b"1")
+    with pytest.raises(ConfigurationError, match="this machine over http"):
+        fs.pipe(f"{BUCKET}/a", b"1")
+
+
+def test_a_map_may_grant_reading(owner, tmp_path):
+    """Where GET is signed, what others stored is read; without HEAD too."""
+    OSSPresignedFileSystem(url_map=owner.map_file("a")).pipe(f"{BUCKET}/a", b"12345")
+    fs = OSSPresignedFileSystem(
+        url_map=owner.map_file("a", "b", methods=("GET",)), unknown="error"
+    )
+    path = f"{BUCKET}/a"
+    assert fs.cat_file(path) == b"12345"
+    assert fs.cat_file(path, 1, 3) == b"23"
+    assert fs.cat_file(path, -2) == b"45"
+    assert fs.open(path).read() == b"12345"
+    fs.get_file(path, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"12345"
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file(f"{BUCKET}/b")
+    assert fs.info(path)["size"] == 5
+
+
+def test_a_service_signs(owner, tmp_path, monkeypatch):
+    """The HTTP signer grants what its policy says, single objects and parts."""
+    token = "service-token-abcdef"
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
+    policy = Policy(
+        name="writer", prefixes=(f"{BUCKET}/in/",), actions=frozenset(Action)
+    )
+    signer = KeySigner(
+        credentials=lambda: owner.oss.credentials,
+        endpoint=owner.oss.endpoint,
+        region="cn-hangzhou",
+    )
+    app = create_app(
+        signer, tokens={hashlib.sha256(token.encode()).hexdigest(): policy}
+    )
+    with LoopbackServer(app) as service:
+        fs = OSSPresignedFileSystem(
+            signer=service.url,
+            signer_token="env:OSSPRESIGNED_TOKEN",
+            part_size="100KiB",
+            multipart_threshold="150KiB",
+        )
+        local = tmp_path / "big"
+        local.write_bytes(b"z" * 250_000)
+        receipts = fs.put([str(local)] * 3, [f"{BUCKET}/in/{n}" for n in range(3)])
+        assert [len(receipt.parts) for receipt in receipts] == [3, 3, 3]
+        fs.pipe(f"{BUCKET}/in/small", b"s")
+        assert fs.cat_file(f"{BUCKET}/in/small") == b"s"
+        with pytest.raises(NotSignedError):
+            fs.pipe(f"{BUCKET}/out/small", b"s")
+    assert {k: len(v) for k, v in owner.stored().items()} == {
+        **{f"in/{n}": 250_000 for n in range(3)},
+        "in/small": 1,
+    }
+
+
+def test_a_function_signs(owner):
+    """Any function that returns URLs will do."""
+
+    def sign(operations):
+        found = []
+        for operation in operations:
+            if operation.action != "PutObject":
+                raise PermissionError("only PUT")
+            found.append(owner.url(operation.key, headers=dict(operation.headers)))
+        return found
+
+    fs = OSSPresignedFileSystem(signer=sign)
+    fs.pipe({f"{BUCKET}/{n}": bytes([n]) for n in range(4)})
+    with fs.open(f"{BUCKET}/stream", "wb") as file:
+        file.write(b"s")
+    assert owner.stored() == {**{str(n): bytes([n]) for n in range(4)}, "stream": b"s"}
+
+
+def test_a_function_by_name_signs_and_travels(owner, monkeypatch):
+    """``module:function`` makes a filesystem that may be pickled."""
+    module = types.ModuleType("signs_for_a_test")
+    module.sign = lambda operations: [owner.url(op.key) for op in operations]
+    monkeypatch.setitem(sys.modules, "signs_for_a_test", module)
+    fs = OSSPresignedFileSystem(signer="signs_for_a_test:sign")
+    fs.pipe(f"{BUCKET}/a", b"1")
+    assert owner.stored() == {"a": b"1"}
+    assert "signs_for_a_test:sign" in fs.to_json()
+
+
+def test_a_map_is_asked_before_a_signer(owner):
+    """What the map lists is not signed again, the rest is."""
+    asked = []
+
+    def sign(operations):
+        asked.extend(op.key for op in operations)
+        return [owner.url(op.key) for op in operations]
+
+    fs = OSSPresignedFileSystem(url_map=owner.map_file("listed"), signer=sign)
+    fs.pipe({f"{BUCKET}/listed": b"1", f"{BUCKET}/other": b"2"})
+    assert owner.stored() == {"listed": b"1", "other": b"2"}
+    assert "listed" not in asked
+    assert "other" in asked
+
+
+def test_plain_http_to_elsewhere_is_refused(owner):
+    """A presigned URL must not cross a network in the clear, unless that is wanted."""
+    url = owner.url("a").replace(owner.oss.url, "http://example.com")
+    place = owner.url_file("a").removeprefix("file:")
+    with open(place, "w") as file:
+        file.write(url)
+    fs = OSSPresignedFileSystem(url=f"file:{place}")
+    with pytest.raises(ConfigurationError, match="http"):
+        fs.pipe_file("", b"x")
+
+
+def test_no_option_and_unknown_options_are_told_at_once():
+    """All problems of the options arrive together, before anything is sent."""
+    with pytest.raises(ConfigurationError) as caught:
+        OSSPresignedFileSystem(url_mpa="x", part_size=3, checksum="sha")
+    assert len(caught.value.problems) == 4
+
+
+def test_a_bad_map_is_told_at_once(tmp_path):
+    """A map that is no JSON is an error of the constructor."""
+    (tmp_path / "m.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"m\.json"):
+        OSSPresignedFileSystem(url_map=tmp_path / "m.json")
+
+
+def test_options_come_from_the_configuration_of_fsspec(owner):
+    """A tool without storage options works by the environment that fsspec reads."""
+    found: dict = {}
+    environ = {
+        "FSSPEC_OSSPRESIGNED_URL_MAP": owner.map_file("a"),
+        "FSSPEC_OSSPRESIGNED_OVERWRITE": "False",
+        "FSSPEC_OSSPRESIGNED_PART_SIZE": "1MiB",
+        "FSSPEC_OSSPRESIGNED_METADATA": json.dumps({"k": "v"}),
+    }
+    fsspec.config.set_conf_env(found, environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fsspec.config.conf, "osspresigned", found["osspresigned"])
+        fs = fsspec.filesystem("osspresigned", overwrite=True, metadata={})
+        fs.pipe_file(f"{BUCKET}/a", b"x")
+        assert fsspec.filesystem("osspresigned")._options.overwrite is False
+        assert fsspec.filesystem("osspresigned")._options.metadata == {"k": "v"}
+    assert fs._options.part_size == 1024 * 1024
+    assert owner.stored() == {"a": b"x"}
+
+
+def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
+    """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
+    defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
+    OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")
+    assert owner.stored() == {"a": b"x"}
+    mapped = OSSPresignedFileSystem(url_map=owner.map_file("b"))
+    assert mapped._options.signer == defaults["signer"]
+    mapped.pipe_file(f"{BUCKET}/b", b"y")
+    again = pickle.loads(pickle.dumps(OSSPresignedFileSystem(url=owner.url_file("a"))))
+    again.pipe_file("", b"z")
+    assert owner.stored() == {"a": b"z", "b": b"y"}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
+    assert OSSPresignedFileSystem(url_map=owner.map_file("b"))._options.url is None

@@ -1,0 +1,341 @@
+"""Trees: what is walked, what is left out, what fails, and how little is held."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from fsspec.callbacks import Callback
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import other_paths
+
+from fsspec_osspresigned import BytesProgress
+from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    NotSignedError,
+    PublishWarning,
+    UploadErrors,
+)
+from fsspec_osspresigned.filesystem import trees as local_tree
+from fsspec_osspresigned.filesystem.trees import Kind, LocalTree, pairs
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+
+ROOT = "examplebucket"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two levels of directories, five files."""
+    top = tmp_path / "src"
+    for name in ("a", "b.txt", "sub/c", "sub/d.txt", "sub/deep/e"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(name.encode())
+    (top / "empty").mkdir()
+    return top
+
+
+def never(_):
+    return False
+
+
+def of(lpath, rpath="dst", *, recursive=True, maxdepth=None, is_directory=never):
+    """Return what goes where, as a mapping without directories."""
+    found = LocalTree(
+        lpath,
+        rpath,
+        recursive=recursive,
+        maxdepth=maxdepth,
+        is_directory=is_directory,
+    )
+    files = {one.local: one.path for one in found if one.kind is Kind.FILE}
+    assert files == {one.local: one.path for one in found if one.kind is Kind.FILE}
+    return files
+
+
+def by_fsspec(lpath, rpath, *, recursive, maxdepth, dest_is_dir):
+    """Return what stock fsspec would send where (AsyncFileSystem._put, restated)."""
+    local = LocalFileSystem()
+    one = isinstance(lpath, str)
+    found = local.expand_path(lpath, recursive=recursive, maxdepth=maxdepth)
+    if one and (not recursive or maxdepth is not None):
+        found = [path for path in found if not os.path.isdir(path)]
+    if not found:
+        return {}
+    is_magic = one and "*" in lpath
+    exists = one and (
+        (is_magic and len(found) == 1)
+        or (not is_magic and dest_is_dir and not lpath.endswith("/"))
+    )
+    targets = other_paths(found, rpath.rstrip("/"), exists=exists, flatten=not one)
+    both = zip(found, targets, strict=True)
+    return {path: target for path, target in both if not os.path.isdir(path)}
+
+
+@pytest.mark.parametrize("dest_is_dir", [False, True])
+@pytest.mark.parametrize("maxdepth", [None, 1, 2, 3])
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize(
+    "what",
+    ["", "/", "/a", "/*", "/s*", "/sub*", "/**", "/*.txt", "/sub", "/empty", "list"],
+)
+def test_the_layout_is_that_of_fsspec(tree, what, recursive, maxdepth, dest_is_dir):
+    """Every combination gives the destinations that stock fsspec computes."""
+    lpath = f"{tree}{what}" if what != "list" else [f"{tree}/sub", f"{tree}/a"]
+    for rpath in ("dst", "dst/"):
+        is_dir = dest_is_dir or rpath.endswith("/")
+        found = of(
+            lpath,
+            rpath,
+            recursive=recursive,
+            maxdepth=maxdepth,
+            is_directory=lambda _: dest_is_dir,
+        )
+        assert found == by_fsspec(
+            lpath, rpath, recursive=recursive, maxdepth=maxdepth, dest_is_dir=is_dir
+        )
+
+
+def test_overlapping_sources_are_sent_once(tree):
+    """A file that several of the names reach has one destination."""
+    found = LocalTree(
+        [str(tree), str(tree / "sub"), str(tree / "a")],
+        "dst",
+        recursive=True,
+        maxdepth=None,
+        is_directory=never,
+    )
+    names = [one.local for one in found]
+    assert len(names) == len(set(names)) == 9
+
+
+def test_levels_begin_at_one(tree):
+    """No level at all is a mistake."""
+    with pytest.raises(ValueError, match="maxdepth must be at least 1"):
+        of(str(tree), maxdepth=0)
+
+
+def test_files_alone_are_told_to_owners(tree):
+    """Who signs for a tree gets what would be sent, and a directory that fails."""
+    os.mkfifo(tree / "fifo")
+    found = dict(
+        pairs(str(tree), "to", recursive=True, maxdepth=None, is_directory=never)
+    )
+    assert set(found.values()) == {
+        "to/a", "to/b.txt", "to/sub/c", "to/sub/d.txt", "to/sub/deep/e",
+    }  # fmt: skip
+
+
+def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkeypatch):
+    """Stock fsspec leaves it out in silence; here it is an error like any other."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/sub"):
+            raise PermissionError(13, "no", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(local_tree.os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="src/sub"):
+        blind.put(str(tree), f"{ROOT}/t", recursive=True)
+    with pytest.raises(PermissionError, match="src/sub"):
+        list(pairs(str(tree), "to", recursive=True, maxdepth=None, is_directory=never))
+    found = blind.put(
+        str(tree), f"{ROOT}/u", recursive=True, maxdepth=9, on_error="return"
+    )
+    assert [type(one).__name__ for one in found] == [
+        "Receipt",
+        "Receipt",
+        "PermissionError",
+    ]
+    assert {key for key in owner.stored() if key.startswith("u/")} == {"u/a", "u/b.txt"}
+
+
+def test_links_in_a_tree(tree, blind, owner, tmp_path):
+    """A link to a file is its content; one to a directory is left out, and told."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"s")
+    os.symlink(tree / "a", tree / "to_file")
+    os.symlink(outside, tree / "to_dir")
+    os.symlink(tree, tree / "sub" / "round")
+    with pytest.warns(
+        PublishWarning, match=r"left out .* \(link to a dir.* and 1 more"
+    ):
+        blind.put(str(tree), f"{ROOT}/t", recursive=True)
+    keys = set(owner.stored())
+    assert "t/to_file" in keys
+    assert not any("secret" in key or "round" in key for key in keys)
+    assert blind.isdir(f"{ROOT}/t/to_dir")
+    # Named outright, a link is followed.
+    blind.put(str(tree / "to_dir"), f"{ROOT}/named", recursive=True)
+    assert owner.stored()["named/secret"] == b"s"
+
+
+def test_links_by_levels_are_told_as_well(tree, blind, owner):
+    """With maxdepth the layout is that of files alone; what is left out is told."""
+    os.symlink(tree / "sub", tree / "link")
+    with pytest.warns(PublishWarning, match="src/link"):
+        blind.put(f"{tree}/", f"{ROOT}/t", recursive=True, maxdepth=1)
+    assert set(owner.stored()) == {"t/a", "t/b.txt"}
+
+
+def test_broken_links_and_loops_are_failures(tree, blind, owner):
+    """What cannot be read is an error with its local name; the others are stored."""
+    os.symlink(tree / "none", tree / "broken")
+    os.symlink(tree / "loop", tree / "loop")
+    found = blind.put(str(tree), f"{ROOT}/t", recursive=True, on_error="return")
+    failed = [one for one in found if isinstance(one, Exception)]
+    assert sorted(Path(one.filename).name for one in failed) == ["broken", "loop"]
+    assert len(found) == 7
+    assert len(owner.stored()) == 5
+
+
+def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatch):
+    """Reading a pipe would wait for ever; in a tree or a pattern nobody meant it."""
+    os.mkfifo(tree / "fifo")
+    monkeypatch.chdir(tree)  # a socket's name must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        with pytest.warns(
+            PublishWarning, match=r"fifo \(pipe, socket or device\) and 1"
+        ):
+            blind.put(str(tree), f"{ROOT}/t", recursive=True)
+        with pytest.warns(PublishWarning, match="and 1 more"):
+            blind.put(f"{tree}/*", f"{ROOT}/p")
+        with pytest.warns(PublishWarning, match="fifo"):
+            blind.put([f"{tree}/f*"], f"{ROOT}/l")
+        with pytest.raises(OSError, match="sock"):
+            blind.put_file(tree / "sock", f"{ROOT}/s")
+    os.symlink("none", tree / "*broken")
+    with pytest.raises(FileNotFoundError):
+        blind.put(f"{tree}/?broke*", f"{ROOT}/q")
+    assert len(owner.stored()) == 7
+    assert not {key for key in owner.stored() if "fifo" in key or "sock" in key}
+
+
+@pytest.mark.parametrize("verb", ["put", "pipe"])
+def test_failures_are_returned_in_their_places(blind, owner, tmp_path, verb):
+    """With ``return`` every object is tried, and the order is that of the call."""
+    names = [f"{n:02}" for n in range(40)]
+    bad = {"03", "17", "39"}
+    for name in bad:
+        owner.oss.faults.add(
+            Fault(action="PutObject", key=name, times=None, status=403)
+        )
+    (tmp_path / "f").write_bytes(b"x")
+
+    def run(on_error):
+        if verb == "pipe":
+            values = {f"{ROOT}/{name}": b"x" for name in names}
+            return blind.pipe(values, on_error=on_error)
+        paths = [f"{ROOT}/{name}" for name in names]
+        return blind.put([tmp_path / "f"] * 40, paths, on_error=on_error)
+
+    found = run("return")
+    assert [one.path for one in found] == [f"{ROOT}/{name}" for name in names]
+    failed = [one for one in found if isinstance(one, AccessDeniedError)]
+    assert {one.path for one in failed} == {f"{ROOT}/{name}" for name in bad}
+    found = run("omit")
+    assert [one.path for one in found] == [f"{ROOT}/{n}" for n in names if n not in bad]
+    with pytest.raises((AccessDeniedError, UploadErrors)):
+        run("raise")
+    with pytest.raises(ValueError, match="on_error must be one of raise, omit, return"):
+        run("ignore")
+
+
+def test_equal_refusals_in_a_row_end_it(only, owner):
+    """Where nobody is let in any more the rest is spared, whatever is asked."""
+    fs = only(max_concurrency=2)
+    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+    values = {f"{ROOT}/{n:03}": b"x" for n in range(300)}
+    for on_error in ("return", "omit"):
+        owner.oss.clear()
+        owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+        with pytest.raises(UploadErrors, match="16 equal refusals in a row") as caught:
+            fs.pipe(values, on_error=on_error)
+        assert 16 <= len(caught.value.failures) <= 17
+        assert len(owner.oss.requests) <= 17
+
+
+def test_refusals_between_successes_do_not_end_it(only, owner):
+    """Some prefixes may be forbidden: only a run of equal answers is one."""
+    fs = only(max_concurrency=1)
+    for n in range(0, 60, 2):
+        fault = Fault(action="PutObject", key=f"{n:02}", times=None, status=403)
+        owner.oss.faults.add(fault)
+    found = fs.pipe({f"{ROOT}/{n:02}": b"x" for n in range(60)}, on_error="omit")
+    assert len(found) == 30
+
+
+def test_what_a_map_does_not_have_costs_nothing(owner):
+    """Files without an entry fail one by one, and those with one are stored."""
+    fs = OSSPresignedFileSystem(url_map=owner.map_file("40"))
+    values = {f"{ROOT}/{n}": b"x" for n in range(41)}
+    found = fs.pipe(values, on_error="return")
+    assert sum(isinstance(one, NotSignedError) for one in found) == 40
+    assert owner.stored() == {"40": b"x"}
+
+
+def test_bad_options_are_one_error_before_anything(blind, owner, tree):
+    """A typo concerns the call, not each file; all problems are named."""
+    with pytest.raises(ConfigurationError) as caught:
+        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={}, acl="open")
+    assert len(caught.value.problems) == 2
+    assert not owner.actions()
+
+
+def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_path):
+    """Walking goes on while the first files are under way."""
+    for n in range(60):
+        (tmp_path / f"{n:02}").write_bytes(b"x")
+    seen = []
+    listed = local_tree._listed
+
+    def counted(directory):
+        for entry in listed(directory):
+            seen.append(entry)
+            yield entry
+
+    monkeypatch.setattr(local_tree, "_listed", counted)
+    first = threading.Event()
+    before = []
+    send = blind.client.transport.send
+
+    def noted(*args, **kwargs):
+        if not first.is_set():
+            before.append(len(seen))
+            first.set()
+        return send(*args, **kwargs)
+
+    monkeypatch.setattr(blind.client.transport, "send", noted)
+    blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
+    assert before[0] <= 35
+    assert len(seen) >= 60
+
+
+def test_a_callback_knows_how_many_files_there_are(blind, tree):
+    """Somebody who listens is told the number first; bytes are those of all files."""
+    told = Callback()
+    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=told)
+    assert (told.size, told.value) == (5, 5)
+    bar = BytesProgress()
+    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=bar)
+    assert (
+        bar.total
+        == bar.done
+        == sum(map(len, ("a", "b.txt", "sub/c", "sub/d.txt", "sub/deep/e")))
+    )
+    assert len(blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=None)) == 5
+
+
+def test_nothing_is_warned_where_nothing_is_left_out(blind, tree):
+    """An ordinary tree is silent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(blind.put(str(tree), f"{ROOT}/t", recursive=True)) == 5

@@ -1,0 +1,107 @@
+"""Paths of universal_pathlib: registered, keys untouched, and nothing lost by them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from upath import UPath
+
+from fsspec_osspresigned.client import client
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.filesystem.upath import OSSPresignedPath
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.signers.keys import KeySigner
+
+
+class Writes:
+    """Signs with the owner's keys, but writing only."""
+
+    remote = False
+
+    def __init__(self, keys: KeySigner) -> None:
+        self._keys = keys
+
+    def sign(self, operations):
+        """Sign, or refuse as a policy does."""
+        if any(one.action is not Action.PutObject for one in operations):
+            msg = "not granted"
+            raise NotSignedError(msg)
+        return self._keys.sign(operations)
+
+
+@pytest.fixture
+def root(emulator, monkeypatch):
+    """A folder in the bucket, for who may do everything."""
+    key = emulator.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    yield UPath("osspresigned://examplebucket/data", signer="keys")
+    OSSPresignedFileSystem.clear_instance_cache()
+    client._registries.clear()
+
+
+def test_class_is_found_by_its_entry_point():
+    """The library finds the class, and does not warn of a protocol it cannot know."""
+    (found,) = entry_points(
+        group="universal_pathlib.implementations", name="osspresigned"
+    )
+    assert found.load() is OSSPresignedPath
+    program = (
+        "from upath import UPath; "
+        "print(type(UPath('osspresigned://b/k', url_map={})).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "OSSPresignedPath\n"
+
+
+def test_paths_do_what_paths_do(root, emulator):
+    """Written, found, read, renamed and removed, in folders that make themselves."""
+    folder = root / "d"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.txt").write_text("abc")
+    (folder / "b.bin").write_bytes(b"123")
+    assert sorted(one.name for one in folder.iterdir()) == ["a.txt", "b.bin"]
+    assert [one.name for one in root.glob("**/*.txt")] == ["a.txt"]
+    assert (folder / "a.txt").read_text() == "abc"
+    assert (folder / "a.txt").stat().st_size == 3
+    assert folder.is_dir()
+    (folder / "a.txt").rename(folder / "c.txt")
+    (folder / "b.bin").unlink()
+    assert set(emulator.objects("examplebucket")) == {"data/d/c.txt"}
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a#1", "a?x=1", "%20", "a+b", "\N{GREEK SMALL LETTER OMEGA}", "a:b"]
+)
+def test_odd_keys_arrive_as_they_are(root, emulator, name):
+    """What a URL would mean by a character, a path does not."""
+    (root / name).write_bytes(b"x")
+    assert set(emulator.objects("examplebucket")) == {f"data/{name}"}
+
+
+def test_touch_keeps_what_is_there(root, emulator):
+    """An object that is there stays, also where nobody can see it."""
+    (root / "there").write_bytes(b"abc")
+    (root / "there").touch()
+    with pytest.raises(FileExistsError):
+        (root / "there").touch(exist_ok=False)
+    writes = Writes(KeySigner.from_options())
+    blind = UPath("osspresigned://examplebucket/data", signer=writes)
+    with pytest.warns(match="count as missing"):
+        assert not (blind / "there").exists()
+    (blind / "there").touch()
+    (blind / "new").touch(exist_ok=False)
+    stored = emulator.objects("examplebucket")
+    assert bytes(stored["data/there"]) == b"abc"
+    assert bytes(stored["data/new"]) == b""

@@ -1,0 +1,199 @@
+"""What is sent: the same bytes at every pass, or an error."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import ConfigurationError, SourceChangedError
+from fsspec_osspresigned.http.body import (
+    BLOCK,
+    EMPTY,
+    SLICE,
+    FileBody,
+    MemoryBody,
+    SpoolBody,
+    md5_of,
+)
+
+
+def read(body) -> bytes:
+    """Return one pass over *body*."""
+    return b"".join(bytes(block) for block in body.blocks())
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of two blocks and a bit."""
+    path = tmp_path / "data"
+    path.write_bytes(os.urandom(2 * BLOCK + 5))
+    return path
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_memory(kind):
+    """Any buffer is sent in blocks, again and again, without a copy."""
+    data = os.urandom(SLICE + 3)
+    body = MemoryBody.of(kind(data))
+    assert body.size == SLICE + 3
+    assert [block.nbytes for block in body.blocks()] == [SLICE, 3]
+    assert read(body) == read(body) == data
+    assert read(body.part(5, 7)) == data[5:12]
+    body.check()
+
+
+def test_memory_counts_bytes_not_items():
+    """A buffer of wider items is sent as its bytes."""
+    body = MemoryBody.of(memoryview(bytes(8)).cast("I"))
+    assert body.size == 8
+    assert read(EMPTY) == b""
+
+
+def test_file(file):
+    """A file is read anew at each pass, its parts from their place."""
+    data, body = file.read_bytes(), FileBody.of(str(file))
+    assert body.size == len(data)
+    assert read(body) == read(body) == data
+    assert read(body.part(10, BLOCK + 1).part(5, 9)) == data[15:24]
+    body.check()
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_parts_of_memory_are_stretches(offset, size):
+    """Any stretch of a stretch is that of the whole."""
+    data = bytes(range(256)) * 12
+    assert read(MemoryBody.of(data).part(offset, size)) == data[offset : offset + size]
+
+
+def test_empty_file(tmp_path):
+    """A file without a byte is a body without a block."""
+    (tmp_path / "e").touch()
+    assert read(FileBody.of(str(tmp_path / "e"))) == b""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b"other"),
+        lambda path: os.utime(path, ns=(1, 1)),
+        lambda path: os.truncate(path, 3),
+    ],
+    ids=["rewritten", "touched", "cut"],
+)
+def test_changed_before(file, change):
+    """A file that is another one at a later pass is not sent."""
+    body = FileBody.of(str(file))
+    change(file)
+    with pytest.raises(SourceChangedError, match="changed") as caught:
+        read(body)
+    assert caught.value.path == str(file)
+    with pytest.raises(SourceChangedError):
+        body.check()
+
+
+def test_replaced_file(file):
+    """Another file under the same name is noticed though size and time agree."""
+    status, body = file.stat(), FileBody.of(str(file))
+    other = file.with_name("other")
+    other.write_bytes(bytes(status.st_size))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(file)
+    with pytest.raises(SourceChangedError):
+        body.check()
+
+
+def test_changed_while_read(file):
+    """The last block is held back until the file was looked at again."""
+    blocks = FileBody.of(str(file)).blocks()
+    sent = next(blocks).nbytes
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(SourceChangedError):
+        next(blocks)
+    assert 0 < sent < file.stat().st_size
+
+
+def test_cut_while_read(file):
+    """A file that shrinks is an error, not an end."""
+    blocks = FileBody.of(str(file)).blocks()
+    next(blocks)
+    os.truncate(file, BLOCK)
+    with pytest.raises(SourceChangedError):
+        list(blocks)
+
+
+def test_what_is_no_file(tmp_path):
+    """Directories and missing files say so; a pipe is refused without waiting for it."""
+    with pytest.raises(IsADirectoryError):
+        FileBody.of(str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        FileBody.of(str(tmp_path / "none"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        FileBody.of(str(tmp_path / "pipe"))
+
+
+def test_spool():
+    """What is appended in pieces is one body, read again and again."""
+    spool = SpoolBody()
+    pieces = [os.urandom(BLOCK + 7), b"", b"tail"]
+    for piece in pieces:
+        spool.append(MemoryBody.of(piece))
+    assert spool.size == BLOCK + 11
+    assert read(spool) == read(spool) == b"".join(pieces)
+    spool.close()
+
+
+def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
+    """A piece that fails half-way leaves the body as it was."""
+
+    class Half:
+        size = 6
+
+        def blocks(self):
+            yield memoryview(b"abc")
+            raise OSError(28, "No space left on device")
+
+    spool = SpoolBody()
+    spool.append(MemoryBody.of(b"first"))
+    with pytest.raises(OSError, match="No space"):
+        spool.append(Half())
+    assert read(spool) == b"first"
+    spool.close()
+
+
+def test_spool_that_was_cut(monkeypatch):
+    """A temporary file that lost bytes ends early; the announced length tells."""
+    spool = SpoolBody()
+    spool.append(MemoryBody.of(b"12345"))
+    os.truncate(spool._file.fileno(), 2)
+    assert read(spool) == b"12"
+    spool.close()
+
+
+def test_spool_writes_all_of_a_short_write():
+    """What the file takes in small bites arrives complete."""
+    spool = SpoolBody()
+    real = spool._file
+
+    class Biting:
+        def write(self, block):
+            return real.write(block[:2])
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    spool._file = Biting()
+    spool.append(MemoryBody.of(b"12345"))
+    assert read(spool) == b"12345"
+    spool.close()
+
+
+def test_md5():
+    """One pass gives the MD5 of all bytes."""
+    data = os.urandom(BLOCK * 2)
+    expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    assert md5_of(MemoryBody.of(data)) == expected

@@ -1,0 +1,84 @@
+"""CRC-64: its value, its combination, and what is compared with a reply."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import IntegrityError
+from fsspec_osspresigned.http.body import CRC_HEADER, combine, compare, crc64
+
+MD5 = "9e107d9d372bb6826bd81d3542a419d6"
+
+
+def test_check_value():
+    """It is CRC-64/XZ, whose check value is published."""
+    assert crc64(b"123456789") == 0x995DC9BBDF1939FA
+    assert crc64(memoryview(b"456789"), crc64(b"123")) == 0x995DC9BBDF1939FA
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_combined_is_crc_of_the_concatenation(pieces):
+    """However bytes are cut, the pieces add up to the whole."""
+    total = 0
+    for piece in pieces:
+        total = combine(total, crc64(piece), len(piece))
+    assert total == crc64(b"".join(pieces))
+
+
+def test_combine_long_lengths():
+    """Lengths beyond 4 GiB are shifted right: two halves equal one shift."""
+    one = combine(combine(7, 0, 3 << 31), 0, 3 << 31)
+    assert combine(7, 0, 3 << 32) == one
+
+
+def check(headers, mode="auto", crc: int | None = 5, md5=MD5):
+    """Compare and return by what."""
+    return compare(
+        headers, crc=crc, md5=lambda: md5, mode=mode, what="PutObject", path="b/k"
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "mode", "crc", "found"),
+    [
+        ({CRC_HEADER: "5", "etag": "x"}, "auto", 5, "crc64"),
+        ({CRC_HEADER: "5"}, "crc64", 5, "crc64"),
+        ({CRC_HEADER: "5", "etag": f'"{MD5.upper()}"'}, "md5", 5, "md5"),
+        ({CRC_HEADER: "5", "etag": MD5}, "auto", None, "md5"),
+        ({"etag": f'"{MD5}"'}, "auto", 5, "md5"),
+        ({"etag": f'"{MD5}-3"'}, "auto", 5, "none"),
+        ({CRC_HEADER: "6", "etag": "0" * 32}, "none", 5, "none"),
+        ({}, "auto", 5, "none"),
+        ({"etag": MD5, "x-oss-server-side-encryption": "AES256"}, "auto", 5, "md5"),
+        ({"etag": "0" * 32, "x-oss-server-side-encryption": "KMS"}, "auto", 5, "none"),
+        ({"etag": "0" * 32, "x-amz-server-side-encryption": "SM4"}, "auto", 5, "none"),
+    ],
+)
+def test_what_is_compared(headers, mode, crc, found):
+    """The CRC comes first, MD5 only where the ETag is one."""
+    assert check(headers, mode, crc) == found
+
+
+@pytest.mark.parametrize(
+    ("headers", "mode", "crc", "words"),
+    [
+        ({CRC_HEADER: "6"}, "auto", 5, "the store has CRC-64 6, 5 was sent"),
+        ({CRC_HEADER: "6"}, "crc64", 5, "5 was sent"),
+        ({"etag": MD5}, "crc64", 5, "reported no x-oss-hash-crc64ecma"),
+        ({"etag": "0" * 32}, "auto", 5, f"{'0' * 32}, {MD5} was sent"),
+        ({"etag": "x"}, "md5", 5, "no MD5"),
+    ],
+)
+def test_differences(headers, mode, crc, words):
+    """A difference, and what is insisted on but missing, is an error."""
+    with pytest.raises(IntegrityError, match=words) as caught:
+        check(headers, mode, crc)
+    assert caught.value.path == "b/k"
+
+
+def test_md5_is_computed_only_if_needed():
+    """The second pass over the bytes is spared when the CRC came."""
+    facts = {"mode": "auto", "what": "w", "path": "p", "crc": 5}
+    assert compare({CRC_HEADER: "5", "etag": MD5}, md5=None, **facts) == "crc64"

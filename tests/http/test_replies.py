@@ -1,0 +1,451 @@
+"""What a server may answer, and when; what of it is believed, kept, or refused."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+
+import pytest
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.errors import (
+    NetworkError,
+    NetworkTimeoutError,
+    ReplyError,
+    StoreUnavailableError,
+)
+from fsspec_osspresigned.http import transport as module
+from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.options.options import Options
+
+QUERY = "/b/k?x-oss-signature=TOPSECRET"
+BIG = MemoryBody.of(bytes(64 * BLOCK))
+
+
+def ok(peer):
+    """Answer every request."""
+    while peer.request():
+        peer.answer()
+
+
+def raw(*answers):
+    """Answer with prepared bytes, then end the connection."""
+
+    def script(peer):
+        for answer in answers:
+            peer.request()
+            peer.sock.sendall(answer)
+        peer.sock.shutdown(socket.SHUT_WR)
+
+    return script
+
+
+class Sink(io.BytesIO):
+    def begin(self):
+        self.seek(0)
+        self.truncate()
+
+
+class OneURL:
+    """Signs everything with one URL."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def sign(self, operations):
+        return [
+            SignedRequest(method=o.action.method, url=self.url, headers=o.headers)
+            for o in operations
+        ]
+
+
+@pytest.fixture
+def call():
+    """Call an operation with the retry policy, without its waits."""
+    transport = Transport(connect_timeout=5.0, progress_timeout=5.0)
+
+    def one(url, body=None, retries=5):
+        policy = RetryPolicy(retries=retries, base=0.0)
+        client = Client(Options(), OneURL(url), transport, policy=policy)
+        size = body.size if body else None
+        operation = Operation(
+            action=Action.PutObject, bucket="b", key="k", content_length=size
+        )
+        return client.call(operation, *([body] if body else []))
+
+    yield one
+    transport.close()
+
+
+# -- one connection, many requests ------------------------------------------------------
+
+
+def test_connection_survives_an_error(serve, send):
+    """An error body is read to its end, so the next request shares the connection."""
+
+    def script(peer):
+        peer.request()
+        peer.answer(status="403 Forbidden", body=b"<Error/>" * 2000)
+        ok(peer)
+
+    server = serve(script)
+    assert send(server.origin + QUERY, MemoryBody.of(b"a")).status == 403
+    assert send(server.origin + QUERY, MemoryBody.of(b"b")).status == 200
+    assert (server.accepted, server.bodies) == (1, [b"a", b"b"])
+
+
+def test_connection_closed_between_requests(serve, call):
+    """A connection that the server closed meanwhile costs no try."""
+    closed = threading.Event()
+
+    def one_only(peer):
+        peer.request()
+        peer.answer()
+        peer.sock.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    server = serve(one_only)
+    for number in range(4):
+        closed.clear()
+        reply = call(server.origin + QUERY, MemoryBody.of(b"%d" % number), retries=1)
+        assert reply.retries == 0
+        assert closed.wait(5)
+    assert server.bodies == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("reads", [0, 1, 8])
+@pytest.mark.parametrize("way", ["close", "reset"])
+def test_connection_closed_upon_a_request(serve, call, reads, way):
+    """A connection that dies under a request is replaced; the body starts anew."""
+
+    def dying(peer):
+        peer.request()
+        peer.answer()
+        peer.head()
+        for _ in range(reads):
+            peer.sock.recv(BLOCK)
+        (peer.reset if way == "reset" else peer.sock.close)()
+
+    server = serve(dying, ok)
+    data = bytes(range(256)) * (5 * BLOCK // 64) + b"end"
+    call(server.origin + QUERY, MemoryBody.of(b"first"))
+    reply = call(server.origin + QUERY, MemoryBody.of(data))
+    assert reply.retries == 1
+    assert server.bodies == [b"first", data]
+
+
+def test_more_bytes_than_announced(serve, send):
+    """What follows an answer is never taken for the next one."""
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def script(peer):
+        peer.request()
+        peer.sock.sendall(head + forged)
+        ok(peer)
+
+    server = serve(script, ok)
+    bodies = [send(server.origin + QUERY).body for _ in range(3)]
+    assert bodies == [b"ok"] * 3
+
+
+# -- answers before the answer ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status", ["100 Continue", "102 Processing", "103 Early Hints"]
+)
+def test_interim_answers(serve, send, status):
+    """Interim answers are passed over, before and after the body."""
+
+    def script(peer):
+        interim = f"HTTP/1.1 {status}\r\nLink: <x>\r\n\r\n".encode()
+        for _ in range(2):
+            peer.sock.sendall(interim)
+            peer.request()
+            peer.sock.sendall(interim * 3)
+            peer.answer(status="201 Created")
+
+    server = serve(script)
+    replies = [send(server.origin + QUERY, MemoryBody.of(b"abc")) for _ in range(2)]
+    assert [reply.status for reply in replies] == [201, 201]
+    assert server.bodies == [b"abc"] * 2
+
+
+def test_protocol_that_nobody_asked_for(serve, send):
+    """A switch of protocols is no answer."""
+    server = serve(raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"))
+    with pytest.raises(NetworkError):
+        send(server.origin + QUERY)
+
+
+# -- answers before the end of the request ----------------------------------------------
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+NO_LENGTH = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n" + DENIED
+
+
+def answer_early(peer):
+    """Refuse upon the head."""
+    peer.head()
+    peer.answer(status="403 Forbidden", body=DENIED)
+
+
+def then_reset(peer):
+    """Refuse, and leave the rest unread: the system resets the connection."""
+    answer_early(peer)
+    peer.sock.shutdown(socket.SHUT_RDWR)
+    peer.sock.close()
+
+
+def without_length(peer):
+    """Refuse without saying how long the answer is, then reset."""
+    peer.head()
+    peer.sock.sendall(NO_LENGTH)
+    peer.sock.close()
+
+
+def then_cut(peer):
+    """Refuse, and lose the end of the answer."""
+    peer.head()
+    peer.sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 999\r\n\r\n" + DENIED)
+    peer.sock.close()
+
+
+def then_stop(peer):
+    """Refuse, and neither read nor close."""
+    answer_early(peer)
+    peer.server.done.wait(10)
+
+
+def then_read(peer):
+    """Refuse, and read all the same."""
+    answer_early(peer)
+    while peer.sock.recv(1 << 20):
+        pass
+
+
+@pytest.mark.parametrize(
+    "script", [then_reset, without_length, then_cut, then_stop, then_read]
+)
+def test_early_refusal(serve, send, script):
+    """The answer is the outcome, not the pipe that broke over it."""
+    server = serve(script, ok, small=True)
+    sent = []
+    reply = send(server.origin + QUERY, BIG, seconds=0.3, progress=sent.append)
+    assert (reply.status, reply.body, sum(sent)) == (403, DENIED, 0)
+
+
+@pytest.mark.parametrize("script", [then_reset, then_stop])
+def test_early_refusal_in_tls(serve, send, certified, trusted, script):
+    """The same in TLS."""
+
+    def secured(peer):
+        peer.secure(certified)
+        script(peer)
+
+    server = serve(secured, small=True)
+    reply = send(f"https://{server.netloc}{QUERY}", BIG, seconds=0.3)
+    assert (reply.status, reply.body) == (403, DENIED)
+
+
+def test_half_sent_connection_is_not_used_again(serve, send):
+    """The rest of a refused body must not swallow the next request."""
+    server = serve(then_stop, ok, small=True)
+    assert send(server.origin + QUERY, BIG, seconds=0.2).status == 403
+    assert (
+        send(server.origin + QUERY, MemoryBody.of(b"next"), seconds=0.2).status == 200
+    )
+    assert (server.accepted, server.bodies) == (2, [b"next"])
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+def test_early_end(serve, send, way):
+    """No answer to half a body: the server cannot have acted on it."""
+
+    def leave(peer):
+        peer.head()
+        (peer.reset if way == "reset" else peer.sock.close)()
+
+    with pytest.raises(NetworkError, match=r"failed: [A-Z]") as caught:
+        send(serve(leave, small=True).origin + QUERY, BIG)
+    assert not caught.value.sent
+
+
+def test_end_without_an_answer(serve, send):
+    """No answer to all of it: whether the server acted is unknown."""
+
+    def leave(peer):
+        peer.head()
+        peer.sock.close()
+
+    with pytest.raises(NetworkError, match=r"failed: [A-Z]") as caught:
+        send(serve(leave).origin + QUERY)
+    assert caught.value.sent
+
+
+def test_early_success(serve, send):
+    """A 200 to half a body proves nothing."""
+
+    def script(peer):
+        peer.head()
+        peer.answer()
+        peer.server.done.wait(10)
+
+    with pytest.raises(NetworkError, match="before all bytes were sent"):
+        send(serve(script, small=True).origin + QUERY, BIG, seconds=0.2)
+
+
+# -- lies -------------------------------------------------------------------------------
+
+LENGTHS = {
+    "cut": b"Content-Length: 9\r\n",
+    "none": b"",
+    "negative": b"Content-Length: -5\r\n",
+    "no number": b"Content-Length: five\r\n",
+    "two": b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    "cut chunk": b"Transfer-Encoding: chunked\r\n",
+    "other coding": b"Transfer-Encoding: gzip, chunked\r\n",
+    "gzip": b"Transfer-Encoding: gzip\r\nContent-Length: 5\r\n",
+}
+
+
+@pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS.keys())
+def test_body_of_doubtful_length(serve, send, length):
+    """An object is never taken for whole unless the server said how long it is."""
+    body = b"9\r\nhel" if b": chunked" in length else b"hello"
+    server = serve(raw(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body))
+    with pytest.raises(NetworkError):
+        send(server.origin + QUERY, method="GET", sink=Sink())
+
+
+def test_chunked_answer(serve, send):
+    """A whole chunked answer is as good as any."""
+    answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\n"
+    )
+    server = serve(raw(answer + b"llo\r\n0\r\nTrailer: x\r\n\r\n"))
+    sink = Sink()
+    send(server.origin + QUERY, method="GET", sink=sink)
+    assert sink.getvalue() == b"hello"
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
+def test_long_error(serve, send, status):
+    """Of an error page only so much is read, and it is still the answer."""
+
+    def script(peer):
+        peer.request()
+        peer.answer(status=status, body=b"<" * (4 * module.MAX_ERROR))
+
+    server = serve(script, ok)
+    reply = send(server.origin + QUERY, sink=Sink())
+    assert str(reply.status) in status
+    assert len(reply.body) == module.MAX_ERROR
+    assert send(server.origin + QUERY).status == 200
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nETag: x\r\nx-oss-hash-crc"],
+)
+def test_cut_head(serve, send, head):
+    """A head without its end is no answer, whatever headers have come."""
+    with pytest.raises(NetworkError) as caught:
+        send(serve(raw(head)).origin + QUERY)
+    assert caught.value.sent
+
+
+def test_cut_error(serve, call):
+    """An error that was cut after a whole request is tried again."""
+    cut = raw(b"HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\n" + DENIED)
+    server = serve(cut, ok)
+    assert call(server.origin + QUERY, MemoryBody.of(b"abc")).retries == 1
+
+
+def test_endless_answer(serve, send):
+    """An answer that does not end is not collected."""
+
+    def script(peer):
+        peer.request()
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(100):
+            peer.sock.sendall(bytes(1 << 20))
+
+    with pytest.raises(NetworkError, match="answered more than 8388608 bytes"):
+        send(serve(script).origin + QUERY)
+
+
+# -- headers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\x08", "\x1b[31m", "\x7f"])
+def test_control_characters_in_a_header(serve, send, bad):
+    """A header that would forge a line of a log or a terminal is no answer."""
+
+    def script(peer):
+        peer.request()
+        peer.answer(f'ETag: "a{bad}b"')
+
+    with pytest.raises(NetworkError, match="control characters in a header") as caught:
+        send(serve(script).origin + QUERY)
+    assert bad not in str(caught.value)
+
+
+def test_folded_header(serve, send):
+    """A folded header is one line (RFC 9112, 5.2)."""
+
+    def script(peer):
+        peer.request()
+        peer.answer("X-Oss-Meta-A: one\r\n  two", "X-Oss-Meta-B: caf\xe9 \x85")
+
+    headers = send(serve(script).origin + QUERY).headers
+    assert headers["x-oss-meta-a"].split() == ["one", "two"]
+    assert headers["x-oss-meta-b"].startswith("caf\xe9")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects(serve, call, status):
+    """No redirect is followed; the error names the rule and not where it leads."""
+    elsewhere = serve(ok)
+
+    def script(peer):
+        peer.request()
+        where = f"{elsewhere.origin}/x?Signature=ELSEWHERE"
+        peer.answer(f"Location: {where}", status=f"{status} Moved")
+
+    with pytest.raises(ReplyError, match="redirects are not followed") as caught:
+        call(serve(script).origin + QUERY, MemoryBody.of(b"abc"))
+    error = caught.value
+    assert (error.status, error.tries, elsewhere.accepted) == (status, 1, 0)
+    for hidden in ("ELSEWHERE", "TOPSECRET", "?"):
+        assert hidden not in str(error)
+
+
+BUSY = b"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_refused_for_now_is_tried_again(serve, call):
+    """The policy, not the transport, decides what an answer is worth."""
+    server = serve(raw(BUSY), ok)
+    assert call(server.origin + QUERY, MemoryBody.of(b"abc")).retries == 1
+    with pytest.raises(StoreUnavailableError):
+        busy = serve(raw(BUSY))
+        call(busy.origin + QUERY, retries=0)
+
+
+def test_stall_after_an_early_interim_answer(serve, send):
+    """An interim answer to half a body is none, and the error says so."""
+
+    def script(peer):
+        peer.head()
+        peer.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.server.done.wait(10)
+
+    with pytest.raises(NetworkTimeoutError, match="waiting for the answer"):
+        send(serve(script, small=True).origin + QUERY, BIG, seconds=0.1)

@@ -1,0 +1,180 @@
+"""What debugging switches show: never a signed target, a signature or a token."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import sys
+import traceback
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.errors import NetworkError, UploadDiscardedError
+from fsspec_osspresigned.http import connection as wire
+from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.secret import SecretURL
+
+QUERY = "/b/k?x-oss-signature=TOPSECRET&x-oss-security-token=TOPSECRET"
+TOKEN = {"Authorization": "Bearer TOPSECRET"}
+
+
+def ok(peer):
+    """Answer every request."""
+    while peer.request():
+        peer.answer('ETag: "no MD5"')
+
+
+def leave(peer):
+    """Read a request and go."""
+    peer.request()
+
+
+def test_debug_level_of_http_client(serve, send, monkeypatch, capfd):
+    """The switch that prints all that is sent does not reach our connections."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    server = serve(ok)
+    send(server.origin + QUERY, MemoryBody.of(b"abc"))
+    assert server.targets == [QUERY]
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_debug_level_through_a_tunnel(
+    serve, send, certified, trusted, monkeypatch, capfd
+):
+    """Nor those behind a proxy, its own consent included."""
+
+    def tunnel(peer):
+        peer.head()
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.secure(certified)
+        ok(peer)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    proxy = serve(tunnel)
+    monkeypatch.setenv("https_proxy", f"http://u:TOPSECRET@{proxy.netloc}")
+    send("https://b.example" + QUERY)
+    assert proxy.targets == ["b.example:443", QUERY]
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_debug_logs(serve, send, monkeypatch, caplog):
+    """urllib3 tells hosts and paths at DEBUG: of successes, failures and proxies."""
+    server = serve(ok, leave, lambda peer: peer.reset())
+    with caplog.at_level(logging.DEBUG):
+        send(server.origin + QUERY)
+        monkeypatch.setenv("http_proxy", f"http://u:TOPSECRET@{server.netloc}")
+        for number in range(2):
+            with pytest.raises(NetworkError):
+                send(f"http://{number}.example{QUERY}")
+    lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
+    assert any("urllib3" in record.name for record in caplog.records)
+    assert not any("TOPSECRET" in line for line in lines)
+
+
+def test_debug_mode_of_asyncio(serve, caplog):
+    """A loop that logs each slow step names functions only."""
+    server = serve(ok)
+
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0.0
+        fs = fsspec.filesystem(
+            "osspresigned",
+            url=server.origin + QUERY,
+            asynchronous=True,
+            skip_instance_cache=True,
+        )
+        await fs._pipe_file("", b"abc")
+        return fs
+
+    with caplog.at_level(logging.DEBUG):
+        fs = asyncio.run(main(), debug=True)
+    fs.client.transport.close()
+    assert server.bodies == [b"abc"]
+    assert any(record.name == "asyncio" for record in caplog.records)
+    assert "TOPSECRET" not in caplog.text
+
+
+def shown(error, skip=1):
+    """Return a traceback with the variables of all frames but those of the test."""
+    frames = error.__traceback__
+    for _ in range(skip):
+        frames = frames.tb_next
+    found = traceback.TracebackException(
+        type(error), error, frames, capture_locals=True
+    )
+    return "".join(found.format(chain=True))
+
+
+@pytest.fixture
+def exchange():
+    """Post a document with a token, and return what its failure shows."""
+    transport = Transport(connect_timeout=5.0, progress_timeout=5.0)
+
+    def one(url, raised=NetworkError):
+        with pytest.raises(raised) as caught:
+            transport.exchange("POST", SecretURL(url), dict(TOKEN), b"{}", 9)
+        return shown(caught.value)
+
+    yield one
+    transport.close()
+
+
+@pytest.mark.parametrize("script", [leave, lambda peer: peer.reset()])
+def test_variables_of_a_failure(serve, exchange, script):
+    """The frames of a failed request hold neither its query nor its token."""
+    text = exchange(serve(script).origin + QUERY)
+    assert "exchange" in text
+    assert "TOPSECRET" not in text
+
+
+@pytest.mark.parametrize("step", range(2))
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
+def test_variables_of_an_interruption(serve, exchange, monkeypatch, step, raised):
+    """Neither do those of one that is interrupted: in the request or its answer."""
+    real, calls = wire.Watch.run, []
+
+    def run(*args):
+        calls.append(args)
+        if len(calls) > step:
+            raise raised
+        return real(*args)
+
+    monkeypatch.setattr(wire.Watch, "run", run)
+    text = exchange(serve(ok).origin + QUERY, raised)
+    assert "exchange" in text
+    assert "TOPSECRET" not in text
+
+
+def test_variables_of_a_cancelled_body(serve, send):
+    """Nor those of one that was given up between two blocks."""
+    with pytest.raises(UploadDiscardedError) as caught:
+        send(
+            serve(ok).origin + QUERY,
+            MemoryBody.of(bytes(3 * BLOCK)),
+            cancelled=lambda: True,
+        )
+    assert "TOPSECRET" not in shown(caught.value, skip=2)
+
+
+def test_head_is_hidden_while_it_is_sent(serve, send, monkeypatch):
+    """Whoever looks at the frames from below sees a head without its query."""
+    real, seen = wire.Watch.run, []
+
+    def look(*args):
+        frame = sys._getframe(1)
+        while frame.f_code.co_name != "one":
+            seen.append((frame.f_code.co_name, repr(frame.f_locals)))
+            frame = frame.f_back
+        return real(*args)
+
+    monkeypatch.setattr(wire.Watch, "run", look)
+    server = serve(ok)
+    send(server.origin + QUERY, MemoryBody.of(b"abc"))
+    assert server.targets == [QUERY]
+    assert {"put", "urlopen", "_raw"} <= {name for name, _ in seen}
+    assert not [name for name, text in seen if "TOPSECRET" in text]

@@ -1,0 +1,293 @@
+"""A slow connection is fine and a stalled one is not, in every phase of a request."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
+from fsspec_osspresigned.http import connection as answer
+from fsspec_osspresigned.http import connection as watch
+from fsspec_osspresigned.http import connection as wire
+from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+
+QUERY = "/k?x-oss-signature=TOPSECRET"
+WINDOW = 0.1
+LONG = 0.3  # a window that must not end: a busy machine may rest for a tenth
+MIB = 1024 * 1024
+
+
+def stall(peer):
+    """Neither read nor answer."""
+    peer.server.done.wait(10)
+
+
+def ok(peer):
+    """Answer every request."""
+    while peer.request():
+        peer.answer('ETag: "no MD5"')
+
+
+class Sink(io.BytesIO):
+    def begin(self):
+        self.seek(0)
+        self.truncate()
+
+
+def times_out(send, server, words, *args, **kwargs):
+    """Return the error of a request that must run into its window."""
+    kwargs.setdefault("seconds", WINDOW)
+    with pytest.raises(NetworkTimeoutError, match=words) as caught:
+        send(server.origin + QUERY, *args, path="b/k", **kwargs)
+    error = caught.value
+    assert isinstance(error, TimeoutError)
+    assert error.path == "b/k"
+    assert error.sent is ("while sending" not in error.message)
+    assert f"no progress with {server.netloc} for 0.1 s while" in error.message
+    assert "TOPSECRET" not in str(error)
+    return error
+
+
+# -- sending ----------------------------------------------------------------------------
+
+
+def test_peer_that_does_not_read(serve, send):
+    """The error names the phase, the seconds, and how much had gone out."""
+    body = MemoryBody.of(bytes(64 * BLOCK))
+    error = times_out(send, serve(stall, small=True), "while sending: ", body)
+    sent, _, size = error.message.partition("sending: ")[2].split()[:3]
+    assert (int(sent) % BLOCK, int(size)) == (0, 64 * BLOCK)
+    assert int(sent) < int(size)
+
+
+def test_system_that_has_no_timeouts_of_its_own(serve, send, monkeypatch):
+    """Python's do the same, with more calls."""
+    monkeypatch.setattr(wire.sys, "platform", "another")
+    body = MemoryBody.of(bytes(64 * BLOCK))
+    times_out(send, serve(stall, small=True), "while sending: ", body)
+
+
+def test_peer_that_reads_in_drops(serve, send):
+    """Some bytes now and then are not progress."""
+
+    def sip(peer):
+        while not peer.server.done.wait(0.01):
+            peer.sock.recv(1)
+
+    body = MemoryBody.of(bytes(64 * BLOCK))
+    times_out(send, serve(sip, small=True), "while sending: ", body)
+
+
+@pytest.mark.parametrize(("size", "pause"), [(48 * 1024, 0.04), (8 * MIB, 0.01)])
+def test_peer_that_reads_slowly(serve, send, size, pause):
+    """Windows pass one after the other, also while the system still holds the bytes."""
+
+    def slowly(peer):
+        peer.head()
+        left = size - len(peer._ahead)
+        while left:
+            peer.server.done.wait(pause)
+            left -= len(peer.sock.recv(min(left, 128 * 1024)))
+        peer.answer()
+
+    server = serve(slowly, small=size < MIB)
+    started = time.monotonic()
+    body = MemoryBody.of(bytes(size))
+    reply = send(server.origin + QUERY, body, seconds=LONG)
+    assert (reply.status, reply.body_bytes) == (200, size)
+    assert time.monotonic() - started > LONG  # or the test shows nothing
+
+
+def test_slow_source(serve, send):
+    """Time that the source of the bytes takes is not the network's."""
+
+    class Slow:
+        size = 3
+
+        def blocks(self):
+            for _ in range(3):
+                time.sleep(0.06)
+                yield memoryview(b"x")
+
+    assert send(serve(ok).origin + QUERY, Slow(), seconds=WINDOW).body_bytes == 3
+
+
+def test_window_counts_on_a_used_connection(serve, send):
+    """The timeout for connecting does not come back with the second request."""
+
+    def once(peer):
+        peer.request()
+        peer.answer()
+        stall(peer)
+
+    server = serve(once, small=True)
+    assert send(server.origin + QUERY, connect=50.0, seconds=WINDOW).status == 200
+    body = MemoryBody.of(bytes(64 * BLOCK))
+    times_out(send, server, "while sending: ", body, connect=50.0)
+    assert server.accepted == 1
+
+
+def test_bytes_in_the_system_are_not_known_everywhere(tmp_path):
+    """Where nobody tells, nothing is taken for progress."""
+    with (tmp_path / "f").open("wb") as file:
+        assert watch._queued(file) == 0
+
+
+# -- the answer -------------------------------------------------------------------------
+
+
+def test_no_answer(serve, send):
+    """Silence after a whole request leaves its outcome unknown."""
+
+    def silent(peer):
+        peer.request()
+        stall(peer)
+
+    server = serve(silent)
+    times_out(
+        send, server, "waiting for the answer: 3 of 3 bytes sent", MemoryBody.of(b"abc")
+    )
+
+
+def dripping(data, drop, pause):
+    """Answer with *data*, *drop* bytes at a time."""
+
+    def script(peer):
+        peer.request()
+        for start in range(0, len(data), drop):
+            peer.sock.sendall(data[start : start + drop])
+            if peer.server.done.wait(pause):
+                return
+        stall(peer)
+
+    return script
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"
+
+
+def test_head_in_drops(serve, send):
+    """An answer that comes letter by letter does not hold the caller."""
+    server = serve(dripping(HEAD, 1, 0.02))
+    times_out(send, server, "waiting for the answer: 0 of 0 bytes sent")
+
+
+@pytest.mark.parametrize("sink", [None, Sink()])
+def test_body_in_drops(serve, send, sink):
+    """Neither does its body, kept or written away."""
+
+    def half(peer):
+        peer.request()
+        peer.sock.sendall(HEAD + bytes(100))
+        while not peer.server.done.wait(0.02):
+            peer.sock.sendall(b"x")
+
+    error = times_out(send, serve(half), "while reading the answer: 0 of 0", sink=sink)
+    assert int(error.message.split(" received")[0].split()[-1]) < 200
+
+
+@pytest.mark.parametrize("sink", [None, Sink()])
+def test_slow_body(serve, send, sink):
+    """What is slow and steady arrives, however many windows it takes."""
+    server = serve(dripping(HEAD + bytes(400), 30, 0.03))
+    started = time.monotonic()
+    reply = send(server.origin + QUERY, method="GET", seconds=LONG, sink=sink)
+    assert len(sink.getvalue() if sink else reply.body) == 400
+    assert time.monotonic() - started > LONG
+
+
+def test_slow_sink(serve, send):
+    """Time that the sink takes is not the network's."""
+
+    class Slow(Sink):
+        def write(self, block):
+            time.sleep(0.15)
+            return super().write(block)
+
+    server = serve(lambda peer: peer.request() and peer.answer(body=bytes(2 * BLOCK)))
+    sink = Slow()
+    send(server.origin + QUERY, method="GET", seconds=WINDOW, sink=sink)
+    assert len(sink.getvalue()) == 2 * BLOCK
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 90],
+)
+def test_head_that_does_not_end(serve, send, flood):
+    """A server that always has another line to say is cut off."""
+
+    def pour(peer):
+        peer.request()
+        for _ in range(answer.MAX_HEAD):
+            peer.sock.sendall(flood * 100)
+
+    with pytest.raises(NetworkError, match="failed: ") as caught:
+        send(serve(pour).origin + QUERY)
+    assert not isinstance(caught.value, TimeoutError)
+
+
+# -- connecting -------------------------------------------------------------------------
+
+
+def test_tls_that_does_not_begin(serve, send):
+    """Silence in the handshake is a connection that never was."""
+    server = serve(stall)
+    with pytest.raises(NetworkTimeoutError) as caught:
+        send(f"https://{server.netloc}{QUERY}", connect=0.1)
+    assert caught.value.message == f"no connection to {server.netloc} within 0.1 s"
+    assert not caught.value.sent
+
+
+def drip_consent(peer):
+    """Let the client wait for each letter of a consent."""
+    peer.head()
+    for letter in b"HTTP/1.1 200 OK\r\n":
+        peer.sock.sendall(bytes([letter]))
+        if peer.server.done.wait(0.02):
+            return
+
+
+@pytest.mark.parametrize("script", [stall, drip_consent])
+def test_proxy_that_does_not_consent(serve, send, monkeypatch, script):
+    """Neither silence nor drops of a proxy hold the caller."""
+    monkeypatch.setenv("https_proxy", serve(script).origin)
+    with pytest.raises(NetworkTimeoutError, match=r"no connection to .*b\.example"):
+        send("https://b.example" + QUERY, connect=0.1)
+
+
+# -- the option, and what the policy makes of it ----------------------------------------
+
+
+def test_stalled_try_is_made_again(serve):
+    """The option reaches the socket, and the next try sends the very same bytes."""
+    server = serve(stall, ok, small=True)
+    data = bytes(range(256)) * 4096
+    fs = fsspec.filesystem(
+        "osspresigned",
+        url=f"{server.origin}/b{QUERY}",
+        timeout=[5, WINDOW],
+        skip_instance_cache=True,
+    )
+    fs.pipe_file("", data)
+    fs.client.transport.close()
+    assert (server.accepted, server.bodies) == (2, [data])
+
+
+def test_last_stalled_try_is_the_error(serve):
+    """Without another try it is a TimeoutError that names the object."""
+    server = serve(stall)
+    fs = fsspec.filesystem(
+        "osspresigned",
+        url=f"{server.origin}/b{QUERY}",
+        timeout=WINDOW,
+        retries=0,
+        skip_instance_cache=True,
+    )
+    with pytest.raises(TimeoutError, match="waiting for the answer: 3 of 3") as caught:
+        fs.pipe_file("", b"abc")
+    fs.client.transport.close()
+    assert "TOPSECRET" not in str(caught.value)

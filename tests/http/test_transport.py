@@ -1,0 +1,726 @@
+"""What goes over the wire, to the byte, and what comes back when the wire is bad."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import inspect
+import io
+import logging
+import socket
+import struct
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+import requests
+import responses
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    SignerError,
+    SourceChangedError,
+    UploadDiscardedError,
+)
+from fsspec_osspresigned.http import connection as wire_module
+from fsspec_osspresigned.http import transport as network_failure
+from fsspec_osspresigned.http.body import BLOCK, SLICE, FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import SignedRequest
+from fsspec_osspresigned.secret import SecretURL
+
+QUERY = "?x-oss-signature=TOPSECRET"
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "E"\r\n\r\nok'
+CLOSING = OK.replace(b"ETag", b"Connection: close\r\nETag")
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+
+Answer = bytes | Callable[[socket.socket], None]
+
+
+class Wire:
+    """A server that answers each connection with prepared bytes, or misbehaves."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.answers: list[Answer] = []
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def start(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        for answer in self.answers:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                if callable(answer):
+                    answer(connection)
+                    continue
+                self.received.append(read_request(connection))
+                connection.sendall(answer)
+
+    @property
+    def target(self) -> bytes:
+        """The target of the only request."""
+        (request,) = self.received
+        return request.split(b" ")[1]
+
+    def headers(self, index: int = 0) -> dict[str, str]:
+        """Names in lower case and values of a request."""
+        head = self.received[index].partition(b"\r\n\r\n")[0].decode()
+        pairs = (line.partition(": ") for line in head.split("\r\n")[1:])
+        return {name.lower(): value for name, _, value in pairs}
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        self.listener.close()
+        if self.thread.is_alive():
+            self.thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Return one request, its body by Content-Length."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    while len(body) < length:
+        block = connection.recv(1 << 20)
+        if not block:
+            break
+        body += block
+    return head + b"\r\n\r\n" + body
+
+
+def reset(connection: socket.socket) -> None:
+    """Break the connection with a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """A server of raw bytes."""
+    one = Wire()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """A transport with short timeouts."""
+    one = Transport(connect_timeout=5.0, progress_timeout=5.0)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def hasty() -> Iterator[Transport]:
+    """A transport that waits for next to nothing."""
+    one = Transport(connect_timeout=0.1, progress_timeout=0.1)
+    yield one
+    one.close()
+
+
+def put(url: str, **facts) -> SignedRequest:
+    """Return a signed PUT."""
+    return SignedRequest(**{"method": "PUT", "url": url, **facts})
+
+
+# -- the request ------------------------------------------------------------------------
+
+TARGETS = [
+    "/k?a=%2b%2B+b",
+    "/%7Ek~?a=%7e",
+    "/a/../b/./c?x",
+    "//double//slash?x",
+    "/{}|\\^`?q={}|\\^`",
+    "/%E4%B8%AD?x=%2F/",
+    "/k?",
+    "/k??&&==",
+    "/?only",
+    "/k;p=1,2!$'()*?@:",
+    "/http://other/",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_target_leaves_byte_for_byte(wire, transport, target):
+    """Nobody between signer and socket rewrites what was signed."""
+    wire.start(OK)
+    transport.send(put(wire.origin + target))
+    assert wire.target == target.encode()
+
+
+@pytest.mark.parametrize(("tail", "target"), [("", b"/"), ("?a=%2b", b"/?a=%2b")])
+def test_url_without_a_path(wire, transport, tail, target):
+    """The root stands in for a missing path."""
+    wire.start(OK)
+    transport.send(put(wire.origin + tail))
+    assert wire.target == target
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_target_through_a_proxy(wire, transport, monkeypatch, target):
+    """A forward proxy gets the whole URL, just as exact, and no CONNECT."""
+    monkeypatch.setenv("http_proxy", wire.origin)
+    allowing = Transport(allow_http=True)
+    wire.start(CLOSING, CLOSING)
+    url = "http://b.example:81" + target
+    for _ in range(2):
+        allowing.send(put(url))
+    allowing.close()
+    lines = [request.split(b"\r\n")[0] for request in wire.received]
+    assert lines == [f"PUT {url} HTTP/1.1".encode()] * 2
+    assert wire.headers()["host"] == "b.example:81"
+
+
+def test_proxy_that_is_not_there(wire, monkeypatch):
+    """A refused proxy is blamed, without its password."""
+    wire.close()
+    monkeypatch.setenv("http_proxy", f"http://u:PASSWORD@127.0.0.1:{wire.port}")
+    allowing = Transport(allow_http=True)
+    with pytest.raises(NetworkError, match=r"proxy or b\.example") as caught:
+        allowing.send(put("http://b.example/k" + QUERY))
+    assert "PASSWORD" not in everything(caught.value)
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1/k%zz", "broken percent escape"),
+        ("http://127.0.0.1/k#f", "fragment"),
+        ("http://127.0.0.1/a b", "blank"),
+        ("ftp://127.0.0.1/", "not an absolute http"),
+        ("http://b.example/k", "is plain http"),
+    ],
+)
+def test_url_that_cannot_be_sent(transport, url, words):
+    """What would have to be changed is refused, and nothing is sent."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        transport.send(put(url + QUERY), path="b/k")
+    assert "TOPSECRET" not in everything(caught.value)
+    assert caught.value.path == "b/k"
+
+
+@pytest.mark.parametrize("bad", ["\u20ac", "a\r\nb: c", "a\rb", "a\nb", "\U0001f600"])
+@pytest.mark.parametrize("where", ["name", "value", "method"])
+def test_header_that_cannot_be_sent(transport, bad, where):
+    """What has no byte in a head, or ends a line, is refused, and nothing is shown."""
+    name, value = (bad, "TOPSECRET") if where == "name" else ("x-oss-meta-a", bad)
+    signed = put(
+        f"http://127.0.0.1:9/k{QUERY}",
+        method=bad if where == "method" else "PUT",
+        headers={} if where == "method" else {name: value},
+    )
+    with pytest.raises(ConfigurationError, match="end of a line") as caught:
+        transport.send(signed, path="b/k")
+    assert "TOPSECRET" not in everything(caught.value)
+    assert caught.value.path == "b/k"
+
+
+def test_host_that_was_signed(wire, transport):
+    """A Host among the signed headers goes out as it is, and no second one."""
+    wire.start(OK)
+    transport.send(put(wire.origin + "/k", headers={"HOST": "b.example"}))
+    assert wire.headers()["host"] == "b.example"
+    assert wire.received[0].lower().count(b"host:") == 1
+
+
+def test_headers_of_an_empty_body(wire, transport):
+    """Nothing is added but what HTTP needs; Content-Length is 0."""
+    wire.start(OK)
+    transport.send(put(wire.origin + "/k", headers={"X-Oss-Meta-A": "1"}))
+    assert wire.headers() == {
+        "host": f"127.0.0.1:{wire.port}",
+        "x-oss-meta-a": "1",
+        "content-length": "0",
+        "user-agent": "fsspec-osspresigned",
+        "accept-encoding": "identity",
+    }
+    assert wire.received[0].endswith(b"\r\n\r\n")
+
+
+def test_headers_that_were_signed_win(wire, transport):
+    """Defaults step back, and headers that no signature covers are added."""
+    signed = {"user-agent": "mine", "Accept-Encoding": "x", "content-length": "3"}
+    wire.start(OK)
+    transport.send(
+        put(wire.origin + "/k", headers=signed),
+        MemoryBody.of(b"abc"),
+        free={"Range": "bytes=0-"},
+    )
+    found = wire.headers()
+    assert (found["user-agent"], found["accept-encoding"]) == ("mine", "x")
+    assert (found["content-length"], found["range"]) == ("3", "bytes=0-")
+    assert wire.received[0].lower().count(b"content-length") == 1
+
+
+def test_signed_for_another_length(transport):
+    """A body that cannot be sent as signed is refused at once."""
+    signed = put("http://127.0.0.1:1/k", headers={"Content-Length": "4"})
+    with pytest.raises(ConfigurationError, match="signed for 4 bytes, the body has 3"):
+        transport.send(signed, MemoryBody.of(b"abc"))
+
+
+@pytest.mark.parametrize("size", [1, BLOCK, BLOCK + 1, 5 * BLOCK])
+def test_body_is_never_chunked(wire, transport, size):
+    """All bytes go out plain, are counted, summed up and reported."""
+    data, sent = bytes(i % 251 for i in range(size)), []
+    wire.start(OK)
+    reply = transport.send(
+        put(wire.origin + "/k"),
+        MemoryBody.of(data),
+        with_crc=True,
+        progress=sent.append,
+        cancelled=lambda: False,
+    )
+    assert wire.received[0].partition(b"\r\n\r\n")[2] == data
+    assert "transfer-encoding" not in wire.headers()
+    assert wire.headers()["content-length"] == str(size)
+    assert (reply.body_bytes, sum(sent), reply.crc64) == (size, size, crc64(data))
+    assert (reply.status, reply.body, reply.etag) == (200, b"ok", '"E"')
+
+
+def test_crc_is_computed_only_on_demand(wire, transport):
+    """Who does not compare does not compute."""
+    wire.start(OK)
+    reply = transport.send(put(wire.origin + "/k"), MemoryBody.of(b"abc"))
+    assert reply.crc64 is None
+
+
+def test_netrc_and_cookies_are_not_used(wire, transport, monkeypatch, tmp_path):
+    """An Authorization header or a cookie would break the signature, or leak."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with_cookie = CLOSING.replace(b"ETag", b"Set-Cookie: a=b; Path=/\r\nETag")
+    wire.start(with_cookie, OK)
+    for _ in range(2):
+        transport.send(put(wire.origin + "/k"))
+    for index in range(2):
+        assert not {"authorization", "cookie"} & wire.headers(index).keys()
+
+
+def test_redirects_are_not_followed(wire, transport):
+    """The answer is the redirect itself."""
+    moved = (
+        b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/x\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    wire.start(moved)
+    reply = transport.send(put(wire.origin + "/k"), MemoryBody.of(b"abc"))
+    assert reply.status == 307
+    assert len(wire.received) == 1
+
+
+def test_connection_is_used_again(wire, transport):
+    """Two requests share one connection, each with its own target."""
+
+    def twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            wire.received.append(read_request(connection))
+            connection.sendall(OK)
+
+    wire.start(twice)
+    transport.send(put(wire.origin + "/one?%2b"))
+    transport.send(put(wire.origin + "/two?%2b"))
+    targets = [request.split(b" ")[1] for request in wire.received]
+    assert targets == [b"/one?%2b", b"/two?%2b"]
+
+
+# -- the answer -------------------------------------------------------------------------
+
+
+def everything(error: BaseException) -> str:
+    """Return all that a logger could print of an error."""
+    lines = traceback.format_exception(error, chain=True)
+    return "".join(lines) + repr(error) + repr(error.__dict__)
+
+
+def test_error_before_the_body_was_read(wire, transport):
+    """A refusal that comes early is the answer, not a broken pipe."""
+
+    def early(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(REFUSED)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 20):
+            pass
+
+    wire.start(early)
+    sent = []
+    reply = transport.send(
+        put(wire.origin + "/k"), MemoryBody.of(bytes(20 * BLOCK)), progress=sent.append
+    )
+    assert (reply.status, reply.body) == (403, b"no")
+    assert sum(sent) == 0
+
+
+BAD_REPLIES = [
+    b"",
+    b"HTTP/1.1 2",
+    b"nonsense\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
+    b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nshort",
+]
+
+
+@pytest.mark.parametrize("answer", BAD_REPLIES, ids=range(len(BAD_REPLIES)))
+def test_bad_replies(wire, transport, answer):
+    """Whatever is no complete answer leaves the outcome unknown."""
+    wire.start(answer)
+    with pytest.raises(NetworkError) as caught:
+        transport.send(put(wire.origin + "/k" + QUERY), path="b/k")
+    error = caught.value
+    assert not isinstance(error, NetworkTimeoutError)
+    assert error.sent
+    assert (error.path, error.__cause__, error.__context__) == ("b/k", None, None)
+    assert "TOPSECRET" not in everything(error)
+
+
+def test_reset(wire, transport):
+    """A reset names the host and the reason of the system."""
+    wire.start(reset)
+    with pytest.raises(NetworkError, match=f"127.0.0.1:{wire.port} failed: ") as caught:
+        transport.send(put(wire.origin + "/k" + QUERY))
+    assert "TOPSECRET" not in everything(caught.value)
+
+
+def test_failure_takes_progress_back(wire, transport):
+    """Bytes of a try that failed were not sent."""
+    wire.start(b"")
+    sent = []
+    with pytest.raises(NetworkError):
+        transport.send(
+            put(wire.origin + "/k"), MemoryBody.of(bytes(BLOCK)), progress=sent.append
+        )
+    assert sum(sent) == 0
+
+
+def test_refused_connection(wire, transport):
+    """Nothing was sent, so nothing can have happened."""
+    wire.close()
+    with pytest.raises(NetworkError, match="Connection refused") as caught:
+        transport.send(put(wire.origin + "/k" + QUERY))
+    assert not caught.value.sent
+    assert "TOPSECRET" not in everything(caught.value)
+
+
+def test_no_answer_in_time(wire, hasty):
+    """Silence after the request is a timeout with unknown outcome."""
+    done = threading.Event()
+    wire.start(lambda connection: done.wait(5) and None)
+    with pytest.raises(NetworkTimeoutError, match="no progress with") as caught:
+        hasty.send(put(wire.origin + "/k" + QUERY))
+    done.set()
+    assert caught.value.sent
+    assert "TOPSECRET" not in everything(caught.value)
+
+
+def test_no_progress_while_sending(wire):
+    """A server that stops reading is noticed by the progress timeout, not the other."""
+    done = threading.Event()
+    wire.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    wire.start(lambda connection: done.wait(5) and None)
+    slow = Transport(connect_timeout=60.0, progress_timeout=0.1)
+    with pytest.raises(NetworkTimeoutError, match="no progress with"):
+        slow.send(put(wire.origin + "/k"), MemoryBody.of(bytes(64 * BLOCK)))
+    done.set()
+    slow.close()
+
+
+def test_no_connection_in_time(hasty, monkeypatch):
+    """A host that swallows packets is a timeout before anything was sent."""
+
+    def swallow(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", swallow)
+    with pytest.raises(NetworkTimeoutError, match="no connection to") as caught:
+        hasty.send(put("https://b.example/k" + QUERY))
+    assert not caught.value.sent
+
+
+def test_waiting_for_ever_is_possible(wire):
+    """No progress timeout means none on the socket."""
+    wire.start(OK)
+    patient = Transport(progress_timeout=None)
+    assert patient.send(put(wire.origin + "/k")).status == 200
+    patient.close()
+
+
+def test_too_long_a_reply(wire, transport):
+    """A reply that does not end is cut off."""
+    wire.start(OK)
+    with pytest.raises(NetworkError, match="more than 1 bytes"):
+        transport.send(put(wire.origin + "/k"), limit=1)
+
+
+class Sink(io.BytesIO):
+    """Counts its beginnings."""
+
+    begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+        self.truncate(0)
+
+
+def test_sink_takes_the_body_of_a_success(wire, transport):
+    """A large answer goes where it is wanted, an error stays in the reply."""
+    body = bytes(3 * BLOCK)
+    wire.start(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, REFUSED
+    )
+    sink = Sink()
+    reply = transport.send(put(wire.origin + "/k", method="GET"), sink=sink)
+    assert (sink.getvalue(), sink.begun, reply.body) == (body, 1, b"")
+    reply = transport.send(put(wire.origin + "/k", method="GET"), sink=sink)
+    assert (reply.status, reply.body, sink.begun) == (403, b"no", 1)
+
+
+def test_sink_wants_an_end(wire, transport):
+    """A body that ends with the connection could be cut unnoticed."""
+    wire.start(b"HTTP/1.1 200 OK\r\n\r\nsome")
+    with pytest.raises(NetworkError, match="does not say how much"):
+        transport.send(put(wire.origin + "/k", method="GET"), sink=Sink())
+
+
+def test_sink_of_a_cut_body(wire, transport):
+    """Half a body is an error, however much of it was written."""
+    wire.start(OK.replace(b": 2", b": 9"))
+    with pytest.raises(NetworkError):
+        transport.send(put(wire.origin + "/k", method="GET"), sink=Sink())
+
+
+@pytest.mark.parametrize("step", ["begin", "write"])
+def test_sink_that_fails(wire, transport, monkeypatch, step):
+    """A full disk is a full disk, not a bad network."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    sink = Sink()
+    monkeypatch.setattr(sink, step, full, raising=False)
+    wire.start(OK)
+    with pytest.raises(OSError, match="No space left") as caught:
+        transport.send(put(wire.origin + "/k", method="GET"), sink=sink)
+    assert not isinstance(caught.value, NetworkError)
+
+
+def test_content_encoding_is_not_undone(wire, transport):
+    """Bytes are those that were stored, whatever header they were stored with."""
+    wire.start(OK.replace(b"ETag", b"Content-Encoding: gzip\r\nETag"))
+    assert transport.send(put(wire.origin + "/k", method="GET")).body == b"ok"
+
+
+# -- the body ---------------------------------------------------------------------------
+
+
+def test_cancelled_between_blocks(wire, transport):
+    """The next block is not sent, and what was sent is taken back."""
+    asked, sent = [], []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    wire.start(OK)
+    with pytest.raises(UploadDiscardedError):
+        transport.send(
+            put(wire.origin + "/k"),
+            MemoryBody.of(bytes(9 * SLICE)),
+            cancelled=cancelled,
+            progress=sent.append,
+        )
+    assert (len(asked), sum(sent)) == (3, 0)
+    assert max(sent) == SLICE
+
+
+def test_source_that_changes(wire, transport, tmp_path):
+    """The error of the body arrives as it is, and the request is never whole."""
+    file = tmp_path / "f"
+    file.write_bytes(bytes(BLOCK))
+    body = FileBody.of(str(file))
+    file.write_bytes(b"x")
+    wire.start(OK)
+    with pytest.raises(SourceChangedError) as caught:
+        transport.send(put(wire.origin + "/k"), body)
+    assert not isinstance(caught.value, NetworkError)
+
+
+# -- small exchanges --------------------------------------------------------------------
+
+
+def exchange(transport: Transport, url: str, body=b"{}", limit=9):
+    """Post a small document."""
+    return transport.exchange("POST", SecretURL(url), {"X": "1"}, body, limit)
+
+
+def test_exchange(wire, transport):
+    """A small request and its small answer."""
+    wire.start(CLOSING, OK)
+    reply = exchange(transport, wire.origin + "/sign?%2b")
+    assert (reply.status, reply.body, reply.etag) == (200, b"ok", '"E"')
+    assert wire.received[0].startswith(b"POST /sign?%2b HTTP/1.1\r\n")
+    assert wire.received[0].endswith(b"\r\n\r\n{}")
+    exchange(transport, wire.origin + "/sign", body=b"")
+    assert wire.headers(1)["content-length"] == "0"
+
+
+def test_exchange_with_a_talkative_server(wire, transport):
+    """More than the limit is refused without reading it all."""
+    wire.start(OK)
+    with pytest.raises(SignerError, match="/sign answered more than 1 bytes") as caught:
+        exchange(transport, wire.origin + "/sign" + QUERY, limit=1)
+    assert "TOPSECRET" not in everything(caught.value)
+
+
+def test_exchange_that_fails(wire, transport):
+    """The same errors as everywhere."""
+    wire.start(b"")
+    with pytest.raises(NetworkError) as caught:
+        exchange(transport, wire.origin + "/sign" + QUERY)
+    assert "TOPSECRET" not in everything(caught.value)
+
+
+# -- secrets ----------------------------------------------------------------------------
+
+
+def test_logs_hold_no_query(wire, transport, caplog):
+    """Not even the DEBUG lines of the libraries below."""
+    wire.start(CLOSING, b"", reset)
+    with caplog.at_level(logging.DEBUG):
+        transport.send(put(wire.origin + "/k" + QUERY), MemoryBody.of(b"abc"))
+        for _ in range(2):
+            with pytest.raises(NetworkError):
+                transport.send(put(wire.origin + "/k" + QUERY))
+    lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
+    assert any('/k HTTP/1.1" 200' in line for line in lines)
+    assert not any("TOPSECRET" in line for line in lines)
+
+
+@responses.activate
+def test_prepared_request_has_no_query():
+    """What requests sees, and may print, is the URL without its query."""
+    responses.add(responses.PUT, "https://b.example/k", body=b"ok")
+    one = Transport()
+    assert one.send(put("https://b.example/k" + QUERY)).status == 200
+    assert responses.calls[0].request.url == "https://b.example/k"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (requests.ConnectTimeout(), NetworkTimeoutError, "no connection to"),
+        (requests.ReadTimeout(), NetworkTimeoutError, "no progress with"),
+        (requests.exceptions.InvalidSchema("x"), NetworkError, "InvalidSchema"),
+        (requests.exceptions.ProxyError("x"), NetworkError, "proxy or b.example"),
+        (urllib3.exceptions.HTTPError("x"), NetworkError, "HTTPError"),
+        (
+            requests.exceptions.SSLError(OSError(1, "certificate of TOPSECRET=1")),
+            NetworkError,
+            "certificate of TOPSECRET",
+        ),
+        (
+            requests.ConnectionError(OSError(5, "Signature=TOPSECRET")),
+            NetworkError,
+            "Signature=<hidden>",
+        ),
+    ],
+    ids=range(7),
+)
+def test_translation(raised, kind, words):
+    """Every foreign error becomes one of ours, cleaned."""
+    responses.add(responses.PUT, "https://b.example/k", body=raised)
+    with pytest.raises(kind, match=words) as caught:
+        Transport().send(put("https://b.example/k" + QUERY), path="b/k")
+    assert type(caught.value) is kind
+    assert caught.value.path == "b/k"
+
+
+def test_error_that_wraps_itself():
+    """A circle of causes ends."""
+    error = requests.ConnectionError()
+    error.args = (error,)
+    assert list(network_failure._reasons(error)) == [error]
+
+
+# -- what is relied on ------------------------------------------------------------------
+
+
+def test_internals_that_the_pools_rely_on():
+    """Fails when requests, urllib3 or http.client move what ours hang on."""
+    assert issubclass(HTTPSConnection, HTTPConnection)
+    for pool in (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool):
+        assert issubclass(pool.ConnectionCls, HTTPConnection)
+        assert [*inspect.signature(pool._get_conn).parameters] == ["self", "timeout"]
+        assert [*inspect.signature(pool._put_conn).parameters] == ["self", "conn"]
+        assert [*inspect.signature(pool._prepare_proxy).parameters] == ["self", "conn"]
+        assert [*inspect.signature(pool._validate_conn).parameters] == ["self", "conn"]
+    manager = urllib3.PoolManager()
+    assert set(manager.pool_classes_by_scheme) == {"http", "https"}
+    assert "pool_classes_by_scheme[scheme]" in inspect.getsource(manager._new_pool)
+    adapter = inspect.getsource(requests.adapters.HTTPAdapter.send)
+    for step in ("cert_verify", "request_url", "build_response"):
+        assert f"self.{step}(" in adapter
+    assert "conn.urlopen(" in adapter
+    tunnel = inspect.getsource(http.client.HTTPConnection._tunnel)
+    assert "self.response_class(self.sock, method=self._method)" in tunnel
+    reading = inspect.getsource(http.client.HTTPResponse.begin)
+    for name in ("_read_status", "chunk_left", "will_close", "length", "_method"):
+        assert f"self.{name}" in reading
+    chunks = inspect.getsource(http.client.HTTPResponse._get_chunk_left)
+    assert "self._read_next_chunk_size()" in chunks
+    assert "except ValueError" in chunks
+
+
+def test_places_are_not_kept_for_ever():
+    """Of many places only the latest are remembered, and each has its own pool."""
+    adapter = Transport()._adapter
+    for number in range(3 * wire_module._PLACES):
+        origin = f"http://127.0.0.{number}"
+        place = SimpleNamespace(origin=origin, url=f"{origin}/k")
+        pool = adapter.get_connection_with_tls_context(place, True, {}, None)
+        assert pool.host == f"127.0.0.{number}"
+        assert adapter.get_connection_with_tls_context(place, True, {}, None) is pool
+        assert len(adapter._pools) <= wire_module._PLACES
+    adapter.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_every_pool_sends_exact_targets(scheme):
+    """TLS, too, and a manager is never wrapped twice."""
+    adapter = Transport(progress_timeout=7.0)._adapter
+    pools = adapter.poolmanager.pool_classes_by_scheme
+    connection = pools[scheme].ConnectionCls
+    assert issubclass(connection, wire_module.ExactConnection)
+    assert issubclass(connection, HTTPSConnection) == (scheme == "https")
+    assert connection.progress_seconds == 7.0
+    proxy = adapter.proxy_manager_for("http://p:1")
+    first = proxy.pool_classes_by_scheme[scheme]
+    assert issubclass(first.ConnectionCls, wire_module.ExactConnection)
+    again = adapter.proxy_manager_for("http://p:1")
+    assert again.pool_classes_by_scheme[scheme] is first

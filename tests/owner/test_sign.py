@@ -1,0 +1,385 @@
+"""``osspresigned sign``: what it writes really uploads, and nothing leaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned import cli
+from fsspec_osspresigned import parsing as xmldoc
+from fsspec_osspresigned.cli import owner as owner_commands
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.owner import sign as owner_sign
+from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.base import MultipartGrant
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.units import GIB, KIB, MIB
+from fsspec_osspresigned.upload import steps as publish
+from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, dump_line
+from fsspec_osspresigned.url_map.source import load
+
+
+@pytest.fixture
+def keys(emulator, monkeypatch, tmp_path):
+    """Put the emulator's keys into the environment, and work in an empty directory."""
+    key = emulator.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    monkeypatch.chdir(tmp_path)
+    return emulator
+
+
+def uploader(place="urls.json"):
+    """Return a filesystem that has nothing but the map."""
+    return fsspec.filesystem(
+        "osspresigned", url_map=os.path.abspath(place), skip_instance_cache=True
+    )
+
+
+def stored(oss, key):
+    """Return the bytes that the emulator has under *key*."""
+    return oss.get("examplebucket", key).data()
+
+
+def test_one_object_uploads(keys, capsys):
+    """A map of one object carries its upload, and only its owner can read it."""
+    assert cli.main(["sign", "osspresigned://examplebucket/a b.txt"]) == 0
+    said = capsys.readouterr()
+    assert "PUT of 1 object signed: urls.json (mode 0600, a secret)" in said.err
+    assert "\nvalid until 20" in said.err
+    assert said.out == ""
+    assert "ignature" not in said.err
+    assert stat.S_IMODE(os.stat("urls.json").st_mode) == 0o600
+    uploader().pipe_file("examplebucket/a b.txt", b"hello")
+    assert stored(keys, "a b.txt") == b"hello"
+
+
+def test_directory_uploads_where_put_places_it(keys, tmp_path, capsys):
+    """A directory is signed below --to exactly as ``fs.put`` sends it."""
+    tree = tmp_path / "tree"
+    (tree / "deep" / "empty").mkdir(parents=True)
+    (tree / "a.txt").write_bytes(b"a")
+    (tree / "deep" / "b.txt").write_bytes(b"b")
+    call = ["sign", str(tree), "--to", "examplebucket/in/", "--output", "m.json"]
+    assert cli.main(call) == 0
+    assert "PUT of 2 objects" in capsys.readouterr().err
+    uploader("m.json").put(str(tree), "examplebucket/in/", recursive=True)
+    assert stored(keys, "in/tree/a.txt") == b"a"
+    assert stored(keys, "in/tree/deep/b.txt") == b"b"
+
+
+def test_list_of_files_as_json_lines_uploads(keys, tmp_path):
+    """Several files become JSON Lines that the filesystem reads as a map."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    call = ["sign", "a.txt", "b.txt", "--to", "osspresigned://examplebucket"]
+    assert cli.main([*call, "--json-lines"]) == 0
+    assert stat.S_IMODE(os.stat("urls.jsonl").st_mode) == 0o600
+    uploader("urls.jsonl").put(["a.txt", "b.txt"], "examplebucket/")
+    assert stored(keys, "a.txt") == b"a.txt"
+    assert stored(keys, "b.txt") == b"b.txt"
+
+
+def test_headers_are_signed_and_sent(keys):
+    """What the owner demands is stored with the object, and must be sent."""
+    call = ["sign", "examplebucket/a", "--content-type", "text/csv"]
+    call += ["--storage-class", "IA", "--header", "x-oss-meta-team=blue"]
+    assert cli.main([*call, "--no-overwrite", "--expires", "2h"]) == 0
+    entry = load("urls.json").current()["examplebucket/a"]
+    assert dict(entry.put.headers) == {
+        "Content-Type": "text/csv",
+        "x-oss-storage-class": "IA",
+        "x-oss-forbid-overwrite": "true",
+        "x-oss-meta-team": "blue",
+    }
+    uploader().pipe_file("examplebucket/a", b"1")
+    headers = {n.lower(): v for n, v in keys.get("examplebucket", "a").headers.items()}
+    assert headers["content-type"] == "text/csv"
+    with pytest.raises(FileExistsError):
+        uploader().pipe_file("examplebucket/a", b"2")
+    assert stored(keys, "a") == b"1"
+
+
+@pytest.mark.parametrize(
+    "size", [["--parts", "3"], ["--file-size", "250KiB"]], ids=["parts", "file-size"]
+)
+def test_parts_upload(keys, size, capsys):
+    """An upload that was begun by the owner is finished through its part URLs."""
+    call = ["sign", "examplebucket/big.bin", *size, "--part-size", "100KiB"]
+    assert cli.main([*call, "--no-overwrite", "--content-type", "a/b"]) == 0
+    (upload,) = keys.uploads("examplebucket")
+    said = capsys.readouterr().err
+    assert f"in up to 3 parts of 100 KiB, upload {upload.upload_id}" in said
+    data = os.urandom(250 * KIB)
+    fs = uploader()
+    with fs.open("examplebucket/big.bin", "wb") as file:
+        file.write(data)
+    assert stored(keys, "big.bin") == data
+    assert not keys.uploads("examplebucket")
+    done = {record.action for record in keys.requests}
+    assert "UploadPart" in done
+    assert "PutObject" not in done
+
+
+def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
+    """With --owner-completes the uploader sends parts, and their receipt is enough."""
+    call = ["sign", "examplebucket/big.bin", "--parts", "3", "--part-size", "100KiB"]
+    assert cli.main([*call, "--owner-completes", "--content-type", "a/b"]) == 0
+    (upload,) = keys.uploads("examplebucket")
+    assert f"upload {upload.upload_id}, which you complete" in capsys.readouterr().err
+    with open("urls.json") as file:
+        (entry,) = json.load(file)["objects"].values()
+    assert entry["complete"] == "external"
+    assert entry.keys() >= {"abort", "list"}
+    assert cli.main(["inspect", "urls.json"]) == 0
+    assert "the owner completes" in capsys.readouterr().out
+    data = os.urandom(250 * KIB)
+    with pytest.raises(ConfigurationError, match="receipts= is required"):
+        uploader().pipe_file("examplebucket/big.bin", data)
+    fs = fsspec.filesystem(
+        "osspresigned",
+        url_map=os.path.abspath("urls.json"),
+        receipts=str(tmp_path / "receipts"),
+    )
+    receipt = fs.pipe_file("examplebucket/big.bin", data)
+    assert receipt.status == "pending"
+    assert keys.get("examplebucket", "big.bin") is None
+    owner = KeySigner.from_options()
+    client = owner_sign._client(owner)
+    publish.complete(
+        client,
+        publish.Target(path="examplebucket/big.bin"),
+        upload_id=receipt.upload_id,
+        granted=MultipartGrant(),
+        parts=receipt.parts,
+        document=xmldoc.complete_multipart_upload(
+            (part.part_number, part.etag) for part in receipt.parts
+        ),
+        crc=receipt.crc64,
+        cancel=threading.Event(),
+    )
+    assert stored(keys, "big.bin") == data
+
+
+def test_reading_urls_fill_their_place_in_the_map(keys):
+    """GET and HEAD become entries that read."""
+    with fsspec.filesystem(
+        "osspresigned",
+        signer=KeySigner.from_options(),
+    ).open("examplebucket/a", "wb") as file:
+        file.write(b"data")
+    assert cli.main(["sign", "examplebucket/a", "--method", "GET"]) == 0
+    assert uploader().cat_file("examplebucket/a") == b"data"
+    call = ["sign", "examplebucket/a", "--method", "HEAD", "--force"]
+    assert cli.main(call) == 0
+    assert load("urls.json").current()["examplebucket/a"].head is not None
+
+
+def test_delete_is_written_as_json_lines(keys):
+    """A DELETE has no place in a map, and says so before anything is written."""
+    assert cli.main(["sign", "examplebucket/a", "--method", "DELETE"]) == 2
+    call = ["sign", "examplebucket/a", "--method", "DELETE", "--json-lines"]
+    assert cli.main(call) == 0
+    with open("urls.jsonl") as file:
+        line = json.loads(file.read())
+    assert line["method"] == "DELETE"
+    assert line["path"] == "examplebucket/a"
+    signed = owner_sign.sign(
+        KeySigner.from_options(), ["examplebucket/a"], Order(method="DELETE")
+    )
+    with pytest.raises(ConfigurationError, match="no place for the DELETE"):
+        signed.map_text()
+
+
+def test_print_gives_the_url_alone(keys, capsys):
+    """--print puts the URL on standard output and the rest beside it."""
+    call = ["sign", "examplebucket/a", "--print", "--content-type", "text/plain"]
+    assert cli.main(call) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{keys.url}/examplebucket/a?")
+    assert said.out.count("\n") == 1
+    assert "send exactly this header: Content-Type: text/plain" in said.err
+    assert not os.path.exists("urls.json")
+
+
+def test_pipe_takes_the_map_and_a_terminal_does_not(keys, capsys, monkeypatch):
+    """Secrets go to standard output only if nobody watches it."""
+    assert cli.main(["sign", "examplebucket/a", "--output", "-"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["version"] == 1
+    assert "standard output" in said.err
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert cli.main(["sign", "examplebucket/a", "--output", "-"]) == 2
+    assert "do not go to a terminal" in capsys.readouterr().err
+
+
+def test_file_that_is_there_stays(keys, tmp_path, capsys):
+    """Nothing is replaced without --force, and nothing is begun either."""
+    (tmp_path / "urls.json").write_text("mine")
+    call = ["sign", "examplebucket/a", "--parts", "1"]
+    assert cli.main(call) == 1
+    assert "urls.json is there already" in capsys.readouterr().err
+    assert (tmp_path / "urls.json").read_text() == "mine"
+    assert not keys.requests
+    assert cli.main([*call, "--force"]) == 0
+
+
+@pytest.mark.parametrize("place", [".", "missing/urls.json"])
+def test_place_that_cannot_hold_a_file(keys, place, capsys):
+    """A directory, or a file in none, is refused before anything is signed."""
+    assert cli.main(["sign", "examplebucket/a", "--force", "--output", place]) == 1
+    assert "is no place for a file" in capsys.readouterr().err
+
+
+def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsys):
+    """An upload whose URLs nobody has is taken back."""
+
+    def full(text, path):
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(owner_commands, "write_text", full)
+    assert cli.main(["sign", "examplebucket/a", "--parts", "2"]) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert not keys.uploads("examplebucket")
+    assert cli.main(["sign", "examplebucket/a"]) == 1
+
+
+def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys, monkeypatch):
+    """A failure between the first and the last signature leaves no upload behind."""
+    signer = KeySigner.from_options()
+    real = owner_sign._sign
+
+    def failing(signer, action, path, **more):
+        if more.get("part_number") == 2:
+            raise KeyboardInterrupt
+        return real(signer, action, path, **more)
+
+    monkeypatch.setattr(owner_sign, "_sign", failing)
+    order = Order(cut=Cut(parts=2, part_size=MIB))
+    with pytest.raises(KeyboardInterrupt):
+        owner_sign.sign(signer, ["examplebucket/a"], order)
+    assert not keys.uploads("examplebucket")
+    assert [r.action for r in keys.requests] == [
+        "InitiateMultipartUpload",
+        "AbortMultipartUpload",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "Missing argument"),
+        (["nokey"], "is no object"),
+        (["b/"], "is no object"),
+        (["https://h/k?Signature=c2VjcmV0"], "(ps)"),
+        (["https://h/k"], "not by a URL"),
+        (["a", "b"], "need --to"),
+        (["b/k", "--expires", "8d"], "no life from 1s to 7d"),
+        (["b/k", "--expires", "1 week"], "no life from 1s to 7d"),
+        (["b/k", "--header", "nonsense"], "NAME=VALUE"),
+        (["b/k", "--header", "=v"], "NAME=VALUE"),
+        (["b/k", "--header", "a=1", "--header", "A=2"], "given twice"),
+        (["b/k", "--method", "GET", "--content-type", "a/b"], "sends no object"),
+        (["b/k", "--method", "GET", "--parts", "2"], "sends no object"),
+        (["b/k", "--parts", "2", "--file-size", "1G"], "give one of them"),
+        (["b/k", "--part-size", "1MiB"], "--part-size needs"),
+        (["b/k", "--owner-completes"], "--owner-completes needs --parts"),
+        (["b/k", "--file-size", "much"], "is no size"),
+        (["b/k", "--print", "--json-lines"], "--print writes no file"),
+        (["b/k", "--print", "--output", "f"], "--print writes no file"),
+        (["b/k", "--print", "--parts", "2"], "--print is for one URL"),
+        (["f", "--to", "b/", "--parts", "2"], "parts are of one object"),
+    ],
+)
+def test_wrong_call_is_exit_2(arguments, why, capsys):
+    """A call that cannot be meant says why; no key is needed to find out."""
+    assert cli.main(["sign", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert why in said
+    assert "c2VjcmV0" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["b/k"], 2, "OSS_ACCESS_KEY_ID is not set"),
+        (["missing.txt", "--to", "b/"], 1, "no such local file"),
+        (["b/k", "--parts", "1", "--part-size", "1KiB"], 2, "OSS takes 100 KiB"),
+        (["b/k", "--file-size", "1TiB"], 2, "--part-size 109951163 or more"),
+    ],
+)
+def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path):
+    """What is wrong with keys or files is said without a traceback."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["sign", *arguments]) == code
+    said = capsys.readouterr().err
+    assert why in said
+    assert "Traceback" not in said
+
+
+def test_all_bad_paths_are_named_at_once(keys):
+    """One error lists the problems of every object."""
+    signer = KeySigner.from_options()
+    with pytest.raises(ConfigurationError) as caught:
+        owner_sign.sign(signer, ["B/a", "examplebucket/ok", "C/b"], Order())
+    assert [p.partition(":")[0] for p in caught.value.problems] == ["B/a", "C/b"]
+
+
+def test_collisions_and_nothing(tmp_path):
+    """Two files for one path, no file and no bucket are errors."""
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").touch()
+    (tmp_path / "empty").mkdir()
+    sources = [str(tmp_path / "x" / "a"), str(tmp_path / "y" / "a")]
+    with pytest.raises(ConfigurationError, match="would both go to b/p/a"):
+        local_objects(sources, "b/p/")
+    with pytest.raises(ConfigurationError, match="no file is at"):
+        local_objects([str(tmp_path / "empty")], "b/p/")
+    with pytest.raises(ConfigurationError, match="names no bucket"):
+        local_objects(sources, "/p/")
+    assert list(local_objects(sources[:1], "b/other")) == ["b/other"]
+
+
+def test_file_too_large_for_one_put(tmp_path, capsys):
+    """More than 5 GiB need parts, and the message says how."""
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(5 * GIB + 1)
+    found = list(too_large({"b/big": str(big), "b/small": __file__}))
+    assert len(found) == 1
+    assert f"--file-size {5 * GIB + 1}" in found[0]
+    assert cli.main(["sign", str(big), "--to", "b/"]) == 1
+    assert "one PUT holds 5 GiB" in capsys.readouterr().err
+
+
+def test_cut_counts_parts():
+    """An empty file is one part, and the last part may be short."""
+    assert Cut.of(part_size=MIB, parts=None, file_size=0).parts == 1
+    assert Cut.of(part_size=MIB, parts=None, file_size=MIB + 1).parts == 2
+
+
+def test_bare_entry_is_one_line():
+    """An entry that is only a URL names its member in JSON Lines."""
+    entry = MapEntry(put=MapRequest(url=SecretURL("https://h/k")))
+    line = json.loads(dump_line("b/k", entry))
+    assert line == {"path": "b/k", "url": "https://h/k"}
+
+
+def test_works_as_a_module(keys):
+    """``python -m fsspec_osspresigned sign`` does the same."""
+    command = [sys.executable, "-m", "fsspec_osspresigned", "sign", "examplebucket/a"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    uploader().pipe_file("examplebucket/a", b"1")
+    assert stored(keys, "a") == b"1"

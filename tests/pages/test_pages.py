@@ -1,0 +1,361 @@
+"""The pages for people: their Python and their commands run, and their links lead on.
+
+The pages about the command line, sync, the emulator, owners, the walk-through and
+clients of others have tests of their own.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import attrs
+import fsspec
+import pytest
+
+import fsspec_osspresigned
+from fsspec_osspresigned import cli, errors
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.client import client
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.signers.keys import KeySigner
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BUCKET = "examplebucket"
+TOKEN = "a-made-up-token-0"
+SIGNER = "https://sign.example.com"
+LARGE = {"datasets", "torch"}  # in the group `writers-heavy`
+MEDIUM = {"duckdb", "h5py", "joblib", "netCDF4", "polars", "xarray", "zarr"}
+WRITING = frozenset(
+    {
+        Action.PutObject,
+        Action.InitiateMultipartUpload,
+        Action.UploadPart,
+        Action.CompleteMultipartUpload,
+        Action.AbortMultipartUpload,
+    }
+)
+
+
+def read(name: str) -> str:
+    """Return the text of a page, by its place in the checkout."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str = "python") -> list[str]:
+    """Return the code of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
+    """A store, whose keys are in the environment; the work is done in a directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", os.fspath(tmp_path))
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    with Emulator() as found:
+        key = found.credentials
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+        monkeypatch.setenv("OSS_ENDPOINT", found.url)
+        yield found
+    OSSPresignedFileSystem.clear_instance_cache()
+    client._registries.clear()
+
+
+@pytest.fixture
+def world(oss, signed, monkeypatch) -> Iterator[str]:
+    """What the pages take for granted; the address of a signer of uploads."""
+    secrets = {
+        "upload.url": signed("in/report.csv"),
+        "token": TOKEN,
+        "urls.json": json.dumps(
+            {
+                f"{BUCKET}/{key}": signed(key)
+                for key in ("a.parquet", "data/a.parquet", "in/report.csv")
+            }
+        ),
+    }
+    for name, text in secrets.items():
+        Path(name).touch(0o600)
+        Path(name).write_text(text, encoding="utf-8")
+    for name in ("a.csv", "report.csv", "exports/a.csv", "results/a", "figures/a"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("a,b\n")
+    Path("big.bin").write_bytes(bytes(17_000_000))
+    monkeypatch.setenv("UPLOAD_URL", secrets["upload.url"])
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+    policy = Policy(name="pages", prefixes=(f"{BUCKET}/",), actions=WRITING)
+    app = create_app(KeySigner.from_options(), tokens={hash_token(TOKEN): policy})
+    with LoopbackServer(app) as server:
+        yield server.url
+
+
+def run(code: str, space: dict[str, object], signer: str) -> None:
+    """Run a block; one that shows a failure ends in it."""
+    code = code.replace(SIGNER, signer)
+    if "raise RuntimeError" in code:
+        with pytest.raises(RuntimeError):
+            exec(compile(code, "page", "exec"), space)  # noqa: S102 - our own page
+    else:
+        exec(compile(code, "page", "exec"), space)  # noqa: S102 - our own page
+
+
+def stored(oss: Emulator) -> set[str]:
+    """Return the keys of all that was stored."""
+    return set(oss.objects(BUCKET))
+
+
+SMALL_PAGES = {
+    "README.md": {"in/report.csv", "a.parquet", "results/a"},
+    "docs/index.md": {"in/report.csv"},
+    "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "data/part.0.parquet"},
+    "docs/given.md": {"in/report.csv", "in/a.csv"},
+    "docs/migrating.md": {"in/report.csv", "in/a.parquet"},
+    "docs/resume.md": {"big.bin"},
+    "docs/uploading.md": {"rows", "day/data.parquet", "day/figures/a", "day/_SUCCESS"},
+}
+
+
+@pytest.mark.parametrize("page", SMALL_PAGES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, in dask
+def test_python_of_a_page_runs(page, oss, world):
+    """From top to bottom, with files and signatures as the page says."""
+    import pandas as pd  # noqa: PLC0415 - as late as a reader would
+
+    options = {"signer": world, "signer_token": "file:token"}
+    fs = OSSPresignedFileSystem(**options)
+    space: dict[str, object] = {}
+    if page == "docs/uploading.md":
+        frame = pd.DataFrame({"n": [1]})
+        file = fs.open(f"{BUCKET}/rows", "wb")
+        rows = iter([b"1", b"2"])
+        space = {"fs": fs, "options": options, "df": frame, "f": file, "rows": rows}
+        Path("figures/").mkdir(exist_ok=True)
+    elif page == "docs/resume.md":
+        space = {"fsspec": fsspec}
+    for code in blocks(read(page)):
+        run(code, space, world)
+    if page == "docs/uploading.md":
+        space["f"].close()
+    assert stored(oss) >= SMALL_PAGES[page]
+
+
+def recipes() -> list[object]:
+    """Return every block of the recipes with its section, marked by what it needs."""
+    found = []
+    page = read("docs/recipes.md")
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0]
+        code = "".join(blocks(section))
+        names = imported(code) | ({"h5netcdf"} if "h5netcdf" in code else set())
+        marks = []
+        if names & LARGE:
+            marks = [pytest.mark.writers_heavy]
+        elif names & MEDIUM:
+            marks = [pytest.mark.writers]
+        if code:
+            found.append(pytest.param(code, names, marks=marks, id=title))
+    return found
+
+
+def imported(code: str) -> set[str]:
+    """Return the packages that *code* imports."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+BEFORE = """
+import numpy as np
+import pandas as pd
+frame = pd.DataFrame({"group": list("abca"), "n": range(4)})
+"""
+
+
+@pytest.mark.parametrize(("code", "names"), recipes())
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, in others
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.errors.BlindAnswerWarning")
+def test_recipe_stores_something(code, names, oss, world):
+    """With the beginning that the page asks for, and the libraries that it names."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing and not os.environ.get("ALL_WRITERS"):
+        pytest.skip(f"{', '.join(missing)} not installed: .ci/run writers has them")
+    space: dict[str, object] = {}
+    first = "".join(blocks(read("docs/recipes.md").partition("\n## ")[0]))
+    for one in (BEFORE, first, code):
+        run(one, space, world)
+    before = {"in/a.bin"}
+    assert stored(oss) > before
+
+
+@pytest.mark.writers
+def test_python_of_the_page_of_writers_runs(oss, world, tmp_path):
+    """Its block needs every library that it shows."""
+    names = ("polars", "h5py", "netCDF4", "xarray", "h5netcdf")
+    if not os.environ.get("ALL_WRITERS") and None in map(find_spec, names):
+        pytest.skip(f"one of {', '.join(names)} is missing: .ci/run writers has them")
+    (code,) = blocks(read("docs/writers.md"))
+    space: dict[str, object] = {
+        "options": {"signer": world, "signer_token": "file:token"}
+    }
+    before = """
+import fsspec, h5py, netCDF4, numpy as np, polars, pyarrow as pa, xarray
+import pyarrow.parquet as pq
+polars_frame = polars.DataFrame({"n": [1]})
+table = pa.table({"n": [1]})
+numbers = np.arange(3)
+xarray_dataset = xarray.Dataset({"t": ("x", np.arange(3.0))})
+"""
+    run(before, space, world)
+    run(code.replace("bucket/", f"{BUCKET}/"), space, world)
+    assert stored(oss) == {"a.parquet", "b.parquet", "c.h5", "d.nc", "e.nc"}
+
+
+def test_every_tool_of_the_table_has_a_recipe():
+    """Whoever looks for a section of docs/writers.md finds the tool in the recipes."""
+    headings = re.findall(r"^## (.*)$", read("docs/writers.md"), re.MULTILINE)
+    tools = {re.split(r"[ ,]", heading)[0] for heading in headings}
+    text = read("docs/recipes.md")
+    general = {"other", "file", "fsspec", "chains", "tools", "Hugging"}
+    assert {tool for tool in tools - general if f"## {tool}" not in text} <= {"HDF5"}
+
+
+def interrupt(oss: Emulator) -> None:
+    """Leave a journal of an upload that was refused in its middle."""
+    options = {"signer": "keys", "checkpoint": ".cache/uploads"}
+    refused = {"status": 403, "code": "AccessDenied", "times": None}
+    oss.faults.add(Fault(action="UploadPart", part_number=2, **refused))
+    with pytest.raises(PermissionError):
+        OSSPresignedFileSystem(**options).put_file("big.bin", f"{BUCKET}/big.bin")
+    assert any(Path(".cache/uploads").iterdir())
+
+
+@pytest.mark.parametrize("page", ["docs/given.md", "docs/resume.md"])
+def test_commands_of_a_page_work(page, oss, world, capsys):
+    """Those of the shell aside, each ends with exit code 0."""
+    lines = "".join(blocks(read(page), "sh")).splitlines()
+    commands = [line for line in lines if line.startswith("osspresigned ")]
+    known = json.loads(Path("urls.json").read_text())
+    only = {f"{BUCKET}/in/report.csv": known[f"{BUCKET}/in/report.csv"]}
+    Path("urls.json").write_text(json.dumps(only))
+    Path(".cache/uploads").mkdir(parents=True)
+    for line in commands:
+        if "--abort" in line:
+            interrupt(oss)
+        words = shlex.split(line.replace(SIGNER, world), comments=True)
+        words = [os.path.expanduser(w) if w[:2] == "~/" else w for w in words]
+        assert cli.main(words[1:]) == 0, (line, capsys.readouterr())
+    assert len(commands) >= 3
+
+
+# -- what is complete -------------------------------------------------------------------
+
+
+def test_page_of_options_lists_every_option():
+    """The tables name each option of the code once, and nothing else."""
+    first, _, second = read("docs/options.md").partition("## Options of an object")
+    rows = re.findall(r"^\| (`.*?) \|", first, re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    known = [field.name for field in attrs.fields(Options)]
+    assert sorted(listed) == sorted(known)
+    of_objects = re.findall(r"^\| `(\w+)` \|", second, re.MULTILINE)
+    assert set(of_objects) <= set(known)
+
+
+def shown(value: object) -> set[str]:
+    """Return how the page may write a default."""
+    sizes = {2**23: "8 MiB", 2**24: "16 MiB"}
+    if value in (None, {}, ()) or callable(value):
+        return {"", "by the endpoint"}
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return {sizes.get(value, f"{value:g}")}
+    return {str(value)}
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Options)])
+def test_page_of_options_tells_the_defaults(name):
+    """As they are in the code; those from the environment say which variable."""
+    first = read("docs/options.md").partition("## Options of an object")[0]
+    (row,) = [r for r in first.splitlines() if f"`{name}`" in r.split(" | ")[0]]
+    told = row.split("|")[2].strip().replace("`", "")
+    default = getattr(Options(signer="keys"), name)
+    if name == "signer":
+        default = None
+    if name == "timeout":
+        default = default[1]
+    assert told in shown(default) or told.startswith("OSS_")
+
+
+def test_reference_has_every_public_name():
+    """What can be imported is described, errors on their own page."""
+    text = read("docs/api.md") + read("docs/errors.md")
+    described = set(re.findall(r"^\.\. auto\w+:: [\w.]*\.(\w+)$", text, re.MULTILINE))
+    own = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    wanted = set(fsspec_osspresigned.__all__) - own - {"__version__"}
+    assert wanted <= described
+
+
+# -- links ------------------------------------------------------------------------------
+
+PAGES = sorted(
+    [p.relative_to(ROOT).as_posix() for p in DOCS.glob("*.md")]
+    + ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+)
+HOSTS = {"github.com", "filesystem-spec.readthedocs.io", "www.alibabacloud.com"}
+
+
+def anchors(text: str) -> set[str]:
+    """Return what the headings of a page are linked by, as MyST and GitHub make it."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        plain = re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower())
+        found.add(plain.replace(" ", "-"))
+    return found
+
+
+def prose(text: str) -> str:
+    """Return a page without its code."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page):
+    """Files and headings exist; other sites are few, and known."""
+    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", prose(read(page))):
+        if "://" in target:
+            assert target.split("/")[2] in HOSTS, target
+            continue
+        name, _, anchor = target.partition("#")
+        place = (ROOT / page).parent / name if name else ROOT / page
+        assert place.exists(), target
+        if anchor:
+            assert anchor in anchors(place.read_text("utf-8")), target
+
+
+def test_every_page_is_in_the_table_of_contents():
+    """Once, below a caption."""
+    entries = []
+    for block in re.findall(r"^```\{toctree\}\n(.*?)^```", read("docs/index.md"), re.DOTALL | re.MULTILINE):  # fmt: skip
+        assert ":caption:" in block
+        entries += [line for line in block.splitlines() if line and line[0] != ":"]
+    assert sorted([*entries, "index"]) == sorted(p.stem for p in DOCS.glob("*.md"))

@@ -1,0 +1,178 @@
+"""docs/screens shows what the commands print, and nothing that is nobody's business."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fsspec_osspresigned.cli.app import osspresigned
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCREENS = DOCS / "screens"
+NAMES = sorted(file.stem for file in SCREENS.glob("*.svg"))
+SVG = "{http://www.w3.org/2000/svg}"
+# What differs between machines, or from one release of a dependency to the next.
+VERSIONS = re.compile(
+    r"(python: CPython|(?:fsspec|requests|urllib3|attrs|fastcrc):) .*"
+)
+
+
+@pytest.fixture(scope="module")
+def screenshots() -> ModuleType:
+    """The script that draws them."""
+    specification = importlib.util.spec_from_file_location(
+        "screenshots", DOCS / "screenshots.py"
+    )
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["screenshots"] = module
+    specification.loader.exec_module(module)
+    yield module
+    del sys.modules["screenshots"]
+
+
+def shown(svg: str) -> list[str]:
+    """Return the lines of a screen, from top to bottom."""
+    lines: dict[float, str] = {}
+    for text in ET.fromstring(svg).iter(f"{SVG}text"):  # noqa: S314 - our own
+        if "clip-path" in text.attrib:  # all but the title
+            y, x = float(text.get("y")), round(float(text.get("x")) / 12.2)
+            line = lines.get(y, "")
+            lines[y] = f"{line:<{x}}{text.text.replace(chr(160), ' ')}"
+    return [lines[y].rstrip() for y in sorted(lines)]
+
+
+def loose(lines: list[str]) -> list[str]:
+    """Return *lines* without what depends on what is installed."""
+    kept = [VERSIONS.sub(r"\1", line) for line in lines]
+    kept = [re.sub(r" +[\d,]+ │|[0-9a-f]{16} │", " N │", line) for line in kept]
+    return [line for line in kept if "optional packages" not in line]
+
+
+def test_every_screen_is_drawn_by_the_script(screenshots):
+    """No picture is left of a screen that is no more, and none is missing."""
+    assert sorted(screenshots.ALL) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_screen_is_on_a_page(name):
+    """With words for who cannot see it."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    (words, *_) = re.findall(rf"!\[([^\]]*)\]\(screens/{name}\.svg\)", pages)
+    assert len(words) > 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_screen_asks_nobody(screenshots, name):
+    """A well-formed picture, with no font, script or picture from elsewhere."""
+    svg = (SCREENS / f"{name}.svg").read_text(encoding="utf-8")
+    root = ET.fromstring(svg)  # noqa: S314 - our own
+    assert root.tag == f"{SVG}svg"
+    assert {one.tag.removeprefix(SVG) for one in root.iter()} <= {
+        "svg", "style", "defs", "clipPath", "g", "rect", "circle", "text"
+    }  # fmt: skip
+    assert not re.search(r"@import|@font-face|href|url\((?!#)", svg)
+    hosts = set(re.findall(r"https?://([\w.]+)", svg))
+    assert hosts <= {"www.w3.org", "127.0.0.1"}
+    width, height = (int(root.get(side)) for side in ("width", "height"))
+    assert (width, height) > (250, 100)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_screen_shows_no_secret(screenshots, name):
+    """No signature, key or token, and nothing of the machine that drew it."""
+    text = "\n".join(shown((SCREENS / f"{name}.svg").read_text(encoding="utf-8")))
+    assert not screenshots.SECRET.search(text)
+    assert not re.search(r"LTAI|/tmp|/root|/usr|/work|\.venv", text)
+    assert set(re.findall(r"127\.0\.0\.1:(\d+)", text)) <= {"9000", "8080"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_of_a_screen_exist(screenshots, name):
+    """Each is a command with options that it has, and the screen begins with it."""
+    screen = screenshots.ALL[name]
+    lines = shown((SCREENS / f"{name}.svg").read_text(encoding="utf-8"))
+    assert lines[0].startswith("$ ")
+    for command in screen.commands + screen.before:
+        words = command.split()
+        if words[0] != "osspresigned" or words[1].startswith("-"):
+            continue
+        known = osspresigned.commands.get(words[1])
+        assert known is not None, command
+        options = {word for word in words if word.startswith("--")}
+        assert options <= {name for one in known.params for name in one.opts}
+
+
+def test_what_was_drawn_over_is_gone(screenshots):
+    """A carriage return goes back to the first column, with or without clearing."""
+    seen = screenshots.visible
+    assert seen("a\r\nlong line\r\x1b[Kend\r\n") == "a\nend"
+    assert seen("long line\rend\nx") == "endg line\nx"
+
+
+def test_what_varies_is_made_steady(screenshots):
+    """Ports, times, rates and the directory are those that the pages show."""
+    text = (
+        "/t/there/a http://127.0.0.1:4711 http://127.0.0.1:4712 2027-01-02T03:04:05Z "
+        "(7 min left) stored 1 file, 8.0 KiB in 12.3 s (9 B/s)"
+    )
+    assert screenshots.steady(text, "/t/there", "http://127.0.0.1:4712") == (
+        "/home/you/a http://127.0.0.1:9000 http://127.0.0.1:8080 2026-11-25T16:44:29Z "
+        "(59 min 59 s left) stored 1 file, 8.0 KiB in 0.5 s (16.0 KiB/s)"
+    )
+
+
+def test_a_time_without_a_rate_is_made_steady(screenshots):
+    """A narrow terminal shows no rate; neither does the picture then."""
+    text = screenshots.steady("stored 3 files, 1.3 MiB in 0.2 s\n", "/t", "http://h")
+    assert text == "stored 3 files, 1.3 MiB in 0.5 s\n"
+
+
+def test_long_lines_break_as_on_a_terminal(screenshots):
+    """In the last column, not between words; colours go on."""
+    svg = screenshots.drawn("narrow", "\x1b[31m" + "word " * 10 + "\x1b[0mend")
+    assert shown(svg)[:2] == [("word " * 8).rstrip(), "word word end"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],
+)
+def test_a_secret_is_not_drawn(screenshots, text):
+    """What looks like one stops the drawing, and is not told."""
+    with pytest.raises(ValueError, match="look like a secret") as refused:
+        screenshots.drawn("help", f"first\n{text}\n")
+    assert text not in str(refused.value)
+
+
+def test_a_place_of_this_machine_is_not_drawn(screenshots):
+    """A warning that names a file of Python's stops the drawing."""
+    with pytest.raises(ValueError, match="where Python is"):
+        screenshots.drawn("help", f"{sys.prefix}/lib/some.py:1: UserWarning\n")
+
+
+def test_unknown_screen_is_refused(screenshots, capsys):
+    """A name that is misspelt draws nothing."""
+    assert screenshots.main(["nothing"]) == 2
+    assert "no such screen: nothing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/bin/bash").exists(), reason="bash types the commands of the pictures"
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_screen_is_what_the_commands_print(screenshots, tmp_path, monkeypatch, name):
+    """Drawn anew it is the same, apart from versions."""
+    monkeypatch.setattr(screenshots, "SCREENS", tmp_path)
+    assert screenshots.main([name]) == 0
+    anew, kept = (
+        (place / f"{name}.svg").read_text(encoding="utf-8")
+        for place in (tmp_path, SCREENS)
+    )
+    assert loose(shown(anew)) == loose(shown(kept))

@@ -1,0 +1,311 @@
+"""Clients that say nothing, too little or too much do not hold the signer service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from attrs import evolve
+
+from fsspec_osspresigned.asgi import listen
+from fsspec_osspresigned.server.guard import (
+    GuardedProtocol,
+    Limits,
+    PromptLoop,
+    guarded,
+    raise_file_limit,
+    sweep,
+)
+from fsspec_osspresigned.server.process import _Server
+
+LIMITS = Limits(
+    head=60, body=60, reply=60, idle=60, head_bytes=1000, connections=10, handshake=60
+)
+SOON = 0.05
+HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+CALL = HEAD + b"abcde"
+
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Connect:
+    """Connects to a server, and hangs up at the end."""
+
+    def __init__(self, server: _Server, port: int) -> None:
+        self.server = server
+        self.port = port
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def __call__(self) -> Client:
+        """Return one more connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
+
+
+async def answer(send: Any, body: bytes = b"ok") -> None:
+    """Send a reply."""
+    length = str(len(body)).encode()
+    headers = [(b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def patient(_: Any, receive: Any, send: Any) -> None:
+    """Read the body, then answer; hang up with who hangs up."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        if not message["more_body"]:
+            await answer(send)
+            break
+
+
+@contextlib.asynccontextmanager
+async def served(
+    limits: Limits, app: Callable[..., Awaitable[None]] = patient
+) -> AsyncIterator[Connect]:
+    """Serve *app*; yield a function that connects to it."""
+    config = uvicorn.Config(
+        app,
+        http=guarded(limits),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    ready = asyncio.Event()
+    server.listening = ready.set
+    listener = listen("127.0.0.1", 0)
+    connect = Connect(server, listener.getsockname()[1])
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await ready.wait()
+    sweeping = asyncio.create_task(sweep(server.guarded, 0.01))
+    try:
+        yield connect
+    finally:
+        for writer in connect.writers:
+            writer.close()
+        sweeping.cancel()
+        server.should_exit = True
+        await serving
+
+
+async def end(reader: asyncio.StreamReader) -> bytes:
+    """Return what comes until the service hangs up."""
+    found = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while block := await reader.read(1 << 20):
+            found += block
+    return bytes(found)
+
+
+async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send *data* again and again, a little at a time, until nobody listens."""
+    with contextlib.suppress(ConnectionError):
+        while not writer.is_closing():
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+
+async def call(client: Client) -> bytes:
+    """Return the reply to one good call, which leaves the connection open."""
+    reader, writer = client
+    writer.write(CALL)
+    return await reader.readuntil(b"ok")
+
+
+def run(play: Callable[[], Awaitable[None]]) -> None:
+    """Run a coroutine function."""
+    asyncio.run(play())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("limits", "first", "more"),
+    [
+        ({"head": SOON}, b"", b""),
+        ({"head": SOON}, b"POST / HTTP/1.1\r\n", b"X-A: 1\r\n"),
+        ({"head": SOON}, CALL + b"POST", b""),
+        ({"head_bytes": 200}, b"POST / HTTP/1.1\r\n", b"X-A: 1\r\n"),
+        ({"head_bytes": 200}, b"POST / HTTP/1.1\r\nX-A: ", b"a" * 20),
+        ({"head_bytes": 200}, b"POST /", b"a" * 20),
+        ({"body": SOON}, b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n", b"a"),
+        (
+            {"body": SOON},
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\na\r\n",
+        ),
+        ({"body": SOON}, HEAD, b""),
+        ({"idle": SOON}, CALL, b""),
+        ({"idle": SOON}, CALL, b"\r\n"),
+    ],
+)
+def test_client_that_does_not_get_on_is_cut_off(limits, first, more):
+    """Whatever it sends, each state of a connection has an end."""
+
+    async def play():
+        async with served(evolve(LIMITS, **limits)) as connect:
+            reader, writer = await connect()
+            writer.write(first)
+            dripping = asyncio.create_task(drip(writer, more))
+            found = await end(reader)
+            dripping.cancel()
+            assert found.count(b"200 OK") == first.count(CALL)
+            assert (await call(await connect())).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+def test_early_reply_does_not_excuse_from_ending_the_request():
+    """Who is refused before the body is read cannot trickle it for ever."""
+
+    async def early(_, __, send):
+        await answer(send)
+
+    async def play():
+        async with served(evolve(LIMITS, body=SOON), early) as connect:
+            reader, writer = await connect()
+            writer.write(HEAD + b"a")
+            assert (await end(reader)).endswith(b"ok")
+            reader, writer = await connect()
+            writer.write(HEAD + b"a")
+            await reader.readuntil(b"ok")
+            writer.write(b"bcde" + CALL)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+@pytest.mark.parametrize("pieces", [1, 200])
+def test_client_that_does_not_read_is_cut_off(pieces):
+    """A reply that nobody takes is dropped, made at once or bit by bit."""
+    seen = []
+
+    async def huge(scope, _, send):
+        seen.append(scope)
+        size = 20_000_000 // pieces
+        headers = [(b"content-length", b"20000000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number in range(pieces):
+            more = number < pieces - 1
+            message = {"type": "http.response.body", "body": b"x" * size}
+            await send({**message, "more_body": more})
+
+    async def play():
+        limits = evolve(LIMITS, reply=SOON, body=SOON, idle=SOON)
+        async with served(limits, huge) as connect:
+            reader, writer = await connect()
+            writer.transport.pause_reading()
+            writer.write(CALL)
+            # Nothing tells the end of a connection, if not the connection.
+            while not seen or connect.server.guarded():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            writer.transport.resume_reading()
+            assert len(await end(reader)) < 20_000_000
+
+    run(play)
+
+
+def test_one_connection_too_many_costs_the_one_that_waits_longest():
+    """The silent go first, and who is being served stays."""
+
+    async def play():
+        async with served(evolve(LIMITS, connections=2, idle=120)) as connect:
+            silent, _ = await connect()
+            busy = await connect()
+            await call(busy)
+            other = await connect()
+            await call(other)
+            assert await end(silent) == b""
+            await call(busy)
+            await call(other)
+            last = await connect()
+            await call(last)
+            assert await end(busy[0]) == b""
+            await call(other)
+
+    run(play)
+
+
+def test_nobody_is_cut_off_while_served():
+    """If all are being served, the newcomer has to come again."""
+    begun = asyncio.Event()
+    leave = asyncio.Event()
+
+    async def slow(_, __, send):
+        begun.set()
+        await leave.wait()
+        await answer(send)
+
+    async def play():
+        async with served(evolve(LIMITS, connections=1), slow) as connect:
+            reader, writer = await connect()
+            writer.write(CALL + CALL)
+            await begun.wait()
+            newcomer, _ = await connect()
+            assert await end(newcomer) == b""
+            leave.set()
+            for _ in range(2):
+                await reader.readuntil(b"ok")
+
+    run(play)
+
+
+def test_handshake_has_an_end(monkeypatch):
+    """A client that connects to a TLS port and says nothing is cut off."""
+    monkeypatch.setattr(PromptLoop, "limits", Limits(handshake=SOON))
+
+    async def play():
+        loop = asyncio.get_running_loop()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with listen("127.0.0.1", 0) as listener:
+            server = await loop.create_server(
+                asyncio.Protocol, sock=listener, ssl=context
+            )
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await end(reader) == b""
+            writer.close()
+            server.close()
+            await server.wait_closed()
+            plain = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            plain.close()
+            await plain.wait_closed()
+
+    with asyncio.Runner(loop_factory=PromptLoop) as runner:
+        runner.run(play())
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "fit"),
+    [
+        (256, 4096, 1064, 1000),
+        (256, 512, 512, 448),
+        (32, 32, 32, 1),
+        (256, resource.RLIM_INFINITY, 1064, 1000),
+        (4096, 4096, None, 1000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1000),
+    ],
+)
+def test_connections_fit_into_the_limit_of_files(monkeypatch, soft, hard, raised, fit):
+    """A connection that cannot be accepted for want of files would stop all."""
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair))
+    assert raise_file_limit(1000) == fit
+    assert asked == ([] if raised is None else [(raised, hard)])
+
+
+def test_limits_are_the_classes_own():
+    """Two services in one process keep to their own."""
+    assert guarded(LIMITS).limits is LIMITS
+    assert GuardedProtocol.limits == Limits()

@@ -1,0 +1,381 @@
+"""``osspresigned serve`` with several workers, and with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned import cli
+from fsspec_osspresigned.asgi import listen
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.process import Certificate
+from fsspec_osspresigned.server.supervisor import Settings, Supervisor
+
+pytestmark = pytest.mark.slow
+
+TOKEN = "a-made-up-token-0"
+
+
+def policy_text(*more: str, token: str = TOKEN) -> str:
+    """Return a policy that lets *token* write below ``data/``."""
+    return "\n".join(
+        (
+            *more,
+            "[[tokens]]",
+            'name = "writer"',
+            f'sha256 = "{hash_token(token)}"',
+            'buckets = ["examplebucket"]',
+            'prefixes = ["data/"]',
+            'actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",',
+            '  "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject"]',
+        )
+    )
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A good policy on disk, and an access key in the environment."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "LTAIfakeid")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "fakesecret")
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    file = tmp_path / "policy.toml"
+    file.write_text(policy_text())
+    return file
+
+
+class Service:
+    """The command as a process, with its log."""
+
+    def __init__(self, policy: Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "fsspec_osspresigned", "serve", "--port", "0"),
+                *("--policy", str(policy), *options),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started = self.until("started")
+        self.url = self.started["url"]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def until(self, event: str) -> dict[str, Any]:
+        """Return the next line about *event*."""
+        assert self.process.stdout is not None
+        while (line := json.loads(self.process.stdout.readline()))["event"] != event:
+            pass
+        return line
+
+    def workers(self, count: int = 2) -> set[int]:
+        """Return the processes of the next *count* workers that take calls."""
+        return {self.until("worker_started")["pid"] for _ in range(count)}
+
+    def ask(self, token: str = TOKEN, keys: int = 1) -> int:
+        """Return the status of one call."""
+        request = {"action": "HeadObject", "bucket": "examplebucket", "key": "data/a"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        with contextlib.closing(connection):
+            body = json.dumps({"requests": [request] * keys})
+            headers = {"Authorization": f"Bearer {token}"}
+            connection.request("POST", "/v1/sign", body, headers)
+            reply = connection.getresponse()
+            reply.read()
+            return reply.status
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Stop by a signal; return exit code, rest of the log, and stderr."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def start(policy_file: Path) -> Iterator[Callable[..., Service]]:
+    """Return a function that starts the command; every process is ended."""
+    running = []
+
+    def begin(*options: str) -> Service:
+        service = Service(policy_file, *options)
+        running.append(service.process)
+        return service
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_share_a_port_a_policy_and_an_end(start, policy_file, number):
+    """Each reads the policy again, and one signal ends them all."""
+    service = start("--workers", "2", "--log-keys")
+    assert service.started["workers"] == 2
+    workers = service.workers()
+    assert len(workers) == 2
+    assert service.ask() == 200
+    assert service.until("sign")["paths"] == ["examplebucket/data/a"]
+    other = policy_file.with_suffix(".new")
+    other.write_text(policy_text(token="another-token-00"))
+    other.replace(policy_file)
+    service.process.send_signal(signal.SIGHUP)
+    for _ in range(2):
+        service.until("policy_reloaded")
+    assert {service.ask() for _ in range(8)} == {401}
+    assert {service.ask("another-token-00") for _ in range(8)} == {200}
+    code, out, err = service.end(number)
+    assert (code, err) == (0, "")
+    assert json.loads(out.splitlines()[-1])["event"] == "stopped"
+    assert not any(map(is_alive, workers))
+
+
+@pytest.mark.slow
+def test_worker_that_dies_is_replaced(start):
+    """The others serve on meanwhile."""
+    service = start("--workers", "2")
+    victim = min(service.workers())
+    os.kill(victim, signal.SIGKILL)
+    assert service.until("worker_died")["code"] == -signal.SIGKILL
+    assert service.ask() == 200
+    assert victim not in service.workers(1)
+    assert service.end()[0] == 0
+
+
+@pytest.mark.slow
+def test_workers_end_with_who_looks_after_them(start):
+    """A supervisor that is killed leaves nobody behind on the port."""
+    service = start("--workers", "2")
+    workers = service.workers()
+    service.process.kill()
+    service.process.communicate()
+    while any(map(is_alive, workers)):
+        time.sleep(0.02)
+    with pytest.raises(ConnectionRefusedError):
+        service.ask()
+
+
+def test_dying_workers_are_started_more_and_more_slowly():
+    """A worker that cannot live is tried again, with longer waits."""
+    said = []
+
+    async def play():
+        with listen("127.0.0.1", 0) as listener:
+            supervisor = Supervisor(
+                command=[sys.executable, "-c", "raise SystemExit(3)"],
+                count=1,
+                listener=listener,
+                first_wait=0.01,
+            )
+
+            def say(event, **facts):
+                said.append((event, facts["code"], facts["again_in"]))
+                if len(said) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            supervisor.say = say
+            await supervisor.run()
+
+    asyncio.run(play())
+    assert said == [("worker_died", 3, wait) for wait in (0.01, 0.02, 0.04)]
+
+
+def test_worker_that_lived_long_is_replaced_soon(monkeypatch):
+    """Its death has another cause than how it is started."""
+    monkeypatch.setattr("fsspec_osspresigned.server.supervisor._GOOD_SECONDS", 0.0)
+    waits = []
+
+    async def play():
+        with listen("127.0.0.1", 0) as listener:
+            supervisor = Supervisor(
+                command=[sys.executable, "-c", ""],
+                count=1,
+                listener=listener,
+                first_wait=0.01,
+            )
+
+            def say(_, **facts):
+                waits.append(facts["again_in"])
+                if len(waits) == 2:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            supervisor.say = say
+            await supervisor.run()
+
+    asyncio.run(play())
+    assert waits == [0.01, 0.01]
+
+
+def test_worker_that_is_being_started_is_stopped_too():
+    """A signal that comes between two moments is not lost."""
+
+    async def play():
+        with listen("127.0.0.1", 0) as listener:
+            supervisor = Supervisor(
+                command=[sys.executable, "-c", "import time; time.sleep(60)"],
+                count=1,
+                listener=listener,
+            )
+            running = asyncio.create_task(supervisor.run())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            supervisor._stop.set()
+            await running
+
+    asyncio.run(play())
+
+
+def pem(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
+    """Return a certificate for 127.0.0.1 and its key."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    made = folder / f"{name}.new"
+    subprocess.run(
+        [
+            *(program, "req", "-x509", "-newkey", "ec", "-days", "2"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)),
+            *("-out", str(made), *(more or ("-nodes",))),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    made.replace(certificate)
+    return certificate, key
+
+
+def serial_of(port: int) -> str:
+    """Return the serial number of the certificate that is shown at *port*."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port)) as connection,
+        context.wrap_socket(connection) as wrapped,
+    ):
+        data = wrapped.getpeercert(binary_form=True)
+    assert data is not None
+    return data.hex()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_service_speaks_tls(start, policy_file, tmp_path, monkeypatch, workers):
+    """A filesystem uploads through an https signer; a renewed certificate is shown."""
+    certificate, key = pem(tmp_path, "first")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+    with Emulator() as oss:
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", oss.credentials.access_key_id)
+        monkeypatch.setenv(
+            "OSS_ACCESS_KEY_SECRET", oss.credentials.access_key_secret.reveal()
+        )
+        policy_file.write_text(policy_text("[signer]", f'endpoint = "{oss.url}"'))
+        service = start(
+            *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
+            *("--workers", str(workers)),
+        )
+        assert service.url.startswith("https://127.0.0.1:")
+        if workers > 1:
+            service.workers(workers)  # who is not yet there would die of SIGHUP
+        fs = OSSPresignedFileSystem(
+            signer=service.url, signer_token="env:OSSPRESIGNED_TOKEN"
+        )
+        fs.pipe_file("examplebucket/data/a", b"abc")
+        assert bytes(oss.get("examplebucket", "data/a").data()) == b"abc"
+    before = serial_of(service.port)
+    other, other_key = pem(tmp_path, "second")
+    other_key.replace(key)
+    other.replace(certificate)
+    service.process.send_signal(signal.SIGHUP)
+    for _ in range(workers):
+        service.until("certificate_reloaded")
+    assert serial_of(service.port) != before
+    with pytest.raises(OSError):
+        service.ask()
+    assert service.end()[0] == 0
+
+
+def test_certificate_follows_its_files(tmp_path):
+    """A pair that does not fit, is locked or is gone changes nothing."""
+    said = []
+    certificate, key = pem(tmp_path, "first")
+    found = Certificate(certificate, key, lambda event, **facts: said.append((event, facts)))  # fmt: skip
+    found.load()
+    found.refresh()
+    assert said == []
+    _, other_key = pem(tmp_path, "second")
+    good = key.read_bytes()
+    key.write_bytes(other_key.read_bytes())
+    found.refresh()
+    found.refresh()
+    assert said.pop()[0] == "certificate_refused"
+    assert said == []
+    key.write_bytes(good)
+    found.refresh()
+    found.refresh(force=True)
+    assert [event for event, _ in said] == ["certificate_reloaded"] * 2
+    key.unlink()
+    with pytest.raises(ConfigurationError, match="No such file"):
+        found.load()
+    locked, its_key = pem(tmp_path, "locked", "-passout", "pass:word")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Certificate(locked, its_key, print).load()
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + good)
+    Certificate(both, None, print).load()
+    both.write_text("nonsense")
+    with pytest.raises(ConfigurationError, match=r"both\.pem and its key cannot"):
+        Certificate(both, None, print).load()
+
+
+def test_mistakes_are_told_before_the_port_is_taken(policy_file, tmp_path, capsys):
+    """A key without a certificate, a certificate that is none."""
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nonsense")
+    call = ["serve", "--policy", str(policy_file), "--port", "0"]
+    assert cli.main([*call, "--ssl-keyfile", str(wrong)]) == 2
+    assert "--ssl-keyfile needs --ssl-certfile" in capsys.readouterr().err
+    assert cli.main([*call, "--ssl-certfile", str(wrong)]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+
+
+def test_worker_is_called_as_its_supervisor_was(tmp_path):
+    """It has the same options, and a descriptor in the place of an address."""
+    settings = Settings(
+        policy_file=tmp_path / "p",
+        certfile=tmp_path / "c",
+        keyfile=tmp_path / "k",
+        log_keys=True,
+    )
+    assert settings.worker_command()[4:] == [
+        *("--policy", str(tmp_path / "p"), "--ssl-certfile", str(tmp_path / "c")),
+        *("--ssl-keyfile", str(tmp_path / "k"), "--log-keys", "--listener"),
+    ]

@@ -1,0 +1,309 @@
+"""Signing ahead: few calls, few URLs that wait, and each error at its own request."""
+
+from __future__ import annotations
+
+import threading
+from itertools import chain
+
+import pytest
+
+from fsspec_osspresigned.errors import (
+    NotSignedError,
+    SignerError,
+    SignerUnavailableError,
+)
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.signers.base import sign_each
+from fsspec_osspresigned.signers.batching import Ahead
+from fsspec_osspresigned.signers.chain import ChainSigner
+
+URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
+
+
+def part(number: int, size: int = 8) -> Operation:
+    """Return one UploadPart."""
+    return Operation(
+        action=Action.UploadPart,
+        bucket="b",
+        key="k",
+        upload_id="U",
+        part_number=number,
+        content_length=size,
+    )
+
+
+class Service:
+    """Signs all, for *life* seconds of its own clock, and keeps what it was asked."""
+
+    def __init__(self, life: float | None = None) -> None:
+        self.calls: list[list[int | None]] = []
+        self.life = life
+        self.time = 1_000.0
+
+    def sign(self, operations):
+        self.calls.append([operation.part_number for operation in operations])
+        ends = None if self.life is None else self.time + self.life
+        return [
+            SignedRequest(method="PUT", url=URL, issued_at=self.time, expires_at=ends)
+            for _ in operations
+        ]
+
+
+def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Ahead:
+    """Return one that knows that the parts *numbers* come, on the service's clock."""
+    coming = iter(numbers)
+
+    def following():
+        number = next(coming, None)
+        return None if number is None else part(number)
+
+    return Ahead(
+        service,
+        following,
+        first=first,
+        low=low,
+        clock=lambda: service.time,
+        now=lambda: service.time,
+    )
+
+
+def test_batches_grow_up_to_a_full_call():
+    """First what goes out at once, then up to one hundred a call, each part once."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 301))
+    for number in range(1, 301):
+        assert len(ahead.sign([part(number)])) == 1
+    assert [len(call) for call in service.calls] == [4, 32, 100, 100, 64]
+    assert list(chain.from_iterable(service.calls)) == list(range(1, 301))
+
+
+def test_batches_are_what_is_used_up_in_half_a_life():
+    """A slow link holds few URLs, so that they do not end before they are sent."""
+    service = Service(life=40)
+    ahead = ahead_of(service, *range(1, 200))
+    for number in range(1, 60):
+        ahead.sign([part(number)])
+        service.time += 4  # seconds a part: five in half of a life
+    assert [len(call) for call in service.calls][:4] == [4, 5, 5, 5]
+
+
+def test_stale_requests_are_signed_again_together():
+    """What waited too long is asked for anew in one call, before what comes next."""
+    service = Service(life=40)
+    ahead = ahead_of(service, *range(1, 100), first=8)
+    ahead.sign([part(1)])
+    service.time += 35
+    signed = ahead.sign([part(2)])[0]
+    assert not signed.is_stale(service.time)
+    assert service.calls[1][:1] == [2]
+    for number in range(3, 9):
+        ahead.sign([part(number)])
+    asked = list(chain.from_iterable(service.calls[1:]))
+    assert asked[:7] == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_another_length_is_signed_alone():
+    """The last part of a stream is shorter than was foreseen."""
+    service = Service()
+    ahead = ahead_of(service, 1, 2, 3)
+    ahead.sign([part(1)])
+    ahead.sign([part(2, size=5)])
+    assert service.calls == [[1, 2, 3], [2]]
+
+
+def test_what_nobody_announced_is_signed_alone():
+    """An operation that was not foreseen is signed like any other."""
+    service = Service()
+    ahead = ahead_of(service)
+    ahead.sign([part(9)])
+    assert service.calls == [[9]]
+
+
+def test_next_batch_is_asked_for_while_some_are_left():
+    """With a low mark the call is made before others would have to wait for it."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 9), first=4, low=2)
+    ahead.sign([part(1)])
+    ahead.sign([part(2)])
+    assert len(service.calls) == 1
+    ahead.sign([part(3)])
+    assert service.calls == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    for number in range(4, 9):
+        ahead.sign([part(number)])
+    assert len(service.calls) == 2
+
+
+def test_an_error_comes_up_at_its_own_request():
+    """A refusal of one of a batch refuses that one only, and costs no other call."""
+
+    class Choosy(Service):
+        def sign_each(self, operations):
+            found = list(self.sign(operations))
+            found[1] = NotSignedError("no", path="b/k", action="UploadPart")
+            return found
+
+    service = Choosy()
+    ahead = ahead_of(service, 1, 2, 3)
+    ahead.sign([part(1)])
+    with pytest.raises(NotSignedError, match="no"):
+        ahead.sign([part(2)])
+    ahead.sign([part(3)])
+    assert service.calls == [[1, 2, 3]]
+
+
+def test_dropped_demanded_header_is_found_in_a_batch_too():
+    """What is signed ahead is checked like everything else."""
+    wanted = Operation(
+        action=Action.PutObject, bucket="b", key="k", headers={"x-oss-meta-a": "1"}
+    )
+    ahead = Ahead(Service(), iter([wanted, None]).__next__, first=2)
+    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+        ahead.sign([wanted])
+
+
+def test_failed_call_leaves_each_to_sign_alone():
+    """When a call fails, who asked gets the error; the others are signed alone."""
+
+    class Failing(Service):
+        def sign(self, operations):
+            found = super().sign(operations)
+            if len(operations) > 1:
+                raise SignerUnavailableError("down", path="b/k")
+            return found
+
+    service = Failing()
+    ahead = ahead_of(service, 1, 2, 3)
+    with pytest.raises(SignerUnavailableError):
+        ahead.sign([part(1)])
+    ahead.sign([part(2)])
+    ahead.sign([part(1)])
+    assert service.calls == [[1, 2, 3], [2], [1]]
+
+
+def test_threads_share_a_call():
+    """Sixteen threads that begin together wait for one call of sixteen."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 17), first=16)
+    gate = threading.Barrier(16)
+    asked: list[int] = []
+
+    slow = service.sign
+
+    def sign(operations):
+        asked.append(len(operations))
+        threading.Event().wait(0.05)
+        return slow(operations)
+
+    service.sign = sign
+    done: list[SignedRequest] = []
+
+    def work(number):
+        gate.wait()
+        done.extend(ahead.sign([part(number)]))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 17)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == [16]
+    assert len(done) == 16
+
+
+def test_low_mark_does_not_wait_for_a_call_under_way():
+    """Who has its request goes on while another one asks for the next batch."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 30), first=4, low=4)
+    entered, leave = threading.Event(), threading.Event()
+    plain = service.sign
+
+    def sign(operations):
+        if operations[0].part_number == 5:
+            entered.set()
+            assert leave.wait(10)
+        return plain(operations)
+
+    service.sign = sign
+    asker = threading.Thread(target=ahead.sign, args=([part(1)],))
+    asker.start()
+    # The first one takes part 1, sees the low mark and asks for more.
+    second = threading.Thread(target=ahead.sign, args=([part(2)],))
+    second.start()
+    assert entered.wait(10)
+    ahead.sign([part(3)])
+    leave.set()
+    asker.join(10)
+    second.join(10)
+
+
+def test_each_of_a_plain_signer_falls_back_to_single_calls():
+    """A signer that only raises is asked for each alone, so one refusal stays one."""
+
+    class Picky(Service):
+        def sign(self, operations):
+            found = super().sign(operations)
+            if any(operation.part_number == 2 for operation in operations):
+                raise NotSignedError("no", path="b/k", action="UploadPart")
+            return found
+
+    service = Picky()
+    found = sign_each(service, [part(1), part(2), part(3)])
+    assert [type(outcome) for outcome in found] == [
+        SignedRequest,
+        NotSignedError,
+        SignedRequest,
+    ]
+    assert service.calls == [[1, 2, 3], [1], [2], [3]]
+
+
+def test_each_through_a_chain_names_the_refusal():
+    """A chain hands on what the last signer refuses, at its place."""
+
+    class Nothing:
+        def sign(self, operations):
+            raise NotSignedError("not mine", path="b/k", action="UploadPart")
+
+    found = ChainSigner(Nothing(), Service()).sign_each([part(1), part(2)])
+    assert [type(outcome) for outcome in found] == [SignedRequest] * 2
+    with pytest.raises(NotSignedError, match="not mine"):
+        ChainSigner(Nothing(), Nothing()).sign([part(1), part(2)])
+
+
+def test_each_of_a_broken_signer_is_an_error():
+    """A signer that answers another number of requests is not asked again."""
+
+    class Short:
+        def sign(self, operations):
+            return []
+
+    with pytest.raises(SignerError, match="answered 0 requests to 2"):
+        sign_each(Short(), [part(1), part(2)])
+
+
+def test_a_proven_end_is_the_end_of_all_that_came_with_it():
+    """When the store calls one URL over, the others of its age are signed anew."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 9), first=4)
+    refused = ahead.sign([part(1)])[0]
+    service.time += 1
+    ahead.distrust(refused)
+    for number in range(2, 9):
+        assert ahead.sign([part(number)])[0].issued_at == service.time
+    assert service.calls == [[1, 2, 3, 4], [2, 3, 4, 5, 6, 7, 8]]
+
+
+def test_errors_that_wait_are_not_distrusted():
+    """A refusal that was signed along stays one: it has no life."""
+
+    class Refusing(Service):
+        def sign_each(self, operations):
+            found = list(self.sign(operations))
+            found[1] = NotSignedError("no", path="b/k", action="UploadPart")
+            return found
+
+    service = Refusing()
+    ahead = ahead_of(service, 1, 2)
+    ahead.distrust(ahead.sign([part(1)])[0])
+    with pytest.raises(NotSignedError):
+        ahead.sign([part(2)])
+    assert service.calls == [[1, 2]]

@@ -1,0 +1,153 @@
+"""A signed URL must be for what was asked, at a place that may store it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.signers.protocol import check
+
+B = "https://b.oss-cn-hangzhou.aliyuncs.com"
+HOSTS = {
+    "cdn.example.com": "b",
+    "any.example.com": None,
+    "port.example.com:8443": "b",
+    "other.example.com": "c",
+}
+
+
+def problem(url: str, action: str = "PutObject", **members: object) -> str | None:
+    """Return what the check says about *url*."""
+    members = {"bucket": "b", "key": "dir/k +%", **members}
+    operation = Operation(action=Action(action), **members)  # type: ignore[arg-type]
+    found = check(
+        operation,
+        url,
+        signer_host="sign.example.com",
+        allowed_hosts=HOSTS,
+        allow_http=False,
+        loopback_signer=False,
+    )
+    assert "CANARY" not in (found or "")
+    return found
+
+
+K = "dir/k%20+%25"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{B}/{K}?Signature=CANARY&x-oss-whatever=1&callback=x&security-token=t",
+        f"{B}/dir%2Fk%20%2B%25",
+        "https://b.oss-accelerate.aliyuncs.com:443/" + K,
+        "https://b.oss-cn-x-internal.aliyuncs.com/" + K,
+        "https://cdn.example.com/" + K,
+        "https://port.example.com:8443/" + K,
+        "https://any.example.com/" + K,
+        "https://any.example.com/b/" + K,
+        "https://sign.example.com/" + K,
+        "https://SIGN.example.com:9/b/" + K,
+    ],
+)
+def test_bound_urls_pass(url):
+    """OSS hosts, listed hosts and the signer's own may serve the object."""
+    assert problem(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://b.oss-cn-hangzhou.aliyuncs.com/" + K, "plain http"),
+        ("https://u@b.oss-cn-hangzhou.aliyuncs.com/" + K, "user information"),
+        (f"{B}/{K}#x", "fragment"),
+        (f"{B}/%ff", "not UTF-8"),
+        ("https://evil.example.com/" + K, 'allowed_hosts={"evil.example.com": "b"}'),
+        ("https://evil.aliyuncs.com/" + K, "neither of OSS"),
+        ("https://b.evil.oss-cn-hangzhou.aliyuncs.com/" + K, "neither of OSS"),
+        ("https://b.oss-cn-hangzhou.aliyuncs.com.evil.com/" + K, "neither of OSS"),
+        ("https://127.0.0.1/b/" + K, "neither of OSS"),
+        ("https://c.oss-cn-hangzhou.aliyuncs.com/" + K, "is of bucket 'c'"),
+        ("https://other.example.com/" + K, "is of bucket 'c'"),
+        ("https://port.example.com/" + K, "neither of OSS"),
+        (f"{B}/b/{K}", "is not that of 'b/dir/k +%'"),
+        (f"{B}/dir/./k%20+%25", "is not that of"),
+        (f"{B}/dir/k%20+%2525", "is not that of"),
+        (f"{B}/dir/k%20%20%25", "is not that of"),
+        ("https://cdn.example.com/b/" + K, "is not that of"),
+        (f"{B}/{K}?a=1&%61=2", "comes twice"),
+        (f"{B}/{K}?acl", "makes the URL another call"),
+        (f"{B}/{K}?partNumber=1", "makes the URL another call"),
+        (f"{B}/{K}?x-oss-process=x", "makes the URL another call"),
+        (f"{B}/{K}?symlink=", "makes the URL another call"),
+    ],
+)
+def test_other_urls_are_refused(url, said):
+    """The message names the host and the option, or the rule."""
+    assert said in (problem(url) or "")
+
+
+PART = {"action": "UploadPart", "upload_id": "U/+", "part_number": 3}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("partNumber=3&uploadId=U%2F%2B", None),
+        ("uploadId=U%2F%2B", "'partNumber' is missing"),
+        ("partNumber=3", "'uploadId' is missing"),
+        ("partNumber=4&uploadId=U%2F%2B", "'partNumber' of the URL is not the one"),
+        ("partNumber=3&uploadId=V", "'uploadId' of the URL is not the one"),
+        ("partNumber=3&partNumber=3&uploadId=U%2F%2B", "comes twice"),
+        ("partNumber=3&uploadId=U%2F%2B&uploads", "another call"),
+    ],
+)
+def test_part_and_upload_are_bound(query, said):
+    """Bytes of one part never land in another, or in another upload."""
+    found = problem(f"{B}/{K}?{query}", **PART)
+    assert found is None if said is None else said in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("action", "query"),
+    [
+        ("InitiateMultipartUpload", "uploads"),
+        ("InitiateMultipartUpload", "uploads="),
+        ("CompleteMultipartUpload", "uploadId=U"),
+        ("AbortMultipartUpload", "uploadId=U"),
+        ("ListParts", "uploadId=U"),
+        ("HeadObject", ""),
+    ],
+)
+def test_calls_have_their_own_parameters(action, query):
+    """Each call is recognised by its sub-resource."""
+    assert problem(f"{B}/{K}?{query}", action, upload_id="U") is None
+    if query:
+        assert problem(f"{B}/{K}", action, upload_id="U")
+
+
+def test_listing_is_bound_to_its_prefix():
+    """A listing is of the bucket, with every parameter that was asked for."""
+    query = {"prefix": "my dir/", "max-keys": "9"}
+    asked = {"key": "", "query": query}
+    good = "list-type=2&prefix=my%20dir%2F&max-keys=9"
+    for place in (f"{B}/", "https://any.example.com/b/", "https://any.example.com/b"):
+        assert problem(f"{place}?{good}", "ListObjectsV2", **asked) is None
+    plus = good.replace("%20", "+")
+    assert problem(f"{B}/?{plus}", "ListObjectsV2", **asked) is None
+    for bad in ("list-type=2&max-keys=9", good.replace("my", "your"), good[12:]):
+        assert problem(f"{B}/?{bad}", "ListObjectsV2", **asked)
+
+
+@pytest.mark.parametrize("loopback", [True, False])
+def test_only_a_local_signer_leads_to_this_machine(loopback):
+    """A remote signer must not reach local daemons, whatever is allowed."""
+    found = check(
+        Operation(action=Action.PutObject, bucket="b", key="k"),
+        "http://127.0.0.1:9/b/k",
+        signer_host="127.0.0.1" if loopback else "sign.example.com",
+        allowed_hosts={} if loopback else {"127.0.0.1": None},
+        allow_http=not loopback,
+        loopback_signer=loopback,
+    )
+    assert (found is None) is loopback

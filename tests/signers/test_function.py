@@ -1,0 +1,272 @@
+"""Signers made of functions, chains of signers, and references to tokens."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NotSignedError,
+    SignerError,
+    SignerUnavailableError,
+)
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.function import (
+    FunctionSigner,
+    as_signer,
+    import_signer,
+)
+from fsspec_osspresigned.signers.http import token_source
+
+URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=1767229200&Signature=CANARY"
+
+
+def put(key: str = "k", **members: object) -> Operation:
+    """Return a PutObject."""
+    return Operation(action=Action.PutObject, bucket="b", key=key, **members)  # type: ignore[arg-type]
+
+
+def signer(answer: object, **options: object) -> FunctionSigner:
+    """Return a signer whose function answers *answer*."""
+    return FunctionSigner(lambda _: answer, clock=lambda: 1000.0, **options)  # type: ignore[arg-type]
+
+
+def test_a_string_is_the_url_of_the_demanded_headers():
+    """The simplest function returns one URL a request."""
+    (request,) = signer([URL]).sign(
+        [put(headers={"a": "1"}, optional_headers={"b": "2"})]
+    )
+    assert request.url.reveal() == URL
+    assert request.headers == {"a": "1"}
+    assert request.expires_at == 1767229200
+    assert signer(URL).sign([put()])[0].method == "PUT"
+
+
+def test_a_mapping_says_everything():
+    """Headers and life can be said as well."""
+    answer = {"url": URL, "headers": {"a": "1"}, "method": "PUT", "expires_in": 60}
+    (request,) = signer([answer]).sign([put()])
+    assert request.headers == {"a": "1"}
+    assert (request.issued_at, request.expires_at) == (1000.0, 1060.0)
+
+
+def test_a_signed_request_is_passed_on():
+    """Who has one needs no conversion."""
+    request = SignedRequest(method="PUT", url=URL)
+    assert signer((request,)).sign([put()]) == [request]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "returned a NoneType, not a list"),
+        ([], "answered 0 of 1"),
+        ([3], "a int, not a URL"),
+        ([{}], "it has no url"),
+        ([{"url": URL, "header": {}}], "unknown members header"),
+        (["ftp://x"], "is not an absolute"),
+        (["http://example.com/?CANARY"], "plain http"),
+        ([{"url": URL, "method": 3}], "method is no string"),
+        ([{"url": URL, "headers": [1]}], "headers are no mapping"),
+        ([{"url": URL, "headers": {1: ""}}], "headers are no mapping"),
+        ([{"url": URL, "headers": {"Cookie": "x"}}], "may not be set"),
+        ([{"url": URL, "expires_in": 0}], "expires_in is no positive"),
+        ([{"url": URL, "expires_in": True}], "expires_in is no positive"),
+        ([{"url": URL, "expires_in": "9"}], "expires_in is no positive"),
+    ],
+)
+def test_other_answers_are_errors(answer, said):
+    """Each mistake of a function has its message."""
+    with pytest.raises(SignerError, match=said) as caught:
+        signer(answer).sign([put()])
+    assert "CANARY" not in str(caught.value)
+
+
+def test_one_string_for_two_requests_is_an_error():
+    """A text is no list of letters."""
+    with pytest.raises(SignerError, match="a SecretURL, not a list"):
+        signer(URL).sign([put(), put("l")])
+
+
+def test_plain_http_can_be_allowed():
+    """The user may know better."""
+    assert signer("http://example.com/k", allow_http=True).sign([put()])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (NotSignedError("no"), NotSignedError),
+        (SignerUnavailableError("later"), SignerUnavailableError),
+        (PermissionError("no"), NotSignedError),
+        (RuntimeError(f"at {URL}"), SignerError),
+    ],
+)
+def test_errors_of_a_function_keep_their_family(error, expected):
+    """A refusal stays one, anything else means that the signer is broken."""
+
+    def fail(_: object) -> None:
+        raise error
+
+    with pytest.raises(expected) as caught:
+        FunctionSigner(fail).sign([put()])
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """A module of the user's."""
+    found = types.ModuleType("users_signer")
+    found.sign = lambda _: [URL]
+    found.ready = signer([URL])
+    found.Kind = FunctionSigner
+    monkeypatch.setitem(sys.modules, "users_signer", found)
+    return found
+
+
+def test_reference_is_imported(module):
+    """A function is wrapped, a Signer is taken as it is."""
+    assert import_signer("users_signer:sign").sign([put()])
+    assert import_signer("users_signer:ready") is module.ready
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("users_signer", "not of the form module:function"),
+        ("users signer:sign", "not of the form module:function"),
+        ("users_signer:sign()", "not of the form module:function"),
+        ("no_such_module_anywhere:sign", "raised ModuleNotFoundError"),
+        ("users_signer:gone", "is a NoneType, neither"),
+        ("users_signer:sign.gone", "is a NoneType, neither"),
+        ("users_signer:Kind", "is a type, neither"),
+    ],
+)
+@pytest.mark.usefixtures("module")
+def test_bad_reference_is_named(reference, said):
+    """The message says which step failed."""
+    with pytest.raises(ConfigurationError, match=said):
+        import_signer(reference)
+
+
+def test_a_class_is_no_signer():
+    """Neither a Signer's class nor another one can sign."""
+    with pytest.raises(ConfigurationError):
+        as_signer(int)
+
+
+class Only:
+    """A signer of one key."""
+
+    def __init__(self, key: str, *, remote: bool = False) -> None:
+        self.key = key
+        self.remote = remote
+        self.asked: list[list[str]] = []
+
+    def sign(self, operations):
+        """Sign if every key is the one."""
+        self.asked.append([operation.key for operation in operations])
+        if {operation.key for operation in operations} != {self.key}:
+            raise NotSignedError("not mine", path=operations[0].path)
+        url = f"https://b.oss-cn-hangzhou.aliyuncs.com/{self.key}"
+        return [SignedRequest(method="PUT", url=url) for _ in operations]
+
+    def grant(self, path):
+        """Grant the one key, without parts."""
+        if path != f"b/{self.key}":
+            raise NotSignedError("not mine", path=path)
+        return Grant(multipart=None)
+
+
+def test_chain_asks_in_order_and_keeps_the_order():
+    """The map is asked first; what it lacks goes to the next in one call."""
+    first, last = Only("a"), Only("c", remote=True)
+    chain = ChainSigner(first, last)
+    urls = [r.url.reveal()[-1] for r in chain.sign([put("c"), put("a"), put("c")])]
+    assert urls == ["c", "a", "c"]
+    assert last.asked == [["c", "c"]]
+    assert chain.sign([put("a")])
+    assert len(last.asked) == 1
+    with pytest.raises(NotSignedError):
+        chain.sign([put("z")])
+    assert chain.remote
+    assert not ChainSigner(first).remote
+
+
+def test_chain_grants_what_the_first_that_knows_grants():
+    """A signer without a word of its own grants everything."""
+    chain = ChainSigner(Only("a"), Only("c"))
+    assert chain.grant("b/a").multipart is None
+    assert chain.grant("b/c").multipart is None
+    with pytest.raises(NotSignedError):
+        chain.grant("b/z")
+    assert ChainSigner(Only("a"), signer([])).grant("b/z").multipart is not None
+
+
+def test_chain_notices_a_short_answer():
+    """Requests never slide to another operation's place."""
+
+    class Short:
+        def sign(self, operations):
+            return [SignedRequest(method="PUT", url=URL)]
+
+    with pytest.raises(SignerError, match="answered 1 requests to 2"):
+        ChainSigner(Only("a"), Short()).sign([put("a"), put("y"), put("z")])
+
+
+def test_token_comes_from_its_reference(monkeypatch, tmp_path):
+    """Each call reads anew, so that a token can be renewed."""
+    read = token_source("env:OSSPRESIGNED_TOKEN")
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "abc==")
+    assert read() == Secret("abc==")
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "def")
+    assert read() == Secret("def")
+    file = tmp_path / "token"
+    file.write_bytes(b"a.b-c_d~e+f/g=\r\n")
+    assert token_source(f"file:{file}")() == Secret("a.b-c_d~e+f/g=")
+    assert token_source(lambda: "abc")() == Secret("abc")
+    assert token_source(lambda: Secret("abc"))() == Secret("abc")
+    assert token_source(lambda: None)() is None
+    assert token_source(None)() is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("abc", "must be a reference"),
+        ("file:", "must be a reference"),
+        ("env:OSS_ACCESS_KEY_SECRET", "must be env:OSSPRESIGNED_...: no other"),
+    ],
+)
+def test_bad_token_reference_is_refused(reference, said):
+    """A foreign catalog must not send keys of OSS to its signer."""
+    with pytest.raises(ConfigurationError, match=said):
+        token_source(reference)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "two words", "two\nlines", "a\n\n", "x" * 4097, "\u00e9", "a=b"]
+)
+def test_text_that_is_no_token_is_refused(text, monkeypatch, tmp_path):
+    """A key file is no token: one line, RFC 6750, at most 4 KiB."""
+    file = tmp_path / "token"
+    file.write_text(text)
+    for reference in (f"file:{file}", lambda: text):
+        with pytest.raises(ConfigurationError, match="no bearer token"):
+            token_source(reference)()
+
+
+def test_missing_token_is_named(tmp_path):
+    """The message says what could not be read."""
+    with pytest.raises(ConfigurationError, match="OSSPRESIGNED_GONE is not set"):
+        token_source("env:OSSPRESIGNED_GONE")()
+    with pytest.raises(ConfigurationError, match=r"cannot read .*gone"):
+        token_source(f"file:{tmp_path}/gone")()
+    with pytest.raises(ConfigurationError, match="returned a int"):
+        token_source(lambda: 3)()

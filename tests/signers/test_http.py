@@ -1,0 +1,649 @@
+"""The client of the signer protocol, against good, broken and hostile signers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned.errors import (
+    BindingError,
+    ConfigurationError,
+    NotSignedError,
+    OSSPresignedError,
+    SignerError,
+    SignerUnavailableError,
+    TooLargeError,
+)
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import protocol
+from fsspec_osspresigned.signers.base import Grant, sign_checked
+from fsspec_osspresigned.signers.http import HTTPSigner
+
+NOW = 1_767_225_600.0
+TOKEN = "tokenCANARYtoken"
+
+
+class Broken:
+    """A signer whose every answer is decided by the test."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[dict[str, Any]]] = []
+        self.tokens: list[str | None] = []
+        self.answers: list[Callable[[list[dict[str, Any]]], Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                requests = json.loads(self.rfile.read(size))["requests"]
+                outer.calls.append(requests)
+                outer.tokens.append(self.headers["Authorization"])
+                assert self.path == "/sub/v1/sign"
+                answer = outer.answers[0]
+                if len(outer.answers) > 1:
+                    outer.answers.pop(0)
+                found = answer(requests)
+                if not isinstance(found, tuple):
+                    found = (200, {}, found)
+                status, headers, body = found
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                try:
+                    self.wfile.write(data)
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, *_: object) -> None:
+                """A client that hangs up is no event."""
+
+        self._server: socketserver.BaseServer = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/sub"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Time:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Move on."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def broken() -> Iterator[Broken]:
+    """A signer of the test's own."""
+    server = Broken()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def clock() -> Time:
+    """A clock of the test's own."""
+    return Time()
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """Real connections that give up soon."""
+    found = Transport(progress_timeout=5.0)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def signer(broken: Broken, clock: Time, transport: Transport) -> HTTPSigner:
+    """The client of the broken signer."""
+    return HTTPSigner(
+        broken.url,
+        exchange=transport.exchange,
+        token=lambda: Secret(TOKEN),
+        budget=10.0,
+        clock=clock,
+        sleep=clock.sleep,
+        draw=lambda: 0.5,
+    )
+
+
+def put(key: str = "k", **members: Any) -> Operation:
+    """Return a PutObject."""
+    members = {
+        "action": Action.PutObject,
+        "bucket": "b",
+        "content_length": 3,
+        **members,
+    }
+    return Operation(key=key, **members)
+
+
+def url(key: str = "k") -> str:
+    """Return a URL of the object."""
+    return f"https://b.oss-cn-hangzhou.aliyuncs.com/{key}?Signature=CANARY"
+
+
+def good(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the right result for a request."""
+    return {
+        "method": "PUT",
+        "url": url(request["key"]),
+        "headers": request.get("headers", {}),
+        "expires_in": 900,
+    }
+
+
+def all_good(requests: list[dict[str, Any]]) -> Any:
+    """Return the right reply."""
+    return {"results": [good(r) for r in requests], "unknown": 1}
+
+
+def result(**members: Any) -> Callable[[Any], Any]:
+    """Return an answer that differs from the right one in *members*."""
+    return lambda requests: {"results": [{**good(r), **members} for r in requests]}
+
+
+def refused(status: int, code: str, **members: Any) -> Callable[[Any], Any]:
+    """Return an answer that refuses the item."""
+    error = {"status": status, "code": code, **members}
+    return lambda requests: {"results": [{"error": error} for _ in requests]}
+
+
+def fails(status: int, code: str = "", **headers: str) -> Callable[[Any], Any]:
+    """Return an answer that refuses the call."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    problem = {"status": status, "code": code, "detail": f"see {url()}"}
+    return lambda _: (
+        status,
+        {"Content-Type": "application/problem+json", **names},
+        problem,
+    )
+
+
+def failure(signer: HTTPSigner, *operations: Operation) -> OSSPresignedError:
+    """Return what signing raises, after checking that it tells no secret."""
+    with pytest.raises(OSSPresignedError) as caught:
+        signer.sign(operations or [put()])
+    assert "CANARY" not in str(caught.value)
+    assert caught.value.path == "b/k"
+    return caught.value
+
+
+def test_call_says_what_is_wanted(broken, signer):
+    """The body holds what the operation says and nothing else."""
+    limited = {"url": url() + "&x-oss-traffic-limit=819200"}
+    broken.answers = [lambda rs: {"results": [good(rs[0]) | limited, good(rs[1])]}]
+    operation = put(
+        headers={"x-oss-meta-a": "1"},
+        optional_headers={"Content-Type": "a/b"},
+        query={"x-oss-traffic-limit": "819200"},
+        expires_in=60,
+    )
+    assert len(sign_checked(signer, [operation, put("l")])) == 2
+    assert broken.calls == [
+        [
+            {
+                "action": "PutObject",
+                "bucket": "b",
+                "key": "k",
+                "content_length": 3,
+                "expires_in": 60,
+                "headers": {"x-oss-meta-a": "1"},
+                "optional_headers": {"Content-Type": "a/b"},
+                "query": {"x-oss-traffic-limit": "819200"},
+            },
+            {"action": "PutObject", "bucket": "b", "key": "l", "content_length": 3},
+        ]
+    ]
+    assert broken.tokens == [f"Bearer {TOKEN}"]
+
+
+def test_answer_becomes_a_signed_request(broken, signer):
+    """Its life counts from when the call was sent."""
+    broken.answers = [all_good]
+    (request,) = signer.sign([put(headers={"x-oss-meta-a": "1"})])
+    assert request.url.reveal() == url()
+    assert request.headers == {"x-oss-meta-a": "1"}
+    assert (request.issued_at, request.expires_at) == (NOW, NOW + 900)
+    assert signer.remote
+    assert signer.grant("b/k") == Grant()
+
+
+def test_life_is_read_from_the_url_only_where_it_is_not_said(broken, signer):
+    """A V1 URL tells its end itself."""
+    late = url() + f"&OSSAccessKeyId=i&Expires={int(NOW) + 50}"
+
+    def answer(requests):
+        results = all_good(requests)["results"]
+        results[0]["url"] = late
+        del results[0]["expires_in"], results[0]["headers"]
+        return {"results": results}
+
+    broken.answers = [
+        answer,
+        result(),
+        lambda rs: {"results": [{"method": "PUT", "url": url()}]},
+    ]
+    (request,) = signer.sign([put()])
+    assert request.expires_at == NOW + 50
+    assert request.headers == {}
+    assert signer.sign([put()])[0].expires_at == NOW + 900
+    assert signer.sign([put()])[0].expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"url": "https://evil.example.com/k"}, "allowed_hosts="),
+        ({"url": url("other")}, "is not that of 'b/k'"),
+        ({"url": "http://b.oss-cn-hangzhou.aliyuncs.com/k"}, "plain http"),
+        (
+            {"url": "https://x:CANARY@b.oss-cn-hangzhou.aliyuncs.com/k"},
+            "user information",
+        ),
+        ({"url": url() + "&uploadId=V"}, "another call"),
+        ({"url": "https://b.oss-cn-hangzhou.aliyuncs.com/k" + "?" * 17000}, "longer"),
+        ({"method": "GET"}, "method is not PUT"),
+        ({"expires_in": 0}, "not positive"),
+        ({"expires_in": -5}, "not positive"),
+        ({"headers": {"X-A": "a\r\nX-B: c"}}, "not printable ASCII"),
+        ({"headers": {"X-A": 3}}, "not a string"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "comes twice"),
+        ({"headers": {"Authorization": "x"}}, "may not be set"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "may not be set"),
+        ({"headers": {"Host": "evil.example.com"}}, "only if it is signed"),
+        ({"headers": {"Content-Length": "3"}}, "only if it is signed"),
+        ({"headers": {"x-oss-copy-source": "/b/secret"}}, "was not asked for"),
+        ({"headers": {"X-OSS-Object-ACL": "public-read"}}, "was not asked for"),
+        ({"headers": {"x-oss-symlink-target": "s"}}, "was not asked for"),
+    ],
+)
+def test_hostile_result_is_refused(broken, signer, members, said):
+    """What was not asked is never sent, and the error names the rule."""
+    broken.answers = [result(**members)]
+    error = failure(signer)
+    assert isinstance(error, BindingError)
+    assert said in error.message
+
+
+def test_headers_that_a_signer_may_add_are_sent(broken, signer):
+    """Storage class and a signed length are the owner's to decide."""
+    length = url() + (
+        "&x-oss-signature-version=OSS4-HMAC-SHA256"
+        "&x-oss-additional-headers=content-length"
+    )
+    headers = {"Content-Length": "3", "x-oss-storage-class": "IA"}
+    broken.answers = [result(url=length, headers=headers)]
+    assert signer.sign([put()])[0].headers == headers
+
+
+def test_acl_that_was_asked_for_may_come_back(broken, signer):
+    """The rule is against surprises, not against ACLs."""
+    broken.answers = [all_good]
+    assert signer.sign([put(headers={"x-oss-object-acl": "private"})])
+
+
+def test_url_that_expired_on_its_way_is_refused(broken, clock, signer):
+    """A reply that took longer than the life it gives is of no use."""
+
+    def slow(requests):
+        clock.now += 901
+        return all_good(requests)
+
+    broken.answers = [slow]
+    assert "had expired when it arrived" in failure(signer).message
+
+
+def test_upload_id_is_bound(broken, signer):
+    """A part never goes to another upload."""
+    other = url() + "&partNumber=1&uploadId=V"
+    broken.answers = [result(url=other)]
+    part = put(action=Action.UploadPart, upload_id="U", part_number=1)
+    assert "'uploadId' of the URL is not the one" in failure(signer, part).message
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"results": []}, "0 results for 1 requests"),
+        ({"results": [1, 2]}, "2 results for 1"),
+        ({"results": None}, "no list of results"),
+        ([], "no list of results"),
+        ({"results": [None]}, r"results[0] is null"),
+        ({"results": [{"method": None, "url": "u"}]}, "method is null"),
+        ({"results": [{"method": "PUT"}]}, "url is missing"),
+        (
+            {"results": [{"method": "PUT", "url": "u", "headers": []}]},
+            "headers is a list",
+        ),
+        (
+            {"results": [{"method": "PUT", "url": "u", "headers": None}]},
+            "headers is null",
+        ),
+        (
+            {"results": [{"method": "PUT", "url": "u", "expires_in": None}]},
+            "expires_in is no whole number",
+        ),
+        (
+            {"results": [{"method": "PUT", "url": "u", "expires_in": True}]},
+            "expires_in is no whole number",
+        ),
+        ({"results": [{"error": None}]}, "error has no status"),
+        ({"results": [{"error": {"status": "403"}}]}, "error has no status"),
+        (b"<html>", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"results": ' + b"[" * 30 + b"]" * 30 + b"}", "nested deeper than"),
+        (b'{"results": [], "results": []}', "comes twice"),
+    ],
+)
+def test_broken_reply_is_refused_as_a_whole(broken, signer, reply, said):
+    """A signer that does not speak the protocol is named as such."""
+    broken.answers = [lambda _: reply]
+    error = failure(signer)
+    assert type(error) is SignerError
+    assert said in error.message
+
+
+def test_huge_reply_is_not_read(broken, signer):
+    """Fifty megabytes stay with whoever sends them."""
+    broken.answers = [lambda _: b" " * 50_000_000]
+    assert "more than 4194304 bytes" in failure(signer).message
+
+
+def test_redirect_is_an_error(broken, signer):
+    """Nothing is followed, the token goes nowhere else."""
+    broken.answers = [fails(307, Location="http://127.0.0.1:1/v1/sign")]
+    assert "redirects are not followed" in failure(signer).message
+    assert len(broken.calls) == 1
+
+
+def test_silent_signer_is_given_up(clock):
+    """A signer that never answers ends in an error that says so."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = Transport(progress_timeout=0.05)
+        signer = HTTPSigner(
+            f"http://127.0.0.1:{silent.getsockname()[1]}",
+            exchange=transport.exchange,
+            budget=1.0,
+            clock=clock,
+            sleep=clock.sleep,
+            draw=lambda: 1.0,
+        )
+        error = failure(signer)
+        transport.close()
+    assert isinstance(error, SignerUnavailableError)
+    assert "no answer from the signer at 127.0.0.1" in error.message
+    assert sum(clock.slept) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "invalid_request", ConfigurationError),
+        (403, "action_not_granted", NotSignedError),
+        (403, "forbidden", NotSignedError),
+        (403, "header_refused", NotSignedError),
+        (413, "too_large", TooLargeError),
+        (400, "whatever", ConfigurationError),
+        (401, "", NotSignedError),
+        (403, "whatever", NotSignedError),
+        (413, "", TooLargeError),
+        (404, "", SignerError),
+    ],
+)
+def test_item_errors_have_their_classes(broken, signer, status, code, kind):
+    """The table of the protocol, unknown codes by their status."""
+    broken.answers = [refused(status, code, detail=f"see {url()}\n{TOKEN}")]
+    error = failure(signer)
+    assert type(error) is kind
+    assert (error.status, error.code, error.action) == (
+        status,
+        code or None,
+        "PutObject",
+    )
+    assert "see https://b.oss-cn-hangzhou.aliyuncs.com/k?..." in error.message
+    if isinstance(error, NotSignedError):
+        assert error.final is (code == "action_not_granted")
+    assert len(broken.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "member", [{"detail": 3}, {"title": "sorry"}, {"code": 3}, {"code": "\n"}]
+)
+def test_odd_problem_members_do_no_harm(broken, signer, member):
+    """What is no text is left out."""
+    broken.answers = [refused(403, **{"code": "", **member})]
+    assert isinstance(failure(signer), NotSignedError)
+
+
+def test_one_refused_item_fails_a_batch(broken, signer):
+    """The error names the item, not the first of the batch."""
+    broken.answers = [
+        lambda rs: {
+            "results": [good(rs[0]), refused(403, "forbidden")([1])["results"][0]]
+        }
+    ]
+    with pytest.raises(NotSignedError, match="PutObject of b/l: forbidden") as caught:
+        signer.sign([put(), put("l")])
+    assert caught.value.path == "b/l"
+
+
+@pytest.mark.parametrize("wait", [2, 0.75, None, True, -1, "soon", 1e9])
+def test_unavailable_item_alone_is_tried_again(broken, clock, signer, wait):
+    """The good ones of the batch are kept."""
+    members = {} if wait is None else {"retry_after": wait}
+    bad = refused(503, "unavailable", **members)([1])["results"][0]
+    broken.answers = [lambda rs: {"results": [good(rs[0]), bad]}, all_good]
+    found = signer.sign([put(), put("l")])
+    assert [r.url.shown()[-5] for r in found] == ["k", "l"]
+    assert [r["key"] for r in broken.calls[1]] == ["l"]
+    assert clock.slept == [wait if wait in (2, 0.75) else 0.125]
+
+
+def test_token_is_read_again_once(broken, clock, transport):
+    """A token that was renewed meanwhile is found."""
+    tokens = ["old", "new", "newer"]
+    signer = HTTPSigner(
+        broken.url,
+        exchange=transport.exchange,
+        token=lambda: Secret(tokens.pop(0)),
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    broken.answers = [fails(401, "unauthorized"), all_good]
+    assert signer.sign([put()])
+    assert broken.tokens == ["Bearer old", "Bearer new"]
+
+
+def test_token_that_stays_refused_is_an_error(broken, signer):
+    """Two tries, no more, and no wait."""
+    broken.answers = [fails(401, "unauthorized")]
+    error = failure(signer)
+    assert type(error) is SignerError
+    assert "HTTP 401: unauthorized" in error.message
+    assert "check signer_token=" in error.message
+    assert len(broken.calls) == 2
+
+
+def test_missing_token_is_found_before_the_call(broken, transport):
+    """Nothing is sent without the token that the user named."""
+
+    def missing() -> Secret:
+        raise ConfigurationError("not set")
+
+    signer = HTTPSigner(broken.url, exchange=transport.exchange, token=missing)
+    assert failure(signer).message == "not set"
+    assert broken.calls == []
+
+
+def test_no_token_means_no_authorization(broken, transport):
+    """A signer without authentication is asked without a header."""
+    signer = HTTPSigner(broken.url, exchange=transport.exchange)
+    broken.answers = [result(expires_in=10**9)]
+    signer.sign([put()])
+    assert broken.tokens == [None]
+
+
+def test_too_large_batch_is_halved(broken, signer):
+    """A signer may take fewer than a hundred at once."""
+
+    def few(requests):
+        return all_good(requests) if len(requests) <= 2 else fails(413)(requests)
+
+    broken.answers = [few]
+    operations = [put(f"k{n}") for n in range(7)]
+    found = signer.sign(operations)
+    assert [r.url.shown().rpartition("/")[2][:2] for r in found] == [
+        o.key for o in operations
+    ]
+    assert [len(call) for call in broken.calls] == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_single_request_that_is_too_large_fails(broken, signer):
+    """There is nothing left to halve."""
+    broken.answers = [fails(413, "batch_too_large")]
+    assert "even a single request is too large" in failure(signer).message
+    assert len(broken.calls) == 1
+
+
+def test_large_batches_are_split_by_count_and_size(broken, signer):
+    """At most a hundred requests and one MiB a call."""
+    broken.answers = [all_good]
+    assert len(signer.sign([put(f"k{n}") for n in range(250)])) == 250
+    assert [len(call) for call in broken.calls] == [100, 100, 50]
+    broken.calls.clear()
+    big = {"x-oss-meta-a": "v" * 7000}
+    broken.answers = [lambda rs: {"results": [{**good(r), "headers": {}} for r in rs]}]
+    heavy = [
+        put(f"k{n}", headers=big, query={f"q{m}": "v" * 9000 for m in range(2)})
+        for n in range(90)
+    ]
+    with pytest.raises(BindingError, match="'q0' is missing"):
+        signer.sign(heavy)
+    assert [len(call) for call in broken.calls] == [41, 41, 8]
+
+
+def test_batches_never_lose_an_oversized_request():
+    """What does not fit alone is still sent, and judged by the signer."""
+    items = ["x" * protocol.MAX_REQUEST_BODY, "y"]
+    assert [list(r) for r in protocol.batches(items)] == [[0], [1]]
+    assert list(protocol.batches([])) == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_busy_signer_is_waited_for(broken, clock, signer, status):
+    """Retry-After counts, else the wait grows with jitter."""
+    broken.answers = [fails(status, Retry_After="3"), fails(status), all_good]
+    assert signer.sign([put()])
+    assert clock.slept == [3.0, 0.25]
+
+
+def test_wait_beyond_the_budget_is_not_begun(broken, clock, signer):
+    """Who must wait longer than allowed is told at once how long."""
+    broken.answers = [fails(429, "rate_limited", Retry_After="11")]
+    error = failure(signer)
+    assert isinstance(error, SignerUnavailableError)
+    assert error.retry_after == 11
+    assert error.status == 429
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("after", ["-1", "soon", "99999999"])
+def test_odd_retry_after_is_ignored(broken, clock, signer, after):
+    """A nonsensical wait does not stop an upload for ever."""
+    broken.answers = [fails(503, Retry_After=after), all_good]
+    signer.sign([put()])
+    assert clock.slept == [0.125]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"<html>"])
+def test_error_without_problem_details_goes_by_its_status(broken, signer, body):
+    """Proxies in between speak HTML, or worse."""
+    broken.answers = [lambda _: (404, {"Content-Type": "application/json"}, body)]
+    assert "HTTP 404; is its URL right?" in failure(signer).message
+    broken.answers = [lambda _: (418, {}, b"")]
+    assert failure(signer).message.endswith("HTTP 418")
+
+
+def test_threads_share_calls(broken, signer):
+    """A hundred single requests become few calls."""
+    broken.answers = [all_good]
+    with ThreadPoolExecutor(25) as pool:
+        found = list(pool.map(lambda n: signer.sign([put(f"k{n}")])[0], range(100)))
+    assert [r.url.shown().rpartition("/")[2] for r in found] == [
+        f"k{n}?..." for n in range(100)
+    ]
+    assert len(broken.calls) < 100
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("https://sign.example.com/?a=CANARY", "has a query"),
+        ("https://u:CANARY@sign.example.com", "user information"),
+        ("http://sign.example.com", "plain http"),
+        ("sign.example.com", "absolute http"),
+    ],
+)
+def test_bad_signer_url_is_refused(where, said, transport):
+    """The mistake is found before the first call."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        HTTPSigner(where, exchange=transport.exchange)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_path_without_a_bucket_is_refused(signer, broken):
+    """A signer cannot guess where an object goes."""
+    with pytest.raises(ConfigurationError, match="bucket/key"):
+        signer.sign([put("", bucket="")])
+    assert broken.calls == []
+
+
+def test_allowed_hosts_ignore_case(broken, clock, transport):
+    """Host names have no case."""
+    signer = HTTPSigner(
+        broken.url,
+        exchange=transport.exchange,
+        allowed_hosts={"CDN.Example.com": "b"},
+        clock=clock,
+    )
+    broken.answers = [result(url="https://cdn.example.com/k")]
+    assert signer.sign([put()])

@@ -1,0 +1,462 @@
+"""Every fault of the emulator, in every kind of upload, with every kind of signer.
+
+The tables in docs/fault-table.md are written from these cells: run
+``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write them anew.
+By default each fault is met a few times; the heavy run goes through all cells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Self
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.client import client as client_module
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.records import Record
+from fsspec_osspresigned.errors import OSSPresignedError, Outcome
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART as PART
+from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.policy import hash_token, parse_policies
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import presign
+from tests.stress.cells import (
+    CELLS,
+    HOUR,
+    INITIATE,
+    KEYS,
+    LARGE,
+    MAP,
+    OFTEN,
+    PATIENT,
+    PUT,
+    SERVICE,
+    SIGNERS,
+    SMALL,
+    STEPS,
+    TROUBLES,
+    WAYS,
+    Cell,
+    Seen,
+    cross_section,
+    noise,
+)
+
+pytestmark = pytest.mark.slow
+
+PAGE = Path(__file__).parents[2] / "docs" / "fault-table.md"
+BUCKET = "examplebucket"
+TOKEN = "a-made-up-token-0"
+POLICY = f"""
+[[tokens]]
+name = "writer"
+sha256 = "{hash_token(TOKEN)}"
+buckets = ["{BUCKET}"]
+prefixes = [""]
+actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",
+  "CompleteMultipartUpload", "AbortMultipartUpload"]
+"""
+RETRIES = 2
+UPLOADING = {
+    "PutObject",
+    "InitiateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+}
+
+
+# -- one cell ---------------------------------------------------------------------------
+
+
+class Messages(logging.Handler):
+    """Keeps what is logged as text: a record would keep frames, and their data."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def ask(method: str, url: str, data: bytes = b"") -> str:
+    """Do what the owner does, without a word in any log."""
+    host, _, target = url.partition("//")[2].partition("/")
+    connection = HTTPConnection(host, timeout=PATIENT)
+    with contextlib.closing(connection):
+        connection.request(method, f"/{target}", data)
+        reply = connection.getresponse()
+        assert reply.status == 200
+        return reply.read().decode()
+
+
+class Place:
+    """A store, a signer service and filesystems, for one cell at a time."""
+
+    def __init__(self, folder: Path, messages: Messages) -> None:
+        self.messages = messages
+        self.oss = Emulator()
+        self._stack = contextlib.ExitStack()
+        self._folder = folder
+        folder.mkdir()
+        for name, data in (("small", SMALL), ("large", LARGE)):
+            (folder / name).write_bytes(data)
+        self._filesystems: dict[tuple[str, float], OSSPresignedFileSystem] = {}
+        self._map: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.oss)
+        signer = KeySigner(
+            credentials=lambda: self.oss.credentials,
+            endpoint=self.oss.endpoint,
+            region="cn-hangzhou",
+        )
+        rules = Rules(signer=signer, tokens=parse_policies(POLICY).tokens)
+        app = create_ruled_app(lambda: rules)
+        self.service = self._stack.enter_context(LoopbackServer(app))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prepare(self, cells: list[Cell]) -> None:
+        """Make one URL map for all *cells* that need it."""
+        self._map = {
+            f"{BUCKET}/{cell.key}": self._entry(cell)
+            for cell in cells
+            if cell.signer == MAP
+        }
+
+    def _url(self, cell: Cell, method: str, **query: str) -> str:
+        return presign(
+            self.oss.credentials,
+            self.oss.endpoint,
+            method=method,
+            bucket=BUCKET,
+            key=cell.key,
+            headers={},
+            query=query,
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=HOUR,
+        ).reveal()
+
+    def _entry(self, cell: Cell) -> Any:
+        if cell.step == PUT:
+            return self._url(cell, "PUT")
+        started = ask("POST", self._url(cell, "POST", uploads=""))
+        upload = re.search("<UploadId>(.*)</UploadId>", started)[1]
+        parts = [
+            self._url(cell, "PUT", partNumber=str(n), uploadId=upload)
+            for n in (1, 2, 3)
+        ]
+        return {
+            "upload_id": upload,
+            "part_size": PART,
+            "parts": parts,
+            "complete": self._url(cell, "POST", uploadId=upload),
+            "list": self._url(cell, "GET", uploadId=upload),
+        }
+
+    def filesystem(self, cell: Cell) -> OSSPresignedFileSystem:
+        """Return the filesystem of the cell's kind of signer, as if it were new."""
+        kind = cell.signer, cell.seconds
+        if kind not in self._filesystems:
+            source = {
+                KEYS: {"signer": "keys", "endpoint": self.oss.url},
+                MAP: {"url_map": {"version": 1, "objects": self._map}},
+                SERVICE: {
+                    "signer": self.service.url,
+                    "signer_token": "env:OSSPRESIGNED_TOKEN",
+                },
+            }[cell.signer]
+            if cell.signer == KEYS:
+                source["region"] = "cn-hangzhou"
+            fs = OSSPresignedFileSystem(
+                **source,
+                timeout=cell.seconds,
+                retries=RETRIES,
+                part_size=PART,
+                multipart_threshold=PART,
+                max_concurrency=2,
+            )
+            fs.client._policy = evolve(fs.client._policy, base=0.005)
+            self._filesystems[kind] = fs
+        fs = self._filesystems[kind]
+        fs.client._circuits.clear()
+        fs.client.clock_offset = None
+        return fs
+
+    def store(self, cell: Cell) -> None:
+        """Upload."""
+        fs, path = self.filesystem(cell), f"{BUCKET}/{cell.key}"
+        if cell.way == "`pipe`":
+            fs.pipe({path: cell.data})
+        elif cell.way == "`put_file`":
+            name = "small" if cell.step == PUT else "large"
+            fs.put_file(str(self._folder / name), path)
+        else:
+            with fs.open(path, "wb") as file:
+                for at in range(0, len(cell.data), 70_000):
+                    file.write(cell.data[at : at + 70_000])
+
+    def run(self, cell: Cell) -> Seen:
+        """Let *cell* meet its fault, and check all that must hold whatever happens."""
+        old = noise(f"old {cell.key}", len(cell.data))
+        ask("PUT", self._url(cell, "PUT"), old)
+        self.oss.clear()
+        self.oss.clock.offset = cell.trouble.offset
+        self.oss.faults.add(*cell.rules)
+        error: OSSPresignedError | None = None
+        try:
+            self.store(cell)
+        except OSSPresignedError as failure:
+            error = failure
+        sent = [r for r in self.oss.requests if r.key == cell.key]
+        struck = any(r.fault is not None for r in sent)
+        assert struck or not cell.rules or cell.trouble.varies, "the fault was not met"
+        self.oss.clear()
+        self.oss.clock.offset = 0
+        visible = self.oss.get(BUCKET, cell.key).data()
+        self.check(cell, error, visible, old)
+        if error is not None:
+            self.check_left(cell)
+            if error.outcome is Outcome.NOT_STORED:
+                self.store(cell)  # what is left over stands in nobody's way
+                assert self.oss.get(BUCKET, cell.key).data() == cell.data
+        return Seen(
+            "" if error is None else type(error).__name__,
+            "" if error is None else str(error.outcome),
+            most_tries(cell, sent),
+            visible == cell.data,
+        )
+
+    def check(
+        self,
+        cell: Cell,
+        error: OSSPresignedError | None,
+        visible: bytes,
+        old: bytes,
+    ) -> None:
+        """Check that the object is whole, and that what was said about it is true."""
+        assert visible in (cell.data, old), "truncated or mixed"
+        if error is None:
+            assert visible == cell.data, "silently lost"
+            return
+        if error.outcome is Outcome.NOT_STORED:
+            assert visible == old, "said not to be stored, and is"
+        elif error.outcome is Outcome.STORED:
+            assert visible == cell.data, "said to be stored, and is not"
+        else:
+            assert cell.signer != KEYS, "unknown, although HeadObject is signed"
+
+    def check_left(self, cell: Cell) -> None:
+        """Check that no upload of ours is left, or that its owner can find it."""
+        owners = self._map.get(f"{BUCKET}/{cell.key}")
+        for upload in self.oss.uploads(BUCKET):
+            if upload.key != cell.key:
+                continue
+            if owners is not None:
+                assert upload.upload_id == owners["upload_id"]
+            elif cell.step == INITIATE:
+                assert not upload.parts  # its ID never came: nobody can abort it
+            else:  # no signature is good enough to abort it, so it is reported
+                clock = cell.trouble.offset or cell.rules[0].clock_jump
+                assert clock, "left open"
+                assert any(upload.upload_id in text for text in self.messages.texts)
+
+
+def most_tries(cell: Cell, sent: list[Record]) -> int:
+    """Return how often the struck call was sent, or any, where all are struck."""
+    action, _ = STEPS[cell.step]
+    counts = Counter(
+        (r.action, r.part_number)
+        for r in sent
+        if r.action == action or (cell.trouble.anywhere and r.action in UPLOADING)
+    )
+    return max(counts.values())
+
+
+def run_all(
+    cells: list[Cell], folder: Path, width: int
+) -> tuple[dict[Cell, Seen], dict[Cell, str]]:
+    """Return what came of each cell, or what was wrong with it; *width* at a time."""
+    waiting: SimpleQueue[Cell] = SimpleQueue()
+    seen: dict[Cell, Seen] = {}
+    wrong: dict[Cell, str] = {}
+    for cell in cells:
+        waiting.put(cell)
+    messages = Messages()
+
+    def work(number: int) -> None:
+        with Place(folder / str(number), messages) as place:
+            place.prepare(cells)
+            with contextlib.suppress(Empty):
+                while True:
+                    cell = waiting.get_nowait()
+                    try:
+                        seen[cell] = place.run(cell)
+                    except Exception as error:  # noqa: BLE001 - all are shown together
+                        wrong[cell] = f"{type(error).__name__}: {error}"
+
+    logger = logging.getLogger("fsspec_osspresigned")
+    logger.addHandler(messages)
+    try:
+        with ThreadPoolExecutor(width) as pool:
+            list(pool.map(work, range(width)))
+    finally:
+        logger.removeHandler(messages)
+    return seen, wrong
+
+
+# -- the page ---------------------------------------------------------------------------
+
+PAGE_START = """\
+# What comes of each fault
+
+Every fault that the [emulator](emulator.md) can play strikes every kind of upload, and the object that is visible afterwards is compared with the one that was
+sent and with the one that was there before. In each field of these tables, and for both ways of uploading that a heading names,
+
+* the visible object is the new one or the old one, whole: never a truncated one, never a mixture;
+* what was reported as stored *is* stored, byte for byte;
+* what an error says about the object (`error.outcome`: not stored, stored, unknown) is true; it is never *unknown* where HeadObject is signed;
+* no multipart upload of ours is left open, with two exceptions: one whose ID never arrived, which has no parts, and one that no signature is good
+  enough to abort, because the store's clock is wrong, and whose ID is logged. An owner's upload is left as it is;
+* after *not stored*, the same upload goes through with the same filesystem as soon as the fault is gone.
+
+How to read a field: `stored, 2x` is a success at the second try. An error is named with its outcome; behind *unknown* stands, in parentheses, whether the object is
+stored in truth. `3x` is how often the struck call was sent, with `retries=2`. Where a request breaks off half-way, chance decides
+whether it went out whole, and so whether somebody who cannot look hears *not stored* or *unknown*. A fault that lasts by its nature has no field
+under *once*. Where the signers differ, each has its own words:
+
+* **keys** sign every call, so that a lost reply can be looked into;
+* the **URL map** has the URLs of the upload itself and ListParts, but no HeadObject;
+* the signer **service** signs what writes, and nothing that looks.
+
+`tests/stress/test_fault_matrix.py` goes through all fields, and writes this page:
+`WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.
+
+"""
+LASTS = "-"
+
+
+def page(seen: Mapping[Cell, Seen]) -> str:
+    """Return docs/fault-table.md."""
+    texts: dict[tuple[str, str, str], dict[str, set[str]]] = {}
+    for cell in CELLS:
+        field = texts.setdefault((cell.step, cell.name, cell.often), {})
+        field.setdefault(cell.signer, set()).add(cell.text(seen[cell]))
+    lines = []
+    for step in STEPS:
+        lines += [
+            f"## {step}: {' and '.join(WAYS[step])}\n",
+            "| what goes wrong | once | always |\n|---|---|---|",
+        ]
+        for name, trouble in TROUBLES.items():
+            if step in trouble.steps:
+                fields = [_text(texts.get((step, name, often))) for often in OFTEN]
+                lines.append(f"| {' | '.join((name, *fields))} |")
+        lines.append("")
+    return PAGE_START + "\n".join(lines).rstrip() + "\n"
+
+
+def _text(field: Mapping[str, set[str]] | None) -> str:
+    """Return a field of the table: the signers that agree have their words in common."""
+    if field is None:
+        return LASTS
+    groups: dict[str, list[str]] = {}
+    for signer, texts in field.items():
+        groups.setdefault(" or ".join(sorted(texts)), []).append(signer)
+    if len(groups) == 1:
+        return next(iter(groups))
+    return "; ".join(f"{', '.join(who)}: {text}" for text, who in groups.items())
+
+
+def read_page() -> dict[tuple[str, str, str, str], str]:
+    """Return step, trouble, signer and how often -> what the page says."""
+    found: dict[tuple[str, str, str, str], str] = {}
+    step = ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            step = line[3:].partition(": ")[0]
+        elif step and line.startswith("| ") and not line.startswith("| what"):
+            name, *fields = line.strip("| ").split(" | ")
+            for often, field in zip(OFTEN, fields, strict=True):
+                for group in field.split("; "):
+                    who, _, text = group.rpartition(": ")
+                    for signer in who.split(", ") if who else SIGNERS:
+                        found[step, name, signer, often] = text
+    return found
+
+
+# -- the tests --------------------------------------------------------------------------
+
+
+def check_all(seen: Mapping[Cell, Seen], wrong: Mapping[Cell, str]) -> None:
+    """Fail with everything that is wrong, or is not what the page says."""
+    said = read_page()
+    found = [f"{cell}: {text}" for cell, text in wrong.items()]
+    for cell, what in seen.items():
+        expected = said.get((cell.step, cell.name, cell.signer, cell.often))
+        if (text := cell.text(what)) != expected:
+            found.append(f"{cell}: {text}; the page says {expected}")
+    assert not found, "\n".join(sorted(found))
+
+
+@pytest.fixture
+def environment(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """Have the key of every emulator, and the token of the service, at hand."""
+    caplog.set_level(logging.WARNING)  # thousands of requests
+    key = Emulator().credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+    yield
+    OSSPresignedFileSystem.clear_instance_cache()
+    client_module._registries.clear()
+
+
+@pytest.mark.slow
+def test_every_fault_somewhere(environment, tmp_path):
+    """Each fault, met a few times, does what the page says and no harm."""
+    cells = cross_section()
+    assert {cell.name for cell in cells} == TROUBLES.keys()
+    for axis in ("step", "way", "signer", "often"):
+        met = {getattr(cell, axis) for cell in cells}
+        assert met == {getattr(cell, axis) for cell in CELLS}
+    seen, wrong = run_all(cells, tmp_path, 4)
+    check_all(seen, wrong)
+
+
+def test_page_has_every_row():
+    """docs/fault-table.md has the rows of this module, and no others."""
+    found = {(step, name) for step, name, _, _ in read_page()}
+    assert found == {(cell.step, cell.name) for cell in CELLS}
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1_200)
+def test_every_fault_everywhere(environment, tmp_path):
+    """Every field of docs/fault-table.md is what happens."""
+    seen, wrong = run_all(CELLS, tmp_path, 6)
+    assert not wrong, "\n".join(f"{cell}: {text}" for cell, text in wrong.items())
+    if os.environ.get("WRITE_FAULT_TABLE"):
+        PAGE.write_text(page(seen), encoding="utf-8")
+    check_all(seen, wrong)
+    assert PAGE.read_text(encoding="utf-8") == page(seen)

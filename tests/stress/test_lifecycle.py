@@ -1,0 +1,313 @@
+"""Forks, threads, loops and ends of the process, while uploads are on their way.
+
+More of it: ``test_writer.py`` (garbage collection, pickling, exit, a fork with open
+files), ``test_unfinished.py`` (signals, ``os._exit``), ``filesystem/test_instances.py``
+(one instance in threads, forks, loops and worker processes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART as PART
+
+pytestmark = pytest.mark.slow
+
+BUCKET = "examplebucket"
+PROLOGUE = f"""
+import gc, os, sys, threading, time
+from pathlib import Path
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+PART = {PART}
+fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=4, retries=1)
+def wait(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.fixture
+def uploader(emulator, monkeypatch):
+    """Set what ``signer="keys"`` reads, here and in child processes."""
+    key = emulator.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    yield
+    OSSPresignedFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def run(uploader):
+    """Return a function that runs code in a new interpreter, which must end well."""
+
+    def one(code: str, *, exit_code: int = 0, silent: bool = True) -> str:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-Wdefault",
+                "-Wignore::DeprecationWarning",
+                "-c",
+                PROLOGUE + textwrap.dedent(code),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+        assert done.returncode == exit_code, done.stderr
+        assert not silent or done.stderr == ""
+        return done.stdout + done.stderr
+
+    return one
+
+
+def stored(emulator) -> dict[str, bytes]:
+    """Return key -> bytes of all that is published."""
+    found = emulator.objects(BUCKET)
+    return {key: bytes(found[key]) for key in found}
+
+
+def test_fork_while_parts_are_in_flight(run, emulator):
+    """The child writes by the same instance; the parent's parts go on as they were."""
+    emulator.faults.add(Fault(action="UploadPart", delay=0.2, times=4))
+    run("""
+        file = fs.open("examplebucket/parent", "wb")
+        file.write(b"p" * 4 * PART)          # in the threads of this process
+        child = os.fork()
+        if not child:
+            with fs.open("examplebucket/child", "wb") as own:
+                own.write(b"c" * 3 * PART)
+            fs.pipe({f"examplebucket/{n}": b"v" for n in range(8)})
+            del file                         # is the parent's: no warning, no request
+            gc.collect()
+            sys.exit(0)
+        assert wait(child) == 0
+        file.write(b"q")
+        file.close()
+    """)
+    assert stored(emulator) == {
+        "parent": b"p" * 4 * PART + b"q",
+        "child": b"c" * 3 * PART,
+        **{str(n): b"v" for n in range(8)},
+    }
+    assert not emulator.uploads(BUCKET)
+
+
+@pytest.mark.parametrize("call", ["write(bytes(PART))", "close()", "commit()"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_forked_child_cannot_go_on_with_its_parents_file(
+    run, emulator, compression, call
+):
+    """Whatever it calls is refused at once or stays without effect; it never hangs."""
+    run(f"""
+        options = {{"compression": {compression!r}}}
+        file = fs.open("examplebucket/a", "wb", **options)
+        file.write(os.urandom(3 * PART))
+        child = os.fork()
+        if not child:
+            try:
+                file.{call}
+                file.close()
+            except OSError as error:
+                assert "forked" in str(error), error
+                os._exit(7)
+            os._exit(8)
+        assert wait(child) == 7
+        file.discard()
+    """)
+    assert stored(emulator) == {}
+    assert not emulator.uploads(BUCKET)
+
+
+def test_fork_out_of_a_thread_that_writes(run, emulator):
+    """Locks that other threads of the parent hold do not stop the child."""
+    run("""
+        stop = threading.Event()
+        def work(name):
+            n = 0
+            while not stop.is_set():
+                fs.pipe_file(f"examplebucket/{name}", b"x" * (n := n + 1))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        codes = []
+        for turn in range(5):
+            child = os.fork()
+            if not child:
+                fs.pipe_file(f"examplebucket/child/{turn}", b"c")
+                os._exit(0)
+            codes.append(wait(child))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert codes == [0] * 5
+    """)
+    assert {f"child/{n}" for n in range(5)} < set(stored(emulator))
+
+
+def test_hard_exit_of_a_forked_child_leaves_the_parent_alone(run, emulator):
+    """os._exit in a child, as multiprocessing does it, ends nothing of ours."""
+    run("""
+        file = fs.open("examplebucket/a", "wb")
+        file.write(bytes(3 * PART))
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        wait(child)
+        file.close()
+    """)
+    assert stored(emulator) == {"a": bytes(3 * PART)}
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_exit_with_open_files_in_threads(run, emulator, daemon):
+    """What threads left open is not published, leaves no parts, and is warned about."""
+    said = run(
+        f"""
+        kept, ready = [], threading.Barrier(4)
+        def work(n):
+            file = fs.open(f"examplebucket/{{n}}", "wb")
+            file.write(bytes(3 * PART))
+            kept.append(file)
+            ready.wait()
+            if {daemon}:
+                time.sleep(60)
+        for n in range(3):
+            threading.Thread(target=work, args=(n,), daemon={daemon}).start()
+        ready.wait()
+    """,
+        silent=False,
+    )
+    assert said.count("was never closed and was not published") == 3
+    assert stored(emulator) == {}
+    assert not emulator.uploads(BUCKET)
+
+
+def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, emulator, tmp_path):
+    """The interpreter ends in the middle of put_file: the next process has the rest."""
+    (tmp_path / "local").write_bytes(bytes(6 * PART))
+    code = f"""
+        fs = OSSPresignedFileSystem(
+            signer="keys", part_size=PART, multipart_threshold=PART, max_concurrency=1,
+            checkpoint={str(tmp_path / "journals")!r}, retries=0,
+        )
+        def work():
+            fs.put_file({str(tmp_path / "local")!r}, "examplebucket/a")
+    """
+    emulator.faults.add(Fault(action="UploadPart", part_number=4, stall_after=10))
+    run(
+        code
+        + """
+        threading.Thread(target=work, daemon=True).start()
+        journals = Path(fs.client.options.checkpoint)
+        while not any(p.read_text().count("\\n") > 2 for p in journals.glob("*.jsonl")):
+            time.sleep(0.01)
+    """,
+        silent=False,
+    )
+    (upload,) = emulator.uploads(BUCKET)
+    assert stored(emulator) == {}
+    emulator.clear()
+    run(code + "\n        work()\n")
+    assert stored(emulator) == {"a": bytes(6 * PART)}
+    assert not emulator.uploads(BUCKET)
+    parts = [r.part_number for r in emulator.requests if r.action == "UploadPart"]
+    assert len(parts) < 6
+    assert upload.upload_id
+
+
+def test_exit_waits_for_threads_that_are_waited_for(run, emulator):
+    """A thread that is no daemon ends its file first, as Python promises."""
+    run("""
+        def work():
+            with fs.open("examplebucket/a", "wb") as file:
+                for _ in range(5):
+                    file.write(bytes(PART))
+                    time.sleep(0.02)
+        threading.Thread(target=work).start()
+    """)
+    assert stored(emulator) == {"a": bytes(5 * PART)}
+
+
+def test_threads_share_one_instance(uploader, emulator):
+    """Each writes its own files, all at once: every object is its own writer's."""
+    fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
+    failures = []
+
+    def work(n):
+        try:
+            for turn in range(3):
+                with fs.open(f"{BUCKET}/{n}/{turn}", "wb") as file:
+                    for _ in range(3):
+                        file.write(bytes([n]) * (PART - 7))
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert stored(emulator) == {
+        f"{n}/{turn}": bytes([n]) * 3 * (PART - 7)
+        for n in range(8)
+        for turn in range(3)
+    }
+
+
+def test_threads_share_one_file(uploader, emulator):
+    """Each write is whole, in some order."""
+    fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
+    with fs.open(f"{BUCKET}/a", "wb") as file:
+        threads = [
+            threading.Thread(
+                target=lambda n=n: [file.write(bytes([n]) * 1000) for _ in range(100)]
+            )
+            for n in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert file.tell() == 600_000
+    data = stored(emulator)["a"]
+    pieces = [data[n : n + 1000] for n in range(0, len(data), 1000)]
+    assert all(len(set(piece)) == 1 for piece in pieces)
+    assert sorted(piece[0] for piece in pieces) == [
+        n for n in range(6) for _ in range(100)
+    ]
+
+
+def test_files_inside_a_running_loop(uploader, emulator):
+    """As in a notebook: they publish, are collected and refuse pickling as elsewhere."""
+    fs = OSSPresignedFileSystem(signer="keys", part_size=PART)
+
+    async def cell():
+        with fs.open(f"{BUCKET}/good", "wb") as file:
+            file.write(bytes(3 * PART))
+        left = fs.open(f"{BUCKET}/left", "wb")
+        left.write(bytes(3 * PART))
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(left)
+        with pytest.warns(ResourceWarning, match="was never closed"):
+            del left
+            gc.collect()
+        with pytest.raises(ZeroDivisionError), fs.open(f"{BUCKET}/bad", "wb") as file:
+            file.write(bytes(3 * PART))
+            1 / 0  # noqa: B018 - the body raises
+        await asyncio.sleep(0)
+
+    asyncio.run(cell())
+    assert stored(emulator) == {"good": bytes(3 * PART)}

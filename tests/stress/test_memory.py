@@ -1,0 +1,108 @@
+"""How much memory an upload takes over the imported, idle program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.options.options import Options
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only"),
+]
+
+SERVER = """
+import sys
+from pathlib import Path
+from fsspec_osspresigned.emulator import Emulator
+with Emulator(root=Path(sys.argv[1])) as oss:
+    key = oss.credentials
+    print(oss.url, key.access_key_id, key.access_key_secret.reveal(), flush=True)
+    sys.stdin.read()
+    print([stored.size for stored in map(
+        lambda name: oss.get("examplebucket", name), oss.objects("examplebucket"))])
+"""
+
+# The peak is reset when all is imported and connected, so it is the upload's own.
+CLIENT = """
+import json, sys, time
+import fsspec
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(int(l.split()[1]) for l in lines if l.startswith(name)) * 1024
+fs = fsspec.filesystem("osspresigned", signer="keys", endpoint=sys.argv[1],
+                       region="cn-hangzhou")
+fs.pipe_file("examplebucket/small", b"x")
+with open("/proc/self/clear_refs", "w") as refs:
+    refs.write("5")
+idle, started = status("VmRSS"), time.monotonic()
+{work}
+seconds = time.monotonic() - started
+print(json.dumps({{"growth": status("VmHWM") - idle, "seconds": seconds}}))
+"""
+
+PUT_FILE = 'receipt = fs.put_file(sys.argv[2], "examplebucket/big")'
+STREAM = """
+block = bytes(1024 * 1024)
+with fs.open("examplebucket/big", "wb") as file:
+    for _ in range(1024):
+        file.write(block)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an emulator in another process, with its store on disk."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path / "store")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        url, access_key_id, secret = process.stdout.readline().split()
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", access_key_id)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", secret)
+        yield url
+        assert str(GIB) in process.communicate()[0]
+
+
+def growth(work: str, *arguments: str) -> int:
+    """Run *work* in a process of its own; return the bytes that its peak grew by."""
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT.format(work=textwrap.dedent(work)), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    found = json.loads(done.stdout)
+    print(f"{found['growth'] / MIB:.1f} MiB in {found['seconds']:.1f} s")  # noqa: T201
+    return int(found["growth"])
+
+
+def test_put_file_of_a_gibibyte(server, tmp_path):
+    """A file is read where it is needed: at most 48 MiB, whatever its size."""
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        file.truncate(GIB)
+    assert growth(PUT_FILE, server, str(source)) <= 48 * MIB
+
+
+def test_stream_of_a_gibibyte(server):
+    """A stream holds the parts that are in flight and the one that is filled."""
+    options = Options(signer="keys")
+    bound = options.largest_part * (options.max_concurrency + 1) + 32 * MIB
+    assert growth(STREAM, server) <= bound

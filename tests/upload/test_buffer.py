@@ -1,0 +1,408 @@
+"""Bytes come out as they went in, in parts of exactly their size, and nothing is kept."""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.concurrency.budget import Budget
+from fsspec_osspresigned.http.body import BLOCK
+from fsspec_osspresigned.units import KIB, MIB
+from fsspec_osspresigned.upload import buffer as module
+from fsspec_osspresigned.upload.buffer import PartBuffer
+from fsspec_osspresigned.upload.plan import Plan
+from fsspec_osspresigned.upload.stream import PresignedWriter, bytes_of
+
+FOREVER = 1 << 60
+opened = []  # files of the test
+
+
+class Upload:
+    """Takes the parts of a writer, and leaves them in flight."""
+
+    def __init__(self, size_of, limit=FOREVER, *, grows=False):
+        self.plan = self
+        self.window = self
+        self.size_of = size_of
+        self.memory_limit = limit
+        self.grows = grows
+        self.bodies = []
+
+    def add(self, body):
+        self.bodies.append(body)
+
+    def finish(self):
+        return None
+
+    def discard(self, error=None):
+        pass
+
+    abandon = discard
+
+
+class Parts:
+    """A writer that collects its parts, over a budget of its own."""
+
+    def __init__(self, size, limit=FOREVER, *, early=False):
+        size_of = size if callable(size) else lambda _: size
+        self.memory = Budget()
+        self.upload = Upload(size_of, limit, grows=early)
+        self.file = PresignedWriter(self.upload, path="b/k")
+        opened.append(self.file)
+        self.buffer = self.file._buffer = PartBuffer(
+            size_of, self.memory, limit=limit, early=early
+        )
+
+    def write(self, *pieces):
+        for piece in pieces:
+            self.file.write(piece)
+
+    def close(self):
+        self.file.close()
+        return [b"".join(map(bytes, body.blocks())) for body in self.upload.bodies]
+
+    def send(self):
+        """End the parts that are in flight, as the window does, and return their bytes."""
+        sent = b""
+        for body in self.upload.bodies:
+            sent += b"".join(body.blocks())
+            body.release()
+        del body
+        self.upload.bodies.clear()
+        return sent
+
+
+@pytest.fixture(autouse=True)
+def end_files():
+    """Leave no file to its finalizer."""
+    yield
+    while opened:
+        opened.pop().discard()
+
+
+# -- the bytes --------------------------------------------------------------------------
+
+
+def numbers(data):
+    """Return *data* as an array of numbers that is neither flat nor contiguous."""
+    whole = np.frombuffer(data + bytes(-len(data) % 8), dtype="<u2")
+    return whole.reshape(2, -1)[:, ::2]
+
+
+KINDS = {
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "memoryview": memoryview,
+    "slice": lambda data: memoryview(b"1" + data + b"2")[1:-1],
+    "view of changing": lambda data: memoryview(bytearray(data)),
+    "array": lambda data: array.array("B", data),
+    "strided": numbers,
+}
+SIZES = st.one_of(
+    st.integers(0, 300),
+    st.sampled_from([BLOCK - 1, BLOCK, BLOCK + 1, 64 * KIB, 2 * BLOCK]),
+    st.integers(0, 3 * BLOCK),
+)
+WRITES = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), SIZES), max_size=25)
+NOISE = os.urandom(4 * BLOCK)
+
+
+@given(
+    writes=WRITES,
+    size=st.sampled_from([100 * KIB, BLOCK, BLOCK + 7, MIB]),
+    grows=st.booleans(),
+    sent_after=st.integers(1, 4),
+)
+def test_any_writes(writes, size, grows, sent_after):
+    """Whatever is written in whatever pieces is what the parts hold, each of its size."""
+
+    def size_of(number):
+        return size + (number // 2) * 1000 if grows else size
+
+    parts, whole, got, sizes = Parts(size_of), b"", b"", []
+    for number, (kind, length) in enumerate(writes):
+        start = number * 7919 % BLOCK
+        data = KINDS[kind](NOISE[start : start + length])
+        whole += np.asarray(data).tobytes() if kind == "strided" else bytes(data)
+        parts.write(data)
+        if kind in ("bytearray", "array"):
+            data[:] = data[:0]  # what is written is not the caller's any more
+        elif kind == "view of changing":
+            data[:] = bytes(len(data))
+        assert parts.file.tell() == len(whole)
+        if len(parts.upload.bodies) >= sent_after:
+            sizes += [body.size for body in parts.upload.bodies]
+            got += parts.send()
+    last = parts.close()
+    sizes += [len(part) for part in last]
+    assert got + b"".join(last) == whole
+    assert sum(sizes) == len(whole)
+    assert sizes[:-1] == [size_of(number + 1) for number in range(len(sizes) - 1)]
+    assert not sizes or 0 < sizes[-1] <= size_of(len(sizes))
+    parts.upload.bodies.clear()
+    assert parts.memory.used == 0
+
+
+@given(
+    writes=WRITES,
+    busy=st.lists(st.booleans(), min_size=25, max_size=25),
+    size=st.sampled_from([100 * KIB, 2 * MIB]),
+)
+def test_any_writes_while_memory_is_short(writes, busy, size):
+    """Where memory is short parts are smaller, and the bytes are the same."""
+    parts, whole = Parts(size, 1, early=True), b""
+    for (kind, length), short in zip(writes, busy, strict=False):
+        data = KINDS[kind](NOISE[:length])
+        whole += np.asarray(data).tobytes() if kind == "strided" else bytes(data)
+        parts.memory.used += short
+        parts.write(data)
+        parts.memory.give(short)
+    found = parts.close()
+    assert b"".join(found) == whole
+    assert all(min(size, MIB) <= len(part) <= size for part in found[:-1])
+
+
+def test_full_part_waits():
+    """A part that is full goes when there is more: it may be the only one."""
+    parts = Parts(100)
+    parts.write(bytes(100))
+    assert parts.buffer.is_full
+    assert not parts.upload.bodies
+    parts.write(b"x")
+    assert parts.close() == [bytes(100), b"x"]
+
+
+# -- what is kept, and what is copied ---------------------------------------------------
+
+
+def test_large_bytes_are_not_copied():
+    """Bytes that nobody can change are sent from where they are."""
+    data = NOISE[:BLOCK] * 4
+    parts = Parts(MIB)
+    parts.write(data, data)
+    parts.close()
+    pieces = [piece for body in parts.upload.bodies for piece in body.pieces]
+    assert [piece.nbytes for piece in pieces] == [MIB, MIB]
+    assert all(piece.obj is data for piece in pieces)
+
+
+def test_large_bytes_between_small_ones():
+    """Small pieces around a large one are copied, and stay in order."""
+    data = NOISE[:BLOCK]
+    parts = Parts(MIB)
+    parts.write(b"head", data, b"middle", data, b"tail")
+    parts.close()
+    (body,) = parts.upload.bodies
+    kept = [piece.obj is data for piece in body.pieces]
+    assert kept == [False, True, False, True, False]
+    assert [bytes(piece) for piece in body.pieces[::2]] == [b"head", b"middle", b"tail"]
+    assert body.pieces[0].obj is body.pieces[4].obj
+    assert body.given_back is None
+
+
+def test_part_made_of_kept_bytes_has_no_buffer():
+    """Nothing is given back of a part that was never copied."""
+    parts = Parts(BLOCK)
+    parts.write(NOISE[:BLOCK], b"x")
+    assert parts.upload.bodies[0].given_back is None
+    parts.send()
+    assert not parts.buffer._idle
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
+def test_what_can_change_is_copied(kind):
+    """A change after the write changes nothing, however large the source is."""
+    data = kind(NOISE[:MIB])
+    parts = Parts(MIB)
+    parts.write(data)
+    data[:] = bytes(len(data))
+    assert parts.close() == [NOISE[:MIB]]
+
+
+@pytest.mark.parametrize("view", [memoryview, lambda data: data])
+def test_slice_of_something_huge(view):
+    """A piece of a larger object is copied, so that the rest of it can go."""
+    huge = NOISE * 2
+    parts = Parts(len(huge) - 5)
+    parts.write(view(huge)[: 2 * BLOCK] if view is memoryview else huge)
+    parts.close()
+    last = parts.upload.bodies[-1]
+    assert all(piece.obj is not huge for piece in last.pieces)
+
+
+def test_subclass_of_bytes_is_copied():
+    """What only looks like bytes may hand out something else."""
+
+    class Odd(bytes):
+        pass
+
+    data = Odd(NOISE[:BLOCK])
+    parts = Parts(MIB)
+    parts.write(data)
+    parts.close()
+    assert parts.upload.bodies[0].pieces[0].obj is not data
+
+
+# -- buffers ----------------------------------------------------------------------------
+
+
+def test_buffers_are_used_again():
+    """A buffer whose part is sent takes another part, and not before."""
+    parts = Parts(MIB)
+    parts.write(*[bytearray(MIB)] * 3, b"x")
+    buffers = [body.pieces[0].obj for body in parts.upload.bodies[1:]]
+    assert buffers[0] is not buffers[1]
+    assert parts.buffer._chunk.obj not in buffers
+    parts.send()
+    used = parts.memory.used
+    parts.write(bytearray(MIB), bytearray(MIB))
+    again = [parts.upload.bodies[1].pieces[0].obj, parts.buffer._chunk.obj]
+    assert all(any(one is buffer for buffer in buffers) for one in again)
+    assert again[0] is not again[1]
+    assert parts.memory.used == used
+    assert b"".join(parts.close()) == b"x" + bytes(2 * MIB)
+
+
+def test_few_buffers_wait():
+    """After a burst of parts, all but a few of their buffers are gone, and count no more."""
+    parts = Parts(MIB)
+    for _ in range(12):
+        parts.write(bytearray(MIB))
+    assert parts.memory.used == 12 * MIB
+    parts.send()
+    gc.collect()
+    assert len(parts.buffer._idle) == 8
+    assert parts.memory.used == 9 * MIB  # and the part that is full, and waits
+    parts.close()
+    parts.send()
+    assert parts.memory.used == 0
+
+
+def test_no_buffer_waits_where_memory_is_short():
+    """Over the limit a buffer that is given back is dropped."""
+    parts = Parts(MIB, 3 * MIB)
+    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"x")
+    parts.memory.used += MIB
+    parts.send()
+    assert not parts.buffer._idle
+    parts.memory.give(MIB)
+    assert parts.memory.used == MIB  # of the part that is written
+
+
+def test_idle_buffer_is_used_where_memory_is_short():
+    """A buffer that waits is used before a new one is made, and not counted twice."""
+    parts = Parts(MIB, 10 * MIB, early=True)
+    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB))
+    parts.send()
+    (buffer, _) = parts.buffer._idle[-1]
+    before = parts.memory.used
+    parts.memory.used += 10 * MIB
+    parts.write(b"x")  # the full part goes, and the next one begins
+    assert parts.memory.used == before + 10 * MIB
+    assert parts.buffer._chunk is buffer
+    assert not parts.buffer._idle
+
+
+def test_buffer_that_is_too_small_now():
+    """Where parts grow, the buffer of a smaller one is the beginning of a larger one."""
+    parts = Parts(lambda number: MIB * number)
+    parts.write(bytearray(MIB), bytearray(b"a" * 2 * MIB))
+    parts.write(b"b")
+    parts.send()
+    parts.write(bytearray(b"c" * (3 * MIB)))
+    (body,) = parts.upload.bodies
+    assert body.size == 3 * MIB
+    assert b"".join(body.blocks()) == b"b" + b"c" * (3 * MIB - 1)
+    assert parts.close()[-1] == b"c"
+
+
+def test_first_buffers_are_small():
+    """A small file holds little, and a first part grows by doubling."""
+    parts = Parts(8 * MIB)
+    parts.write(b"x")
+    assert parts.memory.used == 64 * KIB
+    parts.write(*[bytearray(64 * KIB)] * 8)
+    assert parts.memory.used == MIB
+    parts.write(bytearray(8 * MIB))
+    assert parts.memory.used == 16 * MIB  # the second part has its whole buffer
+
+
+def test_forget():
+    """What is forgotten is not held, neither now nor when its parts are sent."""
+    parts = Parts(MIB)
+    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"abc")
+    buffer = parts.buffer
+    buffer.forget()
+    assert (buffer.held, buffer.room) == (0, 0)
+    parts.send()
+    gc.collect()
+    assert parts.memory.used == 0
+    assert not buffer._idle
+
+
+def test_closed_file_holds_nothing():
+    """A file that is closed keeps no buffer, though somebody keeps the file."""
+    parts = Parts(MIB)
+    parts.write(bytearray(MIB), bytearray(MIB), b"abc")
+    parts.close()
+    parts.send()
+    assert parts.file.closed
+    assert parts.memory.used == 0
+
+
+# -- short of memory --------------------------------------------------------------------
+
+
+def test_early_parts():
+    """Where memory is short a part goes with a MiB, and is never smaller unless last."""
+    parts = Parts(8 * MIB, 0, early=True)
+    for _ in range(50):
+        parts.write(bytearray(64 * KIB))
+    sizes = [len(part) for part in parts.close()]
+    assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
+
+
+def test_early_parts_of_kept_bytes():
+    """Where memory is short a part of bytes that are only kept goes with a MiB as well."""
+    parts = Parts(8 * MIB, 0, early=True)
+    parts.write(*[bytes(64 * KIB)] * 50)
+    sizes = [len(part) for part in parts.close()]
+    assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
+
+
+def test_parts_are_not_early_against_the_rules():
+    """Parts whose size is fixed keep it, whatever memory there is."""
+    parts = Parts(3 * MIB, 0, early=False)
+    parts.write(*[bytearray(64 * KIB)] * 100)
+    assert [len(part) for part in parts.close()] == [3 * MIB, 3 * MIB, 256 * KIB]
+
+
+def test_early_parts_are_not_all(monkeypatch):
+    """There are 10,000 parts at most, so only the first ones may be small."""
+    assert module._EARLY_PARTS == 2_000
+    monkeypatch.setattr(module, "_EARLY_PARTS", 2)
+    parts = Parts(2 * MIB, 0, early=True)
+    parts.write(*[bytearray(128 * KIB)] * 64)
+    sizes = [len(part) for part in parts.close()]
+    assert sizes == [MIB, MIB, 2 * MIB, 2 * MIB, 2 * MIB]
+
+
+def test_early_parts_leave_room():
+    """Where all first parts are small, what a stream can hold is nearly the same."""
+    plan = Plan(multipart=False, part_size=8 * MIB, grows=True)
+    usual = [plan.size_of(number) for number in range(1, 10_001)]
+    most = module._EARLY_PARTS * module._EARLY + sum(usual[module._EARLY_PARTS :])
+    assert most > 0.99 * sum(usual)
+
+
+def test_bytes_of_anything():
+    """Any buffer is seen as its bytes."""
+    assert (
+        bytes(bytes_of(array.array("H", [1, 2]))) == array.array("H", [1, 2]).tobytes()
+    )

@@ -1,0 +1,262 @@
+"""Into which parts an object is cut, and what the stored parts add up to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import ConfigurationError, TooLargeError
+from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.model import (
+    MAX_PART,
+    MAX_PARTS,
+    MAX_SINGLE_PUT,
+    MIN_PART,
+    PartReceipt,
+)
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant
+from fsspec_osspresigned.units import GIB, KIB, MIB
+from fsspec_osspresigned.upload.plan import Ledger, Plan, plan_for
+
+BOTH = Grant()
+SINGLE = Grant(multipart=None)
+
+
+def owners(count: int, part_size: int | None = None, *, single=False, **more) -> Grant:
+    """Return the grant of an upload that its owner initiated."""
+    parts = MultipartGrant(upload_id="U", part_size=part_size, max_parts=count, **more)
+    return Grant(single=single, multipart=parts)
+
+
+def plan(grant: Grant, size: int | None, **more) -> Plan:
+    """Plan with the default options."""
+    facts = {"part_size": 8 * MIB, "threshold": 16 * MIB, "path": "b/k", **more}
+    return plan_for(grant, size=size, **facts)
+
+
+@pytest.mark.parametrize(
+    ("grant", "size", "multipart", "part_size"),
+    [
+        (BOTH, 0, False, 1),
+        (BOTH, 16 * MIB, False, 16 * MIB),
+        (BOTH, 16 * MIB + 1, True, 8 * MIB),
+        (BOTH, 100 * GIB, True, 11 * MIB),
+        (SINGLE, MAX_SINGLE_PUT, False, MAX_SINGLE_PUT),
+        (Grant(single=False), 5, True, 8 * MIB),
+        (owners(4), 4 * MIB, True, MIB),
+        (owners(4), 4 * MIB + 1, True, MIB + 1),
+        (owners(4), 1, True, MIN_PART),
+        (owners(4, 200 * KIB), 800 * KIB, True, 200 * KIB),
+        (owners(1, 10), 10, True, 10),
+        (owners(2, MIB, single=True), 20 * MIB, False, 20 * MIB),
+    ],
+)
+def test_plan(grant, size, multipart, part_size):
+    """One PUT as long as it can, else parts as the grant demands or allows."""
+    found = plan(grant, size)
+    assert (found.multipart, found.part_size) == (multipart, part_size)
+    assert not found.spools
+
+
+@pytest.mark.parametrize(
+    ("size", "part_size"),
+    [
+        (8 * MIB + 1, MIB),
+        (16 * MIB, MIB),
+        (16 * MIB + 1, 2 * MIB),
+        (112 * MIB, 7 * MIB),
+        (112 * MIB + 1, 8 * MIB),
+        (256 * MIB, 8 * MIB),
+        (256 * MIB + 1, 9 * MIB),
+        (GIB, 32 * MIB),
+        (100 * GIB, 32 * MIB),
+        (400 * GIB, 41 * MIB),
+    ],
+)
+def test_parts_of_a_size_that_is_ours(size, part_size):
+    """Every connection has a part, and two of a large file; a stream does not know."""
+    more = {"part_size": None, "threshold": 8 * MIB, "largest": 32 * MIB}
+    found = plan(BOTH, size, **more)
+    assert (found.multipart, found.part_size) == (True, part_size)
+    assert plan(BOTH, None, **more).part_size == 8 * MIB
+    assert plan(BOTH, GIB, part_size=None).part_size == 8 * MIB
+
+
+@pytest.mark.parametrize(
+    ("grant", "size", "words"),
+    [
+        (SINGLE, MAX_SINGLE_PUT + 1, ["one PUT holds 5 GiB", "no parts are granted"]),
+        (Grant(single=False, multipart=None), 1, ["no parts are granted"]),
+        (owners(3, MIB), 3 * MIB + 1, ["need 4 parts, 3 can be signed"]),
+        (owners(9, 10), 11, ["below the minimum of 100 KiB"]),
+        (owners(1), MAX_PART + 1, ["above the maximum of 5 GiB"]),
+        (
+            owners(1, 10, single=True),
+            MAX_SINGLE_PUT + 1,
+            ["one PUT holds", "need", "below the minimum"],
+        ),
+    ],
+)
+def test_misfits(grant, size, words):
+    """What cannot be carried is refused before the first byte, with every reason."""
+    with pytest.raises(ConfigurationError) as caught:
+        plan(grant, size)
+    assert len(caught.value.problems) == len(words)
+    for problem, word in zip(caught.value.problems, words, strict=True):
+        assert word in problem
+    assert caught.value.path == "b/k"
+
+
+GRANTS = st.builds(
+    Grant,
+    single=st.booleans(),
+    multipart=st.none()
+    | st.builds(
+        MultipartGrant,
+        upload_id=st.none() | st.just("U"),
+        part_size=st.none() | st.integers(1, 2 * MAX_PART),
+        max_parts=st.integers(1, MAX_PARTS),
+    ),
+)
+
+
+@given(
+    GRANTS,
+    st.integers(0, 3000 * GIB) | st.integers(0, 300 * KIB),
+    st.integers(MIN_PART, MAX_PART),
+    st.integers(1, MAX_PART),
+)
+def test_pieces_cover_the_object_exactly(grant, size, part_size, threshold):
+    """For any size and grant the pieces are legal, or the plan is refused."""
+    try:
+        found = plan(grant, size, part_size=part_size, threshold=threshold)
+    except ConfigurationError:
+        return
+    count = max(1, -(-size // found.part_size))
+    last = size - (count - 1) * found.part_size
+    assert 0 <= last <= found.part_size
+    if not found.multipart:
+        assert grant.single
+        assert count == 1
+        assert size <= MAX_SINGLE_PUT
+        return
+    assert count <= min(grant.multipart.max_parts, found.max_parts)
+    assert last <= MAX_PART
+    assert count == 1 or MIN_PART <= found.part_size <= MAX_PART
+    assert grant.multipart.part_size in (None, found.part_size)
+
+
+def test_streams():
+    """A stream begins with one PUT, grows its parts, or waits on disk."""
+    found = plan(BOTH, None)
+    assert (found.multipart, found.grows, found.spools) == (False, True, False)
+    found = plan(Grant(single=False), None)
+    assert (found.multipart, found.grows) == (True, True)
+    found = plan(SINGLE, None)
+    assert (found.spools, found.max_parts) == (True, 1)
+    found = plan(owners(7, MIB), None)
+    assert (found.multipart, found.part_size, found.max_parts) == (True, MIB, 7)
+    assert not found.grows
+    assert plan(owners(7, single=True), None).spools
+    with pytest.raises(ConfigurationError, match='put "part_size" into the entry'):
+        plan(owners(7), None)
+
+
+def test_growth():
+    """Parts keep their size for long, double every 500, and stay legal to the end."""
+    found = plan(BOTH, None)
+    sizes = [found.size_of(number) for number in range(1, MAX_PARTS + 1)]
+    assert sizes[:5000] == [8 * MIB] * 5000
+    assert sizes[5000:5500] == [16 * MIB] * 500
+    assert sizes[5500] == 32 * MIB
+    assert sorted(sizes) == sizes
+    assert max(sizes) == MAX_PART
+    assert sum(sizes) > 6 * 1024 * GIB
+    fixed = Plan(multipart=True, part_size=5)
+    assert fixed.size_of(9999) == 5
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (0, [(1, 0)]),
+        (1, [(1, 1)]),
+        (10, [(1, 10)]),
+        (11, [(1, 10), (2, 1)]),
+        (30, [(1, 10), (2, 10), (3, 10)]),
+        (None, [(1, 10), (2, 10), (3, 10)]),
+    ],
+)
+def test_cut(size, parts):
+    """Every part is whole but the last; a stream has as many as there can be."""
+    assert list(Plan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
+
+
+def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:
+    """Return the receipt of a part."""
+    crc = crc64(data) if with_crc else None
+    return PartReceipt(
+        part_number=number, size=len(data), etag=f'"E{number}"', crc64=crc
+    )
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.randoms())
+def test_ledger_sums_up(pieces, random):
+    """In whatever order parts are stored, they add up to the object."""
+    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
+    parts = [part(ledger.give(), piece) for piece in pieces]
+    mixed = parts[:]
+    random.shuffle(mixed)
+    for one in mixed:
+        ledger.store(one)
+    assert ledger.parts == tuple(parts)
+    assert ledger.size == sum(map(len, pieces))
+    assert ledger.crc64() == crc64(b"".join(pieces))
+    assert ledger.document().count(b"<Part>") == len(pieces)
+
+
+def test_ledger_without_crc():
+    """One part without a CRC leaves the whole without one."""
+    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
+    ledger.store(part(ledger.give(), b"a"))
+    ledger.store(part(ledger.give(), b"b", with_crc=False))
+    assert ledger.crc64() is None
+
+
+def test_last_word_counts():
+    """A part that was stored twice is listed once, as it is now."""
+    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
+    ledger.give()
+    ledger.store(part(1, b"old"))
+    ledger.store(part(1, b"newer"))
+    assert ledger.size == 5
+    assert len(ledger.parts) == 1
+
+
+def test_missing_part_is_never_published():
+    """A part that was given out but not stored stops everything."""
+    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
+    ledger.give()
+    with pytest.raises(AssertionError, match="refusing to complete"):
+        ledger.document()
+
+
+def test_parts_run_out():
+    """No number is given out that cannot be signed."""
+    ledger = Ledger(Plan(multipart=True, part_size=1, max_parts=2), "b/k")
+    assert [ledger.give(), ledger.give()] == [1, 2]
+    with pytest.raises(TooLargeError, match="all 2 parts are used up"):
+        ledger.give()
+
+
+@pytest.mark.parametrize(
+    ("stored", "numbers"),
+    [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
+)
+def test_stored_numbers_for_people(stored, numbers):
+    """Runs of part numbers are written as one."""
+    ledger = Ledger(Plan(multipart=True, part_size=5), "b/k")
+    for number in stored:
+        ledger.store(PartReceipt(part_number=number, size=5, etag="e", crc64=None))
+    assert ledger.numbers == numbers

@@ -1,0 +1,775 @@
+"""An interrupted upload goes on: only what is missing is sent, and never a wrong byte."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.checkpoint.directory import Checkpoint
+from fsspec_osspresigned.checkpoint.journal import Journal, Kept, head_line, parse
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    CheckpointInUseError,
+    ExclusiveNotEnforcedError,
+    IntegrityError,
+    InvalidRequestError,
+    NetworkError,
+    NotSignedError,
+    OutcomeUnknownError,
+    SourceChangedError,
+    UploadDiscardedError,
+    UploadNotFoundError,
+)
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signers.presigned import URLMapSigner
+from fsspec_osspresigned.upload import resume as module
+from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
+from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.url_map.source import load
+
+BUCKET, KEY = "examplebucket", "a b/k"
+PATH = f"{BUCKET}/{KEY}"
+DATA = os.urandom(7 * MIN_PART + 11)
+REFUSED = {"action": "UploadPart", "status": 403, "code": "AccessDenied", "times": None}
+
+
+class Signer:
+    """The owner's key, without some actions."""
+
+    def __init__(self, oss: Emulator, *refuses: Action) -> None:
+        self.keys = KeySigner(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region=oss.region,
+        )
+        self.refuses = refuses
+
+    def sign(self, operations):
+        for operation in operations:
+            if operation.action in self.refuses:
+                raise NotSignedError("the test says so", path=operation.path)
+        return self.keys.sign(operations)
+
+
+class World:
+    """A store, a local file, and a directory of journals."""
+
+    def __init__(self, oss: Emulator, place: Path) -> None:
+        self.oss = oss
+        self.file = place / "local.bin"
+        self.file.write_bytes(DATA)
+        self.checkpoint = Checkpoint(place / "journals")
+        self.signer = Signer(oss)
+        self.progress = 0
+
+    def client(self, **options) -> Client:
+        """Return the engine of a new process."""
+        facts = {"part_size": MIN_PART, "multipart_threshold": MIN_PART, **options}
+        return Client(
+            Options.from_storage_options(
+                {"signer": "keys", "max_concurrency": 1, **facts}
+            ),
+            self.signer,
+            Transport(connect_timeout=5.0, progress_timeout=5.0),
+            policy=RetryPolicy(retries=1, base=0.0),
+            checkpoint=self.checkpoint,
+        )
+
+    def put(self, *, path=PATH, headers=None, tell=None, cancel=None, **options):
+        """Store the file as one process would, which remembers nothing."""
+        checksum = options.pop("checksum", "auto")
+        self.progress = 0
+
+        def count(size):
+            self.progress += size
+            if tell is not None:
+                tell()
+
+        return upload_source(
+            self.client(**options),
+            Target(path=path, headers=headers, checksum=checksum),
+            FileBody.of(str(self.file)),
+            progress=count,
+            cancel=cancel,
+        )
+
+    def interrupt(self, part: int = 5, **more):
+        """Let an upload fail at *part*, one part after the other; return its error."""
+        self.oss.faults.add(Fault(part_number=part, **REFUSED))
+        with pytest.raises(AccessDeniedError) as caught:
+            self.put(**more)
+        self.oss.clear()
+        return caught.value
+
+    def sent(self) -> list[int]:
+        """Return the numbers of the parts that were sent."""
+        return sorted(
+            one.part_number for one in self.oss.requests if one.action == "UploadPart"
+        )
+
+    def actions(self) -> set[str]:
+        return {one.action for one in self.oss.requests}
+
+    def stored(self) -> bytes:
+        return self.oss.objects(BUCKET)[KEY]
+
+    def journals(self) -> list[Path]:
+        return sorted(self.checkpoint.directory.iterdir())
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A world of its own; its second bucket keeps versions."""
+    with Emulator(versioned=["versioned"]) as oss:
+        yield World(oss, tmp_path)
+
+
+def test_only_what_is_missing_is_sent(world):
+    """The second run sends the rest; the object and what is told about it are whole."""
+    error = world.interrupt()
+    assert "4 of 8 parts are stored: running it again" in error.__notes__[-1]
+    (upload,) = world.oss.uploads(BUCKET)
+    receipt = world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert "InitiateMultipartUpload" not in world.actions()
+    assert world.stored() == DATA
+    assert receipt.upload_id == upload.upload_id
+    assert receipt.crc64 == crc64(DATA)
+    assert receipt.verified == "crc64"
+    assert [part.part_number for part in receipt.parts] == list(range(1, 9))
+    assert world.progress == len(DATA)
+    assert world.journals() == []
+    assert world.oss.uploads(BUCKET) == []
+
+
+def test_a_journal_is_private_and_holds_no_permission(world):
+    """Who reads it can send nothing: no URL, no signature, no key, no header."""
+    world.interrupt(headers={"x-oss-meta-a": "confidential"})
+    (journal,) = world.journals()
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+    text = journal.read_text()
+    key = world.oss.credentials
+    for word in ("ignature", "http", "Credential", "confidential", "?"):
+        assert word not in text
+    for secret in (key.access_key_id, key.access_key_secret.reveal()):
+        assert secret not in text
+    assert parse(text.encode()).head.path == PATH
+
+
+def test_a_cancelled_upload_goes_on(world):
+    """Who gives up may come back."""
+    cancel = Cancellation()
+
+    def stop():
+        if world.progress > 3 * MIN_PART:
+            cancel.set()
+
+    with pytest.raises(UploadDiscardedError):
+        world.put(tell=stop, cancel=cancel)
+    world.oss.clear()
+    world.put()
+    first = world.sent()[0]
+    assert first > 3
+    assert world.sent() == list(range(first, 9))
+    assert world.stored() == DATA
+
+
+def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
+    """The end of the process discards without an error to speak of."""
+    client = world.client()
+    source = FileBody.of(str(world.file))
+    upload = Upload(client, Target(path=PATH), size=source.size)
+    facts = (upload.plan, upload.granted)
+    caplog.set_level(logging.INFO)
+    with module.resumption_of(client, Target(path=PATH), source, *facts) as found:
+        upload.go_on(found)
+        upload.add(source.part(0, MIN_PART))
+        upload.discard()
+    assert "of 8 parts are stored" in caplog.text
+    assert len(world.oss.uploads(BUCKET)) == 1
+    world.put()
+    assert world.stored() == DATA
+    assert world.oss.uploads(BUCKET) == []
+
+
+def change_size(world):
+    world.file.write_bytes(DATA + b"x")
+
+
+def change_time(world):
+    os.utime(world.file, ns=(1, 1))
+
+
+def replace(world):
+    status = world.file.stat()
+    new = world.file.with_name("new")
+    new.write_bytes(DATA)
+    os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    new.rename(world.file)
+
+
+def test_a_value_in_parts_has_no_journal(world):
+    """Nobody could read it again: it is sent as a whole."""
+    client = world.client()
+    body = MemoryBody.of(DATA)
+    receipt = upload_source(client, Target(path=PATH), body)
+    assert receipt.size == len(DATA)
+    assert list(client.checkpoint.found()) == []
+
+
+@pytest.mark.parametrize("change", [change_size, change_time, replace])
+def test_a_changed_file_starts_over(world, change, caplog):
+    """Nothing of the old upload is used, and it is removed."""
+    world.interrupt()
+    change(world)
+    world.put()
+    assert world.sent() == list(range(1, 9))
+    assert world.stored() == world.file.read_bytes()
+    assert world.oss.uploads(BUCKET) == []
+    assert world.journals() == []
+    assert "starting over: the file has" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change", [{"headers": {"x-oss-meta-a": "b"}}, {"part_size": 2 * MIN_PART}]
+)
+def test_other_wishes_start_over(world, change):
+    """Headers belong to the beginning of an upload, and parts keep their size."""
+    world.interrupt()
+    world.put(**change)
+    assert "InitiateMultipartUpload" in world.actions()
+    assert world.stored() == DATA
+    assert world.oss.uploads(BUCKET) == []
+
+
+def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
+    """Same size, time and inode prove nothing: the bytes of sent parts are compared."""
+    world.interrupt()
+    status = world.file.stat()
+    with world.file.open("r+b") as file:
+        file.seek(MIN_PART)
+        file.write(b"other")
+    os.utime(world.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    world.put()
+    assert world.sent() == [2, 5, 6, 7, 8]
+    assert world.stored() == world.file.read_bytes()
+    assert "part 2 of" in caplog.text
+
+
+def test_parts_that_the_store_lost_are_sent_again(world):
+    """What ListParts does not show does not count."""
+    world.interrupt()
+    (upload,) = world.oss.uploads(BUCKET)
+    del upload.parts[3]
+    world.put()
+    assert world.sent() == [3, 5, 6, 7, 8]
+    assert world.stored() == DATA
+
+
+def test_parts_that_the_store_has_otherwise_are_sent_again(world):
+    """A part that somebody replaced is not taken for ours."""
+    world.interrupt()
+    (upload,) = world.oss.uploads(BUCKET)
+    upload.parts[3] = upload.parts[1]
+    world.put()
+    assert world.sent() == [3, 5, 6, 7, 8]
+    assert world.stored() == DATA
+
+
+def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
+    """A process that dies between the reply and the journal loses nothing."""
+    world.interrupt()
+    (journal,) = world.journals()
+    journal.write_bytes(head_line(parse(journal.read_bytes()).head))
+    receipt = world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+    assert receipt.crc64 == crc64(DATA)
+
+
+def test_an_upload_that_is_gone_starts_over(world, caplog):
+    """Somebody has aborted it, or a rule of the bucket."""
+    world.interrupt()
+    world.oss._store.buckets[BUCKET].uploads.clear()
+    world.put()
+    assert world.sent() == list(range(1, 9))
+    assert world.stored() == DATA
+    assert "does not know its upload" in caplog.text
+
+
+def test_where_listing_is_not_signed_the_journal_is_believed(world):
+    """Few signers grant it; Complete names the ETags in any case."""
+    world.signer.refuses = [Action.ListParts]
+    world.interrupt()
+    world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+
+
+def test_a_gone_upload_that_nobody_can_see_fails_once(world):
+    """Then its journal is removed, and the next run starts over."""
+    world.signer.refuses = [Action.ListParts]
+    world.interrupt()
+    world.oss._store.buckets[BUCKET].uploads.clear()
+    with pytest.raises(UploadNotFoundError):
+        world.put()
+    assert world.journals() == []
+    world.put()
+    assert world.stored() == DATA
+
+
+def test_a_replaced_part_that_nobody_can_see_fails_once(world):
+    """Complete refuses a wrong ETag; then the next run starts over."""
+    world.signer.refuses = [Action.ListParts]
+    world.interrupt()
+    (upload,) = world.oss.uploads(BUCKET)
+    upload.parts[3] = upload.parts[1]
+    with pytest.raises(InvalidRequestError, match="InvalidPart"):
+        world.put()
+    assert world.journals() == []
+    assert world.oss.uploads(BUCKET) == []
+    world.put()
+    assert world.stored() == DATA
+
+
+def test_when_only_the_end_failed_no_byte_is_sent_again(world):
+    """All parts are there; the last step is done again."""
+    refused = {**REFUSED, "action": "CompleteMultipartUpload"}
+    world.oss.faults.add(Fault(**refused))
+    with pytest.raises(AccessDeniedError):
+        world.put()
+    world.oss.clear()
+    world.put()
+    assert world.sent() == []
+    assert world.stored() == DATA
+
+
+@pytest.fixture
+def completed(world, monkeypatch):
+    """A world whose process died between Complete and the end of its journal."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Resumption, "finish", lambda _: None)
+        world.put()
+    world.oss.clear()
+    assert len(world.journals()) == 1
+    return world
+
+
+def test_what_was_completed_already_is_seen(completed):
+    """HEAD shows size and CRC-64: nothing is sent again."""
+    receipt = completed.put()
+    assert completed.sent() == []
+    assert receipt.crc64 == crc64(DATA)
+    assert receipt.verified == "crc64"
+    assert completed.journals() == []
+
+
+def test_what_was_completed_and_cannot_be_seen_is_unknown_once(completed):
+    """Without HEAD nobody can say so; the next run stores it again."""
+    completed.signer.refuses = [Action.HeadObject]
+    with pytest.raises(OutcomeUnknownError):
+        completed.put()
+    assert completed.journals() == []
+    completed.put()
+    assert completed.sent() == list(range(1, 9))
+    assert completed.stored() == DATA
+
+
+def test_what_was_completed_and_replaced_is_stored_again(completed):
+    """Another object of that size is there now."""
+    other = MemoryBody.of(bytes(len(DATA)))
+    client = Client(
+        Options.from_storage_options({"signer": "keys"}), completed.signer, Transport()
+    )
+    upload_source(client, Target(path=PATH), other)
+    completed.oss.clear()
+    with pytest.raises(UploadNotFoundError):
+        completed.put()
+    completed.put()
+    assert completed.stored() == DATA
+
+
+def test_another_process_is_at_it(world):
+    """The second one sends nothing and says who has it."""
+    held = world.checkpoint.hold(PATH, str(world.file))
+    with pytest.raises(CheckpointInUseError, match=f"process {os.getpid()}"):
+        world.put()
+    assert world.oss.requests == []
+    held.release()
+    world.put()
+    assert world.stored() == DATA
+
+
+def test_a_full_disk_does_not_stop_the_upload(world, monkeypatch, caplog):
+    """It is stored, and one warning says that it could not be gone on with."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "create", full)
+    world.put()
+    assert world.stored() == DATA
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "the upload goes on" in warnings[0].message
+
+
+def test_an_upload_without_a_journal_is_aborted(world, monkeypatch):
+    """What nobody can go on with must not cost storage."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "create", full)
+    error = world.interrupt()
+    assert "running it again" not in str(getattr(error, "__notes__", ""))
+    assert world.oss.uploads(BUCKET) == []
+
+
+def test_parts_have_a_checksum_even_if_nothing_is_compared(world):
+    """Without one their bytes could not be proved later."""
+    world.interrupt(checksum="none")
+    world.signer.refuses = [Action.ListParts]
+    receipt = world.put(checksum="none")
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+    assert len(receipt.parts) == 8
+
+
+def test_a_file_that_changes_meanwhile_ends_the_upload(world):
+    """Its parts are of no use, so they are removed."""
+    with pytest.raises(SourceChangedError):
+        world.put(tell=lambda: change_time(world))
+    assert world.oss.uploads(BUCKET) == []
+    assert world.journals() == []
+
+
+def test_a_wrong_object_is_not_gone_on_with(world):
+    """Complete has used the upload up, and its parts gave something else."""
+    fault = Fault(action="CompleteMultipartUpload", wrong_crc=True)
+    world.oss.faults.add(fault)
+    with pytest.raises(IntegrityError):
+        world.put()
+    assert world.journals() == []
+
+
+def test_what_is_stored_over_what_had_to_stay_is_over(world):
+    """The error is about a stored object: there is nothing to go on with."""
+    with pytest.raises(ExclusiveNotEnforcedError):
+        world.put(path="versioned/k", headers={"x-oss-forbid-overwrite": "true"})
+    assert world.journals() == []
+
+
+def test_one_put_has_no_journal(world):
+    """There is nothing to go on with."""
+    world.put(multipart_threshold=len(DATA))
+    assert world.actions() == {"PutObject"}
+    assert world.journals() == []
+
+
+def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
+    """What was begun in parts is aborted when one PUT does, and nothing is left."""
+    world.interrupt()
+    assert len(world.oss.uploads(BUCKET)) == 1
+    world.file.write_bytes(b"small")
+    receipt = world.put()
+    assert (world.stored(), receipt.parts) == (b"small", ())
+    assert world.journals() == []
+    assert world.oss.uploads(BUCKET) == []
+    assert "the file is one PUT now" in caplog.text
+
+
+def test_a_file_that_shrank_leaves_what_cannot_be_read(world):
+    """A journal that says nothing is removed; there is nothing to abort by it."""
+    world.interrupt()
+    (journal,) = world.journals()
+    journal.write_bytes(b"")
+    world.file.write_bytes(b"small")
+    world.put()
+    assert (world.stored(), world.journals()) == (b"small", [])
+
+
+def test_every_state_of_the_journal_leads_to_the_same_object(world):
+    """Cut anywhere, damaged anywhere: the object is right, and nothing stays open."""
+    world.signer.refuses = [Action.ListParts]
+    for cut in (0.1, 0.5, 0.7, 0.9, 0.99):
+        world.interrupt()
+        (journal,) = world.journals()
+        data = bytearray(journal.read_bytes())
+        data[int(len(data) * cut)] ^= 4
+        journal.write_bytes(data[: int(len(data) * (1 + cut) / 2)])
+        world.put()
+        assert world.stored() == DATA
+        assert world.journals() == []
+        world.oss.clear()
+
+
+# -- an owner's upload -----------------------------------------------------------------
+
+
+def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
+    """Return a map with the parts of an upload that its owner has begun."""
+    keys = Signer(oss).keys
+    client = Client(
+        Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
+    )
+    upload_id = module.steps.initiate(client, Target(path=PATH), Cancellation())
+
+    def url(action: Action, **more) -> str:
+        one = Operation(
+            action=action, bucket=BUCKET, key=KEY, upload_id=upload_id, **more
+        )
+        return keys.sign([one])[0].url.reveal()
+
+    entry = {
+        "upload_id": upload_id,
+        "part_size": MIN_PART,
+        "parts": [url(Action.UploadPart, part_number=n) for n in range(1, 11)],
+        "complete": url(Action.CompleteMultipartUpload),
+        **({"list": url(Action.ListParts)} if lists else {}),
+    }
+    return URLMapSigner(load({PATH: entry}))
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_an_owners_upload_goes_on(world, lists):
+    """The parts that were sent are not sent again with the same map."""
+    world.signer = owners(world.oss, lists=lists)
+    world.interrupt()
+    assert len(world.oss.uploads(BUCKET)) == 1
+    world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+    assert world.journals() == []
+
+
+def test_another_map_starts_over_and_leaves_the_owners_upload(world, caplog):
+    """It is the owner's to abort."""
+    world.signer = owners(world.oss)
+    world.interrupt()
+    world.signer = owners(world.oss)
+    world.put()
+    assert world.sent() == list(range(1, 9))
+    assert "another upload is granted" in caplog.text
+    assert len(world.oss.uploads(BUCKET)) == 1
+
+
+def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
+    """Only the owner can begin another one."""
+    world.signer = owners(world.oss)
+    world.interrupt()
+    world.oss._store.buckets[BUCKET].uploads.clear()
+    with pytest.raises(UploadNotFoundError):
+        world.put()
+    assert world.sent() == []
+    assert world.journals() == []
+
+
+# -- pieces ----------------------------------------------------------------------------
+
+
+def part(number: int, size: int = 100, etag: str = '"E"', crc: int | None = 1):
+    """Return one part."""
+    return PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
+
+
+@pytest.fixture
+def head(world):
+    """Three parts of 100 bytes, the last of 50."""
+    world.interrupt()
+    (journal,) = world.journals()
+    found = parse(journal.read_bytes()).head
+    mark = module.evolve(found.fingerprint, size=250)
+    return module.evolve(found, fingerprint=mark, part_size=100, parts=3)
+
+
+@pytest.mark.parametrize(
+    ("kept", "listed", "whole", "numbers"),
+    [
+        ([part(1), part(2)], [part(1), part(2)], True, {1, 2}),
+        ([part(1), part(2)], [part(1)], True, {1}),
+        ([part(1), part(2)], [part(1)], False, {1, 2}),
+        ([part(1), part(2)], [part(2)], False, {2}),
+        ([part(1)], [part(1, etag='"F"', crc=None)], True, set()),
+        ([part(1)], [part(1, etag="e", crc=None)], True, {1}),
+        ([part(1)], [part(1, size=99)], True, set()),
+        ([], [part(1), part(3), part(4)], True, {1}),
+        ([], [part(1, crc=None), part(3, size=50)], True, {3}),
+    ],
+)
+def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
+    """Both say so, or the store cannot show it, or it alone has it with a checksum."""
+    record = {one.part_number: Kept(one, "md5") for one in kept}
+    listing = Listing({one.part_number: one for one in listed}, whole=whole)
+    found = agreed(record, listing, head)
+    assert set(found) == numbers
+
+
+def test_a_part_that_differs_is_taken_as_the_store_has_it(head):
+    """Its bytes are compared with the file's in any case."""
+    theirs = part(1, etag='"F"', crc=2)
+    found = agreed({1: Kept(part(1), "md5")}, Listing({1: theirs}, whole=True), head)
+    assert found == {1: Kept(theirs, "crc64")}
+
+
+def test_long_lists_come_in_pages(world, monkeypatch):
+    """Each page begins behind the last one."""
+    monkeypatch.setattr(module, "_PAGE", 2)
+    world.interrupt()
+    world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    lists = [one for one in world.oss.requests if one.action == "ListParts"]
+    assert len(lists) == 2
+    assert world.stored() == DATA
+
+
+def test_of_a_presigned_list_only_the_first_page_is_seen():
+    """What it does not show is believed."""
+    client = FakeClient([page_of([1, 2], more=True), NotSignedError("no second page")])
+    listing = list_parts(client, Target(path=PATH), "U", None)
+    assert set(listing.parts) == {1, 2}
+    assert not listing.whole
+
+
+class FakeReply:
+    """A reply with a body."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
+class FakeClient:
+    """Answers what it was given."""
+
+    def __init__(self, answers) -> None:
+        self.answers = list(answers)
+
+    def call(self, operation, *, cancel):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return FakeReply(answer)
+
+
+def page_of(numbers, *, more: bool) -> bytes:
+    """Return a page of ListParts."""
+    rows = "".join(
+        f"<Part><PartNumber>{n}</PartNumber><Size>1</Size><ETag>E</ETag></Part>"
+        for n in numbers
+    )
+    end = str(more).lower()
+    return (
+        f"<ListPartsResult>{rows}<IsTruncated>{end}</IsTruncated></ListPartsResult>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    "pages", [[[1], [1]], [[], []], [[10_000], [1]], [[20_000], [1]]]
+)
+def test_a_list_that_does_not_move_on_ends(pages):
+    """Nor does one with numbers that no part has."""
+    client = FakeClient([page_of(numbers, more=True) for numbers in pages])
+    listing = list_parts(client, Target(path=PATH), "U", None)
+    assert not listing.whole
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<Other/>",
+        b"<ListPartsResult><Part><PartNumber>x</PartNumber></Part></ListPartsResult>",
+        b"<ListPartsResult><Part/></ListPartsResult>",
+    ],
+)
+def test_a_list_that_is_none_is_an_error(body):
+    """Numbers are numbers."""
+    with pytest.raises(NetworkError, match="ListParts is bad"):
+        list_parts(FakeClient([body]), Target(path=PATH), "U", None)
+
+
+def test_without_an_answer_about_parts_the_journal_is_believed(world):
+    """A store that answers nonsense must not cost what was sent."""
+    world.interrupt()
+    fault = {"action": "ListParts", "status": 400, "code": "InvalidArgument"}
+    world.oss.faults.add(Fault(times=None, **fault))
+    world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+
+
+@pytest.mark.parametrize(
+    ("error", "stale"),
+    [
+        (None, False),
+        (KeyboardInterrupt(), False),
+        (NetworkError("x"), False),
+        (SourceChangedError("x"), True),
+        (UploadNotFoundError("x"), True),
+        (InvalidRequestError("x", code="InvalidPart"), True),
+        (InvalidRequestError("x", code="EntityTooSmall"), False),
+        (OutcomeUnknownError("x"), False),
+    ],
+)
+def test_which_failures_end_an_upload(error, stale):
+    """All others may pass."""
+    assert is_stale(error) is stale
+
+
+def test_a_lost_reply_does_not_end_an_upload():
+    """Its second try finds it gone because the first one has completed it."""
+    for tries, stale in ((1, True), (2, False)):
+        unknown = OutcomeUnknownError("x")
+        unknown.__context__ = UploadNotFoundError("x")
+        unknown.__context__.tries = tries
+        assert is_stale(unknown) is stale
+
+
+# -- through the filesystem ------------------------------------------------------------
+
+
+def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypatch):
+    """``put`` of a directory goes on with each of its files."""
+    key = world.oss.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    options = {
+        "signer": "keys",
+        "endpoint": world.oss.url,
+        "region": "cn-hangzhou",
+        "part_size": MIN_PART,
+        "multipart_threshold": MIN_PART,
+        "max_concurrency": 2,
+        "retries": 0,
+        "checkpoint": str(world.checkpoint.directory),
+    }
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a", "b"):
+        (tree / name).write_bytes(DATA)
+    fs = OSSPresignedFileSystem(**options, skip_instance_cache=True)
+    world.oss.faults.add(Fault(part_number=6, **REFUSED))
+    with pytest.raises(OSError):
+        fs.put(f"{tree}/", f"{BUCKET}/t/", recursive=True)
+    world.oss.clear()
+    before = len(world.journals())
+    assert before >= 1
+    fs.put(f"{tree}/", f"{BUCKET}/t/", recursive=True)
+    assert len(world.sent()) <= 16 - 4
+    assert world.oss.objects(BUCKET)["t/a"] == world.oss.objects(BUCKET)["t/b"] == DATA
+    assert world.journals() == []
+    assert world.oss.uploads(BUCKET) == []

@@ -1,0 +1,1350 @@
+"""When a file that is open for writing is published, and when it is not."""
+
+from __future__ import annotations
+
+import array
+import bz2
+import contextlib
+import csv
+import gc
+import gzip
+import io
+import json
+import logging
+import lzma
+import os
+import pickle
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import threading
+import time
+import warnings
+import weakref
+import zipfile
+from collections.abc import Callable, Iterator
+
+import fsspec
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.errors import (
+    DiscardWarning,
+    OSSPresignedError,
+    StoreUnavailableError,
+    UploadDiscardedError,
+)
+from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART as PART
+from fsspec_osspresigned.upload.wrappers import (
+    ChainedWriter,
+    PresignedWriter,
+    TextWriter,
+)
+
+BUCKET = "examplebucket"
+PATH = f"{BUCKET}/data/k"
+OLD = b"what was there before"
+
+CODECS = {
+    "gzip": gzip.decompress,
+    "bz2": bz2.decompress,
+    "xz": lzma.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    "zip": lambda data: zipfile.ZipFile(io.BytesIO(data)).read("file"),
+}
+
+
+RANDOM = np.random.default_rng(1)
+
+
+class Boom(Exception):  # noqa: N818 - short
+    """What a body raises."""
+
+
+class Store:
+    """The emulator, a filesystem on it, and what a test wants to know of both."""
+
+    def __init__(self, oss: Emulator) -> None:
+        self.oss = oss
+        self.fs = self.filesystem()
+
+    @property
+    def options(self) -> dict[str, object]:
+        return {
+            "signer": "keys",
+            "endpoint": self.oss.url,
+            "region": "cn-hangzhou",
+            "part_size": PART,
+            "max_concurrency": 4,
+            "retries": 0,
+        }
+
+    def filesystem(self, **options: object) -> OSSPresignedFileSystem:
+        return fsspec.filesystem("osspresigned", **{**self.options, **options})
+
+    def get(self, path: str = PATH) -> bytes | None:
+        bucket, _, key = path.partition("/")
+        return self.oss.objects(bucket).get(key)
+
+    def sizes(self) -> list[int]:
+        """Return the bytes of the parts that came, in the order of their numbers."""
+        parts = [r for r in self.oss.requests if r.action == "UploadPart"]
+        return [r.bytes for r in sorted(parts, key=lambda r: r.part_number)]
+
+    def actions(self) -> list[str]:
+        return [r.action for r in self.oss.requests]
+
+    def is_untouched(self) -> bool:
+        """Return whether nothing was published and no upload was left open."""
+        return self.get() is None and not self.oss.uploads(BUCKET)
+
+    def wait_until(self, fact: Callable[[], bool]) -> bool:
+        """Wait for what a worker does in the background."""
+        end = time.monotonic() + 10
+        while not fact() and time.monotonic() < end:
+            time.sleep(0.005)
+        return fact()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulator]:
+    with Emulator() as oss:
+        yield oss
+
+
+@pytest.fixture
+def store(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    key = server.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    found = Store(server)
+    yield found
+    for name in list(server.objects(BUCKET)):
+        found.fs.rm_file(f"{BUCKET}/{name}")
+    assert found.wait_until(lambda: not server.uploads(BUCKET))
+    server.clear()
+
+
+@pytest.fixture(params=["binary", "text", *CODECS])
+def opened(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]:
+    """A function that opens one kind of file with fs.open."""
+    if request.param == "binary":
+        return lambda **o: store.fs.open(PATH, "wb", **o)
+    if request.param == "text":
+        return lambda **o: store.fs.open(PATH, "w", **o)
+    return lambda **o: store.fs.open(PATH, "wb", compression=request.param, **o)
+
+
+def some(file: object, size: int = 3 * PART) -> None:
+    """Write something that does not compress, so that parts are sent."""
+    if isinstance(file, io.TextIOBase):
+        file.write(RANDOM.bytes(size // 2).hex())
+    else:
+        file.write(RANDOM.bytes(size))
+
+
+# -- the last part -----------------------------------------------------------------------
+
+
+def test_failure_that_the_last_part_finds(store):
+    """What failed while nobody wrote is raised by close, and nothing is published."""
+    store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
+    file = store.fs.open(PATH, "wb")
+    file.write(bytes(2 * PART + 1))
+    assert store.wait_until(lambda: file._upload._failure is not None)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            file.close()
+    assert file.closed
+    assert store.is_untouched()
+
+
+# -- a with block of our own -------------------------------------------------------------
+
+
+def test_block_that_ends_well_publishes(store, opened):
+    """The object is there when the block is left, not before."""
+    with opened() as file:
+        some(file)
+        assert store.get() is None
+    assert store.get()
+    assert file.closed
+    assert file.receipt.size == len(store.get())
+
+
+def test_block_that_raises_publishes_nothing(store, opened, recwarn):
+    """An exception out of our own block discards, in silence, and stays itself."""
+    with pytest.raises(Boom) as caught, opened() as file:
+        some(file)
+        raise Boom
+    assert store.is_untouched()
+    assert file.closed
+    assert file.receipt is None
+    assert not hasattr(caught.value, "__notes__")
+    assert caught.value.__context__ is None
+    assert not recwarn
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_block_left_by_interrupt_publishes_nothing(store, opened, kind):
+    """Ctrl-C and its kind discard as well."""
+    with pytest.raises(kind), opened() as file:
+        some(file)
+        raise kind
+    assert store.is_untouched()
+
+
+def test_block_that_raises_keeps_old_object(store):
+    """An object that was there before stays as it was."""
+    store.fs.pipe_file(PATH, OLD)
+    with pytest.raises(Boom), store.fs.open(PATH, "wb") as file:
+        some(file)
+        raise Boom
+    assert store.get() == OLD
+
+
+@pytest.mark.parametrize(("codec", "decode"), CODECS.items())
+def test_compressed_block_publishes_whole_stream(store, codec, decode):
+    """The codec's last bytes are in the object, also under a text layer."""
+    data = RANDOM.bytes(2 * PART + 2)
+    with store.fs.open(PATH, "wb", compression=codec) as file:
+        assert isinstance(file, ChainedWriter)
+        assert file.writable()
+        assert file.write(np.frombuffer(data, "<u2")[:PART:2]) == PART
+        file.flush()
+        assert file.write(data) == len(data)
+        assert file.tell() == PART + len(data)
+    assert decode(store.get()).endswith(data)
+    with store.fs.open(PATH, "w", compression=codec, encoding="utf-16-le") as file:
+        assert isinstance(file, TextWriter)
+        file.write("grün")
+    assert decode(store.get()).decode("utf-16-le") == "grün"
+
+
+def test_handled_exception_inside_block_publishes(store, opened):
+    """What is caught inside the block is none of the file's business."""
+    with opened() as file:
+        try:
+            raise Boom
+        except Boom:
+            some(file)
+    assert store.get()
+
+
+def test_block_inside_handler_publishes(store, opened):
+    """Opened, written and left in an except block: only its own body counts."""
+    try:
+        raise Boom
+    except Boom:
+        with opened() as file:
+            some(file)
+    assert store.get()
+
+
+def test_block_left_in_handler_publishes(store):
+    """A with block decides alone, also when another exception is being handled."""
+    stack = contextlib.ExitStack()
+    file = stack.enter_context(store.fs.open(PATH, "wb"))
+    try:
+        raise Boom
+    except Boom:
+        file.write(b"x")
+        stack.close()
+    assert store.get() == b"x"
+
+
+def test_exit_stack_hands_exception_on(store, opened):
+    """ExitStack tells our __exit__ what its body raised."""
+    with pytest.raises(Boom), contextlib.ExitStack() as stack:
+        some(stack.enter_context(opened()))
+        raise Boom
+    assert store.is_untouched()
+
+
+# -- closed by others --------------------------------------------------------------------
+
+
+def by_fsspec_open(store, **options):
+    return fsspec.open(f"osspresigned://{PATH}", **store.options, **options)
+
+
+def by_closing(store, mode="wb", **options):
+    return contextlib.closing(store.fs.open(PATH, mode, **options))
+
+
+@contextlib.contextmanager
+def by_finally(store):
+    file = store.fs.open(PATH, "wb")
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+@contextlib.contextmanager
+def by_exit_stack(store):
+    with contextlib.ExitStack() as stack:
+        file = store.fs.open(PATH, "wb")
+        stack.callback(file.close)
+        yield file
+
+
+def by_text_wrapper(store):
+    return io.TextIOWrapper(store.fs.open(PATH, "wb"), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def by_gzip_file(store):
+    raw = store.fs.open(PATH, "wb")
+    with contextlib.closing(raw), gzip.GzipFile(fileobj=raw, mode="wb") as file:
+        yield file
+
+
+STRANGERS = {
+    "fsspec.open": lambda s: by_fsspec_open(s, mode="wb"),
+    "fsspec.open text": lambda s: by_fsspec_open(s, mode="w"),
+    **{
+        f"fsspec.open {mode} {codec}": lambda s, m=mode, c=codec: by_fsspec_open(
+            s, mode=m, compression=c
+        )
+        for mode in ("wb", "w")
+        for codec in ("gzip", "bz2", "xz", "zstd", "zip")
+    },
+    "closing": by_closing,
+    "closing text": lambda s: by_closing(s, "w"),
+    "closing gzip": lambda s: by_closing(s, compression="gzip"),
+    "closing text zip": lambda s: by_closing(s, "w", compression="zip"),
+    "finally in a generator": by_finally,
+    "ExitStack callback": by_exit_stack,
+    "TextIOWrapper": by_text_wrapper,
+    "BufferedWriter": lambda s: io.BufferedWriter(s.fs.open(PATH, "wb")),
+    "GzipFile": by_gzip_file,
+}
+
+
+@pytest.fixture(params=STRANGERS.values(), ids=STRANGERS.keys())
+def stranger(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]:
+    """A function that opens a context manager that only calls close() on our file."""
+    return lambda: request.param(store)
+
+
+def test_stranger_that_ends_well_publishes(store, stranger):
+    """A wrapper that closes our file publishes it."""
+    with stranger() as file:
+        some(file)
+        assert store.get() is None
+    assert store.get()
+
+
+def test_stranger_that_raises_publishes_nothing(store, stranger):
+    """A wrapper's close during an exception discards, loudly; the exception stays."""
+    boom = Boom()
+    with (
+        pytest.warns(DiscardWarning, match="closed while Boom was in flight"),
+        pytest.raises(Boom) as caught,
+        stranger() as file,
+    ):
+        some(file)
+        raise boom
+    assert caught.value is boom
+    assert "was not published; f.commit() publishes" in caught.value.__notes__[0]
+    assert caught.value.__context__ is None
+    assert store.is_untouched()
+
+
+def test_stranger_inside_handler_publishes(store, stranger):
+    """An exception that was in flight at open does not count at close."""
+    try:
+        raise Boom
+    except Boom:
+        with stranger() as file:
+            some(file)
+    assert store.get()
+
+
+def test_stranger_inside_handler_that_raises_publishes_nothing(store):
+    """Opened in a handler, another exception leaves the body: discarded."""
+    try:
+        raise KeyError
+    except KeyError:
+        with (
+            pytest.warns(DiscardWarning),
+            pytest.raises(Boom),
+            by_closing(store) as file,
+        ):
+            some(file)
+            raise Boom from None
+    assert store.is_untouched()
+
+
+def test_same_exception_raised_again_publishes_nothing(store):
+    """In a fallback body the very exception that was there at open leaves: discarded."""
+    try:
+        raise Boom
+    except Boom as error:
+        with (
+            pytest.warns(DiscardWarning),
+            pytest.raises(Boom) as caught,
+            by_text_wrapper(store) as file,
+        ):
+            some(file)
+            raise error
+    assert caught.value.__notes__
+    assert store.is_untouched()
+
+
+def test_interrupt_through_stranger_publishes_nothing(store, stranger):
+    """Ctrl-C through a wrapper discards, and stays Ctrl-C."""
+    with (
+        pytest.warns(DiscardWarning),
+        pytest.raises(KeyboardInterrupt),
+        stranger() as f,
+    ):
+        some(f)
+        raise KeyboardInterrupt
+    assert store.is_untouched()
+
+
+def test_suppressed_exception_publishes_nothing(store):
+    """contextlib.suppress outside of the file hides the exception, not the discard."""
+    with (
+        pytest.warns(DiscardWarning),
+        contextlib.suppress(Boom),
+        by_closing(store) as file,
+    ):
+        some(file)
+        raise Boom
+    assert store.is_untouched()
+
+
+def test_discard_raises_exception_where_warnings_are_errors(store):
+    """With -W error the user's exception still wins over our warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Boom) as caught, by_closing(store) as file:
+            file.write(b"x")
+            raise Boom
+    assert caught.value.__notes__
+
+
+def test_zip_file_in_block_publishes_nothing(store):
+    """The zip gets its directory although the body raised; our block discards."""
+    with (
+        pytest.raises(Boom),
+        store.fs.open(PATH, "wb") as raw,
+        zipfile.ZipFile(raw, "w") as file,
+    ):
+        file.writestr("a", b"x" * (2 * PART))
+        raise Boom
+    assert store.is_untouched()
+
+
+def test_zip_file_without_block_publishes_nothing(store):
+    """The same with a bare close of the file under the zip."""
+    with (
+        pytest.warns(DiscardWarning),
+        pytest.raises(Boom),
+        by_closing(store) as raw,
+        zipfile.ZipFile(raw, "w") as file,
+    ):
+        file.writestr("a", b"x" * (2 * PART))
+        raise Boom
+    assert store.is_untouched()
+
+
+def test_zip_and_tar_files_that_end_well_publish(store):
+    """Archives are streamed, because the file says that it cannot seek."""
+    with store.fs.open(PATH, "wb") as raw, zipfile.ZipFile(raw, "w") as file:
+        file.writestr("a", b"x" * PART)
+        file.writestr("b", b"y" * PART)
+    with zipfile.ZipFile(io.BytesIO(store.get())) as file:
+        assert file.read("b") == b"y" * PART
+    with store.fs.open(PATH, "wb") as raw, tarfile.open(fileobj=raw, mode="w|") as file:
+        member = tarfile.TarInfo("a")
+        member.size = PART
+        file.addfile(member, io.BytesIO(b"x" * PART))
+    with tarfile.open(fileobj=io.BytesIO(store.get())) as file:
+        assert file.extractfile("a").read() == b"x" * PART
+
+
+def test_tar_file_that_raises_publishes_nothing(store):
+    """A source that ends too early raises inside tarfile: nothing is published."""
+    with (
+        pytest.raises(OSError, match="unexpected end of data"),
+        store.fs.open(PATH, "wb") as raw,
+        tarfile.open(fileobj=raw, mode="w|gz") as file,
+    ):
+        member = tarfile.TarInfo("a")
+        member.size = 3 * PART
+        file.addfile(member, io.BytesIO(os.urandom(2 * PART)))
+    assert store.is_untouched()
+
+
+def test_csv_rows_that_raise_publish_nothing(store):
+    """A generator of rows that fails: the rows before are not published."""
+
+    def rows():
+        for number in range(50_000):
+            yield [number, "x"]
+        raise Boom
+
+    with pytest.raises(Boom), store.fs.open(PATH, "w", newline="") as file:
+        csv.writer(file).writerows(rows())
+    assert store.is_untouched()
+
+
+def test_json_that_cannot_be_written_publishes_nothing(store):
+    """json.dump fails on an object deep inside: no half document is published."""
+    with pytest.raises(TypeError), store.fs.open(PATH, "w") as file:
+        json.dump([*range(50_000), object()], file)
+    assert store.is_untouched()
+
+
+def test_generator_that_is_closed_publishes_nothing(store):
+    """close() of a generator raises GeneratorExit in it: its file is discarded."""
+
+    def sink():
+        file = store.fs.open(PATH, "wb")
+        try:
+            while True:
+                file.write((yield))
+        finally:
+            file.close()
+
+    running = sink()
+    next(running)
+    running.send(b"x" * (2 * PART))
+    with pytest.warns(DiscardWarning, match="GeneratorExit"):
+        running.close()
+    assert store.is_untouched()
+
+
+# -- handler idioms are loud -------------------------------------------------------------
+
+
+def in_stop_iteration(file):
+    """Close at the end of an iteration."""
+    source = iter([b"a", b"b"])
+    while True:
+        try:
+            file.write(next(source))
+        except StopIteration:
+            file.close()
+            return
+
+
+def in_queue_empty(file):
+    """Close when a queue has run dry."""
+    source = queue.SimpleQueue()
+    source.put(b"ab")
+    while True:
+        try:
+            file.write(source.get_nowait())
+        except queue.Empty:
+            file.close()
+            return
+
+
+def in_resumed_generator(file):
+    """Close inside a generator that a handler resumes."""
+
+    def steps():
+        file.write(b"ab")
+        yield
+        file.close()
+
+    running = steps()
+    next(running)
+    try:
+        raise Boom
+    except Boom:
+        next(running, None)
+
+
+HANDLERS = {
+    StopIteration: in_stop_iteration,
+    queue.Empty: in_queue_empty,
+    Boom: in_resumed_generator,
+}
+
+
+@pytest.mark.parametrize(("kind", "idiom"), HANDLERS.items())
+def test_close_in_handler_is_loud(store, kind, idiom):
+    """A handler that closes a finished file gets its exception back: never a loss."""
+    file = store.fs.open(PATH, "wb")
+    with pytest.warns(DiscardWarning), pytest.raises(kind) as caught:
+        idiom(file)
+    assert type(caught.value) is kind
+    assert "f.commit() publishes" in caught.value.__notes__[0]
+    assert store.is_untouched()
+    file.close()
+    with pytest.raises(ValueError, match="was discarded"):
+        file.commit()
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_commit_in_handler_publishes(store, mode, codec):
+    """commit() ends the guessing; what comes after it is harmless."""
+    file = store.fs.open(PATH, mode, compression=codec)
+    try:
+        some(file)
+        raise StopIteration
+    except StopIteration:
+        file.commit()
+        file.commit()
+        file.close()
+    file.discard()
+    assert file.closed
+    assert store.get()
+    assert file.receipt.path == PATH
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("codec", [None, "gzip", "zip"])
+def test_publishing_whatever_happens(store, mode, codec):
+    """on_exception="publish" is fsspec's own way: every close publishes all bytes."""
+    fs = store.filesystem(on_exception="publish")
+    with pytest.raises(Boom), fs.open(PATH, mode, compression=codec) as file:
+        some(file)
+        raise Boom
+    decode = CODECS.get(codec, bytes)
+    assert len(decode(store.get())) == 3 * PART
+    store.fs.pipe_file(PATH, OLD)
+    with (
+        pytest.raises(Boom),
+        contextlib.closing(fs.open(PATH, mode, compression=codec)) as file,
+    ):
+        some(file)
+        raise Boom
+    assert len(decode(store.get())) == 3 * PART
+
+
+# -- close, commit, discard --------------------------------------------------------------
+
+
+def test_close_is_idempotent(store, opened):
+    """Closing again does nothing."""
+    file = opened()
+    some(file)
+    file.close()
+    seen = len(store.oss.requests)
+    file.close()
+    with contextlib.suppress(ValueError), file:
+        pass
+    assert len(store.oss.requests) == seen
+
+
+def test_discard_publishes_nothing_and_is_idempotent(store, opened):
+    """discard() removes the parts; nothing after it publishes."""
+    file = opened()
+    some(file)
+    file.discard()
+    file.discard()
+    file.close()
+    assert file.closed
+    assert store.is_untouched()
+    with pytest.raises(ValueError, match="was discarded"):
+        file.commit()
+
+
+def test_closed_file_takes_nothing(store, opened):
+    """Writing, and entering a block, after close is a ValueError."""
+    file = opened()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        some(file)
+    with pytest.raises(ValueError, match="closed"), file:
+        pass
+    with pytest.raises(ValueError, match="closed"):
+        file.writable()
+
+
+def test_body_that_closed_and_then_raised_has_published(store):
+    """Who closes inside the block has said that the file is complete."""
+    with pytest.raises(Boom), store.fs.open(PATH, "wb") as file:
+        file.write(b"x")
+        file.close()
+        raise Boom
+    assert store.get() == b"x"
+
+
+def test_text_is_encoded_at_commit(store):
+    """commit() of a text file includes what the text layer still holds."""
+    file = store.fs.open(PATH, "w", autocommit=False)
+    file.write("x")
+    file.close()
+    assert store.get() is None
+    file.commit()
+    assert store.get() == b"x"
+
+
+# -- one failure poisons -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("codec", [None, *CODECS])
+def test_failed_part_poisons(store, mode, codec):
+    """After a failed part every write and close raises that error, and none completes."""
+    store.fs.pipe_file(PATH, OLD)
+    store.oss.faults.add(Fault(action="UploadPart", part_number=2, status=500))
+    file = store.fs.open(PATH, mode, compression=codec)
+    with pytest.raises(StoreUnavailableError) as first:
+        for _ in range(400):
+            some(file, PART)
+            time.sleep(0.001)
+    with pytest.raises(StoreUnavailableError) as later:
+        file.write("x" if mode == "w" else b"x")
+    assert later.value is first.value
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError) as closing:
+            file.close()
+        assert closing.value is first.value
+        assert file.closed
+    for again in (file.commit, lambda: file.__exit__(None, None, None)):
+        with pytest.raises(StoreUnavailableError):
+            again()
+    file.discard()
+    assert store.get() == OLD
+    assert not store.oss.uploads(BUCKET)
+    assert "CompleteMultipartUpload" not in store.actions()
+
+
+def test_failed_part_reaches_stranger_that_only_closes(store):
+    """A stock text layer whose caller swallowed the error still raises it at close."""
+    store.oss.faults.add(Fault(action="UploadPart", times=None, status=500))
+    raw = store.fs.open(PATH, "wb")
+    file = io.TextIOWrapper(raw)
+    with contextlib.suppress(OSError):
+        for _ in range(400):
+            some(file, PART)
+            file.flush()
+            time.sleep(0.001)
+    assert raw.failed
+    with pytest.raises(StoreUnavailableError):
+        raw.flush()
+    with pytest.raises(StoreUnavailableError):
+        file.close()
+    assert store.is_untouched()
+
+
+# A zipfile, since Python 3.12 a gzip file, and since 3.14 any file that could not be
+# ended complains when it is collected; 3.14 says so in other words.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"
+)
+def test_failed_part_passes_through_stranger(store, stranger, monkeypatch):
+    """What failed first comes out of a wrapper's block, as itself."""
+    # A captured record holds the exception, and through its frames the zipfile.
+    monkeypatch.setattr(
+        logging.getLogger("fsspec_osspresigned.upload.upload"), "disabled", True
+    )
+    store.oss.faults.add(Fault(action="UploadPart", times=None, status=500))
+    with pytest.raises(StoreUnavailableError), stranger() as file:
+        for _ in range(400):
+            some(file, PART)
+            time.sleep(0.001)
+    del file
+    gc.collect()
+    assert store.is_untouched()
+
+
+@pytest.mark.parametrize("action", ["PutObject", "CompleteMultipartUpload"])
+def test_failed_last_step_poisons(store, opened, action):
+    """A close that failed fails again, and the second try sends nothing."""
+    store.oss.faults.add(Fault(action=action, status=503))
+    file = opened()
+    some(file, 10 if action == "PutObject" else 3 * PART)
+    with pytest.raises(StoreUnavailableError):
+        file.close()
+    seen = len(store.oss.requests)
+    with pytest.raises(StoreUnavailableError):
+        file.close()
+    assert len(store.oss.requests) == seen
+    assert store.is_untouched()
+
+
+def test_interrupted_write_poisons(store, opened, monkeypatch):
+    """Ctrl-C inside a write may have lost bytes: no later close publishes."""
+    file = opened()
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PresignedWriter, "_take", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            some(file, PART)
+    monkeypatch.undo()
+    with pytest.raises(UploadDiscardedError, match="interrupted"):
+        some(file)
+    with pytest.raises(UploadDiscardedError, match="interrupted"):
+        file.close()
+    assert store.is_untouched()
+
+
+def test_interrupted_write_stays_interrupt(store, opened, monkeypatch):
+    """A wrapper that closes while Ctrl-C is in flight does not replace it."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    file = opened()
+    monkeypatch.setattr(PresignedWriter, "_take", interrupt)
+    with pytest.raises(KeyboardInterrupt), contextlib.closing(file):
+        while True:
+            some(file, PART)
+    assert file.closed
+    assert store.is_untouched()
+
+
+def test_interrupted_codec_poisons(store, monkeypatch):
+    """A codec that broke off has lost bytes: the file under it is not published."""
+    file = store.fs.open(PATH, "wb", compression="gzip")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(file._codec, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        file.write(b"x")
+    monkeypatch.undo()
+    with pytest.raises(UploadDiscardedError):
+        file.close()
+    assert store.is_untouched()
+
+
+def test_codec_that_fails_at_its_end_poisons(store, monkeypatch):
+    """A compressed stream without its end is not published."""
+    file = store.fs.open(PATH, "wb", compression="gzip")
+    some(file)
+
+    def fail():
+        raise Boom
+
+    codec = file._codec
+    monkeypatch.setattr(codec, "close", fail)
+    for _ in range(2):
+        with pytest.raises(Boom):
+            file.close()
+    monkeypatch.undo()
+    with contextlib.suppress(Boom):  # since Python 3.14 it complains if left open
+        codec.close()
+    assert store.is_untouched()
+
+
+# -- bytes and parts ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (0, []),
+        (1, []),
+        (PART - 1, []),
+        (PART, []),
+        (PART + 1, [PART, 1]),
+        (2 * PART - 1, [PART, PART - 1]),
+        (2 * PART, [PART, PART]),
+        (2 * PART + 1, [PART, PART, 1]),
+    ],
+)
+def test_sizes_around_part_size(store, size, parts):
+    """One part's bytes go out as one PutObject; no part is empty or too large."""
+    with store.fs.open(PATH, "wb") as file:
+        file.write(b"x" * size)
+    assert store.get() == b"x" * size
+    assert store.sizes() == parts
+    assert ("PutObject" in store.actions()) == (not parts)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * PART + 3), st.booleans()), max_size=6))
+def test_any_writes_make_exact_parts(writes):
+    """Whatever sizes are written: the same bytes, in parts of exactly the part size."""
+    whole = RANDOM.bytes(sum(size for size, _ in writes))
+    uploads = FakeUpload()
+    file = PresignedWriter(uploads, path=PATH)
+    position = 0
+    for size, flushes in writes:
+        assert file.write(whole[position : position + size]) == size
+        position += size
+        assert file.tell() == position
+        if flushes:
+            file.flush()
+    file.close()
+    assert b"".join(uploads.bodies) == whole
+    assert all(len(body) == PART for body in uploads.bodies[:-1])
+    assert all(0 < len(body) <= PART for body in uploads.bodies)
+    assert uploads.ended == "finished"
+
+
+def test_parts_follow_plan_that_grows():
+    """Each part has the bytes that the plan gives to its number."""
+    uploads = FakeUpload(size_of=lambda number: number * 10)
+    with PresignedWriter(uploads, path=PATH) as file:
+        for _ in range(13):
+            file.write(b"1234567")
+    assert [len(body) for body in uploads.bodies] == [10, 20, 30, 31]
+
+
+class FakeUpload:
+    """Keeps what the writer hands over."""
+
+    def __init__(self, size_of: Callable[[int], int] = lambda number: PART) -> None:
+        self.plan = self.window = self
+        self.size_of = size_of
+        self.memory_limit, self.grows = 1 << 40, True
+        self.bodies: list[bytes] = []
+        self.ended = ""
+
+    def add(self, body: object) -> None:
+        self.bodies.append(b"".join(body.blocks()))
+
+    def finish(self) -> None:
+        self.ended = "finished"
+
+    def discard(self, reason: BaseException | None = None) -> None:
+        self.ended = "discarded"
+
+    def abandon(self) -> None:
+        self.ended = "abandoned"
+
+
+def test_flush_never_makes_a_part(store):
+    """flush() waits for the part to be full, however often it is called."""
+    with store.fs.open(PATH, "wb") as file:
+        for _ in range(100):
+            file.write(b"x")
+            file.flush()
+        assert not store.oss.requests
+    assert store.actions() == ["PutObject"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"abc",
+        bytearray(b"abc"),
+        memoryview(b"abcdef")[::2],
+        array.array("d", [1.5, 2.5]),
+        np.arange(6),
+        np.arange(12).reshape(3, 4)[:, ::2],
+        np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.arange(3, dtype=">i4"),
+        np.array(7.5),
+        np.empty((0, 3)),
+        np.zeros(2, dtype=[("a", "i4"), ("b", "f8")]),
+    ],
+    ids=[
+        "bytes",
+        "bytearray",
+        "steps",
+        "doubles",
+        "integers",
+        "columns",
+        "fortran",
+        "big-endian",
+        "scalar",
+        "empty",
+        "records",
+    ],
+)
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_any_buffer_is_written(store, value, codec):
+    """Every buffer is written in its logical order, and its bytes are returned."""
+    expected = memoryview(value).tobytes()
+    with store.fs.open(PATH, "wb", compression=codec) as file:
+        assert file.write(value) == len(expected)
+    found = store.get()
+    assert (gzip.decompress(found) if codec else found) == expected
+
+
+@pytest.mark.parametrize("codec", [None, *CODECS])
+def test_str_is_refused_without_harm(store, codec):
+    """A str is a TypeError, as for other binary files; the file goes on."""
+    with store.fs.open(PATH, "wb", compression=codec) as file:
+        with pytest.raises(TypeError):
+            file.write("x")
+        file.write(b"x")
+    assert store.get()
+
+
+def test_caller_may_reuse_its_buffer(store):
+    """What was written is a copy: copyfileobj and readinto loops reuse one buffer."""
+    block = bytearray(PART // 3)
+    with store.fs.open(PATH, "wb") as file:
+        for number in range(9):
+            block[:] = bytes([number]) * len(block)
+            file.write(block)
+    assert store.get() == b"".join(bytes([n]) * (PART // 3) for n in range(9))
+
+
+def test_two_threads_that_write_at_once(store):
+    """Whoever is first, what the other one writes is whole, and behind it."""
+    block = bytes(range(256)) * 32
+    with store.fs.open(PATH, "wb") as file:
+        file.write(block)
+        lock = file._lock
+
+        class Taken:
+            def __enter__(self):
+                lock.acquire()
+                file._lock = lock
+                file.write(b"x")  # what somebody else does meanwhile
+
+            def __exit__(self, *_):
+                lock.release()
+
+        file._lock = Taken()
+        file.write(block)
+    assert store.fs.cat_file(PATH) == block + b"x" + block
+
+
+def test_position_counts_and_nothing_seeks(store):
+    """tell() counts; seek, fileno and reading are UnsupportedOperation, an OSError."""
+    with store.fs.open(PATH, "wb") as file:
+        assert (file.writable(), file.readable(), file.seekable()) == (
+            True,
+            False,
+            False,
+        )
+        assert file.tell() == 0
+        file.write(b"abc")
+        assert file.tell() == 3
+        assert (file.name, file.path, file.mode) == (PATH, PATH, "wb")
+        for call in (lambda: file.seek(0), file.fileno, file.read, file.truncate):
+            with pytest.raises(io.UnsupportedOperation):
+                call()
+        assert len({file, file}) == 1
+    assert file.tell() == 3
+
+
+def test_copying_a_file_object(store):
+    """shutil.copyfileobj streams into parts."""
+    data = os.urandom(3 * PART + 5)
+    with store.fs.open(PATH, "wb") as file:
+        shutil.copyfileobj(io.BytesIO(data), file, 1000)
+    assert store.get() == data
+    assert store.sizes() == [PART, PART, PART, 5]
+
+
+# -- never closed ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("codec", [None, *CODECS])
+def test_unclosed_file_is_discarded_by_a_worker(store, monkeypatch, mode, codec):
+    """Garbage collection warns and uses no network itself; a worker aborts the parts."""
+    file = store.fs.open(PATH, mode, compression=codec)
+    some(file, 30 * PART if codec == "bz2" else 6 * PART)
+    if codec != "xz":  # it keeps megabytes to itself
+        assert store.wait_until(lambda: len(store.sizes()) >= 1)
+    threads = []
+    send = store.fs.client.transport.send
+
+    def spy(*args, **kwargs):
+        threads.append(threading.current_thread())
+        return send(*args, **kwargs)
+
+    monkeypatch.setattr(store.fs.client.transport, "send", spy)
+    with pytest.warns(ResourceWarning, match="never closed and was not published"):
+        del file
+        gc.collect()
+    assert store.wait_until(lambda: not store.oss.uploads(BUCKET))
+    assert threading.main_thread() not in threads
+    assert store.is_untouched()
+
+
+def test_file_closed_but_never_committed_is_discarded(store):
+    """A file that waits for commit() and is dropped leaves no parts behind."""
+    file = store.fs._open(PATH, "wb", autocommit=False)
+    some(file)
+    file.close()
+    with pytest.warns(ResourceWarning, match="never committed"):
+        del file
+        gc.collect()
+    assert store.wait_until(store.is_untouched)
+
+
+def test_ended_file_keeps_no_frames_alive(store):
+    """A file that was opened in a handler lets go of its traceback when it ends."""
+
+    class Thing:
+        pass
+
+    def fail():
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        raise Boom
+
+    things = []
+    files = []
+    for end in ("close", "discard"):
+        try:
+            fail()
+        except Boom:
+            files.append(store.fs.open(PATH, "wb"))
+        getattr(files[-1], end)()
+    gc.collect()
+    assert [thing() for thing in things] == [None, None]
+
+
+def test_file_that_was_never_made_is_collected_quietly(store):
+    """A constructor that failed leaves an object without state behind."""
+    for kind in (PresignedWriter, ChainedWriter, TextWriter):
+        kind.__new__(kind).__del__()
+
+
+def test_detached_text_layer_leaves_the_file_alone(store):
+    """After detach() the text layer does not decide any more."""
+    text = store.fs.open(PATH, "w")
+    text.write("x")
+    raw = text.detach()
+    del text
+    gc.collect()
+    raw.write(b"y")
+    raw.close()
+    assert store.get() == b"xy"
+
+
+def run(code: str, store: Store, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run *code* in a new interpreter, with the store's filesystem as ``fs``."""
+    start = f"""
+    import fsspec, os, sys, threading
+    fs = fsspec.filesystem("osspresigned", **{store.options!r})
+    """
+    return subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(start) + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["-Wdefault"], ["-Werror"]])
+def test_interpreter_exit_discards(store, flags):
+    """Unclosed files at exit: a warning, nothing published, no parts left."""
+    code = f"""
+    one = fs.open("{PATH}", "wb")
+    one.write(bytes({3 * PART}))
+    two = fs.open("{PATH}2", "w", compression="zip")
+    two.write("x")
+    """
+    done = run(code, store, *flags)
+    assert done.returncode == 0
+    assert " was never closed and was not published" in done.stderr
+    assert store.is_untouched()
+    assert not store.oss.objects(BUCKET)
+
+
+@pytest.mark.slow
+def test_forked_child_neither_publishes_nor_hangs(store):
+    """A child's exit, close and commit leave the parent's file to the parent."""
+    code = f"""
+    file = fs.open("{PATH}", "wb")
+    small = fs.open("{PATH}2", "w")
+    file.write(b"x" * {3 * PART})
+    small.write("y")
+    def refused(call):
+        try:
+            call()
+        except OSError as error:
+            return "forked" in str(error)
+    child = os.fork()
+    if not child:
+        fine = refused(file.close) and refused(small.commit)
+        file.discard()
+        sys.exit(0 if fine else 3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    child = os.fork()
+    if not child:
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    file.write(b"z")
+    file.close()
+    small.close()
+    """
+    done = run(code, store, "-Wignore::DeprecationWarning")
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert store.get() == b"x" * (3 * PART) + b"z"
+    assert store.get(f"{PATH}2") == b"y"
+    assert not store.oss.uploads(BUCKET)
+
+
+@pytest.mark.parametrize("copy", [pickle.dumps, lambda file: file.__reduce_ex__(2)])
+def test_open_file_cannot_be_pickled(store, opened, copy):
+    """An upload on its way belongs to one process; the error says what to do."""
+    with opened() as file:
+        with pytest.raises(TypeError, match="pickle the filesystem"):
+            copy(file)
+        some(file)
+    assert store.get()
+
+
+@pytest.mark.slow
+def test_real_interrupt_publishes_nothing(store):
+    """SIGINT in the middle of writing: KeyboardInterrupt, and nothing published."""
+    code = f"""
+    import contextlib
+    print("ready", flush=True)
+    with contextlib.closing(fs.open("{PATH}", "wb")) as file:
+        while True:
+            file.write(bytes({PART}))
+    """
+    # Who starts the tests in the background may have SIGINT ignored; children inherit it.
+    start = f"""
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    import fsspec
+    fs = fsspec.filesystem("osspresigned", **{store.options!r})
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(start) + textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert store.wait_until(lambda: len(store.sizes()) > 3)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=50)[1]
+    assert process.returncode in (-signal.SIGINT, 130)
+    # A note may follow, if the interrupt came while the file was being closed.
+    assert any(line.startswith("KeyboardInterrupt") for line in error.splitlines())
+    assert store.is_untouched()
+
+
+# -- transactions ------------------------------------------------------------------------
+
+
+def test_commit_publishes_later(store, opened):
+    """autocommit=False: close sends the parts, commit publishes."""
+    file = opened(autocommit=False)
+    some(file)
+    file.close()
+    assert store.get() is None
+    file.commit()
+    file.commit()
+    assert store.get()
+
+
+def test_discard_instead_of_commit(store, opened):
+    """autocommit=False: discard after close removes the parts."""
+    file = opened(autocommit=False)
+    some(file)
+    file.close()
+    file.discard()
+    file.discard()
+    assert store.is_untouched()
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("codec", [None, *CODECS])
+def test_transaction_publishes_at_its_end(store, mode, codec):
+    """Nothing is visible inside; every file is complete after."""
+    with store.fs.transaction:
+        for number in range(2):
+            with store.fs.open(f"{PATH}{number}", mode, compression=codec) as file:
+                some(file, 10)
+        assert not store.oss.objects(BUCKET)
+    found = store.oss.objects(BUCKET)
+    assert len(found) == 2
+    for data in found.values():
+        whole = CODECS[codec](data) if codec else data
+        assert len(whole) == 10
+
+
+@pytest.mark.parametrize("codec", [None, "gzip", "zip"])
+def test_transaction_that_raises_publishes_nothing(store, codec):
+    """One exception: no file of the transaction is published."""
+    with pytest.raises(Boom), store.fs.transaction:
+        with store.fs.open(PATH, "wb", compression=codec) as file:
+            some(file)
+        raise Boom
+    assert store.is_untouched()
+    assert not store.fs._intrans
+
+
+def test_transaction_with_discarded_file_is_loud(store):
+    """A file whose body failed cannot be committed, even if that was handled."""
+    with pytest.raises(ValueError, match="was discarded"), store.fs.transaction:
+        with contextlib.suppress(Boom), store.fs.open(PATH, "wb") as file:
+            some(file)
+            raise Boom
+        with store.fs.open(f"{PATH}2", "wb") as file:
+            some(file)
+    assert not store.oss.objects(BUCKET)
+    assert store.is_untouched()
+
+
+# -- known limits ------------------------------------------------------------------------
+
+
+def test_limit_close_in_another_thread_publishes(store):
+    """Known limit: a thread that closes does not see the exception of another one."""
+    file = store.fs.open(PATH, "wb")
+    with pytest.raises(Boom):
+        try:
+            file.write(b"half")
+            raise Boom
+        finally:
+            closer = threading.Thread(target=file.close)
+            closer.start()
+            closer.join()
+    assert store.get() == b"half"
+
+
+def test_limit_unclosed_foreign_wrapper_publishes(store):
+    """Known limit: a stock TextIOWrapper closes our file when it is collected."""
+    file = io.TextIOWrapper(store.fs.open(PATH, "wb"))
+    file.write("half")
+    del file
+    gc.collect()
+    assert store.get() == b"half"
+
+
+def test_limit_bare_raise_through_foreign_wrapper_publishes(store):
+    """Known limit: a bare raise gives the exception of the handler no new traceback."""
+    with pytest.raises(Boom):
+        try:
+            raise Boom
+        except Boom:
+            with by_text_wrapper(store) as file:
+                file.write("half")
+                raise
+    assert store.get() in (b"half", None)
+
+
+def test_limit_exception_handled_in_fallback_body_is_loud(store):
+    """Known limit: raised again and handled in the body, it looks as if it left."""
+    try:
+        raise Boom
+    except Boom as error:
+        file = store.fs.open(PATH, "wb")
+        with contextlib.suppress(Boom):
+            raise error
+        file.write(b"whole")
+        with pytest.warns(DiscardWarning), pytest.raises(Boom):
+            file.close()
+    assert store.is_untouched()
+
+
+def test_errors_of_this_package_are_what_poisons(store):
+    """What the writer raises is an OSError of ours with the path."""
+    store.oss.faults.add(Fault(action="PutObject", status=403))
+    file = store.fs.open(PATH, "wb")
+    with pytest.raises(OSSPresignedError) as caught:
+        file.close()
+    assert caught.value.filename == PATH or PATH in str(caught.value)

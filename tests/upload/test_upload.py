@@ -1,0 +1,1051 @@
+"""From bytes to an object, whatever the store does to it on the way."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    CallbackFailedWarning,
+    ConfigurationError,
+    ExclusiveNotEnforcedError,
+    IntegrityError,
+    InvalidRequestError,
+    NetworkError,
+    NotSignedError,
+    ObjectExistsError,
+    OutcomeUnknownError,
+    SourceChangedError,
+    StoreUnavailableError,
+    TooLargeError,
+    UploadDiscardedError,
+)
+from fsspec_osspresigned.http.body import EMPTY, FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import (
+    MAX_SINGLE_PUT,
+    MIN_PART,
+    Action,
+    Operation,
+    PartReceipt,
+    Reply,
+)
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signers.presigned import URLMapSigner
+from fsspec_osspresigned.upload import steps as publish
+from fsspec_osspresigned.upload import upload as module
+from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.url_map.source import load
+
+BUCKET, PATH = "examplebucket", "examplebucket/a b/k"
+KEY = "a b/k"
+DATA = os.urandom(2 * MIN_PART + 7)
+FORBID = {"x-oss-forbid-overwrite": "true"}
+REFUSING = {"status": 403, "code": "AccessDenied", "times": None}
+CALLBACK = base64.b64encode(b'{"callbackUrl":"http://cb.example"}').decode()
+
+
+@pytest.fixture
+def oss() -> Iterator[Emulator]:
+    """An OSS that keeps versions in a second bucket, and whose callbacks fail."""
+    with Emulator(versioned=["versioned"], callback=lambda _: None) as one:
+        yield one
+
+
+class Signer:
+    """The owner's key, with a grant, and without some actions."""
+
+    def __init__(self, oss: Emulator, grant: Grant | None = None, refuses=()) -> None:
+        self.keys = KeySigner(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region=oss.region,
+        )
+        self.given, self.refuses = grant or Grant(), set(refuses)
+
+    def grant(self, path: str) -> Grant:
+        return self.given
+
+    def sign(self, operations):
+        for operation in operations:
+            if operation.action in self.refuses:
+                raise NotSignedError("the test says so", path=operation.path)
+        return self.keys.sign(operations)
+
+
+def make(oss: Emulator, signer=None, *, seen=None, retries=3, **options) -> Client:
+    """Return a client that never waits between tries."""
+    facts = {"part_size": MIN_PART, "multipart_threshold": MIN_PART, **options}
+    return Client(
+        Options.from_storage_options({"signer": "keys", "max_concurrency": 3, **facts}),
+        signer or Signer(oss),
+        Transport(connect_timeout=5.0, progress_timeout=5.0),
+        policy=RetryPolicy(retries=retries, base=0.0),
+        note=seen,
+    )
+
+
+def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more):
+    """Store bytes of known size."""
+    progress, cancel = more.pop("progress", None), more.pop("cancel", None)
+    target = Target(path=path, headers=headers, **more)
+    body = MemoryBody.of(data)
+    return upload_source(client, target, body, progress=progress, cancel=cancel)
+
+
+def stream(client: Client, *pieces: bytes, headers=None):
+    """Store pieces whose number nobody knew before."""
+    one = Upload(client, Target(path=PATH, headers=headers))
+    try:
+        for piece in pieces:
+            one.add(MemoryBody.of(piece))
+        return one.finish()
+    except BaseException as error:
+        one.discard(error)
+        raise
+
+
+def actions(oss: Emulator) -> list[str]:
+    """Return the calls so far; those of parts are together."""
+    return [record.action for record in oss.requests]
+
+
+def stored(oss: Emulator) -> bytes | None:
+    """Return what is under the key of the tests."""
+    return oss.objects(BUCKET).get(KEY)
+
+
+# -- what arrives -----------------------------------------------------------------------
+
+SIZES = [0, 1, MIN_PART - 1, MIN_PART, MIN_PART + 1, 2 * MIN_PART, 3 * MIN_PART + 1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("single", [True, False])
+def test_every_size(oss, size, streamed, single):
+    """Empty, exact multiples, one byte more or less: what is stored is what was given."""
+    data = os.urandom(size)
+    client = make(oss, Signer(oss, Grant(single=single)))
+    if streamed:
+        cuts = range(0, size, MIN_PART)
+        receipt = stream(client, *(data[at : at + MIN_PART] for at in cuts))
+    else:
+        receipt = store(client, data)
+    assert stored(oss) == data
+    assert not oss.uploads(BUCKET)
+    in_parts = not single or size > MIN_PART
+    count = max(1, -(-size // MIN_PART)) if in_parts else 0
+    assert [part.part_number for part in receipt.parts] == list(range(1, count + 1))
+    assert sum(part.size for part in receipt.parts) == (size if in_parts else 0)
+    assert (receipt.size, receipt.crc64, receipt.verified) == (
+        size,
+        crc64(data),
+        "crc64",
+    )
+    assert (receipt.path, receipt.status) == (PATH, "stored")
+    assert receipt.etag == oss.get(BUCKET, KEY).etag
+    assert receipt.request_id
+    assert bool(receipt.upload_id) == in_parts
+    assert len(oss.requests) == (count + 2 if in_parts else 1)
+
+
+def test_file(oss, tmp_path):
+    """Parts of a file are read where they are needed."""
+    (tmp_path / "f").write_bytes(DATA)
+    sent = []
+    receipt = upload_source(
+        make(oss),
+        Target(path=PATH),
+        FileBody.of(str(tmp_path / "f")),
+        progress=sent.append,
+    )
+    assert stored(oss) == DATA
+    assert sum(sent) == receipt.size == len(DATA)
+
+
+def test_file_that_changes(oss, tmp_path):
+    """A file that changed before the last step is not published."""
+    (tmp_path / "f").write_bytes(DATA)
+
+    def touch(_):
+        os.utime(tmp_path / "f", ns=(1, 1))
+
+    with pytest.raises(SourceChangedError):
+        upload_source(
+            make(oss, max_concurrency=1),
+            Target(path=PATH),
+            FileBody.of(str(tmp_path / "f")),
+            progress=touch,
+        )
+    assert stored(oss) is None
+    assert not oss.uploads(BUCKET)
+
+
+def test_last_look_before_publishing(oss):
+    """What it raises keeps the object from being published, and parts are removed."""
+    one = Upload(make(oss), Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+
+    def look():
+        raise SourceChangedError("changed")
+
+    with pytest.raises(SourceChangedError):
+        one.finish(before=look)
+    one.discard()
+    assert "CompleteMultipartUpload" not in actions(oss)
+    assert not oss.uploads(BUCKET)
+
+
+def test_headers_go_where_they_belong(oss):
+    """Initiate takes the object's headers, Complete the ACL, wishes are kept."""
+    headers = {"x-oss-meta-a": "1", "x-oss-object-acl": "private", **FORBID}
+    receipt = store(
+        make(oss), headers=headers, optional_headers={"Content-Type": "a/b"}
+    )
+    by_action = {record.action: record.request_headers for record in oss.requests}
+    initiate = by_action["InitiateMultipartUpload"]
+    complete = by_action["CompleteMultipartUpload"]
+    assert initiate["x-oss-meta-a"] == "1"
+    assert "x-oss-object-acl" not in initiate
+    assert complete["x-oss-object-acl"] == "private"
+    assert "x-oss-meta-a" not in complete
+    assert initiate["x-oss-forbid-overwrite"] == "true"
+    assert complete["x-oss-forbid-overwrite"] == "true"
+    assert receipt.content_type == "a/b"
+    assert oss.get(BUCKET, KEY).headers["content-type"] == "a/b"
+    assert Target(path=PATH).content_type is None
+    both = Target(
+        path=PATH, headers={"content-type": "x"}, optional_headers={"Content-Type": "y"}
+    )
+    assert both.content_type == "x"
+
+
+def test_small_bodies_are_remembered(oss):
+    """What one PUT stored can be read back from memory; parts cannot."""
+    seen = []
+    client = make(oss, seen=seen.append)
+    store(client, b"abc")
+    assert client.known.body(PATH) == b"abc"
+    store(client, DATA)
+    assert client.known.body(PATH) is None
+    assert client.known.object(PATH).size == len(DATA)
+    assert [receipt.size for receipt in seen] == [3, len(DATA)]
+
+
+# -- what fails -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_part_that_fails_for_good(oss, number):
+    """The first failure poisons the upload, and its parts are removed."""
+    oss.faults.add(Fault(action="UploadPart", part_number=number, **REFUSING))
+    with pytest.raises(AccessDeniedError) as caught:
+        store(make(oss))
+    assert caught.value.path == PATH
+    assert "CompleteMultipartUpload" not in actions(oss)
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+    assert stored(oss) is None
+    assert not oss.uploads(BUCKET)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 500}, {"cut_after": 0}, {"drop_reply": True}, {"wrong_crc": True}],
+)
+def test_a_part_that_fails_once(oss, number, fault):
+    """Another try stores the same bytes."""
+    oss.faults.add(Fault(action="UploadPart", part_number=number, **fault))
+    sent = []
+    receipt = store(make(oss), progress=sent.append)
+    assert stored(oss) == DATA
+    assert receipt.retries == 1
+    assert receipt.verified == "crc64"
+    assert sum(sent) == len(DATA) or "wrong_crc" in fault or "drop_reply" in fault
+
+
+def test_initiate_that_fails(oss):
+    """Nothing was begun, so there is nothing to remove."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", **REFUSING))
+    with pytest.raises(AccessDeniedError):
+        store(make(oss))
+    assert actions(oss) == ["InitiateMultipartUpload"]
+
+
+def test_complete_that_fails(oss):
+    """A refusal of the last step publishes nothing and removes the parts."""
+    fault = {"status": 400, "code": "InvalidPart", "times": None}
+    oss.faults.add(Fault(action="CompleteMultipartUpload", **fault))
+    with pytest.raises(InvalidRequestError):
+        store(make(oss))
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+    assert stored(oss) is None
+
+
+def test_200_with_an_error_inside(oss):
+    """Is no success: it is tried again, and final if it stays."""
+    action = "CompleteMultipartUpload"
+    oss.faults.add(Fault(action=action, error_body=True))
+    assert store(make(oss)).retries == 1
+    assert stored(oss) == DATA
+    oss.faults.add(Fault(action=action, error_body=True, times=None))
+    with pytest.raises(StoreUnavailableError):
+        store(make(oss), b"x" * len(DATA))
+    assert stored(oss) == DATA
+
+
+def test_progress_takes_back_what_failed_its_check(oss):
+    """Bytes of a try whose reply is damaged are counted once, when they are good."""
+    counts: list[int] = []
+    oss.faults.add(
+        Fault(action="UploadPart", part_number=2, wrong_crc=True),
+        Fault(action="PutObject", wrong_crc=True),
+    )
+    store(make(oss), progress=counts.append)
+    assert sum(counts) == len(DATA)
+    assert min(counts) < 0
+    counts.clear()
+    store(make(oss), b"abc", progress=counts.append)
+    assert (sum(counts), min(counts)) == (3, -3)
+
+
+def test_etag_of_the_document_counts_where_no_header_has_it(oss):
+    """As S3 answers Complete."""
+    with_header = store(make(oss)).etag
+    oss.faults.add(Fault(action="CompleteMultipartUpload", no_etag=True))
+    assert store(make(oss)).etag == with_header
+    assert with_header.endswith("-3")
+
+
+def test_lost_reply_of_initiate(oss):
+    """Another upload is begun; its reply counts."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", drop_reply=True))
+    store(make(oss))
+    assert stored(oss) == DATA
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_lost_reply_of_complete(oss, retries):
+    """HEAD shows whether the object is there: NoSuchUpload after a try is no failure."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
+    receipt = store(make(oss, retries=retries))
+    assert (receipt.status, receipt.verified) == ("stored", "crc64")
+    assert stored(oss) == DATA
+    assert actions(oss)[-1] == "HeadObject"
+
+
+def test_lost_reply_of_an_exclusive_complete(oss):
+    """The object that forbids the second try is our own."""
+    fault = {"acts": True, "status": 409, "code": "FileAlreadyExists"}
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", status=500),
+        Fault(action="CompleteMultipartUpload", **fault),
+    )
+    assert store(make(oss), headers=FORBID).status == "stored"
+
+
+def test_lost_reply_and_nothing_there(oss):
+    """The first failure is raised where HEAD finds no object."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", cut_after=0, times=None))
+    with pytest.raises(NetworkError):
+        store(make(oss, retries=1))
+    assert stored(oss) is None
+
+
+@pytest.mark.parametrize("old", [b"short", b"x" * len(DATA)])
+def test_lost_reply_and_another_object_there(oss, old):
+    """An object of another size, or other bytes, is not ours."""
+    store(make(oss), old)
+    oss.faults.add(Fault(action="CompleteMultipartUpload", cut_after=0, times=None))
+    with pytest.raises(NetworkError):
+        store(make(oss, retries=1))
+    assert stored(oss) == old
+
+
+def test_lost_reply_and_an_object_of_another_size_there(oss):
+    """Its size alone, without a CRC, tells that it is not ours."""
+    store(make(oss), b"short")
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", cut_after=0, times=None),
+        Fault(action="HeadObject", no_crc=True, times=None),
+    )
+    with pytest.raises(NetworkError):
+        store(make(oss, retries=1))
+
+
+def test_lost_reply_that_nobody_can_clear_up(oss):
+    """Without HEAD, or without a CRC, the outcome stays unknown and is called so."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True, times=None))
+    blind = make(oss, Signer(oss, refuses=["HeadObject"]))
+    with pytest.raises(OutcomeUnknownError, match="HEAD cannot tell"):
+        store(blind)
+    assert stored(oss) == DATA
+    oss.faults.add(Fault(action="HeadObject", no_crc=True))
+    with pytest.raises(OutcomeUnknownError, match="no checksum to compare") as caught:
+        store(make(oss))
+    assert caught.value.path == PATH
+
+
+def test_lost_reply_without_a_crc_of_ours(oss):
+    """checksum='none' leaves nothing to compare with."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
+    with pytest.raises(OutcomeUnknownError):
+        store(make(oss), checksum="none")
+
+
+def test_lost_reply_of_an_exclusive_put(oss):
+    """The 409 of the second try is looked into: it may be our own object."""
+    oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    receipt = store(make(oss), b"abc", headers=FORBID)
+    assert (receipt.status, receipt.retries, receipt.verified) == ("stored", 1, "crc64")
+    assert receipt.crc64 == crc64(b"abc")
+    oss.faults.add(Fault(action="PutObject", status=500))
+    with pytest.raises(ObjectExistsError):
+        store(make(oss), b"xyz", headers=FORBID)
+    assert stored(oss) == b"abc"
+
+
+@pytest.mark.parametrize("data", [b"new", DATA], ids=["single", "parts"])
+def test_exclusive(oss, data):
+    """An object that is there stays."""
+    store(make(oss), b"old")
+    oss.clear()
+    with pytest.raises(ObjectExistsError):
+        store(make(oss), data, headers=FORBID)
+    assert "HeadObject" not in actions(oss)
+    assert stored(oss) == b"old"
+
+
+def test_exclusive_is_decided_at_the_end(oss):
+    """Who comes second is refused, although the key was free at the beginning."""
+    one = Upload(make(oss), Target(path=PATH, headers=FORBID))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    store(make(oss), b"quick")
+    with pytest.raises(ObjectExistsError):
+        one.finish()
+    one.discard()
+    assert stored(oss) == b"quick"
+    assert not oss.uploads(BUCKET)
+
+
+@pytest.mark.parametrize("data", [b"abc", DATA], ids=["single", "parts"])
+def test_exclusive_where_versions_are_kept(oss, data, caplog):
+    """OSS ignores forbid-overwrite there: stored, said so, and nothing is removed."""
+    with pytest.raises(ExclusiveNotEnforcedError) as caught:
+        store(make(oss), data, headers=FORBID, path="versioned/k")
+    assert caught.value.version_id
+    assert caught.value.path == "versioned/k"
+    assert oss.objects("versioned")["k"] == data
+    assert "AbortMultipartUpload" not in actions(oss)
+    assert "given up" not in caplog.text
+    receipt = store(make(oss), data, path="versioned/k")
+    assert receipt.version_id not in (None, caught.value.version_id)
+
+
+@pytest.mark.parametrize("data", [b"abc", DATA], ids=["single", "parts"])
+def test_callback_that_fails(oss, data):
+    """203: the object is stored, and is not sent again."""
+    with pytest.warns(CallbackFailedWarning, match="is stored"):
+        receipt = store(make(oss), data, headers={"x-oss-callback": CALLBACK})
+    assert receipt.status == "callback_failed"
+    assert stored(oss) == data
+    assert len(set(actions(oss))) == (1 if data == b"abc" else 3)
+    assert receipt.retries == 0
+
+
+def test_callback_that_succeeds(oss):
+    """Its answer stands in place of OSS's document."""
+    oss.settings.callback = lambda _: b"fine"
+    assert store(make(oss), headers={"x-oss-callback": CALLBACK}).status == "stored"
+
+
+# -- what is verified -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "data"), [("PutObject", b"abc"), ("CompleteMultipartUpload", DATA)]
+)
+def test_wrong_crc(oss, action, data):
+    """Other bytes than those sent are an error that says they are visible."""
+    oss.faults.add(Fault(action=action, wrong_crc=True, times=None))
+    with pytest.raises(IntegrityError) as caught:
+        store(make(oss), data)
+    assert "visible now is not what was sent" in caught.value.__notes__[-1]
+
+
+def test_wrong_crc_of_a_part(oss):
+    """A damaged part is never published."""
+    fault = Fault(action="UploadPart", part_number=2, wrong_crc=True, times=None)
+    oss.faults.add(fault)
+    with pytest.raises(IntegrityError):
+        store(make(oss))
+    assert stored(oss) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "fault", "verified"),
+    [
+        ({}, {"no_crc": True}, "md5"),
+        ({"checksum": "md5"}, {}, "md5"),
+        ({"checksum": "none"}, {"wrong_crc": True, "wrong_etag": True}, "none"),
+        ({"checksum": "crc64"}, {}, "crc64"),
+    ],
+    ids=range(4),
+)
+def test_what_verified_a_put(oss, facts, fault, verified):
+    """CRC where it came, MD5 against a plain ETag, or nothing; the receipt tells."""
+    oss.faults.add(Fault(action="PutObject", times=None, **fault))
+    assert store(make(oss), b"abc", **facts).verified == verified
+
+
+def test_put_without_etag_and_checksum_is_not_believed(oss):
+    """Such a 200 may come from anybody, so it is tried again, and then looked into."""
+    oss.faults.add(
+        Fault(action="PutObject", error_body=True),
+        Fault(action="PutObject", no_crc=True, no_etag=True, times=None),
+    )
+    assert store(make(oss), b"abc").verified == "crc64"
+    assert oss.requests[-1].action == "HeadObject"
+
+
+def test_wrong_md5(oss):
+    """An ETag that is not the MD5 of what was sent is an error."""
+    fault = {"no_crc": True, "wrong_etag": True, "times": None}
+    oss.faults.add(Fault(action="PutObject", **fault))
+    with pytest.raises(IntegrityError):
+        store(make(oss), b"abc")
+
+
+@pytest.mark.parametrize(
+    ("faulty", "verified"),
+    [
+        (["UploadPart"], "crc64"),
+        (["UploadPart", "CompleteMultipartUpload"], "md5"),
+        (["CompleteMultipartUpload"], "crc64"),
+    ],
+)
+def test_what_verified_the_parts(oss, faulty, verified):
+    """The CRC of the whole counts most, else what all parts were compared by."""
+    for action in faulty:
+        oss.faults.add(Fault(action=action, no_crc=True, times=None))
+    assert store(make(oss)).verified == verified
+
+
+def test_parts_verified_by_different_means(oss):
+    """What does not hold for all parts does not hold for the object."""
+    oss.faults.add(
+        Fault(action="UploadPart", part_number=1, no_crc=True),
+        Fault(action="CompleteMultipartUpload", no_crc=True),
+    )
+    assert store(make(oss)).verified == "none"
+
+
+def test_part_without_an_etag(oss):
+    """Complete needs it, so the upload cannot be published."""
+    oss.faults.add(Fault(action="UploadPart", part_number=2, no_etag=True, times=None))
+    with pytest.raises(IntegrityError, match="part 2 has no ETag"):
+        store(make(oss))
+    assert not oss.uploads(BUCKET)
+
+
+# -- an owner's upload, handed out as a URL map -----------------------------------------
+
+
+def owners(oss, count=3, *, part_size=MIN_PART, without=(), external=False, **headers):
+    """Begin an upload as the owner does and return a signer of its URL map."""
+    signer = Signer(oss)
+
+    def sign(action, **facts):
+        operation = Operation(action=action, bucket=BUCKET, key=KEY, **facts)
+        return signer.sign([operation])[0]
+
+    begun = make(oss).call(
+        Operation(action=Action.InitiateMultipartUpload, bucket=BUCKET, key=KEY)
+    )
+    upload_id = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    facts = {"upload_id": upload_id}
+    complete = sign(Action.CompleteMultipartUpload, headers=headers, **facts)
+    entry = {
+        "upload_id": upload_id,
+        "part_size": part_size,
+        "parts": [
+            sign(Action.UploadPart, part_number=n, **facts).url.reveal()
+            for n in range(1, count + 1)
+        ],
+        "complete": "external"
+        if external
+        else {"url": complete.url.reveal(), "headers": dict(complete.headers)},
+        "abort": sign(Action.AbortMultipartUpload, **facts).url.reveal(),
+        "list": sign(Action.ListParts, **facts).url.reveal(),
+        "head": sign(Action.HeadObject).url.reveal(),
+    }
+    for name in without:
+        del entry[name]
+    oss.clear()
+    return URLMapSigner(load({PATH: entry}))
+
+
+def test_owners_upload(oss):
+    """It is used as it is: nothing is initiated."""
+    receipt = store(make(oss, owners(oss)))
+    assert stored(oss) == DATA
+    assert set(actions(oss)) == {"UploadPart", "CompleteMultipartUpload"}
+    assert len(receipt.parts) == 3
+
+
+@pytest.mark.parametrize("aborts", [False, True])
+def test_owners_upload_that_fails(oss, aborts, caplog):
+    """It is kept for a second try, unless the user says otherwise."""
+    signer = owners(oss)
+    oss.faults.add(Fault(action="UploadPart", part_number=3, **REFUSING))
+    (begun,) = oss.uploads(BUCKET)
+    with pytest.raises(AccessDeniedError) as caught:
+        store(make(oss, signer, abort_map_uploads=aborts))
+    assert bool(oss.uploads(BUCKET)) is not aborts
+    assert ("is kept" in caplog.text) is not aborts
+    notes = getattr(caught.value, "__notes__", [])
+    assert any(f"{begun.upload_id} is kept, with" in n for n in notes) is not aborts
+    oss.clear()
+    if not aborts:
+        store(make(oss, signer))
+        assert stored(oss) == DATA
+
+
+def test_owners_upload_that_is_given_up(oss, caplog):
+    """A discard on purpose keeps it too, and says so."""
+    one = Upload(make(oss, owners(oss)), Target(path=PATH))
+    for start in (0, MIN_PART):
+        one.add(MemoryBody.of(DATA[start : start + MIN_PART]))
+    one.discard()
+    assert "is kept" in caplog.text
+    assert oss.uploads(BUCKET)
+
+
+def test_owner_completes(oss):
+    """Parts are stored, the receipt lists them, and nothing is published."""
+    seen = []
+    signer = owners(oss, external=True)
+    receipt = store(make(oss, signer, receipts=seen.append, seen=seen.append))
+    assert (receipt.status, receipt.etag, receipt.request_id) == ("pending", "", None)
+    assert (receipt.crc64, len(receipt.parts)) == (crc64(DATA), 3)
+    assert stored(oss) is None
+    assert len(oss.uploads(BUCKET)) == 1
+    assert seen == [receipt]
+
+
+def test_owner_completes_but_nobody_would_tell_him(oss):
+    """Without receipts= the parts would be lost; with headers that came too late, too."""
+    signer = owners(oss, external=True)
+    with pytest.raises(ConfigurationError) as caught:
+        store(make(oss, signer), headers={"x-oss-meta-a": "1"})
+    assert len(caught.value.problems) == 2
+    assert "receipts= is required" in caught.value.problems[0]
+    assert "x-oss-meta-a cannot be set now" in caught.value.problems[1]
+    assert oss.requests == []
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_complete_all(oss, proven):
+    """Complete takes all parts there are; with a list they are proven before."""
+    without = () if proven else ("list",)
+    signer = owners(oss, without=without, **{"x-oss-complete-all": "yes"})
+    store(make(oss, signer))
+    assert stored(oss) == DATA
+    assert ("ListParts" in actions(oss)) is proven
+    assert oss.requests[-1].bytes == 0
+
+
+def test_complete_all_with_foreign_parts(oss):
+    """Parts of an earlier try that would end up in the object stop it."""
+    signer = owners(oss, **{"x-oss-complete-all": "yes"})
+    long = Upload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
+    for _ in range(3):
+        long.add(MemoryBody.of(bytes(MIN_PART)))
+    long.window.drain()
+    with pytest.raises(IntegrityError, match="not those that were sent"):
+        store(make(oss, signer), bytes(2 * MIN_PART))
+    assert stored(oss) is None
+
+
+class Listing:
+    """A client whose only answer is a list of parts."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def call(self, *_, **__):
+        return Reply(status=200, body=self.body)
+
+
+def prove(body: str, count: int) -> None:
+    """Prove *count* parts by a listing."""
+    parts = tuple(
+        PartReceipt(part_number=n, size=5, etag=f'"E{n}"') for n in range(1, count + 1)
+    )
+    text = f"<ListPartsResult>{body}</ListPartsResult>".encode()
+    target = Target(path=PATH)
+    publish._prove_parts(Listing(text), target, "U", parts, threading.Event())
+
+
+def row(number: int, size=5, etag: str | None = None) -> str:
+    """Return a listed part."""
+    etag = etag or f"&quot;e{number}&quot;"
+    return (
+        f"<Part><PartNumber>{number}</PartNumber><Size>{size}</Size>"
+        f"<ETag>{etag}</ETag></Part>"
+    )
+
+
+def test_parts_that_are_proven():
+    """Number, size and ETag of each part must be those sent."""
+    prove(row(1) + row(2), 2)
+    prove("<IsTruncated>true</IsTruncated>" + row(1) + row(2), 3)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        row(1),
+        row(1) + row(2) + row(3),
+        row(1) + row(2, size=6),
+        row(1) + row(2, etag="other"),
+        "<IsTruncated>true</IsTruncated>",
+        row(1) + "<Part/>",
+    ],
+    ids=range(6),
+)
+def test_parts_that_are_not_proven(rows):
+    """One part too many, too few or another one is enough."""
+    with pytest.raises(IntegrityError):
+        prove(rows, 2)
+
+
+def test_more_parts_than_urls(oss):
+    """A stream that needs more URLs than there are is not published."""
+    pieces = [bytes(MIN_PART)] * 4
+    with pytest.raises(TooLargeError, match="all 3 parts are used up"):
+        stream(make(oss, owners(oss)), *pieces)
+    assert stored(oss) is None
+
+
+def test_expired_grant(oss):
+    """What can no longer start is refused before the first byte."""
+    signer = Signer(oss, Grant(expires_at=time.time() - 1))
+    with pytest.raises(NotSignedError, match="expired at") as caught:
+        store(make(oss, signer))
+    assert caught.value.path == PATH
+    store(make(oss, Signer(oss, Grant(expires_at=time.time() + 99))))
+    assert stored(oss) == DATA
+
+
+# -- streams that only one PUT can carry ------------------------------------------------
+
+
+def test_spool(oss):
+    """They wait on disk and go out as one PUT."""
+    client = make(oss, Signer(oss, Grant(multipart=None)))
+    receipt = stream(client, b"a" * 9, b"b" * 9, b"c")
+    assert stored(oss) == b"a" * 9 + b"b" * 9 + b"c"
+    assert actions(oss) == ["PutObject"]
+    assert (receipt.size, receipt.verified) == (19, "crc64")
+    assert client.known.body(PATH) is None
+
+
+def test_spool_when_initiate_is_refused(oss):
+    """The signer's word comes late; the stream goes on by way of the disk."""
+    refusing = Signer(oss, refuses=["InitiateMultipartUpload"])
+    stream(make(oss, refusing), b"a" * MIN_PART, b"b")
+    assert stored(oss) == b"a" * MIN_PART + b"b"
+    refusing.given = Grant(single=False)
+    with pytest.raises(NotSignedError):
+        stream(make(oss, refusing), b"a")
+
+
+def test_limit_of_one_put(oss):
+    """5 GiB are the end of it, by plan for a size and by count for a stream."""
+    client = make(oss, Signer(oss, Grant(multipart=None)))
+    with pytest.raises(ConfigurationError, match="5 GiB"):
+        Upload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
+    assert not Upload(client, Target(path=PATH), size=MAX_SINGLE_PUT).plan.multipart
+    one = Upload(client, Target(path=PATH))
+    one.add(MemoryBody.of(b"a"))
+    one.add(MemoryBody.of(b"b"))
+    one._spool.size = MAX_SINGLE_PUT
+    with pytest.raises(TooLargeError, match="it holds 5 GiB"):
+        one.add(MemoryBody.of(b"c"))
+    one.discard()
+    assert oss.requests == []
+
+
+# -- giving up --------------------------------------------------------------------------
+
+
+def test_discard(oss):
+    """Parts are removed; twice, and after the end, it has no effect."""
+    one = Upload(make(oss), Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    one.discard()
+    one.discard()
+    assert actions(oss).count("AbortMultipartUpload") == 1
+    for step in (one.finish, lambda: one.add(MemoryBody.of(b"x"))):
+        with pytest.raises(UploadDiscardedError):
+            step()
+    assert stored(oss) is None
+
+
+def test_discard_before_anything_was_sent(oss):
+    """There is nothing to remove."""
+    one = Upload(make(oss), Target(path=PATH))
+    one.add(MemoryBody.of(b"x"))
+    one.discard()
+    assert oss.requests == []
+
+
+def test_after_finish(oss):
+    """What is published stays, and cannot be published again as something else."""
+    one = Upload(make(oss), Target(path=PATH))
+    one.add(MemoryBody.of(b"x"))
+    one.finish()
+    one.discard()
+    one.abandon()
+    with pytest.raises(UploadDiscardedError):
+        one.finish()
+    assert stored(oss) == b"x"
+    assert actions(oss) == ["PutObject"]
+
+
+def test_abandon(oss):
+    """A finalizer hands the removal to a worker."""
+    client = make(oss)
+    one = Upload(client, Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    one.abandon()
+    client.files.submit(one.discard).result(5)
+    deadline = time.monotonic() + 5
+    while oss.uploads(BUCKET) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not oss.uploads(BUCKET)
+
+
+def test_cancelled_from_above(oss):
+    """Whoever gives up the whole tree gives up each upload in it."""
+    above = Cancellation()
+    one = Upload(make(oss), Target(path=PATH), cancel=above)
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    above.set()
+    with pytest.raises(UploadDiscardedError):
+        one.finish()
+    one.discard()
+    assert not oss.uploads(BUCKET)
+    oss.clear()
+    with pytest.raises(UploadDiscardedError):
+        store(make(oss), cancel=above)
+    assert "PutObject" not in actions(oss)
+
+
+def test_queued_parts_are_not_sent_after_a_failure(oss):
+    """A part that waits for its turn sees that the upload is given up."""
+    one = Upload(make(oss), Target(path=PATH))
+    one._begin()
+    one._cancel.set()
+    one._submit(MemoryBody.of(bytes(MIN_PART)))
+    one.window.drain()
+    one.discard()
+    assert "UploadPart" not in actions(oss)
+
+
+def test_interrupt(oss, monkeypatch):
+    """Ctrl-C gives the upload up, and what follows says so."""
+    one = Upload(make(oss), Target(path=PATH))
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one, "_take", interrupt)
+    one.add(MemoryBody.of(b"a"))
+    with pytest.raises(KeyboardInterrupt):
+        one.add(MemoryBody.of(b"b"))
+    with pytest.raises(UploadDiscardedError, match="interrupted"):
+        one.finish()
+    one.discard()
+    assert stored(oss) is None
+
+
+def test_no_thread_for_a_part(oss, monkeypatch):
+    """The upload fails at once, and its discard does not wait for that part."""
+
+    def refuse(*_):
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    client = make(oss)
+    monkeypatch.setattr(client.requests, "submit", refuse)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        store(client)
+    assert not oss.uploads(BUCKET)
+
+
+def test_discard_does_not_wait_for_ever(oss, monkeypatch, caplog):
+    """A part that hangs is left behind, and the upload is aborted all the same."""
+    gate = threading.Event()
+    monkeypatch.setattr(module, "_DRAIN", 0.05)
+    one = Upload(make(oss, max_concurrency=1), Target(path=PATH))
+    one._begin()
+    one.window.enter(EMPTY)
+    one.discard(ValueError("why"))
+    gate.set()
+    assert "was given up: why" in caplog.text
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+
+
+def test_discard_without_a_free_slot(oss, monkeypatch):
+    """Even if no slot of the window ever comes free."""
+    monkeypatch.setattr(module, "_DRAIN", 0.05)
+    one = Upload(make(oss, max_concurrency=2), Target(path=PATH))
+    one._begin()
+    one.window.enter(EMPTY)
+    one.discard()
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "level"),
+    [
+        ({"status": 404, "code": "NoSuchUpload"}, "is gone already", logging.INFO),
+        (REFUSING, "could not be aborted", logging.WARNING),
+    ],
+)
+def test_abort_that_fails(oss, caplog, fault, words, level):
+    """It is logged with the upload ID, and hides no other failure."""
+    oss.faults.add(
+        Fault(action="AbortMultipartUpload", **fault),
+        Fault(action="UploadPart", part_number=1, **REFUSING),
+    )
+    with caplog.at_level(logging.INFO), pytest.raises(AccessDeniedError):
+        store(make(oss))
+    (record,) = [r for r in caplog.records if words in r.getMessage()]
+    assert record.levelno == level
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork(oss):
+    """A child neither publishes nor removes what its parent is sending, nor hangs."""
+    one = Upload(make(oss), Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    one.window.drain()
+    before = len(oss.requests)
+    child = os.fork()
+    if not child:
+        refused = 0
+        for step in (one.finish, lambda: one.add(MemoryBody.of(b"x"))):
+            try:
+                step()
+            except UploadDiscardedError:
+                refused += 1
+        one.discard()
+        one.abandon()
+        os._exit(refused)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 2
+    assert len(oss.requests) == before
+    one.finish()
+    assert stored(oss) == bytes(2 * MIN_PART)
+
+
+def test_fork_as_the_child_sees_it(oss, monkeypatch):
+    """The same, by the process number alone."""
+    one = Upload(make(oss), Target(path=PATH))
+    one.add(MemoryBody.of(b"a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(UploadDiscardedError, match="forked"):
+            one.add(MemoryBody.of(b"b"))
+        one.discard()
+        one.abandon()
+    one.finish()
+    assert stored(oss) == b"a"
+
+
+# -- replies that no store should give --------------------------------------------------
+
+
+class Answering:
+    """A client that hands one reply to the check of each call."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+    def call(self, _, __=None, *, check=None, **___):
+        if check is not None:
+            check(self.reply)
+        return self.reply
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<InitiateMultipartUploadResult/>", "no UploadId"),
+        (b"<Other/>", "is bad: its root"),
+        (b"", "is bad: not XML"),
+    ],
+)
+def test_bad_reply_to_initiate(body, words):
+    """No upload ID, no upload."""
+    client = Answering(Reply(status=200, body=body))
+    with pytest.raises(NetworkError, match=words):
+        publish.initiate(client, Target(path=PATH), threading.Event())
+
+
+def completed(reply: Reply, headers=None):
+    """Judge a reply to Complete."""
+    publish._check_completed(reply, Target(path=PATH, headers=headers))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"body": b"<CompleteMultipartUploadResult/>"},
+        {"headers": {"etag": '"E"'}},
+        {"status": 203, "body": b"<Error><Code>CallbackFailed</Code></Error>"},
+        {"body": b'{"html": "<Error>"}'},
+    ],
+    ids=range(4),
+)
+def test_replies_that_end_an_upload(facts):
+    """The document, a bare ETag, or what a callback server said."""
+    completed(Reply(**{"status": 200, **facts}))
+    completed(Reply(status=200, body=b"any"), {"X-OSS-Callback": "x"})
+
+
+@pytest.mark.parametrize("body", [b"", b"<CompleteMultipartUploadRes", b"<html/>"])
+def test_replies_that_do_not(body):
+    """Something cut, empty or from a proxy proves nothing."""
+    with pytest.raises(NetworkError):
+        completed(Reply(status=200, body=body))
+
+
+def test_error_behind_a_200_keeps_its_code():
+    """A code that is no server's fault is final."""
+    body = b"<Error><Code>InvalidPart</Code></Error>"
+    with pytest.raises(InvalidRequestError):
+        completed(Reply(status=200, body=body))

@@ -1,0 +1,221 @@
+"""Where URL maps are read from, and how they are written."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.url_map import source as url_map_file
+from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap
+from fsspec_osspresigned.url_map.source import (
+    ExposedMapWarning,
+    UnreadableMapWarning,
+    load,
+    write,
+)
+
+URL = "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/k?Signature=CANARY"
+ENTRY = MapEntry(put=MapRequest(url=SecretURL(URL)))
+MAP = URLMap({"b/k": ENTRY})
+
+
+@pytest.fixture
+def map_file(tmp_path: Path) -> Path:
+    """A map in a file of its own."""
+    path = tmp_path / "urls.json"
+    write(MAP, path)
+    return path
+
+
+def test_written_file_is_private_and_whole(map_file):
+    """Only the owner can read it, and no draft stays beside it."""
+    assert map_file.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(map_file.parent) == ["urls.json"]
+    assert dict(load(map_file).current()) == dict(MAP)
+
+
+def test_failed_write_keeps_what_was_there(map_file, monkeypatch):
+    """An error in the middle leaves the old file and no draft."""
+    before = map_file.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write(URLMap({}), map_file)
+    assert map_file.read_bytes() == before
+    assert os.listdir(map_file.parent) == ["urls.json"]
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+def test_local_places(map_file, form):
+    """A path may be written as such or as a file URL."""
+    source = load(form.format(map_file))
+    assert source.path == map_file
+    assert source.local
+    assert "b/k" in source.current()
+
+
+def test_relative_place_is_made_absolute(map_file, monkeypatch):
+    """A later change of directory does not lose the map."""
+    monkeypatch.chdir(map_file.parent)
+    assert load("urls.json").path == map_file
+
+
+@pytest.mark.parametrize("place", [{"b/k": URL}, MAP, f'{{"b/k": "{URL}"}}', [URL]])
+def test_inline_maps(place):
+    """A mapping, a map, JSON text and a list are taken as they are."""
+    source = load(place)
+    assert source.path is None
+    assert len(source.current()) == 1
+
+
+def test_environment_and_standard_input(monkeypatch):
+    """env:NAME and - are read once."""
+    monkeypatch.setenv("URLS", URL)
+    assert "examplebucket/k" in load("env:URLS").current()
+    stdin = io.TextIOWrapper(io.BytesIO(URL.encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert "examplebucket/k" in load("-").current()
+    with pytest.raises(ConfigurationError, match=r"env:GONE: the environment variable"):
+        load("env:GONE")
+
+
+def test_remote_places_go_through_the_opener():
+    """What is not on this machine is opened by whoever knows how, and is not local."""
+    source = load("memory://urls.json", lambda _: f'{{"b/k": "{URL}"}}'.encode())
+    assert not source.local
+    assert "b/k" in source.current()
+    with pytest.raises(ConfigurationError, match="give a local file"):
+        load("memory://urls.json")
+
+    def fail(place: str) -> bytes:
+        raise ValueError(place)
+
+    with pytest.raises(ConfigurationError, match=r"s3://b/k\?\.\.\.: ValueError") as e:
+        load("s3://b/k?secret", fail)
+    assert "secret" not in str(e.value)
+
+
+def test_map_over_plain_http_is_refused():
+    """A map is a secret: over http it comes from this machine only, or on demand."""
+
+    def opener(_: str) -> bytes:
+        return f'{{"b/k": "{URL}"}}'.encode()
+
+    with pytest.raises(ConfigurationError, match=r"h/urls\.json is plain http"):
+        load("http://h/urls.json", opener)
+    assert "b/k" in load("http://h/urls.json", opener, allow_http=True).current()
+    assert "b/k" in load("http://127.0.0.1:1/urls.json", opener).current()
+
+
+@pytest.mark.parametrize("name", ["Signature", "x-oss-signature", "X-Amz-Signature"])
+def test_signed_url_as_place_names_the_option(name):
+    """Who gives the one URL as a map is told where it belongs."""
+    with pytest.raises(ConfigurationError, match="url=") as caught:
+        load(f"https://h/k?{name}=CANARY")
+    assert "CANARY" not in str(caught.value)
+
+
+def test_missing_file_and_bad_content_name_the_place(tmp_path):
+    """Each problem says in which file it is."""
+    with pytest.raises(ConfigurationError, match=r"urls.json: No such file"):
+        load(tmp_path / "urls.json")
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"b/k": 1, "b/l": 2}')
+    bad.chmod(0o600)
+    with pytest.raises(ConfigurationError) as caught:
+        load(bad)
+    assert all(p.startswith(f"{bad}: ") for p in caught.value.problems)
+    assert len(caught.value.problems) == 2
+    bad.write_bytes(b"{\xff")
+    with pytest.raises(
+        ConfigurationError, match=r"bad\.json: URL map: not UTF-8 at byte 1"
+    ):
+        load(bad)
+
+
+def test_file_that_others_can_read_is_warned_about(map_file):
+    """The file is a secret, so its mode is looked at."""
+    map_file.chmod(0o644)
+    with pytest.warns(ExposedMapWarning, match="chmod 600"):
+        load(map_file)
+
+
+def test_changed_file_is_read_again(map_file):
+    """An outside job renews URLs by replacing the file."""
+    source = load(map_file)
+    first = source.current()
+    assert source.current() is first
+    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+    assert set(source.current()) == {"b/k", "b/l"}
+    map_file.unlink()
+    assert len(source.current()) == 2
+
+
+def test_file_is_read_once_for_all_who_wait(map_file):
+    """Whoever comes second finds what the first one has read."""
+    source = load(map_file)
+    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+    found = []
+
+    class Taken:
+        def __enter__(self):
+            source._lock = lock
+            found.append(source.current())  # what somebody else does meanwhile
+
+        def __exit__(self, *_):
+            pass
+
+    lock, source._lock = source._lock, Taken()
+    assert source.current() is found[0]
+    assert len(found[0]) == 2
+
+
+def test_broken_change_leaves_the_old_map(map_file):
+    """A careless job that writes in place does not stop an upload."""
+    source = load(map_file)
+    map_file.write_text("{")
+    with pytest.warns(UnreadableMapWarning, match="stays in force"):
+        assert "b/k" in source.current()
+    assert "b/k" in source.current()
+
+
+def test_interrupted_change_is_read_again(map_file, monkeypatch):
+    """Ctrl-C while a renewed map is read does not leave the old one for ever."""
+    source = load(map_file)
+    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+
+    def interrupt(_: object) -> URLMap:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(url_map_file, "parse", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            source.current()
+    assert len(source.current()) == 2
+
+
+def test_missing_package_is_named():
+    """Where fsspec lacks a package for a place, its name for it is passed on."""
+
+    def fail(_: str) -> bytes:
+        msg = "install aiohttp"
+        raise ImportError(msg)
+
+    with pytest.raises(ConfigurationError, match=r"a package is missing: install aio"):
+        load("https://h/urls.json", fail)
+
+
+def test_mode_is_not_looked_at_elsewhere(map_file, monkeypatch):
+    """Where modes mean nothing, nobody is warned."""
+    map_file.chmod(0o644)
+    monkeypatch.setattr(url_map_file, "_OTHERS", 0)
+    assert load(map_file).path == map_file
