@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -179,3 +180,91 @@ def test_only_permitted_modules_reveal_secrets():
         if isinstance(node, ast.Attribute) and node.attr == "reveal"
     }
     assert callers <= PERMISSIONS[".reveal"]
+
+
+MAX_MODULES = 12
+MAX_CLASS = 400
+MAX_FUNCTION = 60
+MAX_PARAMETERS = 7
+
+# What may be longer or wider than the limits, and why.
+EXCEPTIONS = {
+    "cli.check.signer": "to be mended",
+    "cli.owner._order": "to be mended",
+    "cli.owner.check_map_command": "to be mended",
+    "cli.owner.sign": "to be mended",
+    "cli.serve.serve": "to be mended",
+    "cli.sync.sync_command": "to be mended",
+    "client.client.__init__": "to be mended",
+    "client.client.call": "to be mended",
+    "client.failures.from_reply": "to be mended",
+    "emulator.server.__init__": "to be mended",
+    "errors.__init__": "to be mended",
+    "filesystem.trees.__init__": "to be mended",
+    "filesystem.write.put": "the signature is fsspec's",
+    "http.transport.send": "to be mended",
+    "server.process.serve": "to be mended",
+    "signers.http.__init__": "to be mended",
+    "signing.presigning.presign": "public, and each argument is a part of the signature",
+    "signing.presigning.presign_unchecked": "to be mended",
+    "syncing.sync.sync": "public: one keyword for each flag of the command",
+    "upload.steps.complete": "to be mended",
+    "upload.steps.send_body": "to be mended",
+}
+# Class names that stand twice, which a search finds in the wrong place.
+AMBIGUOUS = {
+    *("Answer", "Body", "Call", "Connection", "Exchange", "Found", "Going", "Head"),
+    *("Held", "Incoming", "Journal", "Output", "Place", "Plan", "Problem", "Reader"),
+    *("Record", "Rule", "Rules", "Server", "Settings", "Source", "Stretch", "Target"),
+    *("Upload", "View"),
+}
+
+
+def _definitions(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
+    for module in FILES:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, kind):
+                yield f"{module}.{node.name}", node
+
+
+def _lines(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1
+
+
+def _parameters(node: ast.FunctionDef) -> int:
+    given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return sum(one.arg not in {"self", "cls"} for one in given)
+
+
+def _too_large() -> set[str]:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        *(n for n, node in _definitions(ast.ClassDef) if _lines(node) > MAX_CLASS),
+        *(n for n, node in _definitions(functions) if _lines(node) > MAX_FUNCTION),
+        *(
+            n
+            for n, node in _definitions(functions)
+            if _parameters(node) > MAX_PARAMETERS
+        ),
+    }
+
+
+def test_classes_functions_and_signatures_are_small():
+    """What exceeds a limit is named above with its reason, and nothing else is."""
+    assert _too_large() == set(EXCEPTIONS)
+
+
+def test_folders_are_small():
+    """A folder with more modules is two folders."""
+    files = [file for file in FILES.values() if file.name != "__init__.py"]
+    modules = Counter(file.parent for file in files)
+    assert {name for name, count in modules.items() if count > MAX_MODULES} == set()
+
+
+def test_class_names_are_unique():
+    """A search for a class finds one class."""
+    places: dict[str, list[str]] = {}
+    for name, _ in _definitions(ast.ClassDef):
+        module, _, plain = name.rpartition(".")
+        places.setdefault(plain.lstrip("_"), []).append(module)
+    assert {name for name, found in places.items() if len(found) > 1} <= AMBIGUOUS
