@@ -350,3 +350,12 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
         if client is None:
             client = registry.clients[key] = make(options)
         return client
+
+
+def reset() -> None:
+    """Forget the shared clients, so that equal options make a new one.
+
+    For tests, whose stores reuse ports. Instances that fsspec caches keep their client:
+    call ``OSSPresignedFileSystem.clear_instance_cache()`` as well.
+    """
+    _registries.clear()

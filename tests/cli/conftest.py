@@ -75,7 +75,7 @@ def oss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
         monkeypatch.setenv("OSS_ENDPOINT", one.url)
         yield one
     OSSPresignedFileSystem.clear_instance_cache()  # ports come back
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.fixture

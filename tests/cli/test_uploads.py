@@ -30,7 +30,7 @@ def oss(monkeypatch):
         monkeypatch.setenv("OSS_ENDPOINT", one.url)
         yield one
     OSSPresignedFileSystem.clear_instance_cache()  # ports come back
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def forget_instances() -> Iterator[None]:
     """Let no filesystem of another test live on: ports come back."""
     yield
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.fixture

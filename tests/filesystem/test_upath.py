@@ -43,7 +43,7 @@ def root(emulator, monkeypatch):
     monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
     yield UPath("osspresigned://examplebucket/data", signer="keys")
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
 
 
 def test_class_is_found_by_its_entry_point():

@@ -58,7 +58,7 @@ def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
     with Emulator() as found:
         yield found
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.fixture

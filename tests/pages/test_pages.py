@@ -72,7 +72,7 @@ def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
         monkeypatch.setenv("OSS_ENDPOINT", found.url)
         yield found
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.fixture

@@ -429,7 +429,7 @@ def environment(
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     yield
     OSSPresignedFileSystem.clear_instance_cache()
-    client_module._registries.clear()
+    client_module.reset()
 
 
 @pytest.mark.slow

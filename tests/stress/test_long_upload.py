@@ -64,7 +64,7 @@ def forget_instances() -> Iterator[None]:
     """Let no filesystem of another test live on: ports come back."""
     yield
     OSSPresignedFileSystem.clear_instance_cache()
-    clients._registries.clear()
+    clients.reset()
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_killed_at_every_step_on_the_disk(tmp_path, monkeypatch):
             assert one.sent() == one.size * (2 if lost and is_there else 1)
         assert step > 12
     OSSPresignedFileSystem.clear_instance_cache()  # ports come back
-    client._registries.clear()
+    client.reset()
 
 
 @pytest.mark.heavy

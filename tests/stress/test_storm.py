@@ -39,7 +39,7 @@ def oss(monkeypatch: pytest.MonkeyPatch, caplog) -> Iterator[Emulator]:
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         yield server
     OSSPresignedFileSystem.clear_instance_cache()
-    client_module._registries.clear()
+    client_module.reset()
 
 
 @pytest.fixture

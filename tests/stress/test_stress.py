@@ -56,7 +56,7 @@ def fs(monkeypatch) -> Iterator[OSSPresignedFileSystem]:
         made.oss = oss
         yield made
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
 
 
 def content(name: str, draw: random.Random) -> bytes:

@@ -219,7 +219,7 @@ def test_clocks_may_differ(source, monkeypatch, offset, tmp_path):
         sync(source, DEST, storage_options=options)
         write(source, {"a.csv": b"x,y\n1,2\n"}, age=-60)
         OSSPresignedFileSystem.clear_instance_cache()
-        client._registries.clear()
+        client.reset()
         oss.clear()
         result = sync(source, DEST, storage_options=options, dry_run=True)
         assert {i.entry.name: i.why for i in result.plan.send} == {"a.csv": "newer"}
@@ -230,7 +230,7 @@ def test_clocks_count_as_equal_where_nobody_can_look(only, owner, source):
     """Only a listing is signed, which does not tell the store's time."""
     sync(source, DEST, filesystem=only("ListObjectsV2"))
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
     fs = only("ListObjectsV2", retries=1)
     assert sync(source, DEST, filesystem=fs).same == 5
     assert fs.client.clock_offset is None

@@ -124,5 +124,5 @@ def world(
 
     yield make
     OSSPresignedFileSystem.clear_instance_cache()
-    client._registries.clear()
+    client.reset()
     store.clear()

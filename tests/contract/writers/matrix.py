@@ -116,7 +116,7 @@ class World:
         from fsspec_osspresigned.client import client
 
         OSSPresignedFileSystem.clear_instance_cache()
-        client._registries.clear()
+        client.reset()
 
     def source(self, name: str, data: bytes) -> Path:
         """Make a local file to upload."""
