@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.canary import Plugin
+from tests.watchdog import Watchdog
 
 # The default run repeats itself exactly; `deep` is for a search over night.
 hypothesis.settings.register_profile(
@@ -23,8 +24,9 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for leaks in every run."""
+    """Look for leaks, and for threads that wait for ever, in every run."""
     config.pluginmanager.register(Plugin(), "canary")
+    config.pluginmanager.register(Watchdog(), "watchdog")
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ class Workers:
         patience: float | None = None,
         bell: Callable[[], threading.Lock] = threading.Lock,
     ) -> None:
-        self._name = name
+        self.name = name
         self._size = size
         self._patience = patience
         self._make_bell = bell
@@ -103,6 +103,12 @@ class Workers:
     def waiting(self) -> int:
         """The number of jobs that no thread has taken yet."""
         return len(self._jobs)
+
+    @property
+    def abandoned(self) -> int:
+        """The number of waiting jobs that have no thread and were not cancelled."""
+        jobs = () if self._threads else tuple(self._jobs)
+        return sum(not future.cancelled() for future, _ in jobs)
 
     @property
     def threads(self) -> int:
@@ -142,7 +148,7 @@ class Workers:
             count = len(self._threads) + len(self._starting)
             if count < self._size and self.waiting > count - len(self._busy):
                 thread = threading.Thread(
-                    target=self._work, name=f"{self._name}-{count + 1}", daemon=True
+                    target=self._work, name=f"{self.name}-{count + 1}", daemon=True
                 )
                 self._starting.add(thread)
                 thread.start()

@@ -1,0 +1,153 @@
+"""A filesystem works again after a rest in which its threads have ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fsspec_osspresigned import sync
+from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.concurrency import workers
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART, Action
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.signers.keys import KeySigner
+from tests.filesystem.conftest import BUCKET
+
+ROUNDS = 10
+DATA = os.urandom(4 * MIN_PART)
+
+
+def put(fs, root, place):
+    """Upload files in parts."""
+    names = [place / f"{number}" for number in range(3)]
+    for name in names:
+        name.write_bytes(DATA)
+    fs.put([str(name) for name in names], [f"{root}/{n.name}" for n in names])
+    return {name.name: DATA for name in names}
+
+
+def pipe(fs, root, _):
+    """Upload many small values."""
+    values = {f"{number}": b"x" * number for number in range(40)}
+    fs.pipe({f"{root}/{key}": value for key, value in values.items()})
+    return values
+
+
+def get(fs, root, place):
+    """Download a file in ranges."""
+    fs.pipe_file(f"{root}/source", DATA)
+    fs.get_file(f"{root}/source", str(place / "target"))
+    assert (place / "target").read_bytes() == DATA
+    return {"source": DATA}
+
+
+def stream(fs, root, _):
+    """Write a stream in parts."""
+    with fs.open(f"{root}/stream", "wb") as file:
+        for start in range(0, len(DATA), MIN_PART):
+            file.write(DATA[start : start + MIN_PART])
+    return {"stream": DATA}
+
+
+def transaction(fs, root, _):
+    """Publish several objects at once."""
+    with fs.transaction:
+        for number in range(3):
+            with fs.open(f"{root}/{number}", "wb") as file:
+                file.write(DATA[: 2 * MIN_PART + number])
+    return {f"{number}": DATA[: 2 * MIN_PART + number] for number in range(3)}
+
+
+def synchronize(fs, root, place):
+    """Upload a directory."""
+    source = place / "tree"
+    source.mkdir(exist_ok=True)
+    for number in range(5):
+        (source / f"{number}").write_bytes(DATA[: number * MIN_PART])
+    sync(source, root, filesystem=fs)
+    return {f"{number}": DATA[: number * MIN_PART] for number in range(5)}
+
+
+def little(fs, root, _):
+    """Give each pool fewer jobs than it has threads."""
+    fs.pipe({f"{root}/0": b"0", f"{root}/1": b"1"})
+    fs.pipe_file(f"{root}/2", DATA[: 2 * MIN_PART])
+    return {"0": b"0", "1": b"1", "2": DATA[: 2 * MIN_PART]}
+
+
+VERBS = [put, pipe, get, stream, transaction, synchronize]
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch):
+    """Let idle threads end soon."""
+    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+
+
+@pytest.fixture
+def rested(environment):
+    """A filesystem of small parts."""
+    return OSSPresignedFileSystem(signer="keys", part_size=MIN_PART)
+
+
+@pytest.fixture
+def serviced(environment, monkeypatch):
+    """A filesystem of small parts, signed by a signer service."""
+    token = "a-made-up-token-1"
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
+    policy = Policy(name="all", prefixes=(f"{BUCKET}/",), actions=frozenset(Action))
+    app = create_app(KeySigner.from_options(), tokens={hash_token(token): policy})
+    with LoopbackServer(app) as server:
+        yield OSSPresignedFileSystem(
+            signer=f"http://127.0.0.1:{server.port}",
+            signer_token="env:OSSPRESIGNED_TOKEN",
+            part_size=MIN_PART,
+        )
+
+
+def work(fs, owner, place, verb, threads):
+    """Do *verb* in some threads, compare what is stored, and rest."""
+
+    def one(number):
+        folder = place / f"{verb.__name__}-{number}"
+        folder.mkdir(exist_ok=True)
+        root = f"{verb.__name__}/{number}"
+        stored = verb(fs, f"{BUCKET}/{root}", folder)
+        return {f"{root}/{key}": value for key, value in stored.items()}
+
+    wanted = {}
+    if threads == 1:
+        wanted.update(one(0))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for stored in pool.map(one, range(threads)):
+                wanted.update(stored)
+    assert wanted.items() <= owner.stored().items()
+    pools = (fs.client.trees, fs.client.files, fs.client.requests)
+    end = time.monotonic() + 20
+    while any(pool.threads for pool in pools):
+        assert time.monotonic() < end, threading.enumerate()
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_verb_after_a_rest(rested, owner, tmp_path, verb, threads):
+    """A verb works ten times with a rest between, from one and several threads."""
+    for _ in range(ROUNDS):
+        work(rested, owner, tmp_path, verb, threads)
+        work(rested, owner, tmp_path, little, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_service_after_a_rest(serviced, owner, tmp_path, threads):
+    """Likewise where a signer service signs."""
+    for number in range(ROUNDS):
+        work(serviced, owner, tmp_path, VERBS[number % len(VERBS)], threads)
+        work(serviced, owner, tmp_path, little, 1)

@@ -1,0 +1,82 @@
+"""Watchdog: fails a test that leaves a thread waiting for work that nothing will do.
+
+After each test, no pool may have jobs and no thread, and no thread that runs code of
+the package may wait without an end, unless another such thread still works for it.
+Idle threads of pools and servers of wider fixtures do not count.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import fsspec_osspresigned
+from fsspec_osspresigned import asgi
+from fsspec_osspresigned.concurrency import workers
+from fsspec_osspresigned.emulator import server
+
+_PACKAGE = str(Path(fsspec_osspresigned.__file__).parent)
+_SERVERS = (asgi.__file__, server.__file__)
+_WAITS = (threading.__file__, "/concurrent/futures/", "/queue.py")
+_GRACE = 5.0  # seconds within which a thread that was only late has gone on
+
+
+def unserved() -> list[str]:
+    """Return the pools that have jobs, and no thread that could do them."""
+    pools = list(workers.POOLS)
+    return [f"{pool.name}: {pool.abandoned} jobs" for pool in pools if pool.abandoned]
+
+
+def stuck() -> list[str]:
+    """Return the stacks of threads that wait for what no other thread will do."""
+    found = []
+    for ident, frame in sys._current_frames().items():
+        files = [f.f_code.co_filename for f, _ in traceback.walk_stack(frame)]
+        ours = [file for file in files if file.startswith(_PACKAGE)]
+        if (
+            ident == threading.main_thread().ident
+            or not ours
+            or ours[-1] in _SERVERS
+            or frame.f_code.co_qualname == "Workers._work"  # idle
+        ):
+            continue
+        if not _is_endless(frame):
+            return []  # the others may wait for this one
+        found.append("".join(traceback.format_stack(frame)))
+    return found
+
+
+def _is_endless(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    if file.startswith(_PACKAGE):  # waits for a lock
+        line = linecache.getline(file, frame.f_lineno)
+        return line.lstrip().startswith("with ")
+    while frame.f_back is not None and any(
+        part in frame.f_code.co_filename for part in _WAITS
+    ):
+        if frame.f_locals.get("timeout") is not None:
+            return False
+        frame = frame.f_back
+    return any(part in file for part in _WAITS)
+
+
+class Watchdog:
+    """The plugin."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        """Look at all threads once the fixtures of the test are gone."""
+        yield
+        end = time.monotonic() + _GRACE
+        while found := unserved() or stuck():
+            if time.monotonic() > end:
+                pytest.fail("left behind:\n" + "\n".join(found), pytrace=False)
+            time.sleep(0.05)
