@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any
 
@@ -43,31 +44,191 @@ class Action(enum.StrEnum):
     ListObjectsV2 = "ListObjectsV2"
 
     @property
+    def spec(self) -> Spec:
+        """The row of the call in :data:`OPERATIONS`."""
+        return OPERATIONS[self]
+
+    @property
     def method(self) -> str:
         """The HTTP method of the call."""
-        return _METHODS[self]
+        return self.spec.method
 
     @property
     def publishes(self) -> bool:
         """Whether the call makes an object visible, all at once."""
-        return self in _PUBLISHING
+        return self.spec.publishes
 
 
-_METHODS = {
-    Action.PutObject: "PUT",
-    Action.UploadPart: "PUT",
-    Action.CopyObject: "PUT",
-    Action.UploadPartCopy: "PUT",
-    Action.InitiateMultipartUpload: "POST",
-    Action.CompleteMultipartUpload: "POST",
-    Action.AbortMultipartUpload: "DELETE",
-    Action.ListParts: "GET",
-    Action.GetObject: "GET",
-    Action.HeadObject: "HEAD",
-    Action.DeleteObject: "DELETE",
-    Action.ListObjectsV2: "GET",
+# Headers by the calls that take them (OSS API reference, the pages of the calls).
+COPY_SOURCE = "x-oss-copy-source"
+FORBID_OVERWRITE = "x-oss-forbid-overwrite"
+OBJECT_ACL = "x-oss-object-acl"
+STORAGE_CLASS = "x-oss-storage-class"
+TRAFFIC_LIMIT = "x-oss-traffic-limit"
+_PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
+
+# Closed lists of OSS.
+STYLES = ("virtual", "path", "cname")
+ACLS = ("default", "private", "public-read", "public-read-write")
+STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
+
+
+class HeaderKind(enum.Enum):
+    """A group of request headers that the same calls take."""
+
+    CONTENT = "what the object is stored with: type, metadata, tags, encryption"
+    PUBLISHED = "what takes effect when the object appears: ACL and callback"
+    LOCK = "forbid-overwrite"
+    LIMIT = "traffic limit"
+
+    @classmethod
+    def of_header(cls, name: str) -> HeaderKind:
+        """Return the kind of the header *name*, in any case."""
+        return _KINDS.get(name.lower(), cls.CONTENT)
+
+
+_KINDS = {
+    **dict.fromkeys(_PUBLISHED, HeaderKind.PUBLISHED),
+    FORBID_OVERWRITE: HeaderKind.LOCK,
+    TRAFFIC_LIMIT: HeaderKind.LIMIT,
 }
-_PUBLISHING = (Action.PutObject, Action.CompleteMultipartUpload, Action.CopyObject)
+
+
+@frozen(kw_only=True)
+class Spec:
+    """One OSS call, as its page in the API reference defines it.
+
+    Attributes:
+        method: HTTP method.
+        fixed: parameters that always have this value.
+        upload_id: whether ``uploadId`` names a multipart upload.
+        part_number: whether ``partNumber`` names a part.
+        query: parameters that a client may ask for (signer protocol, closed list).
+        on_bucket: whether the call has no object key.
+        copies: whether the call reads another object, its copy source.
+        body: ``data`` of the object, a ``document``, or nothing.
+        headers: kinds of headers that change what the call does.
+        publishes: whether an object becomes visible. A repetition of such a call may find
+            the object of its first try, so its error is reconciled with the store.
+        slot: member of an entry in a URL map.
+    """
+
+    method: str
+    fixed: Mapping[str, str] = field(factory=dict)
+    upload_id: bool = False
+    part_number: bool = False
+    query: AbstractSet[str] = frozenset()
+    on_bucket: bool = False
+    copies: bool = False
+    body: str = ""
+    headers: Collection[HeaderKind] = ()
+    publishes: bool = False
+    slot: str | None = None
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names of the parameters that make the request this call."""
+        own = {"uploadId"} if self.upload_id else set()
+        return frozenset(
+            own | ({"partNumber"} if self.part_number else set()) | {*self.fixed}
+        )
+
+    def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return those of *headers* that belong to the call."""
+        return {
+            n: v for n, v in headers.items() if HeaderKind.of_header(n) in self.headers
+        }
+
+
+_VERSION = {"versionId"}
+_RESPONSE = {
+    f"response-{name}"
+    for name in (
+        *("cache-control", "content-disposition", "content-encoding"),
+        *("content-language", "content-type", "expires"),
+    )
+}
+_LISTING = {
+    *("prefix", "delimiter", "start-after", "continuation-token"),
+    *("max-keys", "encoding-type", "fetch-owner"),
+}
+_WHOLE = (HeaderKind.CONTENT, HeaderKind.PUBLISHED, HeaderKind.LOCK)
+
+# A new operation is one row here, one step that sends it, one handler of the emulator.
+OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
+    {
+        Action.PutObject: Spec(
+            method="PUT",
+            query={TRAFFIC_LIMIT},
+            body="data",
+            headers=(*_WHOLE, HeaderKind.LIMIT),
+            publishes=True,
+            slot="put",
+        ),
+        Action.InitiateMultipartUpload: Spec(
+            method="POST",
+            fixed={"uploads": ""},
+            headers=(HeaderKind.CONTENT, HeaderKind.LOCK),
+        ),
+        Action.UploadPart: Spec(
+            method="PUT",
+            upload_id=True,
+            part_number=True,
+            query={TRAFFIC_LIMIT},
+            body="data",
+            headers=(HeaderKind.LIMIT,),
+            slot="parts",
+        ),
+        Action.CompleteMultipartUpload: Spec(
+            method="POST",
+            upload_id=True,
+            body="document",
+            headers=(HeaderKind.PUBLISHED, HeaderKind.LOCK),
+            publishes=True,
+            slot="complete",
+        ),
+        Action.AbortMultipartUpload: Spec(
+            method="DELETE", upload_id=True, slot="abort"
+        ),
+        Action.ListParts: Spec(
+            method="GET",
+            upload_id=True,
+            query={"max-parts", "part-number-marker"},
+            slot="list",
+        ),
+        Action.HeadObject: Spec(method="HEAD", query=_VERSION, slot="head"),
+        Action.GetObject: Spec(method="GET", query=_VERSION | _RESPONSE, slot="get"),
+        Action.DeleteObject: Spec(method="DELETE", query=_VERSION, slot="delete"),
+        Action.CopyObject: Spec(
+            method="PUT",
+            copies=True,
+            headers=_WHOLE,
+            publishes=True,
+            slot="copy",
+        ),
+        Action.UploadPartCopy: Spec(
+            method="PUT",
+            upload_id=True,
+            part_number=True,
+            copies=True,
+        ),
+        Action.ListObjectsV2: Spec(
+            method="GET",
+            fixed={"list-type": "2"},
+            query=_LISTING,
+            on_bucket=True,
+            slot="ls",
+        ),
+    }
+)
+# HTTP method -> the call of that method on an object itself.
+PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        spec.method: action
+        for action, spec in OPERATIONS.items()
+        if not (spec.parameters or spec.copies)
+    }
+)
 
 
 def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -113,6 +274,23 @@ class Operation:
     def path(self) -> str:
         """``bucket/key`` as the user writes it; the bucket alone without a key."""
         return f"{self.bucket}/{self.key}" if self.key else self.bucket
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters that make the request this call, decoded."""
+        values = {
+            "partNumber": str(self.part_number),
+            "uploadId": str(self.upload_id),
+            **self.action.spec.fixed,
+        }
+        return {name: values[name] for name in self.action.spec.parameters}
+
+    @property
+    def listed_path(self) -> str:
+        """``bucket/prefix`` of a listing; :attr:`path` of every other call."""
+        if self.action.spec.on_bucket:
+            return f"{self.bucket}/{self.query.get('prefix', '')}"
+        return self.path
 
     def __str__(self) -> str:
         """Name the call for messages: ``UploadPart 3 of bucket/key``."""

@@ -8,6 +8,8 @@ import attrs
 import pytest
 
 from fsspec_osspresigned.model import (
+    OPERATIONS,
+    PLAIN_ACTIONS,
     Action,
     Operation,
     PartReceipt,
@@ -18,16 +20,82 @@ from fsspec_osspresigned.model import (
 )
 from fsspec_osspresigned.secret import SecretURL
 
+# Call -> method, parameters that make it, body (OSS API reference, page of each call).
+REFERENCE = {
+    "PutObject": ("PUT", set(), "data"),
+    "UploadPart": ("PUT", {"partNumber", "uploadId"}, "data"),
+    "CopyObject": ("PUT", set(), ""),
+    "UploadPartCopy": ("PUT", {"partNumber", "uploadId"}, ""),
+    "InitiateMultipartUpload": ("POST", {"uploads"}, ""),
+    "CompleteMultipartUpload": ("POST", {"uploadId"}, "document"),
+    "AbortMultipartUpload": ("DELETE", {"uploadId"}, ""),
+    "ListParts": ("GET", {"uploadId"}, ""),
+    "GetObject": ("GET", set(), ""),
+    "HeadObject": ("HEAD", set(), ""),
+    "DeleteObject": ("DELETE", set(), ""),
+    "ListObjectsV2": ("GET", {"list-type"}, ""),
+}
 
-def test_every_action_has_its_method():
-    """The method of each call is that of the API reference."""
-    methods = {action: action.method for action in Action}
-    assert len(methods) == 12
-    assert methods[Action.UploadPart] == "PUT"
-    assert methods[Action.InitiateMultipartUpload] == "POST"
-    assert methods[Action.AbortMultipartUpload] == "DELETE"
-    assert methods[Action.HeadObject] == "HEAD"
-    assert methods[Action.ListObjectsV2] == "GET"
+
+def test_every_action_is_the_call_of_the_reference():
+    """Each call has one row, which says what the API reference says."""
+    found = {
+        str(action): (action.method, {*action.spec.parameters}, action.spec.body)
+        for action in OPERATIONS
+    }
+    assert found == REFERENCE
+    assert {*OPERATIONS} == {*Action}
+
+
+def test_publishing_calls():
+    """Three calls make an object visible, and all of them take forbid-overwrite."""
+    publishing = {action for action in Action if action.publishes}
+    assert publishing == {"PutObject", "CompleteMultipartUpload", "CopyObject"}
+    for action in publishing:
+        assert action.spec.pick({"X-Oss-Forbid-Overwrite": "true"})
+
+
+def test_headers_go_with_the_calls_that_take_them():
+    """Initiate stores the content, Complete publishes it, and a part is throttled."""
+    given = {
+        "Content-Type": "text/csv",
+        "x-oss-object-acl": "private",
+        "X-OSS-Traffic-Limit": "819200",
+        "x-oss-forbid-overwrite": "true",
+    }
+    kind, acl, limit, lock = given
+    picked = {
+        Action.PutObject: [kind, acl, limit, lock],
+        Action.InitiateMultipartUpload: [kind, lock],
+        Action.CompleteMultipartUpload: [acl, lock],
+        Action.UploadPart: [limit],
+        Action.AbortMultipartUpload: [],
+    }
+    for action, names in picked.items():
+        assert [*action.spec.pick(given)] == names
+
+
+def test_one_plain_call_for_each_method():
+    """The calls on an object itself are found by their methods."""
+    assert {
+        "PUT": Action.PutObject,
+        "GET": Action.GetObject,
+        "HEAD": Action.HeadObject,
+        "DELETE": Action.DeleteObject,
+    } == PLAIN_ACTIONS
+
+
+def test_parameters_of_an_operation():
+    """Upload ID and part number are in the query of the calls that take them only."""
+    part = Operation(action=Action.UploadPart, key="k", upload_id="U+", part_number=3)
+    assert part.parameters == {"uploadId": "U+", "partNumber": "3"}
+    put = Operation(action=Action.PutObject, key="k", upload_id="U", part_number=3)
+    assert put.parameters == {}
+    listing = Operation(
+        action=Action.ListObjectsV2, bucket="b", query={"prefix": "a/b"}
+    )
+    assert listing.parameters == {"list-type": "2"}
+    assert (listing.listed_path, part.listed_path) == ("b/a/b", "/k")
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ from ..console.summary import Summary
 from ..console.terminal import Output, warnings_said
 from ..errors import ConfigurationError, UploadDiscardedError, UploadErrors
 from ..filesystem.write import OSSPresignedFileSystem
-from ..model import Receipt
-from ..options.options import STORAGE_CLASSES
+from ..model import STORAGE_CLASSES, Receipt
 from ..owner.inspect import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned import OneURLSigner

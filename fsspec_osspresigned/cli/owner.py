@@ -15,9 +15,7 @@ import click
 
 from ..console.terminal import Output, pairs, table, table_or_pairs
 from ..filesystem.base import read_url
-from ..model import MAX_PARTS
-from ..options.object_options import FORBID_OVERWRITE
-from ..options.options import STORAGE_CLASSES
+from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.check import Intent, check_map
 from ..owner.inspect import about_entry, about_url, is_web, read

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.spec import AbstractFileSystem
 
 from ..errors import NotSignedError
-from ..model import Action, Operation, split_path
+from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..signers.base import sign_checked
 from .base import EngineFileSystem, twin
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from .trees import Meant
 
 
-_SIGNABLE = {
-    "GET": Action.GetObject,
-    "HEAD": Action.HeadObject,
-    "PUT": Action.PutObject,
-    "DELETE": Action.DeleteObject,
-}
 # Every HTTP client sends them by itself.
 _SENT_ANYWAY = ("host", "content-length")
 
@@ -245,9 +239,9 @@ class LookingFileSystem(EngineFileSystem):
                 headers, which a text alone cannot carry.
             ValueError: another method, or no life at all.
         """
-        action = _SIGNABLE.get(method.upper())
+        action = PLAIN_ACTIONS.get(method.upper())
         if action is None or expiration < 1:
-            msg = f"method must be {', '.join(_SIGNABLE)}, expiration 1 s or more"
+            msg = f"method must be {', '.join(PLAIN_ACTIONS)}, expiration 1 s or more"
             raise ValueError(msg)
         bucket, key = split_path(self._path(path))
         wanted = Operation(

@@ -28,8 +28,8 @@ from ..errors import (
     UploadErrors,
 )
 from ..http.body import CRC_HEADER, combine
-from ..model import MAX_PARTS, Action, PartReceipt, Reply, split_path
-from ..options.object_options import FORBID_OVERWRITE, Target
+from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply, split_path
+from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
 from ..upload import steps

@@ -15,7 +15,6 @@ from urllib.parse import quote, unquote_plus
 
 from ..model import frozen_mapping
 
-ACLS = ("default", "private", "public-read", "public-read-write")
 ALGORITHMS = ("AES256", "KMS", "SM4")
 # Bits a second of one request.
 LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800

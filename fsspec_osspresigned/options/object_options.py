@@ -8,7 +8,16 @@ from typing import Any
 from attrs import evolve, field, fields, frozen
 
 from ..errors import ConfigurationError
-from ..model import Action, Operation, frozen_mapping, split_path
+from ..model import (
+    FORBID_OVERWRITE,
+    OBJECT_ACL,
+    STORAGE_CLASS,
+    TRAFFIC_LIMIT,
+    Action,
+    Operation,
+    frozen_mapping,
+    split_path,
+)
 from .options import Options
 
 # Options that a call may set as well; the conversion is that of the constructor.
@@ -27,10 +36,10 @@ _PER_CALL = (
 )
 _HEADERS = {
     "content_type": "Content-Type",
-    "storage_class": "x-oss-storage-class",
-    "acl": "x-oss-object-acl",
+    "storage_class": STORAGE_CLASS,
+    "acl": OBJECT_ACL,
     "tagging": "x-oss-tagging",
-    "traffic_limit": "x-oss-traffic-limit",
+    "traffic_limit": TRAFFIC_LIMIT,
 }
 # What fsspec and its users pass along to every filesystem and means nothing here.
 _FOREIGN = frozenset(
@@ -124,17 +133,6 @@ def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}
 
 
-FORBID_OVERWRITE = "x-oss-forbid-overwrite"
-
-
-# Headers that CompleteMultipartUpload takes; all others belong to Initiate, and
-# forbid-overwrite to both (OSS API reference, the pages of these two calls).
-_ONLY_COMPLETE = {"x-oss-object-acl", "x-oss-callback", "x-oss-callback-var"}
-
-
-_ONLY_PARTS = {"x-oss-traffic-limit"}
-
-
 @frozen(eq=False, kw_only=True)
 class Target:
     """Which object to store, and with what.
@@ -169,14 +167,12 @@ class Target:
     @property
     def on_initiate(self) -> Mapping[str, str]:
         """The demanded headers of InitiateMultipartUpload."""
-        others = _ONLY_COMPLETE | _ONLY_PARTS
-        return {n: v for n, v in self.headers.items() if n.lower() not in others}
+        return Action.InitiateMultipartUpload.spec.pick(self.headers)
 
     @property
     def on_complete(self) -> Mapping[str, str]:
         """The demanded headers of CompleteMultipartUpload."""
-        wanted = {*_ONLY_COMPLETE, FORBID_OVERWRITE}
-        return {n: v for n, v in self.headers.items() if n.lower() in wanted}
+        return Action.CompleteMultipartUpload.spec.pick(self.headers)
 
     def operation(
         self,
@@ -225,7 +221,7 @@ class Target:
         """Return the UploadPart of part *number*; *size* as for a PutObject."""
         return self.operation(
             Action.UploadPart,
-            headers={n: v for n, v in self.headers.items() if n.lower() in _ONLY_PARTS},
+            headers=Action.UploadPart.spec.pick(self.headers),
             upload_id=upload_id,
             part_number=number,
             content_length=size,

@@ -11,13 +11,20 @@ from attrs import field, fields, frozen
 
 from ..errors import ConfigurationError
 from ..http.body import MODES
-from ..model import LARGEST_PART, MAX_PART, MIN_PART, THRESHOLD, frozen_mapping
+from ..model import (
+    ACLS,
+    LARGEST_PART,
+    MAX_PART,
+    MIN_PART,
+    STORAGE_CLASSES,
+    STYLES,
+    THRESHOLD,
+    frozen_mapping,
+)
 from ..secret import redact, token_reference
 from ..units import KIB, MIB
 from ..urls import header_problems
 from . import headers as object_values
-
-STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 
 # What fsspec, its caches and zarr pass to every filesystem: theirs, not ours.
 FOREIGN = frozenset(
@@ -188,13 +195,13 @@ class Options:
     region: str | None = _option(None, _text)
     endpoint: str | None = _option(None, _text)
     signature_version: str = _option("v4", _choice("v1", "v4"))
-    addressing_style: str | None = _option(None, _choice("virtual", "path", "cname"))
+    addressing_style: str | None = _option(None, _choice(*STYLES))
     expires_in: int = _option(3600, _integer(1, 604_800))
     headers: Mapping[str, str] = _option({}, _headers)
     metadata: Mapping[str, str] = _option({}, _metadata)
     content_type: str | None = _option(None, _header_value)
     storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
-    acl: str | None = _option(None, _choice(*object_values.ACLS))
+    acl: str | None = _option(None, _choice(*ACLS))
     tagging: str | None = _option(None, object_values.tagging)
     server_side_encryption: Mapping[str, str] = _option({}, object_values.encryption)
     callback: Mapping[str, str] = _option({}, object_values.callback)

@@ -14,7 +14,7 @@ from attrs import asdict, define, field, frozen
 
 from .. import parsing
 from ..errors import NetworkError, SignerError
-from ..model import Action, Operation, Reply
+from ..model import COPY_SOURCE, Action, Operation, Reply
 from ..secret import Secret, SecretURL
 from ..signers import protocol
 from ..signers import protocol as binding
@@ -24,16 +24,6 @@ from ..signing.canonical import quote_path
 from ..urls import is_loopback
 
 UPLOAD_ID = "0004B9895DBBB6EC98E3"
-COPIES = frozenset((Action.CopyObject, Action.UploadPartCopy))
-OF_PART = frozenset((Action.UploadPart, Action.UploadPartCopy))
-OF_UPLOAD = OF_PART | {
-    Action.ListParts,
-    Action.CompleteMultipartUpload,
-    Action.AbortMultipartUpload,
-}
-WITH_BODY = frozenset(
-    (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
-)
 _FOLDER = "osspresigned-check/"
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, of nobody
 _MAX_DEPTH = 16
@@ -99,19 +89,19 @@ class Kit:
     ) -> Request:
         """Return a valid request, changed by *members*; headers are added."""
         request: Request = {"action": action, "bucket": self.bucket}
-        if action is Action.ListObjectsV2:
+        if action.spec.on_bucket:
             request["query"] = {"prefix": self.prefix}
         else:
             request["key"] = self.key(name)
-        if action in OF_UPLOAD:
+        if action.spec.upload_id:
             request["upload_id"] = UPLOAD_ID
-        if action in OF_PART:
+        if action.spec.part_number:
             request["part_number"] = 7
-        if action in WITH_BODY:
+        if action.spec.body:
             request["content_length"] = 3
-        if action in COPIES:
+        if action.spec.copies:
             source = f"/{self.bucket}/{quote_path(self.key('source'))}"
-            request["headers"] = {"x-oss-copy-source": source}
+            request["headers"] = {COPY_SOURCE: source}
         return {**request, **members}
 
     def probe(self, name: str = "k", **members: Any) -> Request:
@@ -123,7 +113,7 @@ class Kit:
         plain = [
             action
             for action in self.granted
-            if action not in COPIES and action is not Action.ListObjectsV2
+            if not (action.spec.copies or action.spec.on_bucket)
         ]
         if not plain:
             raise Skipped("no action on a single object is granted")

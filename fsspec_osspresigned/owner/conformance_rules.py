@@ -18,10 +18,7 @@ from ..signers.protocol import Answer, Problem
 from ..signing.signed_url import describe
 from ..urls import header_problems, own_header_problem
 from .conformance import (
-    COPIES,
     ELSEWHERE,
-    OF_PART,
-    OF_UPLOAD,
     Broken,
     Kit,
     Request,
@@ -77,13 +74,16 @@ def _upload_id(kit: Kit) -> Iterator[str]:
     asked = "U+/=id~1"
     actions = list(kit.granted)
     requests = [
-        {**kit.request(action), **({"upload_id": asked} if action in OF_UPLOAD else {})}
+        {
+            **kit.request(action),
+            **({"upload_id": asked} if action.spec.upload_id else {}),
+        }
         for action in actions
     ]
     for action, outcome in zip(actions, kit.results(*requests), strict=True):
         yield from not_signed(f"{action} of upload {asked!r}", outcome)
         if isinstance(outcome, Answer):
-            wanted = [asked] if action in OF_UPLOAD else []
+            wanted = [asked] if action.spec.upload_id else []
             if _values(outcome.url, "uploadId") != wanted:
                 yield f"{action}: uploadId in the URL is not the one asked for"
 
@@ -91,7 +91,7 @@ def _upload_id(kit: Kit) -> Iterator[str]:
 def _part_number(kit: Kit) -> Iterator[str]:
     """The parameter partNumber comes once and as asked, and where it belongs."""
     for action in kit.granted:
-        numbers = (1, 2, 10_000) if action in OF_PART else (0,)
+        numbers = (1, 2, 10_000) if action.spec.part_number else (0,)
         requests = [
             {**kit.request(action), **({"part_number": n} if n else {})}
             for n in numbers
@@ -246,7 +246,7 @@ def _not_granted(kit: Kit) -> Iterator[str]:
     """An action that is not granted is refused with action_not_granted."""
     for action, outcome in kit.outcomes.items():
         codes = ["action_not_granted"]
-        if action in COPIES:
+        if action.spec.copies:
             codes += ["forbidden", "header_refused"]
         if isinstance(outcome, Problem):
             yield from not_refused(action, outcome, *codes)

@@ -19,6 +19,7 @@ from ..model import (
     MAX_PARTS,
     MAX_SINGLE_PUT,
     MIN_PART,
+    PLAIN_ACTIONS,
     Action,
     Operation,
     SignedRequest,
@@ -34,13 +35,7 @@ from ..url_map.model import MapEntry, MapRequest, dump, dump_line
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
-_ACTIONS = {
-    "PUT": Action.PutObject,
-    "GET": Action.GetObject,
-    "HEAD": Action.HeadObject,
-    "DELETE": Action.DeleteObject,
-}
-_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
+_MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
 
 
 @frozen(kw_only=True)
@@ -213,7 +208,7 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
         return Signed(requests={}, entries={path: entry}, method=order.method)
     requests = {}
     problems = []
-    action = _ACTIONS[order.method]
+    action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:
             requests[path] = _sign(signer, action, path, headers=order.headers)
@@ -221,11 +216,11 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
             problems += [f"{path}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigurationError(problems)
-    slot = _SLOTS.get(order.method)
+    slot = str(action.spec.slot)
     entries = {
         path: MapEntry(expires_at=request.expires_at, **{slot: _entry(request)})  # type: ignore[arg-type]
         for path, request in requests.items()
-        if slot
+        if order.method in _MAPPED
     }
     return Signed(requests=requests, entries=entries, method=order.method)
 
@@ -240,10 +235,9 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
             _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
             for number in range(1, cut.parts + 1)
         ]
-        calls = {"abort": Action.AbortMultipartUpload, "list": Action.ListParts}
         rest: dict[str, Any] = {
-            name: _entry(_sign(signer, action, path, upload_id=upload))
-            for name, action in calls.items()
+            str(action.spec.slot): _entry(_sign(signer, action, path, upload_id=upload))
+            for action in (Action.AbortMultipartUpload, Action.ListParts)
         }
         rest["complete"] = "external"
         if not order.owner_completes:

@@ -84,15 +84,6 @@ __all__ = [
 _MAX_DEPTH = 6
 _MAX_LIFE = 604_800
 _STRINGS = ("headers", "optional_headers", "query")
-_PART = frozenset((Action.UploadPart, Action.UploadPartCopy))
-_OF_UPLOAD = _PART | {
-    Action.ListParts,
-    Action.CompleteMultipartUpload,
-    Action.AbortMultipartUpload,
-}
-_WITH_BODY = frozenset(
-    (Action.PutObject, Action.UploadPart, Action.CompleteMultipartUpload)
-)
 
 
 @frozen(kw_only=True)
@@ -400,9 +391,11 @@ def operation_of(request: Any) -> Operation:
         bucket=_name(request, "bucket", check_bucket),
         key=_key(request, action),
         upload_id=_upload_id(request, action),
-        part_number=_number(request, "part_number", MAX_PARTS, needed=action in _PART),
+        part_number=_number(
+            request, "part_number", MAX_PARTS, needed=action.spec.part_number
+        ),
         content_length=_number(
-            request, "content_length", 2**53, needed=action in _WITH_BODY, least=0
+            request, "content_length", 2**53, needed=bool(action.spec.body), least=0
         ),
         expires_in=_number(request, "expires_in", _MAX_LIFE, needed=False),
         **{name: _strings(request, name) for name in _STRINGS},
@@ -438,15 +431,15 @@ def _name(
 
 
 def _key(request: Mapping[str, Any], action: Action) -> str:
-    if action is not Action.ListObjectsV2:
+    if not action.spec.on_bucket:
         return _name(request, "key", check_key)
     if "key" in request:
-        raise _invalid("ListObjectsV2 takes no key")
+        raise _invalid(f"{action} takes no key")
     return ""
 
 
 def _upload_id(request: Mapping[str, Any], action: Action) -> str | None:
-    if action not in _OF_UPLOAD:
+    if not action.spec.upload_id:
         return None
     return _name(
         request, "upload_id", lambda text: None if text else "must not be empty"

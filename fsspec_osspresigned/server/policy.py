@@ -13,48 +13,24 @@ from urllib.parse import unquote
 from attrs import define, evolve, field, frozen
 
 from ..errors import ConfigurationError
-from ..model import Action, Operation
+from ..model import (
+    ACLS,
+    COPY_SOURCE,
+    FORBID_OVERWRITE,
+    OBJECT_ACL,
+    STORAGE_CLASS,
+    STORAGE_CLASSES,
+    STYLES,
+    Action,
+    HeaderKind,
+    Operation,
+)
 from ..parsing import is_int
 from ..signing.endpoint import Endpoint, check_bucket
 from ..units import bytes_of, seconds_of
 
 # What the bearer of a token may have signed: the closed lists, and one policy.
 
-COPIES = frozenset((Action.CopyObject, Action.UploadPartCopy))
-_VERSION = frozenset(("versionId",))
-_LIMIT = frozenset(("x-oss-traffic-limit",))
-_RESPONSE = frozenset(
-    f"response-{name}"
-    for name in (
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "expires",
-    )
-)
-_LISTING = frozenset(
-    (
-        "prefix",
-        "delimiter",
-        "start-after",
-        "continuation-token",
-        "max-keys",
-        "encoding-type",
-        "fetch-owner",
-    )
-)
-# The closed list of the protocol. Anything else could turn a call into another one.
-_QUERY: dict[Action, frozenset[str]] = {
-    Action.ListObjectsV2: _LISTING,
-    Action.ListParts: frozenset(("max-parts", "part-number-marker")),
-    Action.GetObject: _VERSION | _RESPONSE,
-    Action.HeadObject: _VERSION,
-    Action.DeleteObject: _VERSION,
-    Action.PutObject: _LIMIT,
-    Action.UploadPart: _LIMIT,
-}
 PLAIN_HEADERS = frozenset(
     (
         "content-type",
@@ -66,28 +42,14 @@ PLAIN_HEADERS = frozenset(
         "expires",
     )
 )
-SOURCE_HEADER = "x-oss-copy-source"
-ACL_HEADER = "x-oss-object-acl"
-_CLASS_HEADER = "x-oss-storage-class"
-_LOCK_HEADER = "x-oss-forbid-overwrite"
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
 NAMED_ONLY = frozenset(
     (
         "x-oss-acl",
-        "x-oss-object-acl",
+        OBJECT_ACL,
         "x-oss-callback",
         "x-oss-callback-var",
         "x-oss-symlink-target",
-    )
-)
-_SIZED = frozenset((Action.PutObject, Action.UploadPart))
-# The calls that can put an object where one stands (OSS, "Prevent overwriting").
-_WRITES = frozenset(
-    (
-        Action.PutObject,
-        Action.CopyObject,
-        Action.InitiateMultipartUpload,
-        Action.CompleteMultipartUpload,
     )
 )
 
@@ -178,13 +140,10 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     action = operation.action
     if action not in policy.actions:
         raise RefusedItem(403, "action_not_granted", f"{action} is not granted")
-    if foreign := operation.query.keys() - _QUERY.get(action, frozenset()):
+    if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
         raise RefusedItem(400, "invalid_request", detail)
-    path = operation.path
-    if action is Action.ListObjectsV2:
-        path = f"{operation.bucket}/{operation.query.get('prefix', '')}"
-    if not policy.covers(path):
+    if not policy.covers(operation.listed_path):
         raise RefusedItem(403, "forbidden", "the path lies outside what is granted")
     for name, value in operation.headers.items():
         if not _may_ask(name.lower(), value, action, policy):
@@ -192,10 +151,9 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     wished = {
         name: value
         for name, value in operation.optional_headers.items()
-        if name.lower() != SOURCE_HEADER
-        and _may_ask(name.lower(), value, action, policy)
+        if name.lower() != COPY_SOURCE and _may_ask(name.lower(), value, action, policy)
     }
-    if action in COPIES:
+    if action.spec.copies:
         _check_source(operation.headers, policy)
     life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
     return evolve(
@@ -211,11 +169,11 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
         return name in policy.headers and (
             not name.endswith("-acl") or policy.acls is None or value in policy.acls
         )
-    if name.startswith(SOURCE_HEADER):
-        return action in COPIES
-    if name == _LOCK_HEADER and (value == "true" or not policy.overwrite):
+    if name.startswith(COPY_SOURCE):
+        return action.spec.copies
+    if name == FORBID_OVERWRITE and (value == "true" or not policy.overwrite):
         return value == "true"
-    if name == _CLASS_HEADER and policy.storage_classes is not None:
+    if name == STORAGE_CLASS and policy.storage_classes is not None:
         return value in policy.storage_classes
     if name not in PLAIN_HEADERS and not name.startswith("x-oss-"):
         return False
@@ -230,7 +188,7 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
 def _check_source(headers: Mapping[str, str], policy: Policy) -> None:
     """Refuse a copy from where the policy does not let its bearer read."""
     lower = {name.lower(): value for name, value in headers.items()}
-    source = unquote(lower.get(SOURCE_HEADER, "").partition("?")[0]).removeprefix("/")
+    source = unquote(lower.get(COPY_SOURCE, "").partition("?")[0]).removeprefix("/")
     if not policy.reads(source):
         detail = "the copy source lies outside what may be read"
         raise RefusedItem(403, "forbidden", detail)
@@ -240,11 +198,11 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     """Return the headers that the policy adds, and judge the size by the way."""
     imposed = {}
     action = operation.action
-    if policy.max_size is not None and action in _SIZED:
+    if policy.max_size is not None and action.spec.body == "data":
         length = operation.content_length or 0
         part = policy.max_part_size or policy.max_size
         before = part * ((operation.part_number or 1) - 1)
-        if action is Action.UploadPart and length > part:
+        if action.spec.part_number and length > part:
             raise RefusedItem(413, "too_large", f"a part may have {part} bytes")
         if before + length > policy.max_size:
             detail = f"an object may have {policy.max_size} bytes"
@@ -253,8 +211,9 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
             raise RefusedItem(413, "too_large", detail)
         imposed["Content-Length"] = str(length)
     demanded = {name.lower() for name in operation.headers}
-    if not policy.overwrite and action in _WRITES and _LOCK_HEADER not in demanded:
-        imposed[_LOCK_HEADER] = "true"
+    locks = HeaderKind.LOCK in action.spec.headers
+    if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
+        imposed[FORBID_OVERWRITE] = "true"
     return imposed
 
 
@@ -263,9 +222,6 @@ D = TypeVar("D")
 
 ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
-_STYLES = ("virtual", "path", "cname")
-_ACLS = ("default", "private", "public-read", "public-read-write")
-_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
 # RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
@@ -408,7 +364,7 @@ class _Table:
 
 
 def _signer(table: _Table) -> SignerSettings:
-    style = table.get("style", _one_of(_STYLES), None)
+    style = table.get("style", _one_of(STYLES), None)
     settings = SignerSettings(
         region=table.get("region", _text, None),
         endpoint=table.get("endpoint", _text, None),
@@ -429,8 +385,10 @@ def _policy(table: _Table) -> Policy:
     buckets = table.get("buckets", _list(_bucket), [], required=True)
     prefixes = table.get("prefixes", _list(_prefix), [], required=True)
     headers = table.get("headers", _list(_header, least=0), None)
-    acls = table.get("acls", _list(_one_of(_ACLS), least=0), [])
-    classes = table.get("storage_classes", _list(_one_of(_CLASSES), least=0), None)
+    acls = table.get("acls", _list(_one_of(ACLS), least=0), [])
+    classes = table.get(
+        "storage_classes", _list(_one_of(STORAGE_CLASSES), least=0), None
+    )
     sources = table.get("copy_sources", _list(_source, least=0), None)
     named = NAMED_ONLY.intersection(headers or ())
     policy = Policy(
@@ -438,7 +396,7 @@ def _policy(table: _Table) -> Policy:
         prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
         actions=table.get("actions", _list(_action), [], required=True),
         max_expires_in=table.get("max_expires", _life, 3600),
-        headers=named | ({ACL_HEADER} if acls else set()),
+        headers=named | ({OBJECT_ACL} if acls else set()),
         allowed_headers=None if headers is None else frozenset(headers),
         storage_classes=None if classes is None else frozenset(classes),
         acls=frozenset(acls),
@@ -455,7 +413,8 @@ def _policy(table: _Table) -> Policy:
 
 def _check_together(policy: Policy, table: _Table) -> None:
     """Note what is right by itself, and cannot be kept with the rest."""
-    if policy.copy_sources is not None and not policy.actions & COPIES:
+    copies = sorted(action for action in policy.actions if action.spec.copies)
+    if policy.copy_sources is not None and not copies:
         table.wrong("copy_sources", "is of no use: actions name no copy")
     if policy.max_size is None:
         if policy.max_part_size is not None:
@@ -463,7 +422,7 @@ def _check_together(policy: Policy, table: _Table) -> None:
         return
     if Action.UploadPart in policy.actions and policy.max_part_size is None:
         table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
-    for action in sorted(policy.actions & COPIES):
+    for action in copies:
         table.wrong("max_size", f"cannot be kept by {action}: nobody signs its size")
 
 
@@ -590,7 +549,7 @@ def _header(value: Any) -> str:
     name = _text(value).lower()
     if name.endswith("-acl"):
         raise _wrong("is granted by acls")
-    if name.startswith(SOURCE_HEADER):
+    if name.startswith(COPY_SOURCE):
         raise _wrong("comes with the copies; copy_sources bounds it")
     if name.startswith("x-oss-") and _HEADER.fullmatch(name):
         return name

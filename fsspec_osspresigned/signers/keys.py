@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
-from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..model import MAX_PARTS, OPERATIONS, Operation, SignedRequest
 from ..secret import Secret, SecretURL
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint
@@ -21,13 +21,7 @@ _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
 _END = "OSS_SESSION_EXPIRATION"
-_PART = frozenset({Action.UploadPart, Action.UploadPartCopy})
-_OF_UPLOAD = _PART | {
-    Action.ListParts,
-    Action.CompleteMultipartUpload,
-    Action.AbortMultipartUpload,
-}
-_OWN = frozenset({"uploads", "uploadId", "partNumber", "list-type"})
+_OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
 # Bind the connection rather than the object: signed only for who demands them.
 _ON_DEMAND = frozenset({"content-length", "host"})
 
@@ -201,7 +195,7 @@ class KeySigner:
             bucket=operation.bucket,
             key=operation.key,
             headers=headers,
-            query={**operation.query, **_parameters(operation)},
+            query={**operation.query, **operation.parameters},
             version=self.version,
             region=self.region,
             now=now,
@@ -247,36 +241,22 @@ def _headers(operation: Operation) -> dict[str, str]:
     return {**wished, **operation.headers}
 
 
-def _parameters(operation: Operation) -> dict[str, str]:
-    """Return the parameters that make the call what it is."""
-    parameters = {}
-    if operation.action is Action.InitiateMultipartUpload:
-        parameters["uploads"] = ""
-    if operation.action is Action.ListObjectsV2:
-        parameters["list-type"] = "2"
-    if operation.part_number is not None:
-        parameters["partNumber"] = str(operation.part_number)
-    if operation.upload_id is not None:
-        parameters["uploadId"] = operation.upload_id
-    return parameters
-
-
 def _misfits(operation: Operation) -> list[str]:
     """Find what an operation lacks, or has though its call takes none."""
     action = operation.action
-    problems = []
-    if action in _OF_UPLOAD and not operation.upload_id:
+    spec, problems = action.spec, []
+    if spec.upload_id and not operation.upload_id:
         problems.append(f"{action} needs the upload_id of a multipart upload")
-    if action not in _OF_UPLOAD and operation.upload_id is not None:
+    if not spec.upload_id and operation.upload_id is not None:
         problems.append(f"{action} takes no upload_id")
     number = operation.part_number
-    if action in _PART and (number is None or not 1 <= number <= MAX_PARTS):
+    if spec.part_number and (number is None or not 1 <= number <= MAX_PARTS):
         problems.append(f"{action} needs a part_number of 1..{MAX_PARTS}")
-    if action not in _PART and number is not None:
+    if not spec.part_number and number is not None:
         problems.append(f"{action} takes no part_number")
-    if action is Action.ListObjectsV2 and operation.key:
+    if spec.on_bucket and operation.key:
         problems.append(f"{action} takes no key: use the parameter prefix")
-    if action is not Action.ListObjectsV2 and not operation.key:
+    if not spec.on_bucket and not operation.key:
         problems.append(f"{action} needs a key")
     own = sorted(_OWN & operation.query.keys())
     if own:

@@ -19,17 +19,6 @@ from ..url_map.source import MapSource
 from ..urls import http_problem, object_of, own_header_problem, url_problem
 from .base import Grant, MultipartGrant
 
-_SLOTS = {
-    Action.PutObject: "put",
-    Action.CompleteMultipartUpload: "complete",
-    Action.AbortMultipartUpload: "abort",
-    Action.ListParts: "list",
-    Action.HeadObject: "head",
-    Action.GetObject: "get",
-    Action.DeleteObject: "delete",
-    Action.CopyObject: "copy",
-    Action.ListObjectsV2: "ls",
-}
 # What stands for an upload, and not for a look at what is there.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
 _MAX_GUESSES = 1000
@@ -76,7 +65,7 @@ class URLMapSigner:
         """
         return [
             request_of(
-                self._entry(_place(operation), operation.action),
+                self._entry(operation.listed_path, operation.action),
                 operation,
                 now=self._clock(),
                 allow_http=self._allow_http,
@@ -196,7 +185,7 @@ def request_of(
         msg = f"the URL {request.url.shown()} {problem}"
         raise ConfigurationError(msg, path=operation.path)
     extra = operation.query.keys() - _HARMLESS_QUERY
-    if operation.action is Action.ListObjectsV2:
+    if operation.action.spec.on_bucket:
         _check_listing(request, operation)
         extra -= {*_SHOWN, *_PAGING}
     if extra:
@@ -214,13 +203,6 @@ def request_of(
         issued_at=now,
         expires_at=expires_at,
     )
-
-
-def _place(operation: Operation) -> str:
-    """Return the path of the entry: that of a listing is what it lists."""
-    if operation.action is Action.ListObjectsV2:
-        return f"{operation.bucket}/{operation.query.get('prefix', '')}"
-    return operation.path
 
 
 def _check_listing(request: MapRequest, operation: Operation) -> None:
@@ -254,7 +236,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
             return entry.parts[number - 1]
         given = f"part {number} is not among its {len(entry.parts)} part URLs"
         raise _refused(operation, given)
-    slot = _SLOTS.get(operation.action)
+    slot = operation.action.spec.slot
     request = getattr(entry, slot) if slot else None
     if not isinstance(request, MapRequest):
         raise _refused(operation, "no URL for it was handed out")

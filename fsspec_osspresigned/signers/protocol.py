@@ -19,7 +19,7 @@ from ..errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from ..model import Action, Operation
+from ..model import Operation
 from ..secret import redact
 from ..signing.canonical import SUBRESOURCES
 from ..units import MIB
@@ -28,18 +28,6 @@ from .base import MAX_REQUESTS
 
 # Whether a signed URL is for what was asked, and for nothing else. Pure.
 
-# Parameters that turn a request into this call, as the OSS API names them.
-_UPLOAD = frozenset(("uploadId",))
-_PART = frozenset(("uploadId", "partNumber"))
-_OWN: dict[Action, frozenset[str]] = {
-    Action.InitiateMultipartUpload: frozenset(("uploads",)),
-    Action.UploadPart: _PART,
-    Action.UploadPartCopy: _PART,
-    Action.CompleteMultipartUpload: _UPLOAD,
-    Action.AbortMultipartUpload: _UPLOAD,
-    Action.ListParts: _UPLOAD,
-    Action.ListObjectsV2: frozenset(("list-type",)),
-}
 # Sub-resources that a signer may add by itself, because they change no meaning.
 _SIGNERS_OWN = frozenset(("security-token", "callback", "callback-var"))
 # Not sub-resources of the V1 signature, but they choose the call all the same.
@@ -118,7 +106,7 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         if name in found:
             return f"the parameter {name[:40]!r} comes twice in the URL"
         found[name] = value
-    wanted = _wanted(operation)
+    wanted = {**operation.query, **operation.parameters}
     for name, value in wanted.items():
         if name not in found:
             return f"the parameter {name!r} is missing from the URL"
@@ -128,18 +116,6 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         if name in _CHOOSING or name in SUBRESOURCES:
             return f"the parameter {name[:40]!r} makes the URL another call"
     return None
-
-
-def _wanted(operation: Operation) -> dict[str, str]:
-    """Return the parameters, decoded, that the URL must have."""
-    values = {
-        "partNumber": str(operation.part_number),
-        "uploadId": str(operation.upload_id),
-        "list-type": "2",
-        "uploads": "",
-    }
-    own = _OWN.get(operation.action, frozenset())
-    return {**operation.query, **{name: values[name] for name in own}}
 
 
 E = TypeVar("E", bound=OSSPresignedError)

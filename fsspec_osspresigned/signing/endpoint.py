@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from ..errors import ConfigurationError
+from ..model import STYLES
 from .canonical import quote_path
 
 Style = Literal["virtual", "path", "cname"]
 MAX_KEY_BYTES = 1023  # OSS API reference, "Object naming conventions"
-_STYLES = ("virtual", "path", "cname")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?").fullmatch
 _PUBLIC = (
@@ -109,8 +109,8 @@ class Endpoint:
                     "an IP address has no room for a bucket: use path style"
                 )
         style = style or ("path" if is_bare else "virtual")
-        if style not in _STYLES:
-            problems.append(f"endpoint style {style[:20]!r}: use {', '.join(_STYLES)}")
+        if style not in STYLES:
+            problems.append(f"endpoint style {style[:20]!r}: use {', '.join(STYLES)}")
         if problems:
             raise ConfigurationError(problems)
         return cls(scheme, host, cast("Style", style))

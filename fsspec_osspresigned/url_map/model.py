@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from attrs import field, frozen
 
-from ..model import frozen_mapping
+from ..model import OPERATIONS, frozen_mapping
 from ..secret import SecretURL
 
 # Which of many names somebody may have meant.
@@ -129,14 +129,9 @@ def _shared(one: str, other: str) -> int:
 VERSION = 1
 # Members that hold one more request beside the upload, and the method of each.
 EXTRAS = {
-    "complete": "POST",
-    "abort": "DELETE",
-    "list": "GET",
-    "head": "HEAD",
-    "get": "GET",
-    "delete": "DELETE",
-    "copy": "PUT",
-    "ls": "GET",
+    spec.slot: spec.method
+    for spec in OPERATIONS.values()
+    if spec.slot not in (None, "put", "parts")
 }
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
-from ...model import Action
+from ...model import COPY_SOURCE, OPERATIONS, Action
 from ...signing.canonical import parse_query
 
 # Sub-resources that name a call of their own, by method (OSS API reference).
@@ -23,8 +23,13 @@ _OBJECT_CALLS = {
     ("GET", "objectMeta"): "GetObjectMeta",
     ("HEAD", "objectMeta"): "GetObjectMeta",
     ("POST", "append"): "AppendObject",
-    ("POST", "uploads"): Action.InitiateMultipartUpload,
 }
+# The client's calls on objects, the narrowest first.
+_OPERATIONS = sorted(
+    (item for item in OPERATIONS.items() if not item[1].on_bucket),
+    key=lambda item: (len(item[1].parameters), item[1].copies),
+    reverse=True,
+)
 _BUCKET_ACTIONS = {
     "bucketInfo": "GetBucketInfo",
     "uploads": "ListMultipartUploads",
@@ -34,17 +39,6 @@ _BUCKET_SUBRESOURCES = (
     "referer", "replication", "stat", "tagging", "versioning", "versions",
     "website", "worm",
 )  # fmt: skip
-_OBJECT_ACTIONS = {
-    "GET": Action.GetObject,
-    "HEAD": Action.HeadObject,
-    "DELETE": Action.DeleteObject,
-}
-_UPLOAD_ACTIONS = {
-    "GET": Action.ListParts,
-    "HEAD": Action.HeadObject,
-    "POST": Action.CompleteMultipartUpload,
-    "DELETE": Action.AbortMultipartUpload,
-}
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 _LOCAL_HOST = re.compile(r"(?i)([a-z0-9][a-z0-9-]{1,61}[a-z0-9])\.localhost")
 _OSS_HOST = re.compile(
@@ -186,13 +180,12 @@ def _action(
     for (verb, name), action in _OBJECT_CALLS.items():
         if method == verb and name in parameters:
             return action
-    if method == "PUT":
-        copies = "x-oss-copy-source" in headers
-        if parameters.keys().isdisjoint(("uploadId", "partNumber")):
-            return Action.CopyObject if copies else Action.PutObject
-        return Action.UploadPartCopy if copies else Action.UploadPart
-    table = _UPLOAD_ACTIONS if "uploadId" in parameters else _OBJECT_ACTIONS
-    return table.get(method, f"{method.title()}Object")
+    for operation, spec in _OPERATIONS:
+        named = not spec.parameters or not spec.parameters.isdisjoint(parameters)
+        copies = COPY_SOURCE in headers or not spec.copies
+        if method == spec.method and named and copies:
+            return operation
+    return f"{method.title()}Object"
 
 
 def _bucket_action(method: str, parameters: Mapping[str, str]) -> str:
