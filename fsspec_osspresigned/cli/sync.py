@@ -14,7 +14,7 @@ from ..console.progress import Events, TransferProgress, short_bytes
 from ..model import Receipt
 from ..syncing.filter import Rule
 from ..syncing.plan import Extra, How
-from ..syncing.result import SyncEvent, SyncResult, Told
+from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync
 from ..units import shown_text
 from .options import (
@@ -184,19 +184,19 @@ class _Telling:
 
     def hear(self, event: SyncEvent) -> None:
         """Take in one step."""
-        if event.kind is Told.BYTES:
+        if event.kind is EventKind.BYTES:
             self._progress.move(event.size)
-        elif event.kind is Told.SENT:
+        elif event.kind is EventKind.SENT:
             self._progress.end_one(is_file=True)
         elif event.error is not None:
             self._progress.fail(f"{self._root}/{event.name}", event.name, event.error)
-        elif event.kind is Told.PLAN:
+        elif event.kind is EventKind.PLAN:
             self._progress.meter.files = event.count
             self._progress.meter.size = event.size
-        elif event.kind is Told.LEFT_OUT:
+        elif event.kind is EventKind.LEFT_OUT:
             self._line(f"left out: {shown_text(event.name)} ({event.why})")
             self._say("left_out", name=event.name, why=event.why)
-        elif event.kind is Told.DELETED:
+        elif event.kind is EventKind.DELETED:
             self._line(f"deleted: {shown_text(event.name)}")
             self._say("deleted", name=event.name, size=event.size)
 
@@ -230,7 +230,7 @@ class _Telling:
             if not as_json:
                 out.line(f"delete {shown_text(extra.name)}")
         for name, what in plan.left_out.items():
-            self.hear(SyncEvent(Told.LEFT_OUT, name, why=what))
+            self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
             self._say("failed", name=name, error=why(error))
             if not as_json:

@@ -1,16 +1,16 @@
-"""Whether a file and its object hold the same bytes, where nothing else can tell."""
+"""Content comparison: whether a file and its object hold the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
 from ..client.client import Client
-from ..concurrency.workers import Transfers
+from ..concurrency.workers import Cancellation, Transfers
 from ..errors import AccessDeniedError, NotSignedError, ObjectNotFoundError
 from ..http.body import crc64
 from ..objects import operations
@@ -20,38 +20,26 @@ from .source import SyncSource
 
 _PLAIN_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
-
-@frozen
-class Proof:
-    """What the bytes have told.
-
-    Attributes:
-        why: whether the file is to be sent.
-        sent: what to remember of what is the same.
-        error: why the source could not be read; then the rest means nothing.
-    """
-
-    why: Why
-    sent: Sent | None = None
-    error: OSError | None = None
+# The verdict, with what to remember (SAME) or why the source is unreadable (UNSURE).
+Proof: TypeAlias = tuple[Why, Sent | OSError | None]
 
 
 @frozen
-class Proving:
-    """Compares through one client; *root* is ``bucket/`` and the prefix of the keys."""
+class ContentComparison:
+    """Comparison of files below *source* with objects below *root*."""
 
     client: Client
     source: SyncSource
     root: str
 
-    def settle(self, plan: Plan) -> dict[str, Sent]:
-        """Look at the bytes of all that is unsure in *plan*, several files at once.
+    def resolve(self, plan: Plan) -> dict[str, Sent]:
+        """Compare the bytes of all unsure files of *plan*, several at once.
 
-        Costs a reading of each file and, unless an earlier run has written it down, a
-        HEAD of each object.
+        Reads each file and, unless an earlier run has recorded the CRC-64, sends one
+        HeadObject per file.
 
         Returns:
-            Name -> what to remember of what proved to be the same.
+            Name -> what to remember of the files that are the same.
 
         Raises:
             OSSPresignedError: the store does not answer.
@@ -59,19 +47,19 @@ class Proving:
         unsure, plan.unsure = plan.unsure, []
         width = min(len(unsure), self.client.options.max_concurrency)
         transfers = Transfers(
-            self.client.files, width, lambda item, _: self._proof(item), _name
+            self.client.files, width, self._prove, lambda item: item.entry.name
         )
         remembered = {}
-        for item, found in zip(unsure, transfers.run(unsure), strict=True):
-            if found.error is not None:
-                plan.errors[item.entry.name] = found.error
+        for item, (why, found) in zip(unsure, transfers.run(unsure), strict=True):
+            if isinstance(found, OSError):
+                plan.errors[item.entry.name] = found
                 continue
-            plan.settle(item, found.why)
-            if found.sent is not None:
-                remembered[item.entry.name] = found.sent
+            plan.resolve(item, why)
+            if found is not None:
+                remembered[item.entry.name] = found
         return remembered
 
-    def _proof(self, item: Item) -> Proof:
+    def _prove(self, item: Item, _: Cancellation) -> Proof:
         entry, etag, crc = item.entry, "", None
         if item.sent is not None and is_what_was_sent(item.stored, item.sent):
             etag, crc = item.sent.etag, item.sent.crc64
@@ -79,7 +67,7 @@ class Proving:
             try:
                 info = operations.head(self.client, self.root + entry.name)
             except ObjectNotFoundError:
-                return Proof(Why.NEW)
+                return Why.NEW, None
             except PermissionError as error:
                 if not means_unseen(error):
                     raise
@@ -87,41 +75,33 @@ class Proving:
             else:
                 etag, crc = str(info["ETag"]), info["crc64"]
                 if entry.size not in (None, info["size"]):
-                    return Proof(Why.SIZE)
+                    return Why.SIZE, None
         try:
-            return self._compared(entry, etag, crc)
-        except OSError as error:  # of the source: nobody else is asked any more
-            return Proof(Why.UNSURE, error=error)
+            return self._compare(entry, etag, crc)
+        except OSError as error:  # of the source: the store is not asked here
+            return Why.UNSURE, error
 
-    def _compared(self, entry: Entry, etag: str, crc: int | None) -> Proof:
-        if crc is not None:
-            ours, size = 0, 0
-            for block in self._blocks(entry):
-                ours, size = crc64(block, ours), size + len(block)
-            same = ours == crc
-        elif _PLAIN_MD5.fullmatch(etag):
-            digest, size = hashlib.md5(usedforsecurity=False), 0
-            for block in self._blocks(entry):
+    def _compare(self, entry: Entry, etag: str, crc: int | None) -> Proof:
+        ours, size = 0, 0
+        digest = hashlib.md5(usedforsecurity=False)
+        if crc is None and not _PLAIN_MD5.fullmatch(etag):
+            return Why.CONTENT, None  # nothing to compare with
+        for block in self._blocks(entry):
+            size += len(block)
+            if crc is None:
                 digest.update(block)
-                size += len(block)
-            same = digest.hexdigest() == etag.lower()
-        else:
-            return Proof(Why.CONTENT)  # nothing to compare with
-        if not same:
-            return Proof(Why.CONTENT)
-        return Proof(Why.SAME, Sent(size, entry.mtime_ns, entry.tag, etag, crc))
+            else:
+                ours = crc64(block, ours)
+        if digest.hexdigest() != etag.lower() if crc is None else ours != crc:
+            return Why.CONTENT, None
+        return Why.SAME, Sent(size, entry.mtime_ns, entry.tag, etag, crc)
 
-    def _blocks(self, entry: Entry) -> Iterator[bytes]:
+    def _blocks(self, entry: Entry) -> Iterator[Any]:
         with self.source.open(entry.name) as file:
-            read: Callable[[int], Any] = file.read
-            while block := read(MIB):
+            while block := file.read(MIB):
                 yield block
 
 
 def means_unseen(error: PermissionError) -> bool:
-    """Return whether *error* means that nobody may look, and no mistake."""
+    """Return whether *error* says that looking is not permitted, and nothing worse."""
     return isinstance(error, NotSignedError) or type(error) is AccessDeniedError
-
-
-def _name(item: Item) -> str:
-    return item.entry.name

@@ -1,4 +1,4 @@
-"""Which names a sync is about: rules with globs, of which the last that fits decides."""
+"""Filter rules of a sync: globs, the last of which that fits a name decides."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from attrs import Factory, field, frozen
 from ..errors import ConfigurationError
 
 _SIGNS = {"+": True, "-": False}
+_PIECES = re.compile(r"(?s)\*\*/|\*\*|\\.|\[[!^]?+.[^]]*]|.")
+_WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
-    """Return what matches the whole of a name.
-
-    Raises:
-        ConfigurationError: it is no glob.
-    """
+    """Return the regular expression that matches the whole of a name."""
     body = glob.removeprefix("/").removesuffix("/")
     if not body:
         raise ConfigurationError(f"{glob!r} is no glob: write one as '*.csv' or 'tmp/'")
@@ -29,50 +27,39 @@ def _pattern(glob: str) -> re.Pattern[str]:
 
 
 def _translated(glob: str) -> str:
-    """Return a glob as a regular expression."""
-    found = []
-    depth = at = 0
-    while at < len(glob):
-        rest = glob[at:]
-        if rest.startswith("**/"):
-            piece, width = "(?:[^/]+/)*", 3
-        elif rest.startswith("**"):
-            piece, width = ".*", 2
-        elif rest[0] in "*?":
-            piece, width = "[^/]*" if rest[0] == "*" else "[^/]", 1
-        elif rest[0] == "[":
-            piece, width = _class(rest, glob)
-        elif rest[0] == "\\" and len(rest) > 1:
-            piece, width = re.escape(rest[1]), 2
-        elif rest[0] == "{":
-            piece, width, depth = "(?:", 1, depth + 1
-        elif depth and rest[0] in ",}":
-            piece, width = "|" if rest[0] == "," else ")", 1
-            depth -= rest[0] == "}"
+    found, depth = [], 0
+    for text in _PIECES.findall(glob):
+        if text in _WILDCARDS:
+            piece = _WILDCARDS[text]
+        elif text == "{":
+            piece, depth = "(?:", depth + 1
+        elif depth and text == ",":
+            piece = "|"
+        elif depth and text == "}":
+            piece, depth = ")", depth - 1
+        elif text == "[":
+            raise ConfigurationError(f"{glob!r} is no glob: a [ is not closed")
+        elif text[0] == "[":
+            piece = _class(text, glob)
         else:
-            piece, width = re.escape(rest[0]), 1
+            piece = re.escape(text[-1])
         found.append(piece)
-        at += width
     if depth:
         raise ConfigurationError(f"{glob!r} is no glob: a {{ is not closed")
     return "".join(found)
 
 
-def _class(rest: str, glob: str) -> tuple[str, int]:
-    """Return the characters in brackets at the start of *rest*, and their width."""
-    negated = rest[1:2] in ("!", "^")
-    start = 2 if negated else 1
-    end = rest.find("]", start + 1)  # a bracket that comes first stands for itself
-    if end < 0:
-        raise ConfigurationError(f"{glob!r} is no glob: a [ is not closed")
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", rest[start:end])
+def _class(text: str, glob: str) -> str:
+    """Translate a character class; a bracket that comes first stands for itself."""
+    negated = text[1] in "!^"
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + negated : -1])
     piece = f"(?!/)[{'^' if negated else ''}{members}]"
     try:
         re.compile(piece)
     except re.error:
-        msg = f"{glob!r} is no glob: {rest[: end + 1]} has a range that runs backwards"
+        msg = f"{glob!r} is no glob: {text} has a range that runs backwards"
         raise ConfigurationError(msg) from None
-    return piece, end + 1
+    return piece
 
 
 @frozen
@@ -100,11 +87,7 @@ class Rule:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read ``+ GLOB`` or ``- GLOB``, as rclone writes them.
-
-        Raises:
-            ConfigurationError: it is neither.
-        """
+        """Read ``+ GLOB`` or ``- GLOB``, as rclone writes them."""
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
             raise ConfigurationError(f"{text!r} is no rule: write '+ GLOB' or '- GLOB'")
@@ -112,40 +95,41 @@ class Rule:
 
     @classmethod
     def against(cls, name: str) -> Self:
-        """Return the rule that leaves out exactly the file *name*."""
+        """Return the rule that excludes exactly the file *name*."""
         return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
 
     def fits(self, name: str) -> bool:
-        """Return whether *name*, or a directory above it, is what the glob says."""
+        """Return whether the glob fits *name* or a directory above it."""
         return self._matches.fullmatch(name) is not None
 
 
 @frozen
 class Filter:
-    """Rules in their order: the last one that fits a name decides about it.
+    """Ordered rules: the last one that fits a name decides.
 
-    What none fits is taken, unless the first rule takes: then only what is named is.
+    A name that no rule fits is included, unless the first rule includes: then only
+    what the rules name is included.
     """
 
     rules: tuple[Rule, ...] = ()
 
     @classmethod
     def of(cls, rules: Iterable[Rule | str]) -> Self:
-        """Take rules, or texts of them; raises as :meth:`Rule.of`."""
+        """Convert rules, or their texts."""
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
         found = (Rule.of(one) if isinstance(one, str) else one for one in rules)
         return cls(tuple(found))
 
     def takes(self, name: str) -> bool:
-        """Return whether a file is taken, by its name below the source."""
+        """Return whether the file *name*, relative to the source, is included."""
         for rule in reversed(self.rules):
             if rule.fits(name):
                 return rule.takes
         return not (self.rules and self.rules[0].takes)
 
     def skips(self, directory: str) -> bool:
-        """Return whether surely nothing in *directory* is taken."""
+        """Return whether the rules exclude everything in *directory*."""
         for rule in reversed(self.rules):
             if rule.takes:
                 return False

@@ -1,4 +1,4 @@
-"""What a sync has to do, decided from two listings and a memory; pure."""
+"""Sync plan: the pure decision about what to send and delete, from two listings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from attrs import Factory, define, evolve, field, frozen
 from ..signing.endpoint import check_key
 from .filter import Filter
 
-# Seconds within which two times say nothing: the store's are cut to whole ones, and so
-# is what is known of the difference between its clock and ours.
+# Times that differ by fewer seconds prove nothing: the store's are whole seconds, and
+# so is the measured offset of its clock.
 SLACK = 2.0
 
 
 class How(enum.StrEnum):
-    """How a file and an object are compared."""
+    """Criterion by which a file and an object are compared."""
 
     TIME = "time"
     SIZE = "size"
@@ -24,7 +24,7 @@ class How(enum.StrEnum):
 
 
 class Why(enum.StrEnum):
-    """What was found out about a file, as it is said to people."""
+    """Verdict about a file, in the words that users see."""
 
     NEW = "new"
     SIZE = "other size"
@@ -40,10 +40,10 @@ class Entry:
     """One file of the source.
 
     Attributes:
-        name: below the source, with slashes.
+        name: path relative to the source, with slashes.
         size: bytes; None if the source does not say.
-        mtime_ns: when it was changed, nanoseconds since the epoch; None likewise.
-        tag: what the source calls its content, such as an ETag; may be empty.
+        mtime_ns: modification time in nanoseconds since the epoch; None if unknown.
+        tag: the source's identifier of the content, such as an ETag; may be empty.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Entry:
 
 @frozen
 class Aside:
-    """What is in the source and is not sent.
+    """Entry of the source that is not sent.
 
     Attributes:
-        name: below the source.
-        why: what it is.
+        name: path relative to the source.
+        why: its kind.
         error: why it could not be read; None if it is left out on purpose.
     """
 
@@ -69,7 +69,7 @@ class Aside:
 
 @frozen
 class Stored:
-    """One object of the destination, as it is listed; *modified* is the store's time."""
+    """Object of the destination, as listed; *modified* is by the store's clock."""
 
     size: int
     etag: str = ""
@@ -78,7 +78,7 @@ class Stored:
 
 @frozen
 class Sent:
-    """What an earlier run has sent: the file as it was listed, and what became of it."""
+    """File that an earlier run sent, as it was listed, and the object it became."""
 
     size: int
     mtime_ns: int | None = None
@@ -87,7 +87,7 @@ class Sent:
     crc64: int | None = None
 
     def judge(self, entry: Entry) -> Why:
-        """Return whether *entry* is still what was sent, as far as it says."""
+        """Compare *entry* with the file that was sent, by its listing alone."""
         if entry.mtime_ns is None and not entry.tag:
             return Why.UNSURE
         is_same = (entry.mtime_ns, entry.tag) == (self.mtime_ns, self.tag)
@@ -95,15 +95,15 @@ class Sent:
 
 
 @frozen(kw_only=True)
-class Rules:
-    """How a plan is made.
+class PlanRules:
+    """Settings of a plan.
 
     Attributes:
-        how: what is compared.
-        filter: what the sync is about, on both sides.
-        prefix: of all keys; empty, or with a slash at its end.
+        how: criterion of comparison.
+        filter: names that the sync is about, on both sides.
+        prefix: of all keys; empty, or ends with a slash.
         listed: whether the destination could be listed.
-        always: everything is sent, whatever is known.
+        always: send everything.
         ahead: seconds that the source's clock is ahead of the store's.
     """
 
@@ -117,7 +117,7 @@ class Rules:
 
 @frozen
 class Item:
-    """A file, why it is to be sent, and what is known of its object."""
+    """File with its verdict and what is known of its object."""
 
     entry: Entry
     why: Why
@@ -127,7 +127,7 @@ class Item:
 
 @frozen
 class Extra:
-    """An object that the source does not have."""
+    """Object that the source does not have."""
 
     name: str
     size: int
@@ -135,18 +135,18 @@ class Extra:
 
 @define
 class Plan:
-    """What there is to do; names are below source and destination.
+    """Work of one sync; names are relative to source and destination.
 
     Attributes:
-        send: what is to be sent.
-        unsure: what only its bytes can tell; empty once that was done.
-        same: how many files are there already.
+        send: files to send.
+        unsure: files whose bytes must be compared; empty afterwards.
+        same: number of files that the destination has already.
         same_bytes: their bytes.
         extra: objects that the source does not have, sorted.
         problems: name -> why it cannot be sent.
         errors: name -> why the source could not be read there.
-        left_out: name -> what it is that is not sent.
-        found: how many files the source has, under the filters.
+        left_out: name -> kind of what is not sent.
+        found: number of files that the source has, under the filters.
     """
 
     send: list[Item] = Factory(list)
@@ -164,69 +164,66 @@ class Plan:
         """Bytes to send, as far as the source says."""
         return sum(item.entry.size or 0 for item in self.send)
 
-    def settle(self, item: Item, why: Why) -> None:
-        """Take in what the bytes of an unsure *item* have told."""
-        if why is Why.SAME:
+    def place(self, item: Item) -> None:
+        """Put *item* where its verdict says."""
+        if item.why is Why.UNSURE:
+            self.unsure.append(item)
+        elif item.why is Why.SAME:
             self.same += 1
             self.same_bytes += item.entry.size or 0
         else:
-            self.send.append(evolve(item, why=why))
+            self.send.append(item)
+
+    def resolve(self, item: Item, why: Why) -> None:
+        """Place an unsure *item* by the verdict of its bytes."""
+        self.place(evolve(item, why=why))
 
 
 def plan(
     source: Iterable[Entry | Aside],
     there: dict[str, Stored],
     before: Mapping[str, Sent],
-    rules: Rules,
+    rules: PlanRules,
 ) -> Plan:
-    """Compare two listings, each of which is gone through once.
+    """Compare two listings in one pass over each.
 
     Args:
-        source: what the source has; names may come in any order.
-        there: name -> object; what the source has too is taken out. Empty if the
+        source: entries of the source, in any order.
+        there: name -> object. Names that the source also has are removed. Empty if the
             destination could not be listed.
-        before: name -> what an earlier run has sent.
-        rules: how to compare.
+        before: name -> file that an earlier run sent.
+        rules: settings.
     """
     made = Plan()
-    unseen: set[str] = set()  # below them nobody has looked
+    unseen: set[str] = set()  # nothing is known of what lies below
     for entry in source:
         if isinstance(entry, Aside):
-            if not rules.filter.skips(entry.name):
-                unseen.add(entry.name)
-                there.pop(entry.name, None)
-                _put_aside(entry, made, rules.filter)
+            if rules.filter.skips(entry.name):
+                continue
+            unseen.add(entry.name)
+            there.pop(entry.name, None)
+            if entry.error is not None:
+                made.errors[entry.name] = entry.error
+            elif rules.filter.takes(entry.name):
+                made.left_out[entry.name] = entry.why
             continue
         if not rules.filter.takes(entry.name):
             continue
         made.found += 1
         stored = there.pop(entry.name, None)
-        problem = name_problem(entry.name, rules.prefix)
-        if problem is not None:
+        if (problem := name_problem(entry.name, rules.prefix)) is not None:
             made.problems[entry.name] = problem
             continue
         sent = before.get(entry.name)
-        item = Item(entry, verdict(entry, stored, sent, rules), stored, sent)
-        if item.why is Why.UNSURE:
-            made.unsure.append(item)
-        else:
-            made.settle(item, item.why)
-    extra = _extra(there, unseen, rules.filter)
-    made.extra = sorted(extra, key=lambda one: one.name)
+        made.place(Item(entry, verdict(entry, stored, sent, rules), stored, sent))
+    made.extra = sorted(_extra(there, unseen, rules.filter), key=lambda one: one.name)
     return made
 
 
-def _put_aside(aside: Aside, made: Plan, wanted: Filter) -> None:
-    if aside.error is not None:
-        made.errors[aside.name] = aside.error
-    elif wanted.takes(aside.name):
-        made.left_out[aside.name] = aside.why
-
-
 def verdict(
-    entry: Entry, stored: Stored | None, sent: Sent | None, rules: Rules
+    entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return why *entry* is to be sent, or that it is not, or that it is unsure."""
+    """Return why *entry* must be sent, or ``SAME`` or ``UNSURE``."""
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
@@ -240,29 +237,24 @@ def verdict(
         return Why.UNSURE
     if sent is not None and is_what_was_sent(stored, sent):
         return sent.judge(entry)
-    return _by_time(entry, stored, rules.ahead)
+    if entry.mtime_ns is None or stored is None or stored.modified is None:
+        return Why.UNSURE
+    younger = entry.mtime_ns / 1e9 - rules.ahead - stored.modified
+    if abs(younger) <= SLACK:
+        return Why.UNSURE
+    return Why.TIME if younger > 0 else Why.SAME
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether the object is the one that an earlier run has sent.
+    """Return whether the object is the one that an earlier run sent.
 
-    An object that cannot be listed is believed to be.
+    An object that cannot be listed counts as that one.
     """
     return stored is None or (
         bool(sent.etag)
         and sent.etag.lower() == stored.etag.lower()
         and sent.size == stored.size
     )
-
-
-def _by_time(entry: Entry, stored: Stored | None, ahead: float) -> Why:
-    modified = None if stored is None else stored.modified
-    if entry.mtime_ns is None or modified is None:
-        return Why.UNSURE
-    younger = entry.mtime_ns / 1e9 - ahead - modified
-    if abs(younger) <= SLACK:
-        return Why.UNSURE
-    return Why.TIME if younger > 0 else Why.SAME
 
 
 def name_problem(name: str, prefix: str) -> str | None:
@@ -279,10 +271,10 @@ def _leads_out(name: str) -> bool:
 def _extra(
     there: dict[str, Stored], unseen: set[str], wanted: Filter
 ) -> Iterator[Extra]:
-    """Yield what is only in the destination, and is the sync's business.
+    """Yield the objects that only the destination has and that the sync may delete.
 
-    Not what lies below something *unseen*, directories of the console (their names end
-    in a slash), and names that no file can have.
+    It may not delete what lies below something *unseen*, objects that stand for
+    directories (their names end with a slash), and names that no file can have.
     """
     for name, stored in there.items():
         if not name or name.endswith("/") or _leads_out(name):
@@ -292,7 +284,7 @@ def _extra(
 
 
 def _above(name: str) -> Iterator[str]:
-    """Yield *name* and the directories above it, the source itself as ``""``."""
+    """Yield *name*, the directories above it, and ``""``."""
     while name:
         yield name
         name = name.rpartition("/")[0]

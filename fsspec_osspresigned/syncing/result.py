@@ -1,4 +1,4 @@
-"""What a sync tells: events while it runs, and what came of it."""
+"""Sync result and the events of a running sync."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..errors import UploadErrors
 from .plan import Plan
 
 
-class Told(enum.StrEnum):
-    """What an event is about."""
+class EventKind(enum.StrEnum):
+    """Subject of an event."""
 
     PLAN = "plan"
     BEGIN = "begin"
@@ -32,16 +32,16 @@ class SyncEvent:
     Attributes:
         kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent``,
             ``failed`` or ``uncovered`` for every file; ``bytes`` in between; ``deleted``
-            for every object; ``left_out`` for what is no file.
-        name: below source and destination; empty for ``plan``.
-        size: bytes of the file, or of the whole plan, or just sent (negative when a
-            failed try is taken back).
-        count: files to send, and those that cannot be, of the plan; 1 for others.
-        why: why it is sent or was not, for people.
-        error: what went wrong; None if nothing did.
+            for every object; ``left_out`` for what is not a file.
+        name: path relative to source and destination; empty for ``plan``.
+        size: bytes of the file, of the whole plan, or just sent (negative when a failed
+            attempt is taken back).
+        count: files to send, and those that cannot be, for ``plan``; else 1.
+        why: reason, for people.
+        error: what went wrong; None for all other events.
     """
 
-    kind: Told
+    kind: EventKind
     name: str = ""
     size: int = 0
     count: int = 1
@@ -50,31 +50,26 @@ class SyncEvent:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON-able members."""
-        return {
-            "event": self.kind.value,
-            "name": self.name,
-            "size": self.size,
-            "count": self.count,
-            "why": self.why,
-        }
+        names = ("name", "size", "count", "why")
+        return {"event": self.kind.value, **{n: getattr(self, n) for n in names}}
 
 
 @define(kw_only=True)
 class SyncResult:
-    """What came of a sync; names are below source and destination.
+    """Result of a sync; names are relative to source and destination.
 
     Attributes:
-        plan: what there was to do; of a dry run, all that there is.
-        dry_run: whether nothing was to be done.
-        sent: files that were stored.
+        plan: what there was to do.
+        dry_run: whether only a plan was made.
+        sent: number of files that were stored.
         sent_bytes: their bytes.
         deleted: names of the objects that were deleted.
-        failed: name -> what went wrong: files that could not be read or stored, and
-            objects that could not be deleted.
-        uncovered: name -> the refusal: files that nobody signs.
-        not_tried: files to send that were not tried any more.
-        kept: objects that were to be deleted and were not, because something failed.
-        seconds: from the beginning to the end.
+        failed: name -> exception: files that could not be read or stored, and objects
+            that could not be deleted.
+        uncovered: name -> exception: files for which no signature is available.
+        not_tried: number of files to send that were not tried.
+        kept: number of objects that were not deleted because something else failed.
+        seconds: duration.
     """
 
     plan: Plan
@@ -90,12 +85,12 @@ class SyncResult:
 
     @property
     def same(self) -> int:
-        """Files that were there already."""
+        """Number of files that the destination had already."""
         return self.plan.same
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Name -> what it is that is not sent: links to directories, pipes, devices."""
+        """Name -> kind of what is not sent: links to directories, pipes, devices."""
         return self.plan.left_out
 
     @property
@@ -110,24 +105,17 @@ class SyncResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command line ends with.
-
-        As docs/cli.md says: if nothing went well, and all that failed did so for one
-        reason, the code of that one.
-        """
+        """Exit code of the command line, as docs/cli.md lists them."""
         if self.is_complete:
             return ExitCode.OK
-        problems = self.problems.values()
         would = len(self.plan.send) if self.dry_run else 0
         went_well = self.sent + self.same + len(self.deleted) + would
-        return code_of_all(problems, went_well=went_well) or ExitCode.FAILED
+        return (
+            code_of_all(self.problems.values(), went_well=went_well) or ExitCode.FAILED
+        )
 
     def check(self) -> None:
-        """Raise what went wrong, if something did.
-
-        Raises:
-            UploadErrors: with all failures.
-        """
+        """Raise UploadErrors with all failures, unless the sync is complete."""
         if self.is_complete:
             return
         problems = self.problems

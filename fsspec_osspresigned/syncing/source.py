@@ -1,14 +1,14 @@
-"""Where a sync reads from: a local directory, or one of any filesystem of fsspec.
+"""Sync sources: a local directory, or one of any fsspec filesystem.
 
-Both can travel to another process: they are a path, and a filesystem by its options.
+Both can be pickled: they are a path, and a filesystem with its options.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from fsspec.asyn import AsyncFileSystem
@@ -24,54 +24,23 @@ from ..model import Action, split_path
 from ..objects.listing import listing
 from .plan import Aside, Entry
 
-# Where filesystems put the time of a change, and what they call the content.
+# Names that filesystems give to the modification time, and to the content's identifier.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "generation", "sha256")
-# Options of filesystems that are secrets themselves.
+# Storage options of filesystems that are secrets.
 _SECRETS = ("secret", "password", "account_key", "sas_token", "connection_string", "client_secret", "token")  # fmt: skip
 _WORDS = ("anon", "google_default", "cloud", "cache", "browser")  # tokens of gcsfs
-
-Name: TypeAlias = str
-
-
-class SyncSource(Protocol):
-    """What a sync asks of its source; names are below it."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its files are read from a path of this machine."""
-        ...
-
-    def entries(self) -> Iterator[Entry | Aside]:
-        """Yield all files.
-
-        Raises:
-            OSError: a remote source could not be listed as a whole.
-        """
-        ...
-
-    def place(self, name: Name) -> str:
-        """Return the path of a file."""
-        ...
-
-    def open(self, name: Name) -> Any:
-        """Open a file for reading bytes."""
-        ...
-
-    def check_portable(self) -> None:
-        """Raise ConfigurationError if it would take a secret along."""
-        ...
 
 
 @frozen
 class LocalSource:
-    """A directory of this machine; *root* is absolute."""
+    """Local directory; *root* is absolute."""
 
     root: str
     is_local = True
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files, and what is none or cannot be read, as ``put`` decides."""
+        """Yield files, and as Aside what `put` would not send or cannot read."""
         tree = LocalTree(
             self.root, "", recursive=True, maxdepth=None, is_directory=lambda _: False
         )
@@ -84,16 +53,16 @@ class LocalSource:
             elif found.kind is not Kind.DIRECTORY:
                 yield Aside(name, found.kind.value)
 
-    def place(self, name: Name) -> str:
+    def place(self, name: str) -> str:
         """Return the path of a file."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def open(self, name: Name) -> Any:
+    def open(self, name: str) -> Any:
         """Open a file for reading bytes."""
         return open(self.place(name), "rb", buffering=0)
 
     def check_portable(self) -> None:
-        """A path is no secret; whether it leads to the same files there, nobody knows."""
+        """Do nothing: a path holds no secret."""
 
 
 def _local_entry(name: str, local: str) -> Entry | Aside:
@@ -106,7 +75,7 @@ def _local_entry(name: str, local: str) -> Entry | Aside:
 
 @frozen
 class RemoteSource:
-    """A directory of another filesystem; *root* has no protocol and no slash at its end."""
+    """Directory of another filesystem; *root* has no protocol and no trailing slash."""
 
     fs: Any
     root: str
@@ -114,16 +83,16 @@ class RemoteSource:
 
     @property
     def _front(self) -> str:
-        """What all paths begin with."""
+        """Prefix of all paths."""
         return f"{self.root}/" if self.root else str(self.fs.root_marker)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files; what is none and no directory is left out.
+        """Yield files, and as Aside what is neither a file nor a directory.
 
         Raises:
-            ConfigurationError: a name does not lie in the directory.
-            FileNotFoundError: there is nothing.
-            OSError: it could not be listed as a whole.
+            ConfigurationError: a listed name lies outside the directory.
+            FileNotFoundError: the directory does not exist.
+            OSError: the listing is not complete.
         """
         empty = True
         for info in self._infos():
@@ -143,9 +112,9 @@ class RemoteSource:
             raise FileNotFoundError(2, "nothing to sync from", self.root)
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
-        """Yield ``info`` of all that is no directory."""
+        """Yield ``info`` of everything but directories."""
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
-            # Not ``find``, which also answers from memory where nobody may list.
+            # Not ``find``, which answers from memory where listing is not signed.
             bucket, key = split_path(self.root)
             yield from whole_listing(self.fs.client, bucket, f"{key}/" if key else "")
         elif _finds_by_itself(self.fs):
@@ -156,8 +125,8 @@ class RemoteSource:
     def _walked(self) -> Iterator[Mapping[str, Any]]:
         """Yield the same, directory by directory.
 
-        ``find`` and ``walk`` of fsspec pass over directories that cannot be listed,
-        below the first level whatever ``on_error`` says.
+        ``find`` and ``walk`` of fsspec skip directories that cannot be listed, whatever
+        ``on_error`` says.
         """
         stack = [self._front.rstrip("/")]
         while stack:
@@ -175,20 +144,16 @@ class RemoteSource:
             text = f"{full[:200]!r} is listed, and is not in {self.root!r}"
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
-    def place(self, name: Name) -> str:
+    def place(self, name: str) -> str:
         """Return the path of a file."""
         return self._front + name
 
-    def open(self, name: Name) -> Any:
+    def open(self, name: str) -> Any:
         """Open a file for reading bytes."""
         return self.fs.open(self.place(name), "rb")
 
     def check_portable(self) -> None:
-        """Refuse to leave this process with options that are secrets.
-
-        Raises:
-            ConfigurationError: naming them.
-        """
+        """Raise ConfigurationError if the storage options hold secrets."""
         given = self.fs.storage_options
         named = [n for n in _SECRETS if isinstance(given.get(n), str)]
         named = [n for n in named if n != "token" or given[n] not in _WORDS]
@@ -200,11 +165,14 @@ class RemoteSource:
             raise ConfigurationError(msg)
 
 
+SyncSource: TypeAlias = LocalSource | RemoteSource
+
+
 def _finds_by_itself(fs: Any) -> bool:
-    """Return whether ``find`` is one listing of its store, and not fsspec's walk."""
+    """Return whether ``find`` is the filesystem's own, not fsspec's walk."""
     kind = type(fs)
     if getattr(fs, "fs", None) is not None:
-        return False  # it stands before another one, whose walk that may be
+        return False  # a wrapper: its inner filesystem may walk
     if isinstance(fs, AsyncFileSystem):
         return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - made to be overridden
     return kind.find is not AbstractFileSystem.find
@@ -217,7 +185,7 @@ def whole_listing(
 
     Raises:
         NotSignedError: listing is not signed.
-        ReplyError: it is not whole.
+        ReplyError: the listing is not complete.
     """
     for info in listing(client, bucket, prefix, delimiter=""):
         if info["type"] != "file":
@@ -226,16 +194,16 @@ def whole_listing(
         yield info
 
 
-def source_of(source: Any, options: Mapping[str, Any]) -> LocalSource | RemoteSource:
-    """Return the source that a path or a URL of fsspec means.
+def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
+    """Return the source for a path or an fsspec URL.
 
     Args:
         source: the directory.
         options: storage options of its filesystem.
 
     Raises:
-        FileNotFoundError: it is local, and not there.
-        ConfigurationError: it is a file, or local and has options.
+        FileNotFoundError: the local directory does not exist.
+        ConfigurationError: it is a file, or it is local and has options.
     """
     text = str(stringify_path(source))
     path = str(make_path_posix(text))
@@ -259,15 +227,15 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Refuse to read from where it is written.
+    """Refuse a source and a destination in one bucket of which one contains the other.
 
     Args:
-        source: where it is read.
-        bucket: where it is written.
-        prefix: of its keys; empty, or with a slash at its end.
+        source: the source.
+        bucket: of the destination.
+        prefix: of its keys; empty, or ends with a slash.
 
     Raises:
-        ConfigurationError: both are in one bucket, and one lies in the other.
+        ConfigurationError: they overlap.
     """
     if not isinstance(source, RemoteSource) or not _is_oss(source.fs):
         return
@@ -282,9 +250,7 @@ def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
 
 
 def _is_oss(fs: Any) -> bool:
-    names: Iterable[str] = (
-        [fs.protocol] if isinstance(fs.protocol, str) else fs.protocol
-    )
+    names = [fs.protocol] if isinstance(fs.protocol, str) else fs.protocol
     return not {"osspresigned", "oss"}.isdisjoint(names)
 
 
@@ -294,7 +260,7 @@ def _size(info: Mapping[str, Any]) -> int | None:
 
 
 def _time(info: Mapping[str, Any]) -> int | None:
-    """Return when a file was changed, in nanoseconds since the epoch, if it says so."""
+    """Return the modification time in nanoseconds since the epoch; None if unknown."""
     value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
     if isinstance(value, str):
         try:

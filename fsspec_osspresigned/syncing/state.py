@@ -1,8 +1,8 @@
-"""The memory of a sync: what was sent where, in a file that outlives the process.
+"""Sync state: a file that remembers what was sent where.
 
-JSON lines. The first says what the file is; each of the others is one object, and the
-last line about an object counts. A line that is torn counts as never written: then that
-file is sent again. There is no URL, no signature and no header in it.
+JSON lines. The first line names the format; each other line is one object, and the last
+line about an object wins. A torn line counts as never written, so its file is sent
+again. The file holds no URL, signature or header.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from attrs import asdict
@@ -31,38 +32,36 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "etag": (str,),
     "crc64": (int, type(None)),
 }
-_SPARE = 1000  # lines that may be superseded before the file is written anew
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> what was sent there, without holding the file.
+    """Return path -> what was sent there, without locking the file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is something else.
+        ConfigurationError: the file cannot be read, or has another format.
     """
     return _read(os.path.expanduser(place))[0]
 
 
-def _read(place: str) -> tuple[dict[str, Sent], int, bool]:
-    """Return what was sent, the number of lines, and whether the last is whole."""
+def _read(place: str) -> tuple[dict[str, Sent], float]:
+    """Return the rows and the number of superseded lines; infinite if the end is torn."""
     rows: dict[str, Sent] = {}
-    count, is_whole = 0, True
+    count, line = 0, b""
     try:
         with open(place, "rb") as file:
             for line in file:
                 members = _members(line)
                 if count == 0 and members != _HEAD:
-                    msg = f"{place} is no state of a sync: name another file"
-                    raise ConfigurationError(msg)
-                _take(rows, members)
-                count, is_whole = count + 1, line.endswith(b"\n")
+                    break
+                _add_row(rows, members)
+                count += 1
     except FileNotFoundError:
         pass
     except OSError as error:
-        if isinstance(error, ConfigurationError):
-            raise
         raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
-    return rows, count, is_whole
+    if line and not count:
+        raise ConfigurationError(f"{place} is no state of a sync: name another file")
+    return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
 
 def _members(line: bytes) -> Any:
@@ -72,8 +71,7 @@ def _members(line: bytes) -> Any:
         return None
 
 
-def _take(rows: dict[str, Sent], members: Any) -> None:
-    """Add what one line says, if it says something."""
+def _add_row(rows: dict[str, Sent], members: Any) -> None:
     if not isinstance(members, dict) or not isinstance(members.get("path"), str):
         return
     path = members.pop("path")
@@ -86,25 +84,27 @@ def _take(rows: dict[str, Sent], members: Any) -> None:
 
 
 def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the paths of all files that a state has at one time or another."""
+    """Return the paths of the state, its lock and its replacement."""
     real = os.path.realpath(os.path.expanduser(place))
     return (real, f"{real}.lock", f"{real}.new")
 
 
 class SyncState:
-    """The file while this process has it, mode 0600; safe for many threads.
+    """Sync state held by this process, mode 0600; safe for many threads.
+
+    Args:
+        place: the file; a link is followed.
+        spare: superseded lines that stay until the file is rewritten.
 
     Attributes:
         rows: path -> what earlier runs have sent.
+
+    Raises:
+        CheckpointInUseError: another process holds it.
+        ConfigurationError: it cannot be read or written, or has another format.
     """
 
-    def __init__(self, place: str | os.PathLike[str]) -> None:
-        """Exclude everybody else, and read.
-
-        Raises:
-            CheckpointInUseError: another process is at it.
-            ConfigurationError: it cannot be read or written, or is something else.
-        """
+    def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
         self.place, lock, self._new = state_files(place)
         self._guard = threading.Lock()
         self._warned = False
@@ -113,87 +113,76 @@ class SyncState:
         except LockedError as error:
             msg = f"{error} is at {self.place}, which is for one at a time: wait for it"
             raise CheckpointInUseError(msg) from None
-        except OSError as error:
-            if isinstance(error, ConfigurationError):
-                raise
-            msg = f"cannot write {self.place}: {error.strerror}"
-            raise ConfigurationError(msg) from None
-        try:
-            self.rows, count, is_whole = _read(self.place)
-            self._descriptor = self._open(count, is_whole=is_whole)
-        except BaseException:
-            self._lock.release()
+        except ConfigurationError:
             raise
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            self.rows, superseded = _read(self.place)
+            if superseded > spare:
+                self._rewrite()
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+            self._descriptor = os.open(self.place, flags)
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, OSError) and not isinstance(error, ConfigurationError):
+                raise self._unwritable(error) from None
+            raise
+
+    def _unwritable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(f"cannot write {self.place}: {error.strerror}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write to the disk what the system still holds, and let others in."""
         with contextlib.suppress(OSError):
             os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._lock.release()
 
-    def note(self, path: str, sent: Sent) -> None:
-        """Add what was stored at *path*."""
+    def record(self, path: str, sent: Sent) -> None:
+        """Append what was stored at *path*."""
         self._append({"path": path, **asdict(sent)})
 
     def forget(self, path: str) -> None:
-        """Add that *path* was deleted."""
+        """Append that *path* was deleted."""
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
+        """Append a line; warn once if the disk is full, because uploads matter more."""
         line = memoryview(_line(members))
-        try:
-            with self._guard:
+        with self._guard:
+            try:
                 while line:
                     line = line[os.write(self._descriptor, line) :]
-        except OSError as error:
-            self._warn(error)
+            except OSError as error:
+                if not self._warned:
+                    _log.warning(
+                        "%s cannot be written (%s): "
+                        "what is not in there is sent again next time",
+                        self.place,
+                        error.strerror,
+                    )
+                self._warned = True
 
-    def _warn(self, error: OSError) -> None:
-        """Say once that the disk does not take it; the bytes of others matter more."""
-        with self._guard:
-            first, self._warned = not self._warned, True
-        if first:
-            _log.warning(
-                "%s cannot be written (%s): what is not in there is sent again next time",
-                self.place,
-                error.strerror,
-            )
-
-    def _open(self, count: int, *, is_whole: bool) -> int:
-        """Return the file open for appending, made anew if much of it is of no use."""
-        try:
-            if count == 0 or not is_whole or count > 2 * len(self.rows) + _SPARE:
-                self._renew()
-            return os.open(self.place, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        except OSError as error:
-            msg = f"cannot write {self.place}: {error.strerror}"
-            raise ConfigurationError(msg) from None
-
-    def _renew(self) -> None:
-        """Write the file anew; it is replaced as a whole, or not at all."""
-        new = self._new
+    def _rewrite(self) -> None:
+        """Replace the file by one without superseded lines, as a whole or not at all."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # of a process that died right here
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.unlink(self._new)  # left by a process that was killed
+        descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.writelines(self._lines())
+                file.write(_line(_HEAD))
+                for path, sent in self.rows.items():
+                    file.write(_line({"path": path, **asdict(sent)}))
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(new, self.place)
+            os.replace(self._new, self.place)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(new)
+                os.unlink(self._new)
             raise
-
-    def _lines(self) -> Iterator[bytes]:
-        yield _line(_HEAD)
-        for path, sent in self.rows.items():
-            yield _line({"path": path, **asdict(sent)})
 
 
 def _line(members: Mapping[str, Any]) -> bytes:

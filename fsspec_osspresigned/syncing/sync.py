@@ -22,10 +22,10 @@ from ..objects import operations
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
 from ..upload import plan as preflight
-from .compare import Proving, means_unseen
+from .compare import ContentComparison, means_unseen
 from .filter import Filter, Rule
-from .plan import Entry, Extra, How, Item, Plan, Rules, Sent, Stored, plan
-from .result import SyncEvent, SyncResult, Told
+from .plan import Entry, Extra, How, Item, Plan, PlanRules, Sent, Stored, plan
+from .result import EventKind, SyncEvent, SyncResult
 from .send import Going, Listener, check_portable, spread
 from .source import LocalSource, SyncSource, refuse_overlap, source_of, whole_listing
 from .state import SyncState, read_state, state_files
@@ -96,7 +96,7 @@ class SyncRun:
         self,
         there: dict[str, Stored] | None,
         before: Mapping[str, Sent],
-        rules: Rules,
+        rules: PlanRules,
     ) -> None:
         """Compare both sides; reads what only its bytes can tell.
 
@@ -119,10 +119,10 @@ class SyncRun:
             if path.startswith(root)
         }
         made = plan(source.entries(), there or {}, sent, rules)
-        proved = Proving(self.client, source, root).settle(made)
+        proved = ContentComparison(self.client, source, root).resolve(made)
         if self.state is not None:
             for name, row in proved.items():
-                self.state.note(root + name, row)
+                self.state.record(root + name, row)
         self.result.plan = made
         made.send = list(self._covered(made.send))
         for name, problem in made.problems.items():
@@ -188,9 +188,9 @@ class SyncRun:
         """Tell what there is to do, and what is wrong already."""
         made = self.plan
         count = len(made.send) + len(self.result.problems)
-        self._tell(SyncEvent(Told.PLAN, size=made.send_bytes, count=count))
+        self._tell(SyncEvent(EventKind.PLAN, size=made.send_bytes, count=count))
         for name, what in made.left_out.items():
-            self._tell(SyncEvent(Told.LEFT_OUT, name, why=what))
+            self._tell(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in self.result.problems.items():
             self._tell_failure(name, 0, error)
 
@@ -240,24 +240,24 @@ class SyncRun:
             self.state.forget(path)
         with self._lock:
             self.result.deleted.append(extra.name)
-            self._say(SyncEvent(Told.DELETED, extra.name, extra.size))
+            self._say(SyncEvent(EventKind.DELETED, extra.name, extra.size))
 
     def _begin(self, entry: Entry) -> None:
-        self._tell(SyncEvent(Told.BEGIN, entry.name, entry.size or 0))
+        self._tell(SyncEvent(EventKind.BEGIN, entry.name, entry.size or 0))
 
     def _moved(self, name: str, count: int) -> None:
-        self._say(SyncEvent(Told.BYTES, name, count))  # who hears it may wait
+        self._say(SyncEvent(EventKind.BYTES, name, count))  # who hears it may wait
 
     def _stored(self, entry: Entry, receipt: Receipt) -> None:
         if self.state is not None and receipt.status != "pending":
             row = Sent(
                 receipt.size, entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
             )
-            self.state.note(receipt.path, row)
+            self.state.record(receipt.path, row)
         with self._lock:
             self.result.sent += 1
             self.result.sent_bytes += receipt.size
-            self._say(SyncEvent(Told.SENT, entry.name, receipt.size))
+            self._say(SyncEvent(EventKind.SENT, entry.name, receipt.size))
 
     def _stored_elsewhere(self, entry: Entry, receipt: Receipt) -> None:
         self.client.known.add(receipt, None)
@@ -272,7 +272,7 @@ class SyncRun:
 
     def _tell_failure(self, name: str, size: int, error: Exception) -> None:
         uncovered = isinstance(error, NotSignedError)
-        kind = Told.UNCOVERED if uncovered else Told.FAILED
+        kind = EventKind.UNCOVERED if uncovered else EventKind.FAILED
         self._tell(SyncEvent(kind, name, size, why=why(error), error=error))
 
     def _tell(self, event: SyncEvent) -> None:
@@ -352,7 +352,7 @@ def sync(
     here = source_of(source, source_options or {})
     refuse_overlap(here, bucket, prefix)
     chosen = Filter.of((*Filter.of(filters).rules, *_against_state(here, state)))
-    rules = Rules(how=How(compare), filter=chosen, prefix=prefix, always=always)
+    rules = PlanRules(how=How(compare), filter=chosen, prefix=prefix, always=always)
     going = Going(here, f"{bucket}/{prefix}", given, fail_fast)
     if executor is not None:
         check_portable(executor, fs, going)

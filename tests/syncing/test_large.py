@@ -13,7 +13,7 @@ import tracemalloc
 import pytest
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.syncing.plan import Entry, Rules, Sent, Stored, plan
+from fsspec_osspresigned.syncing.plan import Entry, PlanRules, Sent, Stored, plan
 from tests.syncing.conftest import BUCKET
 
 DEST = f"{BUCKET}/many"
@@ -98,7 +98,7 @@ def test_plan_of_100_000_files_is_linear():
         there = {name: Stored(1, "E", 5.0) for name in names[: count // 2]}
         memory = {name: Sent(1, 1, "", "e", 1) for name in names[: count // 4]}
         tracemalloc.start()
-        made = plan((Entry(name, 1, 1) for name in names), there, memory, Rules())
+        made = plan((Entry(name, 1, 1) for name in names), there, memory, PlanRules())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert (made.same, len(made.send), made.extra) == (count // 2, count // 2, [])

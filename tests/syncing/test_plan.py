@@ -13,7 +13,7 @@ from fsspec_osspresigned.syncing.plan import (
     Entry,
     Extra,
     How,
-    Rules,
+    PlanRules,
     Sent,
     Stored,
     Why,
@@ -28,9 +28,9 @@ CLOSE = Entry("n", 3, int((NOW + 1) * 1e9))
 MUTE = Entry("n", 3)
 STORED = Stored(3, "E", NOW)
 SENT = Sent(3, OLD.mtime_ns, "", "e", 7)
-TIME, SIZE, SUM = (Rules(how=how) for how in How)
-BLIND = Rules(listed=False)
-ALWAYS = Rules(always=True)
+TIME, SIZE, SUM = (PlanRules(how=how) for how in How)
+BLIND = PlanRules(listed=False)
+ALWAYS = PlanRules(always=True)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ ALWAYS = Rules(always=True)
         (OLD, None, SENT, TIME, Why.NEW),  # somebody has deleted it
         (OLD, STORED, None, TIME, Why.SAME),
         (NEW, STORED, None, TIME, Why.TIME),
-        (NEW, STORED, None, Rules(ahead=200.0), Why.SAME),
-        (OLD, STORED, None, Rules(ahead=-200.0), Why.TIME),
+        (NEW, STORED, None, PlanRules(ahead=200.0), Why.SAME),
+        (OLD, STORED, None, PlanRules(ahead=-200.0), Why.TIME),
         (CLOSE, STORED, None, TIME, Why.UNSURE),
         (MUTE, STORED, None, TIME, Why.UNSURE),
         (OLD, Stored(3), None, TIME, Why.UNSURE),
@@ -80,8 +80,8 @@ ALWAYS = Rules(always=True)
             BLIND,
             Why.TIME,
         ),
-        (NEW, None, SENT, Rules(how=How.SIZE, listed=False), Why.SAME),
-        (OLD, None, SENT, Rules(how=How.CHECKSUM, listed=False), Why.UNSURE),
+        (NEW, None, SENT, PlanRules(how=How.SIZE, listed=False), Why.SAME),
+        (OLD, None, SENT, PlanRules(how=How.CHECKSUM, listed=False), Why.UNSURE),
     ],
 )
 def test_verdict(entry, stored, sent, rules, why):
@@ -93,10 +93,12 @@ def test_names_that_lead_out_are_neither_sent_nor_deleted():
     """Nor such as no key can have."""
     names = ["../a", "a/../b", "./a", "a/.", "\\a", "a" * 1024, "\udcff", "/a"]
     there = {"../x": Stored(1), "a/../y": Stored(1), "a//b": Stored(1), "": Stored(0)}
-    made = plan([Entry(n, 1, 1) for n in names], there, {}, Rules())
+    made = plan([Entry(n, 1, 1) for n in names], there, {}, PlanRules())
     assert list(made.problems) == names
     assert (made.send, made.extra) == ([], [Extra("a//b", 1)])
-    within = plan([Entry(n, 1, 1) for n in ("\\a", "/a")], {}, {}, Rules(prefix="p/"))
+    within = plan(
+        [Entry(n, 1, 1) for n in ("\\a", "/a")], {}, {}, PlanRules(prefix="p/")
+    )
     assert [item.entry.name for item in within.send] == ["\\a", "/a"]
 
 
@@ -106,17 +108,17 @@ def test_nothing_is_extra_below_what_was_not_looked_into():
     source = [Aside("d", "unreadable", error), Aside("l", "link"), Aside("p", "pipe")]
     names = ["d/a.csv", "l/b.csv", "l/c.txt", "p", "e/f.csv", "l.csv"]
     there = {name: Stored(1) for name in names}
-    made = plan(source, dict(there), {}, Rules())
+    made = plan(source, dict(there), {}, PlanRules())
     assert [one.name for one in made.extra] == ["e/f.csv", "l.csv"]
     assert (made.errors, made.left_out) == ({"d": error}, {"l": "link", "p": "pipe"})
-    rules = Rules(filter=Filter.of(["+ *.csv"]))
+    rules = PlanRules(filter=Filter.of(["+ *.csv"]))
     made = plan(source, dict(there), {}, rules)
     assert [one.name for one in made.extra] == ["e/f.csv", "l.csv"]
     assert (made.errors, made.left_out) == ({"d": error}, {})
-    rules = Rules(filter=Filter.of(["- d/", "- l/", "- p"]))
+    rules = PlanRules(filter=Filter.of(["- d/", "- l/", "- p"]))
     made = plan(source, dict(there), {}, rules)
     assert (made.errors, made.left_out) == ({}, {})
-    whole = plan([Aside("", "unreadable", error)], dict(there), {}, Rules())
+    whole = plan([Aside("", "unreadable", error)], dict(there), {}, PlanRules())
     assert (whole.extra, whole.errors) == ([], {"": error})
 
 
@@ -158,7 +160,7 @@ def synced(files, store, rules, memory, *, delete):
     for item in unsure:  # what their bytes tell
         data = files[item.entry.name][0]
         same = store.objects[item.entry.name][0] == data
-        made.settle(item, Why.SAME if same else Why.CONTENT)
+        made.resolve(item, Why.SAME if same else Why.CONTENT)
     store.now += 100
     for item in made.send:
         data, at = files[item.entry.name]
@@ -188,7 +190,7 @@ def test_destination_equals_the_source(files, objects, rules, how, delete):
                 objects[name] = (data, at)
     store = Store(objects)
     before = dict(store.objects)
-    made = synced(files, store, Rules(how=how, filter=chosen), {}, delete=delete)
+    made = synced(files, store, PlanRules(how=how, filter=chosen), {}, delete=delete)
     for name in files.keys() | before.keys():
         there = store.objects.get(name, (None,))[0]
         if not chosen.takes(name):
@@ -200,7 +202,7 @@ def test_destination_equals_the_source(files, objects, rules, how, delete):
         else:
             assert there == before[name][0]
     assert made.found == made.same + len(made.send)
-    again = synced(files, store, Rules(how=how, filter=chosen), {}, delete=delete)
+    again = synced(files, store, PlanRules(how=how, filter=chosen), {}, delete=delete)
     assert again.send == []
     assert not (delete and again.extra)
 
@@ -213,7 +215,7 @@ def test_destination_equals_the_source(files, objects, rules, how, delete):
 )
 def test_memory_alone_is_enough(runs, rules):
     """Without a listing, what was sent is what is there, if times tell of changes."""
-    chosen = Rules(filter=Filter.of(rules), listed=False)
+    chosen = PlanRules(filter=Filter.of(rules), listed=False)
     store, memory = Store({}), {}
     for number, files in enumerate(runs):
         # Nobody changes a file within the same nanosecond.
@@ -230,8 +232,8 @@ def test_order_of_the_listing_does_not_matter(files, order):
     """What is sent is the same."""
     entries = [Entry(n, len(d), at) for n, (d, at) in files.items()]
     there = {"a": Stored(1), "b": Stored(2), "z": Stored(3)}
-    first = plan(entries, dict(there), {}, Rules())
+    first = plan(entries, dict(there), {}, PlanRules())
     order.shuffle(entries)
-    second = plan(entries, dict(there), {}, Rules())
+    second = plan(entries, dict(there), {}, PlanRules())
     assert {i.entry.name for i in first.send} == {i.entry.name for i in second.send}
     assert first.extra == second.extra

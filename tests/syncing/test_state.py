@@ -10,7 +10,6 @@ import stat
 import pytest
 
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
-from fsspec_osspresigned.syncing import state as sync_state
 from fsspec_osspresigned.syncing.plan import Sent
 from fsspec_osspresigned.syncing.state import SyncState, read_state
 
@@ -28,9 +27,9 @@ def test_what_is_noted_is_there_next_time(place):
     """The last line about an object counts; what was deleted is forgotten."""
     with SyncState(place) as state:
         assert state.rows == {}
-        state.note("b/é\n", TWO)
-        state.note("b/é\n", ONE)
-        state.note("b/gone", ONE)
+        state.record("b/é\n", TWO)
+        state.record("b/é\n", ONE)
+        state.record("b/gone", ONE)
         state.forget("b/gone")
         state.forget("b/never")
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
@@ -44,7 +43,7 @@ def test_what_is_noted_is_there_next_time(place):
 def test_torn_or_strange_lines_do_not_count(place):
     """The file is written anew then, as a whole."""
     with SyncState(place) as state:
-        state.note("b/a", ONE)
+        state.record("b/a", ONE)
     strange = [
         b"no json",
         b"[]",
@@ -58,17 +57,16 @@ def test_torn_or_strange_lines_do_not_count(place):
     assert read_state(place) == {"b/a": ONE}
     with SyncState(place) as state:
         assert state.rows == {"b/a": ONE}
-        state.note("b/d", TWO)
+        state.record("b/d", TWO)
     assert len(place.read_bytes().splitlines()) == 3
     assert read_state(place) == {"b/a": ONE, "b/d": TWO}
 
 
-def test_superseded_lines_are_dropped_in_time(place, monkeypatch):
+def test_superseded_lines_are_dropped_in_time(place):
     """The file does not grow for ever."""
-    monkeypatch.setattr(sync_state, "_SPARE", 3)
     for _ in range(20):
-        with SyncState(place) as state:
-            state.note("b/a", ONE)
+        with SyncState(place, spare=3) as state:
+            state.record("b/a", ONE)
     assert len(place.read_bytes().splitlines()) <= 6
 
 
@@ -76,7 +74,7 @@ def test_empty_file_becomes_a_state(place):
     """As ``mktemp`` makes them."""
     place.touch()
     with SyncState(place) as state:
-        state.note("b/a", ONE)
+        state.record("b/a", ONE)
     assert read_state(place) == {"b/a": ONE}
 
 
@@ -111,7 +109,7 @@ def test_link_is_followed_to_the_file(place, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(place)
     with SyncState(link) as state:
-        state.note("b/a", ONE)
+        state.record("b/a", ONE)
     assert link.is_symlink()
     assert read_state(place) == {"b/a": ONE}
 
@@ -144,9 +142,9 @@ def test_full_disk_at_the_beginning_is_an_error(place, monkeypatch):
 def test_full_disk_on_the_way_is_told_once(place, monkeypatch, caplog):
     """What was sent counts more than that it is remembered."""
     with SyncState(place) as state, monkeypatch.context() as patch:
-        state.note("b/a", ONE)
+        state.record("b/a", ONE)
         patch.setattr(os, "write", full)
-        state.note("b/b", ONE)
+        state.record("b/b", ONE)
         state.forget("b/a")
     assert read_state(place) == {"b/a": ONE}
     assert caplog.text.count("is sent again next time") == 1
