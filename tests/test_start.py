@@ -20,7 +20,7 @@ OURS = "fsspec_osspresigned"
 # What belongs to extras, to documents of the store, and to those who watch.
 FOREIGN = {
     *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
-    *("httptools", "starlette", "uvicorn", "pytest"),
+    *("starlette", "uvicorn", "pytest"),
     *("difflib", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
 }
 # Folders that only other verbs, commands and servers need.

@@ -17,7 +17,7 @@ from ..concurrency.circuit import Circuit
 from ..concurrency.workers import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome
 from ..http.body import EMPTY, Body
-from ..http.transport import Sink, Transport
+from ..http.transport import Exchange, Sink, Transport
 from ..model import Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
@@ -210,6 +210,14 @@ class Client:
                 its ``outcome``, if any of the tries may have stored an object.
         """
         self._refuse_early(operation)
+        exchange = Exchange(
+            path=operation.path,
+            with_crc=with_crc,
+            cancelled=cancel.is_set if cancel else None,
+            progress=progress,
+            free_headers=free or {},
+            sink=sink,
+        )
         attempts = Attempts(operation, self._policy, clock=self._clock, draw=self._draw)
         signed: SignedRequest | None = None
         signer: Signer = ahead or self.signer
@@ -221,16 +229,7 @@ class Client:
                         asked, signer = signer, self.signer
                         signed = self._sign(asked, operation)
                     with self._circuit(operation).turn(operation.path, cancel):
-                        reply = self.transport.send(
-                            signed,
-                            body,
-                            path=operation.path,
-                            with_crc=with_crc,
-                            cancelled=cancel.is_set if cancel else None,
-                            progress=progress,
-                            free=free,
-                            sink=sink,
-                        )
+                        reply = self.transport.send(signed, body, exchange)
                         self._judge(operation, reply, signed, check, progress)
             except OSSPresignedError as error:
                 failure = error

@@ -61,8 +61,8 @@ class Transport:
     def __init__(self, *answers) -> None:
         self.answers, self.sent = list(answers), []
 
-    def send(self, signed, body, **facts):
-        self.sent.append((signed.url.reveal(), body, facts))
+    def send(self, signed, body, exchange):
+        self.sent.append((signed.url.reveal(), body, exchange))
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
@@ -81,11 +81,11 @@ def test_one_try():
     client, body = make(OK), MemoryBody.of(b"abc")
     reply = client.call(PUT, body, free={"Range": "x"}, with_crc=True, sink=None)
     assert (reply.status, reply.retries, reply.resigns) == (200, 0, 0)
-    ((_, sent, facts),) = client.transport.sent
+    ((_, sent, exchange),) = client.transport.sent
     assert sent is body
-    assert facts["path"] == "b/k"
-    assert (facts["free"], facts["with_crc"]) == ({"Range": "x"}, True)
-    assert facts["cancelled"] is None
+    assert exchange.path == "b/k"
+    assert (exchange.free_headers, exchange.with_crc) == ({"Range": "x"}, True)
+    assert exchange.cancelled is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_cancelled_before_another_try():
     client = make(BUSY)
     with pytest.raises(StoreUnavailableError):
         client.call(PUT, cancel=cancel)
-    assert client.transport.sent[0][2]["cancelled"]()
+    assert client.transport.sent[0][2].cancelled()
 
 
 def test_cancelled_while_waiting():

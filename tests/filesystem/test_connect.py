@@ -129,9 +129,8 @@ def test_options_reach_the_transport(tmp_path):
     """Pool and timeouts are those of the options; receipts go where they should."""
     seen = []
     made = client(url=URL, timeout=[1, 2], max_concurrency=3, receipts=seen.append)
-    seconds = {"connect_seconds": 1.0, "progress_seconds": 2.0}
-    assert made.transport._adapter._seconds == seconds
-    assert made.transport._adapter._pool_maxsize == 3
+    pool = made.transport.pool
+    assert (pool.size, pool.connect_seconds, pool.progress_seconds) == (3, 1.0, 2.0)
     assert made.checkpoint is None
     place = tmp_path / "journals"
     assert client(url=URL, checkpoint=place).checkpoint.directory == place

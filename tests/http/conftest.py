@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.body import EMPTY
+from fsspec_osspresigned.http.transport import Exchange, Transport
 from fsspec_osspresigned.model import SignedRequest
 
 
@@ -158,12 +159,13 @@ def send() -> Iterator[Callable[..., Any]]:
 
     def one(
         url: str,
-        *args: Any,
+        body: Any = EMPTY,
+        *,
         seconds: float | None = 5.0,
         connect: float = 5.0,
         method: str = "PUT",
         headers: Any = None,
-        **kwargs: Any,
+        **facts: Any,
     ) -> Any:
         key = (seconds, connect)
         if key not in transports:
@@ -171,7 +173,7 @@ def send() -> Iterator[Callable[..., Any]]:
                 connect_timeout=connect, progress_timeout=seconds, allow_http=True
             )
         signed = SignedRequest(method=method, url=url, headers=headers)
-        return transports[key].send(signed, *args, **kwargs)
+        return transports[key].send(signed, body, Exchange(**facts))
 
     yield one
     for transport in transports.values():

@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import threading
+from base64 import b64encode
 
 import pytest
 
@@ -228,3 +229,90 @@ def test_name_outside_ascii(send):
     assert url_problem("https://bücher.example/k") is not None
     with pytest.raises(ConfigurationError, match="outside ASCII"):
         send("https://bücher.example/k?x")
+
+
+# -- proxies: credentials, certificates, SOCKS ------------------------------------------
+
+
+def test_credentials_of_a_forward_proxy(serve, send, monkeypatch):
+    """The proxy gets them with every request."""
+    proxy = serve(plain)
+    monkeypatch.setenv("http_proxy", f"http://u:p%40@{proxy.netloc}")
+    send("http://b.example/k?x")
+    given = b64encode(b"u:p@")
+    assert b"Proxy-Authorization: Basic " + given in proxy.heads[0].split(b"\r\n")
+
+
+def test_credentials_of_a_tunnel(serve, send, certified, trusted, monkeypatch):
+    """The proxy gets them when it is asked for the tunnel, and the server never."""
+    proxy = serve(tunnel(certified))
+    monkeypatch.setenv("https_proxy", f"http://u:p@{proxy.netloc}")
+    send("https://b.example/k?x")
+    assert b"Proxy-Authorization: Basic " + b64encode(b"u:p") in proxy.heads[0]
+    assert b"proxy-authorization" not in proxy.heads[1].lower()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_of_an_unknown_authority(serve, send, certified, monkeypatch, scheme):
+    """A proxy that is reached by TLS is verified before it learns anything."""
+    proxy = serve(tunnel_in_tls(certified))
+    monkeypatch.setenv(f"{scheme}_proxy", f"https://u:TOPSECRET@{proxy.netloc}")
+    with pytest.raises(
+        NetworkError, match=r"proxy or b\.example.*certificate"
+    ) as found:
+        send(f"{scheme}://b.example/k?x")
+    assert not found.value.sent
+    assert "TOPSECRET" not in str(found.value)
+    assert proxy.heads == []
+
+
+def test_proxy_that_answers_nonsense(serve, send, monkeypatch):
+    """What is no HTTP is no consent."""
+    proxy = serve(lambda peer: peer.head() and peer.sock.sendall(b"nonsense\r\n\r\n"))
+    monkeypatch.setenv("https_proxy", proxy.origin)
+    with pytest.raises(NetworkError, match=r"proxy or b\.example failed: The resp"):
+        send("https://b.example/k?x")
+
+
+def socks(script, asked, *, consents=True):
+    """Be a SOCKS 5 proxy that wants a password, and the server behind it."""
+
+    def consent(peer):
+        peer.sock.recv(64)
+        peer.sock.sendall(b"\x05\x02")
+        asked.append(peer.sock.recv(64))
+        peer.sock.sendall(b"\x01\x00")
+        asked.append(peer.sock.recv(64))
+        peer.sock.sendall(bytes((5, 0 if consents else 2, 0, 1)) + bytes(6))
+        if consents:
+            script(peer)
+
+    return consent
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_socks_proxy(serve, send, certified, trusted, monkeypatch, scheme):
+    """Targets are exact, and their host is looked up where ``socks5h`` says."""
+    pytest.importorskip("socks")
+    asked = []
+    script = plain if scheme == "http" else in_tls(certified)
+    proxy = serve(socks(script, asked))
+    monkeypatch.setenv(f"{scheme}_proxy", f"socks5h://u:p@{proxy.netloc}")
+    send_all(send, f"{scheme}://b.example")
+    port = 80 if scheme == "http" else 443
+    assert asked == [
+        b"\x01\x01u\x01p",
+        b"\x05\x01\x00\x03\x09b.example" + port.to_bytes(2),
+    ]
+    assert proxy.targets == TARGETS
+
+
+def test_socks_proxy_that_refuses(serve, send, monkeypatch):
+    """It is blamed, without its password."""
+    pytest.importorskip("socks")
+    proxy = serve(socks(plain, [], consents=False))
+    monkeypatch.setenv("https_proxy", f"socks5h://u:TOPSECRET@{proxy.netloc}")
+    with pytest.raises(NetworkError, match=r"proxy or b\.example") as caught:
+        send("https://b.example/k?x")
+    assert not caught.value.sent
+    assert "TOPSECRET" not in str(caught.value)

@@ -12,8 +12,8 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import NetworkError, UploadDiscardedError
-from fsspec_osspresigned.http import connection as wire
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from fsspec_osspresigned.http.stall import ProgressTimer
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.secret import SecretURL
 
@@ -63,7 +63,7 @@ def test_debug_level_through_a_tunnel(
 
 
 def test_debug_logs(serve, send, monkeypatch, caplog):
-    """urllib3 tells hosts and paths at DEBUG: of successes, failures and proxies."""
+    """Hosts and paths are told at DEBUG: of successes, failures and proxies."""
     server = serve(ok, leave, lambda peer: peer.reset())
     with caplog.at_level(logging.DEBUG):
         send(server.origin + QUERY)
@@ -72,7 +72,7 @@ def test_debug_logs(serve, send, monkeypatch, caplog):
             with pytest.raises(NetworkError):
                 send(f"http://{number}.example{QUERY}")
     lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
-    assert any("urllib3" in record.name for record in caplog.records)
+    assert any("http.connection" in record.name for record in caplog.records)
     assert not any("TOPSECRET" in line for line in lines)
 
 
@@ -136,7 +136,7 @@ def test_variables_of_a_failure(serve, exchange, script):
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
 def test_variables_of_an_interruption(serve, exchange, monkeypatch, step, raised):
     """Neither do those of one that is interrupted: in the request or its answer."""
-    real, calls = wire.Watch.run, []
+    real, calls = ProgressTimer.run, []
 
     def run(*args):
         calls.append(args)
@@ -144,7 +144,7 @@ def test_variables_of_an_interruption(serve, exchange, monkeypatch, step, raised
             raise raised
         return real(*args)
 
-    monkeypatch.setattr(wire.Watch, "run", run)
+    monkeypatch.setattr(ProgressTimer, "run", run)
     text = exchange(serve(ok).origin + QUERY, raised)
     assert "exchange" in text
     assert "TOPSECRET" not in text
@@ -163,7 +163,7 @@ def test_variables_of_a_cancelled_body(serve, send):
 
 def test_head_is_hidden_while_it_is_sent(serve, send, monkeypatch):
     """Whoever looks at the frames from below sees a head without its query."""
-    real, seen = wire.Watch.run, []
+    real, seen = ProgressTimer.run, []
 
     def look(*args):
         frame = sys._getframe(1)
@@ -172,9 +172,9 @@ def test_head_is_hidden_while_it_is_sent(serve, send, monkeypatch):
             frame = frame.f_back
         return real(*args)
 
-    monkeypatch.setattr(wire.Watch, "run", look)
+    monkeypatch.setattr(ProgressTimer, "run", look)
     server = serve(ok)
     send(server.origin + QUERY, MemoryBody.of(b"abc"))
     assert server.targets == [QUERY]
-    assert {"put", "urlopen", "_raw"} <= {name for name, _ in seen}
+    assert {"send_request", "send"} <= {name for name, _ in seen}
     assert not [name for name, text in seen if "TOPSECRET" in text]

@@ -9,10 +9,10 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
-from fsspec_osspresigned.http import connection as answer
-from fsspec_osspresigned.http import connection as watch
-from fsspec_osspresigned.http import connection as wire
+from fsspec_osspresigned.http import connection
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from fsspec_osspresigned.http.response import MAX_HEAD
+from fsspec_osspresigned.http.stall import unconfirmed_bytes
 
 QUERY = "/k?x-oss-signature=TOPSECRET"
 WINDOW = 0.1
@@ -65,7 +65,7 @@ def test_peer_that_does_not_read(serve, send):
 
 def test_system_that_has_no_timeouts_of_its_own(serve, send, monkeypatch):
     """Python's do the same, with more calls."""
-    monkeypatch.setattr(wire.sys, "platform", "another")
+    monkeypatch.setattr(connection.sys, "platform", "another")
     body = MemoryBody.of(bytes(64 * BLOCK))
     times_out(send, serve(stall, small=True), "while sending: ", body)
 
@@ -133,7 +133,7 @@ def test_window_counts_on_a_used_connection(serve, send):
 def test_bytes_in_the_system_are_not_known_everywhere(tmp_path):
     """Where nobody tells, nothing is taken for progress."""
     with (tmp_path / "f").open("wb") as file:
-        assert watch._queued(file) == 0
+        assert unconfirmed_bytes(file) == 0
 
 
 # -- the answer -------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_head_that_does_not_end(serve, send, flood):
 
     def pour(peer):
         peer.request()
-        for _ in range(answer.MAX_HEAD):
+        for _ in range(MAX_HEAD):
             peer.sock.sendall(flood * 100)
 
     with pytest.raises(NetworkError, match="failed: ") as caught:

@@ -1,0 +1,115 @@
+"""Connection pool: idle connections per origin, for all threads of one process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+from .connection import OriginConnection, Route, find_route, open_connection
+
+MAX_ORIGINS = 16  # for which routes and connections are kept
+
+
+class ConnectionPool:
+    """Opens connections, and keeps those that can carry another request.
+
+    A forked child begins with an empty pool: it must not write to connections of its
+    parent.
+
+    Args:
+        size: connections kept for each origin; more may be open.
+        connect_seconds: to wait for a connection.
+        progress_seconds: window in which enough bytes must move; ``inf`` waits for
+            ever.
+    """
+
+    def __init__(
+        self, size: int, connect_seconds: float, progress_seconds: float
+    ) -> None:
+        self.size = size
+        self.connect_seconds = connect_seconds
+        self.progress_seconds = progress_seconds
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._routes: dict[str, Route] = {}
+        self._idle: dict[str, list[OriginConnection]] = {}
+        weakref.finalize(self, _close_all, self._idle)
+
+    def route_to(self, origin: str) -> Route:
+        """Return the way to *origin*, which is looked up once.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: the proxy
+                or the authorities of the environment cannot be used.
+        """
+        self._notice_fork()
+        route = self._routes.get(origin)
+        if route is None:
+            route = find_route(origin)
+            with self._lock:
+                route = self._routes.setdefault(origin, route)
+                surplus = list(self._routes)[:-MAX_ORIGINS]
+                _close_all({o: self._idle.pop(o, []) for o in surplus})
+                for other in surplus:
+                    del self._routes[other]
+        return route
+
+    def acquire(self, route: Route) -> OriginConnection:
+        """Return a connection along *route*: an idle one if it is clean, or a new one.
+
+        Raises:
+            requests.exceptions.ProxyError: the proxy cannot be reached, or refuses.
+            urllib3.exceptions.HTTPError, OSError: the origin cannot be reached.
+        """
+        self._notice_fork()
+        idle = self._idle.get(route.origin, [])
+        while (connection := _popped(idle)) is not None:
+            if connection.is_clean():
+                return connection
+            connection.close()
+        return open_connection(route, self.connect_seconds, self.progress_seconds)
+
+    def release(self, connection: OriginConnection, *, reusable: bool) -> None:
+        """Take *connection* back, for the next request or to close it.
+
+        Args:
+            connection: from :meth:`acquire`.
+            reusable: whether the last request was sent as a whole, and the end of its
+                response was read and certain.
+        """
+        self._notice_fork()
+        if reusable:
+            route = connection.route
+            with self._lock:
+                idle = self._idle.setdefault(route.origin, [])
+                if self._routes.get(route.origin) is route and len(idle) < self.size:
+                    idle.append(connection)
+                    return
+        connection.close()
+
+    def close(self) -> None:
+        """Close idle connections, and forget all routes."""
+        self._notice_fork()
+        self._routes.clear()
+        _close_all(self._idle)
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()  # a thread of the parent may have had it
+            self.close()
+
+
+def _close_all(idle: dict[str, list[OriginConnection]]) -> None:
+    for connections in list(idle.values()):
+        while (connection := _popped(connections)) is not None:
+            connection.close()
+
+
+def _popped(idle: list[OriginConnection]) -> OriginConnection | None:
+    """Return the latest of *idle*, which no other thread gets; None if none is left."""
+    try:
+        return idle.pop()
+    except IndexError:
+        return None

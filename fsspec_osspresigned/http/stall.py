@@ -1,0 +1,123 @@
+"""Progress timeout: tells a stalled connection from one that is only slow."""
+
+from __future__ import annotations
+
+import enum
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+# Bytes a second below which a connection counts as stalled. Sixteen connections that
+# share an uplink of 64 kbit/s are faster.
+SLOWEST = 256.0
+
+
+class Phase(enum.Enum):
+    """What a connection was doing when time ran out."""
+
+    CONNECT = "connecting"
+    SEND = "sending"
+    WAIT = "waiting for the answer"
+    READ = "reading the answer"
+
+
+class StalledError(TimeoutError):
+    """Too few bytes moved in time, or the deadline of the whole request passed.
+
+    Args:
+        phase: what the connection was doing.
+        seconds: length of the window.
+        moved: bytes of the phase.
+        late: whether it was the deadline that passed.
+    """
+
+    def __init__(
+        self, phase: Phase, seconds: float, moved: int, *, late: bool = False
+    ) -> None:
+        super().__init__(f"{seconds:g} s without progress while {phase.value}")
+        self.late = late
+        self.phase = phase
+        self.seconds = seconds
+        self.moved = moved
+
+
+class ProgressTimer:
+    """Measures the progress of one connection.
+
+    Only time spent in the system counts, so a slow source or sink is not taken for a
+    slow network. A window ends well as soon as enough bytes have moved.
+
+    Attributes:
+        seconds: length of a window; ``inf`` waits for ever.
+        phase: what the connection does.
+        sliced: whether a call that ran into its timeout may be made again.
+        deadline: when the request must be over, on the clock of ``time.monotonic``.
+        moved: bytes of this phase.
+    """
+
+    def __init__(self, seconds: float, phase: Phase, *, sliced: bool = False) -> None:
+        self.seconds = seconds
+        self.sliced = sliced
+        self.deadline = math.inf
+        self.enter(phase)
+
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase, and a window with it."""
+        self.phase = phase
+        self.moved = self._fresh = 0
+        self._waited = 0.0
+        self._queued: int | None = None
+
+    def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
+        """Return ``step(argument)``, repeated until it moves something.
+
+        Args:
+            sock: the socket that *step* uses.
+            step: sends or receives; returns the bytes, or how many they are.
+            argument: for *step*.
+
+        Raises:
+            StalledError: too few bytes moved within the window.
+        """
+        while True:
+            started = time.monotonic()
+            late = started >= self.deadline
+            if late or self._waited >= self.seconds:
+                raise StalledError(self.phase, self.seconds, self.moved, late=late)
+            try:
+                result = step(argument)
+            except (TimeoutError, BlockingIOError):  # the system says EAGAIN
+                self._waited += time.monotonic() - started
+                if not self.sliced:
+                    self._waited = self.seconds
+                queued = unconfirmed_bytes(sock)
+                if self._queued is not None:
+                    # Megabytes may wait in the system while it delivers them slowly.
+                    self._progress(max(0, self._queued - queued))
+                self._queued = queued
+                continue
+            self._waited += time.monotonic() - started
+            count = result if isinstance(result, int) else len(result)
+            self.moved += count
+            self._progress(count)
+            return result
+
+    def _progress(self, count: int) -> None:
+        self._fresh += count
+        if self._fresh >= SLOWEST * self.seconds:
+            self._fresh = 0
+            self._waited = 0.0
+
+
+def unconfirmed_bytes(sock: Any) -> int:
+    """Return the bytes that the peer has not confirmed; 0 if the system hides them."""
+    import fcntl  # noqa: PLC0415 - only where nothing moves
+    import termios  # noqa: PLC0415 - only where nothing moves
+
+    try:
+        packed = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(packed, sys.byteorder)

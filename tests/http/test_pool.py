@@ -1,0 +1,219 @@
+"""Pool: which connections are used again, by which thread and process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+from requests.exceptions import InvalidProxyURL
+
+from fsspec_osspresigned.errors import NetworkError
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.pool import MAX_ORIGINS, ConnectionPool
+
+QUERY = "/b/k?x-oss-signature=TOPSECRET"
+
+
+@pytest.fixture
+def pool():
+    """A pool that keeps two connections an origin."""
+    one = ConnectionPool(2, 5.0, 5.0)
+    yield one
+    one.close()
+
+
+def stay(peer):
+    """Keep the connection open, in silence."""
+    peer.server.done.wait(10)
+
+
+def test_latest_connection_is_used_first(serve, pool):
+    """The others may grow old, and be closed by the server."""
+    route = pool.route_to(serve(stay).origin)
+    first, second = pool.acquire(route), pool.acquire(route)
+    for connection in (first, second):
+        pool.release(connection, reusable=True)
+    assert pool.acquire(route) is second
+    assert pool.acquire(route) is first
+    first.close()
+    second.close()
+
+
+def test_no_more_are_kept_than_wanted(serve, pool):
+    """What is more is closed when it comes back."""
+    route = pool.route_to(serve(stay).origin)
+    found = [pool.acquire(route) for _ in range(3)]
+    for connection in found:
+        pool.release(connection, reusable=True)
+    assert [one.sock.fileno() < 0 for one in found] == [False, False, True]
+
+
+def test_bad_connection_is_closed(serve, pool):
+    """A connection whose response has no certain end carries no other request."""
+    route = pool.route_to(serve(stay).origin)
+    connection = pool.acquire(route)
+    pool.release(connection, reusable=False)
+    assert connection.sock.fileno() < 0
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_bytes_that_came_too_early(serve, pool, certified, trusted, secure):
+    """What comes before a request is no answer to it: such a connection is closed."""
+    come = threading.Event()
+
+    def early(peer):
+        if secure:
+            peer.secure(certified)
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        come.set()
+        stay(peer)
+
+    server = serve(early)
+    route = pool.route_to(f"{'https' if secure else 'http'}://{server.netloc}")
+    connection = pool.acquire(route)
+    assert come.wait(5)
+    connection.sock.settimeout(5)
+    if secure:
+        # Reads a whole record, so that what is left waits in OpenSSL alone.
+        assert connection.sock.recv(1) == b"H"
+    pool.release(connection, reusable=True)
+    other = pool.acquire(route)
+    assert other is not connection
+    assert connection.sock.fileno() < 0
+    other.close()
+
+
+def test_places_are_not_kept_for_ever(serve, pool):
+    """Of many origins only the latest are remembered, with their connections."""
+    server = serve(stay)
+    first = pool.route_to(server.origin)
+    idle, running = pool.acquire(first), pool.acquire(first)
+    pool.release(idle, reusable=True)
+    for number in range(MAX_ORIGINS):
+        origin = f"http://127.0.0.{number + 2}"
+        route = pool.route_to(origin)
+        assert route.address == (f"127.0.0.{number + 2}", 80)
+        assert pool.route_to(origin) is route
+    assert idle.sock.fileno() < 0
+    pool.release(running, reusable=True)
+    assert running.sock.fileno() < 0
+    assert pool.route_to(server.origin) is not first
+
+
+def test_many_threads_share_a_pool(serve, pool):
+    """No two threads get the same connection at the same time."""
+    route = pool.route_to(serve(stay).origin)
+    busy, wrong = set(), []
+
+    def work():
+        for _ in range(50):
+            connection = pool.acquire(route)
+            if connection in busy:
+                wrong.append(connection)
+            busy.add(connection)
+            busy.discard(connection)
+            pool.release(connection, reusable=True)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("reused", [True, False])
+def test_child_opens_its_own_connection(serve, pool, reused):
+    """Parent and child never share a socket, and the parent's stays open."""
+    server = serve(stay)
+    route = pool.route_to(server.origin)
+    connection = pool.acquire(route)
+    if reused:
+        pool.release(connection, reusable=True)
+    pid = os.fork()
+    if not pid:  # pragma: no cover - coverage does not follow
+        status = 1
+        try:
+            if not reused:
+                pool.release(connection, reusable=True)
+            other = pool.acquire(pool.route_to(server.origin))
+            status = 0 if other.sock.getsockname() != mine(connection) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert connection.is_clean()
+    connection.close()
+
+
+def mine(connection):
+    """Return the address of a socket; None if it was closed."""
+    return connection.sock.getsockname() if connection.sock.fileno() >= 0 else None
+
+
+def test_dropped_pool_closes_its_connections(serve):
+    """Nobody has to close a transport that is not needed any more."""
+    one = ConnectionPool(2, 5.0, 5.0)
+    connection = one.acquire(one.route_to(serve(stay).origin))
+    one.release(connection, reusable=True)
+    del one
+    assert connection.sock.fileno() < 0
+
+
+# -- the environment --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl"),
+        ),
+    ],
+)
+def test_authorities_of_the_environment(
+    serve, send, certified, authority, monkeypatch, tmp_path, name, folder
+):
+    """A file or a directory of authorities is found as requests finds it."""
+
+    def script(peer):
+        peer.secure(certified)
+        peer.request()
+        peer.answer()
+
+    where = authority.file
+    if folder:
+        ask = ["openssl", "x509", "-noout", "-hash", "-in", where]
+        found = subprocess.run(ask, check=True, capture_output=True, text=True)
+        shutil.copy(where, tmp_path / f"{found.stdout.strip()}.0")
+        where = str(tmp_path)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, where)
+    server = serve(script)
+    assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
+
+
+def test_bundle_that_is_not_there(send, monkeypatch):
+    """The message names the file that the environment names."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    with pytest.raises(NetworkError, match=r"authorities at /no/such/bundle\.pem"):
+        send(f"https://127.0.0.1:1{QUERY}")
+
+
+def test_proxy_without_a_host(pool, monkeypatch):
+    """A malformed proxy is an error, and not passed over."""
+    monkeypatch.setenv("https_proxy", "http://:3128")
+    with pytest.raises(InvalidProxyURL):
+        pool.route_to("https://b.example")
+
+
+def test_proxy_without_a_scheme(pool, monkeypatch):
+    """The common short form is plain HTTP."""
+    monkeypatch.setenv("https_proxy", "127.0.0.1:3128")
+    route = pool.route_to("https://b.example")
+    assert route.proxy.proxy.url == "http://127.0.0.1:3128"
