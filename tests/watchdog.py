@@ -39,13 +39,13 @@ def stuck() -> list[str]:
     """Return the stacks of threads that wait for what no other thread will do."""
     found = []
     for ident, frame in sys._current_frames().items():
-        files = [f.f_code.co_filename for f, _ in traceback.walk_stack(frame)]
-        ours = [file for file in files if file.startswith(_PACKAGE)]
+        codes = [f.f_code for f, _ in traceback.walk_stack(frame)]
+        ours = [code for code in codes if code.co_filename.startswith(_PACKAGE)]
         if (
             ident == threading.main_thread().ident
             or not ours
-            or ours[-1] in _SERVERS
-            or frame.f_code.co_qualname == "Workers._work"  # idle
+            or ours[-1].co_filename in _SERVERS
+            or ours[0].co_qualname == "Workers._work"  # idle
         ):
             continue
         if not _is_endless(frame):

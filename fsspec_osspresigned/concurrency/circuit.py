@@ -17,6 +17,8 @@ from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 
 # Seconds after which a waiting worker looks whether its caller has given up.
 _GLANCE = 0.1
+# Seconds after which a probe that was interrupted is held to be lost.
+_LOST = 60.0
 
 
 class Circuit:
@@ -44,9 +46,11 @@ class Circuit:
         self._clock = clock
         self._next_pause = pause
         self._quiet_until = 0.0
-        self._changed = threading.Condition()
+        # Not "with" of the condition: an interrupt at its end would leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._failures = 0
-        self._probing = False
+        self._probed_until = 0.0
         self._probes = 0
         # A maker, not the error: that one would keep its frames, and their data, alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
@@ -80,12 +84,12 @@ class Circuit:
 
     def _enter(self, path: str, cancel: threading.Event | None) -> bool:
         """Return whether this is the one request that is let through."""
-        with self._changed:
+        with self._lock:
             seen = self._probes
             while (last := self._last) and self._failures >= self._threshold:
                 pause = self._quiet_until - self._clock()
-                if pause <= 0 and not self._probing:
-                    self._probing = True
+                if pause <= 0 and self._probed_until <= self._clock():
+                    self._probed_until = self._clock() + _LOST
                     return True
                 self._changed.wait(min(pause, _GLANCE) if pause > 0 else _GLANCE)
                 gone = cancel is not None and cancel.is_set()
@@ -96,7 +100,7 @@ class Circuit:
     def _leave(
         self, *, probes: bool, answered: bool, failure: OSSPresignedError | None
     ) -> None:
-        with self._changed:
+        with self._lock:
             if answered:
                 self._failures = 0
                 self._next_pause = self._pause
@@ -104,7 +108,7 @@ class Circuit:
                 self._failures += 1
                 self._last = _again(failure)
             if probes:
-                self._probing = False
+                self._probed_until = 0.0
             if probes and failure is not None:
                 self._probes += 1
                 self._quiet_until = self._clock() + self._next_pause

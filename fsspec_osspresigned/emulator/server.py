@@ -34,6 +34,7 @@ from .store.store import Contents, Store, StoredObject, Upload
 DEFAULT_BUCKET = "examplebucket"
 _LOOPBACK = "127.0.0.1"
 _GRACE = 1.0  # seconds that running requests get when the server stops
+_GLANCE = 0.1  # seconds between two looks at a server that starts
 
 
 class _Protocol(HttpToolsProtocol):
@@ -242,6 +243,7 @@ class Emulator:
 
         Raises:
             OSError: the port is taken.
+            RuntimeError: the server ended at once.
         """
         listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
@@ -264,7 +266,12 @@ class Emulator:
             daemon=True,
         )
         self._thread.start()
-        server.listening.wait()
+        while not server.listening.wait(_GLANCE):
+            if not self._thread.is_alive():
+                self._server = self._thread = None
+                listener.close()
+                msg = "the emulator did not start"
+                raise RuntimeError(msg)
 
     def stop(self) -> None:
         """Free the port and keep the objects: :meth:`start` goes on with both."""

@@ -26,21 +26,21 @@ R = TypeVar("R")
 class _Ticket(Generic[T, R]):
     """One waiting request, and later its outcome."""
 
-    __slots__ = ("answer", "error", "item", "leads", "wake")
+    __slots__ = ("done", "item", "outcome")
 
     def __init__(self, item: T) -> None:
         self.item = item
-        self.wake = threading.Event()
-        self.leads = False
-        self.answer: R | None = None
-        self.error: Exception | None = None
+        self.done = False
+        self.outcome: R | Exception
 
 
 class Gatherer(Generic[T, R]):
-    """Whoever comes first sends; who comes meanwhile goes out with the next call.
+    """Sends requests of many threads in few calls, one call at a time.
 
-    There is no timer and no thread: a lone request leaves at once. A leader sends one
-    call and hands the lead to the first who waits, so nobody works for others for long.
+    There is no timer and no thread: a lone request leaves at once. The others wait for
+    the lock of the thread that sends; the next one of them sends for all that wait. A
+    request stays in the list until its own thread takes it out, so an interrupt of the
+    sending thread loses no other request.
 
     Args:
         send: takes up to *limit* items and returns an answer or an exception for each.
@@ -50,75 +50,48 @@ class Gatherer(Generic[T, R]):
     def __init__(
         self, send: Callable[[Sequence[T]], Sequence[R | Exception]], limit: int
     ) -> None:
-        """Start with nobody waiting."""
         self._send = send
         self._limit = limit
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[_Ticket[T, R]] = []
-        self._busy = False
+        self._sending = threading.Lock()
+        self._tickets: list[_Ticket[T, R]] = []
         self._pid = os.getpid()
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests without an outcome."""
+        return sum(not ticket.done for ticket in list(self._tickets))
 
     def ask(self, item: T) -> R:
         """Return the answer to *item*, or raise what came in its place."""
         if self._pid != os.getpid():
-            self._reset()  # the leader of the parent does not exist after a fork
+            self._reset()  # the sender of the parent does not exist after a fork
         ticket: _Ticket[T, R] = _Ticket(item)
-        with self._lock:
-            self._waiting.append(ticket)
-            if not self._busy:
-                self._busy = True
-                self._promote()
+        tickets = self._tickets
+        tickets.append(ticket)
         try:
-            ticket.wake.wait()
-            if ticket.leads:
-                self._lead()
-        except BaseException:
-            self._leave(ticket)
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.answer  # type: ignore[return-value]  # set where no error is
+            while not ticket.done:
+                with self._sending:  # for as long as one call takes
+                    if not ticket.done:
+                        self._send_batch()
+        finally:
+            tickets.remove(ticket)
+        if isinstance(ticket.outcome, Exception):
+            raise ticket.outcome
+        return ticket.outcome
 
-    def _promote(self) -> None:
-        """Give the lead to the first who waits; call with the lock held."""
-        if self._waiting:
-            self._waiting[0].leads = True
-            self._waiting[0].wake.set()
-        else:
-            self._busy = False
-
-    def _leave(self, ticket: _Ticket[T, R]) -> None:
-        """Take an interrupted waiter out, and pass its lead on."""
-        with self._lock:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-                if ticket.leads:
-                    self._promote()
-
-    def _lead(self) -> None:
-        with self._lock:
-            batch = self._waiting[: self._limit]
-            del self._waiting[: self._limit]
-        outcomes: Sequence[R | Exception] = ()
+    def _send_batch(self) -> None:
+        batch = [ticket for ticket in list(self._tickets) if not ticket.done]
+        batch = batch[: self._limit]
         try:
             outcomes = self._send([ticket.item for ticket in batch])
-        except Exception as error:  # noqa: BLE001 - raised again by who waits for it
+        except Exception as error:  # noqa: BLE001 - raised again in each thread
             outcomes = [error] * len(batch)
-        finally:
-            # An interrupt is the leader's alone: the others wait for the next one.
-            left = batch[1:] if not outcomes else ()
-            with self._lock:
-                self._waiting[:0] = left
-                self._promote()
         for ticket, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                ticket.error = outcome
-            else:
-                ticket.answer = outcome
-            ticket.wake.set()
+            ticket.outcome = outcome
+            ticket.done = True
 
 
 # A batch grows to this multiple of the last one, as long as its URLs would be used in
@@ -173,13 +146,13 @@ class Ahead:
         self._low = low
         self._clock = clock
         self._now = now
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a finalizer may come back in here
+        self._asking = threading.Lock()
         self._held: dict[_Slot, _Held] = {}
         self._stale: deque[Operation] = deque()
         self._size = max(1, min(first, MOST))
         self._asked_at: float | None = None
         self._life: float | None = None
-        self._asking = False
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return signed requests for *operations*; raises what their signer raises."""
@@ -190,7 +163,7 @@ class Ahead:
 
         A signer that states too long a life would else have each of them refused.
         """
-        with self._changed:
+        with self._lock:
             self._put_back(
                 lambda held: (
                     isinstance(held.outcome, SignedRequest)
@@ -210,22 +183,25 @@ class Ahead:
     def _take(self, slot: _Slot) -> _Held | None:
         """Return what is signed for *slot*, asking if need be; None if nothing is."""
         while True:
-            with self._changed:
-                self._put_back_stale(slot)
-                held = self._held.pop(slot, None)
-                wanted = held is None or len(self._held) < self._low
-                if wanted and self._asking:
-                    if held is not None:
-                        return held
-                    self._changed.wait()
-                    continue
-                batch = self._next_batch() if wanted else []
-                if not batch:
-                    return held
-                self._asking = True
-            self._ask(batch)
-            if held is not None:
+            held, wanted = self._pop(slot)
+            if not wanted or (held is not None and self._asking.locked()):
                 return held
+            with self._asking:  # for as long as one call takes
+                if held is None:
+                    held, wanted = self._pop(slot)
+                with self._lock:
+                    batch = self._next_batch() if wanted else []
+                if batch:
+                    self._ask(batch)
+            if held is not None or not batch:
+                return held
+
+    def _pop(self, slot: _Slot) -> tuple[_Held | None, bool]:
+        """Return what is signed for *slot*, and whether to ask for the next batch."""
+        with self._lock:
+            self._put_back_stale(slot)
+            held = self._held.pop(slot, None)
+            return held, held is None or len(self._held) < self._low
 
     def _put_back_stale(self, slot: _Slot) -> None:
         """If what is held for *slot* has become stale, so has what came with it."""
@@ -262,12 +238,10 @@ class Ahead:
         try:
             outcomes = sign_each(self._signer, batch)
         finally:
-            with self._changed:
+            with self._lock:
                 for operation, outcome in zip_longest(batch, outcomes):
                     self._held[_slot(operation)] = _Held(operation, outcome)
                     self._note_life(outcome)
-                self._asking = False
-                self._changed.notify_all()
 
     def _note_life(self, outcome: Outcome | None) -> None:
         if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:

@@ -110,12 +110,14 @@ class Window:
         self.memory_limit = memory_limit
         self._width = width
         self._memory = of_process().memory
-        self._changed = threading.Condition(threading.Lock())
+        # Not "with" of the condition: an interrupt at its end would leave it locked.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
 
     def enter(self, body: Body) -> None:
         """Wait until *body* may go out; what entered must leave."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._inside < self._width)
             self._inside += 1
         if isinstance(body, PartBody):
@@ -130,13 +132,14 @@ class Window:
         """Let the next one in; nobody reads *body* any more."""
         if isinstance(body, PartBody):
             body.release()
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             self._changed.notify_all()
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait until nothing is in flight, *seconds* at most; None waits for ever."""
-        with self._changed:
+        with self._lock:
+            # Each part in flight has a job in the pool, which leaves in any case.
             self._changed.wait_for(lambda: not self._inside, seconds)
 
 

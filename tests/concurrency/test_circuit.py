@@ -88,6 +88,25 @@ def test_what_is_no_answer_changes_nothing():
     assert is_open(circuit)
 
 
+def test_probe_that_is_lost_is_replaced():
+    """After a minute another request is let through in its place."""
+    clock = Clock()
+    circuit = circuit_of(1, clock)
+    fail(circuit)
+    clock.now += 5.0
+    lost = circuit.turn(PATH)
+    lost.__enter__()
+    gone = threading.Event()
+    gone.set()
+    with pytest.raises(StoreUnavailableError), circuit.turn(PATH, gone):
+        pass
+    clock.now += 61.0
+    with circuit.turn(PATH, gone):
+        pass
+    lost.__exit__(None, None, None)
+    assert not is_open(circuit)
+
+
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_others_wait_for_the_one_that_is_let_through(succeeds):
     """If it succeeds they are sent; if it fails they fail alike, without sending."""

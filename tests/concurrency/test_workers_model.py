@@ -6,12 +6,9 @@ sleeps for the patience of a thread.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import linecache
 import random
 import signal
-import sys
 import threading
 import time
 
@@ -25,11 +22,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fsspec_osspresigned.concurrency import workers as module
+from fsspec_osspresigned.concurrency import workers
 from fsspec_osspresigned.concurrency.workers import Workers
+from tests.interrupts import Interrupt, at_line, tracer
 
 SECONDS = 10  # within which everything happens on a busy machine
 NAMES = itertools.count()
+FILE = workers.__file__
 
 
 class Bell:
@@ -69,50 +68,6 @@ class Bell:
         with self._changed:
             self._expiring = count
             self._changed.notify_all()
-
-
-class Interrupt(BaseException):
-    """What a signal handler raises."""
-
-
-def tracer(number, act):
-    """Return a trace function: call *act* before line *number* of the pool.
-
-    The lines of ``Thread.start`` count, too. The line of a ``with`` counts when it is
-    entered only: the interpreter runs no signal handler between the last line of the
-    body and the release of the lock.
-    """
-    lines = itertools.count()
-
-    def trace(frame, event, _):
-        code = frame.f_code
-        if code.co_filename != module.__file__ and code.co_qualname != "Thread.start":
-            return None
-        entered = set()
-
-        def step(frame, event, _):
-            if event == "line":
-                text = linecache.getline(code.co_filename, frame.f_lineno).strip()
-                left = text.startswith("with ") and frame.f_lineno in entered
-                entered.add(frame.f_lineno)
-                if not left and next(lines) == number:
-                    act()
-            return step
-
-        return step
-
-    return trace
-
-
-@contextlib.contextmanager
-def at_line(number, act):
-    """Call *act* before line *number* of the pool in this thread."""
-    before = sys.gettrace()
-    sys.settrace(tracer(number, act))
-    try:
-        yield
-    finally:
-        sys.settrace(before)
 
 
 def eventually(true):
@@ -164,7 +119,7 @@ class Run:
             raise Interrupt
 
         try:
-            with at_line(line, act):
+            with at_line(FILE, line, act):
                 self.submit()
         except Interrupt:
             return True
@@ -190,6 +145,7 @@ class Run:
         self.submit()
         assert self.jobs[-1][0].result(SECONDS) == "done"
         self.rest()
+        self.bell.expire(1_000)  # for a thread whose start is not over yet
         assert not self.pool.waiting
         assert self.most <= self.size
 
@@ -266,7 +222,7 @@ class Pool(RuleBasedStateMachine):
     @rule(line=st.integers(0, 40))
     def finalize(self, line):
         """Let a finalizer submit in the middle of a submit."""
-        with at_line(line, self.run.submit):
+        with at_line(FILE, line, self.run.submit):
             self.run.submit()
 
     @invariant()
@@ -311,7 +267,7 @@ def test_interrupt_at_each_line_of_submit(size, rested):
 def test_interrupts_by_a_real_signal():
     """Interrupts of submits at random moments leave a pool that works."""
     rng = random.Random(1)  # noqa: S311 - repeatable
-    workers = Workers("cut", 2, patience=0.005)
+    pool = Workers("cut", 2, patience=0.005)
     cut, armed = 0, False
 
     def handle(*_):
@@ -324,20 +280,20 @@ def test_interrupts_by_a_real_signal():
             try:
                 armed = True
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 1e-4))
-                workers.submit(int)
+                pool.submit(int)
                 armed = False
             except (Interrupt, RuntimeError):  # or a lock of the library was cut
                 armed = False
                 cut += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
             if number % 100 == 0:
-                assert workers.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
-                eventually(lambda: not workers.threads)
+                assert pool.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+                eventually(lambda: not pool.threads)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert workers.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+    assert pool.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
     assert cut
-    eventually(lambda: not workers.threads and not workers.waiting)
+    eventually(lambda: not pool.threads and not pool.waiting)
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -345,7 +301,7 @@ def test_finalizer_at_each_line_of_a_worker(size):
     """A finalizer may submit at any step of a thread; each job is done."""
     for line in range(60):
         run = Run(size)
-        threading.settrace(tracer(line, run.submit))
+        threading.settrace(tracer(FILE, line, run.submit))
         try:
             run.submit()
             assert run.jobs[0][0].result(SECONDS) == "done"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fsspec_osspresigned.signers import batching
 from fsspec_osspresigned.signers.batching import Gatherer
+from tests.interrupts import Interrupt, at_line
+
+
+def interrupt():
+    """Raise as a signal handler does."""
+    raise Interrupt
 
 
 class Gate:
@@ -30,7 +39,7 @@ class Gate:
 def waiting(gatherer: Gatherer, count: int) -> None:
     """Return when *count* requests wait."""
     done = threading.Event()
-    while len(gatherer._waiting) < count:
+    while gatherer.waiting < count:
         done.wait(0.001)
 
 
@@ -110,45 +119,77 @@ def test_interrupted_leader_hands_the_lead_on():
         assert sorted(f.result(10) for f in others) == [3, 4]
 
 
-class Interrupted:
-    """An event whose wait is interrupted."""
+def interrupted_at(line, pool):
+    """Interrupt a request before *line*; return whether there is such a line."""
+    others = []
 
-    def __init__(self, then):
-        self._then = then
+    def send(items):
+        if not others:
+            others.append(pool.submit(gatherer.ask, 7))
+            waiting(gatherer, 2)
+        return items
 
-    def set(self):
-        """Nobody listens."""
+    gatherer = Gatherer(send, 10)
+    try:
+        with at_line(batching.__file__, line, interrupt):
+            gatherer.ask(1)
+        cut = False
+    except Interrupt:
+        cut = True
+    assert all(other.result(10) == 7 for other in others)
+    assert pool.submit(gatherer.ask, 2).result(10) == 2
+    return cut
 
-    def wait(self):
-        """Raise as Ctrl-C does in a waiting thread."""
-        self._then()
-        raise KeyboardInterrupt
+
+def test_interrupt_at_each_line():
+    """An interrupted thread takes no request of another thread with it."""
+    with ThreadPoolExecutor(2) as pool:
+        lines = itertools.takewhile(
+            lambda line: interrupted_at(line, pool), itertools.count()
+        )
+        assert len(list(lines)) > 10
 
 
-@pytest.mark.parametrize("leads", [False, True])
-def test_interrupted_waiter_leaves_the_queue(monkeypatch, leads):
-    """A waiter that goes away takes no lead with it."""
-    gate = Gate()
-    gate.opened.set()
+def test_interrupted_waiter_leaves_the_queue():
+    """A waiter that is interrupted while another thread sends is not sent."""
+    gate, raised = Gate(), threading.Event()
     gatherer = Gatherer(gate, 10)
-    gatherer._busy = not leads
-    real = threading.Event
 
-    def then():
-        monkeypatch.setattr(threading, "Event", real)
+    def handle(*_):
+        if not raised.is_set():
+            raised.set()
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading, "Event", lambda: Interrupted(then))
-    with pytest.raises(KeyboardInterrupt):
-        gatherer.ask(1)
-    assert gatherer._waiting == []
-    assert gatherer._busy is not leads
-    gatherer._busy = False
-    assert gatherer.ask(2) == 4
+    def press():
+        waiting(gatherer, 2)
+        while not raised.wait(0.1):  # one may come just before the wait begins
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(gatherer.ask, 1)
+            assert gate.entered.wait(10)
+            pressed = pool.submit(press)
+            with pytest.raises(KeyboardInterrupt):
+                gatherer.ask(2)
+            gate.opened.set()
+            assert first.result(10) == 2
+            pressed.result(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert gate.calls == [[1]]
+    assert gatherer.ask(3) == 6
 
 
 def test_child_of_a_fork_begins_anew(monkeypatch):
-    """The leader of the parent does not exist in the child."""
-    gatherer = Gatherer(lambda items: items, 10)
-    gatherer._busy = True
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert gatherer.ask(1) == 1
+    """The sending thread of the parent does not exist in the child."""
+    gate = Gate()
+    gatherer = Gatherer(lambda items: gate(items) if items == [1] else items, 10)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(gatherer.ask, 1)
+        assert gate.entered.wait(10)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert gatherer.ask(2) == 2
+        gate.opened.set()
+        assert first.result(10) == 2
