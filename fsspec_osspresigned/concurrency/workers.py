@@ -328,6 +328,7 @@ class Transfers(Generic[T, R]):
 
     def join(self) -> dict[str, Exception]:
         """Wait until all is done, and return what failed."""
+        # The waits have no limit: each future is a job of a pool, so it has a thread.
         try:
             wait(self._futures, return_when=FIRST_COMPLETED)
             _drop_queued(self._futures)  # no job is left for a loop that has not begun

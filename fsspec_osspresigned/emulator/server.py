@@ -277,7 +277,7 @@ class Emulator:
         """Free the port and keep the objects: :meth:`start` goes on with both."""
         if self._server is not None and self._thread is not None:
             self._server.tell_to_stop()
-            self._thread.join()
+            self._thread.join()  # no limit: shutdown aborts each open connection
             self._server = self._thread = None
 
     def close(self) -> None:

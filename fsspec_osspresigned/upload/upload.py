@@ -118,6 +118,7 @@ class Window:
     def enter(self, body: Body) -> None:
         """Wait until *body* may go out; what entered must leave."""
         with self._lock:
+            # No limit: see ``drain``.
             self._changed.wait_for(lambda: self._inside < self._width)
             self._inside += 1
         if isinstance(body, PartBody):
