@@ -195,8 +195,6 @@ EXCEPTIONS = {
     "cli.owner.sign": "to be mended",
     "cli.serve.serve": "to be mended",
     "cli.sync.sync_command": "to be mended",
-    "client.client.__init__": "to be mended",
-    "client.client.call": "to be mended",
     "client.failures.from_reply": "to be mended",
     "emulator.server.__init__": "to be mended",
     "errors.__init__": "to be mended",
@@ -208,8 +206,6 @@ EXCEPTIONS = {
     "signing.presigning.presign": "public, and each argument is a part of the signature",
     "signing.presigning.presign_unchecked": "to be mended",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
-    "upload.steps.complete": "to be mended",
-    "upload.steps.send_body": "to be mended",
 }
 # Class names that stand twice, which a search finds in the wrong place.
 AMBIGUOUS = {

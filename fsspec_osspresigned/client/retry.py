@@ -21,13 +21,17 @@ AbortMultipartUpload, DeleteObject  nothing to do, which is fine
 ==================================  ===================================================
 
 *Looked into*: where a call publishes and any of its tries may have been carried out, its
-final error has the outcome *unknown* (:mod:`~fsspec_osspresigned.attempts`), and
-:mod:`~fsspec_osspresigned.reconcile` finds out what became of the object.
+final error has the outcome *unknown* (:class:`Attempts`), and ``upload.steps.reconcile``
+finds out what became of the object.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
+import random
+import time
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -36,10 +40,14 @@ from ..errors import (
     IntegrityError,
     NetworkError,
     OSSPresignedError,
+    Outcome,
     SignerUnavailableError,
     StoreUnavailableError,
     URLExpiredError,
 )
+from ..model import Operation
+
+_log = logging.getLogger(__name__)
 
 
 class Verb(enum.Enum):
@@ -163,3 +171,79 @@ class RetryPolicy:
         if elapsed + wait > self.total:
             return GIVE_UP
         return Decision(Verb.WAIT, wait)
+
+
+@frozen
+class Timing:
+    """Clocks and random numbers of a client.
+
+    Attributes:
+        clock: monotonic seconds, for waiting.
+        now: seconds since the epoch, for expiry.
+        draw: uniform in [0, 1), for jitter.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    draw: Callable[[], float] = random.random
+
+
+REAL_TIME = Timing()
+
+
+class Attempts:
+    """Tries of one operation: counts them, and lets the policy decide what comes next.
+
+    Attributes:
+        resigns: how often the operation was to be signed again.
+    """
+
+    def __init__(
+        self, operation: Operation, policy: RetryPolicy, timing: Timing
+    ) -> None:
+        self.resigns = 0
+        self._operation = operation
+        self._policy = policy
+        self._timing = timing
+        self._started = timing.clock()
+        self._count = 1
+        self._doubtful = False
+
+    @property
+    def retries(self) -> int:
+        """Tries after the first one that were not to be signed again."""
+        return self._count - 1 - self.resigns
+
+    def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
+        """Return what to do after *failure*; the next try begins with it.
+
+        Args:
+            failure: of this try.
+            last: whether there must be no other one.
+
+        Raises:
+            OSSPresignedError: *failure*, with its ``tries``, and with its ``outcome`` if
+                any of the tries may have stored an object.
+        """
+        spent = self._timing.clock() - self._started
+        decision = self._policy.decide(
+            failure,
+            attempt=self._count - self.resigns,
+            elapsed=spent,
+            draw=self._timing.draw(),
+            resigned=self.resigns > 0,
+        )
+        failure.tries = self._count
+        self._doubtful = self._doubtful or may_have_acted(failure)
+        if self._doubtful and self._operation.action.publishes:
+            failure.outcome = Outcome.UNKNOWN
+        if decision.verb is Verb.GIVE_UP or last:
+            if self._count > 1:
+                failure.add_note(
+                    f"{self._operation}: {self._count} tries in {spent:.1f} s"
+                )
+            raise failure
+        _log.info("%s: %s; %s", self._operation, failure.message, decision.verb.value)
+        self._count += 1
+        self.resigns += decision.verb is Verb.SIGN_AGAIN
+        return decision

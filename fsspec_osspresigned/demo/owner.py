@@ -8,7 +8,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -143,7 +142,7 @@ def _put(signer: KeySigner, path: str) -> MapRequest:
 def _in_parts(signer: KeySigner, path: str, parts: int) -> MapEntry:
     """Begin a multipart upload of *path* and sign all that it takes to finish it."""
     owner = fsspec.filesystem("osspresigned", signer=signer)
-    upload = initiate(owner.client, Target(path=path), threading.Event())
+    upload = initiate(owner.client, Target(path=path))
     return MapEntry(
         upload_id=upload,
         part_size=_PART,

@@ -11,6 +11,7 @@ import logging
 import math
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, Protocol, runtime_checkable
@@ -80,7 +81,7 @@ class Exchange:
     Attributes:
         path: ``bucket/key`` for errors; None if no object is concerned.
         with_crc: whether to compute the CRC-64 of what is sent.
-        cancelled: asked before each block; True gives the request up.
+        cancel: set by another thread to give the request up before the next block.
         progress: called with bytes sent, and with minus that after a failure.
         free_headers: headers that no signature covers, such as Range.
         sink: takes the body of a 2xx reply block by block; None keeps it in the reply.
@@ -91,7 +92,7 @@ class Exchange:
 
     path: str | None = None
     with_crc: bool = False
-    cancelled: Callable[[], bool] | None = None
+    cancel: threading.Event | None = None
     progress: Callable[[int], None] | None = None
     free_headers: Mapping[str, str] = field(factory=dict, repr=False)
     sink: Sink | None = None
@@ -99,7 +100,7 @@ class Exchange:
     deadline: float = math.inf
 
 
-_PLAIN = Exchange()
+PLAIN = Exchange()
 
 
 class _TooLongError(NetworkError):
@@ -120,10 +121,10 @@ class _Outgoing:
         self.sent = 0
 
     def __iter__(self) -> Iterator[memoryview]:
-        cancelled, progress = self.exchange.cancelled, self.exchange.progress
+        cancel, progress = self.exchange.cancel, self.exchange.progress
         try:
             for block in self.body.blocks():
-                if cancelled is not None and cancelled():
+                if cancel is not None and cancel.is_set():
                     msg = "the upload was given up"
                     raise UploadDiscardedError(msg)
                 if self.crc64 is not None:
@@ -171,7 +172,7 @@ class Transport:
         self.pool.close()
 
     def send(
-        self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = _PLAIN
+        self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
     ) -> Reply:
         """Send *signed* with *body* and return whatever the server answered.
 

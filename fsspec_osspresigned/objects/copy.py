@@ -10,11 +10,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
-from xml.etree.ElementTree import Element
 
 from attrs import evolve, frozen
 
-from .. import parsing
 from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import (
@@ -27,7 +25,8 @@ from ..errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from ..http.body import CRC_HEADER, combine
+from ..http.body import CRC_HEADER, EMPTY, combine
+from ..http.transport import Exchange
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply, split_path
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
@@ -156,11 +155,13 @@ class Copying:
             Action.CopyObject, headers=headers, optional_headers=wished
         )
 
-        def check(reply: Reply) -> None:
-            self._document(reply, "CopyObjectResult", Action.CopyObject)
+        def parse(reply: Reply) -> Reply:
+            steps.document(reply, operation, "CopyObjectResult", ReplyError)
+            return reply
 
+        exchange = Exchange(cancel=self.cancel)
         try:
-            reply = self.client.call(operation, check=check, cancel=self.cancel)
+            reply = self.client.call(operation, EMPTY, exchange, parse=parse)
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
@@ -194,20 +195,18 @@ class Copying:
         """Copy by UploadPartCopy; what fails is aborted."""
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
-        upload_id = steps.initiate(self.client, target, cancel)
+        exchange = Exchange(cancel=cancel)
+        upload_id = steps.initiate(self.client, target, exchange)
         try:
             parts = self._parts(source, upload_id, cancel)
             steps.complete(
                 self.client,
                 target,
-                upload_id=upload_id,
-                granted=MultipartGrant(),
-                parts=parts,
-                document=parsing.complete_multipart_upload(
-                    (part.part_number, part.etag) for part in parts
-                ),
+                upload_id,
+                parts,
+                exchange,
                 crc=source.number,
-                cancel=cancel,
+                granted=MultipartGrant(),
             )
         except BaseException as error:
             cancel.set()
@@ -285,29 +284,17 @@ class Copying:
             part_number=number,
         )
 
-        def check(reply: Reply) -> None:
-            self._document(reply, "CopyPartResult", Action.UploadPartCopy)
+        def parse(reply: Reply) -> tuple[str, str | None]:
+            page = steps.document(reply, operation, "CopyPartResult", ReplyError)
+            etag = page.findtext("ETag") or reply.etag
+            return etag, reply.headers.get(CRC_HEADER)
 
-        reply = self.client.call(operation, check=check, cancel=cancel)
-        page = self._document(reply, "CopyPartResult", Action.UploadPartCopy)
-        etag = page.findtext("ETag") or reply.etag
-        if not etag:
-            msg = f"the reply to part {number} has no ETag, Complete needs it"
-            raise IntegrityError(msg, path=self.target.path)
-        stated = reply.headers.get(CRC_HEADER)
-        return PartReceipt(
-            part_number=number,
-            size=span[1] - span[0],
-            etag=etag,
-            crc64=None if stated is None else int(stated),
+        etag, stated = self.client.call(
+            operation, EMPTY, Exchange(cancel=cancel), parse=parse
         )
-
-    def _document(self, reply: Reply, root: str, action: Action) -> Element:
-        try:
-            return parsing.parse(reply.body, root)
-        except ValueError as error:
-            msg = f"the reply to {action} is bad: {error}"
-            raise ReplyError(msg, path=self.target.path, action=action) from None
+        crc = None if stated is None else int(stated)
+        size = span[1] - span[0]
+        return steps.part_receipt(number, size, etag, crc, self.target.path)
 
 
 def prove(client: Client, source: Source, path: str) -> None:

@@ -13,7 +13,8 @@ from attrs import frozen
 from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
-from ..http.body import combine, crc64
+from ..http.body import EMPTY, combine, crc64
+from ..http.transport import Exchange
 from ..model import Reply
 from . import operations
 from .ranges import Range, get_object, is_beyond
@@ -257,10 +258,9 @@ class Fetching:
     ) -> None:
         self.client.call(
             get_object(self.path),
-            free=piece.free,
-            sink=piece,
-            check=check,
-            cancel=cancel,
+            EMPTY,
+            Exchange(free_headers=piece.free, sink=piece, cancel=cancel),
+            parse=check,
         )
 
     def _stretch(self, offset: int, cancel: Cancellation) -> _Stretch:

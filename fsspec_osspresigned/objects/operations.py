@@ -11,7 +11,8 @@ from typing import Any
 from ..client.client import Client
 from ..concurrency.workers import Cancellation
 from ..errors import IntegrityError, InvalidRequestError, NotSignedError, ReplyError
-from ..http.body import CRC_HEADER, crc64
+from ..http.body import CRC_HEADER, EMPTY, crc64
+from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
 from .ranges import (
     Memory,
@@ -124,10 +125,9 @@ def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> N
     try:
         client.call(
             get_object(piece.path),
-            free=piece.free,
-            sink=piece,
-            check=piece.check,
-            cancel=cancel,
+            EMPTY,
+            Exchange(free_headers=piece.free, sink=piece, cancel=cancel),
+            parse=piece.check,
         )
     except InvalidRequestError as error:
         if piece.pinned and (is_changed(error) or is_beyond(error)):
@@ -176,7 +176,7 @@ def _read_whole(client: Client, path: str) -> bytes:
     def check(reply: Reply) -> None:
         check_whole(reply.headers, crc64(sink.data), path)
 
-    client.call(get_object(path), sink=sink, check=check)
+    client.call(get_object(path), EMPTY, Exchange(sink=sink), parse=check)
     return bytes(sink.data)
 
 
@@ -219,4 +219,5 @@ def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
 
 def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
     """Delete one object (DeleteObject); one that is not there is no error to OSS."""
-    return client.call(_operation(Action.DeleteObject, path), cancel=cancel)
+    exchange = Exchange(cancel=cancel)
+    return client.call(_operation(Action.DeleteObject, path), EMPTY, exchange)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -229,7 +228,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     """Begin a multipart upload, and sign all that it takes to finish or to end it."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
-    upload = initiate(client, target, threading.Event())
+    upload = initiate(client, target)
     try:
         parts = [
             _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)

@@ -31,7 +31,8 @@ from ..errors import (
     SourceChangedError,
     UploadNotFoundError,
 )
-from ..http.body import Body, FileBody, Source, crc64
+from ..http.body import EMPTY, Body, FileBody, Source, crc64
+from ..http.transport import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
@@ -81,13 +82,9 @@ def agreed(kept: Mapping[int, Kept], listing: Listing, head: Head) -> dict[int, 
 def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
     return (
         ours.size == theirs.size
-        and _bare(ours.etag) == _bare(theirs.etag)
+        and steps.bare(ours.etag) == steps.bare(theirs.etag)
         and theirs.crc64 in (None, ours.crc64)
     )
-
-
-def _bare(etag: str) -> str:
-    return etag.strip('"').lower()
 
 
 def is_stale(error: BaseException | None) -> bool:
@@ -125,22 +122,14 @@ def list_parts(
             target.operation(Action.ListParts, upload_id=upload_id), query=query
         )
         try:
-            reply = client.call(operation, cancel=cancel)
+            reply = client.call(operation, EMPTY, Exchange(cancel=cancel))
         except NotSignedError:
             if marker:
                 return Listing(parts, whole=False)
             raise
         try:
             root = parsing.parse(reply.body, "ListPartsResult")
-            for item in root.iter("Part"):
-                crc = item.findtext("HashCrc64ecma")
-                part = PartReceipt(
-                    part_number=int(item.findtext("PartNumber", "")),
-                    size=int(item.findtext("Size", "")),
-                    etag=item.findtext("ETag", ""),
-                    crc64=int(crc) if crc else None,
-                )
-                parts[part.part_number] = part
+            parts |= {part.part_number: part for part in steps.listed_parts(root)}
         except ValueError as error:
             msg = f"the reply to ListParts is bad: {error}"
             raise NetworkError(msg, path=target.path) from None

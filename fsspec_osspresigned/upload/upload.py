@@ -34,6 +34,7 @@ from ..errors import (
     UploadDiscardedError,
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, SpoolBody
+from ..http.transport import Exchange
 from ..model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant, grant_for
@@ -506,7 +507,10 @@ class Upload:
                 self.granted.upload_id
                 or self._resumption.upload_id
                 or steps.initiate(
-                    self._client, self._target, self._cancel, ahead=self._opening
+                    self._client,
+                    self._target,
+                    Exchange(cancel=self._cancel),
+                    ahead=self._opening,
                 )
             )
         except NotSignedError:
@@ -579,27 +583,28 @@ class Upload:
             self._target,
             self._target.part_operation(self._upload_id, number, body.size),
             body,
+            self._exchange(needs_crc=self._resumption.needs_crc),
             ahead=self._parts_ahead,
-            cancel=self._cancel,
-            progress=self._progress,
-            needs_crc=self._resumption.needs_crc,
         )
-        if not reply.etag:
-            msg = f"the reply to part {number} has no ETag, Complete needs it"
-            raise IntegrityError(msg, path=self._target.path)
-        part = PartReceipt(
-            part_number=number, size=body.size, etag=reply.etag, crc64=reply.crc64
+        part = steps.part_receipt(
+            number, body.size, reply.etag, reply.crc64, self._target.path
         )
         return reply, verified, part
+
+    def _exchange(self, *, needs_crc: bool = False) -> Exchange:
+        return Exchange(
+            cancel=self._cancel,
+            progress=self._progress,
+            with_crc=needs_crc or self._target.checksum != "none",
+        )
 
     def _put_object(self, body: Body) -> Receipt:
         reply, verified = steps.put_object(
             self._client,
             self._target,
             body,
+            self._exchange(),
             ahead=self._opening,
-            cancel=self._cancel,
-            progress=self._progress,
         )
         self._tally.count(reply, verified)
         return self._receipt(reply, body.size, reply.crc64, ())
@@ -612,12 +617,11 @@ class Upload:
             reply, verified = steps.complete(
                 self._client,
                 self._target,
-                upload_id=self._upload_id,
-                granted=self.granted,
-                parts=parts,
-                document=self._ledger.document(),
+                self._upload_id,
+                parts,
+                Exchange(cancel=self._cancel),
                 crc=crc,
-                cancel=self._cancel,
+                granted=self.granted,
             )
         except IntegrityError:
             self._resumption.finish()  # its parts cannot become the right object

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 
 import pytest
 
-from fsspec_osspresigned.client import client as module
-from fsspec_osspresigned.client.client import Client, shared_client
-from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.client.client import (
+    Client,
+    reset,
+    shared_client,
+)
+from fsspec_osspresigned.client.retry import RetryPolicy, Timing
 from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
@@ -21,7 +25,8 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.body import EMPTY, MemoryBody
+from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
 
@@ -69,23 +74,25 @@ class Transport:
         return answer
 
 
-def make(*answers, signer=None, retries=5, **more) -> Client:
+def make(*answers, signer=None, retries=5, now=time.time, **more) -> Client:
     """Return a client that never waits."""
     policy = RetryPolicy(retries=retries, base=0.0)
-    facts = {"policy": policy, "draw": lambda: 0.5, **more}
+    timing = Timing(now=now, draw=lambda: 0.5)
+    facts = {"policy": policy, "timing": timing, **more}
     return Client(Options(), signer or Signer(), Transport(*answers), **facts)
 
 
 def test_one_try():
     """Everything that was asked for reaches the transport."""
     client, body = make(OK), MemoryBody.of(b"abc")
-    reply = client.call(PUT, body, free={"Range": "x"}, with_crc=True, sink=None)
+    exchange = Exchange(free_headers={"Range": "x"}, with_crc=True)
+    reply = client.call(PUT, body, exchange)
     assert (reply.status, reply.retries, reply.resigns) == (200, 0, 0)
     ((_, sent, exchange),) = client.transport.sent
     assert sent is body
     assert exchange.path == "b/k"
     assert (exchange.free_headers, exchange.with_crc) == ({"Range": "x"}, True)
-    assert exchange.cancelled is None
+    assert exchange.cancel is None
 
 
 @pytest.mark.parametrize(
@@ -146,17 +153,32 @@ def test_last_failure_is_raised():
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_check_counts_as_a_try():
-    """What a reply fails to prove is a failure like any other."""
-    seen = []
+def test_what_is_parsed_is_returned():
+    """A reply that cannot be parsed is a failure like any other, and its bytes go back."""
+    seen, moved = [], []
 
-    def check(reply):
-        seen.append(reply)
+    def parse(reply):
+        seen.append(reply.retries)
         if len(seen) == 1:
             raise IntegrityError("differs")
+        return "parsed"
 
-    assert make(OK, OK).call(PUT, check=check).retries == 1
-    assert seen == [OK, OK]
+    sent = Reply(status=200, body_bytes=3)
+    exchange = Exchange(progress=moved.append)
+    assert make(sent, sent).call(PUT, EMPTY, exchange, parse=parse) == "parsed"
+    assert seen == [0, 1]
+    assert moved == [-3]
+
+
+def test_parse_that_fails_without_progress():
+    """The failure of the last try is what parse has raised."""
+
+    def parse(_):
+        raise IntegrityError("differs")
+
+    with pytest.raises(IntegrityError) as caught:
+        make(OK, OK, retries=1).call(PUT, parse=parse)
+    assert caught.value.tries == 2
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "disk full")])
@@ -172,8 +194,8 @@ def test_cancelled_before_another_try():
     cancel.set()
     client = make(BUSY)
     with pytest.raises(StoreUnavailableError):
-        client.call(PUT, cancel=cancel)
-    assert client.transport.sent[0][2].cancelled()
+        client.call(PUT, EMPTY, Exchange(cancel=cancel))
+    assert client.transport.sent[0][2].cancel is cancel
 
 
 def test_cancelled_while_waiting():
@@ -186,7 +208,7 @@ def test_cancelled_while_waiting():
 
     client = make(BUSY, OK)
     with pytest.raises(StoreUnavailableError):
-        client.call(PUT, cancel=Cancel())
+        client.call(PUT, EMPTY, Exchange(cancel=Cancel()))
     assert len(client.transport.sent) == 1
 
 
@@ -261,7 +283,7 @@ def test_notes():
 def test_policy_comes_from_the_options():
     """Retries and total are those of the user."""
     client = Client(Options(retries=1, retry_timeout=7.0), Signer(), Transport())
-    assert (client._policy.retries, client._policy.total) == (1, 7.0)
+    assert (client.policy.retries, client.policy.total) == (1, 7.0)
 
 
 def test_shared_client():
@@ -280,8 +302,14 @@ def test_shared_client():
 
 def test_shared_client_after_a_fork(monkeypatch):
     """Locks, threads and sockets of the parent are not touched by the child."""
-    monkeypatch.setattr(module, "_registries", {})
-    first = shared_client(Options(), lambda _: make())
-    module._registries[os.getpid()].lock.acquire()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert shared_client(Options(), lambda _: make()) is not first
+    reset()
+    in_child = []
+
+    def build(_):
+        # The fork comes here, while the parent holds the lock of its clients.
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        in_child.append(shared_client(Options(), lambda _: make()))
+        return make()
+
+    assert shared_client(Options(), build) is not in_child[0]
+    reset()

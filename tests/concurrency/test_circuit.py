@@ -196,7 +196,7 @@ def test_an_outage_is_asked_by_one(monkeypatch):
             max_concurrency=16,
             retries=5,
         )
-        fs.client._policy = clients.RetryPolicy(retries=5, base=0.02)
+        fs.client.policy = clients.RetryPolicy(retries=5, base=0.02)
         oss.faults.add(
             Fault(action="PutObject", status=503, code="ServiceUnavailable", times=None)
         )

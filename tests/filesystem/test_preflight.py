@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.concurrency.workers import Cancellation
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
@@ -48,7 +47,7 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
         target = publish.Target(path=f"{BUCKET}/a")
-        upload_id = publish.initiate(fs.client, target, Cancellation())
+        upload_id = publish.initiate(fs.client, target)
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {

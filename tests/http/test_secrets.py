@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import logging
 import sys
+import threading
 import traceback
 
 import fsspec
@@ -152,12 +153,10 @@ def test_variables_of_an_interruption(serve, exchange, monkeypatch, step, raised
 
 def test_variables_of_a_cancelled_body(serve, send):
     """Nor those of one that was given up between two blocks."""
+    cancel = threading.Event()
+    cancel.set()
     with pytest.raises(UploadDiscardedError) as caught:
-        send(
-            serve(ok).origin + QUERY,
-            MemoryBody.of(bytes(3 * BLOCK)),
-            cancelled=lambda: True,
-        )
+        send(serve(ok).origin + QUERY, MemoryBody.of(bytes(3 * BLOCK)), cancel=cancel)
     assert "TOPSECRET" not in shown(caught.value, skip=2)
 
 

@@ -194,7 +194,7 @@ class Place:
                 multipart_threshold=PART,
                 max_concurrency=2,
             )
-            fs.client._policy = evolve(fs.client._policy, base=0.005)
+            fs.client.policy = evolve(fs.client.policy, base=0.005)
             self._filesystems[kind] = fs
         fs = self._filesystems[kind]
         fs.client._circuits.clear()

@@ -19,6 +19,7 @@ import pytest
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.client import client as clients
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
@@ -229,7 +230,9 @@ class Slow:
 def client_of(oss: Emulator, by: Any, transport: Transport, **more: Any) -> Client:
     """Return an engine whose clock is the store's."""
     given = {"part_size": PART, "multipart_threshold": PART, **more}
-    return Client(Options.from_storage_options(given), by, transport, now=oss.clock)
+    return Client(
+        Options.from_storage_options(given), by, transport, timing=Timing(now=oss.clock)
+    )
 
 
 def open_file(client: Client) -> Any:
@@ -279,7 +282,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return initiate(client, Target(path=PATH), threading.Event())
+    return initiate(client, Target(path=PATH))
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:

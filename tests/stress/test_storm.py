@@ -55,7 +55,7 @@ def filesystem(oss: Emulator, **options) -> OSSPresignedFileSystem:
     fs = OSSPresignedFileSystem(
         signer="keys", endpoint=oss.url, region="cn-hangzhou", retries=50, **options
     )
-    fs.client._policy = evolve(fs.client._policy, base=0.01, cap=0.5)
+    fs.client.policy = evolve(fs.client.policy, base=0.01, cap=0.5)
     return fs
 
 

@@ -527,7 +527,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id = module.steps.initiate(client, Target(path=PATH), Cancellation())
+    upload_id = module.steps.initiate(client, Target(path=PATH))
 
     def url(action: Action, **more) -> str:
         one = Operation(
@@ -658,7 +658,7 @@ class FakeClient:
     def __init__(self, answers) -> None:
         self.answers = list(answers)
 
-    def call(self, operation, *, cancel):
+    def call(self, operation, *_):
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -32,7 +32,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
 )
 from fsspec_osspresigned.http.body import EMPTY, FileBody, MemoryBody, crc64
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.transport import PLAIN, Transport
 from fsspec_osspresigned.model import (
     MAX_SINGLE_PUT,
     MIN_PART,
@@ -43,10 +43,10 @@ from fsspec_osspresigned.model import (
 )
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
-from fsspec_osspresigned.upload import steps as publish
+from fsspec_osspresigned.upload import steps
 from fsspec_osspresigned.upload import upload as module
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
@@ -685,13 +685,15 @@ def test_complete_all_with_foreign_parts(oss):
 
 
 class Listing:
-    """A client whose only answer is a list of parts."""
+    """A client that answers a list of parts, and confirms all else."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
 
-    def call(self, *_, **__):
-        return Reply(status=200, body=self.body)
+    def call(self, operation, *_, parse=None, **__):
+        if operation.action == "ListParts":
+            return Reply(status=200, body=self.body)
+        return parse(Reply(status=200, headers={"etag": '"E"'}))
 
 
 def prove(body: str, count: int) -> None:
@@ -701,7 +703,8 @@ def prove(body: str, count: int) -> None:
     )
     text = f"<ListPartsResult>{body}</ListPartsResult>".encode()
     target = Target(path=PATH)
-    publish._prove_parts(Listing(text), target, "U", parts, threading.Event())
+    grant = MultipartGrant(complete_all=True, complete_all_proven=True)
+    steps.complete(Listing(text), target, "U", parts, PLAIN, crc=None, granted=grant)
 
 
 def row(number: int, size=5, etag: str | None = None) -> str:
@@ -990,15 +993,13 @@ def test_fork_as_the_child_sees_it(oss, monkeypatch):
 
 
 class Answering:
-    """A client that hands one reply to the check of each call."""
+    """A client that lets each call parse one reply."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
 
-    def call(self, _, __=None, *, check=None, **___):
-        if check is not None:
-            check(self.reply)
-        return self.reply
+    def call(self, *_, parse, **__):
+        return parse(self.reply)
 
 
 @pytest.mark.parametrize(
@@ -1013,12 +1014,15 @@ def test_bad_reply_to_initiate(body, words):
     """No upload ID, no upload."""
     client = Answering(Reply(status=200, body=body))
     with pytest.raises(NetworkError, match=words):
-        publish.initiate(client, Target(path=PATH), threading.Event())
+        steps.initiate(client, Target(path=PATH))
 
 
 def completed(reply: Reply, headers=None):
     """Judge a reply to Complete."""
-    publish._check_completed(reply, Target(path=PATH, headers=headers))
+    target = Target(path=PATH, headers=headers)
+    steps.complete(
+        Answering(reply), target, "U", (), PLAIN, crc=None, granted=MultipartGrant()
+    )
 
 
 @pytest.mark.parametrize(
