@@ -37,8 +37,8 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.console.progress import short_bytes
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import Policy, create_app
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB
 

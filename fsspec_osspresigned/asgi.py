@@ -1,4 +1,4 @@
-"""One ASGI app on a loopback port in a background thread, for tests and the demo."""
+"""ASGI servers: listening sockets, a server without races, an app on loopback."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import uvicorn
@@ -53,25 +52,27 @@ async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
     await settle()
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """A server that says when it listens, so that nobody has to poll for it."""
+class AnnouncingServer(uvicorn.Server):
+    """A server that tells when it listens, and loses no connection when it stops."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
         super().__init__(config)
-        self.ready = threading.Event()
+        self.listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell it."""
         await super().startup(sockets)
-        self.ready.set()
+        self.listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what runs."""
         await stop_accepting(sockets or [])
         await super().shutdown(sockets)
         await settle()
 
 
 class LoopbackServer:
-    """Serve *app* on 127.0.0.1 while the ``with`` block runs.
+    """Serve *app* on 127.0.0.1 in a thread while the ``with`` block runs.
 
     Entering returns when connections are accepted; leaving stops the server and frees
     the port. A request that still runs a second later is cancelled.
@@ -80,26 +81,18 @@ class LoopbackServer:
         app: any ASGI application.
         port: TCP port; 0 takes a free one.
 
+    Attributes:
+        port: the port; 0 until it is bound.
+
     Raises:
         OSError: the port is taken.
         RuntimeError: the app failed to start.
     """
 
     def __init__(self, app: Any, port: int = 0) -> None:
-        """Keep what to serve; nothing is bound before the block is entered."""
+        self.port = port
         self._app = app
-        self._wanted = port
-        self._socket: socket.socket | None = None
-        self._server: _AnnouncingServer | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that is bound; the wanted one outside the block."""
-        if self._socket is None:
-            return self._wanted
-        port: int = self._socket.getsockname()[1]
-        return port
+        self._stack = contextlib.ExitStack()
 
     @property
     def url(self) -> str:
@@ -108,8 +101,8 @@ class LoopbackServer:
 
     def start(self) -> None:
         """Bind, start the thread, and return when the app answers."""
-        self._socket = listen(_LOOPBACK, self._wanted)
-        self._wanted = self.port
+        listener = self._stack.enter_context(listen(_LOOPBACK, self.port))
+        self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app,
             log_config=None,
@@ -120,44 +113,33 @@ class LoopbackServer:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
-        self._server = _AnnouncingServer(config)
-        self._thread = threading.Thread(
-            target=self._run, args=(self._server, self._socket), daemon=True
-        )
-        self._thread.start()
-        if not self._server.ready.wait(_START_SECONDS) or not self._server.started:
+        ready = threading.Event()
+        server = AnnouncingServer(config, ready.set)
+
+        def run() -> None:
+            # uvicorn leaves by SystemExit when the app refuses to start.
+            with contextlib.suppress(SystemExit):
+                server.run(sockets=[listener])
+            ready.set()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._stack.callback(thread.join, _STOP_SECONDS)
+        self._stack.callback(setattr, server, "should_exit", True)
+        if not ready.wait(_START_SECONDS) or not server.started:
             self.stop()
             msg = "the app did not start"
             raise RuntimeError(msg)
 
     def stop(self) -> None:
         """Stop serving and free the port; a second call does nothing."""
-        if self._server is None or self._thread is None or self._socket is None:
-            return
-        self._server.should_exit = True
-        self._thread.join(_STOP_SECONDS)
-        self._socket.close()
-        self._server = self._thread = self._socket = None
+        self._stack.close()
 
     def __enter__(self) -> Self:
         """Start, and return the server itself."""
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop, whatever happened inside."""
         self.stop()
-
-    @staticmethod
-    def _run(server: _AnnouncingServer, listener: socket.socket) -> None:
-        try:
-            # uvicorn leaves by SystemExit when the app refuses to start.
-            with contextlib.suppress(SystemExit):
-                server.run(sockets=[listener])
-        finally:
-            server.ready.set()

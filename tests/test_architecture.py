@@ -201,7 +201,6 @@ EXCEPTIONS = {
     "filesystem.trees.__init__": "to be mended",
     "filesystem.write.put": "the signature is fsspec's",
     "http.transport.send": "to be mended",
-    "server.process.serve": "to be mended",
     "signers.http.__init__": "to be mended",
     "signing.presigning.presign": "public, and each argument is a part of the signature",
     "signing.presigning.presign_unchecked": "to be mended",
@@ -211,7 +210,7 @@ EXCEPTIONS = {
 AMBIGUOUS = {
     *("Answer", "Body", "Call", "Connection", "Exchange", "Found", "Going", "Head"),
     *("Held", "Incoming", "Journal", "Output", "Place", "Plan", "Problem", "Reader"),
-    *("Record", "Rule", "Rules", "Server", "Settings", "Source", "Stretch", "Target"),
+    *("Record", "Rule", "Server", "Settings", "Source", "Stretch", "Target"),
     *("Upload", "View"),
 }
 

@@ -56,12 +56,12 @@ def serve(
     if ssl_keyfile is not None and ssl_certfile is None:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
     with needs("server"):
-        from ..server.supervisor import (  # noqa: PLC0415 - an extra
-            Settings,
+        from ..server.process import (  # noqa: PLC0415 - an extra
+            ServiceSettings,
             launch,
             work,
         )
-    settings = Settings(
+    settings = ServiceSettings(
         policy_file=policy_file,
         host=host,
         port=port,

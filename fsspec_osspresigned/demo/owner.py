@@ -25,7 +25,8 @@ from ..http.body import crc64
 from ..model import Action, Operation, split_path
 from ..options.object_options import Target
 from ..secret import Secret
-from ..server.app import Policy, create_app, hash_token
+from ..server.app import create_app
+from ..server.policy import Policy, hash_token
 from ..signers.keys import KeySigner
 from ..signing.canonical import Credentials
 from ..units import KIB, MIB

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .. import parsing
+from ..concurrency.rate import TokenBucket
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -32,62 +33,14 @@ from ..signing import check_bucket, check_key
 from ..urls import MAX_URL, header_problems
 from .policy import Policy, RefusedItem, hash_token, permitted
 
-# How much each name may have in a minute: counted here, decided by the caller.
-
 _MINUTE = 60.0
-
-
-@define
-class Limiter:
-    """A bucket of tokens for each name, filled evenly; one minute's worth fits in.
-
-    Attributes:
-        clock: seconds that never run backwards.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    _levels: dict[str, tuple[float, float]] = field(factory=dict, init=False)
-
-    def wait(self, name: str, per_minute: int) -> float:
-        """Return the seconds until *name* may have one more; 0 takes it at once."""
-        now = self.clock()
-        level, since = self._levels.get(name, (float(per_minute), now))
-        level = min(per_minute, level + (now - since) * per_minute / _MINUTE)
-        if level < 1:
-            return (1 - level) * _MINUTE / per_minute
-        self._levels[name] = (level - 1, now)
-        return 0.0
-
-    def charge(self, name: str, count: int) -> None:
-        """Take *count* more, into debt if need be: a batch is not cut in pieces."""
-        level, since = self._levels.get(name, (0.0, self.clock()))
-        self._levels[name] = (level - count, since)
-
-    def keep(self, names: set[str]) -> None:
-        """Forget all but *names*."""
-        for name in self._levels.keys() - names:
-            del self._levels[name]
-
-
-# An app is made with policies and hashes: they are found here too.
-__all__ = [
-    "Policy",
-    "Record",
-    "Rules",
-    "create_app",
-    "create_ruled_app",
-    "hash_token",
-    "operation_of",
-    "policy_of",
-]
-
 _MAX_DEPTH = 6
 _MAX_LIFE = 604_800
 _STRINGS = ("headers", "optional_headers", "query")
 
 
 @frozen(kw_only=True)
-class Rules:
+class ServiceRules:
     """What the service goes by; a call keeps to the rules that it began with.
 
     Attributes:
@@ -100,7 +53,7 @@ class Rules:
 
 
 @frozen(kw_only=True)
-class Record:
+class AccessRecord:
     """What is told about one call: never a token, a URL or a header.
 
     Attributes:
@@ -124,8 +77,28 @@ class Record:
     fault: str | None = None
 
 
-def _untold(_: Record) -> None:
-    """Tell nobody."""
+@define
+class RateLimits:
+    """Token buckets by policy name; each holds one minute's worth of requests.
+
+    Attributes:
+        clock: seconds that never run backwards.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
+
+    def bucket(self, name: str, per_minute: int) -> TokenBucket:
+        """Return the bucket of *name*, at the rate of now."""
+        new = TokenBucket(per_minute, _MINUTE, _MINUTE, self.clock)
+        bucket = self._buckets.setdefault(name, new)
+        bucket.tokens = per_minute
+        return bucket
+
+    def keep(self, names: set[str]) -> None:
+        """Forget all but *names*."""
+        for name in self._buckets.keys() - names:
+            del self._buckets[name]
 
 
 def create_app(
@@ -141,16 +114,16 @@ def create_app(
         tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
         clock: seconds since the epoch.
     """
-    rules = Rules(signer=signer, tokens=dict(tokens))
+    rules = ServiceRules(signer=signer, tokens=dict(tokens))
     return create_ruled_app(lambda: rules, clock=clock)
 
 
 def create_ruled_app(
-    rules: Callable[[], Rules],
+    rules: Callable[[], ServiceRules],
     *,
     clock: Callable[[], float] = time.time,
-    limiter: Limiter | None = None,
-    tell: Callable[[Record], None] = _untold,
+    limits: RateLimits | None = None,
+    tell: Callable[[AccessRecord], object] = lambda _: None,
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the ASGI app of a signer service.
@@ -158,11 +131,11 @@ def create_ruled_app(
     Args:
         rules: asked once for each call, so that they can change between two.
         clock: seconds since the epoch.
-        limiter: counts the requests of each policy; None is one of the app's own.
+        limits: counts the requests of each policy; None makes its own.
         tell: called after each call of ``/v1/sign``.
         routes: what else it answers.
     """
-    service = _Service(rules, clock, limiter or Limiter(), tell)
+    service = _Service(rules, clock, limits or RateLimits(), tell)
     return Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
@@ -215,10 +188,10 @@ class _Call:
 
 @frozen
 class _Service:
-    rules: Callable[[], Rules]
+    rules: Callable[[], ServiceRules]
     clock: Callable[[], float]
-    limiter: Limiter
-    tell: Callable[[Record], None]
+    limits: RateLimits
+    tell: Callable[[AccessRecord], object]
 
     async def sign(self, request: Request) -> Response:
         at, began, fault = self.clock(), time.perf_counter(), None
@@ -235,7 +208,7 @@ class _Service:
         if response.status_code in _CODES:
             call.codes[_CODES[response.status_code]] += 1
         self.tell(
-            Record(
+            AccessRecord(
                 at=at,
                 token=call.policy.name if call.policy else None,
                 paths=tuple(call.paths),
@@ -252,15 +225,17 @@ class _Service:
         rules = self.rules()
         policy = policy_of(rules, request.headers.get("authorization", ""))
         call.policy = policy
+        bucket = None
         if policy.requests_per_minute is not None:
-            wait = self.limiter.wait(policy.name, policy.requests_per_minute)
-            if wait > 0:
+            bucket = self.limits.bucket(policy.name, policy.requests_per_minute)
+            if wait := bucket.wait():
                 detail = f"more than {policy.requests_per_minute} requests in a minute"
                 return _problem(429, detail, math.ceil(wait))
+            bucket.spend()
         requests = _requests_of(await _body_of(request))
         call.requests = len(requests)
-        if policy.requests_per_minute is not None:
-            self.limiter.charge(policy.name, len(requests) - 1)
+        if bucket is not None:
+            bucket.spend(len(requests) - 1)  # a batch goes into debt, never in pieces
         results = await run_in_threadpool(self.results, requests, rules.signer, call)
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
@@ -322,7 +297,7 @@ def _requests_of(body: bytes) -> list[Any]:
     return requests
 
 
-def policy_of(rules: Rules, authorization: str) -> Policy:
+def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     """Return the policy of the bearer token in a header.
 
     Raises:

@@ -1,22 +1,28 @@
-"""Connections that cannot hold the service: each state of one has an end."""
+"""Connection limits: silent, slow and unread connections are cut off.
+
+uvicorn limits only the idle time after a reply. What it lacks needs two views of a
+connection, both public: a wrapper around its protocol sees the bytes that arrive, ASGI
+middleware sees where requests and replies begin and end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
-from attrs import frozen
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import uvicorn
+from attrs import define, field, frozen
 
 _SPARE_FILES = 64  # the policy, the log, the listener and what libraries open
 
 
 @frozen(kw_only=True)
-class Limits:
-    """What a client may take before it is cut off.
+class ConnectionLimits:
+    """Seconds, bytes and connections that clients may take before they are cut off.
 
     Attributes:
         head: seconds for the head of a request, counted from the connection or from
@@ -41,92 +47,154 @@ class Limits:
     farewell: float = 1.0
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """Reads HTTP/1.1 from one connection, and knows until when it may stay as it is."""
+class GuardedConnection:
+    """A connection of *protocol*, and the moment at which it is cut off as it is.
 
-    limits = Limits()
+    Attributes:
+        deadline: on the monotonic clock.
+        is_running: a request is being read or answered.
+        reads_body: the end of a request's body has not been seen.
+    """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Begin without a request."""
-        super().__init__(*args, **options)
-        self.deadline = monotonic() + self.limits.head
-        self._running = 0  # requests whose head is here, and whose reply is not out
-        self._in_head = False
+    def __init__(self, protocol: asyncio.Protocol, guard: ConnectionGuard) -> None:
+        self._protocol, self._guard = protocol, guard
+        self.deadline = monotonic() + guard.limits.head
+        self.is_running = self.reads_body = False
         self._head_bytes = 0
+        self._transport: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else of a protocol to the wrapped one."""
+        return getattr(self._protocol, name)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Take it, and make room if there are too many."""
-        super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            others = cast("list[GuardedProtocol]", list(self.connections - {self}))
-            waiting = [found for found in others if not found.is_running]
-            min(waiting, key=lambda found: found.deadline, default=self).cut()
+        self._transport = transport
+        self._protocol.connection_made(transport)
+        self._guard.admit(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget it."""
+        self._guard.connections.discard(self)
+        self._protocol.connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, and refuse a head that does not end."""
-        super().data_received(data)
-        if self._in_head:
+        """Have it parsed; between two requests it must be a head, which must end."""
+        in_head = not (self.is_running or self.reads_body)
+        if in_head and data.strip(b"\r\n"):
+            if not self._head_bytes:
+                self.extend(self._guard.limits.head)
             self._head_bytes += len(data)
-            if self._head_bytes > self.limits.head_bytes:
-                self.cut()
+        # The task that answers a request is made here, and inherits the context.
+        token = _CONNECTION.set(self)
+        self._protocol.data_received(data)
+        _CONNECTION.reset(token)
+        if self._head_bytes > self._guard.limits.head_bytes:
+            # That task runs first if the head is complete, and resets the count.
+            asyncio.get_running_loop().call_soon(self._cut_long_head)
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request: its head must end soon."""
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-        self.deadline = monotonic() + self.limits.head
-
-    def on_headers_complete(self) -> None:
-        """The head is whole: the body must end soon."""
-        self._in_head = False
-        self._running += 1
-        self.deadline = monotonic() + self.limits.body
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """The request is whole: now the service has a while, and the client to read."""
-        limits = self.limits
-        self.deadline = monotonic() + (limits.reply if self._running else limits.idle)
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """The reply is out, or in the buffers of this connection."""
-        self._running -= 1
-        # A reply may come before the end of its request, which must end all the same,
-        # and after the begin of the next one.
-        if not (self.cycle.more_body or self._in_head or self._running):
-            self.deadline = monotonic() + self.limits.idle
-        super().on_response_complete()
-
-    def cut(self) -> None:
-        """End the connection at once: what its client did not take is dropped."""
-        self.transport.abort()
-
-    def cut_if_late(self, now: float) -> None:
-        """Cut if *now* is after the deadline."""
-        if now > self.deadline:
+    def _cut_long_head(self) -> None:
+        if self._head_bytes:
             self.cut()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a request is being read or answered."""
-        return self._running > 0
+    def begin_request(self, *, has_body: bool) -> None:
+        """Count from the end of a head."""
+        self.is_running, self.reads_body, self._head_bytes = True, has_body, 0
+        self.extend(self._guard.limits.body if has_body else self._guard.limits.reply)
+
+    def end_body(self) -> None:
+        """Count from the end of a body."""
+        self.reads_body = False
+        self.extend(self._guard.limits.reply)
+
+    def end_reply(self) -> None:
+        """Count from the end of a reply, unless its request has not ended."""
+        self.is_running = False
+        if not self.reads_body:
+            self.extend(self._guard.limits.idle)
+
+    def extend(self, seconds: float) -> None:
+        """Move the deadline to *seconds* from now."""
+        self.deadline = monotonic() + seconds
+
+    def cut(self) -> None:
+        """End the connection at once, and drop what its client did not take."""
+        self._transport.abort()
 
 
-def guarded(limits: Limits) -> type[GuardedProtocol]:
-    """Return the protocol class that keeps to *limits*."""
-    return type("Guarded", (GuardedProtocol,), {"limits": limits})
+_CONNECTION: ContextVar[GuardedConnection] = ContextVar("connection")
+App = Callable[..., Awaitable[None]]
 
 
-async def sweep(
-    connections: Callable[[], list[GuardedProtocol]], seconds: float = 1.0
-) -> None:
-    """Look every *seconds* which of *connections* are late, until cancelled."""
-    while True:
-        await asyncio.sleep(seconds)
-        now = monotonic()
-        for connection in connections():
-            connection.cut_if_late(now)
+@define
+class ConnectionGuard:
+    """The connections of one server, and their limits.
+
+    Attributes:
+        limits: hold for each of them.
+        connections: that are open.
+    """
+
+    limits: ConnectionLimits = ConnectionLimits()
+    connections: set[GuardedConnection] = field(factory=set, init=False)
+
+    def configure(self, app: App, **options: Any) -> uvicorn.Config:
+        """Return the loaded configuration of a server of *app* within the limits."""
+        config = uvicorn.Config(
+            self.middleware(app),
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=int(self.limits.idle),
+            **options,
+        )
+        config.load()
+        protocol: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        config.http_protocol_class = lambda **given: GuardedConnection(  # type: ignore[assignment]
+            protocol(**given), self
+        )
+        return config
+
+    def middleware(self, app: App) -> App:
+        """Return *app*, which tells its connection how far a request is."""
+
+        async def watched(scope: Any, receive: Callable[[], Any], send: Any) -> None:
+            connection = _CONNECTION.get()
+
+            async def receive_body() -> Any:
+                message = await receive()
+                if not message.get("more_body"):
+                    connection.end_body()
+                return message
+
+            names = {name for name, _ in scope["headers"]}
+            has_body = not names.isdisjoint((b"content-length", b"transfer-encoding"))
+            connection.begin_request(has_body=has_body)
+            try:
+                await app(scope, receive_body, send)
+            finally:
+                connection.end_reply()
+
+        return watched
+
+    def admit(self, connection: GuardedConnection) -> None:
+        """Count *connection*; if it is one too many, cut the longest silent one."""
+        others = self.connections.copy()
+        self.connections.add(connection)
+        if len(others) >= self.limits.connections:
+            waiting = (found for found in others if not found.is_running)
+            min(waiting, key=lambda found: found.deadline, default=connection).cut()
+
+    async def sweep(self, seconds: float = 1.0) -> None:
+        """Cut every *seconds* the connections that are late, until cancelled."""
+        while True:
+            await asyncio.sleep(seconds)
+            now = monotonic()
+            for connection in list(self.connections):
+                if now > connection.deadline:
+                    connection.cut()
 
 
 def raise_file_limit(wanted: int) -> int:
@@ -136,23 +204,20 @@ def raise_file_limit(wanted: int) -> int:
         wanted: connections.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-        soft = raised
-    if soft == resource.RLIM_INFINITY:
-        return wanted
-    return max(1, min(wanted, soft - _SPARE_FILES))
+    endless, needed = resource.RLIM_INFINITY, wanted + _SPARE_FILES
+    if soft != endless and soft < needed:
+        soft = needed if hard == endless else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == endless else max(1, min(wanted, soft - _SPARE_FILES))
 
 
 class PromptLoop(asyncio.SelectorEventLoop):
     """A loop whose TLS servers wait neither for a handshake nor for a farewell."""
 
-    limits = Limits()
+    limits = ConnectionLimits()
 
     async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """Listen as ever, with less time for what TLS adds."""
+        """Listen, with less time for what TLS adds."""
         if options.get("ssl") is not None:
             options["ssl_handshake_timeout"] = self.limits.handshake
             # Else a stop waits half a minute for clients that are idle.

@@ -1,361 +1,221 @@
-"""``osspresigned serve``: the signer service as a process that follows its policy."""
+"""``osspresigned serve``: processes of the signer service, from start to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import os
 import signal
 import socket
-import ssl
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
 
-import uvicorn
-from attrs import define, evolve, field
+from attrs import define, evolve, frozen
 
-from ..asgi import stop_accepting
-from ..errors import ConfigurationError
-from ..signers.keys import KeySigner, credential_provider
-from ..signing.endpoint import Endpoint
-from .app import Limiter, Record, Rules, create_ruled_app
-from .guard import GuardedProtocol, Limits, PromptLoop, guarded, raise_file_limit, sweep
+from ..asgi import AnnouncingServer, listen
+from .app import create_ruled_app
+from .guard import ConnectionGuard, ConnectionLimits, PromptLoop, raise_file_limit
+from .log import log_call, say
 from .page_routes import page_routes
-from .policy import ENVIRONMENT, SignerSettings, parse_policies
+from .reload import Certificate, PolicyFile, ReloadedFiles, watch
+from .supervisor import Supervisor
 
-# The TLS certificate of the signer service, which may be renewed while it runs.
-
-Stamp = tuple[int, ...] | None
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Return what changes when the file *path* does; None if it cannot be seen."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _context() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-
-
-@define
-class Certificate:
-    """A certificate and its key, in files that something else renews.
-
-    Attributes:
-        certfile: PEM, the whole chain.
-        keyfile: PEM, not encrypted; None if it stands in *certfile*.
-        say: where news go.
-        context: what new connections are encrypted with.
-    """
-
-    certfile: Path
-    keyfile: Path | None
-    say: Callable[..., None]
-    context: ssl.SSLContext = field(factory=_context)
-    _stamps: tuple[Stamp, Stamp] = field(default=(None, None), init=False)
-
-    def load(self) -> None:
-        """Read both files; what went before stays if there is a mistake.
-
-        Raises:
-            ConfigurationError: they cannot be read, or do not fit together.
-        """
-        self._stamps = self._look()
-        # A pair that does not fit would spoil the context that is in use.
-        for context in (_context(), self.context):
-            try:
-                # The word keeps OpenSSL from asking the terminal for one.
-                context.load_cert_chain(self.certfile, self.keyfile, "")
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "reason", None) or error.__class__.__name__
-                if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-                    reason = error.strerror
-                files = f"{self.certfile} and {self.keyfile or 'its key'}"
-                msg = f"the certificate {files} cannot be used: {reason}"
-                raise ConfigurationError(msg) from None
-
-    def refresh(self, *, force: bool = False) -> None:
-        """Load the files again if they changed, or by *force*, and tell how it went."""
-        if not force and self._look() == self._stamps:
-            return
-        try:
-            self.load()
-        except ConfigurationError as error:
-            self.say("certificate_refused", problems=list(error.problems))
-        else:
-            self.say("certificate_reloaded")
-
-    def _look(self) -> tuple[Stamp, Stamp]:
-        return stamp_of(self.certfile), stamp_of(self.keyfile or self.certfile)
-
-
-_CHECK_SECONDS = 1.0
 _STOP_SECONDS = 30
-_MAX_POLICY = 16 * 1024 * 1024
-
-Say = Callable[..., None]
 
 
-def say(event: str, **facts: Any) -> None:
-    """Write one line of JSON to stdout, at once."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    line = json.dumps({"time": moment, "event": event, **facts})
-    # A log that nobody reads any more is no reason to stop signing.
-    with contextlib.suppress(OSError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-
-def make_signer(settings: SignerSettings) -> KeySigner:
-    """Return the key signer that a policy asks for.
-
-    Raises:
-        ConfigurationError: all that is missing or wrong, packages and variables too.
-    """
-    provider = credential_provider(settings.credentials)
-    own = settings.credentials == ENVIRONMENT
-    signer = KeySigner.from_options(
-        settings.region,
-        settings.endpoint,
-        style=settings.style,
-        credentials=None if own else provider,
-    )
-    if own:
-        found = provider()
-        if found.security_token is not None and found.expires_at is None:
-            msg = (
-                "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not: the URLs "
-                "would outlive the temporary key"
-            )
-            raise ConfigurationError(msg)
-    return signer
-
-
-@define
-class PolicyKeeper:
-    """The rules of now, read from a file that may change.
+@frozen(kw_only=True)
+class ServiceSettings:
+    """The options of ``osspresigned serve``.
 
     Attributes:
-        path: the policy file.
-        limiter: forgets the names that a new policy no longer has.
-        say: where news go.
-        rules: of the last policy without a mistake.
+        policy_file: TOML.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        workers: processes that share it.
+        certfile: PEM of certificate and chain; None speaks plain HTTP.
+        keyfile: PEM of the key; None if *certfile* holds it.
+        log_keys: log the names of objects.
+        page: serve the page for browsers, too.
     """
 
-    path: Path
-    limiter: Limiter = field(factory=Limiter)
-    say: Say = say
-    rules: Rules = field(init=False)
-    _settings: SignerSettings | None = field(default=None, init=False)
-    _signer: KeySigner | None = field(default=None, init=False)
-    _stamp: Stamp = field(default=None, init=False)
+    policy_file: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    workers: int = 1
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    log_keys: bool = False
+    page: bool = False
 
-    def load(self) -> None:
-        """Read the file; what went before stays if there is a mistake.
+    def worker_command(self) -> list[str]:
+        """Return the command of one worker; the descriptor to listen on comes last."""
+        command = [sys.executable, "-m", "fsspec_osspresigned", "serve"]
+        for option, file in (
+            ("--policy", self.policy_file),
+            ("--ssl-certfile", self.certfile),
+            ("--ssl-keyfile", self.keyfile),
+        ):
+            if file is not None:
+                command += [option, os.fspath(file)]
+        command += ["--log-keys"] * self.log_keys + ["--ui"] * self.page
+        return [*command, "--listener"]
 
-        Raises:
-            ConfigurationError: every mistake.
-        """
-        self._stamp = stamp_of(self.path)
-        policies = parse_policies(self._text())
-        if self._signer is None or policies.signer != self._settings:
-            self._signer = make_signer(policies.signer)
-            self._settings = policies.signer
-        self.rules = Rules(signer=self._signer, tokens=policies.tokens)
-        self.limiter.keep({policy.name for policy in policies.tokens.values()})
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where the URLs of now lead."""
-        return cast("KeySigner", self._signer).endpoint
-
-    def refresh(self, *, force: bool = False) -> None:
-        """Load the file again if it changed, or by *force*, and tell how it went."""
-        if not force and stamp_of(self.path) == self._stamp:
-            return
-        try:
-            self.load()
-        except ConfigurationError as error:
-            self.say("policy_refused", problems=list(error.problems))
-        else:
-            self.say("policy_reloaded", tokens=len(self.rules.tokens))
-
-    def _text(self) -> str:
-        try:
-            with self.path.open("rb") as file:
-                data = file.read(_MAX_POLICY + 1)
-            if len(data) > _MAX_POLICY:
-                msg = f"{self.path} is larger than {_MAX_POLICY} bytes"
-                raise ConfigurationError(msg)
-            return data.decode()
-        except OSError as error:
-            msg = f"cannot read {self.path}: {error.strerror}"
-            raise ConfigurationError(msg) from None
-        except UnicodeDecodeError as error:
-            msg = f"{self.path} is not UTF-8 at byte {error.start}"
-            raise ConfigurationError(msg) from None
+    def url_of(self, listener: socket.socket) -> str:
+        """Return the URL at which *listener* is reached."""
+        scheme = "http" if self.certfile is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
-def log_call(record: Record, say: Say, *, log_keys: bool = False) -> None:
-    """Say what happened in one call."""
-    facts: dict[str, Any] = {"paths": record.paths} if log_keys else {}
-    if record.fault is not None:
-        facts["fault"] = record.fault
-    refused = sum(record.codes.values())
-    say(
-        "sign",
-        token=record.token,
-        requests=record.requests,
-        signed=record.requests - refused if record.status == 200 else 0,  # noqa: PLR2004 - HTTP status
-        status=record.status,
-        codes=dict(record.codes),
-        ms=record.milliseconds,
-        **facts,
-    )
-
-
-class _Server(uvicorn.Server):
-    """A server that says where it listens, and leaves signals to its loop."""
-
-    listening: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await stop_accepting(sockets or [])
-        await super().shutdown(sockets)
+class _Server(AnnouncingServer):
+    """A server that leaves signals to its loop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # The stock one raises SIGTERM again at the end, as if nobody had obeyed it.
+        # The stock one raises SIGTERM again at the end, as if it had been ignored.
         yield
 
-    def guarded(self) -> list[GuardedProtocol]:
-        """Return the connections of now."""
-        return cast("list[GuardedProtocol]", list(self.server_state.connections))
+
+@define
+class SignerProcess:
+    """The signer service in this process.
+
+    Attributes:
+        settings: of the command.
+        policy: the policy file, loaded.
+        certificate: loaded; None speaks plain HTTP.
+    """
+
+    settings: ServiceSettings
+    policy: PolicyFile
+    certificate: Certificate | None
+
+    @classmethod
+    def load(cls, settings: ServiceSettings) -> SignerProcess:
+        """Load policy and certificate.
+
+        Raises:
+            ConfigurationError: policy, certificate or keys are wrong.
+        """
+        policy, certificate = PolicyFile(path=settings.policy_file), None
+        policy.load()
+        if settings.certfile is not None:
+            certificate = Certificate(
+                certfile=settings.certfile, keyfile=settings.keyfile
+            )
+            certificate.load()
+        return cls(settings, policy, certificate)
+
+    def serve(
+        self,
+        listener: socket.socket,
+        started: Callable[[], None],
+        *,
+        lifeline: int | None = None,
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then finish the calls that run.
+
+        SIGHUP and a change of a file load policy and certificate again; a file with
+        mistakes changes nothing.
+
+        Args:
+            listener: a socket that listens.
+            started: called when connections are taken.
+            lifeline: a file descriptor whose end of file acts as SIGTERM.
+        """
+        limits = ConnectionLimits()
+        limits = evolve(limits, connections=raise_file_limit(limits.connections))
+        guard = ConnectionGuard(limits)
+        page = page_routes(lambda: self.policy.signer.endpoint)
+        app = create_ruled_app(
+            lambda: self.policy.rules,
+            limits=self.policy.limits,
+            tell=lambda record: log_call(record, say, log_keys=self.settings.log_keys),
+            routes=page if self.settings.page else (),
+        )
+        config = guard.configure(
+            app,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        if self.certificate is not None:
+            config.ssl = self.certificate.context
+        server = _Server(config, started)
+        with asyncio.Runner(loop_factory=PromptLoop) as runner:
+            runner.run(self._run(server, listener, guard, lifeline))
+
+    async def _run(
+        self,
+        server: _Server,
+        listener: socket.socket,
+        guard: ConnectionGuard,
+        lifeline: int | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        hangup = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
+        if lifeline is not None:
+
+            def end() -> None:
+                loop.remove_reader(lifeline)
+                server.handle_exit(signal.SIGTERM, None)
+
+            loop.add_reader(lifeline, end)
+        watched: list[ReloadedFiles] = [self.policy]
+        if self.certificate is not None:
+            watched.append(self.certificate)
+        others = [
+            asyncio.create_task(watch(watched, hangup)),
+            asyncio.create_task(guard.sweep()),
+        ]
+        await server.serve(sockets=[listener])
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
 
 
-def url_of(listener: socket.socket, host: str, *, secure: bool) -> str:
-    """Return the URL at which *listener* is reached."""
-    shown = f"[{host}]" if ":" in host else host
-    scheme = "https" if secure else "http"
-    return f"{scheme}://{shown}:{listener.getsockname()[1]}"
-
-
-def serve(
-    keeper: PolicyKeeper,
-    listener: socket.socket,
-    *,
-    started: Callable[[], None],
-    log_keys: bool = False,
-    certificate: Certificate | None = None,
-    limits: Limits | None = None,
-    lifeline: int | None = None,
-    page: bool = False,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the calls that run.
-
-    SIGHUP and a change of a file load policy and certificate again; what has mistakes
-    changes nothing.
-
-    Args:
-        keeper: of a policy that is loaded.
-        listener: a socket that listens.
-        started: called when connections are taken.
-        log_keys: name the objects in the log.
-        certificate: speak TLS with it; None speaks plain HTTP.
-        limits: what a client may take.
-        lifeline: a file descriptor whose end of file is as good as SIGTERM.
-        page: serve the page for browsers, too.
+def launch(settings: ServiceSettings) -> None:
+    """Serve until told to stop, in this process or in several workers.
 
     Raises:
-        ConfigurationError: the certificate is wrong.
+        ConfigurationError: policy, certificate or keys are wrong.
+        OSError: the address cannot be listened on.
     """
-    limits = limits or Limits()
-    limits = evolve(limits, connections=raise_file_limit(limits.connections))
-    app = create_ruled_app(
-        lambda: keeper.rules,
-        limiter=keeper.limiter,
-        tell=lambda record: log_call(record, say, log_keys=log_keys),
-        routes=page_routes(lambda: keeper.endpoint) if page else (),
-    )
-    config = uvicorn.Config(
-        app,
-        http=guarded(limits),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        timeout_keep_alive=int(limits.idle),
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
-    config.load()
-    followed: list[Followed] = [keeper]
-    if certificate is not None:
-        certificate.load()
-        config.ssl = certificate.context
-        followed.append(certificate)
-    server = _Server(config)
-    server.listening = started
-    with asyncio.Runner(loop_factory=PromptLoop) as runner:
-        runner.run(_run(server, listener, followed, lifeline))
+    # Every mistake is reported before the port is taken.
+    service = SignerProcess.load(settings)
+    facts = {"workers": settings.workers} if settings.workers > 1 else {}
+    with listen(settings.host, settings.port) as listener:
+        url, tokens = settings.url_of(listener), len(service.policy.rules.tokens)
+
+        def started() -> None:
+            say("started", url=url, pid=os.getpid(), tokens=tokens, **facts)
+
+        if settings.workers > 1:
+            started()
+            command = settings.worker_command()
+            supervisor = Supervisor(
+                command=command, count=settings.workers, listener=listener
+            )
+            asyncio.run(supervisor.run())
+        else:
+            service.serve(listener, started)
+    say("stopped")
 
 
-async def _run(
-    server: _Server,
-    listener: socket.socket,
-    followed: Sequence[Followed],
-    lifeline: int | None,
-) -> None:
-    loop = asyncio.get_running_loop()
-    hangup = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.handle_exit, number, None)
-    if lifeline is not None:
+def work(settings: ServiceSettings, descriptor: int) -> None:
+    """Serve as one of several workers, on a descriptor that the supervisor opened.
 
-        def end() -> None:
-            loop.remove_reader(lifeline)
-            server.handle_exit(signal.SIGTERM, None)
-
-        loop.add_reader(lifeline, end)
-    others = [
-        asyncio.create_task(watch(followed, hangup)),
-        asyncio.create_task(sweep(server.guarded)),
-    ]
-    await server.serve(sockets=[listener])
-    for task in others:
-        task.cancel()
-    await asyncio.wait(others)
-
-
-class Followed(Protocol):
-    """What is kept in a file that may change."""
-
-    def refresh(self, *, force: bool = False) -> None:
-        """Load it again if it changed, or by *force*."""
-        ...
-
-
-async def watch(
-    followed: Sequence[Followed], hangup: asyncio.Event, seconds: float = _CHECK_SECONDS
-) -> None:
-    """Refresh *followed* at each *hangup*, and every *seconds* what changed."""
-    while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hangup.wait(), seconds)
-        force = hangup.is_set()
-        hangup.clear()
-        for one in followed:
-            await asyncio.to_thread(one.refresh, force=force)
+    Raises:
+        ConfigurationError: as ``launch``.
+    """
+    service = SignerProcess.load(settings)
+    with socket.socket(fileno=descriptor) as listener:
+        service.serve(
+            listener,
+            lambda: say("worker_started", pid=os.getpid()),
+            lifeline=sys.stdin.fileno(),
+        )

@@ -21,7 +21,7 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import describe
@@ -127,7 +127,7 @@ def service() -> Iterator[Service]:
             endpoint=oss.endpoint,
             region="cn-hangzhou",
         )
-        rules = Rules(signer=signer, tokens=parse_policies(text).tokens)
+        rules = ServiceRules(signer=signer, tokens=parse_policies(text).tokens)
         with LoopbackServer(create_ruled_app(lambda: rules)) as server:
             found = Service(oss, server.port)
             own = Operation(

@@ -20,8 +20,8 @@ from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import Policy, create_app
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 

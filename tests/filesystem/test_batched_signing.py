@@ -15,7 +15,7 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import crc64
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -41,7 +41,7 @@ class Service:
     def __init__(self, signer: KeySigner) -> None:
         self.calls: list[int] = []
         self.signed: list[str] = []
-        rules = Rules(signer=self, tokens=parse_policies(POLICY).tokens)
+        rules = ServiceRules(signer=self, tokens=parse_policies(POLICY).tokens)
         self._signer = signer
         self._app = create_ruled_app(
             lambda: rules, tell=lambda record: self.calls.append(record.requests)

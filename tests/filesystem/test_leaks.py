@@ -29,7 +29,8 @@ from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials
 

@@ -20,7 +20,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import Policy, create_app
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
 
 BUCKET = "examplebucket"

@@ -19,7 +19,8 @@ from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.owner.conformance import Kit, run
 from fsspec_osspresigned.owner.conformance_rules import REFUSED, SIGNED
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import Policy, create_app, hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers import protocol
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint

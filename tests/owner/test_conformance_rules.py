@@ -15,7 +15,8 @@ from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
 from fsspec_osspresigned.owner.conformance_rules import REFUSED, SIGNED
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import Policy, create_app, hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 

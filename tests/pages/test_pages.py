@@ -27,8 +27,8 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import Policy, create_app
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = Path(__file__).parents[2]

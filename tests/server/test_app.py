@@ -26,7 +26,7 @@ from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import (
     Policy,
-    Rules,
+    ServiceRules,
     create_app,
     hash_token,
     policy_of,
@@ -203,7 +203,7 @@ def test_time_does_not_tell_which_token_is_known(monkeypatch, token):
 
     monkeypatch.setattr("fsspec_osspresigned.server.app.hmac.compare_digest", compare)
     with contextlib.suppress(HTTPException):
-        policy_of(Rules(signer=KEYS, tokens=TOKENS), f"Bearer {token}")
+        policy_of(ServiceRules(signer=KEYS, tokens=TOKENS), f"Bearer {token}")
     assert compared == [known.lower() for known in TOKENS]
 
 

@@ -10,21 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvicorn
 from attrs import evolve
 
-from fsspec_osspresigned.asgi import listen
+from fsspec_osspresigned.asgi import AnnouncingServer, listen
 from fsspec_osspresigned.server.guard import (
-    GuardedProtocol,
-    Limits,
+    ConnectionGuard,
+    ConnectionLimits,
     PromptLoop,
-    guarded,
     raise_file_limit,
-    sweep,
 )
-from fsspec_osspresigned.server.process import _Server
 
-LIMITS = Limits(
+LIMITS = ConnectionLimits(
     head=60, body=60, reply=60, idle=60, head_bytes=1000, connections=10, handshake=60
 )
 SOON = 0.05
@@ -37,8 +33,8 @@ Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Connect:
     """Connects to a server, and hangs up at the end."""
 
-    def __init__(self, server: _Server, port: int) -> None:
-        self.server = server
+    def __init__(self, guard: ConnectionGuard, port: int) -> None:
+        self.guard = guard
         self.port = port
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -70,26 +66,18 @@ async def patient(_: Any, receive: Any, send: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def served(
-    limits: Limits, app: Callable[..., Awaitable[None]] = patient
+    limits: ConnectionLimits, app: Callable[..., Awaitable[None]] = patient
 ) -> AsyncIterator[Connect]:
     """Serve *app*; yield a function that connects to it."""
-    config = uvicorn.Config(
-        app,
-        http=guarded(limits),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
+    guard = ConnectionGuard(limits)
     ready = asyncio.Event()
-    server.listening = ready.set
+    config = guard.configure(app, timeout_graceful_shutdown=1)
+    server = AnnouncingServer(config, ready.set)
     listener = listen("127.0.0.1", 0)
-    connect = Connect(server, listener.getsockname()[1])
+    connect = Connect(guard, listener.getsockname()[1])
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await ready.wait()
-    sweeping = asyncio.create_task(sweep(server.guarded, 0.01))
+    sweeping = asyncio.create_task(guard.sweep(0.01))
     try:
         yield connect
     finally:
@@ -135,7 +123,7 @@ def run(play: Callable[[], Awaitable[None]]) -> None:
     [
         ({"head": SOON}, b"", b""),
         ({"head": SOON}, b"POST / HTTP/1.1\r\n", b"X-A: 1\r\n"),
-        ({"head": SOON}, CALL + b"POST", b""),
+        ({"idle": SOON}, CALL + b"POST", b""),
         ({"head_bytes": 200}, b"POST / HTTP/1.1\r\n", b"X-A: 1\r\n"),
         ({"head_bytes": 200}, b"POST / HTTP/1.1\r\nX-A: ", b"a" * 20),
         ({"head_bytes": 200}, b"POST /", b"a" * 20),
@@ -162,6 +150,34 @@ def test_client_that_does_not_get_on_is_cut_off(limits, first, more):
             dripping.cancel()
             assert found.count(b"200 OK") == first.count(CALL)
             assert (await call(await connect())).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+@pytest.mark.parametrize("request_", [CALL, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"])
+def test_every_head_has_an_end(request_):
+    """The second request of a connection is not waited for longer than the first."""
+
+    async def play():
+        async with served(evolve(LIMITS, head=SOON)) as connect:
+            reader, writer = await connect()
+            writer.write(request_)
+            await reader.readuntil(b"ok")
+            writer.write(b"\r\nPOST")
+            assert await end(reader) == b""
+
+    run(play)
+
+
+def test_long_body_is_no_long_head():
+    """What comes along with a whole head is not counted as a part of it."""
+
+    async def play():
+        async with served(evolve(LIMITS, head_bytes=200)) as connect:
+            reader, writer = await connect()
+            for _ in range(2):
+                writer.write(HEAD.replace(b"5", b"5000") + b"a" * 5000)
+                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
     run(play)
 
@@ -208,7 +224,7 @@ def test_client_that_does_not_read_is_cut_off(pieces):
             writer.transport.pause_reading()
             writer.write(CALL)
             # Nothing tells the end of a connection, if not the connection.
-            while not seen or connect.server.guarded():  # noqa: ASYNC110
+            while not seen or connect.guard.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             writer.transport.resume_reading()
             assert len(await end(reader)) < 20_000_000
@@ -263,7 +279,7 @@ def test_nobody_is_cut_off_while_served():
 
 def test_handshake_has_an_end(monkeypatch):
     """A client that connects to a TLS port and says nothing is cut off."""
-    monkeypatch.setattr(PromptLoop, "limits", Limits(handshake=SOON))
+    monkeypatch.setattr(PromptLoop, "limits", ConnectionLimits(handshake=SOON))
 
     async def play():
         loop = asyncio.get_running_loop()
@@ -303,9 +319,3 @@ def test_connections_fit_into_the_limit_of_files(monkeypatch, soft, hard, raised
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair))
     assert raise_file_limit(1000) == fit
     assert asked == ([] if raised is None else [(raised, hard)])
-
-
-def test_limits_are_the_classes_own():
-    """Two services in one process keep to their own."""
-    assert guarded(LIMITS).limits is LIMITS
-    assert GuardedProtocol.limits == Limits()

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.server.app import Limiter
+from fsspec_osspresigned.server.app import RateLimits
 from fsspec_osspresigned.server.policy import (
     Policy,
     RefusedItem,
@@ -413,19 +413,13 @@ def test_no_copy_source_means_no_copies():
     assert refused(evolve(copy, headers=source), policy) == (403, "forbidden")
 
 
-def test_limiter_refills_evenly_and_allows_one_minutes_worth_at_once():
-    """A batch may go into debt, and is waited for."""
+def test_rate_limits_are_one_bucket_a_name():
+    """Each refills evenly, follows its policy, and is forgotten with it."""
     now = [100.0]
-    limiter = Limiter(lambda: now[0])
-    assert [limiter.wait("a", 2) for _ in range(3)] == [0, 0, 30]
-    assert limiter.wait("b", 2) == 0
-    now[0] += 30
-    assert limiter.wait("a", 2) == 0
-    limiter.charge("a", 99)
-    assert limiter.wait("a", 2) == 3000
-    now[0] += 1e6
-    assert [limiter.wait("a", 2) for _ in range(3)] == [0, 0, 30]
-    limiter.keep({"b"})
-    assert limiter.wait("a", 2) == 0
-    limiter.charge("nobody", 1)
-    assert limiter.wait("nobody", 60) == 2
+    limits = RateLimits(lambda: now[0])
+    limits.bucket("a", 2).spend(2)
+    assert limits.bucket("a", 2).wait() == 30
+    assert limits.bucket("b", 2).wait() == 0
+    assert limits.bucket("a", 4).wait() == 15
+    limits.keep({"b"})
+    assert limits.bucket("a", 2).wait() == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import importlib.util
@@ -27,38 +26,27 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import ConfigurationError, SignerUnavailableError
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.server import process as serving
-from fsspec_osspresigned.server import supervisor
-from fsspec_osspresigned.server.app import Limiter, Record, Rules, create_ruled_app
+from fsspec_osspresigned.server import process as processes
+from fsspec_osspresigned.server import reload
+from fsspec_osspresigned.server.app import (
+    AccessRecord,
+    RateLimits,
+    ServiceRules,
+    create_ruled_app,
+)
 from fsspec_osspresigned.server.policy import SignerSettings, hash_token, parse_policies
 from fsspec_osspresigned.signers import keys as providers
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint, describe
+from tests.server.conftest import TOKEN, policy_text
 
 NOW = 1_767_225_600.0
-TOKEN = "a-made-up-token-0"
 KEYS = KeySigner(
     credentials=lambda: Credentials("LTAIfakeid", Secret("fakesecret")),
     endpoint=Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com"),
     region="cn-hangzhou",
     clock=lambda: NOW,
 )
-
-
-def policy_text(*more: str, token: str = TOKEN, name: str = "writer") -> str:
-    """Return a policy that lets *token* write below ``data/``."""
-    return "\n".join(
-        (
-            "[[tokens]]",
-            f'name = "{name}"',
-            f'sha256 = "{hash_token(token)}"',
-            'buckets = ["examplebucket"]',
-            'prefixes = ["data/"]',
-            'actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",',
-            '  "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject"]',
-            *more,
-        )
-    )
 
 
 def ask(port: int, *keys: str, token: str = TOKEN, **members):
@@ -86,8 +74,8 @@ def ask(port: int, *keys: str, token: str = TOKEN, **members):
 @contextlib.contextmanager
 def app(text: str, signer=KEYS, **options):
     """Serve a policy in this process; yield the port and the records."""
-    rules = Rules(signer=signer, tokens=parse_policies(text).tokens)
-    told: list[Record] = []
+    rules = ServiceRules(signer=signer, tokens=parse_policies(text).tokens)
+    told: list[AccessRecord] = []
     made = create_ruled_app(
         lambda: rules, clock=lambda: NOW, tell=told.append, **options
     )
@@ -125,47 +113,6 @@ def test_calls_are_told_without_secrets():
         assert all(s not in str(record) for s in (TOKEN, "wrong", "signature="))
 
 
-def test_log_lines_name_keys_only_on_demand():
-    """Object names can be private too."""
-    lines = []
-
-    def say(event, **facts):
-        lines.append(facts)
-
-    record = Record(
-        at=NOW,
-        token="writer",
-        paths=("b/secret-name",),
-        requests=3,
-        status=200,
-        codes={"forbidden": 1},
-        milliseconds=1.5,
-    )
-    serving.log_call(record, say)
-    serving.log_call(record, say, log_keys=True)
-    whole = Record(
-        at=NOW,
-        token=None,
-        paths=(),
-        requests=3,
-        status=500,
-        codes={"unavailable": 1},
-        milliseconds=1,
-        fault="KeyError",
-    )
-    serving.log_call(whole, say)
-    assert lines[0] == {
-        "token": "writer",
-        "requests": 3,
-        "signed": 2,
-        "status": 200,
-        "codes": {"forbidden": 1},
-        "ms": 1.5,
-    }
-    assert lines[1] == {**lines[0], "paths": ("b/secret-name",)}
-    assert (lines[2]["signed"], lines[2]["fault"]) == (0, "KeyError")
-
-
 def test_a_fault_ends_one_call_only():
     """What should not happen is a 500 that says nothing, and is told by class."""
 
@@ -186,7 +133,7 @@ def test_requests_per_minute_are_counted_per_token():
     now = [0.0]
     text = policy_text("requests_per_minute = 6")
     text += "\n" + policy_text(token="another-token-00", name="free")
-    with app(text, limiter=Limiter(lambda: now[0])) as (port, told):
+    with app(text, limits=RateLimits(lambda: now[0])) as (port, told):
         assert ask(port, *["data/a"] * 6)[0] == 200
         status, reply, headers = ask(port, "data/a")
         assert (status, reply["code"], reply["retry_after"]) == (
@@ -269,7 +216,7 @@ def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with Emulator() as oss:
-        rules = Rules(
+        rules = ServiceRules(
             signer=KeySigner(
                 credentials=lambda: oss.credentials,
                 endpoint=oss.endpoint,
@@ -469,12 +416,12 @@ def test_temporary_key_in_the_environment_needs_its_end(keys, monkeypatch):
     """Else URLs would outlive it, and nobody would know."""
     monkeypatch.setenv("OSS_SESSION_TOKEN", "token")
     with pytest.raises(ConfigurationError, match="OSS_SESSION_EXPIRATION is not"):
-        serving.make_signer(SignerSettings())
+        reload.make_signer(SignerSettings())
     monkeypatch.setenv("OSS_SESSION_EXPIRATION", "tomorrow")
     with pytest.raises(ConfigurationError, match="2026-11-25T10:00:00Z"):
-        serving.make_signer(SignerSettings())
+        reload.make_signer(SignerSettings())
     monkeypatch.setenv("OSS_SESSION_EXPIRATION", "2026-01-01T00:00:10Z")
-    signer = serving.make_signer(SignerSettings())
+    signer = reload.make_signer(SignerSettings())
     assert signer.credentials().expires_at == NOW + 10
 
 
@@ -503,133 +450,10 @@ def test_providers_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "alibabacloud_credentials", package)
     monkeypatch.setitem(sys.modules, name, fake)
     settings = SignerSettings(region="cn-hangzhou", credentials="alibabacloud")
-    assert serving.make_signer(settings).credentials().access_key_id == "LTAIfakeid"
+    assert reload.make_signer(settings).credentials().access_key_id == "LTAIfakeid"
     fake.DefaultCredentialsProvider = lambda: {}["fakesecret"]
     with pytest.raises(ConfigurationError, match=r"the chain fails \(KeyError\)"):
         providers.credential_provider("alibabacloud")
-
-
-@pytest.fixture
-def keys(monkeypatch):
-    """Put an access key and a region into the environment."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "LTAIfakeid")
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "fakesecret")
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-
-
-@pytest.fixture
-def policy_file(tmp_path: Path) -> Path:
-    """A good policy on disk."""
-    file = tmp_path / "policy.toml"
-    file.write_text(policy_text())
-    return file
-
-
-def keeper_of(file: Path):
-    """Return a keeper and the list of what it says."""
-    said = []
-    keeper = serving.PolicyKeeper(
-        file, say=lambda event, **facts: said.append((event, facts))
-    )
-    return keeper, said
-
-
-def test_keeper_follows_the_file(keys, policy_file):
-    """A change takes effect, a mistake does not, and each is told once."""
-    keeper, said = keeper_of(policy_file)
-    keeper.load()
-    first = keeper.rules
-    keeper.refresh()
-    assert not said
-    policy_file.write_text(policy_text("max_expires = 1", "typo = 1", "acls = [3]"))
-    keeper.refresh()
-    keeper.refresh()
-    assert keeper.rules is first
-    ((event, facts),) = said
-    assert event == "policy_refused"
-    assert [p.partition(" ")[0] for p in facts["problems"]] == [
-        "tokens[0].acls[0]",
-        "tokens[0].typo",
-    ]
-    policy_file.write_text(policy_text("max_expires = 1"))
-    keeper.refresh()
-    assert said[1:] == [("policy_reloaded", {"tokens": 1})]
-    assert keeper.rules.tokens[hash_token(TOKEN)].max_expires_in == 1
-    assert keeper.rules.signer is first.signer
-    policy_file.write_text(f'signer.region = "cn-beijing"\n{policy_text()}')
-    keeper.refresh()
-    assert keeper.rules.signer.region == "cn-beijing"
-    keeper.refresh(force=True)
-    assert len(said) == 4
-
-
-def test_settings_that_cannot_sign_change_nothing(keys, policy_file):
-    """The old signer and the old tokens stay together."""
-    keeper, said = keeper_of(policy_file)
-    keeper.load()
-    first = keeper.rules
-    policy_file.write_text(
-        'signer.endpoint = "https://oss-cn-beijing.aliyuncs.com"\n'
-        + policy_text("max_expires = 1")
-    )
-    keeper.refresh()
-    assert keeper.rules is first
-    assert "does not fit" in said[0][1]["problems"][0]
-
-
-def test_keeper_survives_a_file_that_cannot_be_read(keys, policy_file, monkeypatch):
-    """Gone, no text or endless: the old policy stays."""
-    keeper, said = keeper_of(policy_file)
-    keeper.load()
-    first = keeper.rules
-    policy_file.unlink()
-    keeper.refresh()
-    keeper.refresh()
-    policy_file.write_bytes(b"\xff")
-    keeper.refresh()
-    monkeypatch.setattr(serving, "_MAX_POLICY", 10)
-    policy_file.write_text(policy_text())
-    keeper.refresh()
-    assert keeper.rules is first
-    found = [facts["problems"][0] for _, facts in said]
-    for text, part in zip(found, ("cannot read", "not UTF-8", "larger"), strict=True):
-        assert part in text
-
-
-def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
-    """A hangup loads what has not changed, the clock what has."""
-    keeper, said = keeper_of(policy_file)
-    keeper.load()
-
-    async def play():
-        loop = asyncio.get_running_loop()
-        hangup = asyncio.Event()
-        heard = asyncio.Semaphore(0)
-        keeper.say = lambda event, **_: (
-            said.append(event),
-            loop.call_soon_threadsafe(heard.release),
-        )
-        watcher = asyncio.create_task(serving.watch([keeper], hangup, 0.02))
-        hangup.set()
-        await heard.acquire()
-        policy_file.write_text(policy_text("max_expires = 1"))
-        await heard.acquire()
-        watcher.cancel()
-        await asyncio.wait([watcher])
-
-    asyncio.run(play())
-    assert said == ["policy_reloaded"] * 2
-
-
-def test_log_that_nobody_reads_is_no_failure(monkeypatch):
-    """A closed pipe does not stop the service."""
-
-    class Closed(io.StringIO):
-        def flush(self):
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stdout", Closed())
-    serving.say("sign")
 
 
 class Service:
@@ -817,7 +641,7 @@ def test_hash_of_a_token_is_printed(monkeypatch, capsys, given, code, said):
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
-    for name in ("supervisor", "process", "guard"):
+    for name in ("supervisor", "process", "guard", "reload"):
         monkeypatch.delitem(sys.modules, f"fsspec_osspresigned.server.{name}")
         monkeypatch.delattr(f"fsspec_osspresigned.server.{name}")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -830,14 +654,14 @@ def test_ipv6_listens_without_delay_and_is_shown_in_brackets(
 ):
     """The URL in the log is one that can be used."""
 
-    async def run(server, listener, *_):
+    def serve(self, listener, started):
         assert listener.family is socket.AF_INET6
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        server.listening()
+        started()
 
-    monkeypatch.setattr(serving, "_run", run)
+    monkeypatch.setattr(processes.SignerProcess, "serve", serve)
     try:
-        supervisor.launch(supervisor.Settings(policy_file=policy_file, host="::1"))
+        processes.launch(processes.ServiceSettings(policy_file=policy_file, host="::1"))
     except OSError:
         pytest.skip("this machine has no IPv6")
     first, last = map(json.loads, capsys.readouterr().out.splitlines())

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -23,42 +22,12 @@ import pytest
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import listen
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
-from fsspec_osspresigned.server.policy import hash_token
-from fsspec_osspresigned.server.process import Certificate
-from fsspec_osspresigned.server.supervisor import Settings, Supervisor
+from fsspec_osspresigned.server.process import ServiceSettings
+from fsspec_osspresigned.server.supervisor import Supervisor
+from tests.server.conftest import TOKEN, pem, policy_text
 
-pytestmark = pytest.mark.slow
-
-TOKEN = "a-made-up-token-0"
-
-
-def policy_text(*more: str, token: str = TOKEN) -> str:
-    """Return a policy that lets *token* write below ``data/``."""
-    return "\n".join(
-        (
-            *more,
-            "[[tokens]]",
-            'name = "writer"',
-            f'sha256 = "{hash_token(token)}"',
-            'buckets = ["examplebucket"]',
-            'prefixes = ["data/"]',
-            'actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",',
-            '  "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject"]',
-        )
-    )
-
-
-@pytest.fixture
-def policy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A good policy on disk, and an access key in the environment."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "LTAIfakeid")
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "fakesecret")
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    file = tmp_path / "policy.toml"
-    file.write_text(policy_text())
-    return file
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keys")]
 
 
 class Service:
@@ -207,9 +176,8 @@ def test_dying_workers_are_started_more_and_more_slowly():
     assert said == [("worker_died", 3, wait) for wait in (0.01, 0.02, 0.04)]
 
 
-def test_worker_that_lived_long_is_replaced_soon(monkeypatch):
+def test_worker_that_lived_long_is_replaced_soon():
     """Its death has another cause than how it is started."""
-    monkeypatch.setattr("fsspec_osspresigned.server.supervisor._GOOD_SECONDS", 0.0)
     waits = []
 
     async def play():
@@ -219,6 +187,7 @@ def test_worker_that_lived_long_is_replaced_soon(monkeypatch):
                 count=1,
                 listener=listener,
                 first_wait=0.01,
+                good_seconds=0,
             )
 
             def say(_, **facts):
@@ -246,31 +215,10 @@ def test_worker_that_is_being_started_is_stopped_too():
             running = asyncio.create_task(supervisor.run())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            supervisor._stop.set()
+            supervisor.stop()
             await running
 
     asyncio.run(play())
-
-
-def pem(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
-    """Return a certificate for 127.0.0.1 and its key."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    made = folder / f"{name}.new"
-    subprocess.run(
-        [
-            *(program, "req", "-x509", "-newkey", "ec", "-days", "2"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)),
-            *("-out", str(made), *(more or ("-nodes",))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    made.replace(certificate)
-    return certificate, key
 
 
 def serial_of(port: int) -> str:
@@ -297,7 +245,7 @@ def test_service_speaks_tls(start, policy_file, tmp_path, monkeypatch, workers):
         monkeypatch.setenv(
             "OSS_ACCESS_KEY_SECRET", oss.credentials.access_key_secret.reveal()
         )
-        policy_file.write_text(policy_text("[signer]", f'endpoint = "{oss.url}"'))
+        policy_file.write_text(f'signer.endpoint = "{oss.url}"\n{policy_text()}')
         service = start(
             *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
             *("--workers", str(workers)),
@@ -323,39 +271,6 @@ def test_service_speaks_tls(start, policy_file, tmp_path, monkeypatch, workers):
     assert service.end()[0] == 0
 
 
-def test_certificate_follows_its_files(tmp_path):
-    """A pair that does not fit, is locked or is gone changes nothing."""
-    said = []
-    certificate, key = pem(tmp_path, "first")
-    found = Certificate(certificate, key, lambda event, **facts: said.append((event, facts)))  # fmt: skip
-    found.load()
-    found.refresh()
-    assert said == []
-    _, other_key = pem(tmp_path, "second")
-    good = key.read_bytes()
-    key.write_bytes(other_key.read_bytes())
-    found.refresh()
-    found.refresh()
-    assert said.pop()[0] == "certificate_refused"
-    assert said == []
-    key.write_bytes(good)
-    found.refresh()
-    found.refresh(force=True)
-    assert [event for event, _ in said] == ["certificate_reloaded"] * 2
-    key.unlink()
-    with pytest.raises(ConfigurationError, match="No such file"):
-        found.load()
-    locked, its_key = pem(tmp_path, "locked", "-passout", "pass:word")
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        Certificate(locked, its_key, print).load()
-    both = tmp_path / "both.pem"
-    both.write_bytes(certificate.read_bytes() + good)
-    Certificate(both, None, print).load()
-    both.write_text("nonsense")
-    with pytest.raises(ConfigurationError, match=r"both\.pem and its key cannot"):
-        Certificate(both, None, print).load()
-
-
 def test_mistakes_are_told_before_the_port_is_taken(policy_file, tmp_path, capsys):
     """A key without a certificate, a certificate that is none."""
     wrong = tmp_path / "wrong.pem"
@@ -369,7 +284,7 @@ def test_mistakes_are_told_before_the_port_is_taken(policy_file, tmp_path, capsy
 
 def test_worker_is_called_as_its_supervisor_was(tmp_path):
     """It has the same options, and a descriptor in the place of an address."""
-    settings = Settings(
+    settings = ServiceSettings(
         policy_file=tmp_path / "p",
         certfile=tmp_path / "c",
         keyfile=tmp_path / "k",

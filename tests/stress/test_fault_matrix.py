@@ -30,7 +30,7 @@ from fsspec_osspresigned.emulator.records import Record
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
@@ -125,7 +125,7 @@ class Place:
             endpoint=self.oss.endpoint,
             region="cn-hangzhou",
         )
-        rules = Rules(signer=signer, tokens=parse_policies(POLICY).tokens)
+        rules = ServiceRules(signer=signer, tokens=parse_policies(POLICY).tokens)
         app = create_ruled_app(lambda: rules)
         self.service = self._stack.enter_context(LoopbackServer(app))
         return self

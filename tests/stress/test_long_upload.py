@@ -29,8 +29,8 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import Policy, Record, Rules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.app import AccessRecord, ServiceRules, create_ruled_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
@@ -93,7 +93,7 @@ def keys_of(oss: Emulator) -> KeySigner:
 
 
 @contextlib.contextmanager
-def service(oss: Emulator) -> Iterator[tuple[str, list[Record]]]:
+def service(oss: Emulator) -> Iterator[tuple[str, list[AccessRecord]]]:
     """Run a signer whose URLs live 30 seconds; yield its URL and its access log."""
     policy = Policy(
         name="p",
@@ -101,8 +101,8 @@ def service(oss: Emulator) -> Iterator[tuple[str, list[Record]]]:
         actions=ACTIONS,
         max_expires_in=LIFE,
     )
-    rules = Rules(signer=keys_of(oss), tokens={hash_token(TOKEN): policy})
-    told: list[Record] = []
+    rules = ServiceRules(signer=keys_of(oss), tokens={hash_token(TOKEN): policy})
+    told: list[AccessRecord] = []
     app = create_ruled_app(lambda: rules, clock=oss.clock, tell=told.append)
     with LoopbackServer(app) as server:
         yield server.url, told

@@ -24,8 +24,8 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import CheckpointInUseError, ReplyError
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.server.app import Policy, create_app
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.app import create_app
+from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.syncing import source as sync_source
 from fsspec_osspresigned.syncing.state import SyncState

@@ -12,7 +12,7 @@ from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import Rules, create_ruled_app
+from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
@@ -68,7 +68,7 @@ def service(store: Emulator) -> Iterator[LoopbackServer]:
         region="cn-hangzhou",
     )
     tokens = parse_policies("".join(map(policy, TOKENS))).tokens
-    rules = Rules(signer=signer, tokens=tokens)
+    rules = ServiceRules(signer=signer, tokens=tokens)
     with LoopbackServer(create_ruled_app(lambda: rules)) as server:
         yield server
 

@@ -1,0 +1,147 @@
+"""Policy and certificate are read again when their files change."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.server import reload
+from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.server.reload import Certificate
+from tests.server.conftest import TOKEN, pem, policy_text
+
+
+def keeper_of(file: Path):
+    """Return a keeper and the list of what it says."""
+    said = []
+    keeper = reload.PolicyFile(
+        path=file, say=lambda event, **facts: said.append((event, facts))
+    )
+    return keeper, said
+
+
+def test_keeper_follows_the_file(keys, policy_file):
+    """A change takes effect, a mistake does not, and each is told once."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    keeper.refresh()
+    assert not said
+    policy_file.write_text(policy_text("max_expires = 1", "typo = 1", "acls = [3]"))
+    keeper.refresh()
+    keeper.refresh()
+    assert keeper.rules is first
+    ((event, facts),) = said
+    assert event == "policy_refused"
+    assert [p.partition(" ")[0] for p in facts["problems"]] == [
+        "tokens[0].acls[0]",
+        "tokens[0].typo",
+    ]
+    policy_file.write_text(policy_text("max_expires = 1"))
+    keeper.refresh()
+    assert said[1:] == [("policy_reloaded", {"tokens": 1})]
+    assert keeper.rules.tokens[hash_token(TOKEN)].max_expires_in == 1
+    assert keeper.rules.signer is first.signer
+    policy_file.write_text(f'signer.region = "cn-beijing"\n{policy_text()}')
+    keeper.refresh()
+    assert keeper.rules.signer.region == "cn-beijing"
+    keeper.refresh(force=True)
+    assert len(said) == 4
+
+
+def test_settings_that_cannot_sign_change_nothing(keys, policy_file):
+    """The old signer and the old tokens stay together."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    policy_file.write_text(
+        'signer.endpoint = "https://oss-cn-beijing.aliyuncs.com"\n'
+        + policy_text("max_expires = 1")
+    )
+    keeper.refresh()
+    assert keeper.rules is first
+    assert "does not fit" in said[0][1]["problems"][0]
+
+
+def test_keeper_survives_a_file_that_cannot_be_read(keys, policy_file):
+    """Gone, no text or endless: the old policy stays."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    policy_file.unlink()
+    keeper.refresh()
+    keeper.refresh()
+    policy_file.write_bytes(b"\xff")
+    keeper.refresh()
+    keeper.max_bytes = 10
+    policy_file.write_text(policy_text())
+    keeper.refresh()
+    assert keeper.rules is first
+    found = [facts["problems"][0] for _, facts in said]
+    for text, part in zip(found, ("cannot read", "not UTF-8", "larger"), strict=True):
+        assert part in text
+
+
+def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
+    """A hangup loads what has not changed, the clock what has."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+
+    async def play():
+        loop = asyncio.get_running_loop()
+        hangup = asyncio.Event()
+        heard = asyncio.Semaphore(0)
+        keeper.say = lambda event, **_: (
+            said.append(event),
+            loop.call_soon_threadsafe(heard.release),
+        )
+        watcher = asyncio.create_task(reload.watch([keeper], hangup, 0.02))
+        hangup.set()
+        await heard.acquire()
+        policy_file.write_text(policy_text("max_expires = 1"))
+        await heard.acquire()
+        watcher.cancel()
+        await asyncio.wait([watcher])
+
+    asyncio.run(play())
+    assert said == ["policy_reloaded"] * 2
+
+
+def test_certificate_follows_its_files(tmp_path):
+    """A pair that does not fit, is locked or is gone changes nothing."""
+    said = []
+    certificate, key = pem(tmp_path, "first")
+    found = Certificate(
+        certfile=certificate,
+        keyfile=key,
+        say=lambda event, **facts: said.append((event, facts)),
+    )
+    found.load()
+    found.refresh()
+    assert said == []
+    _, other_key = pem(tmp_path, "second")
+    good = key.read_bytes()
+    key.write_bytes(other_key.read_bytes())
+    found.refresh()
+    found.refresh()
+    assert said.pop()[0] == "certificate_refused"
+    assert said == []
+    key.write_bytes(good)
+    found.refresh()
+    found.refresh(force=True)
+    assert [event for event, _ in said] == ["certificate_reloaded"] * 2
+    key.unlink()
+    with pytest.raises(ConfigurationError, match="No such file"):
+        found.load()
+    locked, its_key = pem(tmp_path, "locked", "-passout", "pass:word")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Certificate(certfile=locked, keyfile=its_key).load()
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + good)
+    Certificate(certfile=both, keyfile=None).load()
+    both.write_text("nonsense")
+    with pytest.raises(ConfigurationError, match=r"both\.pem and its key cannot"):
+        Certificate(certfile=both, keyfile=None).load()
