@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -37,13 +40,51 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def forget_clients() -> Iterator[None]:
+    """Let no filesystem of one test reach the next: ports are used again."""
+    yield
+    if "fsspec_osspresigned.filesystem.write" in sys.modules:
+        from fsspec_osspresigned import OSSPresignedFileSystem  # noqa: PLC0415
+        from fsspec_osspresigned.client.client import reset  # noqa: PLC0415
+
+        OSSPresignedFileSystem.clear_instance_cache()
+        reset()
+
+
 @pytest.fixture
-def emulator() -> Iterator[object]:
-    """An OSS of its own, with the bucket ``examplebucket``."""
+def store_options() -> dict[str, Any]:
+    """Arguments of the ``Emulator`` that ``oss`` is; a module may replace them."""
+    return {}
+
+
+@pytest.fixture
+def oss(
+    store_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Any]:
+    """A store with the bucket ``examplebucket``.
+
+    The keys of its owner are in the environment, and the test runs in a directory of
+    its own, which is also the home directory.
+    """
     from fsspec_osspresigned.emulator import Emulator  # noqa: PLC0415 - an extra
 
-    with Emulator() as oss:
-        yield oss
+    with Emulator(**store_options) as store:
+        key = store.credentials
+        values = {
+            "OSS_ACCESS_KEY_ID": key.access_key_id,
+            "OSS_ACCESS_KEY_SECRET": key.access_key_secret.reveal(),
+            "OSS_ENDPOINT": store.url,
+            "OSS_REGION": store.region or "cn-hangzhou",
+            "HOME": str(tmp_path),
+        }
+        if key.security_token:
+            values["OSS_SESSION_TOKEN"] = key.security_token.reveal()
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+        monkeypatch.chdir(tmp_path)
+        yield store
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from fsspec_osspresigned.emulator import Emulator
 
 OURS = "fsspec_osspresigned"
@@ -84,12 +82,6 @@ def first_put(oss: Emulator, options: dict[str, str], **environment: str) -> set
 def ours(modules: set[str]) -> set[str]:
     """Return the names inside our package of those of *modules* that are in it."""
     return {name.partition(".")[2] for name in modules if name.startswith(f"{OURS}.")}
-
-
-@pytest.fixture
-def oss(emulator: Emulator) -> Emulator:
-    """The store that ``signed`` signs for."""
-    return emulator
 
 
 def test_importing_fsspec_imports_nothing_of_ours():

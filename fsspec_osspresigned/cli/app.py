@@ -59,7 +59,7 @@ _UNCUT = 1000  # characters, more than any first sentence has
 _NARROWEST, _WIDEST = 30, 80  # columns of help
 
 # What failed is said in the summary: nobody needs it twice.
-logging.getLogger(__package__).addHandler(logging.NullHandler())
+logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 @define

@@ -16,9 +16,7 @@ import pytest
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
@@ -61,21 +59,6 @@ class Text(io.TextIOWrapper):
     @property
     def text(self) -> str:
         return self.buffer.getvalue().decode()
-
-
-@pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
-    """A store whose keys are in the environment; the work happens in *tmp_path*."""
-    monkeypatch.chdir(tmp_path)
-    with Emulator() as one:
-        key = one.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-        monkeypatch.setenv("OSS_ENDPOINT", one.url)
-        yield one
-    OSSPresignedFileSystem.clear_instance_cache()  # ports come back
-    client.reset()
 
 
 @pytest.fixture

@@ -10,27 +10,12 @@ import pytest
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.checkpoint.journal import Head
-from fsspec_osspresigned.client import client
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import MIN_PART
 
 BUCKET = "examplebucket"
-
-
-@pytest.fixture
-def oss(monkeypatch):
-    """A store whose keys are in the environment."""
-    with Emulator() as one:
-        key = one.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-        monkeypatch.setenv("OSS_ENDPOINT", one.url)
-        yield one
-    OSSPresignedFileSystem.clear_instance_cache()  # ports come back
-    client.reset()
 
 
 @pytest.fixture

@@ -34,12 +34,12 @@ def wait():
 
 
 @pytest.fixture
-def child(emulator, monkeypatch):
+def child(oss, monkeypatch):
     """Return a function that runs Python code as an uploader; yields the process."""
-    key = emulator.credentials
+    key = oss.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
     monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
     processes = []
 
@@ -59,17 +59,17 @@ def child(emulator, monkeypatch):
         process.communicate()
 
 
-def initiated(emulator) -> int:
+def initiated(oss) -> int:
     """Return how many multipart uploads were begun."""
-    return sum(r.action == "InitiateMultipartUpload" for r in emulator.requests)
+    return sum(r.action == "InitiateMultipartUpload" for r in oss.requests)
 
 
-def open_uploads(emulator) -> int:
+def open_uploads(oss) -> int:
     """Return how many multipart uploads are left."""
-    return len(emulator.uploads("examplebucket"))
+    return len(oss.uploads("examplebucket"))
 
 
-def test_sigterm_aborts_and_then_terminates(child, emulator):
+def test_sigterm_aborts_and_then_terminates(child, oss):
     """SIGTERM still ends the process as it would have, only without leftovers."""
     process = child("""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -78,14 +78,14 @@ def test_sigterm_aborts_and_then_terminates(child, emulator):
         wait()
     """)
     assert process.stdout.readline() == "ready\n"
-    assert open_uploads(emulator) == 1
+    assert open_uploads(oss) == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
-    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
-    assert not emulator.objects("examplebucket")
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+    assert not oss.objects("examplebucket")
 
 
-def test_sigterm_for_an_upload_of_another_thread(child, emulator):
+def test_sigterm_for_an_upload_of_another_thread(child, oss):
     """Whoever made the filesystem in the main thread is safe in every thread."""
     process = child("""
         def work():
@@ -99,10 +99,10 @@ def test_sigterm_for_an_upload_of_another_thread(child, emulator):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
-    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
 
 
-def test_sigint_aborts(child, emulator):
+def test_sigint_aborts(child, oss):
     """Ctrl-C is a KeyboardInterrupt, and leaves nothing behind."""
     process = child("""
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -115,10 +115,10 @@ def test_sigint_aborts(child, emulator):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
-    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
 
 
-def test_exit_aborts_what_a_daemon_thread_was_sending(child, emulator):
+def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
     """The interpreter ends; a put_file of a thread nobody waits for ends first."""
     process = child("""
         from fsspec_osspresigned.http.body import MemoryBody
@@ -141,10 +141,10 @@ def test_exit_aborts_what_a_daemon_thread_was_sending(child, emulator):
         ready.wait()
     """)
     assert process.wait(20) == 0
-    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
 
 
-def test_programs_that_handle_sigterm_are_left_alone(child, emulator):
+def test_programs_that_handle_sigterm_are_left_alone(child, oss):
     """A handler of the user's stays; if it exits, exit aborts."""
     process = child("""
         def stop(number, frame):
@@ -157,10 +157,10 @@ def test_programs_that_handle_sigterm_are_left_alone(child, emulator):
     assert process.stdout.readline() == "True\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 7
-    assert (initiated(emulator), open_uploads(emulator)) == (1, 0)
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
 
 
-def test_forked_child_ends_nothing_of_its_parent(child, emulator):
+def test_forked_child_ends_nothing_of_its_parent(child, oss):
     """A child that exits or is terminated leaves the parent's upload alone."""
     process = child("""
         file = begun()
@@ -174,25 +174,25 @@ def test_forked_child_ends_nothing_of_its_parent(child, emulator):
     """)
     out, err = process.communicate(timeout=30)
     assert out == f"{300 * 1024}\n", err
-    assert len(emulator.objects("examplebucket")) == 1
+    assert len(oss.objects("examplebucket")) == 1
 
 
-def test_hard_exit_publishes_nothing(child, emulator):
+def test_hard_exit_publishes_nothing(child, oss):
     """os._exit runs nothing of ours: the object is not there, its parts are."""
     process = child("""
         file = begun()
         os._exit(3)
     """)
     assert process.wait(20) == 3
-    assert not emulator.objects("examplebucket")
-    assert open_uploads(emulator) == 1
+    assert not oss.objects("examplebucket")
+    assert open_uploads(oss) == 1
 
 
-def test_a_store_that_fails_does_not_hold_the_end_up(child, emulator):
+def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
     """At the end there is one try; what is left is said with its upload ID."""
     from fsspec_osspresigned.emulator import Fault  # noqa: PLC0415 - an extra
 
-    emulator.faults.add(
+    oss.faults.add(
         Fault(action="AbortMultipartUpload", status=503, code="SlowDown", times=None)
     )
     process = child("""
@@ -201,9 +201,9 @@ def test_a_store_that_fails_does_not_hold_the_end_up(child, emulator):
         file = begun()
     """)
     err = process.communicate(timeout=30)[1]
-    (upload,) = emulator.uploads("examplebucket")
+    (upload,) = oss.uploads("examplebucket")
     assert f"the multipart upload {upload.upload_id} could not be aborted" in err
-    tried = [r for r in emulator.requests if r.action == "AbortMultipartUpload"]
+    tried = [r for r in oss.requests if r.action == "AbortMultipartUpload"]
     assert len(tried) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -165,10 +166,14 @@ def shared_oss() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def oss(shared_oss) -> Iterator[Emulator]:
-    """The shared emulator, emptied of requests and faults."""
-    shared_oss.clear()
-    return shared_oss
+def oss(shared_oss: Emulator, store_options: dict[str, Any]) -> Iterator[Emulator]:
+    """The shared emulator, emptied; one of its own for a test with options."""
+    if not store_options:
+        shared_oss.clear()
+        yield shared_oss
+        return
+    with Emulator(**store_options) as own:
+        yield own
 
 
 @pytest.fixture

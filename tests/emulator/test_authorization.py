@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Received, Refusal, verify
 from tests.emulator.authorization import encoded, signed_headers
@@ -20,10 +20,9 @@ both = pytest.mark.parametrize("version", ["v1", "v4"])
 
 
 @pytest.fixture
-def oss():
-    """A store with a permanent and a temporary key."""
-    with Emulator([OWNER, STS]) as store:
-        yield store
+def store_options():
+    """A permanent and a temporary key."""
+    return {"credentials": [OWNER, STS]}
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
@@ -76,21 +75,6 @@ class Owner:
     def actions(self) -> list[str]:
         """Return the calls that came, in order."""
         return [record.action for record in self.oss.requests]
-
-
-@pytest.fixture(autouse=True)
-def forget_instances() -> Iterator[None]:
-    """Let no filesystem of another test live on: ports come back."""
-    yield
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
-
-
-@pytest.fixture
-def oss() -> Iterator[Emulator]:
-    """An OSS of the test's own."""
-    with Emulator() as server:
-        yield server
 
 
 @pytest.fixture

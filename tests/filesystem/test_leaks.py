@@ -24,7 +24,6 @@ from fsspec.callbacks import TqdmCallback
 
 import fsspec_osspresigned
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
@@ -70,11 +69,10 @@ def check_error(error: BaseException) -> None:
 
 
 @pytest.fixture
-def oss():
-    """An OSS whose owner has canaries for keys."""
+def store_options():
+    """The keys of the owner are canaries."""
     key = Credentials("LTAI5tCanary", Secret(CANARIES[0]), Secret(CANARIES[1]))
-    with Emulator([key]) as server:
-        yield server
+    return {"credentials": [key]}
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import warnings
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -29,15 +28,14 @@ _SIGNATURE = re.compile(r"(?i)signature=[0-9a-z%/+]{20,}")
 
 
 @pytest.fixture
-def oss():
-    """An OSS whose owner has canaries for keys."""
+def store_options():
+    """The keys of the owner are canaries."""
     key = Credentials(
         access_key_id="LTAI5tCanary",
         access_key_secret=Secret(KEY_SECRET),
         security_token=Secret(STS),
     )
-    with Emulator([key]) as server:
-        yield server
+    return {"credentials": [key]}
 
 
 class Seen:

@@ -9,10 +9,8 @@ from importlib.metadata import entry_points
 import pytest
 from upath import UPath
 
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem.upath import OSSPresignedPath
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signers.keys import KeySigner
 
@@ -34,16 +32,9 @@ class Writes:
 
 
 @pytest.fixture
-def root(emulator, monkeypatch):
+def root(oss):
     """A folder in the bucket, for who may do everything."""
-    key = emulator.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    yield UPath("osspresigned://examplebucket/data", signer="keys")
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
+    return UPath("osspresigned://examplebucket/data", signer="keys")
 
 
 def test_class_is_found_by_its_entry_point():
@@ -65,7 +56,7 @@ def test_class_is_found_by_its_entry_point():
     assert done.stdout == "OSSPresignedPath\n"
 
 
-def test_paths_do_what_paths_do(root, emulator):
+def test_paths_do_what_paths_do(root, oss):
     """Written, found, read, renamed and removed, in folders that make themselves."""
     folder = root / "d"
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,19 +69,19 @@ def test_paths_do_what_paths_do(root, emulator):
     assert folder.is_dir()
     (folder / "a.txt").rename(folder / "c.txt")
     (folder / "b.bin").unlink()
-    assert set(emulator.objects("examplebucket")) == {"data/d/c.txt"}
+    assert set(oss.objects("examplebucket")) == {"data/d/c.txt"}
 
 
 @pytest.mark.parametrize(
     "name", ["a b", "a#1", "a?x=1", "%20", "a+b", "\N{GREEK SMALL LETTER OMEGA}", "a:b"]
 )
-def test_odd_keys_arrive_as_they_are(root, emulator, name):
+def test_odd_keys_arrive_as_they_are(root, oss, name):
     """What a URL would mean by a character, a path does not."""
     (root / name).write_bytes(b"x")
-    assert set(emulator.objects("examplebucket")) == {f"data/{name}"}
+    assert set(oss.objects("examplebucket")) == {f"data/{name}"}
 
 
-def test_touch_keeps_what_is_there(root, emulator):
+def test_touch_keeps_what_is_there(root, oss):
     """An object that is there stays, also where nobody can see it."""
     (root / "there").write_bytes(b"abc")
     (root / "there").touch()
@@ -102,6 +93,6 @@ def test_touch_keeps_what_is_there(root, emulator):
         assert not (blind / "there").exists()
     (blind / "there").touch()
     (blind / "new").touch(exist_ok=False)
-    stored = emulator.objects("examplebucket")
+    stored = oss.objects("examplebucket")
     assert bytes(stored["data/there"]) == b"abc"
     assert bytes(stored["data/new"]) == b""

@@ -25,7 +25,6 @@ import pytest
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -47,18 +46,6 @@ WRITING = frozenset(
         Action.AbortMultipartUpload,
     }
 )
-
-
-@pytest.fixture
-def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
-    """A store; work happens in a directory of its own, which is also the home."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", os.fspath(tmp_path))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    with Emulator() as found:
-        yield found
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
 
 
 @pytest.fixture

@@ -229,12 +229,16 @@ STS = Credentials("STS.fakeid", Secret("fakesecret"), Secret("CAIS+fake/token=="
 
 
 @pytest.fixture
-def oss(monkeypatch) -> Iterator[Emulator]:
-    """An OSS whose owner's keys, one of them temporary, are in the environment."""
-    with Emulator(credentials=[KEY, STS]) as found:
-        for name, value in ENVIRONMENT.items():
-            monkeypatch.setenv(name, value)
-        yield found
+def store_options() -> dict[str, Any]:
+    """The owner has two keys, one of them temporary."""
+    return {"credentials": [KEY, STS]}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch) -> None:
+    """Put both keys into the environment, as the examples read them."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 def upload(oss: Emulator, printed: str, path: str, data: bytes) -> Any:

@@ -22,7 +22,6 @@ import pytest
 import fsspec_osspresigned
 from fsspec_osspresigned import cli, errors
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -57,22 +56,6 @@ def read(name: str) -> str:
 def blocks(text: str, language: str = "python") -> list[str]:
     """Return the code of a page in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def oss(monkeypatch, tmp_path) -> Iterator[Emulator]:
-    """A store, whose keys are in the environment; the work is done in a directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", os.fspath(tmp_path))
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    with Emulator() as found:
-        key = found.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        monkeypatch.setenv("OSS_ENDPOINT", found.url)
-        yield found
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
 
 
 @pytest.fixture

@@ -132,16 +132,16 @@ def test_documented_rule_lets_the_page_work():
     assert {name.lower() for name in read} | {"x-oss-hash-crc64ecma"} == exposed
 
 
-def test_service_serves_the_page_only_on_demand(emulator, tmp_path):
+def test_service_serves_the_page_only_on_demand(oss, tmp_path):
     """``--ui`` adds it, for the endpoint of the policy; without, nothing is changed."""
     for option, status in (("--ui", 200), ("--log-keys", 404)):
-        with Serve(emulator, tmp_path, TOKEN, "", option) as serve:
+        with Serve(oss, tmp_path, TOKEN, "", option) as serve:
             found, headers, text = get(serve.url, "/")
             assert found == status
             assert get(serve.url, "/healthz")[0] == 200
             assert get(serve.url, "/ui/style.css")[0] == status
         if status == 200:
-            sources = f"connect-src 'self' {emulator.url}"
+            sources = f"connect-src 'self' {oss.url}"
             assert headers["content-security-policy"].endswith(sources)
         else:
             assert '"not_found"' in text

@@ -24,7 +24,6 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client as client_module
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.records import Record
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
@@ -427,9 +426,7 @@ def environment(
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
-    yield
-    OSSPresignedFileSystem.clear_instance_cache()
-    client_module.reset()
+    return
 
 
 @pytest.mark.slow

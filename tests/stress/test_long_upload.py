@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client as clients
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator
@@ -58,21 +57,6 @@ ACTIONS = frozenset(
         Action.AbortMultipartUpload,
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def forget_instances() -> Iterator[None]:
-    """Let no filesystem of another test live on: ports come back."""
-    yield
-    OSSPresignedFileSystem.clear_instance_cache()
-    clients.reset()
-
-
-@pytest.fixture
-def oss() -> Iterator[Emulator]:
-    """An OSS whose clock can be moved."""
-    with Emulator() as server:
-        yield server
 
 
 def data_of(parts: float) -> bytes:

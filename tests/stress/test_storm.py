@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.client import client as client_module
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import crc64
@@ -29,17 +28,10 @@ STORM = (
 )
 
 
-@pytest.fixture
-def oss(monkeypatch: pytest.MonkeyPatch, caplog) -> Iterator[Emulator]:
-    """An OSS whose key is in the environment."""
+@pytest.fixture(autouse=True)
+def few_logs(caplog) -> None:
+    """Keep warnings only: a storm logs tens of thousands of requests."""
     caplog.set_level("WARNING")
-    with Emulator() as server:
-        key = server.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        yield server
-    OSSPresignedFileSystem.clear_instance_cache()
-    client_module.reset()
 
 
 @pytest.fixture

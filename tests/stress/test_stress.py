@@ -17,7 +17,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 
@@ -55,8 +54,6 @@ def fs(monkeypatch) -> Iterator[OSSPresignedFileSystem]:
         )
         made.oss = oss
         yield made
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
 
 
 def content(name: str, draw: random.Random) -> bytes:

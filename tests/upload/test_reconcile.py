@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -35,13 +34,6 @@ DATA = os.urandom(2 * MIN_PART + 7)
 SMALL = b"small"
 LOST = {"drop_reply": True, "times": None}
 BEFORE = {"status": 500, "times": None}
-
-
-@pytest.fixture
-def oss() -> Iterator[Emulator]:
-    """An OSS of the test's own."""
-    with Emulator() as one:
-        yield one
 
 
 def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target):

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -60,10 +59,9 @@ CALLBACK = base64.b64encode(b'{"callbackUrl":"http://cb.example"}').decode()
 
 
 @pytest.fixture
-def oss() -> Iterator[Emulator]:
-    """An OSS that keeps versions in a second bucket, and whose callbacks fail."""
-    with Emulator(versioned=["versioned"], callback=lambda _: None) as one:
-        yield one
+def store_options() -> dict[str, object]:
+    """Versions are kept in a second bucket, and callbacks fail."""
+    return {"versioned": ["versioned"], "callback": lambda _: None}
 
 
 class Signer:

@@ -108,10 +108,9 @@ def hushed() -> Iterator[None]:
 
 
 @pytest.fixture
-def oss() -> Iterator[Emulator]:
-    """A store with two keys: the owner's, and a temporary one."""
-    with Emulator([OWNER, STS], buckets=(BUCKET, "second")) as store:
-        yield store
+def store_options() -> dict[str, Any]:
+    """Two keys: the owner's, and a temporary one."""
+    return {"credentials": [OWNER, STS], "buckets": (BUCKET, "second")}
 
 
 @pytest.fixture(params=IDENTITIES)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
@@ -123,6 +121,4 @@ def world(
         return World(kind, store, folder, options, tmp_path)
 
     yield make
-    OSSPresignedFileSystem.clear_instance_cache()
-    client.reset()
     store.clear()
