@@ -300,18 +300,18 @@ def upload(
 
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
 @pytest.mark.parametrize("name", ITEMS)
-def test_hostile_result_sends_no_byte(emulator, elsewhere, name, parts):
+def test_hostile_result_sends_no_byte(oss, elsewhere, name, parts):
     """The error names the rule that the signer broke."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil, said = ITEMS[name]
     assert said in str(upload(signer, elsewhere, parts=parts))
 
 
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
 @pytest.mark.parametrize("name", REPLIES)
-def test_hostile_reply_sends_no_byte(emulator, elsewhere, name, parts):
+def test_hostile_reply_sends_no_byte(oss, elsewhere, name, parts):
     """The error names the rule that the signer broke."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer, said = REPLIES[name]
     assert said in str(upload(signer, elsewhere, parts=parts))
@@ -325,28 +325,28 @@ def test_hostile_reply_sends_no_byte(emulator, elsewhere, name, parts):
         ({"action": "PutObject", "upload_id": None, "part_number": None}, "is missing"),
     ],
 )
-def test_part_goes_to_no_other_place(emulator, elsewhere, changes, said):
+def test_part_goes_to_no_other_place(oss, elsewhere, changes, said):
     """Another upload, another place in it, or the whole object instead."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil = signs(**changes)
     assert said in str(upload(signer, elsewhere, parts=True))
 
 
 @pytest.mark.parametrize("name", DEMANDS)
 def test_demanded_header_that_does_not_come_back_sends_no_byte(
-    emulator, elsewhere, name
+    oss, elsewhere, name
 ):
     """An object without what its writer demanded is not written at all."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil, said = DEMANDS[name]
     assert said in str(upload(signer, elsewhere, parts=False))
 
 
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
 @pytest.mark.parametrize("body", [None, b" "], ids=["silent", "dripping"])
-def test_signer_that_never_answers_is_given_up(emulator, elsewhere, parts, body):
+def test_signer_that_never_answers_is_given_up(oss, elsewhere, parts, body):
     """No upload waits for ever."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer = lambda _: Answer(body=body, endless=body is not None)
     error = upload(signer, elsewhere, parts=parts, patience=0.1)
@@ -354,9 +354,9 @@ def test_signer_that_never_answers_is_given_up(emulator, elsewhere, parts, body)
     assert ("took too long in all" in str(error)) is (body is not None)
 
 
-def test_results_in_another_order_send_no_byte(emulator, elsewhere):
+def test_results_in_another_order_send_no_byte(oss, elsewhere):
     """Each result is bound to the request in its place."""
-    signer = Hostile(emulator)
+    signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer = results(lambda found: found[1:] + found[:1])
     assert "is not the one asked for" in str(upload(signer, elsewhere, parts=True))

@@ -28,15 +28,15 @@ from fsspec_osspresigned.url_map.source import load
 
 
 @pytest.fixture
-def keys(emulator, monkeypatch, tmp_path):
+def keys(oss, monkeypatch, tmp_path):
     """Put the emulator's keys into the environment, and work in an empty directory."""
-    key = emulator.credentials
+    key = oss.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
     monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
     monkeypatch.chdir(tmp_path)
-    return emulator
+    return oss
 
 
 def uploader(place="urls.json"):

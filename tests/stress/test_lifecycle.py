@@ -36,12 +36,12 @@ def wait(child):
 
 
 @pytest.fixture
-def uploader(emulator, monkeypatch):
+def uploader(oss, monkeypatch):
     """Set what ``signer="keys"`` reads, here and in child processes."""
-    key = emulator.credentials
+    key = oss.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", emulator.url)
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
     monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
     yield
     OSSPresignedFileSystem.clear_instance_cache()
@@ -72,15 +72,15 @@ def run(uploader):
     return one
 
 
-def stored(emulator) -> dict[str, bytes]:
+def stored(oss) -> dict[str, bytes]:
     """Return key -> bytes of all that is published."""
-    found = emulator.objects(BUCKET)
+    found = oss.objects(BUCKET)
     return {key: bytes(found[key]) for key in found}
 
 
-def test_fork_while_parts_are_in_flight(run, emulator):
+def test_fork_while_parts_are_in_flight(run, oss):
     """The child writes by the same instance; the parent's parts go on as they were."""
-    emulator.faults.add(Fault(action="UploadPart", delay=0.2, times=4))
+    oss.faults.add(Fault(action="UploadPart", delay=0.2, times=4))
     run("""
         file = fs.open("examplebucket/parent", "wb")
         file.write(b"p" * 4 * PART)          # in the threads of this process
@@ -96,18 +96,18 @@ def test_fork_while_parts_are_in_flight(run, emulator):
         file.write(b"q")
         file.close()
     """)
-    assert stored(emulator) == {
+    assert stored(oss) == {
         "parent": b"p" * 4 * PART + b"q",
         "child": b"c" * 3 * PART,
         **{str(n): b"v" for n in range(8)},
     }
-    assert not emulator.uploads(BUCKET)
+    assert not oss.uploads(BUCKET)
 
 
 @pytest.mark.parametrize("call", ["write(bytes(PART))", "close()", "commit()"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_forked_child_cannot_go_on_with_its_parents_file(
-    run, emulator, compression, call
+    run, oss, compression, call
 ):
     """Whatever it calls is refused at once or stays without effect; it never hangs."""
     run(f"""
@@ -126,11 +126,11 @@ def test_forked_child_cannot_go_on_with_its_parents_file(
         assert wait(child) == 7
         file.discard()
     """)
-    assert stored(emulator) == {}
-    assert not emulator.uploads(BUCKET)
+    assert stored(oss) == {}
+    assert not oss.uploads(BUCKET)
 
 
-def test_fork_out_of_a_thread_that_writes(run, emulator):
+def test_fork_out_of_a_thread_that_writes(run, oss):
     """Locks that other threads of the parent hold do not stop the child."""
     run("""
         stop = threading.Event()
@@ -153,10 +153,10 @@ def test_fork_out_of_a_thread_that_writes(run, emulator):
             thread.join()
         assert codes == [0] * 5
     """)
-    assert {f"child/{n}" for n in range(5)} < set(stored(emulator))
+    assert {f"child/{n}" for n in range(5)} < set(stored(oss))
 
 
-def test_hard_exit_of_a_forked_child_leaves_the_parent_alone(run, emulator):
+def test_hard_exit_of_a_forked_child_leaves_the_parent_alone(run, oss):
     """os._exit in a child, as multiprocessing does it, ends nothing of ours."""
     run("""
         file = fs.open("examplebucket/a", "wb")
@@ -167,11 +167,11 @@ def test_hard_exit_of_a_forked_child_leaves_the_parent_alone(run, emulator):
         wait(child)
         file.close()
     """)
-    assert stored(emulator) == {"a": bytes(3 * PART)}
+    assert stored(oss) == {"a": bytes(3 * PART)}
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_exit_with_open_files_in_threads(run, emulator, daemon):
+def test_exit_with_open_files_in_threads(run, oss, daemon):
     """What threads left open is not published, leaves no parts, and is warned about."""
     said = run(
         f"""
@@ -190,11 +190,11 @@ def test_exit_with_open_files_in_threads(run, emulator, daemon):
         silent=False,
     )
     assert said.count("was never closed and was not published") == 3
-    assert stored(emulator) == {}
-    assert not emulator.uploads(BUCKET)
+    assert stored(oss) == {}
+    assert not oss.uploads(BUCKET)
 
 
-def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, emulator, tmp_path):
+def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, oss, tmp_path):
     """The interpreter ends in the middle of put_file: the next process has the rest."""
     (tmp_path / "local").write_bytes(bytes(6 * PART))
     code = f"""
@@ -205,7 +205,7 @@ def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, emulator, tmp_path):
         def work():
             fs.put_file({str(tmp_path / "local")!r}, "examplebucket/a")
     """
-    emulator.faults.add(Fault(action="UploadPart", part_number=4, stall_after=10))
+    oss.faults.add(Fault(action="UploadPart", part_number=4, stall_after=10))
     run(
         code
         + """
@@ -216,18 +216,18 @@ def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, emulator, tmp_path):
     """,
         silent=False,
     )
-    (upload,) = emulator.uploads(BUCKET)
-    assert stored(emulator) == {}
-    emulator.clear()
+    (upload,) = oss.uploads(BUCKET)
+    assert stored(oss) == {}
+    oss.clear()
     run(code + "\n        work()\n")
-    assert stored(emulator) == {"a": bytes(6 * PART)}
-    assert not emulator.uploads(BUCKET)
-    parts = [r.part_number for r in emulator.requests if r.action == "UploadPart"]
+    assert stored(oss) == {"a": bytes(6 * PART)}
+    assert not oss.uploads(BUCKET)
+    parts = [r.part_number for r in oss.requests if r.action == "UploadPart"]
     assert len(parts) < 6
     assert upload.upload_id
 
 
-def test_exit_waits_for_threads_that_are_waited_for(run, emulator):
+def test_exit_waits_for_threads_that_are_waited_for(run, oss):
     """A thread that is no daemon ends its file first, as Python promises."""
     run("""
         def work():
@@ -237,10 +237,10 @@ def test_exit_waits_for_threads_that_are_waited_for(run, emulator):
                     time.sleep(0.02)
         threading.Thread(target=work).start()
     """)
-    assert stored(emulator) == {"a": bytes(5 * PART)}
+    assert stored(oss) == {"a": bytes(5 * PART)}
 
 
-def test_threads_share_one_instance(uploader, emulator):
+def test_threads_share_one_instance(uploader, oss):
     """Each writes its own files, all at once: every object is its own writer's."""
     fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
     failures = []
@@ -260,14 +260,14 @@ def test_threads_share_one_instance(uploader, emulator):
     for thread in threads:
         thread.join()
     assert not failures
-    assert stored(emulator) == {
+    assert stored(oss) == {
         f"{n}/{turn}": bytes([n]) * 3 * (PART - 7)
         for n in range(8)
         for turn in range(3)
     }
 
 
-def test_threads_share_one_file(uploader, emulator):
+def test_threads_share_one_file(uploader, oss):
     """Each write is whole, in some order."""
     fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
     with fs.open(f"{BUCKET}/a", "wb") as file:
@@ -282,7 +282,7 @@ def test_threads_share_one_file(uploader, emulator):
         for thread in threads:
             thread.join()
         assert file.tell() == 600_000
-    data = stored(emulator)["a"]
+    data = stored(oss)["a"]
     pieces = [data[n : n + 1000] for n in range(0, len(data), 1000)]
     assert all(len(set(piece)) == 1 for piece in pieces)
     assert sorted(piece[0] for piece in pieces) == [
@@ -290,7 +290,7 @@ def test_threads_share_one_file(uploader, emulator):
     ]
 
 
-def test_files_inside_a_running_loop(uploader, emulator):
+def test_files_inside_a_running_loop(uploader, oss):
     """As in a notebook: they publish, are collected and refuse pickling as elsewhere."""
     fs = OSSPresignedFileSystem(signer="keys", part_size=PART)
 
@@ -310,4 +310,4 @@ def test_files_inside_a_running_loop(uploader, emulator):
         await asyncio.sleep(0)
 
     asyncio.run(cell())
-    assert stored(emulator) == {"good": bytes(3 * PART)}
+    assert stored(oss) == {"good": bytes(3 * PART)}

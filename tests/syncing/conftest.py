@@ -11,11 +11,9 @@ from tests.filesystem.conftest import (  # noqa: F401 - fixtures
     BUCKET,
     Owner,
     environment,
-    forget_instances,
     fs,
     full,
     only,
-    oss,
     owner,
 )
 
