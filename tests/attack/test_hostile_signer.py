@@ -333,9 +333,7 @@ def test_part_goes_to_no_other_place(oss, elsewhere, changes, said):
 
 
 @pytest.mark.parametrize("name", DEMANDS)
-def test_demanded_header_that_does_not_come_back_sends_no_byte(
-    oss, elsewhere, name
-):
+def test_demanded_header_that_does_not_come_back_sends_no_byte(oss, elsewhere, name):
     """An object without what its writer demanded is not written at all."""
     signer = Hostile(oss)
     signer.spoil, said = DEMANDS[name]

@@ -106,9 +106,7 @@ def test_fork_while_parts_are_in_flight(run, oss):
 
 @pytest.mark.parametrize("call", ["write(bytes(PART))", "close()", "commit()"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
-def test_forked_child_cannot_go_on_with_its_parents_file(
-    run, oss, compression, call
-):
+def test_forked_child_cannot_go_on_with_its_parents_file(run, oss, compression, call):
     """Whatever it calls is refused at once or stays without effect; it never hangs."""
     run(f"""
         options = {{"compression": {compression!r}}}
