@@ -1,4 +1,4 @@
-"""The reference signer service: signer protocol 1 over any Signer, stateless."""
+"""Signer service: an ASGI application for signer protocol 1 over any signer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from attrs import define, field, frozen
+from attrs import define, field, fields_dict, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -23,25 +23,23 @@ from ..errors import (
     ConfigurationError,
     NotSignedError,
     OSSPresignedError,
-    SignerUnavailableError,
     TooLargeError,
 )
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
-from ..signers.base import MAX_REQUESTS, Signer, sign_checked
-from ..signers.protocol import MAX_REQUEST_BODY
+from ..signers.base import MAX_REQUESTS, Signer, sign_each
+from ..signers.protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ..signing import check_bucket, check_key
 from ..urls import MAX_URL, header_problems
-from .policy import Policy, RefusedItem, hash_token, permitted
+from .policy import Policy, ServiceError, hash_token, permitted
 
 _MINUTE = 60.0
 _MAX_DEPTH = 6
 _MAX_LIFE = 604_800
-_STRINGS = ("headers", "optional_headers", "query")
 
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """What the service goes by; a call keeps to the rules that it began with.
+    """Signer and policies; a call keeps to the rules that it began with.
 
     Attributes:
         signer: signs what a policy lets through.
@@ -54,7 +52,7 @@ class ServiceRules:
 
 @frozen(kw_only=True)
 class AccessRecord:
-    """What is told about one call: never a token, a URL or a header.
+    """Facts about one call, without tokens, URLs and headers.
 
     Attributes:
         at: when it began, seconds since the epoch.
@@ -178,7 +176,7 @@ def _problem(status: int, detail: str, retry_after: int | None = None) -> Respon
 
 @define
 class _Call:
-    """What is known so far about the call that is being answered."""
+    """The facts so far about the call that is being answered."""
 
     policy: Policy | None = None
     paths: list[str] = field(factory=list)
@@ -249,9 +247,11 @@ class _Service:
                 operation = operation_of(request)
                 call.paths.append(operation.path)
                 granted[index] = permitted(operation, cast("Policy", call.policy))
-            except RefusedItem as refused:
-                results[index] = _error(refused.status, refused.code, str(refused))
-        outcomes = _sign_each(signer, list(granted.values()))
+            except ServiceError as error:
+                results[index] = _error(error.code, str(error))
+        operations = list(granted.values())
+        # One bad item must not refuse the others.
+        outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = self.result(outcome)
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
@@ -263,7 +263,7 @@ class _Service:
         url = outcome.url.reveal()
         if len(url) > MAX_URL:
             detail = f"the URL would be longer than {MAX_URL} bytes"
-            return _error(400, "invalid_request", detail)
+            return _error("invalid_request", detail)
         result: dict[str, Any] = {
             "method": outcome.method,
             "url": url,
@@ -315,43 +315,34 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     return found
 
 
-def _sign_each(
-    signer: Signer, operations: Sequence[Operation]
-) -> Sequence[SignedRequest | OSSPresignedError]:
-    if not operations:
-        return []
-    try:
-        return sign_checked(signer, operations)
-    except OSSPresignedError as error:
-        if len(operations) == 1:
-            return [error]
-    # One bad item must not refuse the others.
-    return [_sign_each(signer, [operation])[0] for operation in operations]
+def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
+    error = {"status": ITEM_STATUS[code], "code": code, "detail": detail, **more}
+    return {"error": error}
 
 
-def _error(status: int, code: str, detail: str) -> dict[str, Any]:
-    return {"error": {"status": status, "code": code, "detail": detail}}
+# What the signer raised -> the code of the item.
+_ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
+    (ConfigurationError, "invalid_request"),
+    (TooLargeError, "too_large"),
+    (NotSignedError, "forbidden"),
+)
 
 
 def _error_of(error: OSSPresignedError) -> dict[str, Any]:
     """Return the item error of what the signer raised."""
-    if isinstance(error, ConfigurationError):
-        return _error(400, "invalid_request", error.message)
-    if isinstance(error, TooLargeError):
-        return _error(413, "too_large", error.message)
-    if isinstance(error, NotSignedError):
-        return _error(403, "forbidden", error.message)
-    result = _error(503, "unavailable", "the signer cannot sign now")
-    if isinstance(error, SignerUnavailableError) and error.retry_after is not None:
-        result["error"]["retry_after"] = error.retry_after
-    return result
+    for kind, code in _ITEM_CODES:
+        if isinstance(error, kind):
+            return _error(code, error.message)
+    wait = getattr(error, "retry_after", None)
+    more = {} if wait is None else {"retry_after": wait}
+    return _error("unavailable", "the signer cannot sign now", **more)
 
 
 def operation_of(request: Any) -> Operation:
     """Return the operation that one member of ``requests`` asks for.
 
     Raises:
-        RefusedItem: it is not valid.
+        ServiceError: it is not valid.
     """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
@@ -359,39 +350,35 @@ def operation_of(request: Any) -> Operation:
         action = Action(request.get("action", ""))
     except ValueError:
         raise _invalid("the action is unknown") from None
-    if nulls := [n for n, v in request.items() if v is None and n in _MEMBERS]:
+    if nulls := [n for n in fields_dict(Operation) if request.get(n, ...) is None]:
         raise _invalid(f"{', '.join(nulls)} must not be null")
+    spec = action.spec
+    if spec.on_bucket and "key" in request:
+        raise _invalid(f"{action} takes no key")
     return Operation(
         action=action,
         bucket=_name(request, "bucket", check_bucket),
-        key=_key(request, action),
-        upload_id=_upload_id(request, action),
-        part_number=_number(
-            request, "part_number", MAX_PARTS, needed=action.spec.part_number
-        ),
+        key="" if spec.on_bucket else _name(request, "key", check_key),
+        upload_id=_name(request, "upload_id", _empty_problem)
+        if spec.upload_id
+        else None,
+        part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
         content_length=_number(
-            request, "content_length", 2**53, needed=bool(action.spec.body), least=0
+            request, "content_length", 2**53, needed=bool(spec.body), least=0
         ),
         expires_in=_number(request, "expires_in", _MAX_LIFE, needed=False),
-        **{name: _strings(request, name) for name in _STRINGS},
+        headers=_headers(request, "headers"),
+        optional_headers=_headers(request, "optional_headers"),
+        query=_strings(request, "query"),
     )
 
 
-_MEMBERS = frozenset(
-    (
-        "bucket",
-        "key",
-        "upload_id",
-        "part_number",
-        "content_length",
-        "expires_in",
-        *_STRINGS,
-    )
-)
+def _invalid(detail: str) -> ServiceError:
+    return ServiceError("invalid_request", detail)
 
 
-def _invalid(detail: str) -> RefusedItem:
-    return RefusedItem(400, "invalid_request", detail)
+def _empty_problem(text: str) -> str | None:
+    return None if text else "must not be empty"
 
 
 def _name(
@@ -403,22 +390,6 @@ def _name(
     if problem := check(value):
         raise _invalid(f"{member}: {problem}")
     return value
-
-
-def _key(request: Mapping[str, Any], action: Action) -> str:
-    if not action.spec.on_bucket:
-        return _name(request, "key", check_key)
-    if "key" in request:
-        raise _invalid(f"{action} takes no key")
-    return ""
-
-
-def _upload_id(request: Mapping[str, Any], action: Action) -> str | None:
-    if not action.spec.upload_id:
-        return None
-    return _name(
-        request, "upload_id", lambda text: None if text else "must not be empty"
-    )
 
 
 def _number(
@@ -438,7 +409,11 @@ def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
         isinstance(text, str) for text in value.values()
     ):
         raise _invalid(f"{member} must be an object of strings")
-    if member != "query":
-        for problem in header_problems(value):
-            raise _invalid(f"{member}: {problem}")
+    return value
+
+
+def _headers(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = _strings(request, member)
+    for problem in header_problems(value):
+        raise _invalid(f"{member}: {problem}")
     return value

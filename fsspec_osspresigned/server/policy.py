@@ -1,4 +1,4 @@
-"""The policy file of the signer service: TOML text read into frozen values."""
+"""Policies of the signer service: permitted requests, and the TOML file that says so."""
 
 from __future__ import annotations
 
@@ -29,26 +29,17 @@ from ..parsing import is_int
 from ..signing.endpoint import Endpoint, check_bucket
 from ..units import bytes_of, seconds_of
 
-# What the bearer of a token may have signed: the closed lists, and one policy.
-
-PLAIN_HEADERS = frozenset(
+# Headers that a policy allows unless it has a list of its own, as all of x-oss-.
+_PLAIN_HEADERS = frozenset(
     (
-        "content-type",
-        "content-md5",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "expires",
+        *("content-type", "content-md5", "cache-control", "content-disposition"),
+        *("content-encoding", "content-language", "expires"),
     )
 )
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
-NAMED_ONLY = frozenset(
+_NAMED_ONLY = frozenset(
     (
-        "x-oss-acl",
-        OBJECT_ACL,
-        "x-oss-callback",
-        "x-oss-callback-var",
+        *("x-oss-acl", OBJECT_ACL, "x-oss-callback", "x-oss-callback-var"),
         "x-oss-symlink-target",
     )
 )
@@ -117,12 +108,11 @@ class Policy:
         return Action.GetObject in self.actions and self.covers(source)
 
 
-class RefusedItem(Exception):  # noqa: N818 - an answer, not a fault
-    """Carries the problem of one item: status, code and detail of the protocol."""
+class ServiceError(Exception):
+    """The refusal of one request: code of the protocol, and a detail for people."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.status = status
         self.code = code
 
 
@@ -135,19 +125,19 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     """Return *operation* as *policy* lets it be signed: shorter, fewer wishes, locked.
 
     Raises:
-        RefusedItem: the policy does not let it be signed.
+        ServiceError: the policy does not let it be signed.
     """
     action = operation.action
     if action not in policy.actions:
-        raise RefusedItem(403, "action_not_granted", f"{action} is not granted")
+        raise ServiceError("action_not_granted", f"{action} is not granted")
     if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
-        raise RefusedItem(400, "invalid_request", detail)
+        raise ServiceError("invalid_request", detail)
     if not policy.covers(operation.listed_path):
-        raise RefusedItem(403, "forbidden", "the path lies outside what is granted")
+        raise ServiceError("forbidden", "the path lies outside what is granted")
     for name, value in operation.headers.items():
         if not _may_ask(name.lower(), value, action, policy):
-            raise RefusedItem(403, "header_refused", f"the header {name!r} is refused")
+            raise ServiceError("header_refused", f"the header {name!r} is refused")
     wished = {
         name: value
         for name, value in operation.optional_headers.items()
@@ -165,7 +155,7 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
 
 
 def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
-    if name in NAMED_ONLY:
+    if name in _NAMED_ONLY:
         return name in policy.headers and (
             not name.endswith("-acl") or policy.acls is None or value in policy.acls
         )
@@ -175,7 +165,7 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
         return value == "true"
     if name == STORAGE_CLASS and policy.storage_classes is not None:
         return value in policy.storage_classes
-    if name not in PLAIN_HEADERS and not name.startswith("x-oss-"):
+    if name not in _PLAIN_HEADERS and not name.startswith("x-oss-"):
         return False
     allowed = policy.allowed_headers
     return (
@@ -191,7 +181,7 @@ def _check_source(headers: Mapping[str, str], policy: Policy) -> None:
     source = unquote(lower.get(COPY_SOURCE, "").partition("?")[0]).removeprefix("/")
     if not policy.reads(source):
         detail = "the copy source lies outside what may be read"
-        raise RefusedItem(403, "forbidden", detail)
+        raise ServiceError("forbidden", detail)
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
@@ -203,12 +193,12 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
         part = policy.max_part_size or policy.max_size
         before = part * ((operation.part_number or 1) - 1)
         if action.spec.part_number and length > part:
-            raise RefusedItem(413, "too_large", f"a part may have {part} bytes")
+            raise ServiceError("too_large", f"a part may have {part} bytes")
         if before + length > policy.max_size:
             detail = f"an object may have {policy.max_size} bytes"
             if before:
                 detail += f", and a part before the last counts as {part}"
-            raise RefusedItem(413, "too_large", detail)
+            raise ServiceError("too_large", detail)
         imposed["Content-Length"] = str(length)
     demanded = {name.lower() for name in operation.headers}
     locks = HeaderKind.LOCK in action.spec.headers
@@ -218,7 +208,6 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
 
 
 T = TypeVar("T")
-D = TypeVar("D")
 
 ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
@@ -286,11 +275,13 @@ def parse_policies(text: str) -> Policies:
         raise ConfigurationError(msg) from None
     problems: list[str] = []
     top = _Table(document, "", problems)
-    signer = _signer(_Table(top.get("signer", _table, {}), "signer", problems))
+    signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
     tokens: dict[str, Policy] = {}
     names: dict[str, str] = {}
-    for index, entry in enumerate(top.get("tokens", _tables, [], required=True)):
-        table = _Table(entry, f"tokens[{index}]", problems)
+    entries = top.get_list("tokens", _table, least=1, required=True) or []
+    for index, entry in enumerate(entries):
+        place = f"tokens[{index}]"
+        table = _Table(entry, f"{place}.", problems)
         known = table.get("sha256", _hash, "", required=True)
         policy = _policy(table)
         if known in tokens:
@@ -300,28 +291,20 @@ def parse_policies(text: str) -> Policies:
         if known:
             tokens[known] = policy
         if policy.name:
-            names.setdefault(policy.name, table.place)
+            names.setdefault(policy.name, place)
     top.end()
     if problems:
         raise ConfigurationError(problems)
     return Policies(signer=signer, tokens=tokens)
 
 
-class _Mistakes(Exception):  # noqa: N818 - never leaves this module
-    """Says what is wrong with a value: pairs of a place in it and a text."""
-
-    def __init__(self, *found: tuple[str, str]) -> None:
-        super().__init__()
-        self.found = found
-
-
-def _wrong(text: str) -> _Mistakes:
-    return _Mistakes(("", text))
+class _MemberError(Exception):
+    """The mistake in the value of a member."""
 
 
 @define
 class _Table:
-    """Reads the members of one table, and notes every mistake with its place."""
+    """Reads the members of one table, and collects every mistake with its place."""
 
     members: Mapping[str, Any]
     place: str
@@ -332,30 +315,48 @@ class _Table:
         self,
         name: str,
         convert: Callable[[Any], T],
-        default: D,
+        default: T,
         *,
         required: bool = False,
-    ) -> T | D:
-        """Return the converted member; *default* where it is missing or wrong."""
+    ) -> T:
+        """Return the converted member; *default* if it is missing or wrong."""
         self.asked.append(name)
-        if name not in self.members:
-            if required:
-                self.wrong(name, "is missing")
-            return default
-        try:
-            return convert(self.members[name])
-        except _Mistakes as mistakes:
-            for at, text in mistakes.found:
-                self.wrong(name + at, text)
-            return default
+        if name in self.members:
+            try:
+                return convert(self.members[name])
+            except _MemberError as error:
+                self.wrong(name, str(error))
+        elif required:
+            self.wrong(name, "is missing")
+        return default
+
+    def get_list(
+        self,
+        name: str,
+        convert: Callable[[Any], T],
+        *,
+        least: int = 0,
+        required: bool = False,
+    ) -> list[T] | None:
+        """Return the converted items of a list; None if it is missing or wrong."""
+        found = self.get(name, _list, None, required=required)
+        before = len(self.problems)
+        if found is not None and len(found) < least:
+            self.wrong(name, "must not be empty")
+        items = []
+        for index, item in enumerate(found or ()):
+            try:
+                items.append(convert(item))
+            except _MemberError as error:
+                self.wrong(f"{name}[{index}]", str(error))
+        return None if found is None or len(self.problems) > before else items
 
     def wrong(self, name: str, text: str) -> None:
-        """Note a mistake in the member *name*."""
-        place = f"{self.place}.{name}" if self.place else name
-        self.problems.append(f"{place} {text}")
+        """Add a mistake in the member *name*."""
+        self.problems.append(f"{self.place}{name} {text}")
 
     def end(self) -> None:
-        """Note the members that nobody asked for."""
+        """Add the members that are not known."""
         for name in self.members:
             if name not in self.asked:
                 near = difflib.get_close_matches(name, self.asked, 1)
@@ -364,16 +365,15 @@ class _Table:
 
 
 def _signer(table: _Table) -> SignerSettings:
-    style = table.get("style", _one_of(STYLES), None)
     settings = SignerSettings(
+        style=table.get("style", _one_of(STYLES), None),
         region=table.get("region", _text, None),
         endpoint=table.get("endpoint", _text, None),
-        style=style,
         credentials=table.get("credentials", _one_of(PROVIDERS), ENVIRONMENT),
     )
     if settings.endpoint is not None:
         try:
-            Endpoint.parse(settings.endpoint, style=style)
+            Endpoint.parse(settings.endpoint, style=settings.style)
         except ConfigurationError as error:
             for problem in error.problems:
                 table.wrong("endpoint", f"is wrong: {problem}")
@@ -382,19 +382,17 @@ def _signer(table: _Table) -> SignerSettings:
 
 
 def _policy(table: _Table) -> Policy:
-    buckets = table.get("buckets", _list(_bucket), [], required=True)
-    prefixes = table.get("prefixes", _list(_prefix), [], required=True)
-    headers = table.get("headers", _list(_header, least=0), None)
-    acls = table.get("acls", _list(_one_of(ACLS), least=0), [])
-    classes = table.get(
-        "storage_classes", _list(_one_of(STORAGE_CLASSES), least=0), None
-    )
-    sources = table.get("copy_sources", _list(_source, least=0), None)
-    named = NAMED_ONLY.intersection(headers or ())
+    buckets = table.get_list("buckets", _bucket, least=1, required=True) or ()
+    prefixes = table.get_list("prefixes", _prefix, least=1, required=True) or ()
+    headers = table.get_list("headers", _header)
+    acls = table.get_list("acls", _one_of(ACLS)) or ()
+    classes = table.get_list("storage_classes", _one_of(STORAGE_CLASSES))
+    sources = table.get_list("copy_sources", _source)
+    named = _NAMED_ONLY.intersection(headers or ())
     policy = Policy(
         name=table.get("name", _name, "", required=True),
         prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
-        actions=table.get("actions", _list(_action), [], required=True),
+        actions=table.get_list("actions", _action, least=1, required=True) or (),
         max_expires_in=table.get("max_expires", _life, 3600),
         headers=named | ({OBJECT_ACL} if acls else set()),
         allowed_headers=None if headers is None else frozenset(headers),
@@ -406,73 +404,41 @@ def _policy(table: _Table) -> Policy:
         overwrite=table.get("overwrite", _flag, default=True),
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
-    _check_together(policy, table)
-    table.end()
-    return policy
-
-
-def _check_together(policy: Policy, table: _Table) -> None:
-    """Note what is right by itself, and cannot be kept with the rest."""
     copies = sorted(action for action in policy.actions if action.spec.copies)
     if policy.copy_sources is not None and not copies:
         table.wrong("copy_sources", "is of no use: actions name no copy")
     if policy.max_size is None:
         if policy.max_part_size is not None:
             table.wrong("max_part_size", "is of no use without max_size")
-        return
-    if Action.UploadPart in policy.actions and policy.max_part_size is None:
-        table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
-    for action in copies:
-        table.wrong("max_size", f"cannot be kept by {action}: nobody signs its size")
+    else:
+        if Action.UploadPart in policy.actions and policy.max_part_size is None:
+            table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
+        for action in copies:
+            table.wrong("max_size", f"cannot be kept by {action}: its size is unsigned")
+    table.end()
+    return policy
 
 
-def _table(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _wrong("must be a table")
-    return value
+def _typed(kind: type[T], what: str) -> Callable[[Any], T]:
+    """Return a converter that takes only values of *kind*."""
 
-
-def _tables(value: Any) -> Sequence[Mapping[str, Any]]:
-    return _list(_table)(value)
-
-
-def _list(convert: Callable[[Any], T], least: int = 1) -> Callable[[Any], list[T]]:
-    """Return a converter of lists that notes the mistakes of all items."""
-
-    def converter(value: Any) -> list[T]:
-        if not isinstance(value, list):
-            raise _wrong("must be a list")
-        if len(value) < least:
-            raise _wrong("must not be empty")
-        items = []
-        found = []
-        for index, item in enumerate(value):
-            try:
-                items.append(convert(item))
-            except _Mistakes as mistakes:
-                found += [(f"[{index}]{at}", text) for at, text in mistakes.found]
-        if found:
-            raise _Mistakes(*found)
-        return items
+    def converter(value: Any) -> T:
+        if not isinstance(value, kind):
+            raise _MemberError(f"must be {what}")
+        return value
 
     return converter
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _wrong("must be a string")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong("must be true or false")
-    return value
+_text = _typed(str, "a string")
+_flag = _typed(bool, "true or false")
+_list = _typed(list, "a list")
+_table = _typed(dict, "a table")
 
 
 def _count(value: Any) -> int:
     if not is_int(value) or not 1 <= value <= _MAX_PER_MINUTE:
-        raise _wrong(f"must be a whole number from 1 to {_MAX_PER_MINUTE}")
+        raise _MemberError(f"must be a whole number from 1 to {_MAX_PER_MINUTE}")
     return int(value)
 
 
@@ -480,7 +446,7 @@ def _life(value: Any) -> int:
     try:
         return seconds_of(f"{value}s" if is_int(value) else _text(value))
     except ValueError:
-        raise _wrong('must be seconds, or "15m", "2h", at most "7d"') from None
+        raise _MemberError('must be seconds, or "15m", "2h", at most "7d"') from None
 
 
 def _size(value: Any) -> int:
@@ -489,50 +455,50 @@ def _size(value: Any) -> int:
     except ValueError:
         size = 0
     if size < 1:
-        raise _wrong('must be bytes above 0, or "8MiB", "5GiB"')
+        raise _MemberError('must be bytes above 0, or "8MiB", "5GiB"')
     return size
 
 
 def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
     def converter(value: Any) -> str:
         if value not in known:
-            raise _wrong(f"must be one of {', '.join(known)}")
-        return _text(value)
+            raise _MemberError(f"must be one of {', '.join(known)}")
+        return str(value)
 
     return converter
 
 
 def _hash(value: Any) -> str:
-    # What stands here by mistake may be the token itself: it is never shown.
+    # A token that stands here by mistake is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise _wrong("must be 64 hex digits: osspresigned serve --hash-token")
+        raise _MemberError("must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):
-        raise _wrong("is the hash of nothing")
+        raise _MemberError("is the hash of nothing")
     return value.lower()
 
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or not value.strip():
-        raise _wrong("must be a string that can be printed")
+        raise _MemberError("must be a string that can be printed")
     return value
 
 
 def _bucket(value: Any) -> str:
     if problem := check_bucket(_text(value)):
-        raise _wrong(f"is wrong: {problem}")
+        raise _MemberError(f"is wrong: {problem}")
     return str(value)
 
 
 def _prefix(value: Any) -> str:
     if _text(value)[:1] in ("/", "\\"):
-        raise _wrong('must not begin with a slash; "" is the whole bucket')
+        raise _MemberError('must not begin with a slash; "" is the whole bucket')
     return str(value)
 
 
 def _source(value: Any) -> str:
     bucket, slash, prefix = _text(value).partition("/")
     if not slash:
-        raise _wrong("must be bucket/ or bucket/begin/of/key")
+        raise _MemberError("must be bucket/ or bucket/begin/of/key")
     return f"{_bucket(bucket)}/{_prefix(prefix)}"
 
 
@@ -542,18 +508,18 @@ def _action(value: Any) -> Action:
     except ValueError:
         near = difflib.get_close_matches(value, list(Action), 1)
         hint = f": did you mean {near[0]}?" if near else f": use {', '.join(Action)}"
-        raise _wrong(f"is no action{hint}") from None
+        raise _MemberError(f"is no action{hint}") from None
 
 
 def _header(value: Any) -> str:
     name = _text(value).lower()
     if name.endswith("-acl"):
-        raise _wrong("is granted by acls")
+        raise _MemberError("is granted by acls")
     if name.startswith(COPY_SOURCE):
-        raise _wrong("comes with the copies; copy_sources bounds it")
-    if name.startswith("x-oss-") and _HEADER.fullmatch(name):
-        return name
-    if name not in PLAIN_HEADERS:
-        known = ", ".join(sorted(PLAIN_HEADERS))
-        raise _wrong(f"must be x-oss-..., or one of {known}")
+        raise _MemberError("comes with the copies; copy_sources bounds it")
+    if name not in _PLAIN_HEADERS and not (
+        name.startswith("x-oss-") and _HEADER.fullmatch(name)
+    ):
+        known = ", ".join(sorted(_PLAIN_HEADERS))
+        raise _MemberError(f"must be x-oss-..., or one of {known}")
     return name

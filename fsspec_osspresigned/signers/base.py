@@ -117,25 +117,34 @@ def sign_checked(
     return signed
 
 
-def sign_each(signer: Signer, operations: Sequence[Operation]) -> Sequence[Outcome]:
+def sign_each(
+    signer: Signer,
+    operations: Sequence[Operation],
+    caught: type[OSSPresignedError] = NotSignedError,
+) -> Sequence[Outcome]:
     """Return a signed request for each of *operations*, or the error in its place.
 
     Asks for all at once; a signer that cannot say which one it refuses (it has no
     ``sign_each`` of its own) is asked for each alone then.
 
+    Args:
+        signer: signs.
+        operations: at least one.
+        caught: class of the errors that take the place of a request.
+
     Raises:
         SignerError: it cannot sign now, or breaks its contract.
     """
     own = getattr(signer, "sign_each", None)
-    if own is not None:
-        found: Sequence[Outcome] = own(operations)
-        return found
     try:
+        if own is not None:
+            found: Sequence[Outcome] = own(operations)
+            return found
         return sign_checked(signer, operations)
-    except NotSignedError as error:
+    except caught as error:
         if len(operations) == 1:
             return [error]
-    return [sign_each(signer, [operation])[0] for operation in operations]
+    return [sign_each(signer, [operation], caught)[0] for operation in operations]
 
 
 def check_signed(operation: Operation, request: Any) -> None:

@@ -268,6 +268,13 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_DETAIL].strip()
 
 
+# HTTP status of each code of an item.
+ITEM_STATUS = {
+    "invalid_request": 400,
+    **dict.fromkeys(("action_not_granted", "forbidden", "header_refused"), 403),
+    "too_large": 413,
+    "unavailable": 503,
+}
 # What an item's code means to the user, by class; final: refused in all the bucket.
 _BY_CODE: dict[str, type[OSSPresignedError]] = {
     "invalid_request": ConfigurationError,

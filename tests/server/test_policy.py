@@ -13,13 +13,14 @@ from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.server.app import RateLimits
 from fsspec_osspresigned.server.policy import (
     Policy,
-    RefusedItem,
+    ServiceError,
     SignerSettings,
     hash_token,
     parse_policies,
     permitted,
     token_problem,
 )
+from fsspec_osspresigned.signers.protocol import ITEM_STATUS
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")
@@ -263,9 +264,9 @@ def test_tokens_that_could_be_guessed_are_refused(token, bad):
 
 def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
     """Return status and code of the refusal."""
-    with pytest.raises(RefusedItem) as caught:
+    with pytest.raises(ServiceError) as caught:
         permitted(operation, policy)
-    return caught.value.status, caught.value.code
+    return ITEM_STATUS[caught.value.code], caught.value.code
 
 
 @pytest.mark.parametrize(
