@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from ..client.receipts import ReceiptFile, receipt_writer
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import Events, Lines, Quiet, Rate, TransferProgress
+from ..console.progress import Display, Events, Lines, RateLimit, TransferProgress
 from ..console.summary import Summary
 from ..console.terminal import Output, warnings_said
 from ..errors import ConfigurationError, UploadDiscardedError, UploadErrors
@@ -260,7 +260,7 @@ class Transfer:
     """
 
     jobs: int | None = None
-    rate: Rate | None = None
+    rate: RateLimit | None = None
     as_json: bool = False
     quiet: bool = False
     fail_fast: bool = False
@@ -282,11 +282,11 @@ class Transfer:
 
     def progress(self, **facts: Any) -> TransferProgress:
         """Return the callback for a verb; *facts* are those of TransferProgress."""
-        display: Quiet | Events = Lines(self.err)
+        display: Display = Lines(self.err)
         if self.as_json:
             display = Events(self.out)
         elif self.quiet:
-            display = Quiet()
+            display = Display()
         return TransferProgress(display, rate=self.rate, **facts)
 
     def lift(self) -> None:
@@ -421,7 +421,7 @@ def pair_of(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def rate_of(text: str) -> Rate:
+def rate_of(text: str) -> RateLimit:
     """Read bytes a second: ``500K``, ``10MiB``, ``2M/s``.
 
     Raises:
@@ -431,7 +431,7 @@ def rate_of(text: str) -> Rate:
     if size < _LEAST_RATE:
         msg = f"{text[:40]!r} is too slow: 16K a second is the least"
         raise ValueError(msg)
-    return Rate(size)
+    return RateLimit(size)
 
 
 def _read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -490,7 +490,7 @@ def transfer_options(function: F) -> F:
     def command(
         *arguments: Any,
         jobs: int | None,
-        rate: Rate | None,
+        rate: RateLimit | None,
         fail_fast: bool,
         as_json: bool,
         quiet: bool,

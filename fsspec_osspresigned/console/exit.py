@@ -1,4 +1,4 @@
-"""The exit codes of ``osspresigned``: the only place that decides them."""
+"""Exit codes of ``osspresigned``, failures as it reports them, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -26,58 +26,9 @@ from ..errors import (
 from ..secret import redact
 from ..units import shown_text
 
-# One thing that a command could not do: what, why, and what became of it.
-
-
-@frozen
-class Failure:
-    """A file or object that failed.
-
-    Attributes:
-        path: ``bucket/key``.
-        local: the file here, or ``-``; empty where none is concerned.
-        error: why not.
-    """
-
-    path: str
-    local: str
-    error: BaseException
-
-    @property
-    def outcome(self) -> Outcome:
-        """Whether it is stored, as far as anybody can tell."""
-        return getattr(self.error, "outcome", Outcome.NOT_STORED)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain members for JSON; they never hold a URL."""
-        return {
-            "path": self.path,
-            "local": self.local,
-            "error": type(self.error).__name__,
-            "message": why(self.error),
-            "outcome": str(self.outcome),
-            "status": getattr(self.error, "status", None),
-            "code": getattr(self.error, "code", None),
-            "request_id": getattr(self.error, "request_id", None),
-        }
-
-
-def why(error: BaseException) -> str:
-    """Return the reason alone, fit for a terminal: no path, no secret, no traceback."""
-    if isinstance(error, OSSPresignedError):
-        text = error.message
-    elif isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return "\n".join(shown_text(line) for line in redact(text).splitlines())
-
-
-_REFUSED = (401, 403)
-
 
 class ExitCode(enum.IntEnum):
-    """What a program that calls ``osspresigned`` can tell apart; docs/cli.md says more.
+    """Exit code of a command; docs/cli.md lists their meaning.
 
     Several failures of one kind have the code of that kind if nothing went well, and
     ``FAILED`` in all other cases.
@@ -94,16 +45,15 @@ class ExitCode(enum.IntEnum):
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """Return the exit code of a command that ended by *error*."""
+    """Return the exit code of a command that *error* ended."""
     if isinstance(error, UploadErrors):
         return code_of_all(error.failures.values(), went_well=0)
     if getattr(error, "outcome", None) is Outcome.UNKNOWN:
         return ExitCode.UNKNOWN
     if isinstance(error, ConfigurationError):
         return ExitCode.USAGE
-    if isinstance(error, OSSPresignedError) and isinstance(error, PermissionError):
-        return ExitCode.DENIED
-    if isinstance(error, SignerError) and error.status in _REFUSED:
+    denied = isinstance(error, OSSPresignedError) and isinstance(error, PermissionError)
+    if denied or (isinstance(error, SignerError) and error.status in (401, 403)):
         return ExitCode.DENIED
     if isinstance(error, NetworkError | SignerUnavailableError | StoreUnavailableError):
         return ExitCode.NETWORK
@@ -111,31 +61,66 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code after *errors*, and so many things that *went_well*."""
+    """Return the exit code after *errors*, when *went_well* things succeeded."""
     codes = {code_of(error) for error in errors}
     if not codes:
         return ExitCode.OK
-    if went_well or len(codes) > 1:
-        return ExitCode.FAILED
-    return codes.pop()
+    return ExitCode.FAILED if went_well or len(codes) > 1 else codes.pop()
 
 
-# Ctrl-C: the first one ends a command in good order, the second one at once.
+def why(error: BaseException) -> str:
+    """Return the reason alone, fit for a terminal: no path, no secret, no traceback."""
+    if isinstance(error, OSSPresignedError):
+        text = error.message
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return "\n".join(shown_text(line) for line in redact(text).splitlines())
 
-_SAID = b"\nending: Ctrl-C again ends at once\n"
+
+@frozen
+class Failure:
+    """File or object that failed.
+
+    Attributes:
+        path: ``bucket/key``.
+        local: the local file, or ``-``; empty without one.
+        error: the reason.
+    """
+
+    path: str
+    local: str
+    error: BaseException
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the object is stored, as far as that is known."""
+        return getattr(self.error, "outcome", Outcome.NOT_STORED)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain members for JSON, without any URL."""
+        error = self.error
+        return {
+            "path": self.path,
+            "local": self.local,
+            "error": type(error).__name__,
+            "message": why(error),
+            "outcome": str(self.outcome),
+            **{n: getattr(error, n, None) for n in ("status", "code", "request_id")},
+        }
 
 
 @contextlib.contextmanager
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     """Let the first Ctrl-C raise KeyboardInterrupt, and the second end the process.
 
-    Does nothing where the program handles SIGINT by itself, and in other threads than
-    the main one. After a first Ctrl-C it stays so to the end of the process, which may
-    still have uploads to give up.
+    Does nothing in other threads than the main one, and where the program handles
+    SIGINT itself. After a first Ctrl-C the second one keeps its effect to the end of the
+    process, which may still have uploads to abort.
 
     Args:
-        stop: called at the first one, such as what releases those who wait; must not
-            take a lock.
+        stop: called at the first Ctrl-C, by the signal handler; must not take a lock.
     """
     if (
         threading.current_thread() is not threading.main_thread()
@@ -145,9 +130,9 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
         return
 
     def first(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, _at_once)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
         with contextlib.suppress(OSError):
-            os.write(2, _SAID)
+            os.write(2, b"\nending: Ctrl-C again ends at once\n")
         for one in stop:
             one()
         raise KeyboardInterrupt
@@ -158,7 +143,3 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _at_once(_: int, __: FrameType | None) -> None:
-    os._exit(ExitCode.INTERRUPTED)

@@ -1,7 +1,4 @@
-"""What a transfer of many files tells while it runs, and what it has told at the end.
-
-On a terminal a line that changes; elsewhere a line now and then; or JSON events.
-"""
+"""Progress of a transfer of many files: a bar, log lines or JSON events, and its rate."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import Factory, define, field
 from fsspec.callbacks import Callback
@@ -21,22 +18,26 @@ from ..units import KIB
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
-# How fast bytes may go, over all workers of a command.
+_BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
+_WINDOW = 15.0  # seconds that the measured rate looks back
+_SPACING = 0.25  # seconds between two samples of it
+_LEAST_BAR, _MOST_BAR = 8, 40  # characters
+# After so many files without an answer, one after the other, the rest is not tried:
+# each of them has waited for its retries.
+MOST_SILENT = 16
+LIVE_EVERY = 0.1  # seconds between two drawings of the bar
 
-_BURST = 0.25  # seconds' worth that may go at once after a pause
 
+class RateLimit:
+    """Limit of bytes per second over all threads of a command.
 
-class Rate:
-    """A bucket of tokens, one a byte, filled evenly. Safe for many threads.
-
-    Who takes more than is there goes into debt and waits until it is paid, so blocks of
-    any size keep the rate.
+    A block that exceeds the limit goes into debt and waits until that is paid, so blocks
+    of any size keep the rate.
 
     Args:
         per_second: bytes.
-        clock: seconds that never run backwards.
-        wait: waits that many seconds, shorter if the rate was lifted meanwhile; None
-            for a wait of its own.
+        clock: monotonic seconds.
+        wait: waits that many seconds; None waits until :meth:`lift` at most.
     """
 
     def __init__(
@@ -46,17 +47,15 @@ class Rate:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """Begin with a full bucket."""
         self.per_second = per_second
         self._clock = clock
         self._lifted = False
-        # No event: it takes a lock, and `lift` is called by the handler of a signal.
         self._wait = wait or self._sleep
         self._lock = threading.Lock()
-        self._paid = clock() - _BURST  # until when all that went is paid for
+        self._paid = clock() - _BURST  # the moment up to which all bytes are paid for
 
     def take(self, size: int) -> None:
-        """Take *size* bytes, and wait until they may have gone."""
+        """Wait until *size* more bytes may have gone."""
         if self._lifted:
             return
         with self._lock:
@@ -67,7 +66,7 @@ class Rate:
             self._wait(seconds)
 
     def lift(self) -> None:
-        """Let everybody go at once from now on."""
+        """End the limit and all waits; takes no lock, so a signal handler may call it."""
         self._lifted = True
 
     def _sleep(self, seconds: float) -> None:
@@ -76,24 +75,15 @@ class Rate:
             time.sleep(min(left, 0.1))
 
 
-# How far a transfer of many files is, and how that is said in a line.
-
-_WINDOW = 15.0  # seconds that the rate looks back
-_SPACING = 0.25  # seconds between two samples of it
-_LEAST_BAR, _MOST_BAR = 8, 40  # characters
-_MINUTE = 60
-_HOUR = 3600
-
-
 @define
 class Meter:
-    """Counts; its owner locks.
+    """Counters of a transfer; their owner locks.
 
     Attributes:
-        clock: seconds that never run backwards.
+        clock: monotonic seconds.
         files, size: all files and their bytes, as far as they are known.
-        files_done, done: those that are finished, and bytes that have moved.
-        files_failed: files that could not be.
+        files_done, files_failed: files that are finished.
+        done: bytes that have moved.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -108,10 +98,9 @@ class Meter:
     _samples: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def move(self, count: int) -> None:
-        """Count bytes that have moved; negative when a failed try is taken back."""
+        """Count bytes; negative when a failed attempt is taken back."""
         self.done += count
-        now = self.clock()
-        samples = self._samples
+        now, samples = self.clock(), self._samples
         if not samples or now - samples[-1][0] >= _SPACING:
             samples.append((now, self.done))
         while now - samples[0][0] > _WINDOW:
@@ -119,12 +108,12 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the start."""
         return self.clock() - self.started
 
     @property
     def rate(self) -> float:
-        """Bytes a second of late; 0 before anything has moved."""
+        """Recent bytes per second; 0 before anything has moved."""
         since, before = self._samples[0] if self._samples else (self.started, 0)
         if self.clock() - since < _SPACING:
             since, before = self.started, 0
@@ -132,51 +121,49 @@ class Meter:
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end, as it looks; None if nobody can tell."""
+        """Estimated seconds to the end; None if unknown."""
         rate = self.rate
         return max(0, self.size - self.done) / rate if rate and self.size else None
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1; by files if there are no bytes."""
-        if self.size:
-            return min(1.0, self.done / self.size)
-        return min(1.0, self.files_done / self.files) if self.files else 0.0
+        """Fraction that is done, 0 to 1; by files if there are no bytes."""
+        done, of = (
+            (self.done, self.size) if self.size else (self.files_done, self.files)
+        )
+        return min(1.0, done / of) if of else 0.0
 
     def line(self, width: int) -> str:
-        """Return one line of at most *width* characters: what fits, the bar last."""
-        percent = f"{self.share:4.0%}"
-        moved = _of(short_bytes(self.done), short_bytes(self.size))
-        rate = f"{short_bytes(self.rate)}/s"
-        left = "" if self.left is None else short_seconds(self.left)
+        """Return what fits into one line of *width* characters; the bar comes last."""
+        done, size = short_bytes(self.done), short_bytes(self.size)
+        number, _, unit = done.partition(" ")
         files = f"{self.files_done}/{self.files} files"
         if self.files_failed:
             files += f", {self.files_failed} failed"
-        chosen: list[str] = []
-        for wanted in (percent, moved, left, rate, files):
-            if wanted and len("  ".join([*chosen, wanted])) <= width:
-                chosen.append(wanted)
-        text = "  ".join(chosen)
+        text = ""
+        for wanted in (
+            f"{self.share:4.0%}",
+            f"{number if size.endswith(f' {unit}') else done}/{size}",
+            "" if self.left is None else short_seconds(self.left),
+            f"{short_bytes(self.rate)}/s",
+            files,
+        ):
+            longer = f"{text}  {wanted}" if text else wanted
+            if wanted and len(longer) <= width:
+                text = longer
         room = min(width - len(text) - 3, _MOST_BAR)
         if room >= _LEAST_BAR:
             text = f"[{'#' * round(room * self.share):<{room}}] {text}"
-        return text[:width]
+        return text
 
     def sentence(self) -> str:
         """Return the same for a log: no bar, and no width."""
-        left = self.left
-        ends = "" if left is None else f", {short_seconds(left)} left"
+        ends = "" if self.left is None else f", {short_seconds(self.left)} left"
         failed = f", {self.files_failed} failed" if self.files_failed else ""
         return (
             f"{self.files_done} of {self.files} files, {short_bytes(self.done)} of "
             f"{short_bytes(self.size)}, {short_bytes(self.rate)}/s{ends}{failed}"
         )
-
-
-def _of(done: str, size: str) -> str:
-    """Return ``3.1/12.3 MiB``; both units where they differ."""
-    number, _, unit = done.partition(" ")
-    return f"{number if size.endswith(f' {unit}') else done}/{size}"
 
 
 def short_bytes(number: float) -> str:
@@ -191,60 +178,36 @@ def short_bytes(number: float) -> str:
 
 def short_seconds(seconds: float) -> str:
     """Return a duration as a clock shows it: ``0:05``, ``2:03:04``."""
-    whole = round(min(seconds, 359_999))
-    hours, rest = divmod(whole, _HOUR)
-    minutes, left = divmod(rest, _MINUTE)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    minutes, rest = divmod(round(min(seconds, 359_999)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-_LIVE = 0.1  # seconds between two drawings
-_EVENTS = 1.0
-_LINES = 10.0
-# So many that got no answer, one after the other, and nobody else is tried: each of them
-# has waited for its retries already.
-_SILENT = 16
+class Display:
+    """Display of a transfer that shows nothing; one thread at a time calls it.
 
-
-class Display(Protocol):
-    """Shows a transfer; called by one thread at a time."""
-
-    every: float
-
-    def moved(self, meter: Meter) -> None:
-        """Show how far it is; not more often than *every* seconds."""
-        ...
-
-    def stored(self, local: str, receipt: Receipt) -> None:
-        """Show an object that is stored."""
-        ...
-
-    def failed(self, failure: Failure) -> None:
-        """Show what failed, as soon as it does."""
-        ...
-
-
-class Quiet:
-    """Shows nothing."""
+    Attributes:
+        every: seconds between two calls of *moved*.
+    """
 
     every = float("inf")
 
     def moved(self, meter: Meter) -> None:
-        """Show nothing."""
+        """Show the counters."""
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show nothing."""
+        """Show an object that is stored."""
 
     def failed(self, failure: Failure) -> None:
-        """Show nothing."""
+        """Show a failure as soon as it happens."""
 
 
-class Lines(Quiet):
-    """A line that changes on a terminal, and one now and then elsewhere."""
+class Lines(Display):
+    """Bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self, output: Output) -> None:
-        """Show nothing yet."""
         self._output = output
-        self.every = _LIVE if output.live else _LINES
+        self.every = LIVE_EVERY if output.live else 10.0
 
     def moved(self, meter: Meter) -> None:
         """Draw or write a line."""
@@ -254,13 +217,12 @@ class Lines(Quiet):
             self._output.line(meter.sentence())
 
 
-class Events:
-    """One JSON object a line for everything that happens."""
+class Events(Display):
+    """JSON events, one object a line."""
 
-    every = _EVENTS
+    every = 1.0
 
     def __init__(self, output: Output) -> None:
-        """Write nothing yet."""
         self._output = output
 
     def say(self, event: str, **members: Any) -> None:
@@ -268,7 +230,7 @@ class Events:
         self._output.line(json.dumps({"event": event, **members}))
 
     def moved(self, meter: Meter) -> None:
-        """Say how far it is."""
+        """Write the counters."""
         self.say(
             "progress",
             files_done=meter.files_done,
@@ -281,29 +243,29 @@ class Events:
         )
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Say the receipt."""
+        """Write the receipt."""
         self.say("stored", local=local, **receipt.as_dict())
 
     def failed(self, failure: Failure) -> None:
-        """Say what failed, and what became of it."""
+        """Write the failure and its outcome."""
         self.say("failed", **failure.as_dict())
 
 
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """The callback of ``put`` and ``get``: counts, keeps failures and holds the rate.
+    """Callback of ``put`` and ``get``: counts, keeps failures and limits the rate.
 
     Attributes:
-        meter: the counts.
-        failures: what failed, by ``bucket/key``.
-        given_up: whether so much got no answer that the rest is not tried.
+        meter: the counters.
+        failures: ``bucket/key`` -> failure.
+        given_up: whether so many files got no answer that the rest is not tried.
 
     Args:
-        display: who is told.
-        files: how many there will be; None until fsspec says so.
-        size: their bytes; None to add up what the files say.
-        rate: how fast bytes may go; None for no limit.
-        fetching: objects are what is read, not what is written.
-        clock: seconds that never run backwards.
+        display: shows it.
+        files: number of files; None takes it from fsspec.
+        size: bytes of all files; None adds them up as they come.
+        rate: limit of the bytes per second.
+        fetching: whether files come from the store.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -312,11 +274,10 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         *,
         files: int | None = None,
         size: int | None = None,
-        rate: Rate | None = None,
+        rate: RateLimit | None = None,
         fetching: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Tell nothing yet."""
         super().__init__()
         self.meter = Meter(clock, files=files or 0, size=size or 0)
         self.failures: dict[str, Failure] = {}
@@ -341,21 +302,19 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         """Return the callback of one file: its source, and where it goes.
 
         Raises:
-            UploadDiscardedError: it is not to be tried, for nobody answers.
+            UploadDiscardedError: the rest is not tried, because nothing answers.
         """
+        path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
-            msg = "not tried: nobody answers"
-            raise UploadDiscardedError(msg, path=path_1 if self._fetching else path_2)
-        if self._fetching:
-            return _OneFile(self, path_1, path_2, may_be_none=True)
-        return _OneFile(self, path_2, path_1)
+            raise UploadDiscardedError("not tried: nobody answers", path=path)
+        return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
     def relative_update(self, inc: int = 1) -> None:
-        """Take that files are done from fsspec; the files themselves say so first."""
+        """Ignore fsspec's count of files: each file has reported itself."""
         super().relative_update(inc)
 
     def end_one(self, *, is_file: bool) -> None:
-        """Count one that went well; a directory was counted as a file before."""
+        """Count a success; a directory was counted as a file before."""
         with self._lock:
             self._silent = 0
             if is_file:
@@ -365,7 +324,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._show()
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Tell about a stored object."""
+        """Show a stored object."""
         with self._lock:
             self._display.stored(local, receipt)
 
@@ -377,17 +336,17 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self.meter.files_failed += 1
                 silent = code_of(error) is ExitCode.NETWORK
                 self._silent = self._silent + 1 if silent else 0
-                self.given_up = self.given_up or self._silent >= _SILENT
+                self.given_up = self.given_up or self._silent >= MOST_SILENT
                 self._display.failed(self.failures[path])
 
     def expect(self, size: int) -> None:
-        """Add to the bytes to come, where they were not known beforehand."""
+        """Add to the bytes to come, unless they were known beforehand."""
         if not self._knows_size:
             with self._lock:
                 self.meter.size += size
 
     def move(self, count: int) -> None:
-        """Count bytes, and wait as long as the rate says."""
+        """Count bytes, and wait as long as the rate demands."""
         with self._lock:
             self.meter.move(count)
             self._show()
@@ -401,26 +360,22 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._display.moved(self.meter)
 
 
-class _OneFile(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Counts the bytes of one file."""
+class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
+    """Callback of one file; a directory is one that never states its size."""
 
     def __init__(
-        self,
-        root: TransferProgress,
-        path: str,
-        local: str,
-        *,
-        may_be_none: bool = False,
+        self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool
     ) -> None:
         super().__init__()
-        self._may_be_none = may_be_none  # a directory, which never tells its bytes
         self._root = root
         self._path = path
         self._local = local
+        self._may_be_directory = may_be_directory
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if error is None:
-            self._root.end_one(is_file=self.size is not None or not self._may_be_none)
+            is_file = self.size is not None or not self._may_be_directory
+            self._root.end_one(is_file=is_file)
         elif isinstance(error, Exception):
             self._root.fail(self._path, self._local, error)
 

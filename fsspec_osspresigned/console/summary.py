@@ -1,4 +1,4 @@
-"""What a command says at its end: how much went well, what failed, and why."""
+"""Summary of a command: how many files went well, which failed, and why."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .exit import ExitCode, Failure, code_of_all, why
 from .progress import short_bytes, short_seconds
 from .terminal import wrapped
 
-# What differs in messages that are equal otherwise.
+# The only difference between messages that are equal otherwise.
 _REQUEST = re.compile(r" \[request id [^]]*\]|, request id [^]]*(?=\])")
-_MOST_PATHS = 10  # that are shown of equal failures
+_MOST_PATHS = 10  # shown of equal failures
 
 
 @frozen(kw_only=True)
 class Summary:
-    """The end of a command that handled many files or objects.
+    """Summary of a command that handled many files or objects.
 
     Attributes:
-        verb: what was done: ``stored``, ``fetched``, ``deleted``.
-        done: how many went well.
-        files: how many there were in all.
-        failures: what did not go well; the others were not tried any more.
-        size: bytes that moved; None if that is not what it is about.
-        seconds: how long it took.
-        interrupted: whether somebody ended it.
-        given_up: whether it ended itself, for it was of no use.
+        verb: ``stored``, ``fetched`` or ``deleted``.
+        done: number of files that went well.
+        files: number of all files.
+        failures: files that failed; the rest was not tried.
+        size: bytes that moved; None for commands that move none.
+        seconds: duration.
+        interrupted: whether Ctrl-C ended it.
+        given_up: whether it ended itself.
     """
 
     verb: str
@@ -45,23 +45,23 @@ class Summary:
 
     @property
     def untried(self) -> int:
-        """How many were never tried, or given up."""
+        """Number of files that were not tried, or were aborted."""
         return max(0, self.files - self.done - len(self.failures))
 
     @property
     def code(self) -> ExitCode:
-        """The exit code."""
+        """Exit code."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
         errors = [failure.error for failure in self.failures]
         return code_of_all(errors, went_well=self.done)
 
     def lines(self, room: int | None = None) -> Iterator[str]:
-        """Yield what people read; equal failures are one.
+        """Yield lines for people; equal failures are listed under one reason.
 
         Args:
-            room: columns that the last line may have, which leaves out what does not
-                fit, and else is broken at blanks; None for a line of any length.
+            room: columns of the last line, which omits or wraps what does not fit; None
+                is no limit.
         """
         for reason, failures in self._reasons().items():
             paths = [shown_text(failure.path) for failure in failures]
@@ -94,20 +94,18 @@ class Summary:
         end = f"; {len(self.failures)} failed" if self.failures else ""
         if self.untried:
             end += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
-        texts = [f"{begin}{moved}{end}" for moved in self._moved()]
+        moved = [""]
+        if self.size is not None:
+            long = self.seconds >= 60  # noqa: PLR2004 - a minute
+            took = short_seconds(self.seconds) if long else f"{self.seconds:.1f} s"
+            rate = short_bytes(self.size / max(self.seconds, 1e-3))
+            pieces = (f", {short_bytes(self.size)}", f" in {took}", f" ({rate}/s)")
+            moved = ["".join(pieces[:count]) for count in (3, 2, 1)]
+        texts = [f"{begin}{one}{end}" for one in moved]
         if room is None:
             return texts[0]
         fitting = (text for text in texts if len(text) <= room)
         return next(fitting, "\n".join(wrapped(texts[-1], room)))
-
-    def _moved(self) -> Iterator[str]:
-        """Yield the bytes with time and rate, with the time, and alone."""
-        if self.size is None:
-            yield ""
-            return
-        size, took = f", {short_bytes(self.size)}", f" in {_taken(self.seconds)}"
-        rate = short_bytes(self.size / max(self.seconds, 1e-3))
-        yield from (f"{size}{took} ({rate}/s)", f"{size}{took}", size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain members for JSON."""
@@ -120,7 +118,3 @@ class Summary:
             "interrupted": self.interrupted,
             "exit_code": int(self.code),
         }
-
-
-def _taken(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else short_seconds(seconds)  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Where a command says something: a terminal, a file or a pipe that may close."""
+"""Terminal output: lines, tables and warnings, on a stream that may close."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from typing import Any, TextIO
 from ..secret import redact
 from ..units import shown_text
 
-# Rows of text: in columns, or below each other where columns would not fit.
-
 _GAP = "  "
-_WHOLE = "object"  # a name that is not broken at its blanks: people copy it
+_WHOLE = "object"  # the value of this name is never broken, because users copy it
+_NARROWEST = 20  # columns
+_USUAL = (80, 24)  # of a terminal that does not tell its size
+_CLEAR = "\r\x1b[K"
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield *rows* in columns; the last one keeps its own length."""
+    """Yield *rows* in aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -30,20 +32,12 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield names and values; long values go on below themselves, but for objects.
-
-    Args:
-        rows: pairs of a name and its value.
-        room: columns of a line; None for lines of any length.
-    """
-    if room is None:
-        yield from table(rows)
-        return
+    """Yield names and values, the values wrapped to *room* columns; None is no limit."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         head = f"{name:<{width}}{_GAP}"
-        if name == _WHOLE:
-            yield f"{head}{value}"
+        if room is None or name == _WHOLE:
+            yield f"{head}{value}".rstrip()
         else:
             yield from wrapped(value, room, head)
 
@@ -51,31 +45,18 @@ def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
 def table_or_pairs(
     head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None
 ) -> Iterator[str]:
-    """Yield *rows* below *head*; as a block for each of them if that would not fit.
-
-    Args:
-        head: the names of the columns.
-        rows: what is below each of them.
-        room: columns of a line; None for lines of any length.
-    """
+    """Yield *rows* as a table with *head*; as blocks of pairs if it is too wide."""
     lines = list(table([head, *rows]))
     if room is None or max(map(len, lines)) <= room:
         yield from lines
         return
     for number, row in enumerate(rows):
-        if number:
-            yield ""
+        yield from [""] if number else []
         yield from pairs(list(zip(head, row, strict=True)), room)
 
 
 def wrapped(text: str, room: int, head: str = "") -> list[str]:
-    """Return *text* in lines that are broken at blanks only.
-
-    Args:
-        text: of one line.
-        room: columns of a line; a longer word has a line for itself.
-        head: before the first line; the others are indented as far.
-    """
+    """Return *text* in lines of *room* columns, broken at blanks, after *head*."""
     return textwrap.wrap(
         text,
         room,
@@ -86,21 +67,14 @@ def wrapped(text: str, room: int, head: str = "") -> list[str]:
     )
 
 
-_NARROW = 20  # columns that are never undercut
-_USUAL = (80, 24)  # of a terminal that does not tell
-_CLEAR = "\r\x1b[K"
-_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
-
-
 class Output:
-    """A stream for whole lines, from many threads. Is silent once nobody reads it.
+    """Stream for whole lines, from many threads; silent once its reader is gone.
 
     Args:
         stream: standard output or standard error.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Look at the stream, and write nothing."""
         self._stream = stream
         self._lock = threading.RLock()
         self._drawn = False
@@ -112,20 +86,17 @@ class Output:
     @property
     def width(self) -> int:
         """Columns that a line may have without wrapping."""
-        return max(_NARROW, shutil.get_terminal_size(self._size()).columns - 1)
+        usual = _USUAL
+        # Standard output may be a pipe while this stream is the terminal.
+        with contextlib.suppress(OSError, ValueError):
+            size = os.get_terminal_size(self._stream.fileno())
+            usual = size if size.columns else usual
+        return max(_NARROWEST, shutil.get_terminal_size(usual).columns - 1)
 
     @property
     def room(self) -> int | None:
-        """The same; None if it is no terminal, where lines may have any length."""
+        """Width of a terminal; None for a file or a pipe, whose lines have no limit."""
         return self.width if self._terminal else None
-
-    def _size(self) -> tuple[int, int]:
-        """Return columns and rows; standard output may be no terminal, and this one."""
-        with contextlib.suppress(OSError, ValueError):
-            size = os.get_terminal_size(self._stream.fileno())
-            if size.columns:
-                return size
-        return _USUAL
 
     def line(self, text: str) -> None:
         """Write a line, over one that was drawn."""
@@ -135,14 +106,14 @@ class Output:
             self._write(f"{front}{text}\n")
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces; on a terminal only."""
+        """Draw a line that the next one replaces, if this is a terminal."""
         with self._lock:
             if self.live:
                 self._drawn = True
                 self._write(f"{_CLEAR}{text}")
 
     def red(self, text: str) -> str:
-        """Return *text* in red, where colours are wanted."""
+        """Return *text* in red if the terminal shows colours."""
         return f"{_RED}{text}{_PLAIN}" if self.coloured else text
 
     def _write(self, text: str) -> None:
@@ -157,17 +128,18 @@ class Output:
 
 
 def silence(stream: TextIO) -> None:
-    """Let *stream*, whose reader is gone, end without a word."""
+    """Redirect *stream*, whose reader is gone, to nowhere."""
     with contextlib.suppress(OSError, ValueError):
-        descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
 
 
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Say warnings in one line each, on standard error, as everything else here."""
+    """Print each warning as one line on standard error."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")

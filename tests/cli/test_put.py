@@ -231,7 +231,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
 
 def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     """After so many files without an answer nobody waits for those that are left."""
-    monkeypatch.setattr("fsspec_osspresigned.console.progress._SILENT", 2)
+    monkeypatch.setattr("fsspec_osspresigned.console.progress.MOST_SILENT", 2)
     (tmp_path / "many").mkdir()
     for number in range(9):
         (tmp_path / "many" / str(number)).touch()
@@ -439,11 +439,11 @@ def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     """The bytes are handed to the bucket; a slow line gets few connections."""
     taken = []
     monkeypatch.setattr(
-        transfer_options.Rate, "take", lambda _, size: taken.append(size)
+        transfer_options.RateLimit, "take", lambda _, size: taken.append(size)
     )
     assert run("put", "data", TO, *KEYS, "--bwlimit", "128K").code == 0
     assert sum(taken) == 6
-    transfer = transfer_options.Transfer(rate=transfer_options.Rate(20 * KIB))
+    transfer = transfer_options.Transfer(rate=transfer_options.RateLimit(20 * KIB))
     assert transfer.options() == {"max_concurrency": 1}
     transfer.lift()
     assert transfer_options.Transfer().lift() is None
@@ -458,7 +458,7 @@ def test_plan_of_nothing_is_empty(tmp_path):
 def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
     """On a terminal the line is drawn over; failures are red, unless NO_COLOR is set."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("fsspec_osspresigned.console.progress._LIVE", 0)
+    monkeypatch.setattr("fsspec_osspresigned.console.progress.LIVE_EVERY", 0)
     ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
     assert "\r\x1b[K" in ended.err
     assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err

@@ -1,0 +1,57 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.cli.options import Transfer
+from fsspec_osspresigned.console.exit import ExitCode
+from fsspec_osspresigned.console.terminal import Output
+from tests.cli.conftest import Text
+
+
+def test_error_about_the_whole_is_raised():
+    """It is no failure of one file."""
+    transfer = Transfer(out=Output(Text()), err=Output(Text()))
+    progress = transfer.progress()
+
+    def fail():
+        raise errors.ConfigurationError("all wrong")
+
+    with pytest.raises(errors.ConfigurationError):
+        transfer.carry_out("stored", progress, fail)
+
+
+def test_failure_that_is_told_is_not_raised():
+    """What a file has failed by is in the summary already."""
+    err = Text()
+    transfer = Transfer(out=Output(Text()), err=Output(err))
+    progress = transfer.progress(files=1)
+
+    def fail():
+        with progress.branched("f", "b/k"):
+            raise errors.NetworkError("gone")
+
+    assert transfer.carry_out("stored", progress, fail) is ExitCode.NETWORK
+    told, summary = err.text.splitlines()
+    assert told == "b/k: not stored: gone"
+    assert re.fullmatch(
+        r"stored 0 of 1 file, 0 B in \d+\.\d s \(0 B/s\); 1 failed", summary
+    )
+
+
+def test_given_up_files_are_no_failures_of_an_interrupt():
+    """They are what is left."""
+    err = Text()
+    transfer = Transfer(out=Output(Text()), err=Output(err))
+    progress = transfer.progress(files=2)
+
+    def act():
+        progress.fail("b/k", "f", errors.UploadDiscardedError("given up"))
+        raise KeyboardInterrupt
+
+    assert transfer.carry_out("deleted", progress, act) is ExitCode.INTERRUPTED
+    assert err.text == "interrupted: deleted 0 of 2 files; 2 left\n"
