@@ -195,7 +195,6 @@ EXCEPTIONS = {
     "cli.owner.sign": "to be mended",
     "cli.serve.serve": "to be mended",
     "cli.sync.sync_command": "to be mended",
-    "client.failures.from_reply": "to be mended",
     "emulator.server.__init__": "to be mended",
     "errors.__init__": "to be mended",
     "filesystem.trees.__init__": "to be mended",

@@ -182,9 +182,11 @@ class Client:
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if not ok:
-            from .failures import error_for  # noqa: PLC0415 - only for a failure
+            from .failures import from_reply  # noqa: PLC0415 - only for a failure
 
-            raise error_for(operation, reply, signed, now=now, offset=self.clock_offset)
+            raise from_reply(
+                operation, reply, signed, now=now, offset=self.clock_offset
+            )
         return reply
 
     def ahead(

@@ -1,16 +1,17 @@
-"""Which exception an error reply of the store is."""
+"""Error replies of the store: one table of codes, and the exception of each reply."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from .. import errors, parsing
+from .. import parsing
 from ..errors import (
     AccessDeniedError,
     DamagedBodyError,
@@ -26,232 +27,100 @@ from ..errors import (
     URLExpiredError,
 )
 from ..model import Operation, Reply, SignedRequest
-from ..parsing import moment
 from ..secret import redact
-from ..signing import compare as mismatch
-from ..signing.canonical import parse_query, quote
+from ..signing.canonical import SECRET_PARAMETERS, parse_query, quote
+from ..signing.compare import Comparison, compare, unsent_headers
 from ..signing.signed_url import SignedURL, describe
-
-# What a store says about an error: read without trust, cleaned of what it echoes.
-
-_MAX_MESSAGE = 300
-# Any query: whole URLs are echoed by gateways, and a signed one is a permission.
-_QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
-# Elements and members of echoed documents, by their names in OSS's and S3's errors.
-_ECHO = re.compile(
-    r"""(?ix)
-    \b( (?:security|session)[-_]?token | token | signature(?:provided)?
-      | string-?to-?sign(?:bytes)? | canonicalrequest | credential
-      | (?:oss|aws)?accesskeyid | (?:access-?key-?)?secret
-    )
-    ( ["']? \s* [=:>] \s* ["']? )
-    [^\s"'<>&,;)]+ """
-)
-_is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
-_is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
+from ..units import shown_seconds
 
 
-def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the members of an ``<Error>`` document; empty if there is none.
+@frozen
+class Meaning:
+    """One error code or EC number of the store.
 
-    Args:
-        body: of the reply; that of a HEAD stands in the header ``x-oss-err``, base64.
-        headers: of the reply, names in lower case.
+    Attributes:
+        kind: class of the exception, which decides on retries (``retry.TABLE``). None
+            leaves it to the code or the HTTP status.
+        advice: what to do; the explanation of a refusal replaces it.
+        reason: the case of a refusal; None for every other error.
     """
-    if not body and "x-oss-err" in headers:
-        try:
-            body = base64.b64decode(headers["x-oss-err"], validate=True)
-        except (binascii.Error, ValueError):
-            return {}
-    try:
-        root = parsing.parse(body, "Error")
-    except ValueError:
-        return {}
-    return {child.tag: (child.text or "").strip() for child in root}
+
+    kind: type[ReplyError] | None = None
+    advice: str = ""
+    reason: Refused | None = None
 
 
-def clean(text: str) -> str:
-    """Return what a store wrote for people: one line, no secret, not endless."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
-    return _ECHO.sub(lambda m: f"{m[1]}{m[2]}<hidden>", text)[:_MAX_MESSAGE].strip()
+_EXPIRED = Meaning(URLExpiredError, reason=Refused.EXPIRED)
+_NOT_YET = Meaning(AccessDeniedError, reason=Refused.NOT_YET_VALID)
+_TOKEN_ENDED = Meaning(URLExpiredError, reason=Refused.TOKEN_ENDED)
+_TOKEN_INVALID = Meaning(URLExpiredError, reason=Refused.TOKEN_INVALID)
+_ELSEWHERE = Meaning(reason=Refused.WRONG_REGION)
+_KEY_DISABLED = Meaning(AccessDeniedError, reason=Refused.KEY_DISABLED)
+_DAMAGED = Meaning(DamagedBodyError, "the body was damaged on the way")
+_THERE = Meaning(ObjectExistsError, "the object is already there")
 
-
-def name(text: str) -> str:
-    """Return *text* if it can be an error code or number, else nothing."""
-    return text if _is_name(text) else ""
-
-
-def mark(text: str) -> str:
-    """Return *text* if it can be a request id, else nothing."""
-    return text if _is_mark(text) else ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of ``Retry-After``, up to eleven days; None without them."""
-    value = headers.get("retry-after", "")
-    return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - digits
-
-
-_TOKEN_ENDED = (URLExpiredError, "ask for a new URL: the STS token ended")
-_DAMAGED = (DamagedBodyError, "the body was damaged on the way")
-_THERE = (ObjectExistsError, "the object is already there")
-# Code -> (class, what to do). Meanings: OSS API reference, "Error codes".
-_BY_CODE: dict[str, tuple[type[ReplyError], str]] = {
-    "SignatureDoesNotMatch": (
-        SignatureMismatchError,
-        "send exactly the headers that were signed, and the URL untouched",
-    ),
+# OSS API reference, "Error codes". An EC number decides before the code.
+MEANINGS: Mapping[str, Meaning] = {
+    "0002-00000007": _TOKEN_ENDED,
+    "0002-00000069": _EXPIRED,
+    "0002-00000226": _ELSEWHERE,
+    "0002-00000235": _NOT_YET,
+    "0002-00000236": _EXPIRED,
+    "0002-00000418": _EXPIRED,
+    "0002-00000903": _KEY_DISABLED,
+    "0002-00000904": _KEY_DISABLED,
+    "AccessDenied": Meaning(AccessDeniedError, reason=Refused.DENIED),
+    "SignatureDoesNotMatch": Meaning(SignatureMismatchError, reason=Refused.MISMATCH),
     "SecurityTokenExpired": _TOKEN_ENDED,
-    "InvalidSecurityToken": _TOKEN_ENDED,
-    "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_ENDED,
-    "RequestTimeTooSkewed": (URLExpiredError, "check the clock, then sign anew"),
-    "InvalidAccessKeyId": (AccessDeniedError, "the signer's key was disabled"),
-    "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
-    "NoSuchKey": (ObjectNotFoundError, ""),
-    "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
-    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start anew"),
+    "InvalidSecurityToken": _TOKEN_INVALID,
+    "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_INVALID,
+    "RequestTimeTooSkewed": Meaning(URLExpiredError, reason=Refused.CLOCK_SKEW),
+    "InvalidAccessKeyId": Meaning(AccessDeniedError, reason=Refused.UNKNOWN_KEY),
+    "UserDisable": _KEY_DISABLED,
+    "SecondLevelDomainForbidden": Meaning(
+        AccessDeniedError, "sign a virtual-hosted URL"
+    ),
+    "NoSuchKey": Meaning(ObjectNotFoundError),
+    "NoSuchBucket": Meaning(
+        ObjectNotFoundError, "the bucket does not exist: tell the owner"
+    ),
+    "NoSuchUpload": Meaning(
+        UploadNotFoundError, "it was completed or aborted: start anew"
+    ),
     "FileAlreadyExists": _THERE,
-    "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
     "ObjectAlreadyExists": _THERE,
-    "PreconditionFailed": (InvalidRequestError, ""),
+    "FileImmutable": Meaning(
+        ObjectExistsError, "the object is write-once: use another key"
+    ),
+    "PreconditionFailed": Meaning(InvalidRequestError),
     "InvalidDigest": _DAMAGED,
     "BadDigest": _DAMAGED,
     "InvalidCRC64": _DAMAGED,
-    "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
-    "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
-    "EntityTooSmall": (InvalidRequestError, "parts but the last need 100 KiB at least"),
-    "EntityTooLarge": (InvalidRequestError, "one PUT holds 5 GiB at most: use parts"),
-    "InvalidPart": (InvalidRequestError, "a listed part is not the one stored"),
-    "InvalidPartOrder": (InvalidRequestError, "parts must be listed in order"),
-    "QpsLimitExceeded": (StoreUnavailableError, "too many requests: use fewer at once"),
+    "IncompleteBody": Meaning(DamagedBodyError, "the body was cut on the way"),
+    "RequestTimeout": Meaning(DamagedBodyError, "the body arrived too slowly"),
+    "EntityTooSmall": Meaning(
+        InvalidRequestError, "parts but the last need 100 KiB at least"
+    ),
+    "EntityTooLarge": Meaning(
+        InvalidRequestError, "one PUT holds 5 GiB at most: use parts"
+    ),
+    "InvalidPart": Meaning(InvalidRequestError, "a listed part is not the one stored"),
+    "InvalidPartOrder": Meaning(InvalidRequestError, "parts must be listed in order"),
+    "QpsLimitExceeded": Meaning(
+        StoreUnavailableError, "too many requests: use fewer at once"
+    ),
+    # Codes of S3 alone.
+    "ExpiredToken": _TOKEN_ENDED,
+    "InvalidToken": _TOKEN_INVALID,
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
 }
-_EXPIRED_EC = {"0002-00000069", "0002-00000236", "0002-00000418", "0002-00000007"}
-_NOT_YET_EC = "0002-00000235"
-_BY_STATUS: dict[int, type[ReplyError]] = {
-    **dict.fromkeys((401, 403), AccessDeniedError),
-    **dict.fromkeys((408, 429), StoreUnavailableError),
-    404: ObjectNotFoundError,
-    409: ReplyError,
+_BY_STATUS: Mapping[int, Meaning] = {
+    **dict.fromkeys((401, 403), Meaning(AccessDeniedError)),
+    **dict.fromkeys((408, 429), Meaning(StoreUnavailableError)),
+    404: Meaning(ObjectNotFoundError),
+    409: Meaning(ReplyError),
 }
-
-
-def _family(
-    status: int, code: str, ec: str, *, moved: bool
-) -> tuple[type[ReplyError], str]:
-    if ec in _EXPIRED_EC:
-        return URLExpiredError, "the URL has expired: ask for a new one"
-    if ec == _NOT_YET_EC:
-        return AccessDeniedError, "the URL is not valid yet: check both clocks"
-    if moved:
-        return AccessDeniedError, "the bucket is in another region: tell the owner"
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    if code == "AccessDenied":
-        return AccessDeniedError, "the signer's identity lacks the permission"
-    if status >= 500:  # noqa: PLR2004 - HTTP status class
-        return StoreUnavailableError, ""
-    if 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
-        return ReplyError, "redirects are not followed: sign a URL of the final host"
-    return _BY_STATUS.get(status, InvalidRequestError), ""
-
-
-def from_reply(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    action: str,
-    path: str,
-    explanation: Explanation | None = None,
-    hide: Callable[[str], str] = str,
-) -> ReplyError:
-    """Return the exception for an error reply of the store.
-
-    Decides on EC, then code, then status; never on message text (OSS API reference,
-    "Error responses"). Only Code, Message, RequestId and EC are taken over, because the
-    rest of the document echoes keys, tokens and signatures.
-
-    Args:
-        status: HTTP status.
-        headers: of the reply, names in lower case.
-        body: of the reply, may be empty or no XML at all.
-        action: OSS API name of the call.
-        path: ``bucket/key``.
-        explanation: what was found out about a refusal; stands in for the usual advice.
-        hide: blanks out the secrets of the request, should the store repeat them.
-    """
-    document = members(body, headers)
-    code = hide(name(document.get("Code", "")))
-    ec = hide(name(headers.get("x-oss-ec") or document.get("EC", "")))
-    said = clean(hide(document.get("Message", "")))
-    marks = (headers.get("x-oss-request-id"), headers.get("x-amz-request-id"))
-    request_id = next(filter(None, (*marks, document.get("RequestId"))), "")
-    request_id = hide(mark(request_id))
-    moved = status == 403 and "Endpoint" in document and code == "AccessDenied"  # noqa: PLR2004 - HTTP status
-    family, hint = _family(status, code, ec, moved=moved)
-    if explanation is not None:
-        hint = str(explanation)
-        if explanation.reason is Refused.EXPIRED and family is AccessDeniedError:
-            family = URLExpiredError  # a store without EC numbers
-    text = f"{action} was refused with HTTP {status}"
-    if code:
-        text += f" {code}"
-    if said:
-        text += f" ({said.rstrip('.')})"
-    if hint:
-        text += f": {hint}"
-    named = [f"EC {ec}"] if ec else []
-    named += [f"request id {request_id}"] if request_id else []
-    if named:
-        text += f" [{', '.join(named)}]"
-    error = family(
-        text,
-        path=path,
-        status=status,
-        code=code or None,
-        ec=ec or None,
-        request_id=request_id or None,
-        action=action,
-        retry_after=retry_after(headers),
-    )
-    error.explanation = explanation
-    return error
-
-
-# A refusal explained: which case it is, how the clocks stand, and what to do.
-
-_BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
-_NOTABLE = 30.0  # seconds of clock offset that are worth a word
-_EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
-_WHERE = "content_type=, headers=, or the headers of a URL map"
-_MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
-_REFUSALS = (400, 403)
-
-# OSS, "Error codes": EC 0002-*. Only where the code alone does not tell the case.
-_BY_EC = {
-    "0002-00000007": Refused.TOKEN_ENDED,
-    "0002-00000069": Refused.EXPIRED,
-    "0002-00000226": Refused.WRONG_REGION,
-    "0002-00000235": Refused.NOT_YET_VALID,
-    "0002-00000236": Refused.EXPIRED,
-    "0002-00000418": Refused.EXPIRED,
-    "0002-00000903": Refused.KEY_DISABLED,
-    "0002-00000904": Refused.KEY_DISABLED,
-}
-# Codes of OSS, then those that only S3 has.
-_CAUSE_BY_CODE = {
-    "SignatureDoesNotMatch": Refused.MISMATCH,
-    "SecurityTokenExpired": Refused.TOKEN_ENDED,
-    "InvalidSecurityToken": Refused.TOKEN_INVALID,
-    "AccessKeyIdAndSecurityTokenNotMatch": Refused.TOKEN_INVALID,
-    "RequestTimeTooSkewed": Refused.CLOCK_SKEW,
-    "InvalidAccessKeyId": Refused.UNKNOWN_KEY,
-    "UserDisable": Refused.KEY_DISABLED,
-    "ExpiredToken": Refused.TOKEN_ENDED,
-    "InvalidToken": Refused.TOKEN_INVALID,
-    "AuthorizationHeaderMalformed": Refused.WRONG_REGION,
-}
+# Cause and remedy of the cases that need no look at the request.
 _SIMPLE = {
     Refused.TOKEN_ENDED: (
         "the STS token behind the URL has ended, and the URL with it",
@@ -274,253 +143,143 @@ _SIMPLE = {
         "tell the owner: it was deleted, or it is an STS key whose token is missing",
     ),
 }
-_HIDDEN = frozenset(
-    (
-        "signature",
-        "x-oss-signature",
-        "x-amz-signature",
-        "security-token",
-        "x-oss-security-token",
-        "x-amz-security-token",
+
+_BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
+_NOTABLE = 30.0  # seconds of clock offset that are worth a word
+_EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
+_FORBIDDEN = 403
+_OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a signed header missed
+_MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
+_MAX_MESSAGE = 300
+# Any query: gateways echo whole URLs, and a signed one is a permission.
+_QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
+# Elements and members of echoed documents, by their names in OSS's and S3's errors.
+_ECHO = re.compile(
+    r"""(?ix)
+    \b( (?:security|session)[-_]?token | token | signature(?:provided)?
+      | string-?to-?sign(?:bytes)? | canonicalrequest | credential
+      | (?:oss|aws)?accesskeyid | (?:access-?key-?)?secret
     )
+    ( ["']? \s* [=:>] \s* ["']? )
+    [^\s"'<>&,;)]+ """
 )
+_is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+_is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 
-@frozen
-class _Times:
-    """The two clocks at the moment of the refusal, seconds since the epoch.
-
-    Attributes:
-        here: of this machine.
-        store: of the store; None if it never told.
-        offset: here minus store; None with it.
-    """
-
-    here: float
-    store: float | None
-    offset: float | None
-
-    @property
-    def note(self) -> str:
-        """How the clock of this machine stands, for a sentence; empty if well."""
-        if self.offset is None or abs(self.offset) < _NOTABLE:
-            return ""
-        return f"the clock of this machine is {_ahead(self.offset)} the store's"
-
-
-def error_for(
+def from_reply(
     operation: Operation,
     reply: Reply,
-    signed: SignedRequest,
+    signed: SignedRequest | None = None,
     *,
-    now: Callable[[], float],
+    now: Callable[[], float] = time.time,
     offset: float | None = None,
-) -> errors.ReplyError:
-    """Return the exception for an error reply, explained where that is possible.
+) -> ReplyError:
+    """Return the exception for an error reply of the store, explained if possible.
+
+    EC decides before the code, and the code before the HTTP status. Only Code, Message,
+    RequestId and EC are taken over: all else echoes keys, tokens and signatures.
 
     Args:
-        operation: what was asked for.
-        reply: the store's answer.
-        signed: what was sent.
+        signed: what was sent; None explains less.
         now: this machine's clock, seconds since the epoch.
-        offset: how many seconds it is ahead of the store's; None if unknown.
+        offset: seconds that this clock is ahead of the store's; None if unknown.
     """
     hide = _hider(signed)
-    explanation = None
-    if reply.status in _REFUSALS:
-        explanation = explain(operation, reply, signed, now=now(), offset=offset)
-    return from_reply(
-        reply.status,
-        reply.headers,
-        reply.body,
-        action=operation.action,
-        path=operation.path,
-        explanation=explanation and _clean(explanation, hide),
-        hide=hide,
+    document = members(reply.body, reply.headers)
+    if offset is None:
+        there = parsing.moment(document.get("ServerTime", ""))
+        offset = None if there is None else float(round(now() - there))
+    case = _ErrorReply(
+        status=reply.status,
+        document=document,
+        code=hide(name(document.get("Code", ""))),
+        ec=hide(name(reply.headers.get("x-oss-ec") or document.get("EC", ""))),
+        url=SignedURL(version="unknown") if signed is None else describe(signed.url),
+        now=now,
+        offset=offset,
     )
+    kind, advice, reason = case.meaning()
+    if signed and case.code in _OF_HEADERS and unsent_headers(signed):
+        reason = reason or Refused.MISMATCH
+    explanation = None
+    if reason is Refused.MISMATCH and signed is not None:
+        explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
+    elif reason is not None:
+        explanation = case.explain(reason, hide)
+    request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
+    said = clean(hide(document.get("Message", ""))).rstrip(".")
+    text = f"{operation.action} was refused with HTTP {reply.status}"
+    text += f" {case.code}" if case.code else ""
+    text += (f" ({said})" if said else "") + f": {explanation or advice}"
+    marked = [f"EC {case.ec}"] if case.ec else []
+    marked += [f"request id {request_id}"] if request_id else []
+    error = kind(
+        text.removesuffix(": ") + (f" [{', '.join(marked)}]" if marked else ""),
+        path=operation.path,
+        status=reply.status,
+        code=case.code or None,
+        ec=case.ec or None,
+        request_id=request_id or None,
+        action=operation.action,
+        retry_after=_retry_after(reply.headers),
+    )
+    error.explanation = explanation
+    return error
 
 
-def explain(
-    operation: Operation,
-    reply: Reply,
-    signed: SignedRequest,
-    *,
-    now: float,
-    offset: float | None = None,
-) -> Explanation | None:
-    """Say why *signed* was refused; None if it is no case that is known here.
+def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the members of an ``<Error>`` document; empty if there is none.
 
     Args:
-        operation: what was asked for.
-        reply: the store's answer, 400 or 403.
-        signed: what was sent.
-        now: this machine's clock, seconds since the epoch.
-        offset: how many seconds it is ahead of the store's; None if unknown.
+        body: of the reply; that of a HEAD stands in the header ``x-oss-err``, base64.
+        headers: of the reply, names in lower case.
     """
-    document = members(reply.body, reply.headers)
-    url = describe(signed.url)
-    if offset is None:
-        there = moment(document.get("ServerTime", ""))
-        offset = None if there is None else float(round(now - there))
-    times = _Times(now, None if offset is None else now - offset, offset)
-    reason = _reason(document, reply, signed, url, times)
-    if reason is None:
-        return None
-    differences: tuple[str, ...] = ()
-    if reason in _SIMPLE:
-        cause, remedy = _SIMPLE[reason]
-    elif reason is Refused.EXPIRED:
-        reason, cause, remedy = _expired(url, times)
-    elif reason is Refused.NOT_YET_VALID:
-        reason, cause, remedy = _not_yet(url, times)
-    elif reason is Refused.CLOCK_SKEW:
-        cause = times.note or _dated(document)
-        remedy = "set the clock, then sign anew"
-    elif reason is Refused.WRONG_REGION:
-        cause, remedy = _elsewhere(document, url)
-    else:
-        found = mismatch.compare(document, signed, operation, _hider(signed))
-        differences = found.spoilt + found.changed
-        cause, remedy = _differs(found)
-    return Explanation(
-        reason=reason,
-        cause=cause,
-        remedy=remedy,
-        differences=differences,
-        clock_offset=offset,
-    )
+    if not body and "x-oss-err" in headers:
+        try:
+            body = base64.b64decode(headers["x-oss-err"], validate=True)
+        except (binascii.Error, ValueError):
+            return {}
+    try:
+        root = parsing.parse(body, "Error")
+    except ValueError:
+        return {}
+    return {child.tag: (child.text or "").strip() for child in root}
 
 
-def _reason(
-    document: Mapping[str, str],
-    reply: Reply,
-    signed: SignedRequest,
-    url: SignedURL,
-    times: _Times,
-) -> Refused | None:
-    code = document.get("Code", "")
-    ec = reply.headers.get("x-oss-ec") or document.get("EC", "")
-    found = _BY_EC.get(ec) or _CAUSE_BY_CODE.get(code)
-    if found is not None:
-        return found
-    if code == "AccessDenied" and reply.status == 403:  # noqa: PLR2004 - HTTP status
-        if "Endpoint" in document:
-            return Refused.WRONG_REGION
-        return _by_time(url, times) or Refused.DENIED
-    if code in ("InvalidArgument", "InvalidRequest") and mismatch.unsent_headers(
-        signed
-    ):
-        return Refused.MISMATCH
-    return None
+def clean(text: str) -> str:
+    """Return the store's message for people: one line, at most 300, no secret."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
+    return _ECHO.sub(lambda m: f"{m[1]}{m[2]}<hidden>", text)[:_MAX_MESSAGE].strip()
 
 
-def _by_time(url: SignedURL, times: _Times) -> Refused | None:
-    """Tell by the clock where no EC does: stores look at the life of a URL first."""
-    if times.store is None:
-        return None
-    if url.expires_at is not None and times.store > url.expires_at + _BLUR:
-        return Refused.EXPIRED
-    if url.signed_at is not None and times.store < url.signed_at - _EARLY - _BLUR:
-        return Refused.NOT_YET_VALID
-    return None
+def name(text: str) -> str:
+    """Return *text* if it can be an error code or number, else nothing."""
+    return text if _is_name(text) else ""
 
 
-def _expired(url: SignedURL, times: _Times) -> tuple[Refused, str, str]:
-    cause, remedy = "the URL has expired", "ask for a new one"
-    if url.expires_at is None or times.store is None or times.offset is None:
-        return Refused.EXPIRED, cause, remedy
-    gone = times.store - url.expires_at
-    if gone >= 1:
-        cause += f" {_span(gone)} ago"
-    if gone > 0 and url.expires_at >= times.here and times.offset < -_BLUR:
-        late = f"the clock of this machine is {_ahead(times.offset)} the store's"
-        cause += f", which went unnoticed because {late}"
-        return Refused.CLOCK_SKEW, cause, "set the clock, then ask for a new one"
-    if times.note:
-        cause += f" ({times.note})"
-    return Refused.EXPIRED, cause, remedy
+def mark(text: str) -> str:
+    """Return *text* if it can be a request ID, else nothing."""
+    return text if _is_mark(text) else ""
 
 
-def _not_yet(url: SignedURL, times: _Times) -> tuple[Refused, str, str]:
-    cause = "the URL is not valid yet"
-    remedy = "check the clock of whoever signed it"
-    if url.signed_at is None or times.store is None or times.offset is None:
-        return Refused.NOT_YET_VALID, cause, remedy
-    cause += f": it was signed for {_span(url.signed_at - times.store)} from now"
-    if times.here >= url.signed_at - _EARLY and times.offset > _BLUR:
-        cause += (
-            f", and the clock of this machine is {_ahead(times.offset)} the store's"
-        )
-        return Refused.CLOCK_SKEW, cause, "set the clock, then sign anew"
-    if times.note:
-        cause += f" ({times.note})"
-    return Refused.NOT_YET_VALID, cause, remedy
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of ``Retry-After``, up to eleven days."""
+    value = headers.get("retry-after", "")
+    return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - digits
 
 
-def _dated(document: Mapping[str, str]) -> str:
-    asked = moment(document.get("RequestTime", ""))
-    there = moment(document.get("ServerTime", ""))
-    if asked is None or there is None:
-        return "the clock that dated the request is not the store's"
-    return f"the request is dated {_ahead(asked - there)} the store's clock"
-
-
-def _elsewhere(document: Mapping[str, str], url: SignedURL) -> tuple[str, str]:
-    where = document.get("Endpoint") or document.get("Region") or ""
-    where = f" ({where})" if _is_host(where) else ""
-    if "Endpoint" in document:
-        cause = f"the bucket is in another region{where}"
-        return cause, "tell the owner, whose URL must name that one"
-    signed_for = f" {url.region}" if url.region and _is_host(url.region) else ""
-    cause = f"the URL is signed for the region{signed_for}, the store is in another"
-    return cause + where, "tell the owner, who must sign for the region of the bucket"
-
-
-def _differs(found: mismatch.Comparison) -> tuple[str, str]:
-    if found.spoilt:
-        return (
-            f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}",
-            "use the URL untouched, with exactly the headers it was signed with",
-        )
-    if found.changed:
-        return (
-            f"something on the way changed the request: {'; '.join(found.changed[:4])}",
-            "look for a proxy or gateway that touches requests",
-        )
-    sent = f"sign exactly that, or send the headers that were signed ({_WHERE})"
-    if found.told:
-        return (
-            f"what arrived is what was sent ({found.sent}), so something else was signed",
-            f"{sent}; if they agree, the signer's secret is not that of its key",
-        )
-    return (
-        f"{found.sent} is not what was signed, and the store does not say what it got",
-        f"{sent}, and the URL untouched",
-    )
-
-
-def _ahead(offset: float) -> str:
-    word = "ahead of" if offset > 0 else "behind"
-    return f"{abs(offset):.0f} s {word}"
-
-
-def _span(seconds: float) -> str:
-    """Return a time as people say it, in the largest unit that has two of it."""
-    seconds = max(seconds, 0.0)
-    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _hider(signed: SignedRequest) -> Callable[[str], str]:
-    """Return what blanks out the secrets of *signed*, however they are spelt."""
+def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
+    """Return a function that blanks out the secrets of *signed*, in any spelling."""
 
     def hide(text: str) -> str:
+        if signed is None:
+            return text
         query = parse_query(urlsplit(signed.url.reveal()).query)
         for name, value in (*query, *signed.headers.items()):
-            if name.lower() in _HIDDEN and len(value) >= _MIN_HIDDEN:
+            if name.lower() in SECRET_PARAMETERS and len(value) >= _MIN_HIDDEN:
                 for spelt in (value, quote(value), value.replace(" ", "+")):
                     text = text.replace(spelt, "<hidden>")
         return text
@@ -528,9 +287,172 @@ def _hider(signed: SignedRequest) -> Callable[[str], str]:
     return hide
 
 
-def _clean(explanation: Explanation, hide: Callable[[str], str]) -> Explanation:
-    return evolve(
-        explanation,
-        cause=hide(explanation.cause),
-        differences=tuple(map(hide, explanation.differences)),
+@frozen(kw_only=True)
+class _ErrorReply:
+    """One error reply beside its request.
+
+    Attributes:
+        status: HTTP status.
+        document: members of the error document.
+        code: its code; empty without one.
+        ec: its EC number; empty without one.
+        url: facts of the presigned URL.
+        now: this machine's clock, seconds since the epoch.
+        offset: seconds that this machine is ahead of the store; None if unknown.
+    """
+
+    status: int
+    document: Mapping[str, str]
+    code: str
+    ec: str
+    url: SignedURL
+    now: Callable[[], float]
+    offset: float | None
+
+    @property
+    def here(self) -> float:
+        """Time of this machine at the refusal; only refusals ask for it."""
+        return self.now()
+
+    @property
+    def store(self) -> float | None:
+        """Time of the store at the refusal; None if unknown."""
+        return None if self.offset is None else self.here - self.offset
+
+    def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
+        """Return class, advice and reason."""
+        fine = MEANINGS.get(self.ec, Meaning())
+        coarse = MEANINGS.get(self.code, Meaning())
+        if self.code == "AccessDenied" and self.status == _FORBIDDEN:
+            coarse = self._denied() or coarse
+        last = _BY_STATUS.get(self.status, Meaning(InvalidRequestError))
+        if self.status >= 500:  # noqa: PLR2004 - HTTP status class
+            last = Meaning(StoreUnavailableError)
+        elif 300 <= self.status < 400:  # noqa: PLR2004 - HTTP status class
+            advice = "redirects are not followed: sign a URL of the final host"
+            last = Meaning(ReplyError, advice)
+        kind = fine.kind or coarse.kind or last.kind or ReplyError
+        advice = coarse.advice if coarse.kind else last.advice
+        return kind, advice, fine.reason or coarse.reason
+
+    def _denied(self) -> Meaning | None:
+        """Return the closer meaning of AccessDenied from a store without EC numbers."""
+        if "Endpoint" in self.document:
+            return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
+        url, store = self.url, self.store
+        if store is None:
+            return None
+        if url.expires_at is not None and store > url.expires_at + _BLUR:
+            return _EXPIRED
+        if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
+            return _NOT_YET
+        return None
+
+    def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
+        """Return the explanation of *reason*; a clock that is off can change it."""
+        if reason is Refused.EXPIRED:
+            reason, cause, remedy = self._expired()
+        elif reason is Refused.NOT_YET_VALID:
+            reason, cause, remedy = self._not_yet()
+        elif reason is Refused.CLOCK_SKEW:
+            cause, remedy = (
+                self._clocks() or self._dated(),
+                "set the clock, then sign anew",
+            )
+        elif reason is Refused.WRONG_REGION:
+            cause, remedy = self._elsewhere()
+        elif reason is Refused.MISMATCH:
+            cause = "what was sent is not what was signed"
+            remedy = "send exactly the headers that were signed, and the URL untouched"
+        else:
+            cause, remedy = _SIMPLE[reason]
+        return Explanation(
+            reason=reason, cause=hide(cause), remedy=remedy, clock_offset=self.offset
+        )
+
+    def _clocks(self, least: float = _NOTABLE) -> str:
+        """Return how the clock of this machine stands; empty if it is right."""
+        if self.offset is None or abs(self.offset) < least:
+            return ""
+        return f"the clock of this machine is {_ahead(self.offset)} the store's"
+
+    def _expired(self) -> tuple[Refused, str, str]:
+        cause, remedy = "the URL has expired", "ask for a new one"
+        end, store, offset = self.url.expires_at, self.store, self.offset
+        if end is None or store is None or offset is None:
+            return Refused.EXPIRED, cause, remedy
+        if store - end >= 1:
+            cause += f" {shown_seconds(store - end)} ago"
+        if store > end >= self.here and offset < -_BLUR:
+            cause += f", which went unnoticed because {self._clocks(0)}"
+            return Refused.CLOCK_SKEW, cause, "set the clock, then ask for a new one"
+        return Refused.EXPIRED, self._with_clocks(cause), remedy
+
+    def _not_yet(self) -> tuple[Refused, str, str]:
+        cause = "the URL is not valid yet"
+        remedy = "check the clock of whoever signed it"
+        begin, store, offset = self.url.signed_at, self.store, self.offset
+        if begin is None or store is None or offset is None:
+            return Refused.NOT_YET_VALID, cause, remedy
+        cause += f": it was signed for {shown_seconds(begin - store)} from now"
+        if self.here >= begin - _EARLY and offset > _BLUR:
+            cause += f", and {self._clocks(0)}"
+            return Refused.CLOCK_SKEW, cause, "set the clock, then sign anew"
+        return Refused.NOT_YET_VALID, self._with_clocks(cause), remedy
+
+    def _with_clocks(self, cause: str) -> str:
+        clocks = self._clocks()
+        return f"{cause} ({clocks})" if clocks else cause
+
+    def _dated(self) -> str:
+        asked = parsing.moment(self.document.get("RequestTime", ""))
+        there = parsing.moment(self.document.get("ServerTime", ""))
+        if asked is None or there is None:
+            return "the clock that dated the request is not the store's"
+        return f"the request is dated {_ahead(asked - there)} the store's clock"
+
+    def _elsewhere(self) -> tuple[str, str]:
+        where = self.document.get("Endpoint") or self.document.get("Region") or ""
+        where = f" ({where})" if _is_host(where) else ""
+        if "Endpoint" in self.document:
+            cause = f"the bucket is in another region{where}"
+            return cause, "tell the owner, whose URL must name that one"
+        region = self.url.region
+        signed_for = f" {region}" if region and _is_host(region) else ""
+        return (
+            f"the URL is signed for the region{signed_for}, the store is in another{where}",
+            "tell the owner, who must sign for the region of the bucket",
+        )
+
+
+def _mismatch(
+    found: Comparison, case: _ErrorReply, hide: Callable[[str], str]
+) -> Explanation:
+    sign = (
+        "sign exactly that, or send the headers that were signed (content_type=, "
+        "headers=, or the headers of a URL map)"
     )
+    if found.spoilt:
+        cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
+        remedy = "use the URL untouched, with exactly the headers it was signed with"
+    elif found.changed:
+        changes = "; ".join(found.changed[:4])
+        cause = f"something on the way changed the request: {changes}"
+        remedy = "look for a proxy or gateway that touches requests"
+    elif found.told:
+        cause = f"what arrived is what was sent ({found.sent}), so something else was signed"
+        remedy = f"{sign}; if they agree, the signer's secret is not that of its key"
+    else:
+        cause = f"{found.sent} is not what was signed, and the store does not say what it got"
+        remedy = f"{sign}, and the URL untouched"
+    return Explanation(
+        reason=Refused.MISMATCH,
+        cause=hide(cause),
+        remedy=remedy,
+        differences=tuple(map(hide, found.spoilt + found.changed)),
+        clock_offset=case.offset,
+    )
+
+
+def _ahead(offset: float) -> str:
+    return f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'}"

@@ -12,7 +12,7 @@ from .. import urls
 from ..errors import ConfigurationError
 from ..secret import SecretURL
 from ..signers.presigned import expiry
-from ..signing.canonical import parse_query
+from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.model import EXTRAS, MapEntry, MapRequest, URLMap
@@ -29,24 +29,11 @@ _VERSIONS = {
 _WEB = ("https:", "http:")
 _MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
 # What a URL holds beside these decides what it does.
-_OF_SIGNATURE = frozenset(
-    {
-        "expires",
-        "ossaccesskeyid",
-        "partnumber",
-        "security-token",
-        "signature",
-        "uploadid",
-        "x-oss-access-key-id",
-        "x-oss-additional-headers",
-        "x-oss-credential",
-        "x-oss-date",
-        "x-oss-expires",
-        "x-oss-security-token",
-        "x-oss-signature",
-        "x-oss-signature-version",
-    }
-)
+_OF_SIGNATURE = {
+    "partnumber",
+    "uploadid",
+    *(name.lower() for name in OWN_PARAMETERS),
+}
 
 
 def is_web(text: str) -> bool:

@@ -43,6 +43,18 @@ SUBRESOURCES = frozenset(
     """.split()  # noqa: SIM905 - a list of a hundred quoted names is not readable
 )
 
+# Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
+SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
+TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
+OWN_PARAMETERS = frozenset(
+    """
+    Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
+    x-oss-additional-headers x-oss-credential x-oss-date x-oss-expires
+    x-oss-security-token x-oss-signature x-oss-signature-version
+    """.split()  # noqa: SIM905 - as the list above
+)
+SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
+
 _UNRESERVED = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 )

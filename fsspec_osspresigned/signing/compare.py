@@ -1,8 +1,8 @@
-"""What differs when a signature does not match, as far as it can be told without a key.
+"""Signature mismatch: the request as it was sent, compared with what the store received.
 
-The store computes its text from what it *received*. Laid beside what was *sent*, it
-proves what changed on the way. What was *signed* nobody can compute back; only the
-names that the URL lists as signed, and the URL's own form, tell about it.
+The store computes its text from what it *received*. A comparison with what was *sent*
+proves what changed on the way. What was *signed* cannot be computed back without the
+key; only the headers that the URL lists as signed, and its form, tell about it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from ..model import Operation, SignedRequest
 from ..urls import oss_bucket
-from .canonical import is_always_signed, is_subresource, parse_query
+from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
-_SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
-# The transport writes them, so that nobody knows their values here.
+# The transport writes them, so their values are not known here.
 _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
-# Values that help and can hold no secret; of all other headers only names are told.
+# Their values hold no secret; of all other headers only the names are shown.
 _SHOWN = frozenset(("content-type", "content-md5"))
-# Parameters that every V1 signs; of others the store may not know that they are signed.
+# Parameters that every store signs in V1; a store may not know the others.
 _SURE = frozenset(
     """
     acl append callback callback-var partNumber position security-token sequential
@@ -38,11 +37,11 @@ _MAX_SHOWN = 80
 
 @frozen(kw_only=True)
 class Comparison:
-    """The server's view beside what was sent.
+    """Differences between a request as it was sent and as it was received.
 
     Attributes:
         told: whether the store said what it received.
-        changed: what arrived otherwise than it was sent, one line each.
+        changed: what changed on the way, one line each.
         spoilt: what is wrong with the request as it was sent, one line each.
         sent: the signed pieces of what was sent, for people.
     """
@@ -54,7 +53,7 @@ class Comparison:
 
 
 @frozen(kw_only=True)
-class _View:
+class _SignedPieces:
     """The signed pieces of one request: as sent, or as the store received them."""
 
     method: str
@@ -69,18 +68,18 @@ def compare(
     operation: Operation,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
-    """Lay the store's text beside what was sent.
+    """Compare the text of the store with what was sent.
 
     Args:
         document: members of the error document.
         signed: what was sent.
-        operation: what it was for.
+        operation: the call that it was for.
         hide: blanks out the secrets of the request, before anything is cut short.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
     pairs = parse_query(parts.query)
-    sent = _View(
+    sent = _SignedPieces(
         method=signed.method,
         path=unquote(parts.path or "/", errors="surrogateescape"),
         query=dict(reversed(pairs)),
@@ -89,38 +88,30 @@ def compare(
         },
     )
     got = _received(document, url, sent.query)
-    if got is not None:
-        got = evolve(
-            got,
-            method=hide(got.method),
-            path=hide(got.path),
-            headers={n: hide(v) if n in _SHOWN else v for n, v in got.headers.items()},
-        )
     changed: list[str] = []
     if got is not None:
-        if got.method != sent.method:
-            shown = got.method[:20]
+        method = hide(got.method)
+        if method != sent.method:
+            shown = method[:20]
             changed.append(f"the method left as {sent.method} and arrived as {shown!r}")
-        changed += _path(got.path, sent.path, oss_bucket(parts.hostname or ""))
+        changed += _path(hide(got.path), sent.path, oss_bucket(parts.hostname or ""))
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
         changed += _query(got.query, sent.query, url, blank)
-        changed += _headers(got.headers, sent.headers, url)
+        headers = {n: hide(v) if n in _SHOWN else v for n, v in got.headers.items()}
+        changed += _headers(headers, sent.headers, url)
     changed += _echoes(document, sent.query)
+    spoilt = (*_unsent(sent, url), *_spoilt_url(pairs, url))
     return Comparison(
         told=got is not None,
         changed=tuple(changed),
-        spoilt=(
-            *_unsent(sent, url),
-            *_spoilt_url(pairs, url),
-            *_encoded_twice(sent, operation),
-        ),
+        spoilt=(*spoilt, *_encoded_twice(sent, operation)),
         sent=_summary(sent, url),
     )
 
 
 def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
-    """Return the headers that the URL lists as signed and that are not sent."""
+    """Return the headers that the URL lists as signed and that were not sent."""
     sent = {name.lower() for name in signed.headers} | _TRANSPORTS
     return tuple(
         name for name in describe(signed.url).additional_headers if name not in sent
@@ -129,9 +120,9 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 
 def _received(
     document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
-) -> _View | None:
+) -> _SignedPieces | None:
     """Read what the store says that it received; None if it does not say."""
-    if url.version in ("v4", "s3-v4"):
+    if url.is_v4:
         return _read_canonical(document.get("CanonicalRequest", ""))
     return _read_v1(_exact_text(document), sent)
 
@@ -147,7 +138,7 @@ def _exact_text(document: Mapping[str, str]) -> str:
     return document.get("StringToSign", "")
 
 
-def _read_v1(text: str, sent: Mapping[str, str]) -> _View | None:
+def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
     lines = text.split("\n", 4)
     if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
         return None
@@ -160,7 +151,7 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _View | None:
     path, query = _split_resource(
         rest, {n: sent[n] for n in filter(is_subresource, sent)}
     )
-    return _View(
+    return _SignedPieces(
         method=method,
         path=path,
         query={"Expires": expires, **query},
@@ -185,12 +176,12 @@ def _split_resource(
     return path, {name: value for name, _, value in found}
 
 
-def _read_canonical(text: str) -> _View | None:
+def _read_canonical(text: str) -> _SignedPieces | None:
     lines = text.split("\n")
     if len(lines) < 6:  # noqa: PLR2004 - method, path, query, blank, names, payload
         return None
     headers = (line.partition(":") for line in lines[3:-3])
-    return _View(
+    return _SignedPieces(
         method=lines[0],
         path=unquote(lines[1], errors="surrogateescape"),
         query=dict(reversed(parse_query(lines[2]))),
@@ -225,15 +216,14 @@ def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
 def _query(
     got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
 ) -> Iterator[str]:
-    is_v1 = url.version not in ("v4", "s3-v4")
     for name in sorted(got.keys() | sent.keys()):
         shown = f"query parameter {name[:_MAX_SHOWN]}"
-        if name in _SIGNATURES:
+        if name in SIGNATURES:
             continue
         if name not in sent:
             yield f"{shown} arrived and was not sent"
         elif name not in got:
-            if not is_v1 or name in _SURE:
+            if url.is_v4 or name in _SURE:
                 yield f"{shown} was sent and did not arrive"
         elif got[name].replace("+", blank) != sent[name].replace("+", blank):
             yield f"{shown} arrived with another value"
@@ -242,15 +232,7 @@ def _query(
 def _headers(
     got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
 ) -> Iterator[str]:
-    signed = {
-        name
-        for name in sent
-        if is_always_signed(name)
-        or name in url.additional_headers
-        or name.startswith("x-amz-")
-    }
-    if url.version == "s3-v4":  # S3 signs exactly what the URL lists
-        signed &= {*url.additional_headers}
+    signed = {name for name in sent if url.covers(name)}
     for name in sorted(got.keys() | signed):
         shown = _spell(name)
         known, found = sent.get(name), got.get(name)
@@ -272,7 +254,7 @@ def _headers(
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
     """Compare signature and key id with what the store says that it was given."""
-    own = next((query[name] for name in _SIGNATURES if name in query), None)
+    own = next((query[name] for name in SIGNATURES if name in query), None)
     given = document.get("SignatureProvided")
     if own and given and given != own:
         yield "the signature arrived with another value"
@@ -282,11 +264,11 @@ def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[s
         yield "the access key id arrived with another value"
 
 
-def _unsent(sent: _View, url: SignedURL) -> Iterator[str]:
+def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
     for name in url.additional_headers:
         if name not in sent.headers and name not in _TRANSPORTS:
             yield f"{_spell(name)} is signed by the URL and was not sent"
-    if url.version == "s3-v4":
+    if url.is_s3:
         for name in sorted(sent.headers):
             if name.startswith("x-amz-") and name not in url.additional_headers:
                 yield f"{_spell(name)} was sent and is not signed by the URL"
@@ -298,17 +280,17 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
     query = dict(reversed(pairs))
-    signature = next((query[name] for name in _SIGNATURES if name in query), "")
+    signature = next((query[name] for name in SIGNATURES if name in query), "")
     if url.version == "v1" and not _is_v1_signature(signature):
         if _is_v1_signature(signature.replace(" ", "+")):
             yield "the signature in the URL holds a bare '+', which means a blank"
         else:
             yield "the signature in the URL is not whole: V1's has 28 characters"
-    if url.version in ("v4", "s3-v4") and not _is_v4_signature(signature):
+    if url.is_v4 and not _is_v4_signature(signature):
         yield "the signature in the URL is not whole: V4's has 64 hexadecimal digits"
 
 
-def _encoded_twice(sent: _View, operation: Operation) -> Iterator[str]:
+def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
     # Another key is none of our business: a URL map may send a path anywhere.
     key = operation.key
     if not sent.path.endswith(f"/{key}") and unquote(sent.path).endswith(f"/{key}"):
@@ -318,14 +300,12 @@ def _encoded_twice(sent: _View, operation: Operation) -> Iterator[str]:
         )
 
 
-def _summary(sent: _View, url: SignedURL) -> str:
+def _summary(sent: _SignedPieces, url: SignedURL) -> str:
     """Name what the signature has to cover, so that a signer can be compared with it."""
     names = sorted(
         name
         for name in sent.headers
-        if is_always_signed(name)
-        or name in url.additional_headers
-        or name.startswith("x-amz-")
+        if name in _SHOWN or name.startswith("x-amz-") or url.covers(name)
     )
     told = [
         f"{_spell(n)} {_cut(sent.headers[n])}" if n in _SHOWN else _spell(n)

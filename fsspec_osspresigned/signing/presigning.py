@@ -13,6 +13,7 @@ from ..secret import Secret, SecretURL
 from .canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
+    OWN_PARAMETERS,
     SUBRESOURCES,
     TERMINATOR,
     Credentials,
@@ -37,22 +38,6 @@ _is_value = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?").fullmatch
 _is_method = re.compile(r"[A-Z]+").fullmatch
 _is_region = re.compile(r"(?!oss-)[a-z0-9][a-z0-9-]*").fullmatch
 _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"})
-_OWN_PARAMETERS = frozenset(
-    {
-        "OSSAccessKeyId",
-        "Expires",
-        "Signature",
-        "security-token",
-        "x-oss-access-key-id",
-        "x-oss-additional-headers",
-        "x-oss-credential",
-        "x-oss-date",
-        "x-oss-expires",
-        "x-oss-security-token",
-        "x-oss-signature",
-        "x-oss-signature-version",
-    }
-)
 
 
 def presign(
@@ -299,7 +284,7 @@ def _problems_of_query(query: Mapping[str, str]) -> list[str]:
     for name, value in query.items():
         if not name:
             problems.append("a query parameter has no name")
-        elif name in _OWN_PARAMETERS:
+        elif name in OWN_PARAMETERS:
             problems.append(f"query parameter {name} belongs to the signature")
         try:
             (name + value).encode()

@@ -1,4 +1,4 @@
-"""What a presigned URL tells about itself, its secrets left out."""
+"""Facts of a presigned URL: version, life, signed headers; never its secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from ..secret import SecretURL
-from .canonical import ALGORITHM, parse_moment, parse_query
+from .canonical import (
+    ALGORITHM,
+    TOKENS,
+    is_always_signed,
+    parse_moment,
+    parse_query,
+)
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v4", "unknown"]
 _MAX_DIGITS = 15
@@ -45,12 +51,29 @@ class SignedURL:
     region: str | None = None
     has_token: bool = False
 
+    @property
+    def is_v4(self) -> bool:
+        """Whether a V4 signature, of OSS or of S3, covers a canonical request."""
+        return self.version in ("v4", "s3-v4")
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether an S3-compatible store is addressed in S3's own way."""
+        return self.version == "s3-v4"
+
+    def covers(self, name: str) -> bool:
+        """Return whether the header *name* (lower case) is signed wherever it is sent."""
+        if self.is_s3:  # S3 signs exactly what the URL lists
+            return name in self.additional_headers
+        is_signed = is_always_signed(name) or name.startswith("x-amz-")
+        return is_signed or name in self.additional_headers
+
 
 @lru_cache(maxsize=256)
 def describe(url: SecretURL) -> SignedURL:
     """Read what *url* tells; what cannot be read is None, never an error.
 
-    Kept for a while: a URL of a map is asked about five times on its way out.
+    The result is kept, because a URL of a map is described five times on its way out.
     """
     try:
         parts = urlsplit(url.reveal())
@@ -58,52 +81,47 @@ def describe(url: SecretURL) -> SignedURL:
         return SignedURL(version="unknown")
     query = dict(reversed(parse_query(parts.query)))
     version = _version(query)
-    signed_at, expires_at = _life(version, query)
-    own = "X-Amz-SignedHeaders" if version == "s3-v4" else "x-oss-additional-headers"
-    credential = query.get("x-oss-credential") or query.get("X-Amz-Credential", "")
+    names = _S3_NAMES if version == "s3-v4" else _OSS_NAMES
+    date, life, listed, credential = (query.get(name, "") for name in names)
+    signed_at = expires_at = None
+    if version in ("v4", "s3-v4"):
+        signed_at, seconds = parse_moment(date), _number(life)
+        if signed_at is not None and seconds is not None:
+            expires_at = signed_at + seconds
+    else:
+        expires_at = _number(life if version == "v2" else query.get("Expires"))
     scope = credential.rsplit("/", 4)
-    tokens = ("security-token", "x-oss-security-token", "X-Amz-Security-Token")
     return SignedURL(
         version=version,
         host=parts.netloc.rpartition("@")[2],
         path=parts.path,
         signed_at=signed_at,
         expires_at=expires_at,
-        additional_headers=tuple(
-            name for name in query.get(own, "").lower().split(";") if name
-        ),
+        additional_headers=tuple(n for n in listed.lower().split(";") if n),
         upload_id=query.get("uploadId") or None,
         part_number=_number(query.get("partNumber")),
         region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key id and four
-        has_token=any(name in query for name in tokens),
+        has_token=not query.keys().isdisjoint(TOKENS),
     )
+
+
+# Date, life, listed headers and credential.
+_OSS_NAMES = tuple(
+    f"x-oss-{name}" for name in ("date", "expires", "additional-headers", "credential")
+)
+_S3_NAMES = tuple(
+    f"X-Amz-{name}" for name in ("Date", "Expires", "SignedHeaders", "Credential")
+)
 
 
 def _version(query: Mapping[str, str]) -> URLVersion:
     oss = query.get("x-oss-signature-version")
-    if oss == ALGORITHM:
-        return "v4"
-    if oss == "OSS2":
-        return "v2"
+    if oss in (ALGORITHM, "OSS2"):
+        return "v4" if oss == ALGORITHM else "v2"
     if "X-Amz-Algorithm" in query:
         return "s3-v4"
-    if "OSSAccessKeyId" in query and "Signature" in query:
-        return "v1"
-    return "unknown"
-
-
-def _life(
-    version: URLVersion, query: Mapping[str, str]
-) -> tuple[float | None, float | None]:
-    if version in ("v4", "s3-v4"):
-        prefix = "x-oss-" if version == "v4" else "X-Amz-"
-        names = ("date", "expires") if version == "v4" else ("Date", "Expires")
-        signed_at = parse_moment(query.get(prefix + names[0], ""))
-        life = _number(query.get(prefix + names[1]))
-        if signed_at is None or life is None:
-            return signed_at, None
-        return signed_at, signed_at + life
-    return None, _number(query.get("x-oss-expires" if version == "v2" else "Expires"))
+    is_v1 = "OSSAccessKeyId" in query and "Signature" in query
+    return "v1" if is_v1 else "unknown"
 
 
 def _number(text: str | None) -> int | None:

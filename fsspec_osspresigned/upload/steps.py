@@ -310,9 +310,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
         from ..client import failures  # noqa: PLC0415 - only for a failure
 
         # An error in a 200 is an internal one unless its code says more.
-        raise failures.from_reply(
-            500, reply.headers, reply.body, action=operation.action, path=target.path
-        )
+        raise failures.from_reply(operation, evolve(reply, status=500))
     try:
         root = document(reply, operation, "CompleteMultipartUploadResult")
     except NetworkError:

@@ -18,12 +18,18 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned import parsing as jsondoc
 from fsspec_osspresigned import parsing as xmldoc
-from fsspec_osspresigned.client import failures as reply_error
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.errors import OSSPresignedError, ReplyError
 from fsspec_osspresigned.http.transport import PLAIN
-from fsspec_osspresigned.model import PartReceipt, Reply, SignedRequest
+from fsspec_osspresigned.model import (
+    Action,
+    Operation,
+    PartReceipt,
+    Reply,
+    SignedRequest,
+)
 from fsspec_osspresigned.objects import listing
 from fsspec_osspresigned.objects import operations as objects
 from fsspec_osspresigned.options.object_options import Target
@@ -322,8 +328,9 @@ def test_json(text, depth):
 @fuzz(status=st.integers(100, 999), headers=HEADERS, body=BODIES)
 def test_error_reply(status, headers, body):
     """Any answer becomes one of the errors for answers, on one line."""
-    error = reply_error.from_reply(
-        status, headers, body, action="PutObject", path="bucket/key"
+    error = from_reply(
+        Operation(action=Action.PutObject, bucket="bucket", key="key"),
+        Reply(status=status, headers=headers, body=body),
     )
     assert isinstance(error, ReplyError)
     assert (error.status, error.path) == (status, "bucket/key")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client import failures as error_document
-from fsspec_osspresigned.client import failures as reply_error
+from fsspec_osspresigned.model import Action, Operation, Reply
 
 TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"
 SIGNATURE = "vjbyPxybdZaNmGa+yT272YEAiv4="
@@ -85,8 +85,9 @@ def test_marks_are_marks():
 @given(st.binary(max_size=300), st.dictionaries(st.text(max_size=9), st.text()))
 def test_any_reply_becomes_an_error_of_ours(body, headers):
     """No reply makes anything but one of our errors, in one printable line."""
-    facts = {"action": "PutObject", "path": "b/k"}
+    operation = Operation(action=Action.PutObject, bucket="b", key="k")
     for content in (body, b"<Error><Message>" + body + b"</Message></Error>"):
-        error = reply_error.from_reply(403, headers, content, **facts)
+        reply = Reply(status=403, headers=headers, body=content)
+        error = error_document.from_reply(operation, reply)
         assert isinstance(error, errors.AccessDeniedError)
         assert error.message.isprintable()

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.client import failures as reply_error
-from fsspec_osspresigned.client.failures import _BY_CODE, error_for, explain
+from fsspec_osspresigned.client.failures import MEANINGS, from_reply
 from fsspec_osspresigned.errors import Explanation, Refused
 from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
 from fsspec_osspresigned.parsing import clock_offset
@@ -62,7 +61,7 @@ def error(reply, signed=None, *, now=NOW + 60.0, offset=None):
     """Return the exception, as the client makes it."""
     signed = signed or sign()
     offset = clock_offset(reply.headers, lambda: now, offset)
-    return error_for(PUT, reply, signed, now=lambda: now, offset=offset)
+    return from_reply(PUT, reply, signed, now=lambda: now, offset=offset)
 
 
 CASES = [
@@ -188,24 +187,22 @@ def test_what_is_not_known_is_not_explained(code, status):
     found = error(refused(code, status=status))
     assert found.explanation is None
     assert found.reason is None
-    assert type(found) is type(
-        reply_error.from_reply(status, {}, refused(code).body, action="A", path="p")
-    )
+    assert type(found) is type(from_reply(PUT, refused(code, status=status)))
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
 @pytest.mark.parametrize(
     ("here", "store", "reason", "words"),
     [
-        (3670, 3670, Refused.EXPIRED, "has expired 70 s ago: ask"),
+        (3670, 3670, Refused.EXPIRED, "has expired 1 min 10 s ago: ask"),
         (3610, 3600, Refused.EXPIRED, "the URL has expired: ask"),
-        (10900, 10900, Refused.EXPIRED, "has expired 2 h ago: ask"),
-        (260_000, 260_000, Refused.EXPIRED, "has expired 3 days ago: ask"),
+        (10900, 10900, Refused.EXPIRED, "has expired 2 h 1 min ago: ask"),
+        (260_000, 260_000, Refused.EXPIRED, "has expired 2 d 23 h ago: ask"),
         (
             3900,
             4000,
             Refused.EXPIRED,
-            "400 s ago (the clock of this machine is 100 s behind the store's)",
+            "6 min 40 s ago (the clock of this machine is 100 s behind the store's)",
         ),
         (
             7000,
@@ -217,14 +214,13 @@ def test_what_is_not_known_is_not_explained(code, status):
             60,
             7260,
             Refused.CLOCK_SKEW,
-            "61 min ago, which went unnoticed because the clock of this machine is 7200",
+            "1 h 1 min ago, which went unnoticed because the clock of this machine is 7200",
         ),
     ],
 )
 def test_expiry_and_clocks(version, here, store, reason, words):
     """An expiry that this machine could not see is a matter of its clock."""
     ec = {"v1": "0002-00000069", "v4": "0002-00000236"}[version]
-    words = words.replace("400 s ago", "7 min ago")
     reply = refused("AccessDenied", ec=ec, date=NOW + store)
     found = error(reply, sign(version), now=NOW + here)
     assert type(found) is errors.URLExpiredError
@@ -236,7 +232,7 @@ def test_expiry_and_clocks(version, here, store, reason, words):
 @pytest.mark.parametrize(
     ("here", "store", "reason", "words"),
     [
-        (0, 0, Refused.NOT_YET_VALID, "signed for 60 min from now: check the clock of"),
+        (0, 0, Refused.NOT_YET_VALID, "signed for 1 h from now: check the clock of"),
         (
             100,
             0,
@@ -435,7 +431,7 @@ def test_documents_as_stores_write_them(body, version, kind, words):
 
 
 @given(
-    st.sampled_from([*_BY_CODE, "AccessDenied", "InvalidArgument", ""]),
+    st.sampled_from([*MEANINGS, "InvalidArgument", ""]),
     st.dictionaries(
         st.sampled_from(["StringToSign", "CanonicalRequest", "ServerTime", "EC"])
         | st.sampled_from(["Endpoint", "Region", "RequestTime", "SignatureProvided"]),
@@ -458,4 +454,3 @@ def test_explanations_are_values():
     assert str(one) == "no: ask"
     assert one == Explanation(reason=Refused.DENIED, cause="no", remedy="ask")
     assert Refused.DENIED == "denied"
-    assert explain(PUT, refused("Odd"), sign(), now=NOW) is None

@@ -10,6 +10,7 @@ import pytest
 from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.faults.refusals import REASONS
+from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -62,9 +63,11 @@ def test_a_refusal_for_a_reason(client, oss, refusal, tree, version, reason):
     if reason.startswith("key-"):
         assert tree(reply).findtext("OSSAccessKeyId") == oss.credentials.access_key_id
     error = from_reply(
-        reply.status_code, dict(reply.headers), reply.content,
-        action="PutObject", path="b/k",
-    )  # fmt: skip
+        Operation(action=Action.PutObject, bucket="b", key="k"),
+        Reply(
+            status=reply.status_code, headers=dict(reply.headers), body=reply.content
+        ),
+    )
     assert isinstance(error, PermissionError)
 
 
