@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from attrs import evolve
@@ -18,15 +19,16 @@ from ..http.transport import PLAIN, Exchange, Transport
 from ..model import Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
-from ..signers.base import Signer, sign_checked
+from ..signers.base import MAX_REQUESTS, Signer, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written import Known
 
 if TYPE_CHECKING:
     from ..checkpoint.directory import Checkpoint
-    from ..signers.batching import Ahead
+    from ..signers.batching import Prefetcher
 
 T = TypeVar("T")
+Job = TypeVar("Job")
 
 
 class Client:
@@ -93,7 +95,7 @@ class Client:
         body: Body = ...,
         exchange: Exchange = ...,
         *,
-        ahead: Ahead | None = ...,
+        ahead: Prefetcher | None = ...,
         once: bool = ...,
     ) -> Reply: ...
 
@@ -105,7 +107,7 @@ class Client:
         exchange: Exchange = ...,
         *,
         parse: Callable[[Reply], T],
-        ahead: Ahead | None = ...,
+        ahead: Prefetcher | None = ...,
         once: bool = ...,
     ) -> T: ...
 
@@ -116,7 +118,7 @@ class Client:
         exchange: Exchange = PLAIN,
         *,
         parse: Callable[[Reply], T] | None = None,
-        ahead: Ahead | None = None,
+        ahead: Prefetcher | None = None,
         once: bool = False,
     ) -> T | Reply:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
@@ -189,18 +191,41 @@ class Client:
             )
         return reply
 
-    def ahead(
+    def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
-    ) -> Ahead | None:
+    ) -> Prefetcher | None:
         """Return what signs *coming* in batches; None where that spares no call.
 
-        See :class:`Ahead` for the arguments.
+        See :class:`Prefetcher` for the arguments.
         """
         if not getattr(self.signer, "remote", False):
             return None
-        from ..signers.batching import Ahead  # noqa: PLC0415 - only for many at once
+        from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
 
-        return Ahead(self.signer, coming, first=first, low=low, now=self._timing.now)
+        return Prefetcher(
+            self.signer, coming, first=first, low=low, now=self._timing.now
+        )
+
+    def announced(
+        self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
+    ) -> tuple[Iterator[Job], Prefetcher | None]:
+        """Return *jobs*, and the prefetcher of their first requests, if it helps.
+
+        Args:
+            jobs: read up to 200 ahead of what is taken from the returned iterator.
+            opening: the first request of a job; must send nothing.
+        """
+        coming: deque[Operation] = deque()
+        made = self.prefetcher(
+            lambda: coming.popleft() if coming else None,
+            first=MAX_REQUESTS,
+            low=self.options.max_concurrency,
+        )
+        if made is None:
+            return iter(jobs), None
+        from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
+
+        return announced(jobs, opening, coming), made
 
     def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; asks it, without sending."""

@@ -93,7 +93,6 @@ def _live_signer(signer: Any, options: Options, transport: Transport) -> Signer:
             token=token_source(options.signer_token),
             allowed_hosts=options.allowed_hosts,
             allow_http=options.allow_http,
-            budget=0.0,  # the client tries again: one retry layer only
         )
     from ..signers.function import as_signer, import_signer  # noqa: PLC0415
 

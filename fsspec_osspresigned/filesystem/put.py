@@ -8,7 +8,6 @@ import os
 import stat
 import threading
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain, islice
@@ -25,7 +24,6 @@ from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
-from ..signers.base import MAX_REQUESTS
 from ..upload import plan as preflight
 from ..upload.transaction import Transaction
 from ..upload.upload import upload_source
@@ -33,7 +31,7 @@ from .progress import bytes_counter, is_heard
 
 if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
-    from ..signers.batching import Ahead
+    from ..signers.batching import Prefetcher
     from ..upload.stream import PresignedWriter
     from .trees import Found
 
@@ -81,7 +79,7 @@ class Sending:
             FileExistsError: it must not be replaced, and HEAD is signed and finds it. The
                 server's own check at the end decides; this one spares the bytes.
         """
-        target = self._wanted(path)
+        target = self.wanted(path)
         if target.exclusive:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
@@ -94,8 +92,8 @@ class Sending:
                 raise ObjectExistsError(msg, path=path)
         return target
 
-    def _wanted(self, path: str) -> Target:
-        """Return what to store where; asks nobody."""
+    def wanted(self, path: str) -> Target:
+        """Return what to store where, without a request."""
         guessed = _guess(path.rpartition("/")[2])
         exclusive = self.mode == "create"
         return self._options.target(path, guessed=guessed, exclusive=exclusive)
@@ -105,7 +103,7 @@ class Sending:
         path: str,
         value: Any,
         *,
-        ahead: Ahead | None = None,
+        ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one buffer of bytes; return None in a transaction."""
@@ -123,7 +121,7 @@ class Sending:
         callback: Callback,
         *,
         lock: threading.Lock | None = None,
-        ahead: Ahead | None = None,
+        ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one local file.
@@ -263,40 +261,15 @@ class Sending:
 
     def _announced(
         self, jobs: Iterable[_Job], size_of: Callable[[Any], int]
-    ) -> tuple[Iterator[_Job], Ahead | None]:
-        """Return *jobs*, and what signs their first requests in few calls.
+    ) -> tuple[Iterator[_Job], Prefetcher | None]:
+        """Return *jobs*, whose sources have *size_of* bytes, and their prefetcher."""
+        if self.transaction is not None:
+            return iter(jobs), None
 
-        Args:
-            jobs: sources and their paths.
-            size_of: the bytes of a source.
-        """
-        coming: deque[Operation] = deque()
-        ahead = self.client.ahead(
-            lambda: coming.popleft() if coming else None,
-            first=MAX_REQUESTS,
-            low=self.client.options.max_concurrency,
-        )
-        source = iter(jobs)
-        if ahead is None or self.transaction is not None:
-            return source, None
+        def opening(job: _Job) -> Operation:
+            return preflight.opening(self.client, self.wanted(job[1]), size_of(job[0]))
 
-        def chunk() -> list[_Job]:
-            found = list(islice(source, MAX_REQUESTS))
-            for one, path in found:
-                # What is wrong with one of them, its own turn will say.
-                with contextlib.suppress(OSError, TypeError, ValueError):
-                    target = self._wanted(path)
-                    coming.append(preflight.opening(self.client, target, size_of(one)))
-            return found
-
-        def announced() -> Iterator[_Job]:
-            now = chunk()
-            while now:
-                following = chunk()
-                yield from now
-                now = following
-
-        return announced(), ahead
+        return self.client.announced(jobs, opening)
 
     def _run(
         self,

@@ -1,4 +1,4 @@
-"""Has signed, in few calls, what is about to be sent."""
+"""Batched signing: single requests of many threads share calls of the signer."""
 
 from __future__ import annotations
 
@@ -6,126 +6,63 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, zip_longest
+from typing import TypeVar
 
-from attrs import frozen
+from attrs import define
 
-from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
-from .base import MAX_REQUESTS as MOST
-from .base import Outcome, Signer, check_signed, sign_checked, sign_each
-
-# Gathers single requests of many threads into few calls.
+from .base import MAX_REQUESTS, Outcome, Signer, check_signed, sign_each
 
 T = TypeVar("T")
-R = TypeVar("R")
-
-
-class _Ticket(Generic[T, R]):
-    """One waiting request, and later its outcome."""
-
-    __slots__ = ("done", "item", "outcome")
-
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.done = False
-        self.outcome: R | Exception
-
-
-class Gatherer(Generic[T, R]):
-    """Sends requests of many threads in few calls, one call at a time.
-
-    There is no timer and no thread: a lone request leaves at once. The others wait for
-    the lock of the thread that sends; the next one of them sends for all that wait. A
-    request stays in the list until its own thread takes it out, so an interrupt of the
-    sending thread loses no other request.
-
-    Args:
-        send: takes up to *limit* items and returns an answer or an exception for each.
-        limit: items per call.
-    """
-
-    def __init__(
-        self, send: Callable[[Sequence[T]], Sequence[R | Exception]], limit: int
-    ) -> None:
-        self._send = send
-        self._limit = limit
-        self._reset()
-
-    def _reset(self) -> None:
-        self._sending = threading.Lock()
-        self._tickets: list[_Ticket[T, R]] = []
-        self._pid = os.getpid()
-
-    @property
-    def waiting(self) -> int:
-        """The number of requests without an outcome."""
-        return sum(not ticket.done for ticket in list(self._tickets))
-
-    def ask(self, item: T) -> R:
-        """Return the answer to *item*, or raise what came in its place."""
-        if self._pid != os.getpid():
-            self._reset()  # the sender of the parent does not exist after a fork
-        ticket: _Ticket[T, R] = _Ticket(item)
-        tickets = self._tickets
-        tickets.append(ticket)
-        try:
-            while not ticket.done:
-                with self._sending:  # for as long as one call takes
-                    if not ticket.done:
-                        self._send_batch()
-        finally:
-            tickets.remove(ticket)
-        if isinstance(ticket.outcome, Exception):
-            raise ticket.outcome
-        return ticket.outcome
-
-    def _send_batch(self) -> None:
-        batch = [ticket for ticket in list(self._tickets) if not ticket.done]
-        batch = batch[: self._limit]
-        try:
-            outcomes = self._send([ticket.item for ticket in batch])
-        except Exception as error:  # noqa: BLE001 - raised again in each thread
-            outcomes = [error] * len(batch)
-        for ticket, outcome in zip(batch, outcomes, strict=True):
-            ticket.outcome = outcome
-            ticket.done = True
-
 
 # A batch grows to this multiple of the last one, as long as its URLs would be used in
 # time: eight gets from one part to a full call in three steps.
 _GROWTH = 8
+# Poll interval in seconds for waiters, in case an interrupt prevents a notification.
+_GLANCE = 0.1
 
-_Slot: TypeAlias = tuple[str, str, str | None, int | None]
 
+@define(eq=False)
+class _Prefetch:
+    """One operation that is to be signed.
 
-@frozen
-class _Held:
-    """What was signed and waits to be sent; None as outcome if the call failed."""
+    Attributes:
+        outcome: None before the call, and after a call that failed.
+        alone: the prefetched request does not fit, so *operation* is signed by itself.
+    """
 
     operation: Operation
-    outcome: Outcome | None
+    outcome: Outcome | Exception | None = None
+    alone: bool = False
+
+    @property
+    def slot(self) -> tuple[object, ...]:
+        one = self.operation
+        return one.action, one.path, one.upload_id, one.part_number
 
 
-class Ahead:
-    """A signer that also signs what comes next, for callers in several threads.
+class Prefetcher:
+    """A signer that signs the operations of several threads, and the next ones, at once.
 
-    Whoever finds nothing signed for it asks for a batch, and the others wait for that
-    call instead of making their own. A batch grows, but not beyond what was used up in
-    half the life of the last one, so that few URLs end before they are sent.
+    There is no timer and no thread: the first caller that needs a signature makes the
+    call, the others wait for it, and what is still missing goes out with the next
+    call. An operation stays in the list until its own thread takes it out, so an
+    interrupt of the calling thread loses no operation of another one. A batch of
+    prefetched operations grows, but not beyond what was used in half the life of the
+    last one, so that few URLs expire before they are sent.
 
-    Each operation of *coming* is asked for once, in about that order; if it has changed
-    meanwhile (another length), or ``again`` asks, it is signed alone.
+    An operation of *coming* is signed once, in about that order. If it differs from the
+    one that is asked for (another length), that one is signed separately.
 
     Args:
         signer: signs the batches.
-        coming: returns the next operation that nobody has asked for, None if none is
-            known now; called by one thread at a time.
+        coming: returns the next operation to prefetch, None if none is known now; called
+            by one thread at a time.
         first: operations of the first batch.
-        low: with no more than these left, whoever takes one asks for the next batch, so
-            that the others need not wait; 0 asks as late as possible.
+        low: with fewer prefetched requests left, the next batch is requested early.
         clock: seconds that only grow.
         now: seconds since the epoch.
     """
@@ -133,130 +70,189 @@ class Ahead:
     def __init__(
         self,
         signer: Signer,
-        coming: Callable[[], Operation | None],
+        coming: Callable[[], Operation | None] = lambda: None,
         *,
-        first: int,
+        first: int = MAX_REQUESTS,
         low: int = 0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Ask for nothing yet."""
         self._signer = signer
         self._coming = coming
         self._low = low
         self._clock = clock
         self._now = now
+        self._size = max(1, min(first, MAX_REQUESTS))
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may come back in here
+        self._changed = threading.Condition(self._lock)
         self._asking = threading.Lock()
-        self._held: dict[_Slot, _Held] = {}
+        self._waiting: list[_Prefetch] = []
+        self._held: dict[tuple[object, ...], _Prefetch] = {}
         self._stale: deque[Operation] = deque()
-        self._size = max(1, min(first, MOST))
         self._asked_at: float | None = None
         self._life: float | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of operations that wait for a call."""
+        return sum(entry.outcome is None for entry in list(self._waiting))
+
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises what their signer raises."""
-        return [self._one(operation) for operation in operations]
+        """Return signed requests for *operations*; raises what the signer raises."""
+        if self._pid != os.getpid():
+            self._reset()  # the thread that made the call exists in the parent only
+        return [self._one(_Prefetch(operation)) for operation in operations]
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Sign anew what was signed no later than *refused*, which the store calls over.
+        """Sign again what was signed no later than *refused*, which the store refused.
 
-        A signer that states too long a life would else have each of them refused.
+        Without this, a signer that states too long a life has each request refused.
         """
+        with self._changed:
+            self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
+
+    def _one(self, own: _Prefetch) -> SignedRequest:
+        waiting = self._waiting
+        waiting.append(own)
+        try:
+            with self._lock:
+                self._serve(own)
+            while own.outcome is None:
+                self._take_turn(own)
+            if len(self._held) < self._low and not self._asking.locked():
+                with self._asking:
+                    with self._lock:
+                        batch = self._prefetched()
+                    self._ask(batch, own)
+        finally:
+            waiting.remove(own)
+        if isinstance(own.outcome, Exception):
+            raise own.outcome
+        check_signed(own.operation, own.outcome)
+        return own.outcome
+
+    def _take_turn(self, own: _Prefetch) -> None:
+        """Make one call, or wait for the end of the one under way."""
         with self._lock:
-            self._put_back(
-                lambda held: (
-                    isinstance(held.outcome, SignedRequest)
-                    and held.outcome.issued_at <= refused.issued_at
-                )
-            )
-
-    def _one(self, operation: Operation) -> SignedRequest:
-        held = self._take(_slot(operation))
-        if held is None or held.outcome is None or held.operation != operation:
-            return sign_checked(self._signer, [operation])[0]
-        if isinstance(held.outcome, OSSPresignedError):
-            raise held.outcome
-        check_signed(operation, held.outcome)
-        return held.outcome
-
-    def _take(self, slot: _Slot) -> _Held | None:
-        """Return what is signed for *slot*, asking if need be; None if nothing is."""
-        while True:
-            held, wanted = self._pop(slot)
-            if not wanted or (held is not None and self._asking.locked()):
-                return held
-            with self._asking:  # for as long as one call takes
-                if held is None:
-                    held, wanted = self._pop(slot)
-                with self._lock:
-                    batch = self._next_batch() if wanted else []
-                if batch:
-                    self._ask(batch)
-            if held is not None or not batch:
-                return held
-
-    def _pop(self, slot: _Slot) -> tuple[_Held | None, bool]:
-        """Return what is signed for *slot*, and whether to ask for the next batch."""
+            if self._asking.locked():
+                self._changed.wait(_GLANCE)
+                return
+        with self._asking:
+            batch = self._next_batch(own)
+            if batch:
+                self._ask(batch, own)
         with self._lock:
-            self._put_back_stale(slot)
-            held = self._held.pop(slot, None)
-            return held, held is None or len(self._held) < self._low
+            self._changed.notify_all()
 
-    def _put_back_stale(self, slot: _Slot) -> None:
-        """If what is held for *slot* has become stale, so has what came with it."""
-        now = self._now()
-        if slot in self._held and _is_stale(self._held[slot], now):
-            self._put_back(lambda held: _is_stale(held, now))
+    def _serve(self, own: _Prefetch) -> None:
+        """Give *own* what was prefetched for it, if it is still fresh."""
+        now, slot = self._now(), own.slot
+        held = self._held.get(slot)
+        if held is not None and _is_signed(held, lambda signed: signed.is_stale(now)):
+            # What came with it has become stale, too.
+            self._put_back(lambda signed: signed.is_stale(now))
+        held = self._held.pop(slot, None)
+        if held is not None and held.operation == own.operation:
+            own.outcome = held.outcome
+        own.alone = held is not None and own.outcome is None
 
-    def _put_back(self, is_over: Callable[[_Held], bool]) -> None:
-        for slot in [s for s, held in self._held.items() if is_over(held)]:
-            self._stale.append(self._held.pop(slot).operation)
+    def _put_back(self, is_over: Callable[[SignedRequest], bool]) -> None:
+        for slot, held in list(self._held.items()):
+            if _is_signed(held, is_over):
+                self._stale.append(held.operation)
+                del self._held[slot]
 
-    def _next_batch(self) -> list[Operation]:
-        """Return what to ask for now; empty if nothing is known to come."""
+    def _serve_waiting(self) -> list[_Prefetch]:
+        """Serve all that wait; return those that still do."""
+        waiting = [entry for entry in list(self._waiting) if entry.outcome is None]
+        for entry in waiting:
+            if not entry.alone:
+                self._serve(entry)
+        return [entry for entry in waiting if entry.outcome is None]
+
+    def _next_batch(self, own: _Prefetch) -> list[_Prefetch]:
+        """Return what to sign in the next call; nothing if *own* needs no call."""
+        with self._lock:
+            waiting = self._serve_waiting()
+            if own.outcome is not None:
+                return []
+            batch = [] if own.alone else self._prefetched()
+            may = [entry for entry in waiting if entry.alone or not own.alone]
+            return batch or may[:MAX_REQUESTS]
+
+    def _prefetched(self) -> list[_Prefetch]:
+        """Return what to prefetch now; empty if no operation is known."""
         now = self._clock()
         if self._asked_at is not None:
+            in_time = MAX_REQUESTS
             if self._life is not None:
                 used = self._size - len(self._held) - len(self._stale)
                 rate = max(0, used) / max(now - self._asked_at, 1e-3)
                 in_time = max(1, int(rate * self._life / 2))
-            else:
-                in_time = MOST
-            self._size = min(self._size * _GROWTH, MOST, in_time)
-        batch: list[Operation] = []
+            self._size = min(self._size * _GROWTH, MAX_REQUESTS, in_time)
+        batch: list[_Prefetch] = []
         while len(batch) < self._size:
             operation = self._stale.popleft() if self._stale else self._coming()
             if operation is None:
                 break
-            batch.append(operation)
+            batch.append(_Prefetch(operation))
         self._asked_at = now
         return batch
 
-    def _ask(self, batch: Sequence[Operation]) -> None:
+    def _ask(self, batch: Sequence[_Prefetch], own: _Prefetch) -> None:
         outcomes: Sequence[Outcome] = ()
+        failure: Exception | None = None
         try:
-            outcomes = sign_each(self._signer, batch)
+            if batch:
+                outcomes = sign_each(self._signer, [entry.operation for entry in batch])
+        except Exception as error:  # noqa: BLE001 - raised by the threads that wait
+            failure = error
         finally:
             with self._lock:
-                for operation, outcome in zip_longest(batch, outcomes):
-                    self._held[_slot(operation)] = _Held(operation, outcome)
-                    self._note_life(outcome)
+                for entry, outcome in zip_longest(batch, outcomes):
+                    self._deliver(entry, outcome, failure)
+                self._serve_waiting()
+        if failure is not None and own.outcome is None:
+            raise failure
 
-    def _note_life(self, outcome: Outcome | None) -> None:
+    def _deliver(
+        self, entry: _Prefetch, outcome: Outcome | None, failure: Exception | None
+    ) -> None:
         if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
             self._life = max(0.0, outcome.expires_at - self._now())
+        if entry in self._waiting:
+            entry.outcome = outcome or failure
+        else:
+            entry.outcome = outcome
+            self._held[entry.slot] = entry
 
 
-def _slot(operation: Operation) -> _Slot:
-    return (
-        operation.action,
-        operation.path,
-        operation.upload_id,
-        operation.part_number,
-    )
+def _is_signed(held: _Prefetch, test: Callable[[SignedRequest], bool]) -> bool:
+    return isinstance(held.outcome, SignedRequest) and test(held.outcome)
 
 
-def _is_stale(held: _Held, now: float) -> bool:
-    outcome = held.outcome
-    return isinstance(outcome, SignedRequest) and outcome.is_stale(now)
+def announced(
+    jobs: Iterable[T], opening: Callable[[T], Operation], coming: deque[Operation]
+) -> Iterator[T]:
+    """Yield *jobs*, and append the first request of up to 200 later ones to *coming*.
+
+    What *opening* raises for a job comes up again when the job is done.
+    """
+    source = iter(jobs)
+
+    def chunk() -> list[T]:
+        found = list(islice(source, MAX_REQUESTS))
+        for job in found:
+            with suppress(OSError, TypeError, ValueError):
+                coming.append(opening(job))
+        return found
+
+    now = chunk()
+    while now:
+        following = chunk()
+        yield from now
+        now = following

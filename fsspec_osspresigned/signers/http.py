@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +33,8 @@ from ..urls import (
     url_problem,
 )
 from . import protocol
-from .base import MAX_REQUESTS, Grant, Outcome
-from .batching import Gatherer
+from .base import Grant, Outcome
+from .batching import Prefetcher
 from .protocol import Answer, Problem, check
 
 # Where the bearer token of a signer comes from: always by reference.
@@ -110,8 +109,6 @@ def _checked(held: Secret, place: str) -> Secret:
     return held
 
 
-_FIRST_WAIT = 0.25
-_LONGEST_WAIT = 20.0
 # What a signer may not add by itself: it would read, link or open something else.
 _NEVER_ADDED = (
     "x-oss-copy-source",
@@ -150,10 +147,7 @@ class HTTPSigner:
         token: reads the bearer token; asked again once if it is refused.
         allowed_hosts: host -> its bucket, None for any: where else URLs may lead.
         allow_http: plain http may leave this machine.
-        budget: seconds after which no other try of a call begins.
         clock: seconds since the epoch.
-        sleep: waits that many seconds.
-        draw: uniform in [0, 1), for jitter.
 
     Raises:
         ConfigurationError: *url* is not such a URL.
@@ -169,12 +163,8 @@ class HTTPSigner:
         token: TokenSource = lambda: None,
         allowed_hosts: Mapping[str, str | None] | None = None,
         allow_http: bool = False,
-        budget: float = 60.0,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-        draw: Callable[[], float] = random.random,
     ) -> None:
-        """Check the URL; nothing is sent yet."""
         problem = url_problem(url) or http_problem(
             url, allow_http=allow_http, local=True
         )
@@ -191,13 +181,8 @@ class HTTPSigner:
             host.lower(): bucket for host, bucket in (allowed_hosts or {}).items()
         }
         self._allow_http = allow_http
-        self._budget = budget
         self._clock = clock
-        self._sleep = sleep
-        self._draw = draw
-        self._gatherer = Gatherer[Operation, SignedRequest](
-            self.sign_each, MAX_REQUESTS
-        )
+        self._shared = Prefetcher(self, now=clock)
 
     def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path
         """Return that everything may be asked for."""
@@ -210,7 +195,7 @@ class HTTPSigner:
             NotSignedError: it will not sign one of them.
             ConfigurationError, TooLargeError: it says that one is not valid.
             BindingError: it signed something else than was asked.
-            SignerUnavailableError: it cannot answer within the budget.
+            SignerUnavailableError: it cannot answer now.
             SignerError: it refused the call, or its reply breaks the protocol.
         """
         for operation in operations:
@@ -218,7 +203,7 @@ class HTTPSigner:
                 msg = "a signer needs a path of the form bucket/key"
                 raise ConfigurationError(msg, path=operation.path or None)
         if len(operations) == 1:
-            return [self._gatherer.ask(operations[0])]
+            return self._shared.sign(operations)
         signed: list[SignedRequest] = []
         for outcome in self.sign_each(operations):
             if isinstance(outcome, OSSPresignedError):
@@ -227,33 +212,13 @@ class HTTPSigner:
         return signed
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Return a signed request or an error for each; tries again within budget.
-
-        Costs one call for each 100 of them.
-        """
-        started = self._clock()
+        """Return a signed request or an error for each; one call for each 100."""
         items = [protocol.encode(operation) for operation in operations]
-        outcomes: dict[int, Outcome] = {}
-        left = list(range(len(operations)))
-        attempt = 0
-        while True:
-            for batch in protocol.batches([items[i] for i in left]):
-                asked = [left[i] for i in batch]
-                texts = [items[i] for i in asked]
-                found = self._call([operations[i] for i in asked], texts)
-                outcomes.update(zip(asked, found, strict=True))
-            left = [i for i in left if _passes(outcomes[i])]
-            wait = self._wait([outcomes[i] for i in left], attempt)
-            if not left or self._clock() - started + wait > self._budget:
-                return [outcomes[index] for index in range(len(operations))]
-            self._sleep(wait)
-            attempt += 1
-
-    def _wait(self, failures: Sequence[Outcome], attempt: int) -> float:
-        """Return seconds until the next try: with jitter, or as long as was asked."""
-        most = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt)
-        asked = (getattr(failure, "retry_after", None) or 0.0 for failure in failures)
-        return max(self._draw() * most, *asked, 0.0)
+        outcomes: list[Outcome] = []
+        for batch in protocol.batches(items):
+            asked = [operations[i] for i in batch]
+            outcomes += self._call(asked, [items[i] for i in batch])
+        return outcomes
 
     def _call(
         self,
@@ -360,10 +325,6 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
     if token is not None:
         headers["Authorization"] = f"Bearer {token.reveal()}"
     return headers
-
-
-def _passes(outcome: Outcome) -> bool:
-    return isinstance(outcome, SignerUnavailableError)
 
 
 def _answer_problem(

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import pickle
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
@@ -21,8 +20,7 @@ from ..filesystem.put import Sending
 from ..http.body import FileBody, MemoryBody, PartBody, SpoolBody
 from ..model import Operation, Receipt
 from ..options.object_options import Target
-from ..signers.base import MAX_REQUESTS
-from ..signers.batching import Ahead
+from ..signers.batching import Prefetcher
 from ..units import MIB
 from ..upload import plan as preflight
 from ..upload.upload import Upload, upload_source
@@ -69,7 +67,12 @@ class Going:
     def send(self, client: Client, entries: Iterable[Entry], told: Listener) -> None:
         """Send *entries*, several at once; nothing runs any more at the end."""
         sending = Sending(client, self.given)
-        source, ahead = self._announced(sending, entries)
+
+        def opening(entry: Entry) -> Operation:
+            target = sending.wanted(self.root + entry.name)
+            return preflight.opening(client, target, entry.size or 0)
+
+        source, ahead = client.announced(entries, opening)
         large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
         def work(entry: Entry, cancel: Cancellation) -> None:
@@ -97,39 +100,6 @@ class Going:
         )
         transfers.failures_of(itertools.chain(first, source))
 
-    def _announced(
-        self, sending: Sending, entries: Iterable[Entry]
-    ) -> tuple[Iterator[Entry], Ahead | None]:
-        """Return *entries*, and what signs their first requests in few calls."""
-        client, source = sending.client, iter(entries)
-        coming: deque[Operation] = deque()
-        ahead = client.ahead(
-            lambda: coming.popleft() if coming else None,
-            first=MAX_REQUESTS,
-            low=client.options.max_concurrency,
-        )
-        if ahead is None:
-            return source, None
-
-        def chunk() -> list[Entry]:
-            found = list(itertools.islice(source, MAX_REQUESTS))
-            for entry in found:
-                # What is wrong with one of them, its own turn will say.
-                with contextlib.suppress(OSError, TypeError, ValueError):
-                    target = sending.target(self.root + entry.name)
-                    size = entry.size or 0
-                    coming.append(preflight.opening(client, target, size))
-            return found
-
-        def announced() -> Iterator[Entry]:
-            now = chunk()
-            while now:
-                following = chunk()
-                yield from now
-                now = following
-
-        return announced(), ahead
-
 
 def _is_large(source: SyncSource, entry: Entry) -> bool:
     """Return whether a file has many parts in memory while it is sent."""
@@ -144,7 +114,7 @@ class _One:
     target: Target
     source: SyncSource
     entry: Entry
-    ahead: Ahead | None
+    ahead: Prefetcher | None
     cancel: Cancellation
     told: Listener
 

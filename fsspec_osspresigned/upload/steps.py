@@ -30,7 +30,7 @@ from ..signers.base import MultipartGrant
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from ..signers.batching import Ahead
+    from ..signers.batching import Prefetcher
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def send_body(
     body: Body,
     exchange: Exchange,
     *,
-    ahead: Ahead | None,
+    ahead: Prefetcher | None,
 ) -> tuple[Reply, str]:
     """Send PutObject or UploadPart; return the reply and what verified it.
 
@@ -98,7 +98,7 @@ def put_object(
     body: Body,
     exchange: Exchange,
     *,
-    ahead: Ahead | None,
+    ahead: Prefetcher | None,
 ) -> tuple[Reply, str]:
     """Store *body* by one PutObject; return the reply and what verified it.
 
@@ -162,7 +162,7 @@ def initiate(
     target: Target,
     exchange: Exchange = PLAIN,
     *,
-    ahead: Ahead | None = None,
+    ahead: Prefetcher | None = None,
 ) -> str:
     """Begin a multipart upload and return its upload ID.
 

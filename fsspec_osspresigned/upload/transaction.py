@@ -28,7 +28,7 @@ from ..http.body import BLOCK, Body, MemoryBody, Source
 from ..model import Receipt
 from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS
-from ..signers.batching import Ahead
+from ..signers.batching import Prefetcher
 from ..units import MIB
 from .upload import Upload
 
@@ -160,7 +160,7 @@ class HeldObject:
     client: Client
     target: Target
     body: Body
-    ahead: Ahead | None = None
+    ahead: Prefetcher | None = None
     cancel: Cancellation | None = None
     receipt: Receipt | None = None
 
@@ -437,7 +437,7 @@ class Transaction:
             for one in chosen
             if isinstance(one, HeldObject)
         )
-        ahead = self.client.ahead(
+        ahead = self.client.prefetcher(
             lambda: next(coming, None),
             first=MAX_REQUESTS,
             low=self.client.options.max_concurrency,

@@ -45,7 +45,7 @@ from .steps import CALLBACK_FAILED
 
 if TYPE_CHECKING:
     from ..checkpoint.journal import Kept
-    from ..signers.batching import Ahead
+    from ..signers.batching import Prefetcher
 
 
 # What an upload remembers of itself where there is no checkpoint: nothing.
@@ -289,7 +289,7 @@ def upload_source(
     target: Target,
     source: Source,
     *,
-    ahead: Ahead | None = None,
+    ahead: Prefetcher | None = None,
     progress: Callable[[int], None] | None = None,
     cancel: Cancellation | None = None,
 ) -> Receipt:
@@ -351,7 +351,7 @@ class Upload:
         *,
         size: int | None = None,
         at_hand: bool = False,
-        ahead: Ahead | None = None,
+        ahead: Prefetcher | None = None,
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
@@ -379,7 +379,7 @@ class Upload:
         self._target = target
         self._size = size
         self._opening = ahead
-        self._parts_ahead: Ahead | None = None
+        self._parts_ahead: Prefetcher | None = None
         self._progress = progress
         self._width = client.options.max_concurrency
         self.window = Window(self._width, client.options.most_memory)
@@ -524,7 +524,7 @@ class Upload:
             for number, size in self.plan.cut(self._size)
             if number not in self._resumption.kept
         )
-        self._parts_ahead = self._client.ahead(
+        self._parts_ahead = self._client.prefetcher(
             lambda: next(coming, None),
             first=_FIRST_BATCH if self._size is None else self._width,
         )

@@ -1,9 +1,13 @@
-"""Signing ahead: few calls, few URLs that wait, and each error at its own request."""
+"""Prefetching and sharing calls: few calls, few URLs that wait, and nothing hangs."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import threading
-from itertools import chain
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,9 +17,11 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.signers import batching
 from fsspec_osspresigned.signers.base import sign_each
-from fsspec_osspresigned.signers.batching import Ahead
+from fsspec_osspresigned.signers.batching import Prefetcher, announced
 from fsspec_osspresigned.signers.chain import ChainSigner
+from tests.interrupts import Interrupt, at_line
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
 
@@ -49,7 +55,7 @@ class Service:
         ]
 
 
-def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Ahead:
+def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Prefetcher:
     """Return one that knows that the parts *numbers* come, on the service's clock."""
     coming = iter(numbers)
 
@@ -57,7 +63,7 @@ def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Ahead:
         number = next(coming, None)
         return None if number is None else part(number)
 
-    return Ahead(
+    return Prefetcher(
         service,
         following,
         first=first,
@@ -74,7 +80,7 @@ def test_batches_grow_up_to_a_full_call():
     for number in range(1, 301):
         assert len(ahead.sign([part(number)])) == 1
     assert [len(call) for call in service.calls] == [4, 32, 100, 100, 64]
-    assert list(chain.from_iterable(service.calls)) == list(range(1, 301))
+    assert list(itertools.chain.from_iterable(service.calls)) == list(range(1, 301))
 
 
 def test_batches_are_what_is_used_up_in_half_a_life():
@@ -98,7 +104,7 @@ def test_stale_requests_are_signed_again_together():
     assert service.calls[1][:1] == [2]
     for number in range(3, 9):
         ahead.sign([part(number)])
-    asked = list(chain.from_iterable(service.calls[1:]))
+    asked = list(itertools.chain.from_iterable(service.calls[1:]))
     assert asked[:7] == [2, 3, 4, 5, 6, 7, 8]
 
 
@@ -156,7 +162,7 @@ def test_dropped_demanded_header_is_found_in_a_batch_too():
     wanted = Operation(
         action=Action.PutObject, bucket="b", key="k", headers={"x-oss-meta-a": "1"}
     )
-    ahead = Ahead(Service(), iter([wanted, None]).__next__, first=2)
+    ahead = Prefetcher(Service(), iter([wanted, None]).__next__, first=2)
     with pytest.raises(NotSignedError, match="x-oss-meta-a"):
         ahead.sign([wanted])
 
@@ -307,3 +313,227 @@ def test_errors_that_wait_are_not_distrusted():
     with pytest.raises(NotSignedError):
         ahead.sign([part(2)])
     assert service.calls == [[1, 2]]
+
+
+class Gate(Service):
+    """A service whose first call waits until it is let through; odd thousands fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+
+    def sign_each(self, operations):
+        found = list(self.sign(operations))
+        self.entered.set()
+        assert self.opened.wait(10)
+        return [
+            NotSignedError(str(o.part_number), path="b/k", action="UploadPart")
+            if (o.part_number or 0) >= 1000
+            else signed
+            for o, signed in zip(operations, found, strict=True)
+        ]
+
+
+def waiting(shared: Prefetcher, count: int) -> None:
+    """Return when *count* operations wait."""
+    while shared.waiting < count:
+        threading.Event().wait(0.001)
+
+
+def shared_by(service: Gate) -> Prefetcher:
+    """Return one that foresees nothing, and shares calls among threads."""
+    return Prefetcher(service)
+
+
+def test_requests_that_come_during_a_call_share_the_next_one():
+    """One call is under way; the others go out with the next one."""
+    gate = Gate()
+    shared = shared_by(gate)
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(shared.sign, [part(1)])
+        assert gate.entered.wait(10)
+        rest = [pool.submit(shared.sign, [part(n)]) for n in range(2, 9)]
+        waiting(shared, 8)
+        gate.opened.set()
+        assert len(first.result(10)) == 1
+        assert [len(f.result(10)) for f in rest] == [1] * 7
+    assert [len(call) for call in gate.calls] == [1, 7]
+
+
+def test_each_thread_gets_its_own_failure():
+    """A refused operation does not hurt the others of its call."""
+    gate = Gate()
+    shared = shared_by(gate)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(shared.sign, [part(1)])
+        assert gate.entered.wait(10)
+        bad = pool.submit(shared.sign, [part(1000)])
+        well = pool.submit(shared.sign, [part(3)])
+        waiting(shared, 3)
+        gate.opened.set()
+        assert first.result(10)
+        assert well.result(10)
+        with pytest.raises(NotSignedError, match="1000"):
+            bad.result(10)
+    assert [len(call) for call in gate.calls] == [1, 2]
+
+
+def test_two_threads_ask_for_one_part_of_two_lengths():
+    """The same part in two lengths is signed twice, each for its own thread."""
+    service = Service()
+    ahead = ahead_of(service, 1, 2)
+    assert len(ahead.sign([part(2, size=5), part(1), part(2)])) == 3
+    assert service.calls == [[1, 2], [2], [2]]
+
+
+def test_a_shared_call_that_fails_fails_for_all():
+    """The exception reaches each thread of the call, and the next call works."""
+    gate = Gate()
+    shared = shared_by(gate)
+    plain = gate.sign
+    calls: list[int] = []
+
+    def sign(operations):
+        calls.append(len(operations))
+        if len(calls) == 2:
+            raise SignerUnavailableError("down", path="b/k")
+        return plain(operations)
+
+    gate.sign = sign
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(shared.sign, [part(1)])
+        assert gate.entered.wait(10)
+        rest = [pool.submit(shared.sign, [part(n)]) for n in (2, 3)]
+        waiting(shared, 3)
+        gate.opened.set()
+        assert first.result(10)
+        for one in rest:
+            with pytest.raises(SignerUnavailableError):
+                one.result(10)
+    assert shared.sign([part(4)])
+    assert calls == [1, 2, 1]
+
+
+def test_an_interrupt_ends_one_thread_only():
+    """Ctrl-C in the thread that makes the call leaves the others to the next call."""
+    gate = Gate()
+    shared = shared_by(gate)
+    plain = gate.sign
+    calls: list[int] = []
+
+    def sign(operations):
+        calls.append(len(operations))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(operations)
+
+    gate.sign = sign
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(shared.sign, [part(1)])
+        assert gate.entered.wait(10)
+        rest = [pool.submit(shared.sign, [part(n)]) for n in (2, 3, 4)]
+        waiting(shared, 4)
+        gate.opened.set()
+        assert first.result(10)
+        ends = [one.exception(10) for one in rest]
+    assert [type(end) for end in ends if end] == [KeyboardInterrupt]
+    assert calls == [1, 3, 2]
+
+
+def interrupt():
+    """Raise as a signal handler does."""
+    raise Interrupt
+
+
+def interrupted_at(line, pool):
+    """Interrupt a request before *line*; return whether there is such a line."""
+    others = []
+
+    class Joined(Service):
+        def sign(self, operations):
+            if not others:
+                others.append(pool.submit(shared.sign, [part(7)]))
+                waiting(shared, 2)
+            return super().sign(operations)
+
+    shared = Prefetcher(Joined())
+    try:
+        with at_line(batching.__file__, line, interrupt):
+            shared.sign([part(1)])
+        cut = False
+    except Interrupt:
+        cut = True
+    assert all(other.result(10) for other in others)
+    assert pool.submit(shared.sign, [part(2)]).result(10)
+    return cut
+
+
+def test_interrupt_at_each_line():
+    """An interrupted thread takes no request of another thread with it."""
+    with ThreadPoolExecutor(2) as pool:
+        lines = itertools.takewhile(
+            lambda line: interrupted_at(line, pool), itertools.count()
+        )
+        assert len(list(lines)) > 10
+
+
+def test_interrupted_waiter_leaves_the_queue():
+    """A waiter that is interrupted during the call of another thread is not signed."""
+    gate, raised = Gate(), threading.Event()
+    shared = shared_by(gate)
+
+    def handle(*_):
+        if not raised.is_set():
+            raised.set()
+            raise KeyboardInterrupt
+
+    def press():
+        waiting(shared, 2)
+        while not raised.wait(0.1):  # one may come just before the wait begins
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(shared.sign, [part(1)])
+            assert gate.entered.wait(10)
+            pressed = pool.submit(press)
+            with pytest.raises(KeyboardInterrupt):
+                shared.sign([part(2)])
+            gate.opened.set()
+            assert first.result(10)
+            pressed.result(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert shared.sign([part(3)])
+    assert gate.calls == [[1], [3]]
+
+
+def test_a_forked_child_begins_anew(monkeypatch):
+    """The calling thread of the parent does not exist in the child."""
+    gate = Gate()
+    shared = shared_by(gate)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shared.sign, [part(1)])
+        assert gate.entered.wait(10)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        gate.opened.set()
+        assert shared.sign([part(2)])
+        assert first.result(10)
+
+
+def test_jobs_are_announced_up_to_two_hundred_ahead():
+    """First requests are known before the jobs; a broken job announces nothing."""
+    coming: deque[Operation] = deque()
+
+    def opening(number):
+        if number == 3:
+            raise OSError("gone")
+        return part(number)
+
+    jobs = announced(iter(range(1, 1001)), opening, coming)
+    assert next(jobs) == 1
+    assert [o.part_number for o in coming] == [1, 2, *range(4, 201)]
+    assert list(jobs) == list(range(2, 1001))
+    assert len(coming) == 999

@@ -92,20 +92,13 @@ class Broken:
 
 
 class Time:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only when a test moves it."""
 
-    def __init__(self) -> None:
-        self.now = NOW
-        self.slept: list[float] = []
+    now = NOW
 
     def __call__(self) -> float:
         """Return the time."""
         return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Move on."""
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture
@@ -137,10 +130,7 @@ def signer(broken: Broken, clock: Time, transport: Transport) -> HTTPSigner:
         broken.url,
         exchange=transport.exchange,
         token=lambda: Secret(TOKEN),
-        budget=10.0,
         clock=clock,
-        sleep=clock.sleep,
-        draw=lambda: 0.5,
     )
 
 
@@ -402,16 +392,12 @@ def test_silent_signer_is_given_up(clock):
         signer = HTTPSigner(
             f"http://127.0.0.1:{silent.getsockname()[1]}",
             exchange=transport.exchange,
-            budget=1.0,
             clock=clock,
-            sleep=clock.sleep,
-            draw=lambda: 1.0,
         )
         error = failure(signer)
         transport.close()
     assert isinstance(error, SignerUnavailableError)
     assert "no answer from the signer at 127.0.0.1" in error.message
-    assert sum(clock.slept) <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -467,15 +453,16 @@ def test_one_refused_item_fails_a_batch(broken, signer):
 
 
 @pytest.mark.parametrize("wait", [2, 0.75, None, True, -1, "soon", 1e9])
-def test_unavailable_item_alone_is_tried_again(broken, clock, signer, wait):
-    """The good ones of the batch are kept."""
+def test_unavailable_item_says_how_long_to_wait(broken, signer, wait):
+    """The good items of the batch are kept; the client decides about a retry."""
     members = {} if wait is None else {"retry_after": wait}
     bad = refused(503, "unavailable", **members)([1])["results"][0]
-    broken.answers = [lambda rs: {"results": [good(rs[0]), bad]}, all_good]
-    found = signer.sign([put(), put("l")])
-    assert [r.url.shown()[-5] for r in found] == ["k", "l"]
-    assert [r["key"] for r in broken.calls[1]] == ["l"]
-    assert clock.slept == [wait if wait in (2, 0.75) else 0.125]
+    broken.answers = [lambda rs: {"results": [good(rs[0]), bad]}]
+    signed, error = signer.sign_each([put(), put("l")])
+    assert signed.url.reveal() == url()
+    assert isinstance(error, SignerUnavailableError)
+    assert error.retry_after == (wait if wait in (2, 0.75) else None)
+    assert len(broken.calls) == 1
 
 
 def test_token_is_read_again_once(broken, clock, transport):
@@ -486,7 +473,6 @@ def test_token_is_read_again_once(broken, clock, transport):
         exchange=transport.exchange,
         token=lambda: Secret(tokens.pop(0)),
         clock=clock,
-        sleep=clock.sleep,
     )
     broken.answers = [fails(401, "unauthorized"), all_good]
     assert signer.sign([put()])
@@ -569,29 +555,17 @@ def test_batches_never_lose_an_oversized_request():
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_busy_signer_is_waited_for(broken, clock, signer, status):
-    """Retry-After counts, else the wait grows with jitter."""
-    broken.answers = [fails(status, Retry_After="3"), fails(status), all_good]
-    assert signer.sign([put()])
-    assert clock.slept == [3.0, 0.25]
-
-
-def test_wait_beyond_the_budget_is_not_begun(broken, clock, signer):
-    """Who must wait longer than allowed is told at once how long."""
-    broken.answers = [fails(429, "rate_limited", Retry_After="11")]
+@pytest.mark.parametrize(
+    ("after", "wait"),
+    [("11", 11.0), ("-1", None), ("soon", None), ("99999999", None)],
+)
+def test_busy_signer_says_how_long_to_wait(broken, signer, status, after, wait):
+    """One call only; a nonsensical wait does not stop an upload for ever."""
+    broken.answers = [fails(status, "rate_limited", Retry_After=after)]
     error = failure(signer)
     assert isinstance(error, SignerUnavailableError)
-    assert error.retry_after == 11
-    assert error.status == 429
-    assert clock.slept == []
-
-
-@pytest.mark.parametrize("after", ["-1", "soon", "99999999"])
-def test_odd_retry_after_is_ignored(broken, clock, signer, after):
-    """A nonsensical wait does not stop an upload for ever."""
-    broken.answers = [fails(503, Retry_After=after), all_good]
-    signer.sign([put()])
-    assert clock.slept == [0.125]
+    assert (error.retry_after, error.status) == (wait, status)
+    assert len(broken.calls) == 1
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"<html>"])
