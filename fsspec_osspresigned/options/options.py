@@ -22,6 +22,7 @@ from ..model import (
     frozen_mapping,
 )
 from ..secret import redact, token_reference
+from ..signers import misplaced_options
 from ..units import KIB, MIB
 from ..urls import header_problems
 from . import headers as object_values
@@ -336,7 +337,7 @@ def _is_path(text: str) -> bool:
     return bool(text) and not text.startswith(("env:", "file:", "{", "[", "-"))
 
 
-def _source_problems(values: Mapping[str, Any]) -> list[str]:
+def _source_problems(values: dict[str, Any]) -> list[str]:
     """Return what is wrong with where signatures come from."""
     problems = []
     url, url_map, signer = (values.get(n) for n in ("url", "url_map", "signer"))
@@ -347,18 +348,7 @@ def _source_problems(values: Mapping[str, Any]) -> list[str]:
         )
     if url is not None and (url_map is not None or signer is not None):
         problems.append("url= stands alone: leave out url_map= and signer=")
-    if values.get("signer_token") is not None and not _is_web(signer):
-        problems.append("signer_token= is for signer='https://...'")
-    problems += [
-        f"{name}= is for signer='keys'; a URL names its own host"
-        for name in ("region", "endpoint", "addressing_style")
-        if values.get(name) is not None and signer != "keys"
-    ]
-    return problems
-
-
-def _is_web(signer: Any) -> bool:
-    return isinstance(signer, str) and signer.lower().startswith(("https:", "http:"))
+    return problems + misplaced_options(values)
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ..model import COPY_SOURCE, Action, Operation, Reply
 from ..secret import Secret, SecretURL
 from ..signers import protocol
 from ..signers import protocol as binding
-from ..signers.http import Exchange, HTTPSigner
+from ..signers.http import HTTPSigner, SignerExchange
 from ..signers.protocol import Answer, Problem
 from ..signing.canonical import quote_path
 from ..urls import is_loopback
@@ -69,7 +69,7 @@ class Kit:
     url: str
     bucket: str
     prefix: str
-    exchange: Exchange
+    exchange: SignerExchange
     token: Secret | None = None
     allowed_hosts: Mapping[str, str | None] = field(factory=dict)
     allowed_headers: frozenset[str] = frozenset()

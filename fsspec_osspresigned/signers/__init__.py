@@ -1,3 +1,100 @@
-"""Signers: one a module. A signer turns Operations into SignedRequests."""
+"""Signers: a signer turns Operations into SignedRequests.
+
+Begin with ``base``, the interface. A new signer is one module with a function that makes
+it from options, and one row of ``SIGNERS``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from .base import Signer
+
+
+@frozen
+class SignerKind:
+    """One way to get signatures.
+
+    Attributes:
+        option: the storage option that chooses it.
+        maker: ``module:function``, called with the options, the transport's
+            ``exchange``, and what opens a URL map elsewhere. Loaded only if it is chosen.
+        accepts: whether a value of *option* means this kind; the first that does wins.
+        own_options: options that no other kind takes.
+        hint: a value of *option*, for the message about such an option.
+    """
+
+    option: str
+    maker: str
+    accepts: Callable[[Any], bool] = lambda _: True
+    own_options: tuple[str, ...] = ()
+    hint: str = ""
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and "://" in value
+
+
+# In the order in which they are asked: what was signed beforehand first.
+SIGNERS = (
+    SignerKind("url", "presigned:one_url_signer"),
+    SignerKind("url_map", "presigned:url_map_signer"),
+    SignerKind(
+        "signer", "http:http_signer", _is_url, ("signer_token",), "'https://...'"
+    ),
+    SignerKind(
+        "signer",
+        "keys:key_signer",
+        lambda value: value == "keys",
+        ("region", "endpoint", "addressing_style"),
+        "'keys'; a URL names its own host",
+    ),
+    SignerKind("signer", "function:function_signer"),
+)
+
+
+def chosen(values: dict[str, Any]) -> tuple[SignerKind, ...]:
+    """Return the kinds that the options *values* choose, one for each option."""
+    found: dict[str, SignerKind] = {}
+    for kind in SIGNERS:
+        value = values.get(kind.option)
+        if value is not None and kind.accepts(value):
+            found.setdefault(kind.option, kind)
+    return tuple(found.values())
+
+
+def misplaced_options(values: dict[str, Any]) -> list[str]:
+    """Return a problem for each option of a signer that *values* do not choose."""
+    used = chosen(values)
+    return [
+        f"{name}= is for signer={kind.hint}"
+        for kind in SIGNERS
+        for name in kind.own_options
+        if kind not in used and values.get(name) is not None
+    ]
+
+
+def make_signer(
+    options: Any, exchange: Callable[..., Any], opener: Callable[[str], bytes]
+) -> Signer:
+    """Return the signer that *options* choose; of several, the first that can signs.
+
+    Raises:
+        ConfigurationError: a URL, map, signer, key or token cannot be used.
+    """
+    names = ("url", "url_map", "signer")
+    made: list[Signer] = []
+    for kind in chosen({name: getattr(options, name) for name in names}):
+        module, _, function = kind.maker.partition(":")
+        make = getattr(import_module(f".{module}", __name__), function)
+        made.append(make(options, exchange, opener))
+    if len(made) == 1:
+        return made[0]
+    from .chain import ChainSigner  # noqa: PLC0415 - only for several
+
+    return ChainSigner(*made)

@@ -192,3 +192,9 @@ def as_signer(
         return FunctionSigner(found, allow_http=allow_http, clock=clock)
     msg = f"{shown} is {_name(found)}, neither a Signer nor a function"
     raise ConfigurationError(msg)
+
+
+def function_signer(options: Any, *_: object) -> Signer:
+    """Return the signer of ``signer='module:function'``, or of a function."""
+    make = import_signer if isinstance(options.signer, str) else as_signer
+    return make(options.signer, allow_http=options.allow_http)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from attrs import evolve
@@ -118,7 +118,7 @@ _NEVER_ADDED = (
 )
 
 
-class Exchange(Protocol):
+class SignerExchange(Protocol):
     """Sends one small request and returns any answer; redirects are not followed."""
 
     def __call__(
@@ -159,7 +159,7 @@ class HTTPSigner:
         self,
         url: str,
         *,
-        exchange: Exchange,
+        exchange: SignerExchange,
         token: TokenSource = lambda: None,
         allowed_hosts: Mapping[str, str | None] | None = None,
         allow_http: bool = False,
@@ -345,4 +345,15 @@ def _answer_problem(
             return f"the header {name!r} was not asked for"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length
+    )
+
+
+def http_signer(options: Any, exchange: SignerExchange, _: object) -> HTTPSigner:
+    """Return the signer of ``signer='https://...'``."""
+    return HTTPSigner(
+        options.signer,
+        exchange=exchange,
+        token=token_source(options.signer_token),
+        allowed_hosts=options.allowed_hosts,
+        allow_http=options.allow_http,
     )

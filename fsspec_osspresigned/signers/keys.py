@@ -353,3 +353,14 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
         raise ConfigurationError(msg) from None
     return ChainCredentials(chain=chain)
+
+
+def key_signer(options: Any, *_: object) -> KeySigner:
+    """Return the signer of ``signer='keys'``."""
+    return KeySigner.from_options(
+        region=options.region,
+        endpoint=options.endpoint,
+        version=options.signature_version,
+        expires_in=options.expires_in,
+        style=options.addressing_style,
+    )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, Operation, SignedRequest
-from ..secret import Secret, SecretURL
+from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import describe
 from ..url_map.model import MapEntry, MapRequest, URLMap
-from ..url_map.source import MapSource
+from ..url_map.source import MapSource, load
 from ..urls import http_problem, object_of, own_header_problem, url_problem
 from .base import Grant, MultipartGrant
 
@@ -399,3 +400,17 @@ class _Target:
             msg = f"{shown} is for one step of a multipart upload: use url_map="
             raise ConfigurationError(msg)
         return cls(text, MapEntry(put=MapRequest(url=url)), bucket, key)
+
+
+def one_url_signer(options: Any, *_: object) -> OneURLSigner:
+    """Return the signer of ``url=``, which may be a reference that is read anew."""
+    url = options.url
+    return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
+
+
+def url_map_signer(
+    options: Any, _: object, opener: Callable[[str], bytes]
+) -> URLMapSigner:
+    """Return the signer of ``url_map=``."""
+    source = load(options.url_map, opener, allow_http=options.allow_http)
+    return URLMapSigner(source, allow_http=options.allow_http)
