@@ -9,7 +9,7 @@ import click
 
 from ..http.transport import Transport
 from ..owner.conformance import Kit, run
-from ..owner.conformance_rules import REFUSED, SIGNED
+from ..owner.conformance_rules import RULES
 from ..signers.http import token_source
 
 
@@ -55,7 +55,7 @@ def signer(
     )
     found = []
     try:
-        for verdict in run(kit, SIGNED + REFUSED):
+        for verdict in run(kit, RULES):
             found.append(verdict)
             if not as_json:
                 click.echo(verdict)

@@ -1,4 +1,4 @@
-"""How somebody's signer is asked, and what of its answers counts as kept or broken."""
+"""Conformance kit: asks a signer for signatures and judges it by rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import asdict, define, field, frozen
@@ -17,32 +17,25 @@ from ..errors import NetworkError, SignerError
 from ..model import COPY_SOURCE, Action, Operation, Reply
 from ..secret import Secret, SecretURL
 from ..signers import protocol
-from ..signers import protocol as binding
 from ..signers.http import HTTPSigner, SignerExchange
 from ..signers.protocol import Answer, Problem
 from ..signing.canonical import quote_path
 from ..urls import is_loopback
 
-UPLOAD_ID = "0004B9895DBBB6EC98E3"
+ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
 _FOLDER = "osspresigned-check/"
-ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, of nobody
-_MAX_DEPTH = 16
-_STATUS = {
-    "invalid_request": 400,
-    "action_not_granted": 403,
-    "forbidden": 403,
-    "header_refused": 403,
-}
+_UPLOAD_ID = "0004B9895DBBB6EC98E3"
 
-Outcome = Literal["pass", "fail", "skip"]
-Request = dict[str, Any]
+Request: TypeAlias = dict[str, Any]
+Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
+Result: TypeAlias = Answer | Problem
 
 
-class Broken(Exception):  # noqa: N818 - never leaves the kit
+class RuleBrokenError(Exception):
     """Ends a rule: the reason why it is broken."""
 
 
-class Skipped(Exception):  # noqa: N818 - never leaves the kit
+class RuleSkippedError(Exception):
     """Ends a rule: the reason why it cannot be tried."""
 
 
@@ -87,19 +80,20 @@ class Kit:
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid request, changed by *members*; headers are added."""
+        """Return a valid request, changed by *members*."""
+        spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
-        if action.spec.on_bucket:
+        if spec.on_bucket:
             request["query"] = {"prefix": self.prefix}
         else:
             request["key"] = self.key(name)
-        if action.spec.upload_id:
-            request["upload_id"] = UPLOAD_ID
-        if action.spec.part_number:
+        if spec.upload_id:
+            request["upload_id"] = _UPLOAD_ID
+        if spec.part_number:
             request["part_number"] = 7
-        if action.spec.body:
+        if spec.body:
             request["content_length"] = 3
-        if action.spec.copies:
+        if spec.copies:
             source = f"/{self.bucket}/{quote_path(self.key('source'))}"
             request["headers"] = {COPY_SOURCE: source}
         return {**request, **members}
@@ -108,21 +102,22 @@ class Kit:
         """Return a request for what is granted: PutObject, if it is.
 
         Raises:
-            Skipped: nothing but copies or listings is granted.
+            RuleSkippedError: nothing but copies or listings is granted.
         """
-        plain = [
-            action
-            for action in self.granted
-            if not (action.spec.copies or action.spec.on_bucket)
-        ]
-        if not plain:
-            raise Skipped("no action on a single object is granted")
-        return self.request(plain[0], name, **members)
+        for action in self.granted:
+            if not (action.spec.copies or action.spec.on_bucket):
+                return self.request(action, name, **members)
+        raise RuleSkippedError("no action on a single object is granted")
 
     def needs(self, action: Action) -> None:
-        """Raise Skipped if *action* is not granted."""
+        """Raise RuleSkippedError if *action* is not granted."""
         if action not in self.granted:
-            raise Skipped(f"{action} is not granted")
+            raise RuleSkippedError(f"{action} is not granted")
+
+    def needs_prefix(self) -> None:
+        """Raise RuleSkippedError if no key lies outside what is granted."""
+        if not self.prefix:
+            raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
         """Send one call.
@@ -132,7 +127,7 @@ class Kit:
             authorization: header instead of the token's; empty for none.
 
         Raises:
-            Broken: no answer, or one that says nothing about a rule.
+            RuleBrokenError: no answer, or one that says nothing about a rule.
         """
         headers = {
             "Accept": "application/json, application/problem+json",
@@ -146,9 +141,11 @@ class Kit:
         try:
             reply = self.exchange("POST", url, headers, body, protocol.MAX_REPLY)
         except (NetworkError, SignerError) as error:
-            raise Broken(error.message) from None
+            raise RuleBrokenError(error.message) from None
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Broken("HTTP 429: raise the rate limit of this token for the check")
+            raise RuleBrokenError(
+                "HTTP 429: raise the rate limit of this token for the check"
+            )
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
@@ -159,35 +156,43 @@ class Kit:
             members: other members of the call.
 
         Raises:
-            Broken: it was not answered by as many results.
+            RuleBrokenError: it was not answered by as many results.
         """
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
     def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the results in *reply*; raises Broken as ``raw`` does."""
+        """Return the results in *reply*; raises RuleBrokenError as ``raw`` does."""
         if reply.status != HTTPStatus.OK:
             problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
             said = f" ({problem.code})" if problem.code else ""
-            raise Broken(f"HTTP {reply.status}{said} instead of 200")
+            raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200")
         if media_type(reply) != "application/json":
-            raise Broken("the Content-Type of the reply is not application/json")
+            raise RuleBrokenError(
+                "the Content-Type of the reply is not application/json"
+            )
         try:
             protocol.decode(reply.body, count)
             results: list[Any] = parsing.loads(reply.body)["results"]
         except ValueError as error:
-            raise Broken(f"the reply is not valid: {error}") from None
+            raise RuleBrokenError(f"the reply is not valid: {error}") from None
         return results
 
-    def results(self, *requests: Request, **members: Any) -> list[Answer | Problem]:
-        """Return the results of one call, read; raises Broken as ``raw`` does."""
+    def results(self, *requests: Request, **members: Any) -> list[Result]:
+        """Return the results of one call, read; raises as ``raw`` does."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return protocol.decode(body, len(requests))
 
+    def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
+        """Yield each of *cases* with its result; one call asks for all of them."""
+        results = self.results(*cases.values())
+        for (what, request), result in zip(cases.items(), results, strict=True):
+            yield what, request, result
+
     @cached_property
-    def outcomes(self) -> dict[Action, Answer | Problem]:
-        """What the signer answers to one request for each action."""
+    def outcomes(self) -> dict[Action, Result]:
+        """The results of one request for each action."""
         return dict(zip(Action, self.results(*map(self.request, Action)), strict=True))
 
     @property
@@ -202,7 +207,7 @@ class Kit:
             bucket=request["bucket"],
             key=request.get("key", ""),
         )
-        return self._unbound(place, url.partition("?")[0])
+        return self._unbound(place, url.partition("?")[0], self.allowed_hosts)
 
     def another_call(self, request: Request, url: str) -> str | None:
         """Return why the query of *url* is not that of *request*; None if it is."""
@@ -210,30 +215,21 @@ class Kit:
         where = f"https://{self.bucket}.oss-cn-hangzhou.aliyuncs.com"
         query = url.partition("?")[2]
         return self._unbound(
-            operation, f"{where}/{quote_path(operation.key)}?{query}", allowed={}
+            operation, f"{where}/{quote_path(operation.key)}?{query}", {}
         )
 
     def _unbound(
-        self,
-        operation: Operation,
-        url: str,
-        allowed: Mapping[str, str | None] | None = None,
+        self, operation: Operation, url: str, allowed: Mapping[str, str | None]
     ) -> str | None:
         host = urlsplit(self.url).hostname or ""
-        return binding.check(
+        return protocol.check(
             operation,
             url,
             signer_host=host,
-            allowed_hosts=self.allowed_hosts if allowed is None else allowed,
+            allowed_hosts=allowed,
             allow_http=self.allow_http,
             loopback_signer=is_loopback(host),
         )
-
-
-def header_of(answer: Answer, name: str) -> object:
-    """Return the value of the header *name*, whatever its case; None without it."""
-    found = {given.lower(): value for given, value in answer.headers.items()}
-    return found.get(name.lower())
 
 
 def media_type(reply: Reply) -> str:
@@ -241,52 +237,28 @@ def media_type(reply: Reply) -> str:
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def not_refused(what: str, outcome: Answer | Problem, *codes: str) -> Iterator[str]:
-    """Yield what is wrong unless *outcome* is a refusal with one of *codes*."""
-    wanted = " or ".join(codes)
-    if isinstance(outcome, Answer):
-        yield f"{what} was signed instead of refused with {wanted}"
-    elif outcome.code not in codes:
-        yield f"{what} was refused with {outcome.code or 'no code'}, not {wanted}"
-    elif outcome.status != _STATUS[outcome.code]:
-        yield f"{what}: the status of {outcome.code} is {outcome.status}, not {_STATUS[outcome.code]}"
-
-
-def not_signed(what: str, outcome: Answer | Problem) -> Iterator[str]:
-    """Yield what is wrong unless *outcome* is signed."""
-    if isinstance(outcome, Problem):
-        code = outcome.code or outcome.status
-        yield f"{what} was refused with {code} instead of signed"
-
-
 @frozen
-class Rule:
-    """One rule of the protocol: its name, what it says, and who yields what breaks it."""
+class ProtocolRule:
+    """One rule of the signer protocol.
+
+    Attributes:
+        name: for reports.
+        says: the rule in one sentence.
+        check: tries the rule and yields what breaks it.
+    """
 
     name: str
     says: str
     check: Callable[[Kit], Iterator[str]]
 
 
-def rules_of(*checks: Callable[[Kit], Iterator[str]]) -> tuple[Rule, ...]:
-    """Return a rule for each of *checks*, called and described as the function is."""
-    return tuple(
-        Rule(
-            check.__name__.strip("_").replace("_", "-"),
-            (check.__doc__ or "").rstrip("."),
-            check,
-        )
-        for check in checks
-    )
-
-
 @frozen
 class Verdict:
-    """What came of one rule; the reason is empty if it is kept."""
+    """The result of one rule; the reason is empty if it is kept."""
 
     rule: str
     says: str
-    outcome: Outcome
+    outcome: Literal["pass", "fail", "skip"]
     reason: str = ""
 
     def __str__(self) -> str:
@@ -300,7 +272,7 @@ class Verdict:
         return asdict(self)
 
 
-def run(kit: Kit, rules: Sequence[Rule]) -> Iterator[Verdict]:
+def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
     """Yield a verdict on each of *rules*; if the first is broken, none is tried."""
     stopped = False
     for rule in rules:
@@ -313,15 +285,15 @@ def run(kit: Kit, rules: Sequence[Rule]) -> Iterator[Verdict]:
         yield verdict
 
 
-def _verdict(rule: Rule, kit: Kit) -> Verdict:
+def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     reasons: list[str] = []
     try:
-        # One by one, so that what was found before the signer broke off is kept.
+        # One by one: the reasons before the signer broke off are kept.
         for reason in rule.check(kit):
             reasons.append(reason)  # noqa: PERF402
-    except Broken as broken:
+    except RuleBrokenError as broken:
         reasons.append(str(broken))
-    except Skipped as skipped:
+    except RuleSkippedError as skipped:
         return Verdict(rule.name, rule.says, "skip", str(skipped))
     if not reasons:
         return Verdict(rule.name, rule.says, "pass")

@@ -13,14 +13,13 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
-from fsspec_osspresigned.owner.conformance_rules import REFUSED, SIGNED
+from fsspec_osspresigned.owner.conformance_rules import RULES
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
-RULES = SIGNED + REFUSED
 TOKEN = "tokenCANARYtoken"
 MIB = 1 << 20
 SIGNED_ANYWAY = {
