@@ -67,16 +67,11 @@ PATHS: dict[str, tuple[str, Work]] = {
     "sign-v4": (OURS, Work("sign-v4", "sign", 0, 20_000)),
     "sign-v1": (OURS, Work("sign-v1", "sign", 0, 20_000, version="v1")),
 }
-_SIGN = {
-    *("signing", "presigning", "signature", "signed_url", "endpoint", "secret"),
-    "sendable",
-    *("url_map", "url_map_entry", "url_map_file", "url_map_text"),
-}
-_MODULES = {
-    **dict.fromkeys(_SIGN, SIGNING),
-    **dict.fromkeys(("wire", "answer", "transport", "watch"), EXCHANGE),
-    **dict.fromkeys(("body", "partial"), FILES),
-    "checksum": CRC,
+# Folders of the package, or single modules of them; all others plan and record.
+_PLACES = {
+    **dict.fromkeys(("signers", "signing", "url_map", "secret", "urls"), SIGNING),
+    "http": EXCHANGE,
+    **dict.fromkeys(("http/body", "objects/download"), FILES),
 }
 _OF_C = (
     (re.compile(r"_socket\.socket|_ssl\.|socket_"), SOCKETS),
@@ -89,7 +84,7 @@ _ELSEWHERE = (
     (re.compile(r"/fsspec/"), PLANNING),
     (re.compile(r"/benchmarks/"), PRODUCER),
 )
-_PACKAGE = re.compile(r"/fsspec_osspresigned/(signers/)?(\w+)\.py$")
+_PACKAGE = re.compile(r"/fsspec_osspresigned/((\w+)(?:/\w+)*)\.py$")
 
 Function = tuple[str, int, str]
 Timings = Mapping[Function, tuple[int, int, float, float, Mapping[Function, Any]]]
@@ -101,7 +96,7 @@ def layer_of(function: Function) -> str | None:
     if file == "~":
         return next((layer for it, layer in _OF_C if it.search(name)), None)
     if found := _PACKAGE.search(file):
-        return SIGNING if found[1] else _MODULES.get(found[2], PLANNING)
+        return _PLACES.get(found[1]) or _PLACES.get(found[2], PLANNING)
     return next((layer for it, layer in _ELSEWHERE if it.search(file)), None)
 
 

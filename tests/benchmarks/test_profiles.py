@@ -7,7 +7,7 @@ import pytest
 from benchmarks import profiles
 
 _HERE = "/lib/fsspec_osspresigned"
-_WIRE = (f"{_HERE}/wire.py", 10, "put")
+_WIRE = (f"{_HERE}/http/connection.py", 10, "send")
 _SIGN = (f"{_HERE}/signers/keys.py", 10, "sign")
 _SEND = ("~", 0, "<method 'send' of '_socket.socket' objects>")
 _JOIN = ("~", 0, "<method 'join' of 'str' objects>")
@@ -23,7 +23,9 @@ _HELPER = ("/lib/python3.11/queue.py", 10, "get")
         (("~", 0, "<built-in method fastcrc.crc64.xz>"), profiles.CRC),
         (("~", 0, "<built-in method posix.pwrite>"), profiles.FILES),
         (("/lib/urllib3/poolmanager.py", 9, "f"), profiles.LIBRARIES),
-        ((f"{_HERE}/upload.py", 9, "add"), profiles.PLANNING),
+        ((f"{_HERE}/upload/upload.py", 9, "add"), profiles.PLANNING),
+        ((f"{_HERE}/http/body.py", 9, "blocks"), profiles.FILES),
+        ((f"{_HERE}/urls.py", 9, "problem"), profiles.SIGNING),
         (_JOIN, None),
         (_HELPER, None),
     ],
