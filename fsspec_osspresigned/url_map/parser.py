@@ -1,12 +1,11 @@
-"""Reading a URL map: every shape that is accepted, every problem at once."""
+"""URL map reader: every accepted shape, every problem at once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
@@ -16,10 +15,8 @@ from .. import parsing, urls
 from ..errors import ConfigurationError
 from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
 from ..secret import SecretURL, redact
-from .json_stream import Pieces
+from .json_stream import PIECE, JSONStream
 from .model import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
-
-# One entry of a URL map: what an owner may write, and every problem of it.
 
 # The second name of each is what Alibaba Cloud's own samples print.
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
@@ -27,16 +24,52 @@ _REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
 _ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
 # Nearly all entries of a large map have no other member.
 _SIMPLE = {"path", "url", "headers", "expires_at"}
+# A bare map's members are paths with a slash, so these names mean one entry.
+_MARKS = {"path", "url", "parts", "upload_id"}
+# An entry's own URL goes by its method.
+_OWN_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)"
 )
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
 _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
+_MAX_PATH = 63 + 1 + 1024
 _MAX_SHOWN = 120
 _MAX_READ = 1000  # characters of a name that are looked at to show it
 _MAX_MEANT = 20  # characters of a member that may be a typo
 _MAX_PROBLEMS = 1000
 _MAX_SAME = 1000
+
+
+def parse(
+    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any],
+    piece: int = PIECE,
+) -> URLMap:
+    """Return the map that *data* holds.
+
+    Accepted: the version-1 object; a bare object ``{"bucket/key": URL or entry}``; JSON
+    Lines with a ``path`` each; a list of URLs, in JSON or one a line; one entry or one
+    signed request as Alibaba Cloud's samples print them.
+
+    Args:
+        data: the text, a file of it, or what a JSON reader made of it.
+        piece: bytes of a file that are read at once.
+
+    Raises:
+        ConfigurationError: with every problem and its place, never a URL's query.
+        OSError: the file cannot be read.
+    """
+    reader = _MapReader()
+    if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
+        try:
+            reader.text(JSONStream(data, piece))
+        except ValueError as error:
+            reader.note("URL map", str(error))
+    else:
+        reader.document(data)
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return URLMap(reader.entries)
 
 
 def shown(text: str) -> str:
@@ -56,22 +89,197 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
     return close[0] if close else None
 
 
+@define(slots=False)
+class _Place:
+    """Where an entry stands; the text is made only for a problem."""
+
+    before: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.before}[{shown(self.path)}]"
+
+
+def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
+    """Return headers that are valid, else None."""
+    headers = dict(pairs)
+    if not all(isinstance(name, str) for name in headers):
+        return None
+    is_bad = next(urls.header_problems(headers), None) is not None
+    return None if is_bad else frozen_mapping(headers)
+
+
+def _moment(text: str) -> float | None:
+    """Read RFC 3339 with a zone, in seconds since the epoch; None for anything else."""
+    found = _TIME.fullmatch(text)
+    if not found:
+        return None
+    day, clock, fraction, zone = found.groups(default="0")
+    micros = (fraction + "00000")[:6]
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{micros}{zone}").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 @define
-class EntryReader:
-    """Reads entries and collects problems; methods return None where they noted one.
+class _MapReader:
+    """Collects entries by their paths; methods return None where they noted a problem.
 
     Attributes:
         problems: the first thousand, each with its place.
+        entries: what was read, by ``bucket/key``.
     """
 
     problems: list[str] = field(factory=list)
-    _same_headers: dict[Any, Mapping[str, str]] = field(factory=dict)
-    _same_times: dict[str, float] = field(factory=dict)
+    entries: dict[str, Kept] = field(factory=dict)
+    # Equal values are one object. Headers may hold secrets, and go with the reader.
+    _headers_of: Callable[[Any], Mapping[str, str] | None] = field(
+        factory=lambda: lru_cache(_MAX_SAME)(_sent)
+    )
+    _time_of: Callable[[str], float | None] = field(
+        factory=lambda: lru_cache(_MAX_SAME)(_moment)
+    )
 
     def note(self, place: object, problem: str) -> None:
         """Keep a problem, unless there are very many."""
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(f"{place}: {problem}")
+
+    def text(self, text: JSONStream) -> None:
+        """Read a whole text. Raises ValueError where it is no JSON."""
+        mark = text.ahead()
+        if not mark:
+            self.note("URL map", "is empty")
+        elif _is_lines(text.head()):
+            self.lines(text)
+        elif mark == "{":
+            self.whole(text)
+        elif mark == "[":
+            for index, item in enumerate(text.items()):
+                self.item(item, f"[{index}]")
+            text.end()
+        else:
+            value = text.value()
+            text.end()
+            self.document(value)
+
+    def lines(self, text: JSONStream) -> None:
+        for number, line in text.lines():
+            place = f"line {number}"
+            if line[0] not in '{["':
+                self.item(line, place)
+                continue
+            try:
+                value = parsing.loads(line)
+            except ValueError as error:
+                problem = str(error).replace(" at line 1 column", " at column")
+                self.note(place, problem)
+            else:
+                self.item(value, place)
+
+    def whole(self, text: JSONStream) -> None:
+        """Read one object at the top: a map of either kind, an entry, or line 1."""
+        line = text.line
+        listed, bare = _MapReader(), _MapReader()
+        rest = _members_of(text, listed, bare)
+        end = text.line
+        if text.ahead():
+            if end != line or text.line == end:
+                text.end()
+            self.item(rest, f"line {line}")
+            self.lines(text)
+        elif rest.get("objects") is listed:
+            if self.is_known(rest.get("version")):
+                self.entries, self.problems = listed.entries, listed.problems
+        elif "version" in rest or _MARKS & rest.keys():
+            self.document(rest)
+        else:
+            self.entries, self.problems = bare.entries, bare.problems
+            self.objects(rest, "")
+
+    def document(self, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                self.item(item, f"[{index}]")
+        elif not isinstance(value, Mapping):
+            self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
+        elif "version" in value:
+            objects = value.get("objects")
+            if not self.is_known(value["version"]):
+                return
+            if isinstance(objects, Mapping):
+                self.objects(objects, "objects")
+            else:
+                self.note("objects", "must be an object of paths")
+        elif _MARKS & value.keys():
+            self.item(value, "URL map")
+        else:
+            self.objects(value, "")
+
+    def is_known(self, version: Any) -> bool:
+        problem = f"only {VERSION} is known: update this package, or the map"
+        if parsing.is_int(version) and version == VERSION:
+            return True
+        if version is None:
+            problem = f'is missing beside "objects": add "version": {VERSION}'
+        self.note("version", problem)
+        return False
+
+    def objects(self, objects: Mapping[Any, Any], place: str) -> None:
+        for path, value in objects.items():
+            self.add(path, value, _Place(place, str(path)))
+
+    def item(self, value: Any, place: str) -> None:
+        """Read an entry that names its path itself, or by its URL."""
+        if isinstance(value, Mapping) and "path" in value:
+            self.add(value["path"], value, place)
+            return
+        entry = self.entry(value, place)
+        if entry is None:
+            return
+        request = entry.put or next(iter(entry.parts), None) or entry.get or entry.head
+        if request is None:
+            self.note(place, "has neither a path nor a URL")
+            return
+        try:
+            bucket, key = urls.object_of(request.url.reveal())
+        except ValueError:
+            self.note(place, "the URL's path is not UTF-8: give the path yourself")
+            return
+        if bucket is None:
+            self.note(
+                place,
+                f"the bucket of {request.url.shown()} cannot be seen: give the path, "
+                'as in {"bucket/key": URL}',
+            )
+            return
+        self.keep(f"{bucket}/{key}", entry, place)
+
+    def add(self, path: Any, value: Any, place: object) -> None:
+        kept = self.simple(value) or self.entry(value, str(place))
+        if not isinstance(path, str):
+            self.note(place, "the path is not a string")
+        elif kept is not None:
+            self.keep(path.removeprefix("osspresigned://"), kept, place)
+
+    def keep(self, path: str, entry: Kept, place: object) -> None:
+        bucket, _, key = path.partition("/")
+        try:
+            length = len(path.encode())
+        except UnicodeEncodeError:
+            length = 0
+        if path.startswith(("https://", "http://")):
+            self.note(place, "a URL stands where bucket/key must: turn the pair round")
+        elif not bucket or not (key or _only_lists(entry)):
+            self.note(place, "the path must be bucket/key")
+        elif not 0 < length <= _MAX_PATH:
+            self.note(place, "the path is too long, or not Unicode text")
+        elif path in self.entries:
+            self.note(place, f"the path {shown(path)} comes twice")
+        else:
+            self.entries[path] = entry
 
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
         """Read one PUT, quickly; None for what must be read with care."""
@@ -82,46 +290,27 @@ class EntryReader:
         url = value.get("url")
         if not isinstance(url, str) or urls.url_problem(url):
             return None
-        headers = end = None
-        if "headers" in value and (headers := self.sent(value["headers"])) is None:
-            return None
-        if "expires_at" in value and (end := self.moment(value["expires_at"])) is None:
-            return None
-        if headers is None and end is None:
+        headers = ends = None
+        if "headers" in value:
+            try:
+                headers = self._headers_of(tuple(value["headers"].items()))
+            except (AttributeError, TypeError):
+                return None
+            if headers is None:
+                return None
+        if "expires_at" in value:
+            ends = self.moment(value["expires_at"])
+            if ends is None:
+                return None
+        if headers is None and ends is None:
             return SecretURL(url)
-        return MapRequest(url=SecretURL(url), headers=headers, expires_at=end)
-
-    def sent(self, headers: Any) -> Mapping[str, str] | None:
-        """Return *headers*, one value for all that are equal; None for bad ones."""
-        if not isinstance(headers, dict):
-            return None
-        try:
-            pairs = tuple(headers.items())
-            found = self._same_headers.get(pairs)
-        except TypeError:
-            return None
-        if found is None:
-            if not all(isinstance(name, str) for name in headers):
-                return None
-            if next(urls.header_problems(headers), None) is not None:
-                return None
-            found = frozen_mapping(headers)
-            if len(self._same_headers) < _MAX_SAME:
-                self._same_headers[pairs] = found
-        return found
+        return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
 
     def moment(self, value: Any) -> float | None:
-        """Return seconds since the epoch, one value for all that are equal."""
+        """Return seconds since the epoch; None for what is no time with a zone."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
-        if not isinstance(value, str):
-            return None
-        found = self._same_times.get(value)
-        if found is None:
-            found = _moment(value)
-            if found is not None and len(self._same_times) < _MAX_SAME:
-                self._same_times[value] = found
-        return found
+        return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
         """Read the value of one path."""
@@ -156,7 +345,7 @@ class EntryReader:
     def main(self, members: Any, place: str, found: dict[str, Any]) -> None:
         """Read the entry's own URL into the place that its method says."""
         method = members.get("method", "PUT")
-        slot = {"PUT": "put", "GET": "get", "HEAD": "head"}.get(str(method).upper())
+        slot = _OWN_SLOTS.get(str(method).upper())
         if slot is None:
             self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
         elif slot in found:
@@ -201,11 +390,9 @@ class EntryReader:
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
         """Read a URL, or an object with one."""
         if isinstance(value, str):
-            problem = urls.url_problem(value)
-            if problem:
+            if problem := urls.url_problem(value):
                 self.note(place, f"the URL {problem}")
-                return None
-            return MapRequest(url=SecretURL(value))
+            return None if problem else MapRequest(url=SecretURL(value))
         before = len(self.problems)
         members = self.members(value, place, _REQUEST)
         if members is None:
@@ -315,261 +502,47 @@ class EntryReader:
         return int(size)
 
 
-def _moment(text: str) -> float | None:
-    """Read RFC 3339 with a zone, in seconds since the epoch; None for anything else."""
-    found = _TIME.fullmatch(text)
-    if not found:
-        return None
-    day, clock, fraction, zone = found.groups(default="0")
-    micros = (fraction + "00000")[:6]
-    zone = "+00:00" if zone in "Zz" else zone
-    try:
-        return datetime.fromisoformat(f"{day}T{clock}.{micros}{zone}").timestamp()
-    except (ValueError, OverflowError):
-        return None
+def _members_of(
+    text: JSONStream, listed: _MapReader, bare: _MapReader
+) -> dict[str, Any]:
+    """Read an object; what may be an entry goes to the reader of its kind."""
+    rest: dict[str, Any] = {}
+    for name in text.members():
+        if name in rest:
+            msg = f"the member {shown(name)} comes twice in one object"
+            raise ValueError(msg)
+        if name == "objects" and text.ahead() == "{":
+            rest[name] = listed
+            for path in text.members():
+                listed.add(path, text.value(), _Place(name, path))
+        elif "/" in name:
+            bare.add(name, text.value(), _Place("", name))
+        else:
+            rest[name] = text.value()
+    return rest
 
 
 def _kind(members: Mapping[str, Any], name: str) -> str:
     return parsing.kind(members[name]) if name in members else "missing"
 
 
-# A bare map's members are paths with a slash, so these names mean one entry.
-_MARKS = {"path", "url", "parts", "upload_id"}
-_MAX_PATH = 63 + 1 + 1024
-
-
-def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
-    """Return the map that *data* holds.
-
-    Accepted: the version-1 object; a bare object ``{"bucket/key": URL or entry}``; JSON
-    Lines with a ``path`` each; a list of URLs, in JSON or one a line; one entry or one
-    signed request as Alibaba Cloud's samples print them.
+def _is_lines(head: str) -> bool:
+    """Return whether a text is lines: URLs, or objects that are closed in a line.
 
     Args:
-        data: the text, a file of it that is read piece by piece, or what a JSON reader
-            made of it.
-
-    Raises:
-        ConfigurationError: with every problem and its place, never a URL's query.
-        OSError: the file cannot be read.
+        head: its beginning, without blanks before.
     """
-    reader = _Reader()
-    if isinstance(data, Mapping) or (
-        isinstance(data, Sequence) and not isinstance(data, bytes | str)
-    ):
-        reader.document(data)
-    else:
-        try:
-            reader.text(Pieces.of(data))
-        except ValueError as error:
-            reader.note("URL map", str(error))
-    if reader.problems:
-        raise ConfigurationError(reader.problems)
-    return URLMap(reader.entries)
-
-
-class _Place:
-    """Where an entry stands, put into words only if there is something to say."""
-
-    def __init__(self, before: str, path: str) -> None:
-        self._before = before
-        self._path = path
-
-    def __str__(self) -> str:
-        return f"{self._before}[{shown(self._path)}]"
-
-
-@define
-class _Reader(EntryReader):
-    """Collects entries by their paths, and problems."""
-
-    entries: dict[str, Kept] = field(factory=dict)
-
-    def text(self, text: Pieces) -> None:
-        """Read a whole text. Raises ValueError where it is no JSON."""
-        mark = text.ahead()
-        if not mark:
-            self.note("URL map", "is empty")
-        elif _is_lines([line for _, line in islice(_lines(text.head()), 2)]):
-            self.lines(text)
-        elif mark == "{":
-            self.whole(text)
-        elif mark == "[":
-            for index, item in enumerate(text.items()):
-                self.item(item, f"[{index}]")
-            text.end()
-        else:
-            value = text.value()
-            text.end()
-            self.document(value)
-
-    def lines(self, text: Pieces) -> None:
-        for number, line in text.lines():
-            place = f"line {number}"
-            if line[0] not in '{["':
-                self.item(line, place)
-                continue
-            try:
-                value = parsing.loads(line)
-            except ValueError as error:
-                problem = str(error).replace(" at line 1 column", " at column")
-                self.note(place, problem)
-            else:
-                self.item(value, place)
-
-    def whole(self, text: Pieces) -> None:
-        """Read one object at the top: a map of either kind, an entry, or line 1."""
-        line = text.line
-        listed, bare = _Reader(), _Reader()
-        rest: dict[str, Any] = {}
-        for name in text.members():
-            if name in rest:
-                msg = f"the member {shown(name)} comes twice in one object"
-                raise ValueError(msg)
-            if name == "objects" and text.ahead() == "{":
-                rest[name] = listed
-                for path in text.members():
-                    listed.add(path, text.value(), _Place(name, path))
-            elif "/" in name:
-                bare.add(name, text.value(), _Place("", name))
-            else:
-                rest[name] = text.value()
-        end = text.line
-        if text.ahead():
-            if end != line or text.line == end:
-                text.end()
-            self.item(rest, f"line {line}")
-            self.lines(text)
-        elif rest.get("objects") is listed:
-            self.take(listed, rest.get("version"))
-        elif "version" in rest or _MARKS & rest.keys():
-            self.document(rest)
-        else:
-            self.entries, self.problems = bare.entries, bare.problems
-            self.objects(rest, "")
-
-    def take(self, listed: _Reader, version: Any) -> None:
-        """Take what was read of a map, if this is its version."""
-        if version is None:
-            self.note(
-                "version", f'is missing beside "objects": add "version": {VERSION}'
-            )
-        elif self.is_known(version):
-            self.entries, self.problems = listed.entries, listed.problems
-
-    def document(self, value: Any) -> None:
-        if isinstance(value, (list, tuple)):
-            for index, item in enumerate(value):
-                self.item(item, f"[{index}]")
-        elif not isinstance(value, Mapping):
-            self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
-        elif "version" in value:
-            self.versioned(value)
-        elif _MARKS & value.keys():
-            self.item(value, "URL map")
-        else:
-            self.objects(value, "")
-
-    def is_known(self, version: Any) -> bool:
-        if parsing.is_int(version) and version == VERSION:
-            return True
-        known = f"only {VERSION} is known: update this package, or the map"
-        self.note("version", known)
-        return False
-
-    def versioned(self, value: Mapping[Any, Any]) -> None:
-        if not self.is_known(value["version"]):
-            return
-        objects = value.get("objects")
-        if isinstance(objects, Mapping):
-            self.objects(objects, "objects")
-        else:
-            self.note("objects", "must be an object of paths")
-
-    def objects(self, objects: Mapping[Any, Any], place: str) -> None:
-        for path, value in objects.items():
-            self.add(path, value, _Place(place, str(path)))
-
-    def item(self, value: Any, place: str) -> None:
-        """Read an entry that names its path itself, or by its URL."""
-        if isinstance(value, Mapping) and "path" in value:
-            self.add(value["path"], value, place)
-            return
-        entry = self.entry(value, place)
-        if entry is None:
-            return
-        request = entry.put or next(iter(entry.parts), None) or entry.get or entry.head
-        if request is None:
-            self.note(place, "has neither a path nor a URL")
-            return
-        try:
-            bucket, key = urls.object_of(request.url.reveal())
-        except ValueError:
-            self.note(place, "the URL's path is not UTF-8: give the path yourself")
-            return
-        if bucket is None:
-            self.note(
-                place,
-                f"the bucket of {request.url.shown()} cannot be seen: give the path, "
-                'as in {"bucket/key": URL}',
-            )
-            return
-        self.keep(f"{bucket}/{key}", entry, place)
-
-    def add(self, path: Any, value: Any, place: object) -> None:
-        kept = self.simple(value) or self.entry(value, str(place))
-        if not isinstance(path, str):
-            self.note(place, "the path is not a string")
-        elif kept is not None:
-            self.keep(path.removeprefix("osspresigned://"), kept, place)
-
-    def keep(self, path: str, entry: Kept, place: object) -> None:
-        bucket, _, key = path.partition("/")
-        try:
-            length = len(path.encode())
-        except UnicodeEncodeError:
-            length = 0
-        if path.startswith(("https://", "http://")):
-            self.note(place, "a URL stands where bucket/key must: turn the pair round")
-        elif not bucket or not (key or _only_lists(entry)):
-            self.note(place, "the path must be bucket/key")
-        elif not 0 < length <= _MAX_PATH:
-            self.note(place, "the path is too long, or not Unicode text")
-        elif path in self.entries:
-            self.note(place, f"the path {shown(path)} comes twice")
-        else:
-            self.entries[path] = entry
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield lines that are not blank, with their numbers, one by one.
-
-    Only LF ends a line, since keys may hold what Unicode calls a line break.
-    """
-    start, number = 0, 0
-    while start < len(text):
-        number += 1
-        end = text.find("\n", start) % (len(text) + 1)  # -1, not found, is the end
-        if line := text[start:end].strip(" \t\r"):
-            yield number, line
-        start = end + 1
-
-
-def _is_lines(first: Sequence[str]) -> bool:
-    """Return whether each line stands for itself: URLs, or objects closed in a line.
-
-    Args:
-        first: the first line that is not blank, and the second if there is one.
-    """
-    if first[0].lower().startswith(("https:", "http:")):
+    first, _, rest = head.partition("\n")
+    first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
+    if first.lower().startswith(("https:", "http:")):
         return True
-    if not first[0].startswith("{") or len(first) == 1:
+    if not first.startswith("{") or not rest:
         return False
     try:
-        return isinstance(parsing.loads(first[0]), dict)
+        return isinstance(parsing.loads(first), dict)
     except ValueError:
         # A broken first line among lines that are whole is still JSON Lines.
-        return first[0].endswith("}") and first[1].startswith("{")
+        return first.endswith("}") and rest.startswith("{")
 
 
 def _only_lists(entry: Kept) -> bool:

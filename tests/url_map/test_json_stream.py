@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.url_map import json_stream as jsonpieces
-from fsspec_osspresigned.url_map.json_stream import Pieces
+from fsspec_osspresigned.url_map.json_stream import JSONStream
+
+SIZES = pytest.mark.parametrize("size", [1, 3, 64, 1 << 18])
 
 
-@pytest.fixture(autouse=True, params=[1, 3, 64, 1 << 18])
-def size(request, monkeypatch):
-    """Cut texts into pieces of different sizes."""
-    monkeypatch.setattr(jsonpieces, "_PIECE", request.param)
-    return request.param
+def stream(text, size):
+    """Return *text* as a file that is read in pieces of *size* bytes."""
+    return JSONStream(io.BytesIO(text.encode()), size)
 
 
 def whole(text):
@@ -45,21 +44,21 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-@pytest.mark.parametrize("size", [1, 3, 64], indirect=True)
+@pytest.mark.parametrize("size", [1, 3, 64])
 def test_any_value_is_read(indent, size):
     """Whatever the pieces, the value is that of the whole text."""
 
     @given(VALUES, st.booleans())
     def check(value, ascii_only):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-        assert whole(Pieces.of(text)) == value
+        assert whole(JSONStream(text, size)) == value
         data = b"\xef\xbb\xbf" + text.encode("utf-8", "surrogatepass")
         try:
             data.decode()
         except UnicodeDecodeError:
             return
-        assert whole(Pieces.of(data)) == value
-        assert whole(Pieces.of(io.BytesIO(data))) == value
+        assert whole(JSONStream(data, size)) == value
+        assert whole(JSONStream(io.BytesIO(data), size)) == value
 
     check()
 
@@ -79,10 +78,11 @@ def test_any_value_is_read(indent, size):
         ('["a', "Unterminated string starting at at line 1 column 2"),
     ],
 )
-def test_problem_has_its_place(text, problem):
+@SIZES
+def test_problem_has_its_place(text, problem, size):
     """Line and column are those of the whole text, not of a piece."""
     with pytest.raises(ValueError, match=r"nested|not JSON") as caught:
-        whole(Pieces.of(text))
+        whole(stream(text, size))
     assert str(caught.value).endswith(problem)
 
 
@@ -90,18 +90,20 @@ def test_problem_has_its_place(text, problem):
     ("data", "at"),
     [(b'["\xff"]', 2), (b'\xef\xbb\xbf["\xe6\x95"', 5), (b'["a\xe6\x95', 3)],
 )
-def test_bytes_that_are_no_text_have_their_place(data, at):
+@SIZES
+def test_bytes_that_are_no_text_have_their_place(data, at, size):
     """A character may be cut by two pieces; what is broken is counted in bytes."""
     with pytest.raises(ValueError, match=f"not UTF-8 at byte {at}"):
-        whole(Pieces.of(data))
+        whole(JSONStream(data, size))
 
 
-def test_lines_have_their_numbers():
+@SIZES
+def test_lines_have_their_numbers(size):
     """Blank lines count, and only a line feed ends one."""
-    text = Pieces.of(' \n"a"\r\n\n \t\n\u2028x\n\ny')
+    text = stream(' \n"a"\r\n\n \t\n\u2028x\n\ny', size)
     assert text.ahead() == '"'
     assert text.line == 2
     assert text.value() == "a"
     assert list(text.lines()) == [(5, "\u2028x"), (7, "y")]
-    assert list(Pieces.of("").lines()) == []
-    assert list(Pieces.of("a\n").lines()) == [(1, "a")]
+    assert list(stream("", size).lines()) == []
+    assert list(stream("a\n", size).lines()) == [(1, "a")]
