@@ -49,7 +49,7 @@ class Route:
 
     Attributes:
         origin: scheme, host and port as the URL has them.
-        scheme: ``http`` or ``https``.
+        scheme: in lower case.
         address: host without brackets, and port.
         tls: authorities that a certificate must come from; None if TLS is not spoken.
         proxy: urllib3's manager of the proxy; None for a direct way.
@@ -210,9 +210,7 @@ class OriginConnection:
         """Return the response to a request of *method*; its body is not read yet.
 
         Raises:
-            ResponseError: this is no response.
-            StalledError: too little comes.
-            OSError: the connection failed.
+            OSError: this is no response, too little comes, or the connection failed.
         """
         connecting = self.timer.phase is Phase.CONNECT
         if not connecting:
@@ -225,13 +223,7 @@ class OriginConnection:
         return response
 
     def read_block(self, response: ResponseParser) -> bytes:
-        """Return the next bytes of the body; empty at its end.
-
-        Raises:
-            ResponseError: the body is cut, or malformed.
-            StalledError: too little comes.
-            OSError: the connection failed.
-        """
+        """Return the next bytes of the body; empty at its end. Raises as read_head."""
         while not (block := response.take()) and not response.complete:
             self._feed(response, min(BLOCK, response.remaining or _RECEIVED))
         return block
@@ -246,7 +238,7 @@ def open_connection(
     """Open a connection along *route*.
 
     Args:
-        route: where to.
+        route: the way.
         connect_seconds: for the socket, the consent of a proxy, and TLS, each.
         progress_seconds: window in which enough bytes must move afterwards; ``inf``
             waits for ever.

@@ -24,23 +24,13 @@ class Phase(enum.Enum):
 
 
 class StalledError(TimeoutError):
-    """Too few bytes moved in time, or the deadline of the whole request passed.
-
-    Args:
-        phase: what the connection was doing.
-        seconds: length of the window.
-        moved: bytes of the phase.
-        late: whether it was the deadline that passed.
-    """
+    """Too few bytes moved in a window, or *late*: the deadline of the request passed."""
 
     def __init__(
         self, phase: Phase, seconds: float, moved: int, *, late: bool = False
     ) -> None:
         super().__init__(f"{seconds:g} s without progress while {phase.value}")
-        self.late = late
-        self.phase = phase
-        self.seconds = seconds
-        self.moved = moved
+        self.phase, self.seconds, self.moved, self.late = phase, seconds, moved, late
 
 
 class ProgressTimer:
@@ -71,12 +61,7 @@ class ProgressTimer:
         self._queued: int | None = None
 
     def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
-        """Return ``step(argument)``, repeated until it moves something.
-
-        Args:
-            sock: the socket that *step* uses.
-            step: sends or receives; returns the bytes, or how many they are.
-            argument: for *step*.
+        """Return ``step(argument)``: bytes that *sock* received, or how many it sent.
 
         Raises:
             StalledError: too few bytes moved within the window.

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import requests
 import urllib3
@@ -121,7 +121,7 @@ class _Outgoing:
         self.sent = 0
 
     def __iter__(self) -> Iterator[memoryview]:
-        cancel, progress = self.exchange.cancel, self.exchange.progress
+        cancel = self.exchange.cancel
         try:
             for block in self.body.blocks():
                 if cancel is not None and cancel.is_set():
@@ -131,15 +131,14 @@ class _Outgoing:
                     self.crc64 = crc64(block, self.crc64)
                 yield block
                 self.sent += block.nbytes
-                if progress is not None:
-                    progress(block.nbytes)
+                self.report(block.nbytes)
         except OSError as error:
             raise _LocalFailed from error
 
-    def take_back(self) -> None:
-        """Report the bytes of a failed pass as not sent."""
-        if self.exchange.progress is not None and self.sent:
-            self.exchange.progress(-self.sent)
+    def report(self, count: int) -> None:
+        """Tell that bytes were sent, or with a negative number that they were not."""
+        if self.exchange.progress is not None and count:
+            self.exchange.progress(count)
 
 
 class Transport:
@@ -214,9 +213,7 @@ class Transport:
                 error,
                 host=origin.partition("://")[2],
                 path=exchange.path,
-                connect_seconds=self.pool.connect_seconds
-                if connection is None
-                else None,
+                connect_seconds=None if connection else self.pool.connect_seconds,
                 sent=outgoing.sent,
                 size=body.size,
             )
@@ -229,7 +226,7 @@ class Transport:
         finally:
             if connection is not None:
                 self.pool.release(connection, reusable=reusable)
-        outgoing.take_back()
+        outgoing.report(-outgoing.sent)
         # Outside of the handlers, so that no foreign exception hangs on ours.
         raise failure
 
@@ -278,7 +275,7 @@ class Transport:
             if problem is None:
                 self._allowed.add(origin)
         if problem:
-            _refuse(f"the URL to send to {problem}", path)
+            raise ConfigurationError(f"the URL to send to {problem}", path=path)
         return origin
 
 
@@ -292,25 +289,17 @@ def _head(
     """Return the head: what is signed, what HTTP needs, what no signature covers."""
     headers = dict(signed.headers)
     names = {name.lower(): name for name in headers}
-    stated = names.get("content-length")
-    if stated is None:
-        headers["Content-Length"] = str(size)
-    elif headers[stated] != str(size):
-        _refuse(
-            f"the URL is signed for {headers[stated]} bytes, the body has {size}",
-            exchange.path,
-        )
-    more = {**_DEFAULTS, **exchange.free_headers}
-    headers |= {n: v for n, v in more.items() if n.lower() not in names}
-    if _UNSENDABLE.search("".join((signed.method, *headers, *headers.values()))):
-        _refuse(
-            "a header holds the end of a line, or what is not Latin-1", exchange.path
-        )
+    stated = headers.get(names.get("content-length", ""), str(size))
+    added = {"Content-Length": str(size), **_DEFAULTS, **exchange.free_headers}
+    headers |= {n: v for n, v in added.items() if n.lower() not in names}
+    problem = ""
+    if stated != str(size):
+        problem = f"the URL is signed for {stated} bytes, the body has {size}"
+    elif _UNSENDABLE.search("".join((signed.method, *headers, *headers.values()))):
+        problem = "a header holds the end of a line, or what is not Latin-1"
+    if problem:
+        raise ConfigurationError(problem, path=exchange.path)
     return request_head(signed.method, signed.url, headers, route)
-
-
-def _refuse(problem: str, path: str | None) -> NoReturn:
-    raise ConfigurationError(problem, path=path)
 
 
 def _reply(
@@ -327,7 +316,7 @@ def _reply(
         # The answer to a request that was refused on the way may be cut with it.
         most = min(exchange.limit, MAX_ERROR)
         body = _collect(connection, response, most, cut_is_fine=not whole)
-        outgoing.take_back()
+        outgoing.report(-outgoing.sent)
     elif not whole:
         raise NetworkError(f"{host} answered before all bytes were sent", path=path)
     elif exchange.sink is not None:
@@ -377,6 +366,7 @@ def _pour(connection: OriginConnection, response: ResponseParser, sink: Sink) ->
             sink.write(block) if block else sink.begin()
         except OSError as error:
             raise _LocalFailed from error
+        del block  # so that the next one can have its memory
         block = connection.read_block(response)
         if not block:
             return
@@ -391,62 +381,40 @@ def network_error(
     sent: int,
     size: int,
 ) -> NetworkError:
-    """Return our error for one of requests, urllib3 or the socket.
+    """Return our error for *error* of requests, urllib3 or the socket.
 
     Args:
-        error: what was raised.
+        error: its causes are searched, too.
         host: where the request went, for the message.
         path: ``bucket/key``; None if no object is concerned.
         connect_seconds: how long a connection was waited for; None if there was one.
         sent: bytes of the body that went out.
         size: bytes of the whole body.
     """
-    chain = list(_reasons(error))
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
     # A server that has less than what was announced cannot have acted on it.
     whole = connect_seconds is None and sent >= size
     if any(isinstance(e, requests.exceptions.ProxyError) for e in chain):
         host = f"proxy or {host}"
-    stalled = next((e for e in chain if isinstance(e, StalledError)), None)
-    late = any(isinstance(e, TimeoutError) for e in chain)
-    if connect_seconds is not None and late:
+    if connect_seconds is not None and any(isinstance(e, TimeoutError) for e in chain):
         text = f"no connection to {host} within {connect_seconds:g} s"
         return NetworkTimeoutError(text, path=path, sent=False)
-    if stalled is None:
-        said = _said(chain)
-        if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
-            said += "; REQUESTS_CA_BUNDLE names the file of a private authority"
-        text = f"the connection to {host} failed: {said}"
-        return NetworkError(text, path=path, sent=whole)
-    text = f"no progress with {host} for {stalled.seconds:g} s"
-    if stalled.late:
-        text = f"{host} took too long in all,"
-    text += f" while {stalled.phase.value}: {sent} of {size} bytes sent"
-    if stalled.phase is Phase.READ:
-        text += f", {stalled.moved} received"
-    return NetworkTimeoutError(text, path=path, sent=whole)
-
-
-def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and what it wraps: requests and urllib3 nest errors."""
-    seen: list[BaseException] = []
-    waiting: list[BaseException] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if one in seen:
-            continue
-        seen.append(one)
-        yield one
-        inner = [*one.args, one.__cause__]
-        waiting += [e for e in inner if isinstance(e, BaseException)]
-
-
-def _said(chain: list[BaseException]) -> str:
-    """Return what the innermost error of the system says; its kind if it is no such."""
-    deepest = next((e for e in reversed(chain) if isinstance(e, OSError)), chain[-1])
-    text = type(deepest).__name__
-    if isinstance(deepest, OSError) and not isinstance(
-        deepest, requests.RequestException
-    ):
-        # What a proxy says, and a malformed response, carries no errno.
-        text = deepest.strerror or str(deepest) or text
-    return redact(re.sub(_CONTROL, " ", text))[:_MAX_REASON]
+    if isinstance(error, StalledError):
+        text = f"no progress with {host} for {error.seconds:g} s"
+        if error.late:
+            text = f"{host} took too long in all,"
+        text += f" while {error.phase.value}: {sent} of {size} bytes sent"
+        if error.phase is Phase.READ:
+            text += f", {error.moved} received"
+        return NetworkTimeoutError(text, path=path, sent=whole)
+    said = type(chain[-1]).__name__
+    for one in chain:  # what the innermost error of the system says counts
+        if isinstance(one, OSError) and not isinstance(one, requests.RequestException):
+            said = one.strerror or str(one) or type(one).__name__
+    said = redact(re.sub(_CONTROL, " ", said))[:_MAX_REASON]
+    if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
+        said += "; REQUESTS_CA_BUNDLE names the file of a private authority"
+    text = f"the connection to {host} failed: {said}"
+    return NetworkError(text, path=path, sent=whole)

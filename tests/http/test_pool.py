@@ -148,6 +148,17 @@ def test_child_opens_its_own_connection(serve, pool, reused):
     connection.close()
 
 
+def test_pool_notices_that_it_was_forked(serve, pool, monkeypatch):
+    """In another process, idle connections are closed and none is kept."""
+    route = pool.route_to(serve(stay).origin)
+    idle, running = pool.acquire(route), pool.acquire(route)
+    pool.release(idle, reusable=True)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    pool.release(running, reusable=True)
+    assert idle.sock.fileno() == running.sock.fileno() == -1
+    assert pool.route_to(route.origin) is not route
+
+
 def mine(connection):
     """Return the address of a socket; None if it was closed."""
     return connection.sock.getsockname() if connection.sock.fileno() >= 0 else None

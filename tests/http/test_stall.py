@@ -199,6 +199,13 @@ def test_slow_body(serve, send, sink):
     assert time.monotonic() - started > LONG
 
 
+def test_deadline_of_a_request_that_moves(serve, send):
+    """A response that comes steadily ends with the deadline all the same."""
+    server = serve(dripping(HEAD + bytes(400), 30, 0.03))
+    with pytest.raises(NetworkTimeoutError, match="took too long in all, while read"):
+        send(server.origin + QUERY, method="GET", deadline=time.monotonic() + 0.2)
+
+
 def test_slow_sink(serve, send):
     """Time that the sink takes is not the network's."""
 
