@@ -181,10 +181,8 @@ def from_reply(
     EC decides before the code, and the code before the HTTP status. Only Code, Message,
     RequestId and EC are taken over: all else echoes keys, tokens and signatures.
 
-    Args:
-        signed: what was sent; None explains less.
-        now: this machine's clock, seconds since the epoch.
-        offset: seconds that this clock is ahead of the store's; None if unknown.
+    *signed* is what was sent; without it less is explained. *offset* is how many seconds
+    this machine's clock, *now*, is ahead of the store's; None if unknown.
     """
     hide = _hider(signed)
     document = members(reply.body, reply.headers)
