@@ -336,7 +336,6 @@ UNTESTED = {
     "cli.owner",
     "cli.serve",
     "cli.sync",
-    "client.written",
     "demo.owner",
     "demo.plan",
     "demo.uploader",

@@ -21,7 +21,7 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..signers.base import MAX_REQUESTS, Signer, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
-from .written import Known
+from .written import WrittenObjects
 
 if TYPE_CHECKING:
     from ..checkpoint.directory import Checkpoint
@@ -71,7 +71,7 @@ class Client:
         self.policy = policy or RetryPolicy(
             retries=options.retries, total=options.retry_timeout
         )
-        self.known = Known()
+        self.written = WrittenObjects()
         self.trees = Workers("osspresigned-tree", 4)
         self.files = Workers("osspresigned-file", options.max_concurrency)
         self.requests = Workers("osspresigned-part", options.max_concurrency)
@@ -84,7 +84,7 @@ class Client:
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Remember a finished upload, and pass its receipt to the callback."""
-        self.known.add(receipt, data)
+        self.written.remember(receipt, data)
         if self._note is not None:
             self._note(receipt)
 

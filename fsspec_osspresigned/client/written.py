@@ -1,8 +1,8 @@
-"""What this process uploaded or made: the memory of a filesystem that cannot look.
+"""Objects written by this process: the memory of a filesystem without HeadObject.
 
-With presigned URLs for writing only, nobody can be asked what is there. Generic tools
-ask all the same; this record answers for the objects that this process wrote, and keeps
-small bodies for those that read back their own metadata (zarr, xarray).
+Presigned URLs for writing alone cannot tell what is stored, but generic tools ask. This
+memory answers for the objects that this process wrote, and keeps small bodies for tools
+that read back their own metadata (zarr, xarray).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from attrs import evolve
@@ -17,10 +18,7 @@ from attrs import evolve
 from ..model import Receipt
 from ..units import MIB
 
-BODY_CAP = 1 * MIB
-BODIES_CAP = 16 * MIB
-# Objects that are remembered as they are: to pack them, more would have to be loaded.
-_FEW = 100
+BODY_CAP = 1 * MIB  # bytes of a body that is kept
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
@@ -38,121 +36,115 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _receipt(own: bytes | Receipt) -> Receipt:
-    if isinstance(own, Receipt):
-        return own
-    from .receipts import unpacked  # noqa: PLC0415 - only for many
-
-    return unpacked(own)
-
-
-class Known:
+class WrittenObjects:
     """Objects and directories of this process; safe for many threads.
 
-    Bodies of up to 1 MiB are kept, 16 MiB in all, the least recently used go first.
+    Args:
+        most: objects that are remembered; above it the oldest tenth is forgotten.
+        most_body: bytes of the largest body that is kept.
+        most_bodies: bytes of all bodies; the least recently used are dropped first.
     """
 
-    def __init__(self) -> None:
-        """Know nothing."""
+    def __init__(
+        self,
+        most: int = 100_000,
+        most_body: int = BODY_CAP,
+        most_bodies: int = 16 * MIB,
+    ) -> None:
+        self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
         self._lock = threading.Lock()
-        self._objects: dict[str, bytes | Receipt] = {}  # packed: there may be very many
+        self._objects: dict[str, Receipt] = {}  # the oldest first
         self._directories: set[str] = set()
-        self._fresh: set[str] = set()  # those made and not written into yet
+        self._new: set[str] = set()  # directories made, and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._warned: set[str] = set()
 
-    def add(self, receipt: Receipt, data: bytes | None) -> None:
+    def remember(self, receipt: Receipt, data: bytes | None) -> None:
         """Remember a stored object, and its body if it is small."""
-        if receipt.parts:  # up to 10,000, and nobody asks here for them
+        if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
-        own = self._short(receipt)
         with self._lock:
-            self._settle(receipt.path)
-            self._objects[receipt.path] = own
-            self._drop(receipt.path)
-            if data is not None and len(data) <= BODY_CAP:
-                self._keep(receipt.path, data)
+            self._trust_store(receipt.path)
+            self._keep(receipt, data)
 
-    def _short(self, receipt: Receipt) -> bytes | Receipt:
-        if len(self._objects) < _FEW:
-            return receipt
-        from .receipts import packed  # noqa: PLC0415 - only for many
-
-        return packed(receipt)
-
-    def copy(self, source: str, path: str) -> None:
-        """Remember that *path* is now a copy of *source*, which may be an own object."""
+    def remember_copy(self, source: str, path: str) -> None:
+        """Remember *path* as a copy of *source*, if this process wrote that."""
         with self._lock:
             own, body = self._objects.get(source), self._bodies.get(source)
             self._forget(path)
-            self._settle(path)
+            self._trust_store(path)
             if own is not None:
-                copied = evolve(_receipt(own), path=path, etag="")
-                self._objects[path] = self._short(copied)
-                if body is not None:
-                    self._keep(path, body)
+                self._keep(evolve(own, path=path, etag=""), body)
+
+    def remember_directory(self, path: str, *, asked: bool = False) -> None:
+        """Remember a directory; *asked* if the caller made it and put nothing there."""
+        with self._lock:
+            self._directories.add(path)
+            if asked:
+                self._new.add(path)
 
     def forget(self, path: str) -> None:
-        """Drop an object or a made directory that was deleted or replaced."""
+        """Drop an object or a directory that was deleted or replaced."""
         with self._lock:
             self._forget(path)
+
+    def forget_directory(self, path: str) -> None:
+        """Drop a directory, and keep an object of the same name."""
+        with self._lock:
+            self._directories.discard(path)
+            self._new.discard(path)
+
+    def trust_store(self, path: str) -> None:
+        """Let the store answer for *path* and its parents from the first write on."""
+        with self._lock:
+            self._trust_store(path)
+
+    def _trust_store(self, path: str) -> None:
+        while path:
+            self._new.discard(path)
+            path = path.rpartition("/")[0]
 
     def _forget(self, path: str) -> None:
         self._objects.pop(path, None)
         self._directories.discard(path)
-        self._fresh.discard(path)
-        self._drop(path)
+        self._new.discard(path)
+        self._drop_body(path)
 
-    def _keep(self, path: str, body: bytes) -> None:
-        self._bodies[path] = body
-        self._held += len(body)
-        while self._held > BODIES_CAP:
-            self._drop(next(iter(self._bodies)))
+    def _keep(self, receipt: Receipt, data: bytes | None) -> None:
+        path = receipt.path
+        self._objects.pop(path, None)
+        self._drop_body(path)
+        if len(self._objects) >= self._most:  # several at once: each search takes time
+            for old in list(islice(self._objects, max(1, self._most // 10))):
+                del self._objects[old]
+                self._drop_body(old)
+        self._objects[path] = receipt
+        if data is not None and len(data) <= self._most_body:
+            self._bodies[path] = data
+            self._held += len(data)
+            while self._held > self._most_bodies:
+                self._drop_body(next(iter(self._bodies)))
 
-    def _drop(self, path: str) -> None:
+    def _drop_body(self, path: str) -> None:
         self._held -= len(self._bodies.pop(path, b""))
 
-    def forget_directory(self, path: str) -> None:
-        """Drop a directory that somebody made and removed."""
-        with self._lock:
-            self._directories.discard(path)
-            self._fresh.discard(path)
-
-    def make_directory(self, path: str, *, asked: bool = False) -> None:
-        """Remember a directory that somebody made; *asked* if that was all they did."""
-        with self._lock:
-            self._directories.add(path)
-            if asked:
-                self._fresh.add(path)
-
-    def settle(self, path: str) -> None:
-        """Let the store answer for *path* and what it lies in: somebody writes there."""
-        with self._lock:
-            self._settle(path)
-
-    def _settle(self, path: str) -> None:
-        while path:
-            self._fresh.discard(path)
-            path = path.rpartition("/")[0]
-
-    def is_fresh(self, path: str) -> bool:
-        """Return whether *path* was made and nothing written into it since.
+    def is_new_directory(self, path: str) -> bool:
+        """Return whether *path* was made and nothing was written into it since.
 
         Tools ask for the directory that they just made (DuckDB, ``get_mapper``). After
         the first object in it, the store knows better.
         """
         with self._lock:
-            return path in self._fresh
+            return path in self._new
 
-    def object(self, path: str) -> Receipt | None:
-        """Return what this process stored at *path*, None if it was somebody else."""
+    def receipt(self, path: str) -> Receipt | None:
+        """Return the receipt of an object of this process; None for every other one."""
         with self._lock:
-            own = self._objects.get(path)
-        return None if own is None else _receipt(own)
+            return self._objects.get(path)
 
     def body(self, path: str) -> bytes | None:
-        """Return the body of an own object; None if it was not kept."""
+        """Return the body of an object of this process; None if it was not kept."""
         with self._lock:
             data = self._bodies.get(path)
             if data is not None:
@@ -160,7 +152,7 @@ class Known:
             return data
 
     def is_directory(self, path: str) -> bool:
-        """Return whether *path* was made, or holds something of ours."""
+        """Return whether *path* was made, or holds an object of this process."""
         prefix = f"{path}/" if path else ""
         with self._lock:
             return path in self._directories or any(
@@ -169,42 +161,40 @@ class Known:
                 for other in names
             )
 
-    def beneath(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
+    def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
         """Yield ``info`` of all objects and made directories under *path*.
 
         *begin* is how their names in *path* must begin.
         """
         prefix = f"{path}/{begin}" if path else begin
         with self._lock:
-            objects = list(self._objects.items())
-            directories = list(self._directories)
-        for name, own in objects:
-            if name.startswith(prefix):
-                yield info_of(_receipt(own))
+            objects, directories = [*self._objects.values()], [*self._directories]
+        for one in objects:
+            if one.path.startswith(prefix):
+                yield info_of(one)
         for name in directories:
             if name.startswith(prefix) and name != path:
                 yield {"name": name, "size": 0, "type": "directory"}
 
-    def below(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of what lies directly in *path*."""
+    def children(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield ``info`` of what lies directly in *path*; objects come first."""
         prefix = f"{path}/" if path else ""
-        seen: set[str] = set()
         with self._lock:
-            objects = list(self._objects.items())
-            directories = list(self._directories)
-        for name, own in objects:
-            if name.startswith(prefix) and "/" not in name[len(prefix) :]:
-                seen.add(name)
-                yield info_of(_receipt(own))
-        for name in [name for name, _ in objects] + [f"{d}/" for d in directories]:
+            objects, directories = [*self._objects.values()], [*self._directories]
+        seen: set[str] = {path}
+        for one in objects:
+            if one.path.startswith(prefix) and "/" not in one.path[len(prefix) :]:
+                seen.add(one.path)
+                yield info_of(one)
+        for name in [one.path for one in objects] + [f"{d}/" for d in directories]:
             if name.startswith(prefix) and "/" in name[len(prefix) :]:
                 child = prefix + name[len(prefix) :].partition("/")[0]
-                if child not in seen and child != path:
+                if child not in seen:
                     seen.add(child)
                     yield {"name": child, "size": 0, "type": "directory"}
 
     def warn_once(self, root: str) -> bool:
-        """Return True the first time that *root* was answered blindly."""
+        """Return True the first time that *root* was answered from memory alone."""
         with self._lock:
             first = root not in self._warned
             self._warned.add(root)

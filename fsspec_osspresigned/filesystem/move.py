@@ -173,7 +173,7 @@ class MovingFileSystem(ReadingFileSystem):
 
         self._at_once(meant.files, work, str, batch_size, on_error=on_error)
         for name in meant.directories:
-            self.client.known.forget_directory(name)
+            self.client.written.forget_directory(name)
 
     _rm = twin(rm, "trees")
 
@@ -195,7 +195,7 @@ class MovingFileSystem(ReadingFileSystem):
         from . import trees  # noqa: PLC0415 - only for trees
 
         for path in [path2] if isinstance(path2, str) else path2:
-            self.client.known.settle(self._path(path))
+            self.client.written.trust_store(self._path(path))
         if not isinstance(path1, str) and isinstance(path2, list | tuple):
             sides = [[self._path(path) for path in side] for side in (path1, path2)]
             going = trees.paired(*sides)
@@ -222,7 +222,7 @@ class MovingFileSystem(ReadingFileSystem):
         target = sending.target(one.target)
         copying = Copying(self.client, one.path, target, cancel)
         self._view.change(one.path, copying.run)
-        self.client.known.copy(one.path, one.target)
+        self.client.written.remember_copy(one.path, one.target)
 
     def _move(
         self, going: list[Going], sending: Sending, batch_size: int | None
@@ -253,7 +253,7 @@ class MovingFileSystem(ReadingFileSystem):
                 proved[one.path] = source
 
             self._view.change(one.path, act)
-            self.client.known.copy(one.path, one.target)
+            self.client.written.remember_copy(one.path, one.target)
 
         def delete(path: str, cancel: Cancellation) -> None:
             now = Source.of(self.client, path)

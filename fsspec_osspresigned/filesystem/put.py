@@ -140,7 +140,7 @@ class Sending:
         lock = lock or threading.Lock()
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
-            self.client.known.make_directory(path)
+            self.client.written.remember_directory(path)
             return None
         target = self.target(path)
         if not stat.S_ISREG(status.st_mode):
@@ -238,7 +238,7 @@ class Sending:
                 if found.kind is not Kind.DIRECTORY:
                     left.append(f"{found.local} ({found.kind.value})")
                 if found.kind is not Kind.SPECIAL:
-                    self.client.known.make_directory(found.path)
+                    self.client.written.remember_directory(found.path)
 
     def values(
         self,
@@ -278,21 +278,14 @@ class Sending:
         batch_size: int | None,
         on_error: str,
     ) -> ReceiptList:
-        from ..client.receipts import (  # noqa: PLC0415 - only for many
-            ReceiptList,
-            packed,
-        )
+        from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
         most = self.client.options.max_concurrency
         wanted = most if batch_size in (None, -1) else int(batch_size or 1)
         first = list(islice(jobs, max(1, min(wanted, most))))  # no idle worker
 
-        def short(job: _Job, cancel: Cancellation) -> bytes | Receipt | None:
-            receipt = work(job, cancel)
-            return None if receipt is None else packed(receipt)
-
         run = Transfers(
-            self.client.files, len(first), short, lambda job: job[1], on_error=on_error
+            self.client.files, len(first), work, lambda job: job[1], on_error=on_error
         )
         found = run.outcomes(chain(first, jobs))
         return ReceiptList(one for one in found if one is not None)

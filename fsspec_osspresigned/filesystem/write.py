@@ -195,7 +195,7 @@ class OSSPresignedFileSystem(MovingFileSystem):
         told = _told(callback, kwargs)
         sending = self._sending(kwargs, mode)
         for path in [rpath] if isinstance(rpath, str | os.PathLike) else rpath:
-            self.client.known.settle(self._path(path))
+            self.client.written.trust_store(self._path(path))
         tree = LocalTree(
             lpath,
             _without_protocol(rpath),
@@ -221,7 +221,7 @@ class OSSPresignedFileSystem(MovingFileSystem):
     def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         """Remember a directory: OSS has none, so nothing is sent."""
         del create_parents, kwargs
-        self.client.known.make_directory(self._path(path), asked=True)
+        self.client.written.remember_directory(self._path(path), asked=True)
 
     _mkdir = twin(mkdir)
 
@@ -234,7 +234,7 @@ class OSSPresignedFileSystem(MovingFileSystem):
 
     def rmdir(self, path: str) -> None:
         """Forget a directory that was made: OSS has none, so nothing is sent."""
-        self.client.known.forget_directory(self._path(path))
+        self.client.written.forget_directory(self._path(path))
 
     # -- files --------------------------------------------------------------------------
 

@@ -83,8 +83,8 @@ class View:
         try:
             seen = next(self._listed(path), None) is not None
         except PermissionError:
-            return self.client.known.is_directory(path)
-        return seen or self.client.known.is_fresh(path)
+            return self.client.written.is_directory(path)
+        return seen or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
         """Return what lies directly in a directory, sorted by name.
@@ -94,18 +94,18 @@ class View:
             PermissionError: it cannot be seen, with ``unknown="error"``.
         """
         key = split_path(path)[1]
-        known = self.client.known
+        written = self.client.written
         try:
             listed = self._listed(path)
         except PermissionError as error:
             reason = _unseen(error)
-            found = {item["name"]: item for item in known.below(path)}
-            if not found and not known.is_directory(path):
+            found = {item["name"]: item for item in written.children(path)}
+            if not found and not written.is_directory(path):
                 found = {path: self._remembered(path, reason)}
         else:
             own = (path, f"{path}/")
             found = {item["name"]: item for item in listed if item["name"] not in own}
-            if not found and key and not self.client.known.is_fresh(path):
+            if not found and key and not self.client.written.is_new_directory(path):
                 found = {path: self.info(path)}
                 if found[path]["type"] == "directory":
                     return []
@@ -136,17 +136,17 @@ class View:
         Raises:
             PermissionError: it cannot be seen, with ``unknown="error"``.
         """
-        known = self.client.known
+        written = self.client.written
         reason: PermissionError | None = None
         delimiter = "/" if maxdepth == 1 else ""
         try:
             listed = self._listed(path, prefix, delimiter=delimiter)
         except PermissionError as error:
             reason = _unseen(error)
-            listed = known.beneath(path, prefix)
+            listed = written.descendants(path, prefix)
         first = next(listed, None)
         is_there = first is not None or (
-            reason is not None and known.is_directory(path)
+            reason is not None and written.is_directory(path)
         )
         if not is_there:
             yield from self._alone(path, reason) if not prefix else ()
@@ -191,8 +191,8 @@ class View:
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body of an own object that cannot be read back."""
-        known = self.client.known
-        body = known.body(path)
+        written = self.client.written
+        body = written.body(path)
         if body is not None:
             return body
         if self._is_own(path):
@@ -202,7 +202,7 @@ class View:
             )
             refused = NotSignedError(msg, path=path, action=Action.GetObject)
             raise refused from reason
-        if known.is_directory(path):
+        if written.is_directory(path):
             raise FileNotFoundError(2, "a directory, and no object", path)
         return self.blind(path, reason)
 
@@ -215,14 +215,14 @@ class View:
         """
         if split_path(path)[1]:
             self.change(path, lambda: operations.delete(self.client, path, cancel))
-        self.client.known.forget(path)
+        self.client.written.forget(path)
 
     def change(self, path: str, act: Callable[[], object]) -> None:
         """Do what changes *path*; raises as :meth:`remove`."""
         try:
             act()
         except NotSignedError as error:
-            if self._is_own(path) or self.client.known.is_directory(path):
+            if self._is_own(path) or self.client.written.is_directory(path):
                 raise
             self.blind(path, error)
 
@@ -241,7 +241,7 @@ class View:
             error = NotSignedError(msg, path=path, action=Action.HeadObject)
             raise error from reason
         root = split_path(path)[0]
-        if self.client.known.warn_once(root):
+        if self.client.written.warn_once(root):
             why = f" ({reason.strerror})" if denied else ""
             text = (
                 f"what is in {root!r} cannot be seen with what is signed{why}; objects "
@@ -262,12 +262,12 @@ class View:
         return chain(first, found)
 
     def _is_own(self, path: str) -> bool:
-        return self.client.known.object(path) is not None
+        return self.client.written.receipt(path) is not None
 
     def _remembered(self, path: str, reason: PermissionError) -> Info:
-        if own := self.client.known.object(path):
+        if own := self.client.written.receipt(path):
             return info_of(own)
-        if self.client.known.is_directory(path):
+        if self.client.written.is_directory(path):
             return _directory(path)
         return self.blind(path, reason)
 

@@ -235,7 +235,7 @@ class SyncRun:
     def _delete(self, extra: Extra, cancel: Cancellation) -> None:
         path = self.going.root + extra.name
         operations.delete(self.client, path, cancel)
-        self.client.known.forget(path)
+        self.client.written.forget(path)
         if self.state is not None:
             self.state.forget(path)
         with self._lock:
@@ -260,7 +260,7 @@ class SyncRun:
             self._say(SyncEvent(EventKind.SENT, entry.name, receipt.size))
 
     def _stored_elsewhere(self, entry: Entry, receipt: Receipt) -> None:
-        self.client.known.add(receipt, None)
+        self.client.written.remember(receipt, None)
         self._stored(entry, receipt)
 
     def _failed(self, entry: Entry, error: Exception) -> None:

@@ -275,7 +275,7 @@ def test_notes():
     seen = []
     client = make(note=seen.append)
     client.note(Receipt(path="b/k", size=3), b"abc")
-    assert client.known.body("b/k") == b"abc"
+    assert client.written.body("b/k") == b"abc"
     assert [receipt.path for receipt in seen] == ["b/k"]
     make().note(Receipt(path="b/k", size=3))
 

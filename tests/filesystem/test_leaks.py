@@ -233,7 +233,7 @@ def test_whatever_shows_itself(oss, options):
     file.write(b"x")
     things += [file._upload, file._upload.plan, file._upload._ledger]
     file.close()
-    things += [file.receipt, json.dumps(file.receipt.as_dict()), client.known]
+    things += [file.receipt, json.dumps(file.receipt.as_dict()), client.written]
     for thing in things:
         check(f"{thing!r} {thing} {[thing]}")
 

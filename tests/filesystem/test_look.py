@@ -343,3 +343,13 @@ def test_a_signed_url_that_needs_headers_is_refused(owner, tmp_path):
     fs = OSSPresignedFileSystem(url_map={PATH: entry})
     with pytest.raises(NotSignedError, match="headers Content-Type"):
         fs.sign(PATH, method="PUT")
+
+
+def test_directory_just_made_can_be_listed_where_listing_is_signed(fs):
+    """DuckDB and get_mapper ask for what they have just made."""
+    fs.mkdir("examplebucket/new")
+    assert fs.ls("examplebucket/new") == []
+    assert fs.isdir("examplebucket/new")
+    fs.pipe_file("examplebucket/new/a", b"x")
+    fs.rm("examplebucket/new/a")
+    assert not fs.exists("examplebucket/new")

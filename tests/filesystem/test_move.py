@@ -465,7 +465,7 @@ def test_a_directory_that_was_made_is_forgotten(fs):
     fs.pipe_file(f"{ROOT}/t/a", b"x")
     fs.mkdir(f"{ROOT}/t")
     fs.rm(f"{ROOT}/t", recursive=True)
-    assert not fs.client.known.is_directory(f"{ROOT}/t")
+    assert not fs.client.written.is_directory(f"{ROOT}/t")
 
 
 def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):

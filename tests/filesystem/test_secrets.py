@@ -71,7 +71,7 @@ def run(fs, seen, oss):
         file.write(b"x" * 250_000)
         seen.take(file)
     seen.take(file.receipt, file.receipt.as_dict())
-    seen.take(fs.pipe_file(path, b"1"), fs.info(path), fs.client.known)
+    seen.take(fs.pipe_file(path, b"1"), fs.info(path), fs.client.written)
     for fault in (
         {"status": 403, "code": "SignatureDoesNotMatch"},
         {"status": 403, "ec": "0002-00000069"},

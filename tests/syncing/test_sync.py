@@ -260,7 +260,7 @@ def test_delete_deletes_exactly_what_it_lists(stored, owner, source):
     assert sorted(result.deleted) == [one.name for one in asked] == names
     assert sorted(e.name for e in events if e.kind == "deleted") == names
     assert owner.stored() == OBJECTS
-    assert not stored.client.known.object(f"{DEST}/old")
+    assert not stored.client.written.receipt(f"{DEST}/old")
 
 
 def test_nothing_is_deleted_unless_asked(stored, owner, source):

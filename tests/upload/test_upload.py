@@ -239,10 +239,10 @@ def test_small_bodies_are_remembered(oss):
     seen = []
     client = make(oss, seen=seen.append)
     store(client, b"abc")
-    assert client.known.body(PATH) == b"abc"
+    assert client.written.body(PATH) == b"abc"
     store(client, DATA)
-    assert client.known.body(PATH) is None
-    assert client.known.object(PATH).size == len(DATA)
+    assert client.written.body(PATH) is None
+    assert client.written.receipt(PATH).size == len(DATA)
     assert [receipt.size for receipt in seen] == [3, len(DATA)]
 
 
@@ -766,7 +766,7 @@ def test_spool(oss):
     assert stored(oss) == b"a" * 9 + b"b" * 9 + b"c"
     assert actions(oss) == ["PutObject"]
     assert (receipt.size, receipt.verified) == (19, "crc64")
-    assert client.known.body(PATH) is None
+    assert client.written.body(PATH) is None
 
 
 def test_spool_when_initiate_is_refused(oss):

@@ -1,0 +1,168 @@
+"""The memory of what this process wrote."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from fsspec_osspresigned.client.written import WrittenObjects
+from fsspec_osspresigned.model import PartReceipt, Receipt
+
+
+def names(found):
+    """Return name -> type."""
+    return {item["name"]: item["type"] for item in found}
+
+
+def test_objects_and_directories_are_listed_level_by_level():
+    """Each level shows its own names once."""
+    memory = WrittenObjects()
+    for path in ("b/d/x", "b/d/e/y", "b/d/e/z", "b/top"):
+        memory.remember(Receipt(path=path, size=1), None)
+    memory.remember_directory("b/d/e")
+    memory.remember_directory("b/empty")
+    assert names(memory.children("b")) == {
+        "b/top": "file",
+        "b/d": "directory",
+        "b/empty": "directory",
+    }
+    assert names(memory.children("b/d")) == {"b/d/x": "file", "b/d/e": "directory"}
+    assert names(memory.children("")) == {"b": "directory"}
+    assert names(memory.children("b/empty")) == {}
+    assert names(memory.descendants("b/d")) == {
+        "b/d/x": "file",
+        "b/d/e/y": "file",
+        "b/d/e/z": "file",
+        "b/d/e": "directory",
+    }
+    assert set(names(memory.descendants(""))) >= {"b/empty", "b/top"}
+    assert names(memory.descendants("b/empty")) == {}
+    assert memory.is_directory("b/d")
+    assert memory.is_directory("")
+    assert memory.is_directory("b/empty")
+    assert not memory.is_directory("b/d/x")
+    assert not memory.is_directory("other")
+
+
+def test_an_object_and_a_directory_may_share_a_name():
+    """A flat store allows both; the object is shown."""
+    memory = WrittenObjects()
+    memory.remember(Receipt(path="b/x", size=1), None)
+    memory.remember(Receipt(path="b/x/y", size=1), None)
+    assert names(memory.children("b")) == {"b/x": "file"}
+
+
+def test_small_bodies_are_kept_up_to_a_limit():
+    """The least recently used bodies go first; what was not kept is None."""
+    memory = WrittenObjects(most_body=8, most_bodies=10)
+    for name in "abc":
+        memory.remember(Receipt(path=name, size=4), b"1234")
+        assert memory.body("a") == b"1234"
+    assert memory.body("b") is None
+    assert memory.body("c") == b"1234"
+    memory.remember(Receipt(path="a", size=2), b"12")
+    assert memory.body("a") == b"12"
+    memory.remember(Receipt(path="a", size=2), None)
+    assert memory.body("a") is None
+    assert memory.receipt("a").size == 2
+    memory.remember(Receipt(path="d", size=9), bytes(9))
+    assert memory.body("d") is None
+
+
+@pytest.mark.parametrize(("most", "left"), [(3, "cde"), (1, "e"), (20, "abcde")])
+def test_the_oldest_objects_are_forgotten(most, left):
+    """Beyond the limit the first ones go, with their bodies; a rewritten one is new."""
+    memory = WrittenObjects(most)
+    memory.remember(Receipt(path="e", size=0), b"")
+    for name in "abcde":
+        memory.remember(Receipt(path=name, size=1), name.encode())
+    assert sorted(names(memory.descendants(""))) == [*left]
+    for name in "abcde":
+        assert memory.body(name) == (name.encode() if name in left else None)
+
+
+def test_very_many_objects_take_little():
+    """An object is remembered by its receipt alone, which others may hold as well."""
+    receipts = [Receipt(path=f"b/{number:06}", size=number) for number in range(10_000)]
+    memory = WrittenObjects()
+    tracemalloc.start()
+    try:
+        for receipt in receipts:
+            memory.remember(receipt, None)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10_000 * 150
+    assert memory.receipt("b/000007") is receipts[7]
+
+
+def test_parts_of_an_object_are_not_kept():
+    """They are in its receipt, for whoever wants them; there may be 10,000."""
+    memory = WrittenObjects()
+    part = PartReceipt(part_number=1, size=1, etag="e", crc64=1)
+    whole = Receipt(path="b/k", size=1, crc64=1, upload_id="u", parts=(part,))
+    memory.remember(whole, None)
+    assert memory.receipt("b/k").parts == ()
+    assert memory.receipt("b/k").crc64 == 1
+
+
+def test_what_is_forgotten_is_gone():
+    """Removed objects and directories answer no more."""
+    memory = WrittenObjects()
+    memory.remember(Receipt(path="b/x", size=1), b"x")
+    memory.remember_directory("b/d")
+    memory.remember_directory("b/e")
+    memory.forget("b/x")
+    memory.forget("b/d")
+    memory.forget("none")
+    memory.forget_directory("b/e")
+    assert memory.receipt("b/x") is None
+    assert memory.body("b/x") is None
+    assert not memory.is_directory("b")
+
+
+def test_a_warning_is_due_once_a_root():
+    """Each bucket is worth one warning."""
+    memory = WrittenObjects()
+    assert [memory.warn_once(root) for root in "aab"] == [True, False, True]
+
+
+def test_copies_of_own_objects_are_own_objects():
+    """Size and body go along, the ETag need not; what was there before is forgotten."""
+    memory = WrittenObjects()
+    memory.remember(Receipt(path="b/x", size=1, etag="E", crc64=5), b"x")
+    memory.remember(Receipt(path="b/large", size=9), None)
+    memory.remember_copy("b/x", "b/y")
+    memory.remember_copy("b/large", "b/z")
+    assert (memory.receipt("b/y").size, memory.receipt("b/y").crc64) == (1, 5)
+    assert memory.receipt("b/y").etag == ""
+    assert memory.body("b/y") == memory.body("b/x") == b"x"
+    assert (memory.receipt("b/z").size, memory.body("b/z")) == (9, None)
+    memory.remember_copy("b/none", "b/y")
+    assert memory.receipt("b/y") is None
+    assert memory.body("b/y") is None
+    assert names(memory.descendants("b", "z")) == {"b/z": "file"}
+
+
+def test_directory_just_made_is_there_until_something_is_written():
+    """Whoever makes a directory finds it; after the first write the store answers."""
+    memory = WrittenObjects()
+    for path in ("b/made/in", "b/made", "b/other"):
+        memory.remember_directory(path, asked=True)
+    memory.remember_directory("b/seen")
+    assert [
+        memory.is_new_directory(f"b/{p}") for p in ("made/in", "made", "other")
+    ] == [True] * 3
+    assert not memory.is_new_directory("b/seen")
+    memory.trust_store("b/made/in/x")
+    assert [
+        memory.is_new_directory(f"b/{p}") for p in ("made/in", "made", "other")
+    ] == [
+        False,
+        False,
+        True,
+    ]
+    memory.forget_directory("b/other")
+    assert not memory.is_new_directory("b/other")
+    assert memory.is_directory("b/made")
