@@ -12,6 +12,7 @@ from typing import Any
 from attrs import Factory, define, field
 from fsspec.callbacks import Callback
 
+from ..concurrency.rate import TokenBucket
 from ..errors import UploadDiscardedError
 from ..model import Receipt
 from ..units import KIB
@@ -48,20 +49,17 @@ class RateLimit:
         wait: Callable[[float], object] | None = None,
     ) -> None:
         self.per_second = per_second
-        self._clock = clock
         self._lifted = False
         self._wait = wait or self._sleep
         self._lock = threading.Lock()
-        self._paid = clock() - _BURST  # the moment up to which all bytes are paid for
+        self._bucket = TokenBucket(per_second, 1.0, _BURST, clock)
 
     def take(self, size: int) -> None:
         """Wait until *size* more bytes may have gone."""
         if self._lifted:
             return
         with self._lock:
-            now = self._clock()
-            self._paid = max(self._paid, now - _BURST) + size / self.per_second
-            seconds = self._paid - now
+            seconds = self._bucket.spend(size)
         if seconds > 0:
             self._wait(seconds)
 
