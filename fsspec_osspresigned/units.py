@@ -11,11 +11,12 @@ GIB = 1024 * MIB
 
 MAX_LIFE = 7 * 86_400  # seconds that a V4 signature may live
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_BYTES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
+_BYTES = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _LIFE = re.compile(r"([0-9]{1,9})([smhd])")
 _SIZE = re.compile(r"([0-9]{1,18})\s*(?:([kmgt])i?b?|b)?", re.IGNORECASE)
-_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(?:MB/s)?", re.IGNORECASE)
-_MEGABYTE = 1_000_000
+_RATE = re.compile(
+    r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]i?b?|b)?(?:/s)?", re.IGNORECASE
+)
 
 
 def seconds_of(text: str) -> int:
@@ -45,16 +46,21 @@ def bytes_of(text: str) -> int:
     return int(found[1]) * _BYTES[(found[2] or "").lower()]
 
 
-def rate_of(text: str) -> float:
-    """Read a rate such as ``20`` or ``20MB/s`` (megabytes), in bytes per second.
+def rate_of(text: str, plain: int = 1) -> float:
+    """Read a rate such as ``500K``, ``10MiB`` or ``2.5M/s``, in bytes per second.
+
+    Args:
+        text: the rate.
+        plain: bytes that a number without a unit counts.
 
     Raises:
-        ValueError: it is none, or zero.
+        ValueError: it is no rate, or zero.
     """
     found = _RATE.fullmatch(text.strip())
-    rate = float(found[1]) * _MEGABYTE if found else 0.0
+    unit = found[2][0].lower() if found and found[2] else None
+    rate = float(found[1]) * (_BYTES[unit] if unit else plain) if found else 0.0
     if not rate:
-        msg = f"{text[:40]!r} is no rate: write megabytes per second, such as 20MB/s"
+        msg = f"{text[:40]!r} is no rate: write 500K, 10MiB or 2.5M/s"
         raise ValueError(msg)
     return rate
 

@@ -30,9 +30,11 @@ def test_sizes():
 
 
 def test_rates():
-    """Megabytes per second, as network people count."""
-    assert units.rate_of("1.5") == units.rate_of("1.5 MB/s") == 1_500_000
-    for bad in ("0", "fast", "-1"):
+    """Sizes per second; the caller says what a number without a unit counts."""
+    assert units.rate_of("1.5M/s") == units.rate_of("1.5 MiB") == 1.5 * units.MIB
+    assert units.rate_of("500") == units.rate_of("500b") == 500
+    assert units.rate_of("2", units.MIB) == units.rate_of("2048K", units.MIB)
+    for bad in ("0", "fast", "-1", "1 M/h"):
         with pytest.raises(ValueError, match="no rate"):
             units.rate_of(bad)
 

@@ -1,4 +1,4 @@
-"""The subcommands of ``osspresigned``: thin, every one calls one function elsewhere."""
+"""Command group ``osspresigned``, its errors and exit codes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ import click
 from attrs import define
 
 from ..console.exit import ExitCode, code_of, why
-from ..console.terminal import silence
+from ..console.terminal import silence, warnings_said
 from ..errors import OSSPresignedError
 from ..secret import redact
 from ..units import shown_text
-from . import check as check_commands
-from . import owner as owner_commands
+from .check import check
 from .doctor import doctor
 from .objects import get, ls, rm, url
-from .options import needs as _extra
-from .options import refuse_presigned
+from .options import needs, refuse_presigned
+from .owner import inspect, sign
 from .put import put
 from .serve import serve
 from .sync import sync_command
-from .uploads import resume
+from .uploads import resume, uploads
 
 _RULES = """\
 A RULE is an action (or *), then what goes wrong and where, behind colons:
@@ -58,38 +57,39 @@ Completion in the shell:
 _UNCUT = 1000  # characters, more than any first sentence has
 _NARROWEST, _WIDEST = 30, 80  # columns of help
 
-# What failed is said in the summary: nobody needs it twice.
+# The summary reports failures, so the log need not.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 @define
 class _Session:
-    """What the options of the group decided."""
+    """Options of the group."""
 
     debug: bool = False
 
 
 class _NobodyReadsError(Exception):
-    """The reader of a pipe is gone; kept from click, which would say 1."""
+    """The reader of a pipe is gone; hidden from click, which would exit with 1."""
 
 
 class _Commands(click.Group):
-    """The commands, in the order in which people need them."""
+    """Commands in the order in which users need them."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Take one; where its sentence is too long for a line, it wraps, uncut."""
+        """Add one, whose sentence wraps where it is too long for a line."""
         cmd.short_help = cmd.get_short_help_str(_UNCUT)
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return them as they were added."""
+        """Return the names as they were added."""
         del ctx
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run one of them."""
+        """Run one, with warnings as lines on standard error."""
         try:
-            return super().invoke(ctx)
+            with warnings_said():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise _NobodyReadsError from None
 
@@ -107,10 +107,9 @@ def osspresigned(session: _Session, *, debug: bool) -> None:
     session.debug = debug
 
 
-for one in (put, sync_command, get, ls, rm, url, doctor, resume):
+_FIRST = (put, sync_command, get, ls, rm, url, doctor, uploads, sign, inspect, check)
+for one in (*_FIRST, resume):
     osspresigned.add_command(one)
-owner_commands.register(osspresigned)
-owner_commands.check.add_command(check_commands.signer)
 
 
 @osspresigned.command(epilog=_RULES)
@@ -133,7 +132,7 @@ def emulator(
     clock_offset: float,
 ) -> None:
     """Run an OSS that checks every signature, on this machine only."""
-    with _extra("server"):
+    with needs("server"):
         from ..emulator import parse_faults, serve  # noqa: PLC0415 - an extra
     serve(
         port=port,
@@ -149,7 +148,7 @@ def emulator(
               help="MiB of the large file.")  # fmt: skip
 def demo(large: int) -> int:
     """Play owner and uploader on the emulator, and verify every byte."""
-    with _extra("demo"):
+    with needs("demo"):
         from ..demo.owner import main  # noqa: PLC0415 - an extra
     return main(large)
 
@@ -189,7 +188,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _help_width() -> int:
-    """Return what click takes, and less where it would be wider than the terminal."""
+    """Return the width of help: click's, or less on a narrow terminal."""
     return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST) - 2)
 
 

@@ -1,68 +1,156 @@
-"""The command ``osspresigned check signer``."""
+"""Commands ``check map`` and ``check signer``: mistakes found before the first byte."""
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import time
 from collections import Counter
+from collections.abc import Sequence
 
 import click
+from attrs import frozen
 
+from ..console.terminal import table
+from ..filesystem.base import read_url
 from ..http.transport import Transport
+from ..owner.check import Intent, check_map
 from ..owner.conformance import Kit, run
 from ..owner.conformance_rules import RULES
+from ..owner.sign import local_objects
 from ..signers.http import token_source
+from ..units import rate_of, shown_seconds, shown_text
+from ..url_map.source import load
+from .options import HOST, PAIR, counted, option, read_by, takes
+
+_MEGABYTE = 1_000_000
 
 
-@click.command(short_help="Ask a signer for signatures, and try the protocol's rules.")
-@click.argument("url")
-@click.option("--bucket", required=True, help="Bucket that the token is granted.")
-@click.option("--prefix", required=True,
-              help="Begin of the keys that the token is granted; '' for all.")  # fmt: skip
-@click.option("--token", help="env:OSSPRESIGNED_... or file:PATH of the bearer token.")
-@click.option("--allowed-host", "hosts", multiple=True, metavar="HOST[=BUCKET]",
-              help="Host of signed URLs outside OSS; may be repeated.")  # fmt: skip
-@click.option("--allowed-header", "headers", multiple=True, metavar="NAME",
-              help="ACL, callback or symlink header that the policy grants.")  # fmt: skip
-@click.option("--allow-http", is_flag=True, help="Plain http may leave this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def signer(
-    url: str,
-    bucket: str,
-    prefix: str,
-    token: str | None,
-    hosts: tuple[str, ...],
-    headers: tuple[str, ...],
-    *,
-    allow_http: bool,
-    as_json: bool,
+@click.group()
+def check() -> None:
+    """Find mistakes before the first byte is sent."""
+
+
+@frozen(kw_only=True)
+class CheckMapOptions:
+    """Options of ``check map``."""
+
+    # fmt: off
+    to: str | None = option(
+        "--to", metavar="BUCKET/PREFIX/",
+        help="Where FILES go, as fs.put() places them.")
+    rate: float | None = option(
+        "--rate", type=read_by(functools.partial(rate_of, plain=_MEGABYTE)),
+        metavar="MB/s", help="Expected rate: do the URLs live long enough?")
+    headers: Sequence[tuple[str, str]] = option(
+        "--header", type=PAIR, multiple=True, metavar="NAME=VALUE",
+        help="Header that the uploads will ask for; may be repeated.")
+    receipts: bool = option(
+        "--receipts", is_flag=True,
+        help="The uploader sets receipts=, from which you complete.")
+    allow_http: bool = option(
+        "--allow-http", is_flag=True, help="The uploader sets allow_http=True.")
+    as_json: bool = option("--json", is_flag=True, help="Print JSON.")
+    # fmt: on
+
+
+@takes(wanted=CheckMapOptions)
+@check.command(name="map", short_help="Check a URL map, alone or for files.")
+@click.argument("place", metavar="MAP")
+@click.argument("files", nargs=-1, metavar="[FILES...]")
+def check_map_command(
+    place: str, files: tuple[str, ...], wanted: CheckMapOptions
 ) -> int:
-    """Ask the signer at URL for signatures and tell which rules it keeps.
+    """Check the URL map MAP, alone or for FILES; exit code 1 if there are problems."""
+    to, rate = wanted.to, wanted.rate
+    if files and to is None:
+        raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
+    if not files and (to is not None or rate is not None or wanted.headers):
+        raise click.UsageError("--to, --rate and --header are about FILES: name some")
+    source = load(place, read_url, allow_http=wanted.allow_http)
+    url_map = source.current()
+    found = local_objects(files, to) if to is not None else {}
+    intent = Intent(
+        files=found,
+        headers=dict(wanted.headers),
+        rate=rate,
+        now=time.time(),
+        receipts=wanted.receipts,
+        allow_http=wanted.allow_http,
+        local=source.local,
+    )
+    problems = check_map(url_map, intent)
+    code = 1 if problems else 0
+    if wanted.as_json:
+        listed = [{"path": p.path, "kind": p.kind, "problem": p.text} for p in problems]
+        counts = {"objects": len(url_map), "files": len(found)}
+        click.echo(json.dumps({**counts, "problems": listed}, indent=2))
+        return code
+    for line in table([(shown_text(p.path), p.kind, p.text) for p in problems]):
+        click.echo(line)
+    total = sum(map(os.path.getsize, found.values()))
+    took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
+    said = counted(len(problems), "problem") if problems else "no problems"
+    objects, local = counted(len(url_map), "object"), counted(len(found), "file")
+    click.echo(f"{objects} in the map, {local}{took}: {said}")
+    return code
+
+
+@frozen(kw_only=True)
+class CheckSignerOptions:
+    """Options of ``check signer``."""
+
+    # fmt: off
+    bucket: str = option(
+        "--bucket", required=True, help="Bucket that the token is granted.")
+    prefix: str = option(
+        "--prefix", required=True,
+        help="Prefix of the keys that the token is granted; '' for all.")
+    token: str | None = option(
+        "--token", help="env:OSSPRESIGNED_... or file:PATH of the bearer token.")
+    hosts: Sequence[tuple[str, str | None]] = option(
+        "--allowed-host", type=HOST, multiple=True, metavar="HOST[=BUCKET]",
+        help="Host of signed URLs outside OSS; may be repeated.")
+    headers: Sequence[str] = option(
+        "--allowed-header", multiple=True, metavar="NAME",
+        help="ACL, callback or symlink header that the policy grants.")
+    allow_http: bool = option(
+        "--allow-http", is_flag=True, help="Plain http may leave this machine.")
+    as_json: bool = option("--json", is_flag=True, help="Print JSON.")
+    # fmt: on
+
+
+@takes(wanted=CheckSignerOptions)
+@check.command(short_help="Ask a signer for signatures, and try the protocol's rules.")
+@click.argument("url")
+def signer(url: str, wanted: CheckSignerOptions) -> int:
+    """Ask the signer at URL for signatures and list the rules that it keeps.
 
     Nothing is sent to the store, so no object is read, written or deleted. Some 50
     calls are made. The exit code is 1 if a rule is broken.
     """
-    transport = Transport(allow_http=allow_http)
-    pairs = (host.lower().partition("=") for host in hosts)
+    transport = Transport(allow_http=wanted.allow_http)
     kit = Kit(
         url=url,
-        bucket=bucket,
-        prefix=prefix,
+        bucket=wanted.bucket,
+        prefix=wanted.prefix,
         exchange=transport.exchange,
-        token=token_source(token)(),
-        allowed_hosts={host: name or None for host, _, name in pairs},
-        allowed_headers=frozenset(name.lower() for name in headers),
-        allow_http=allow_http,
+        token=token_source(wanted.token)(),
+        allowed_hosts=dict(wanted.hosts),
+        allowed_headers=frozenset(name.lower() for name in wanted.headers),
+        allow_http=wanted.allow_http,
     )
     found = []
     try:
         for verdict in run(kit, RULES):
             found.append(verdict)
-            if not as_json:
+            if not wanted.as_json:
                 click.echo(verdict)
     finally:
         transport.close()
     counts = Counter(verdict.outcome for verdict in found)
-    if as_json:
+    if wanted.as_json:
         members = [verdict.as_dict() for verdict in found]
         click.echo(json.dumps({"passed": not counts["fail"], "rules": members}))
     else:

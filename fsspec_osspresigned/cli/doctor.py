@@ -27,7 +27,7 @@ from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload import plan as preflight
 from ..upload.plan import Plan
-from .options import SIZE, Connection, connection_options
+from .options import SIZE, UploadConnectionOptions, takes
 
 # What may be wrong with a machine, its configuration, a signer and the way to a store.
 
@@ -225,6 +225,7 @@ Examples:
 """
 
 
+@takes(connection=UploadConnectionOptions)
 @click.command(
     epilog=_EXAMPLES,
     short_help="Look for what may be wrong, before anything is sent.",
@@ -233,8 +234,9 @@ Examples:
 @click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
               help="Bytes of the upload that is tried out.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@connection_options
-def doctor(path: str, *, size: int, as_json: bool, connection: Connection) -> int:
+def doctor(
+    path: str, *, size: int, as_json: bool, connection: UploadConnectionOptions
+) -> int:
     """Look for what may be wrong, and try an upload to BUCKET/KEY without sending it.
 
     Versions, proxies, clock, signer, store and the plan of the upload. The exit code is
@@ -255,7 +257,9 @@ def doctor(path: str, *, size: int, as_json: bool, connection: Connection) -> in
     return code
 
 
-def _looked(path: str, size: int, connection: Connection) -> Iterator[Finding]:
+def _looked(
+    path: str, size: int, connection: UploadConnectionOptions
+) -> Iterator[Finding]:
     yield from about_machine()
     if not (path or connection.url_file or connection.options):
         return

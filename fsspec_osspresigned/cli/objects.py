@@ -1,8 +1,7 @@
-"""The commands ``get``, ``ls``, ``rm`` and ``url``: objects that are there already."""
+"""Commands ``get``, ``ls``, ``rm`` and ``url``: objects that exist already."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -20,12 +19,11 @@ from ..filesystem.write import OSSPresignedFileSystem
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..units import MIB, shown_end, shown_text
-from .options import Connection, Transfer, many_connection_options, transfer_options
+from .options import ConnectionOptions, TransferOptions, confirmed, takes
 
 _STDOUT = "-"
 _LIFE = 3600  # seconds
-_MOST_SHOWN = 10  # names, before somebody is asked
-# A question about what cannot be seen is an error here, and not "there is none".
+# An object that the token may not look at is an error here, not a missing one.
 _STRICT = {"unknown": "error"}
 
 _GET = """\
@@ -59,39 +57,36 @@ Examples:
 """
 
 
+@takes(connection=ConnectionOptions, transfer=TransferOptions)
 @click.command(
     epilog=_GET,
     short_help="Fetch objects into a file, a directory, or standard output.",
 )
 @click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
 @click.argument("target", metavar="DEST")
-@click.option("--recursive", "-r", is_flag=True, help="Directories with all in them.")
-@many_connection_options
-@transfer_options
+@click.option("--recursive", "-r", is_flag=True, help="Include directories.")
 def get(
     paths: tuple[str, ...],
     target: str,
     *,
     recursive: bool,
-    connection: Connection,
-    transfer: Transfer,
+    connection: ConnectionOptions,
+    transfer: TransferOptions,
 ) -> int:
     """Fetch objects into DEST: a file, a directory, or - for standard output.
 
-    A local file is replaced only when all of an object is there and has been compared.
+    A local file is replaced only after the whole object has arrived and its checksum
+    agrees.
     """
     filesystem = connection.filesystem(**_STRICT, **transfer.options())
     if target == _STDOUT:
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress(fetching=True)
-    names = list(paths) if len(paths) > 1 else paths[0]
-    if len(paths) > 1:
-        target = os.path.join(target, "")
 
     def fetch() -> None:
         filesystem.get(
-            names,
-            target,
+            list(paths) if len(paths) > 1 else paths[0],
+            os.path.join(target, "") if len(paths) > 1 else target,
             recursive=recursive,
             callback=progress,
             on_error=transfer.on_error,
@@ -101,7 +96,9 @@ def get(
 
 
 def _print_objects(
-    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: Transfer
+    filesystem: OSSPresignedFileSystem,
+    paths: Sequence[str],
+    transfer: TransferOptions,
 ) -> int:
     """Write objects to standard output, one after the other."""
     if transfer.as_json:
@@ -127,16 +124,21 @@ def _copy(filesystem: OSSPresignedFileSystem, path: str, child: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+@takes(connection=ConnectionOptions)
 @click.command(epilog=_LS)
 @click.argument("path", metavar="BUCKET[/PREFIX]")
 @click.option("--recursive", "-r", is_flag=True, help="All objects, at any depth.")
 @click.option("--long", "-l", is_flag=True, help="With size and time.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-@many_connection_options
 def ls(
-    path: str, *, recursive: bool, long: bool, as_json: bool, connection: Connection
+    path: str,
+    *,
+    recursive: bool,
+    long: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
 ) -> None:
-    """List objects, where the signer signs that."""
+    """List objects, if your signer grants that."""
     filesystem = connection.filesystem(**_STRICT)
     with interruptible():
         items = (
@@ -174,13 +176,13 @@ def _rows(
         yield f"{size:>9}  {time_:20}  {name}"
 
 
+@takes(connection=ConnectionOptions)
 @click.command(epilog=_RM)
 @click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
-@click.option("--recursive", "-r", is_flag=True, help="Directories with all in them.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be deleted.")
+@click.option("--recursive", "-r", is_flag=True, help="Include directories.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, with --recursive.")
-@click.option("--json", "as_json", is_flag=True, help="Print the end as JSON.")
-@many_connection_options
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def rm(
     paths: tuple[str, ...],
     *,
@@ -188,11 +190,11 @@ def rm(
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    connection: Connection,
+    connection: ConnectionOptions,
 ) -> int:
-    """Delete objects, where the signer signs that. With --recursive it asks first."""
+    """Delete objects, if your signer grants that. With --recursive it asks first."""
     filesystem = connection.filesystem(**_STRICT)
-    transfer = Transfer(as_json=as_json)
+    transfer = TransferOptions(as_json=as_json)
     with interruptible():
         meant = filesystem._expanded(  # noqa: SLF001 - no verb tells, markers too
             list(paths), recursive=recursive, maxdepth=None, markers=True
@@ -201,8 +203,12 @@ def rm(
         for name in meant.files:
             click.echo(shown_text(name))
         return ExitCode.OK
-    if recursive and not yes and not _agreed(meant.files):
-        return ExitCode.FAILED
+    if recursive and not yes:
+        if not sys.stdin.isatty():
+            said = "nobody is there to ask: give --yes, or --dry-run first"
+            raise click.UsageError(said)
+        if not confirmed(meant.files):
+            return ExitCode.FAILED
     progress = transfer.progress(files=len(meant.files))
 
     def delete(name: str, _: Cancellation) -> None:
@@ -212,35 +218,22 @@ def rm(
     client = filesystem.client
     width = max(1, min(client.options.max_concurrency, len(meant.files)))
     run = Transfers(client.files, width, delete, str, on_error="return")
-    act = functools.partial(run.failures_of, meant.files)
-    return transfer.carry_out("deleted", progress, act)
+    return transfer.carry_out("deleted", progress, lambda: run.failures_of(meant.files))
 
 
-def _agreed(names: Sequence[str]) -> bool:
-    """Ask whether all of that shall go; only somebody at a terminal can say so."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to ask: give --yes, or --dry-run first")
-    for name in names[:_MOST_SHOWN]:
-        click.echo(shown_text(name), err=True)
-    if len(names) > _MOST_SHOWN:
-        click.echo(f"and {len(names) - _MOST_SHOWN} more", err=True)
-    return click.confirm(f"delete {len(names)} objects?", err=True)
-
-
+@takes(connection=ConnectionOptions)
 @click.command(epilog=_URL)
 @click.argument("path", metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
-              default="GET", show_default=True, help="What the URL is for.")  # fmt: skip
-@many_connection_options
-def url(path: str, *, method: str, connection: Connection) -> None:
+              default="GET", show_default=True, help="Method of the request.")  # fmt: skip
+def url(path: str, *, method: str, connection: ConnectionOptions) -> None:
     """Print a presigned URL of one object, which is a secret.
 
-    Whoever has it can do what it is for until it expires.
+    Everybody who has the URL can send that request until it expires.
     """
     filesystem = connection.filesystem()
-    life = connection.options.get("expires_in", _LIFE)
     with interruptible():
-        signed = filesystem.sign(path, life, method)
+        signed = filesystem.sign(path, connection.expires_in or _LIFE, method)
     click.echo(signed)  # alone, so that it can be piped
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, good for {method} until {ends}", err=True)

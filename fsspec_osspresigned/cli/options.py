@@ -1,7 +1,7 @@
-"""The options of a command that moves bytes: how fast, how many, and who is told.
+"""Shared options of commands, collected into frozen values.
 
-``@transfer_options`` hands a command ``transfer=``, a :class:`Transfer`;
-``@storing_options`` hands one that stores objects ``storing=``, a :class:`Storing`.
+``@takes(transfer=TransferOptions)`` adds the options that the attrs class declares by
+:func:`option`, and hands the command one value of it.
 """
 
 from __future__ import annotations
@@ -10,28 +10,121 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from ..client.receipts import ReceiptFile, receipt_writer
 from ..console.exit import ExitCode, interruptible
 from ..console.progress import Display, Events, Lines, RateLimit, TransferProgress
 from ..console.summary import Summary
-from ..console.terminal import Output, warnings_said
+from ..console.terminal import Output
 from ..errors import ConfigurationError, UploadDiscardedError, UploadErrors
 from ..filesystem.write import OSSPresignedFileSystem
-from ..model import STORAGE_CLASSES, Receipt
+from ..model import STORAGE_CLASSES, STYLES, Receipt
 from ..owner.inspect import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned import OneURLSigner
-from ..units import KIB, bytes_of, seconds_of
+from ..units import KIB, bytes_of, rate_of, seconds_of, shown_text
 
-# Third-party packages that only some commands need.
+C = TypeVar("C", bound=click.Command)
+
+_MAX_URL_FILE = 64 * KIB
+_LEAST_RATE = 16 * KIB
+# Slower than this no connection should be: stores and proxies end those that idle.
+_LEAST_EACH = 64 * KIB
+_MOST_JOBS = 16  # the default of max_concurrency
+_MOST_SHOWN = 10  # names, before a command asks whether to delete them
+_SOURCES = (
+    "here that is --map MAP, --signer SIGNER or, to upload one file, --url-file FILE"
+)
+REMEDY = (
+    "a presigned URL on the command line can be read by everybody on this machine (ps) "
+    "and stays in the shell's history: save it in a file and name that, or paste it "
+    "into standard input (-); to upload with it, --url-file FILE or --url-file -"
+)
+
+
+def option(*declarations: str, **settings: Any) -> Any:
+    """Return a field of an options class: a click option that has the field's name."""
+    default: Any = False if settings.get("is_flag") else None
+    if settings.get("multiple"):
+        default = ()
+    return field(
+        default=settings.get("default", default),
+        metadata={"declarations": declarations, "settings": settings},
+    )
+
+
+def takes(**groups: type) -> Callable[[C], C]:
+    """Add the options of attrs classes to a command, which gets one value of each."""
+    declared = {
+        name: [one for one in fields(kind) if "settings" in one.metadata]
+        for name, kind in groups.items()
+    }
+
+    def decorate(command: C) -> C:
+        callback: Any = command.callback
+
+        @functools.wraps(callback)
+        def collected(**given: Any) -> Any:
+            for name, kind in groups.items():
+                own = {one.name: given.pop(one.name) for one in declared[name]}
+                given[name] = kind(**own)
+            return callback(**given)
+
+        command.callback = collected
+        for one in (one for group in declared.values() for one in group):
+            names = [*one.metadata["declarations"], one.name]
+            command.params.append(click.Option(names, **one.metadata["settings"]))
+        return command
+
+    return decorate
+
+
+def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return *convert* as a click type: a ValueError is a wrong call."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return converted
+
+
+def _pair_of(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        msg = "write it as NAME=VALUE"
+        raise ValueError(msg)
+    return name.strip(), value.strip()
+
+
+def _host_of(text: str) -> tuple[str, str | None]:
+    host, _, bucket = text.lower().partition("=")
+    return host, bucket or None
+
+
+def _limit_of(text: str) -> RateLimit:
+    rate = rate_of(text)
+    if rate < _LEAST_RATE:
+        msg = f"{text[:40]!r} is too slow: 16K a second is the least"
+        raise ValueError(msg)
+    return RateLimit(rate)
+
+
+SIZE = read_by(bytes_of)
+LIFE = read_by(seconds_of)
+PAIR = read_by(_pair_of)
+HOST = read_by(_host_of)
+
+ADDRESSING = click.Choice(STYLES)
 
 
 @contextmanager
@@ -48,52 +141,116 @@ def needs(name: str) -> Iterator[None]:
         ) from error
 
 
-# The options of a command that say where signatures come from.
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_MAX_URL_FILE = 64 * KIB
-_SOURCES = (
-    "here that is --map MAP, --signer SIGNER or, to upload one file, --url-file FILE"
-)
-REMEDY = (
-    "a presigned URL on the command line can be read by everybody on this machine (ps) "
-    "and stays in the shell's history: save it in a file and name that, or paste it "
-    "into standard input (-); to upload with it, --url-file FILE or --url-file -"
-)
+def counted(number: int, what: str) -> str:
+    """Return *number* with its noun: ``1 file``, ``2 files``."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
-@frozen
-class Connection:
-    """What the options of a command say about signatures.
+def confirmed(names: Sequence[str], prefix: str = "", more: str = "") -> bool:
+    """Show the first *names* to be deleted, and ask whether to delete all of them."""
+    for name in names[:_MOST_SHOWN]:
+        click.echo(f"{prefix}{shown_text(name)}", err=True)
+    if len(names) > _MOST_SHOWN:
+        click.echo(f"and {len(names) - _MOST_SHOWN} more{more}", err=True)
+    return click.confirm(f"delete {len(names)} objects?", err=True)
 
-    Attributes:
-        options: storage options as they were given; without the URL.
-        url_file: where one presigned URL is: a file, ``-`` or ``env:NAME``; None if
-            signatures come from elsewhere.
+
+def refuse_presigned(arguments: Sequence[str]) -> None:
+    """Refuse a command line with a presigned URL in it.
+
+    Raises:
+        click.UsageError: says what to do instead.
     """
+    for argument in arguments:
+        if is_presigned(argument) or is_presigned(argument.partition("=")[2]):
+            raise click.UsageError(REMEDY)
 
-    options: Mapping[str, Any]
-    url_file: str | None = None
+
+@frozen(kw_only=True)
+class ConnectionOptions:
+    """Options that say where signatures come from, and how requests are sent."""
+
+    # fmt: off
+    url_map: str | None = option(
+        "--map", metavar="MAP",
+        help="URL map: a file, env:NAME, or a URL that fsspec can read.")
+    signer: str | None = option(
+        "--signer", metavar="SIGNER",
+        help="A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
+    signer_token: str | None = option(
+        "--token", metavar="REFERENCE",
+        help="The signer's token: env:OSSPRESIGNED_... or file:PATH.")
+    region: str | None = option("--region", help="For keys; default: OSS_REGION.")
+    endpoint: str | None = option(
+        "--endpoint", help="For keys; default: OSS_ENDPOINT, or that of the region.")
+    addressing_style: str | None = option(
+        "--addressing-style", type=ADDRESSING,
+        help="For keys: how the bucket is addressed.")
+    expires_in: int | None = option(
+        "--expires", type=LIFE, metavar="LIFE",
+        help="Requested life of signatures: 90s, 30m, 2h.  [default: 1h]")
+    allowed_hosts: Sequence[tuple[str, str | None]] = option(
+        "--allowed-host", multiple=True, type=HOST, metavar="HOST[=BUCKET]",
+        help="Host of signed URLs outside OSS; may be repeated.")
+    allow_http: bool = option(
+        "--allow-http", is_flag=True, help="Plain http may leave this machine.")
+    retries: int | None = option(
+        "--retries", type=click.IntRange(0, 100),
+        help="Retries of a failed request.  [default: 5]")
+    timeout: float | None = option(
+        "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+        help="Longest time without progress.  [default: 60]")
+    # fmt: on
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Storage options as they were given, without a URL."""
+        names = [one.name for one in fields(ConnectionOptions)]
+        given = {name: getattr(self, name) for name in names}
+        given["allowed_hosts"] = dict(self.allowed_hosts) or None
+        given["allow_http"] = self.allow_http or None
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def has_source(self) -> bool:
+        """Whether a source of signatures is named."""
+        return self.url_map is not None or self.signer is not None
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem that is meant; *more* storage options count first.
+        """Return the filesystem; *more* storage options win.
 
         Raises:
-            ConfigurationError: with every problem of the options.
+            ConfigurationError: lists every problem of the options.
         """
         given = {**self.options, **more}
+        try:
+            return OSSPresignedFileSystem(**given)
+        except ConfigurationError as error:
+            if "url_map" in given or "signer" in given:
+                raise
+            raise ConfigurationError([*error.problems, _SOURCES]) from None
+
+
+@frozen(kw_only=True)
+class UploadConnectionOptions(ConnectionOptions):
+    """The same, with one presigned URL as another source: it is for one upload."""
+
+    url_file: str | None = option(
+        "--url-file",
+        metavar="FILE|-",
+        help="One presigned URL: in a file, on standard input (-), or env:NAME.",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.url_file is not None and self.has_source:
+            raise click.UsageError("--url-file stands alone: leave out --map, --signer")
+
+    def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
+        """Return the filesystem; *more* storage options win."""
         if self.url_file is None:
-            try:
-                return OSSPresignedFileSystem(**given)
-            except ConfigurationError as error:
-                if "url_map" in given or "signer" in given:
-                    raise
-                raise ConfigurationError([*error.problems, _SOURCES]) from None
-        signer = OneURLSigner(
-            _reader(self.url_file), allow_http=bool(given.get("allow_http"))
-        )
-        return OSSPresignedFileSystem(**{**given, "signer": signer})
+            return super().filesystem(**more)
+        signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
+        return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
         """Return ``bucket/key``; nothing *given* means the object of the one URL."""
@@ -102,17 +259,19 @@ class Connection:
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
-def _reader(place: str) -> Callable[[], Secret]:
-    """Return what reads the one URL; standard input is read once, and only now."""
+def _url_reader(place: str) -> Callable[[], Secret]:
+    """Return a function that reads the one URL; standard input is read only now."""
     if place == "-":
         text = url_of(_pasted())
         return lambda: text
-    reference = place if place.startswith(("env:", "file:")) else f"file:{place}"
-    return lambda: url_of(resolve_text(reference).reveal())
+    if not place.startswith("env:"):
+        local = os.path.expanduser(place.removeprefix("file:"))
+        place = f"file:{os.path.abspath(local)}"
+    return lambda: url_of(resolve_text(place).reveal())
 
 
 def _pasted() -> str:
-    """Return standard input; at a terminal one line, which is not shown."""
+    """Return standard input; on a terminal one line, which is not shown."""
     if sys.stdin.isatty():
         said = "paste the presigned URL (it is not shown), then Enter"
         return str(click.prompt(said, hide_input=True, err=True))
@@ -134,142 +293,34 @@ def url_of(text: str) -> Secret:
     return Secret(text)
 
 
-def refuse_presigned(arguments: Sequence[str]) -> None:
-    """Refuse a command line that holds a presigned URL, wherever that stands.
-
-    Raises:
-        click.UsageError: with what to do instead.
-    """
-    for argument in arguments:
-        if is_presigned(argument) or is_presigned(argument.partition("=")[2]):
-            raise click.UsageError(REMEDY)
-
-
-def _life(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    try:
-        return None if text is None else seconds_of(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-# fmt: off
-_URL_FILE = click.option(
-    "--url-file", metavar="FILE|-",
-    help="One presigned URL: in a file, on standard input (-), or env:NAME.",
-)
-_OPTIONS = (
-    click.option("--map", "url_map", metavar="MAP",
-                 help="URL map: a file, env:NAME, or a URL that fsspec can read."),
-    click.option("--signer", metavar="SIGNER",
-                 help="A signer's URL, keys (from the environment), or MODULE:FUNCTION."),
-    click.option("--token", "signer_token", metavar="REFERENCE",
-                 help="The signer's token: env:OSSPRESIGNED_... or file:PATH."),
-    click.option("--region", help="Of keys; else OSS_REGION."),
-    click.option("--endpoint", help="Of keys; else OSS_ENDPOINT, or that of the region."),
-    click.option("--addressing-style", type=click.Choice(["virtual", "path", "cname"]),
-                 help="Of keys: how the bucket is addressed."),
-    click.option("--expires", "expires_in", callback=_life, metavar="LIFE",
-                 help="Life that is wished for signatures: 90s, 30m, 2h.  [default: 1h]"),
-    click.option("--allowed-host", "hosts", multiple=True, metavar="HOST[=BUCKET]",
-                 help="Host of signed URLs outside OSS; may be repeated."),
-    click.option("--allow-http", is_flag=True, help="Plain http may leave this machine."),
-    click.option("--retries", type=click.IntRange(0, 100),
-                 help="Tries after a failed one.  [default: 5]"),
-    click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-                 help="How long nothing may move.  [default: 60]"),
-)
-# fmt: on
-_NAMES = (
-    "url_map",
-    "signer",
-    "signer_token",
-    "region",
-    "endpoint",
-    "addressing_style",
-    "expires_in",
-    "retries",
-    "timeout",
-)
-
-
-def connection_options(function: F) -> F:
-    """Add the options to a command; it gets ``connection``, a :class:`Connection`.
-
-    While the command runs, warnings are lines on standard error.
-    """
-    return _URL_FILE(many_connection_options(function))
-
-
-def many_connection_options(function: F) -> F:
-    """Add them without ``--url-file``: one URL is for one upload, and nothing else."""
-
-    @functools.wraps(function)
-    def command(
-        *arguments: Any,
-        url_file: str | None = None,
-        hosts: Sequence[str],
-        allow_http: bool,
-        **rest: Any,
-    ) -> Any:
-        given = {name: rest.pop(name) for name in _NAMES}
-        options = {name: value for name, value in given.items() if value is not None}
-        if url_file is not None and ("url_map" in options or "signer" in options):
-            raise click.UsageError("--url-file stands alone: leave out --map, --signer")
-        if allow_http:
-            options["allow_http"] = True
-        if hosts:
-            pairs = (host.lower().partition("=") for host in hosts)
-            options["allowed_hosts"] = {host: name or None for host, _, name in pairs}
-        place = url_file
-        if place is not None and place != "-" and not place.startswith("env:"):
-            place = os.path.abspath(os.path.expanduser(place.removeprefix("file:")))
-        connection = Connection(options, place)
-        with warnings_said():
-            return function(*arguments, connection=connection, **rest)
-
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command  # type: ignore[return-value]  # the same with other keywords
-
-
-_LEAST_RATE = 16 * KIB
-# Slower than this no connection should be: stores and proxies end those that idle.
-_LEAST_EACH = 64 * KIB
-_MOST_JOBS = 16  # the default of max_concurrency
-
-
-def _stdout() -> Output:
-    return Output(sys.stdout)
-
-
-def _stderr() -> Output:
-    return Output(sys.stderr)
-
-
 @frozen(kw_only=True)
-class Transfer:
-    """How a command moves bytes.
+class TransferOptions:
+    """Options of a command that moves bytes.
 
     Attributes:
-        jobs: requests in flight at most; None for the default.
-        rate: bytes a second over all of them; None for no limit.
-        as_json: whether events go to standard output.
-        quiet: whether only failures are told.
-        fail_fast: whether the first failure stops the rest.
         out, err: standard output and standard error.
     """
 
-    jobs: int | None = None
-    rate: RateLimit | None = None
-    as_json: bool = False
-    quiet: bool = False
-    fail_fast: bool = False
-    out: Output = field(factory=_stdout)
-    err: Output = field(factory=_stderr)
+    # fmt: off
+    jobs: int | None = option(
+        "--jobs", type=click.IntRange(1, 1024),
+        help=f"Concurrent requests at most.  [default: {_MOST_JOBS}]")
+    rate: RateLimit | None = option(
+        "--bwlimit", type=read_by(_limit_of), metavar="BYTES/s",
+        help="Bytes per second of all requests together: 500K, 10MiB.")
+    fail_fast: bool = option(
+        "--fail-fast", is_flag=True, help="Stop at the first failure.")
+    as_json: bool = option(
+        "--json", is_flag=True, help="Print events as JSON lines, and nothing else.")
+    quiet: bool = option(
+        "--quiet", "-q", is_flag=True, help="Print only failures.")
+    # fmt: on
+    out: Output = field(factory=lambda: Output(sys.stdout))
+    err: Output = field(factory=lambda: Output(sys.stderr))
 
     @property
     def on_error(self) -> str:
-        """What the verbs of the filesystem are told."""
+        """The filesystem's ``on_error``."""
         return "raise" if self.fail_fast else "return"
 
     def options(self) -> dict[str, Any]:
@@ -290,20 +341,20 @@ class Transfer:
         return TransferProgress(display, rate=self.rate, **facts)
 
     def lift(self) -> None:
-        """Let nobody wait for the rate any more; may be called by a signal's handler."""
+        """End the rate limit; a signal handler may call it."""
         if self.rate is not None:
             self.rate.lift()
 
     def carry_out(
         self, verb: str, progress: TransferProgress, act: Callable[[], object]
     ) -> ExitCode:
-        """Do what a command is for, tell how it ended, and return the exit code.
+        """Run *act*, print a summary, and return the exit code.
 
         Args:
-            verb: ``stored``, ``fetched`` or ``deleted``, for the last line.
+            verb: ``stored``, ``fetched`` or ``deleted``, for the summary.
             progress: counts while *act* runs.
-            act: does it. What it raises about a single file is in the summary; what is
-                wrong with the whole is raised.
+            act: the work. What it raises about a single file goes into the summary; all
+                else is raised.
         """
         interrupted = given_up = False
         try:
@@ -321,26 +372,24 @@ class Transfer:
             if not any(error is one.error for one in progress.failures.values()):
                 raise
         meter = progress.meter
-        failures = [
-            one
-            for one in progress.failures.values()
-            if not (interrupted and isinstance(one.error, UploadDiscardedError))
-        ]
         summary = Summary(
             verb=verb,
             done=meter.files_done,
             files=meter.files,
-            failures=failures,
+            failures=[
+                one
+                for one in progress.failures.values()
+                if not (interrupted and isinstance(one.error, UploadDiscardedError))
+            ],
             size=None if verb == "deleted" else meter.done,
             seconds=meter.seconds,
             interrupted=interrupted,
             given_up=given_up or progress.given_up,
         )
-        self.say(summary)
+        self._print(summary)
         return summary.code
 
-    def say(self, summary: Summary) -> None:
-        """Tell how it ended."""
+    def _print(self, summary: Summary) -> None:
         if self.as_json:
             Events(self.out).say("end", **summary.as_dict())
             return
@@ -352,48 +401,80 @@ class Transfer:
 
 
 @frozen(kw_only=True)
-class Storing:
-    """What objects are stored with, and what is kept of that.
+class StoringOptions:
+    """Options of a command that stores objects."""
 
-    Attributes:
-        given: storage options.
-        receipts: a file, a directory, or ``-``; None for nobody.
-    """
-
-    given: dict[str, Any]
-    receipts: str | None = None
+    # fmt: off
+    headers: Sequence[tuple[str, str]] = option(
+        "--header", type=PAIR, multiple=True, metavar="NAME=VALUE",
+        help="Header to sign and send; may be repeated.")
+    metadata: Sequence[tuple[str, str]] = option(
+        "--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE",
+        help="Header x-oss-meta-NAME; may be repeated.")
+    content_type: str | None = option(
+        "--content-type", help="By default the signer may guess it from the name.")
+    storage_class: str | None = option(
+        "--storage-class", type=click.Choice(STORAGE_CLASSES))
+    no_overwrite: bool = option(
+        "--no-overwrite", is_flag=True,
+        help="Fail instead of replacing an existing object.")
+    part_size: int | None = option(
+        "--part-size", type=SIZE, metavar="BYTES",
+        help="Bytes of a part of a large file.  [default: 1 to 32 MiB, by its size]")
+    resume: bool = option(
+        "--resume", is_flag=True,
+        help="Keep journals, and resume what an earlier run left.")
+    checkpoint: str | None = option(
+        "--checkpoint", metavar="DIR", type=click.Path(file_okay=False),
+        help="Directory of the journals; implies --resume.  "
+             "[default: ~/.local/state/osspresigned]")
+    receipts: str | None = option(
+        "--receipts", metavar="FILE|DIR/|-",
+        help="Append a JSON line for each stored object.")
+    # fmt: on
 
     @property
     def resumes(self) -> bool:
-        """Whether an interrupted upload can be gone on with."""
-        return "checkpoint" in self.given
+        """Whether an interrupted upload can be resumed."""
+        return self.resume or self.checkpoint is not None
 
-    def options(self, transfer: Transfer, stored: Callable[[Receipt], None]) -> Any:
-        """Return storage options; *stored* is called for each object, if that is wanted.
+    def options(
+        self, transfer: TransferOptions, stored: Callable[[Receipt], None]
+    ) -> dict[str, Any]:
+        """Return storage options; *stored* is called for each object, if events are due.
 
-        Only then: who completes an upload from receipts must have asked for them.
+        Only then, because asking for receipts says that the owner may complete uploads
+        from them.
 
         Raises:
-            ConfigurationError: there is no place for receipts.
+            click.UsageError: there is no place for receipts.
         """
-        options = {**transfer.options(), **self.given}
         takers = [stored] if transfer.as_json else []
+        if self.receipts == "-" and transfer.as_json:
+            raise click.UsageError("--json prints the receipts already: leave out one")
         if self.receipts == "-":
-            takers.append(_printer(transfer.out))
+            out = transfer.out
+            takers.append(lambda receipt: out.line(json.dumps(receipt.as_dict())))
         elif self.receipts is not None:
             takers.append(_keeper(self.receipts))
-        if takers:
 
-            def take(receipt: Receipt) -> None:
-                for one in takers:
-                    one(receipt)
+        def take(receipt: Receipt) -> None:
+            for one in takers:
+                one(receipt)
 
-            options["receipts"] = take
-        return options
-
-
-def _printer(out: Output) -> Callable[[Receipt], None]:
-    return lambda receipt: out.line(json.dumps(receipt.as_dict()))
+        journals = self.checkpoint or (default_journals() if self.resume else None)
+        given = {
+            "headers": dict(self.headers) or None,
+            "metadata": dict(self.metadata) or None,
+            "content_type": self.content_type,
+            "storage_class": self.storage_class,
+            "overwrite": False if self.no_overwrite else None,
+            "part_size": self.part_size,
+            "checkpoint": journals,
+            "receipts": take if takers else None,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        return {**transfer.options(), **given}
 
 
 def _keeper(place: str) -> Callable[[Receipt], None]:
@@ -408,140 +489,7 @@ def _keeper(place: str) -> Callable[[Receipt], None]:
     return ReceiptFile(path)
 
 
-def pair_of(text: str) -> tuple[str, str]:
-    """Read ``NAME=VALUE``.
-
-    Raises:
-        ValueError: it is none.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        msg = "write it as NAME=VALUE"
-        raise ValueError(msg)
-    return name.strip(), value.strip()
-
-
-def rate_of(text: str) -> RateLimit:
-    """Read bytes a second: ``500K``, ``10MiB``, ``2M/s``.
-
-    Raises:
-        ValueError: it is none, or too slow for any connection.
-    """
-    size = bytes_of(text.strip().removesuffix("/s"))
-    if size < _LEAST_RATE:
-        msg = f"{text[:40]!r} is too slow: 16K a second is the least"
-        raise ValueError(msg)
-    return RateLimit(size)
-
-
-def _read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return *convert* with errors as click shows them."""
-
-    def converted(text: str) -> Any:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return converted
-
-
-SIZE = _read_by(bytes_of)
-PAIR = _read_by(pair_of)
-_RATE = _read_by(rate_of)
-
-# fmt: off
-_TRANSFER = (
-    click.option("--jobs", type=click.IntRange(1, 1024),
-                 help=f"Requests in flight at most.  [default: {_MOST_JOBS}]"),
-    click.option("--bwlimit", "rate", type=_RATE, metavar="BYTES/s",
-                 help="Bytes a second over all of them: 500K, 10MiB."),
-    click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
-    click.option("--json", "as_json", is_flag=True,
-                 help="Print events as JSON lines, and nothing else."),
-    click.option("--quiet", "-q", is_flag=True, help="Tell failures only."),
-)
-_STORING = (
-    click.option("--header", "headers", type=PAIR, multiple=True, metavar="NAME=VALUE",
-                 help="Header to send, signed so; may be repeated."),
-    click.option("--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE",
-                 help="Header x-oss-meta-NAME; may be repeated."),
-    click.option("--content-type", help="Else the signer may choose by the name."),
-    click.option("--storage-class", type=click.Choice(STORAGE_CLASSES)),
-    click.option("--no-overwrite", is_flag=True,
-                 help="An object that is there stays: an error, never replaced."),
-    click.option("--part-size", type=SIZE, metavar="BYTES",
-                 help="Bytes of a part of a large file.  [default: 8MiB]"),
-    click.option("--resume", is_flag=True,
-                 help="Keep journals, and go on where an earlier run ended."),
-    click.option("--checkpoint", metavar="DIR", type=click.Path(file_okay=False),
-                 help="Where the journals are; means --resume.  "
-                      "[default: ~/.local/state/osspresigned]"),
-    click.option("--receipts", metavar="FILE|DIR/|-",
-                 help="Append a JSON line for each stored object."),
-)
-# fmt: on
-
-
-def transfer_options(function: F) -> F:
-    """Add the options to a command; it gets ``transfer``."""
-
-    @functools.wraps(function)
-    def command(
-        *arguments: Any,
-        jobs: int | None,
-        rate: RateLimit | None,
-        fail_fast: bool,
-        as_json: bool,
-        quiet: bool,
-        **rest: Any,
-    ) -> Any:
-        transfer = Transfer(
-            jobs=jobs, rate=rate, as_json=as_json, quiet=quiet, fail_fast=fail_fast
-        )
-        return function(*arguments, transfer=transfer, **rest)
-
-    for option in reversed(_TRANSFER):
-        command = option(command)
-    return command  # type: ignore[return-value]  # the same with other keywords
-
-
-def storing_options(function: F) -> F:
-    """Add the options to a command; it gets ``storing``. Needs ``transfer``, too."""
-
-    @functools.wraps(function)
-    def command(
-        *arguments: Any,
-        transfer: Transfer,
-        headers: Sequence[tuple[str, str]],
-        metadata: Sequence[tuple[str, str]],
-        no_overwrite: bool,
-        resume: bool,
-        receipts: str | None,
-        **rest: Any,
-    ) -> Any:
-        names = ("content_type", "storage_class", "part_size", "checkpoint")
-        given = {name: rest.pop(name) for name in names}
-        if given["checkpoint"] is None and resume:
-            given["checkpoint"] = journals()
-        given = {name: value for name, value in given.items() if value is not None}
-        if headers:
-            given["headers"] = dict(headers)
-        if metadata:
-            given["metadata"] = dict(metadata)
-        if no_overwrite:
-            given["overwrite"] = False
-        if receipts == "-" and transfer.as_json:
-            raise click.UsageError("--json prints the receipts already: leave out one")
-        storing = Storing(given=given, receipts=receipts)
-        return function(*arguments, transfer=transfer, storing=storing, **rest)
-
-    for option in reversed(_STORING):
-        command = option(command)
-    return command  # type: ignore[return-value]  # the same with other keywords
-
-
-def journals() -> str:
-    """Return the directory for ``--resume``: below XDG_STATE_HOME, or ~/.local/state."""
+def default_journals() -> str:
+    """Return the default directory of journals, in XDG_STATE_HOME or ~/.local/state."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(base, "osspresigned")

@@ -1,4 +1,4 @@
-"""The command ``osspresigned put``."""
+"""Command ``osspresigned put``: uploads of files, trees and standard input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-from attrs import define, field
+from attrs import define, field, frozen
 
 from ..console.exit import ExitCode, Failure
 from ..console.progress import TransferProgress
@@ -17,27 +17,34 @@ from ..filesystem.trees import Kind, LocalTree
 from ..filesystem.write import OSSPresignedFileSystem
 from ..model import Receipt
 from ..units import MIB
-from .options import (
-    Connection,
-    Storing,
-    Transfer,
-    connection_options,
-    storing_options,
-    transfer_options,
-)
+from .options import StoringOptions, TransferOptions, UploadConnectionOptions, takes
 
-# Which local file ``osspresigned put`` sends where, before anything is sent.
+_STDIN = "-"
+_EXAMPLES = """\
+Examples:
+
+\b
+  osspresigned put report.csv --url-file link.url
+  osspresigned put report.csv --url-file -            (paste the URL, then Enter)
+  osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
+  pg_dump db | osspresigned put - examplebucket/db.sql \\
+      --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
+  osspresigned put big.bin examplebucket/big.bin --signer keys --resume
+
+DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
+docs/cli.md lists the exit codes.
+"""
 
 
 @define
 class PutPlan:
-    """What is sent.
+    """Files to upload.
 
     Attributes:
         files: ``bucket/key`` -> local file.
         size: bytes of all of them, as they are now.
-        failures: what cannot be read, so that it is not even tried.
-        left_out: what is neither a file nor a directory, or a link to one.
+        failures: files that cannot be read, and are not tried.
+        left_out: paths that are neither files nor directories.
     """
 
     files: dict[str, str] = field(factory=dict)
@@ -46,16 +53,16 @@ class PutPlan:
     left_out: list[str] = field(factory=list)
 
     @classmethod
-    def of(cls, sources: Sequence[str], target: str) -> PutPlan:
+    def for_sources(cls, sources: Sequence[str], target: str) -> PutPlan:
         """Place *sources* as ``fs.put`` places each of them; slashes alone decide.
 
         Args:
-            sources: files, directories with all below them, and patterns.
+            sources: files, directories with their content, and patterns.
             target: ``bucket/key`` for one file; ``bucket/prefix/`` for anything.
 
         Raises:
             ConfigurationError: *target* names no bucket, or two files would become one
-                object; nothing was sent.
+                object.
         """
         if not target.partition("/")[0]:
             raise ConfigurationError(
@@ -63,7 +70,7 @@ class PutPlan:
                 "BUCKET/KEY or BUCKET/PREFIX/"
             )
         plan = cls()
-        problems = []
+        problems: list[str] = []
         for source in sources:
             problems += plan.add(source, target if "/" in target else f"{target}/")
         if problems:
@@ -71,8 +78,8 @@ class PutPlan:
         return plan
 
     @classmethod
-    def one(cls, source: str, path: str) -> PutPlan:
-        """Place one file at *path*, as it is.
+    def for_file(cls, source: str, path: str) -> PutPlan:
+        """Place one file at *path*.
 
         Raises:
             ConfigurationError: it is a directory.
@@ -84,11 +91,15 @@ class PutPlan:
         return cls(files={path: source}, size=_size_of(source))
 
     def add(self, source: str, target: str) -> list[str]:
-        """Place one source and return what is wrong with that."""
+        """Place one source, and return the problems with it."""
         problems = []
         try:
             tree = LocalTree(
-                source, target, recursive=True, maxdepth=None, is_directory=_is_never
+                source,
+                target,
+                recursive=True,
+                maxdepth=None,
+                is_directory=lambda _: False,
             )
         except FileNotFoundError as error:
             self.failures.append(Failure(source, source, error))
@@ -109,49 +120,30 @@ class PutPlan:
         return problems
 
 
-def _is_never(_: str) -> bool:
-    return False
-
-
 def _size_of(local: str) -> int:
-    """Return its bytes; 0 if it cannot be looked at, which sending it will say."""
+    """Return the size of a file; 0 if it cannot be read, which its upload reports."""
     try:
         return os.path.getsize(local)
     except OSError:
         return 0
 
 
-_STDIN = "-"
-_EXAMPLES = """\
-Examples:
-
-\b
-  osspresigned put report.csv --url-file link.url
-  osspresigned put report.csv --url-file -            (paste the URL, then Enter)
-  osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
-  pg_dump db | osspresigned put - examplebucket/db.sql \\
-      --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
-  osspresigned put big.bin examplebucket/big.bin --signer keys --resume
-
-DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
-docs/cli.md lists the exit codes.
-"""
-
-
+@takes(
+    connection=UploadConnectionOptions,
+    transfer=TransferOptions,
+    storing=StoringOptions,
+)
 @click.command(
     epilog=_EXAMPLES,
     short_help="Upload files, directories, or standard input.",
 )
 @click.argument("arguments", nargs=-1, required=True, metavar="FILES... DEST")
-@connection_options
-@transfer_options
-@storing_options
 def put(
     arguments: tuple[str, ...],
     *,
-    connection: Connection,
-    transfer: Transfer,
-    storing: Storing,
+    connection: UploadConnectionOptions,
+    transfer: TransferOptions,
+    storing: StoringOptions,
 ) -> int:
     """Upload FILES - files, directories, patterns or - for standard input - to DEST.
 
@@ -160,71 +152,9 @@ def put(
     """
     sources, target = _split(arguments, connection)
     target = target.removeprefix("osspresigned://")
-    if _STDIN in sources:
-        return _put_stdin(sources, target, connection, transfer, storing)
-    plan = PutPlan.of(sources, target) if target else None
-    places: dict[str, str] = {}
-    progress: TransferProgress
-
-    def stored(receipt: Receipt) -> None:
-        progress.stored(places.get(receipt.path, ""), receipt)
-
-    filesystem = connection.filesystem(**storing.options(transfer, stored))
-    if plan is None:
-        plan = PutPlan.one(sources[0], connection.path(filesystem, ""))
-    if not plan.files and not plan.failures:
-        raise click.UsageError(f"no file is in {', '.join(sources)}")
-    places.update(plan.files)
-    for one in plan.left_out:
-        transfer.err.line(f"left out: {one}")
-    progress = transfer.progress(
-        files=len(plan.files) + len(plan.failures), size=plan.size
-    )
-    for failure in plan.failures:
-        progress.fail(failure.path, failure.local, failure.error)
-
-    def send() -> None:
-        filesystem.put(
-            list(plan.files.values()),
-            list(plan.files),
-            callback=progress,
-            on_error=transfer.on_error,
-        )
-
-    stops = transfer.fail_fast and progress.failures
-    code = transfer.carry_out("stored", progress, _nothing if stops else send)
-    if code is ExitCode.INTERRUPTED and storing.resumes and not transfer.as_json:
-        transfer.err.line("run the same again, and stored parts are not sent again")
-    return code
-
-
-def _nothing() -> None:
-    """Send nothing: the first failure is there already."""
-
-
-def _split(
-    arguments: Sequence[str], connection: Connection
-) -> tuple[tuple[str, ...], str]:
-    """Return sources and target; the one URL knows its target by itself."""
-    if connection.url_file is None:
-        if len(arguments) == 1:
-            raise click.UsageError(
-                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
-            )
-        return tuple(arguments[:-1]), arguments[-1]
-    most = 2  # a file, and the object that the URL is for
-    if len(arguments) > most:
-        raise click.UsageError("--url-file is one presigned URL, for one file")
-    return tuple(arguments[:1]), "".join(arguments[1:])
-
-
-def _put_stdin(
-    sources: Sequence[str],
-    target: str,
-    connection: Connection,
-    transfer: Transfer,
-    storing: Storing,
-) -> int:
+    upload = _Put(connection, transfer, storing)
+    if _STDIN not in sources:
+        return upload.files(sources, target)
     if len(sources) > 1:
         raise click.UsageError(
             "- is standard input, and one object: give no other file"
@@ -233,23 +163,88 @@ def _put_stdin(
         raise click.UsageError("standard input is either the file or the URL, not both")
     if target and (not target.partition("/")[2] or target.endswith("/")):
         raise click.UsageError(f"{target!r} is no object: give BUCKET/KEY")
-    progress: TransferProgress
-
-    def stored(receipt: Receipt) -> None:
-        progress.stored(_STDIN, receipt)
-
-    filesystem = connection.filesystem(**storing.options(transfer, stored))
-    path = target or connection.path(filesystem, "")
-    progress = transfer.progress(files=1)
-
-    def send() -> None:
-        with progress.branched(_STDIN, path) as child:
-            _stream(filesystem, path, child.relative_update)
-
-    return transfer.carry_out("stored", progress, send)
+    return upload.stdin(target)
 
 
-def _stream(
+def _split(
+    arguments: Sequence[str], connection: UploadConnectionOptions
+) -> tuple[tuple[str, ...], str]:
+    """Return sources and target; one URL has a target of its own."""
+    if connection.url_file is None:
+        if len(arguments) == 1:
+            raise click.UsageError(
+                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+            )
+        return tuple(arguments[:-1]), arguments[-1]
+    most = 2  # a file, and the object of the URL
+    if len(arguments) > most:
+        raise click.UsageError("--url-file is one presigned URL, for one file")
+    return tuple(arguments[:1]), "".join(arguments[1:])
+
+
+@frozen
+class _Put:
+    """One call of the command."""
+
+    connection: UploadConnectionOptions
+    transfer: TransferOptions
+    storing: StoringOptions
+
+    def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
+        return self.connection.filesystem(**self.storing.options(self.transfer, stored))
+
+    def files(self, sources: Sequence[str], target: str) -> ExitCode:
+        transfer = self.transfer
+        plan = PutPlan.for_sources(sources, target) if target else None
+        places: dict[str, str] = {}
+        progress: TransferProgress
+
+        def stored(receipt: Receipt) -> None:
+            progress.stored(places.get(receipt.path, ""), receipt)
+
+        filesystem = self._filesystem(stored)
+        if plan is None:
+            path = self.connection.path(filesystem, "")
+            plan = PutPlan.for_file(sources[0], path)
+        if not plan.files and not plan.failures:
+            raise click.UsageError(f"no file is in {', '.join(sources)}")
+        places.update(plan.files)
+        for one in plan.left_out:
+            transfer.err.line(f"left out: {one}")
+        count = len(plan.files) + len(plan.failures)
+        progress = transfer.progress(files=count, size=plan.size)
+        for failure in plan.failures:
+            progress.fail(failure.path, failure.local, failure.error)
+
+        def send() -> None:
+            if transfer.fail_fast and progress.failures:
+                return
+            filesystem.put(
+                list(places.values()),
+                list(places),
+                callback=progress,
+                on_error=transfer.on_error,
+            )
+
+        code = transfer.carry_out("stored", progress, send)
+        resumable = code is ExitCode.INTERRUPTED and self.storing.resumes
+        if resumable and not transfer.as_json:
+            transfer.err.line("run the same again, and stored parts are not sent again")
+        return code
+
+    def stdin(self, target: str) -> ExitCode:
+        progress = self.transfer.progress(files=1)
+        filesystem = self._filesystem(lambda one: progress.stored(_STDIN, one))
+        path = self.connection.path(filesystem, target)
+
+        def send() -> None:
+            with progress.branched(_STDIN, path) as child:
+                _copy_stdin(filesystem, path, child.relative_update)
+
+        return self.transfer.carry_out("stored", progress, send)
+
+
+def _copy_stdin(
     filesystem: OSSPresignedFileSystem, path: str, moved: Callable[[int], Any]
 ) -> None:
     with filesystem.open(path, "wb") as sink:

@@ -1,13 +1,15 @@
-"""The command ``osspresigned sync``."""
+"""Command ``osspresigned sync``: uploads of what is new or changed."""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+from attrs import frozen
 
 from ..console.exit import why
 from ..console.progress import Events, TransferProgress, short_bytes
@@ -19,15 +21,14 @@ from ..syncing.sync import sync
 from ..units import shown_text
 from .options import (
     PAIR,
-    Connection,
-    Storing,
-    Transfer,
-    connection_options,
-    storing_options,
-    transfer_options,
+    StoringOptions,
+    TransferOptions,
+    UploadConnectionOptions,
+    confirmed,
+    option,
+    takes,
 )
 
-_SHOWN = 10  # names that are shown before somebody is asked
 _RULES = "fsspec_osspresigned.sync_rules"
 _EXAMPLES = """\
 Examples:
@@ -47,10 +48,10 @@ what a GLOB is.
 
 
 class _InOrder(click.Command):
-    """A command that keeps the order in which rules were given."""
+    """Command that keeps the order of --include and --exclude."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the rules beside what click makes of the arguments."""
+        """Put the rules into the context, in their order."""
         options, _, order = self.make_parser(ctx).parse_args(args=list(args))
         globs = {name: iter(options.get(name) or ()) for name in ("include", "exclude")}
         ctx.meta[_RULES] = [
@@ -61,108 +62,140 @@ class _InOrder(click.Command):
         return super().parse_args(ctx, args)
 
 
+@frozen(kw_only=True)
+class SyncCommandOptions:
+    """Options that only this command has; the order of the filters is elsewhere."""
+
+    # fmt: off
+    dry_run: bool = option(
+        "--dry-run", "-n", is_flag=True, help="Only print what would be done.")
+    include: Sequence[str] = option(
+        "--include", multiple=True, metavar="GLOB",
+        help="Include what fits; alone, nothing else is included. May be repeated.")
+    exclude: Sequence[str] = option(
+        "--exclude", multiple=True, metavar="GLOB",
+        help="Exclude what fits, on both sides. May be repeated.")
+    size_only: bool = option(
+        "--size-only", is_flag=True, help="Compare sizes, and no times.")
+    checksum: bool = option(
+        "--checksum", is_flag=True,
+        help="Compare the bytes by CRC-64: reads every file.")
+    delete: bool = option(
+        "--delete", is_flag=True,
+        help="Delete objects that SRC does not have, if all else went well.")
+    yes: bool = option("--yes", is_flag=True, help="Do not ask before deleting.")
+    max_delete: int | None = option(
+        "--max-delete", type=click.IntRange(0), metavar="N",
+        help="Do nothing if more than N objects would be deleted.")
+    state: str | None = option(
+        "--state", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Remember what was sent; needed if listing is not granted.")
+    always: bool = option("--always", is_flag=True, help="Send everything.")
+    source_options: Sequence[tuple[str, str]] = option(
+        "--source-option", type=PAIR, multiple=True, metavar="NAME=VALUE",
+        help="Option of the filesystem of SRC.")
+    # fmt: on
+
+    @property
+    def asks(self) -> bool:
+        """Whether the command asks before it deletes."""
+        return self.delete and not self.yes and not self.dry_run
+
+    def check(self) -> None:
+        """Refuse options that do not go together."""
+        if self.size_only and self.checksum:
+            raise click.UsageError("--size-only and --checksum: give one of them")
+        if self.max_delete is not None and not self.delete:
+            raise click.UsageError("--max-delete goes with --delete")
+        if self.asks and not sys.stdin.isatty():
+            raise click.UsageError("--delete needs --yes where nobody can be asked")
+
+    @property
+    def compare(self) -> How:
+        """Criterion of comparison."""
+        if self.size_only:
+            return How.SIZE
+        return How.CHECKSUM if self.checksum else How.TIME
+
+
 def _value(text: str) -> Any:
-    """Return JSON where it is some, else the text: ``anon=true``."""
+    """Return the value of JSON such as ``true``; other text as it is."""
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
+@takes(
+    wanted=SyncCommandOptions,
+    connection=UploadConnectionOptions,
+    transfer=TransferOptions,
+    storing=StoringOptions,
+)
 @click.command(name="sync", cls=_InOrder, epilog=_EXAMPLES)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DEST")
-@click.option("--dry-run", "-n", is_flag=True, help="Only tell what would be done.")
-@click.option("--include", multiple=True, metavar="GLOB",
-              help="Take what fits; alone, nothing else is taken. May be repeated.")  # fmt: skip
-@click.option("--exclude", multiple=True, metavar="GLOB",
-              help="Leave out what fits, on both sides. May be repeated.")  # fmt: skip
-@click.option("--size-only", is_flag=True, help="Compare sizes, and no times.")
-@click.option("--checksum", is_flag=True,
-              help="Compare the bytes by CRC-64: reads every file.")  # fmt: skip
-@click.option("--delete", is_flag=True,
-              help="Delete objects that SRC does not have, if all else went well.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
-@click.option("--max-delete", type=click.IntRange(0), metavar="N",
-              help="Do nothing if more than N objects would be deleted.")  # fmt: skip
-@click.option("--state", type=click.Path(dir_okay=False), metavar="FILE",
-              help="Remember what was sent; needed where nobody may list.")  # fmt: skip
-@click.option("--always", is_flag=True, help="Send all, whatever is known.")
-@click.option("--source-option", "source_options", type=PAIR, multiple=True,
-              metavar="NAME=VALUE", help="Option of the filesystem of SRC.")  # fmt: skip
-@connection_options
-@transfer_options
-@storing_options
 def sync_command(
     source: str,
     destination: str,
     *,
-    dry_run: bool,
-    include: Sequence[str],
-    exclude: Sequence[str],
-    size_only: bool,
-    checksum: bool,
-    yes: bool,
-    source_options: Sequence[tuple[str, str]],
-    connection: Connection,
-    transfer: Transfer,
-    storing: Storing,
-    **wishes: Any,
+    wanted: SyncCommandOptions,
+    connection: UploadConnectionOptions,
+    transfer: TransferOptions,
+    storing: StoringOptions,
 ) -> int:
-    """Send what is new or changed in SRC, so that DEST equals it.
+    """Upload what is new or changed in SRC to DEST. Only --delete deletes.
 
     SRC is a directory, or the URL of one that fsspec can read; DEST is BUCKET/PREFIX.
-    What is in SRC goes right below DEST.
+    The content of SRC goes right below DEST.
     """
-    del include, exclude  # in their order they are with the context
-    if size_only and checksum:
-        raise click.UsageError("--size-only and --checksum: give one of them")
+    wanted.check()
     if connection.url_file is not None:
         raise click.UsageError("--url-file is one object: sync needs --map or --signer")
-    if wishes["max_delete"] is not None and not wishes["delete"]:
-        raise click.UsageError("--max-delete goes with --delete")
-    asks = wishes["delete"] and not yes and not dry_run
-    if asks and not sys.stdin.isatty():
-        raise click.UsageError("--delete needs --yes where nobody can be asked")
     progress = transfer.progress(files=0, size=0)
-    telling = _Telling(transfer, progress, destination.rstrip("/"))
-    arguments = {
-        **wishes,
-        "filesystem": connection.filesystem(
-            **storing.options(transfer, telling.stored)
-        ),
-        "source_options": {name: _value(text) for name, text in source_options},
-        "filters": click.get_current_context().meta[_RULES],
-        "compare": _how(size_only=size_only, checksum=checksum),
-        "fail_fast": transfer.fail_fast,
-        "confirm": telling.ask if asks else None,
-        "on_error": "return",
-    }
-    if dry_run:
-        result = sync(source, destination, dry_run=True, **arguments)
-        telling.would(result)
+    report = _Report(transfer, progress, destination.rstrip("/"))
+    options = storing.options(transfer, report.stored)
+    run = functools.partial(
+        sync,
+        source,
+        destination,
+        filesystem=connection.filesystem(**options),
+        source_options={name: _value(text) for name, text in wanted.source_options},
+        filters=click.get_current_context().meta[_RULES],
+        compare=wanted.compare,
+        delete=wanted.delete,
+        max_delete=wanted.max_delete,
+        state=wanted.state,
+        always=wanted.always,
+        fail_fast=transfer.fail_fast,
+        confirm=_ask if wanted.asks else None,
+        on_error="return",
+    )
+    if wanted.dry_run:
+        result = run(dry_run=True)
+        report.would(result)
         return result.exit_code
 
     def act() -> None:
-        result = sync(source, destination, on_event=telling.hear, **arguments)
-        telling.end(result)
+        report.end(run(on_event=report.hear))
 
     code = transfer.carry_out("stored", progress, act)
-    # What was there already went well, too.
-    return code if telling.result is None else telling.result.exit_code
+    # The result also counts files that needed no upload.
+    return code if report.result is None else report.result.exit_code
 
 
-def _how(*, size_only: bool, checksum: bool) -> How:
-    if size_only:
-        return How.SIZE
-    return How.CHECKSUM if checksum else How.TIME
+def _ask(extra: Sequence[Extra]) -> None:
+    """Ask whether *extra* may be deleted, and raise ClickException if not."""
+    names = [one.name for one in extra]
+    if not confirmed(names, "would be deleted: ", " (--dry-run lists all)"):
+        raise click.ClickException("nothing was done")
 
 
-class _Telling:
-    """What a sync says to people, or to programs."""
+class _Report:
+    """Output of a sync, for people or as JSON events."""
 
     def __init__(
-        self, transfer: Transfer, progress: TransferProgress, root: str
+        self, transfer: TransferOptions, progress: TransferProgress, root: str
     ) -> None:
         self._transfer = transfer
         self._progress = progress
@@ -178,12 +211,12 @@ class _Telling:
             Events(self._transfer.out).say(event, **members)
 
     def stored(self, receipt: Receipt) -> None:
-        """Tell about a stored object, with its name below the source."""
+        """Report a stored object by its name below the source."""
         name = receipt.path.removeprefix(f"{self._root}/")
         self._progress.stored(name, receipt)
 
     def hear(self, event: SyncEvent) -> None:
-        """Take in one step."""
+        """Report one step."""
         if event.kind is EventKind.BYTES:
             self._progress.move(event.size)
         elif event.kind is EventKind.SENT:
@@ -200,23 +233,8 @@ class _Telling:
             self._line(f"deleted: {shown_text(event.name)}")
             self._say("deleted", name=event.name, size=event.size)
 
-    def ask(self, extra: Sequence[Extra]) -> None:
-        """Ask whether *extra* shall go.
-
-        Raises:
-            click.ClickException: it shall not.
-        """
-        for one in extra[:_SHOWN]:
-            click.echo(f"would be deleted: {shown_text(one.name)}", err=True)
-        if len(extra) > _SHOWN:
-            click.echo(
-                f"and {len(extra) - _SHOWN} more (--dry-run lists all)", err=True
-            )
-        if not click.confirm(f"Delete {len(extra)} objects?", err=True):
-            raise click.ClickException("nothing was done")
-
     def would(self, result: SyncResult) -> None:
-        """Tell what a run would do: one line, or one event, for each object."""
+        """Report what a run would do: one line or one event for each object."""
         out, plan = self._transfer.out, result.plan
         as_json = self._transfer.as_json
         for item in plan.send:
@@ -238,7 +256,7 @@ class _Telling:
         self._counts(result, "to send", len(plan.send), 0 if result.kept else len(plan.extra))  # fmt: skip
 
     def end(self, result: SyncResult) -> None:
-        """Tell what the summary of the transfer does not."""
+        """Report what the summary of the transfer does not."""
         self.result = result
         self._counts(result, "sent", result.sent, len(result.deleted))
 

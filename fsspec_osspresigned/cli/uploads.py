@@ -1,10 +1,11 @@
-"""The command ``osspresigned resume``: what was interrupted, and the end of it."""
+"""Commands ``uploads list`` and ``uploads abort``: interrupted uploads of a checkpoint."""
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +20,98 @@ from ..errors import (
     OSSPresignedError,
     UploadNotFoundError,
 )
-from ..filesystem.connect import client_for
 from ..model import Action
 from ..options.object_options import Target
-from ..options.options import Options
 from ..units import shown_bytes, shown_seconds, shown_text
+from .options import ConnectionOptions, counted, takes
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_paths = click.argument("paths", nargs=-1, metavar="[BUCKET/KEY...]")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command(short_help="List or abort the uploads that a checkpoint has kept.")
-@click.option("--list", "listed", type=_DIRECTORY, metavar="DIR",
-              help="Tell which uploads can be gone on with.")  # fmt: skip
-@click.option("--abort", "aborted", type=_DIRECTORY, metavar="DIR",
-              help="Abort them, and remove their journals.")  # fmt: skip
-@click.argument("paths", nargs=-1, metavar="[BUCKET/KEY...]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with --list.")
-@click.option("--signer", default="keys", show_default=True,
-              help="What signs the aborts: keys, a URL, or MODULE:FUNCTION.")  # fmt: skip
-@click.option(
-    "--token", "signer_token", help="env:OSSPRESIGNED_... or file:PATH of its token."
-)
-@click.option("--region", help="Else OSS_REGION, or what the endpoint tells.")
-@click.option("--endpoint", help="Else OSS_ENDPOINT, or the public one of the region.")
-@click.option("--addressing-style", type=click.Choice(["virtual", "path", "cname"]))
-@click.option("--allowed-host", "hosts", multiple=True, metavar="HOST[=BUCKET]",
-              help="Host of signed URLs outside OSS; may be repeated.")  # fmt: skip
-@click.option("--allow-http", is_flag=True, help="Plain http may leave this machine.")
+@click.group()
+def uploads() -> None:
+    """List or abort the interrupted uploads of a checkpoint directory.
+
+    To resume one, run again what was interrupted.
+    """
+
+
+@uploads.command(name="list")
+@click.argument("directory", type=_DIRECTORY, metavar="DIR")
+@_paths
+@_json
+def list_uploads(directory: Path, paths: Sequence[str], *, as_json: bool) -> None:
+    """List the uploads whose journals are in DIR; all, or those of BUCKET/KEY."""
+    _list(_chosen(Checkpoint(str(directory)), paths), as_json=as_json)
+
+
+@takes(connection=ConnectionOptions)
+@uploads.command(name="abort")
+@click.argument("directory", type=_DIRECTORY, metavar="DIR")
+@_paths
+def abort_uploads(
+    directory: Path, paths: Sequence[str], connection: ConnectionOptions
+) -> int:
+    """Abort the uploads whose journals are in DIR, and remove the journals.
+
+    Without --signer or --map, the keys of the environment sign. The exit code is 1 if an
+    upload could not be aborted; its journal is kept.
+    """
+    return _abort_all(directory, paths, connection)
+
+
+@takes(connection=ConnectionOptions)
+@click.command(hidden=True)
+@click.option("--list", "listed", type=_DIRECTORY, metavar="DIR")
+@click.option("--abort", "aborted", type=_DIRECTORY, metavar="DIR")
+@_paths
+@_json
 def resume(
     listed: Path | None,
     aborted: Path | None,
     paths: Sequence[str],
     *,
     as_json: bool,
-    hosts: Sequence[str],
-    **facts: Any,
+    connection: ConnectionOptions,
 ) -> int:
-    """Look after the uploads that checkpoint=DIR has kept; all, or of BUCKET/KEY.
-
-    To go on with one, run again what was interrupted. The exit code of --abort is 1 if
-    an upload could not be aborted; its journal is kept then.
-    """
+    """Do what ``uploads list`` and ``uploads abort`` do: their old name."""
     if (listed is None) == (aborted is None):
         raise click.UsageError("give --list DIR or --abort DIR")
-    if aborted is None:
-        found = _chosen(Checkpoint(str(listed)), paths)
-        _list(found, as_json=as_json)
+    word = "abort" if listed is None else "list"
+    said = f"deprecated: use osspresigned uploads {word} DIR"
+    click.echo(said, err=True)
+    if listed is not None:
+        _list(_chosen(Checkpoint(str(listed)), paths), as_json=as_json)
         return 0
     if as_json:
         raise click.UsageError("--json goes with --list")
-    pairs = (host.lower().partition("=") for host in hosts)
-    facts["allowed_hosts"] = {host: name or None for host, _, name in pairs} or None
-    options = Options.from_storage_options(facts)
-    checkpoint = Checkpoint(aborted)
+    return _abort_all(str(aborted), paths, connection)
+
+
+def _abort_all(
+    directory: Path | str, paths: Sequence[str], connection: ConnectionOptions
+) -> int:
+    checkpoint = Checkpoint(str(directory))
+    client = functools.cache(lambda: _client(connection))
     failed = False
     for one in _chosen(checkpoint, paths):
-        said, done = _abort(checkpoint, one, options)
+        said, done = _abort(checkpoint, one, client)
         failed |= not done
         name = one.record.head.path if one.record else one.name
         click.echo(f"{shown_text(name)}: {said}", err=not done)
     return 1 if failed else 0
 
 
+def _client(connection: ConnectionOptions) -> Client:
+    given = {} if connection.has_source else {"signer": "keys"}
+    client: Client = connection.filesystem(**given).client
+    return client
+
+
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[Found]:
-    """Return the journals of *paths*, of everything if there are none."""
+    """Return the journals of *paths*; all of them without paths."""
     found = list(checkpoint.found())
     if not paths:
         return found
@@ -115,8 +144,7 @@ def _list(found: Sequence[Found], *, as_json: bool) -> None:
         ]
         names = f"{shown_text(head.path)} from {shown_text(head.source)}"
         click.echo(f"{names}: {', '.join(facts)}")
-    count = "1 upload" if len(found) == 1 else f"{len(found)} uploads"
-    click.echo(count)
+    click.echo(counted(len(found), "upload"))
 
 
 def _members(one: Found, now: float) -> dict[str, Any]:
@@ -138,8 +166,10 @@ def _members(one: Found, now: float) -> dict[str, Any]:
     }
 
 
-def _abort(checkpoint: Checkpoint, one: Found, options: Options) -> tuple[str, bool]:
-    """End one upload; return what to say, and whether its journal is gone."""
+def _abort(
+    checkpoint: Checkpoint, one: Found, client: Callable[[], Client]
+) -> tuple[str, bool]:
+    """Abort one upload; return the message, and whether its journal is gone."""
     try:
         held = checkpoint.hold_name(one.name)
     except CheckpointInUseError as error:
@@ -149,8 +179,7 @@ def _abort(checkpoint: Checkpoint, one: Found, options: Options) -> tuple[str, b
     try:
         said = "the journal could not be read, and is removed"
         if held.record is not None:
-            # No URL map is among the options, so nothing has to be opened.
-            said = _end(client_for(options, str.encode), held.record)
+            said = _end(client, held.record)
         held.remove()
     except ConfigurationError:
         raise
@@ -161,8 +190,8 @@ def _abort(checkpoint: Checkpoint, one: Found, options: Options) -> tuple[str, b
     return said, True
 
 
-def _end(client: Client, record: Record) -> str:
-    """Abort the upload of *record*, unless it is its owner's."""
+def _end(client: Callable[[], Client], record: Record) -> str:
+    """Abort the upload of *record*, unless its owner has to do that."""
     head = record.head
     if head.owners:
         return (
@@ -172,7 +201,7 @@ def _end(client: Client, record: Record) -> str:
         Action.AbortMultipartUpload, upload_id=head.upload_id
     )
     try:
-        client.call(operation)
+        client().call(operation)
     except UploadNotFoundError:
         return f"upload {head.upload_id} was gone already"
     return f"upload {head.upload_id} is aborted"

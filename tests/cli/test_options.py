@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.cli.options import Transfer
+from fsspec_osspresigned.cli.options import TransferOptions
 from fsspec_osspresigned.console.exit import ExitCode
 from fsspec_osspresigned.console.terminal import Output
 from tests.cli.conftest import Text
@@ -15,7 +15,7 @@ from tests.cli.conftest import Text
 
 def test_error_about_the_whole_is_raised():
     """It is no failure of one file."""
-    transfer = Transfer(out=Output(Text()), err=Output(Text()))
+    transfer = TransferOptions(out=Output(Text()), err=Output(Text()))
     progress = transfer.progress()
 
     def fail():
@@ -28,7 +28,7 @@ def test_error_about_the_whole_is_raised():
 def test_failure_that_is_told_is_not_raised():
     """What a file has failed by is in the summary already."""
     err = Text()
-    transfer = Transfer(out=Output(Text()), err=Output(err))
+    transfer = TransferOptions(out=Output(Text()), err=Output(err))
     progress = transfer.progress(files=1)
 
     def fail():
@@ -46,7 +46,7 @@ def test_failure_that_is_told_is_not_raised():
 def test_given_up_files_are_no_failures_of_an_interrupt():
     """They are what is left."""
     err = Text()
-    transfer = Transfer(out=Output(Text()), err=Output(err))
+    transfer = TransferOptions(out=Output(Text()), err=Output(err))
     progress = transfer.progress(files=2)
 
     def act():

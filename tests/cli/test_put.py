@@ -12,8 +12,7 @@ import threading
 import pytest
 
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.cli import options as connection_options
-from fsspec_osspresigned.cli import options as transfer_options
+from fsspec_osspresigned.cli import options
 from fsspec_osspresigned.cli.put import PutPlan
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
@@ -77,11 +76,11 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
 def test_one_url_of_a_host_without_a_bucket(tmp_path):
     """Where the URL does not show its bucket, the key alone is its path."""
     (tmp_path / "one.url").write_text("https://files.example.com/r.csv?Expires=1")
-    connection = connection_options.Connection({}, str(tmp_path / "one.url"))
+    connection = options.Connection({}, str(tmp_path / "one.url"))
     filesystem = connection.filesystem()
     assert connection.path(filesystem, "") == "r.csv"
     assert connection.path(filesystem, "b/k") == "b/k"
-    assert PutPlan.one("x", "r.csv").files == {"r.csv": "x"}
+    assert PutPlan.for_file("x", "r.csv").files == {"r.csv": "x"}
 
 
 def test_standard_input_to_one_url(run, oss, url, tree):
@@ -164,8 +163,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["f", TO, "--receipts", "-", "--json"], "leave out one"),
         (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
         (["f", TO, "--bwlimit", "1K"], "too slow"),
-        (["f", TO, "--bwlimit", "quick"], "is no size"),
-        (["f", TO, "--part-size", "x"], "is no size"),
+        (["f", TO, "--bwlimit", "quick"], "is no rate"),
+        (["f", TO, "--part-size", "x"], "is no rate"),
         (["f", TO, "--header", "x"], "NAME=VALUE"),
         (["f", TO, "--header", " =x"], "NAME=VALUE"),
         (["f", TO, "--expires", "8d"], "no life"),
@@ -334,7 +333,7 @@ def test_journals_have_a_place_without_xdg(monkeypatch):
     """It is below the home directory."""
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/x")
-    assert transfer_options.journals() == "/home/x/.local/state/osspresigned"
+    assert options.journals() == "/home/x/.local/state/osspresigned"
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
@@ -420,7 +419,7 @@ def test_hosts_and_http_are_options(run, tree, monkeypatch):
         given.update(options)
         raise StopError("stop")
 
-    monkeypatch.setattr(connection_options, "OSSPresignedFileSystem", make)
+    monkeypatch.setattr(options, "OSSPresignedFileSystem", make)
     more = ("--allowed-host", "A.example=b", "--allowed-host", "c", "--allow-http")
     rest = ("--timeout", "5", "--expires", "2h", "--bwlimit", "1M/s", "--region", "r")
     assert run("put", "data", TO, *KEYS, *more, *rest).code == 2
@@ -438,20 +437,18 @@ def test_hosts_and_http_are_options(run, tree, monkeypatch):
 def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     """The bytes are handed to the bucket; a slow line gets few connections."""
     taken = []
-    monkeypatch.setattr(
-        transfer_options.RateLimit, "take", lambda _, size: taken.append(size)
-    )
+    monkeypatch.setattr(options.RateLimit, "take", lambda _, size: taken.append(size))
     assert run("put", "data", TO, *KEYS, "--bwlimit", "128K").code == 0
     assert sum(taken) == 6
-    transfer = transfer_options.Transfer(rate=transfer_options.RateLimit(20 * KIB))
+    transfer = options.TransferOptions(rate=options.RateLimit(20 * KIB))
     assert transfer.options() == {"max_concurrency": 1}
     transfer.lift()
-    assert transfer_options.Transfer().lift() is None
+    assert options.TransferOptions().lift() is None
 
 
 def test_plan_of_nothing_is_empty(tmp_path):
     """A pattern that fits nothing is no error of the plan."""
-    plan = PutPlan.of([str(tmp_path / "*.none")], TO)
+    plan = PutPlan.for_sources([str(tmp_path / "*.none")], TO)
     assert not plan.files
 
 
