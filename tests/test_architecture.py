@@ -189,12 +189,6 @@ MAX_PARAMETERS = 7
 
 # What may be longer or wider than the limits, and why.
 EXCEPTIONS = {
-    "cli.check.signer": "to be mended",
-    "cli.owner._order": "to be mended",
-    "cli.owner.check_map_command": "to be mended",
-    "cli.owner.sign": "to be mended",
-    "cli.serve.serve": "to be mended",
-    "cli.sync.sync_command": "to be mended",
     "emulator.server.__init__": "to be mended",
     "errors.__init__": "to be mended",
     "filesystem.trees.__init__": "to be mended",

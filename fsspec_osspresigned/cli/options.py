@@ -38,7 +38,7 @@ _LEAST_RATE = 16 * KIB
 # Slower than this no connection should be: stores and proxies end those that idle.
 _LEAST_EACH = 64 * KIB
 _MOST_JOBS = 16  # the default of max_concurrency
-_MOST_SHOWN = 10  # names, before a command asks whether to delete them
+MOST_SHOWN = 10  # names, before a command asks whether to delete them
 _SOURCES = (
     "here that is --map MAP, --signer SIGNER or, to upload one file, --url-file FILE"
 )
@@ -148,10 +148,10 @@ def counted(number: int, what: str) -> str:
 
 def confirmed(names: Sequence[str], prefix: str = "", more: str = "") -> bool:
     """Show the first *names* to be deleted, and ask whether to delete all of them."""
-    for name in names[:_MOST_SHOWN]:
+    for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
-    if len(names) > _MOST_SHOWN:
-        click.echo(f"and {len(names) - _MOST_SHOWN} more{more}", err=True)
+    if len(names) > MOST_SHOWN:
+        click.echo(f"and {len(names) - MOST_SHOWN} more{more}", err=True)
     return click.confirm(f"delete {len(names)} objects?", err=True)
 
 

@@ -44,8 +44,9 @@ def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command, columns):
     )
     assert "..." not in "".join(lines)
     assert max(map(len, lines)) < columns
-    assert sum(line.endswith(".") for line in lines) == len(group.commands)
-    assert (len(lines) == len(group.commands)) == (columns == 80)
+    count = sum(not one.hidden for one in group.commands.values())
+    assert sum(line.endswith(".") for line in lines) == count
+    assert (len(lines) == count) == (columns == 80)
 
 
 def test_without_click_one_line_says_what_to_install(monkeypatch, capsys):

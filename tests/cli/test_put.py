@@ -76,7 +76,7 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
 def test_one_url_of_a_host_without_a_bucket(tmp_path):
     """Where the URL does not show its bucket, the key alone is its path."""
     (tmp_path / "one.url").write_text("https://files.example.com/r.csv?Expires=1")
-    connection = options.Connection({}, str(tmp_path / "one.url"))
+    connection = options.UploadConnectionOptions(url_file=str(tmp_path / "one.url"))
     filesystem = connection.filesystem()
     assert connection.path(filesystem, "") == "r.csv"
     assert connection.path(filesystem, "b/k") == "b/k"
@@ -164,7 +164,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
         (["f", TO, "--bwlimit", "1K"], "too slow"),
         (["f", TO, "--bwlimit", "quick"], "is no rate"),
-        (["f", TO, "--part-size", "x"], "is no rate"),
+        (["f", TO, "--part-size", "x"], "is no size"),
         (["f", TO, "--header", "x"], "NAME=VALUE"),
         (["f", TO, "--header", " =x"], "NAME=VALUE"),
         (["f", TO, "--expires", "8d"], "no life"),
@@ -333,7 +333,7 @@ def test_journals_have_a_place_without_xdg(monkeypatch):
     """It is below the home directory."""
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/x")
-    assert options.journals() == "/home/x/.local/state/osspresigned"
+    assert options.default_journals() == "/home/x/.local/state/osspresigned"
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):

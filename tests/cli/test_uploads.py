@@ -1,4 +1,4 @@
-"""``osspresigned resume`` tells what was interrupted, and ends it."""
+"""``osspresigned uploads`` lists what was interrupted, and aborts it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def keep(place: str, **facts) -> None:
 
 def test_they_are_listed(interrupted, place, tmp_path, capsys):
     """Path, file, size, parts and age of each, and their number."""
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == "2 uploads"
     (a,) = (line for line in lines if line.startswith(f"{BUCKET}/a from "))
@@ -78,7 +78,7 @@ def test_they_are_listed(interrupted, place, tmp_path, capsys):
 
 def test_they_are_listed_as_json(interrupted, place, capsys):
     """The same for programs, sizes in bytes and ages in seconds."""
-    assert cli.main(["resume", "--list", place, "--json", f"{BUCKET}/b"]) == 0
+    assert cli.main(["uploads", "list", place, "--json", f"{BUCKET}/b"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one["path"] == f"{BUCKET}/b"
     assert one["upload_id"] in interrupted
@@ -90,26 +90,26 @@ def test_they_are_listed_as_json(interrupted, place, capsys):
 
 def test_they_are_aborted(oss, interrupted, place, capsys):
     """All of them, and nothing is left."""
-    assert cli.main(["resume", "--abort", place]) == 0
+    assert cli.main(["uploads", "abort", place]) == 0
     assert capsys.readouterr().out.count("is aborted") == 2
     assert oss.uploads(BUCKET) == []
     assert os.listdir(place) == []
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     assert capsys.readouterr().out == "0 uploads\n"
 
 
 def test_one_is_aborted(oss, interrupted, place, capsys):
     """The others are left alone."""
     path = f"osspresigned://{BUCKET}/a"
-    assert cli.main(["resume", "--abort", place, path]) == 0
+    assert cli.main(["uploads", "abort", place, path]) == 0
     assert [one.key for one in oss.uploads(BUCKET)] == ["b"]
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     assert capsys.readouterr().out.endswith("1 upload\n")
 
 
 def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
     """A misspelt path must not pass for done."""
-    assert cli.main(["resume", "--abort", place, f"{BUCKET}/c", f"{BUCKET}/a"]) == 1
+    assert cli.main(["uploads", "abort", place, f"{BUCKET}/c", f"{BUCKET}/a"]) == 1
     assert f"no journal in there is of {BUCKET}/c" in capsys.readouterr().err
     assert len(os.listdir(place)) == 2
 
@@ -117,7 +117,7 @@ def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
 def test_one_that_is_gone_already_is_done(oss, interrupted, place, capsys):
     """Its journal goes too."""
     oss._store.buckets[BUCKET].uploads.clear()
-    assert cli.main(["resume", "--abort", place]) == 0
+    assert cli.main(["uploads", "abort", place]) == 0
     assert capsys.readouterr().out.count("was gone already") == 2
     assert os.listdir(place) == []
 
@@ -126,7 +126,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
     """The exit code says so, and the journal is there for another try."""
     refused = {"status": 403, "code": "AccessDenied"}
     oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
-    assert cli.main(["resume", "--abort", place]) == 1
+    assert cli.main(["uploads", "abort", place]) == 1
     said = capsys.readouterr()
     assert f"{BUCKET}/a: not aborted: AbortMultipartUpload was refused" in said.err
     assert f"{BUCKET}/b: upload" in said.out
@@ -136,9 +136,9 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
 def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsys):
     """The list says by whom; it is not aborted under his hands."""
     held = Checkpoint(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
-    assert cli.main(["resume", "--abort", place]) == 1
+    assert cli.main(["uploads", "abort", place]) == 1
     assert f"process {os.getpid()}" in capsys.readouterr().err
     held.release()
 
@@ -146,9 +146,9 @@ def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsy
 def test_an_owners_upload_is_forgotten_only(oss, place, capsys):
     """It is not ours to abort: nothing is sent."""
     keep(place, owners=True)
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     assert "its owner's" in capsys.readouterr().out
-    assert cli.main(["resume", "--abort", place]) == 0
+    assert cli.main(["uploads", "abort", place]) == 0
     assert "is its owner's to abort" in capsys.readouterr().out
     assert oss.requests == []
     assert os.listdir(place) == []
@@ -160,14 +160,14 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
     (name,) = os.listdir(place)
     with open(os.path.join(place, name), "wb") as file:
         file.write(b"?")
-    assert cli.main(["resume", "--list", place]) == 0
+    assert cli.main(["uploads", "list", place]) == 0
     assert f"{name}: cannot be read" in capsys.readouterr().out
-    assert cli.main(["resume", "--list", "--json", place]) == 2
+    assert cli.main(["uploads", "list", "--json"]) == 2
     capsys.readouterr()
-    assert cli.main(["resume", "--json", "--list", place]) == 0
+    assert cli.main(["uploads", "list", "--json", place]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one == {"journal": name, "path": None, "in_use": None}
-    assert cli.main(["resume", "--abort", place]) == 0
+    assert cli.main(["uploads", "abort", place]) == 0
     assert f"{name}: the journal could not be read" in capsys.readouterr().out
     assert os.listdir(place) == []
 
@@ -176,7 +176,7 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     """What is not ours is not removed."""
     Checkpoint(place)
     os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
-    assert cli.main(["resume", "--abort", place]) == 1
+    assert cli.main(["uploads", "abort", place]) == 1
     assert "cannot be locked or read" in capsys.readouterr().err
     assert os.listdir(place) == ["x.upload.jsonl"]
 
@@ -184,24 +184,38 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["--list", "{place}", "--abort", "{place}"],
-        ["--abort", "{place}", "--json"],
-        ["--list", "{place}/none"],
+        ["uploads", "list", "{place}/none"],
+        ["uploads", "abort", "{place}", "--json"],
+        ["resume"],
+        ["resume", "--list", "{place}", "--abort", "{place}"],
+        ["resume", "--abort", "{place}", "--json"],
     ],
 )
 def test_a_wrong_call_is_exit_2(place, arguments, capsys):
     """Nothing is done."""
     Checkpoint(place)
     given = [text.format(place=place) for text in arguments]
-    assert cli.main(["resume", *given]) == 2
+    assert cli.main(given) == 2
     assert "Error:" in capsys.readouterr().err
+
+
+def test_the_old_name_works_and_names_the_new_one(oss, interrupted, place, capsys):
+    """``resume --list`` and ``resume --abort`` say on standard error what to call."""
+    assert cli.main(["resume", "--list", place, f"{BUCKET}/a"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "1 upload"
+    assert said.err == "deprecated: use osspresigned uploads list DIR\n"
+    assert cli.main(["resume", "--abort", place, "--signer", "keys"]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("is aborted") == 2
+    assert said.err == "deprecated: use osspresigned uploads abort DIR\n"
+    assert oss.uploads(BUCKET) == []
 
 
 def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatch, capsys):  # fmt: skip
     """Without keys nothing can be aborted, and every journal is kept."""
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
-    assert cli.main(["resume", "--abort", place, *hosts]) == 2
+    assert cli.main(["uploads", "abort", place, *hosts]) == 2
     assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
     assert len(os.listdir(place)) == 2

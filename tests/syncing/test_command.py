@@ -165,7 +165,7 @@ def test_somebody_is_asked_before_anything_is_deleted(run, fs, owner, monkeypatc
     asked = []
     monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
     code, _, err = run("--delete")
-    assert (code, asked) == (1, ["Delete 12 objects?"])
+    assert (code, asked) == (1, ["delete 12 objects?"])
     assert err.count("would be deleted: old") == 10
     assert "and 2 more" in err
     assert "nothing was done" in err

@@ -421,7 +421,7 @@ class Machine(RuleBasedStateMachine):
         return True
 
     # Always in parts: a file that became small goes by one PutObject, which leaves the
-    # journal of the large one to `osspresigned resume --abort`.
+    # journal of the large one to `osspresigned uploads abort`.
     @rule(size=st.sampled_from((2 * PART, 3 * PART + 5, 5 * PART)))
     def change_file(self, size):
         """The local file is another one."""
