@@ -114,7 +114,7 @@ class SignOptions:
                 raise click.UsageError(f"the header {name} is given twice")
         cut = None
         if self.in_parts:
-            cut = Cut.of(
+            cut = Cut.from_sizes(
                 part_size=_PART_SIZE if self.part_size is None else self.part_size,
                 parts=self.parts,
                 file_size=self.file_size,

@@ -1,10 +1,10 @@
-"""Whether a URL map can do what it was made for, found before the first byte."""
+"""Check of a URL map against the uploads that it is made for."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import TypeAlias, cast
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
@@ -28,15 +28,18 @@ _SENT_ANYWAY = frozenset({"host", "content-length"})
 _GUESSED = 100
 
 
+Found: TypeAlias = tuple[str, str]  # kind and text
+
+
 @frozen
-class Problem:
-    """What is wrong with one path.
+class MapProblem:
+    """The mistake in a URL map for one path.
 
     Attributes:
         path: ``bucket/key``.
         kind: ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
             ``http`` or ``upload``.
-        text: what is wrong, and what to do.
+        text: the mistake, and what to do.
     """
 
     path: str
@@ -46,7 +49,7 @@ class Problem:
 
 @frozen(kw_only=True)
 class Intent:
-    """What the map is to be used for.
+    """The uploads that a map is to be used for.
 
     Attributes:
         files: path -> local file; empty checks the map alone.
@@ -67,18 +70,18 @@ class Intent:
     local: bool = True
 
 
-def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
+def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
     """Return everything that is wrong with *url_map*, in the order of its paths.
 
     The files are taken to be sent one after the other, in their order.
     """
     problems = [
-        problem
+        MapProblem(path, *found)
         for path, entry in url_map.items()
-        for problem in _check_entry(path, entry, intent)
+        for found in _check_entry(path, entry, intent)
     ]
     known = {(problem.path, problem.kind) for problem in problems}
-    before = missing = 0
+    sent = missing = 0
     for path, local in intent.files.items():
         size = os.path.getsize(local)
         entry = url_map.get(path)
@@ -87,33 +90,32 @@ def check_map(url_map: URLMap, intent: Intent) -> list[Problem]:
             near = ", ".join(url_map.nearest(path) if missing <= _GUESSED else ())
             hint = f"; nearest: {shown_text(near)}" if near else ""
             text = f"{local} has no URL{hint}"
-            problems.append(Problem(path, "missing", text))
+            problems.append(MapProblem(path, "missing", text))
         else:
             problems += (
-                problem
-                for problem in _check_upload(path, entry, intent, size, before)
-                if (problem.path, problem.kind) not in known
+                MapProblem(path, kind, text)
+                for kind, text in _check_upload(path, entry, intent, size, sent)
+                if (path, kind) not in known
             )
-        before += size
+        sent += size
     if intent.files:
         problems += [
-            Problem(path, "unused", "no file goes there: a URL too many")
+            MapProblem(path, "unused", "no file goes there: a URL too many")
             for path, entry in url_map.items()
             if path not in intent.files and (entry.put is not None or entry.parts)
         ]
     return problems
 
 
-def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Problem]:
+def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
     """Yield what is wrong with *entry* whatever is sent."""
-    yield from _endless(path, entry)
+    if entry.parts:
+        try:
+            grant_of(entry, path)
+        except NotSignedError as error:
+            yield "parts", error.message
     for name, request in requests_of(entry):
-        told = describe(request.url)
-        found = (
-            *_objects(path, entry, name, request, told),
-            *_unsaid(path, name, request, told),
-            *_plain(path, name, request, intent),
-        )
+        found = [*_check_request(path, entry, name, request, intent)]
         yield from found
         if found:
             break  # 10,000 parts have one mistake in common, not 10,000
@@ -125,92 +127,94 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Problem
     if ended:
         name, end = ended[0]
         more = f", and {len(ended) - 1} more of it" if len(ended) > 1 else ""
-        text = f"{name} ended at {shown_moment(end)}{more}: sign it again"
-        yield Problem(path, "expiry", text)
+        yield "expiry", f"{name} ended at {shown_moment(end)}{more}: sign it again"
 
 
-def _endless(path: str, entry: MapEntry) -> Iterator[Problem]:
-    """Yield that parts are of no use, since nobody completes them."""
-    if entry.parts:
-        try:
-            grant_of(entry, path)
-        except NotSignedError as error:
-            yield Problem(path, "parts", error.message)
-
-
-def _plain(
-    path: str, name: str, request: MapRequest, intent: Intent
-) -> Iterator[Problem]:
-    """Yield a URL that the filesystem refuses because of its http."""
-    problem = urls.http_problem(
-        request.url.reveal(), allow_http=intent.allow_http, local=intent.local
-    )
-    if problem:
-        yield Problem(path, "http", f"{name} {problem}")
-
-
-def _objects(
-    path: str, entry: MapEntry, name: str, request: MapRequest, told: SignedURL
-) -> Iterator[Problem]:
-    """Yield where the URL leads elsewhere than its place in the map says."""
-    bucket, key = split_path(path)
+def _check_request(
+    path: str, entry: MapEntry, name: str, request: MapRequest, intent: Intent
+) -> Iterator[Found]:
+    told = describe(request.url)
     url = request.url.reveal()
+    bucket, key = split_path(path)
     try:
         there, seen = urls.object_of(url)
     except ValueError:
-        yield Problem(path, "object", f"the path of {name} is not UTF-8")
-        return
-    # A CNAME stands for its bucket, or has the bucket in the path.
-    fits = seen in (key, path) if there is None else (there, seen) == (bucket, key)
-    if not fits:
-        where = shown_text(seen if there is None else f"{there}/{seen}")
-        yield Problem(path, "object", f"{name} is for {where}")
+        yield "object", f"the path of {name} is not UTF-8"
+    else:
+        # A CNAME stands for its bucket, or has the bucket in the path.
+        fits = seen in (key, path) if there is None else (there, seen) == (bucket, key)
+        if not fits:
+            where = shown_text(seen if there is None else f"{there}/{seen}")
+            yield "object", f"{name} is for {where}"
+        yield from _check_call(entry, name, url, told)
+    # Headers that the URL demands and the map does not send.
+    if request.headers is not None:
+        given = {header.lower() for header in request.headers}
+        lacking = sorted(set(told.additional_headers) - given - _SENT_ANYWAY)
+        if lacking:
+            text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
+            yield "headers", shown_text(text)
+    if problem := urls.http_problem(
+        url, allow_http=intent.allow_http, local=intent.local
+    ):
+        yield "http", f"{name} {problem}"
+
+
+def _check_call(
+    entry: MapEntry, name: str, url: str, told: SignedURL
+) -> Iterator[Found]:
+    """Yield where the URL is another call than its place in the map says."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
-        text = f"{name} has no partNumber in its URL: it would replace the object"
-        yield Problem(path, "object", text)
+        yield (
+            "object",
+            f"{name} has no partNumber in its URL: it would replace the object",
+        )
     if name in ("complete", "abort", "list") and told.upload_id != entry.upload_id:
-        yield Problem(path, "object", f"{name} is of another upload")
+        yield "object", f"{name} is of another upload"
     if name == "url" and (wrong := sorted({"uploadId", "uploads", "acl"} & set(query))):
         text = f"{name} has the parameter {', '.join(wrong)}: it stores no object"
-        yield Problem(path, "object", text)
-
-
-def _unsaid(
-    path: str, name: str, request: MapRequest, told: SignedURL
-) -> Iterator[Problem]:
-    """Yield headers that the URL demands and the map does not send."""
-    if request.headers is None:
-        return
-    given = {header.lower() for header in request.headers}
-    wanted = set(told.additional_headers)
-    if lacking := sorted(wanted - given - _SENT_ANYWAY):
-        text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
-        yield Problem(path, "headers", shown_text(text))
+        yield "object", text
 
 
 def _check_upload(
     path: str, entry: MapEntry, intent: Intent, size: int, before: int
-) -> Iterator[Problem]:
+) -> Iterator[Found]:
     """Yield what stands in the way of sending *size* bytes after *before* others."""
+    options = Options(signer="keys", receipts=intent.receipts or None)
+    uploader = cast("Client", _Uploader(options, _MapOfOne(entry)))
+    target = Target(path=path, headers=intent.headers)
+    plan = None
     try:
+        grant = grant_of(entry, path)
         plan = plan_for(
-            grant_of(entry, path),
-            size=size,
-            part_size=None,
-            threshold=THRESHOLD,
-            path=path,
+            grant, size=size, part_size=None, threshold=THRESHOLD, path=path
         )
+        preflight.check(uploader, target, grant, plan, size)
     except NotSignedError as error:
-        yield Problem(path, "parts", error.message)
-        return
+        yield "parts" if plan is None else "headers", error.message
     except ConfigurationError as error:
         for problem in error.problems:
-            yield Problem(path, "parts", problem)
-        return
-    yield from _refused(path, entry, intent, plan, size)
-    if intent.rate is not None:
-        yield from _too_slow(path, entry, plan, size, before, intent, intent.rate)
+            yield "parts" if plan is None else "upload", problem
+    if plan is not None and intent.rate is not None:
+        yield from _too_slow(entry, plan, size, before, intent.now, intent.rate)
+
+
+def _too_slow(
+    entry: MapEntry, plan: Plan, size: int, before: int, now: float, rate: float
+) -> Iterator[Found]:
+    """Yield the first request that would come after its end.
+
+    OSS looks at the clock when a request arrives, so a body may take longer.
+    """
+    for name, request, sent in _timetable(entry, plan, size):
+        start = now + (before + sent) / rate
+        end = expiry(request, entry)
+        if end is not None and now < end <= start:
+            late, ends = shown_seconds(start - now), shown_moment(end)
+            text = f"{name} would be sent after {late}, it ends at {ends}"
+            yield "expiry", f"{text}: sign it for longer, or later"
+            return
 
 
 @frozen
@@ -230,49 +234,6 @@ class _Uploader:
 
     options: Options
     signer: _MapOfOne
-
-
-def _refused(
-    path: str, entry: MapEntry, intent: Intent, plan: Plan, size: int
-) -> Iterator[Problem]:
-    """Yield what the upload itself would refuse before its first byte."""
-    options = Options(signer="keys", receipts=intent.receipts or None)
-    uploader = cast("Client", _Uploader(options, _MapOfOne(entry)))
-    target = Target(path=path, headers=intent.headers)
-    try:
-        preflight.check(uploader, target, grant_of(entry, path), plan, size)
-    except NotSignedError as error:
-        yield Problem(path, "headers", error.message)
-    except ConfigurationError as error:
-        for problem in error.problems:
-            yield Problem(path, "upload", problem)
-
-
-def _too_slow(
-    path: str,
-    entry: MapEntry,
-    plan: Plan,
-    size: int,
-    before: int,
-    intent: Intent,
-    rate: float,
-) -> Iterator[Problem]:
-    """Yield the first request that would come after its end.
-
-    OSS looks at the clock when a request arrives, so a body may take longer.
-    """
-    for name, request, sent in _timetable(entry, plan, size):
-        start = intent.now + (before + sent) / rate
-        end = expiry(request, entry)
-        if end is not None and intent.now < end <= start:
-            late = shown_seconds(start - intent.now)
-            yield Problem(
-                path,
-                "expiry",
-                f"{name} would be sent after {late}, it ends at {shown_moment(end)}: "
-                "sign it for longer, or later",
-            )
-            return
 
 
 def _timetable(

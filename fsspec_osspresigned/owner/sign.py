@@ -1,4 +1,4 @@
-"""What an owner signs for others: URLs of objects, whole or in parts."""
+"""Signed URLs of an owner's objects for others: whole, or as a multipart upload."""
 
 from __future__ import annotations
 
@@ -39,28 +39,27 @@ _MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
 
 @frozen(kw_only=True)
 class Cut:
-    """Into how many parts an object may be cut, and how large they are, in bytes."""
+    """Number and size, in bytes, of the parts that an object may be cut into."""
 
     parts: int
     part_size: int
 
     @classmethod
-    def of(cls, *, part_size: int, parts: int | None, file_size: int | None) -> Cut:
+    def from_sizes(
+        cls, *, part_size: int, parts: int | None, file_size: int | None
+    ) -> Cut:
         """Count the parts of *file_size* bytes, unless *parts* says how many.
 
         Raises:
-            ConfigurationError: more than 10,000 parts; names a size that would do. Or
-                parts that OSS does not take.
+            ConfigurationError: more than 10,000 parts, or parts that OSS does not take.
         """
         if not MIN_PART <= part_size <= MAX_PART:
             raise ConfigurationError(
                 f"parts of {shown_bytes(part_size)}: OSS takes 100 KiB to 5 GiB"
             )
-        if parts is not None:
-            return cls(parts=parts, part_size=part_size)
         size = file_size or 0
-        count = max(1, -(-size // part_size))
-        if count > MAX_PARTS:
+        count = max(1, -(-size // part_size)) if parts is None else parts
+        if parts is None and count > MAX_PARTS:
             least = max(MIN_PART, -(-size // MAX_PARTS))
             raise ConfigurationError(
                 f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
@@ -215,12 +214,11 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
             problems += [f"{path}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigurationError(problems)
-    slot = str(action.spec.slot)
-    entries = {
-        path: MapEntry(expires_at=request.expires_at, **{slot: _entry(request)})  # type: ignore[arg-type]
-        for path, request in requests.items()
-        if order.method in _MAPPED
-    }
+    entries = {}
+    if order.method in _MAPPED:
+        for path, signed in requests.items():
+            slot: dict[str, Any] = {order.method.lower(): _entry(signed)}
+            entries[path] = MapEntry(expires_at=signed.expires_at, **slot)
     return Signed(requests=requests, entries=entries, method=order.method)
 
 
@@ -229,40 +227,36 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
     upload = initiate(client, target)
+
+    def call(action: Action, **more: Any) -> MapRequest:
+        return _entry(_sign(signer, action, path, upload_id=upload, **more))
+
     try:
-        parts = [
-            _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
-            for number in range(1, cut.parts + 1)
-        ]
-        rest: dict[str, Any] = {
-            str(action.spec.slot): _entry(_sign(signer, action, path, upload_id=upload))
-            for action in (Action.AbortMultipartUpload, Action.ListParts)
-        }
-        rest["complete"] = "external"
-        if not order.owner_completes:
-            rest["complete"] = _entry(
-                _sign(
-                    signer,
-                    Action.CompleteMultipartUpload,
-                    path,
-                    upload_id=upload,
-                    headers=target.on_complete,
-                )
-            )
+        first = _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=1)
+        return MapEntry(
+            expires_at=first.expires_at,
+            upload_id=upload,
+            part_size=cut.part_size,
+            parts=(
+                _entry(first),
+                *(
+                    call(Action.UploadPart, part_number=number)
+                    for number in range(2, cut.parts + 1)
+                ),
+            ),
+            abort=call(Action.AbortMultipartUpload),
+            list=call(Action.ListParts),
+            complete="external"
+            if order.owner_completes
+            else call(Action.CompleteMultipartUpload, headers=target.on_complete),
+        )
     except BaseException:
         abort(client, target, upload)
         raise
-    return MapEntry(
-        expires_at=parts[0].expires_at,
-        upload_id=upload,
-        part_size=cut.part_size,
-        parts=tuple(_entry(part) for part in parts),
-        **rest,
-    )
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the uploads that were begun: nobody will ever have their URLs."""
+    """Abort the uploads that were begun: their URLs reach no uploader."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             client = _client(signer)

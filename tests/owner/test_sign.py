@@ -365,8 +365,8 @@ def test_file_too_large_for_one_put(tmp_path, capsys):
 
 def test_cut_counts_parts():
     """An empty file is one part, and the last part may be short."""
-    assert Cut.of(part_size=MIB, parts=None, file_size=0).parts == 1
-    assert Cut.of(part_size=MIB, parts=None, file_size=MIB + 1).parts == 2
+    assert Cut.from_sizes(part_size=MIB, parts=None, file_size=0).parts == 1
+    assert Cut.from_sizes(part_size=MIB, parts=None, file_size=MIB + 1).parts == 2
 
 
 def test_bare_entry_is_one_line():
