@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import stat
 import subprocess
 import sys
-import threading
 
 import fsspec
 import pytest
 
-from fsspec_osspresigned import cli
-from fsspec_osspresigned import parsing as xmldoc
+from fsspec_osspresigned import cli, parsing
 from fsspec_osspresigned.cli import owner as owner_commands
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.signers.base import MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import GIB, KIB, MIB
-from fsspec_osspresigned.upload import steps as publish
 from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, dump_line
 from fsspec_osspresigned.url_map.source import load
 
@@ -154,20 +153,23 @@ def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
     receipt = fs.pipe_file("examplebucket/big.bin", data)
     assert receipt.status == "pending"
     assert keys.get("examplebucket", "big.bin") is None
-    owner = KeySigner.from_options()
-    client = owner_sign._client(owner)
-    publish.complete(
-        client,
-        publish.Target(path="examplebucket/big.bin"),
-        upload_id=receipt.upload_id,
-        granted=MultipartGrant(),
-        parts=receipt.parts,
-        document=xmldoc.complete_multipart_upload(
-            (part.part_number, part.etag) for part in receipt.parts
-        ),
-        crc=receipt.crc64,
-        cancel=threading.Event(),
+    (complete,) = KeySigner.from_options().sign(
+        [
+            Operation(
+                action=Action.CompleteMultipartUpload,
+                bucket="examplebucket",
+                key="big.bin",
+                upload_id=receipt.upload_id,
+            )
+        ]
     )
+    document = parsing.complete_multipart_upload(
+        (part.part_number, part.etag) for part in receipt.parts
+    )
+    host, _, target = complete.url.reveal().removeprefix("http://").partition("/")
+    with contextlib.closing(http.client.HTTPConnection(host)) as connection:
+        connection.request("POST", f"/{target}", document)
+        assert connection.getresponse().status == 200
     assert stored(keys, "big.bin") == data
 
 
@@ -254,17 +256,18 @@ def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsy
     assert cli.main(["sign", "examplebucket/a"]) == 1
 
 
-def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys, monkeypatch):
+def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
     """A failure between the first and the last signature leaves no upload behind."""
-    signer = KeySigner.from_options()
-    real = owner_sign._sign
+    calls = iter(range(100))
 
-    def failing(signer, action, path, **more):
-        if more.get("part_number") == 2:
+    def credentials():
+        if next(calls) == 2:  # after Initiate and part 1
             raise KeyboardInterrupt
-        return real(signer, action, path, **more)
+        return keys.credentials
 
-    monkeypatch.setattr(owner_sign, "_sign", failing)
+    signer = KeySigner(
+        credentials=credentials, endpoint=keys.endpoint, region="cn-hangzhou"
+    )
     order = Order(cut=Cut(parts=2, part_size=MIB))
     with pytest.raises(KeyboardInterrupt):
         owner_sign.sign(signer, ["examplebucket/a"], order)
