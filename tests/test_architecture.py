@@ -367,7 +367,6 @@ UNTESTED = {
     "signing.signed_url",
     "syncing.compare",
     "syncing.result",
-    "syncing.send",
     "upload.steps",
     "upload.transaction",
     "upload.wrappers",

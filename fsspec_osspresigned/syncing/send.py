@@ -1,4 +1,4 @@
-"""Files of a sync on their way, several at once."""
+"""Uploads of a sync: several files at once, in this process or through an executor."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import itertools
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import Factory, define, field, frozen
 
 from ..client.client import Client
 from ..concurrency.budget import Lease, of_process
@@ -27,36 +27,35 @@ from ..upload.upload import Upload, upload_source
 from .plan import Entry
 from .source import SyncSource
 
-_HELD = 16 * MIB  # bytes of a remote file that wait in memory, not on disk
-_LARGE_AT_ONCE = 2  # each has up to a window of parts in memory
+_HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
+_LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
-@frozen
 class Listener:
-    """Who is told; called from several threads.
+    """Receiver of the progress of files, called from several threads."""
 
-    Attributes:
-        begin: with a file that is about to be sent.
-        moved: with its name and bytes sent, negative when they are taken back.
-        stored: with a file that is stored, and its receipt.
-        failed: with one that is not.
-    """
+    def begin(self, entry: Entry) -> None:
+        """Take in that the upload of *entry* begins."""
 
-    begin: Callable[[Entry], None]
-    moved: Callable[[str, int], None]
-    stored: Callable[[Entry, Receipt], None]
-    failed: Callable[[Entry, Exception], None]
+    def moved(self, name: str, count: int) -> None:
+        """Count bytes; negative when a failed attempt is taken back."""
+
+    def stored(self, entry: Entry, receipt: Receipt) -> None:
+        """Take in a stored file."""
+
+    def failed(self, entry: Entry, error: Exception) -> None:
+        """Take in a file that was not stored."""
 
 
 @frozen
-class Going:
-    """What many files of one sync have in common.
+class SyncRoute:
+    """Common facts of the files of one sync.
 
     Attributes:
-        source: where they are read.
-        root: ``bucket/`` and the prefix of the keys, with a slash at its end.
-        given: options of the objects.
-        fail_fast: the first failure stops the rest.
+        source: where the files are.
+        root: bucket and prefix of the keys, with a slash at the end.
+        given: object options.
+        fail_fast: stop at the first failure.
     """
 
     source: SyncSource
@@ -64,36 +63,40 @@ class Going:
     given: Mapping[str, Any] = field(factory=dict)
     fail_fast: bool = False
 
-    def send(self, client: Client, entries: Iterable[Entry], told: Listener) -> None:
-        """Send *entries*, several at once; nothing runs any more at the end."""
+    def send(
+        self, client: Client, entries: Iterable[Entry], listener: Listener
+    ) -> None:
+        """Upload *entries*, several at once; no upload runs when this returns."""
         sending = Sending(client, self.given)
+        large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
         def opening(entry: Entry) -> Operation:
             target = sending.wanted(self.root + entry.name)
             return preflight.opening(client, target, entry.size or 0)
 
         source, ahead = client.announced(entries, opening)
-        large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
         def work(entry: Entry, cancel: Cancellation) -> None:
-            told.begin(entry)
+            listener.begin(entry)
             try:
                 target = sending.target(self.root + entry.name)
-                with contextlib.ExitStack() as stack:
-                    if _is_large(self.source, entry):
-                        stack.enter_context(large)
-                    one = _One(client, target, self.source, entry, ahead, cancel, told)
-                    receipt = one.send()
+                one = _FileUpload(client, target, entry, ahead, cancel, listener)
+                if self.source.is_local:
+                    receipt = one.send_path(self.source.place(entry.name))
+                elif entry.size is None or entry.size > _HELD:
+                    with large:
+                        receipt = one.send_stream(self.source)
+                else:
+                    receipt = one.send_stream(self.source)
             except Exception as error:
-                told.failed(entry, error)
+                listener.failed(entry, error)
                 raise
-            told.stored(entry, receipt)
+            listener.stored(entry, receipt)
 
-        width = client.options.max_concurrency
-        first = list(itertools.islice(source, width))  # no idle worker
+        first = list(itertools.islice(source, client.options.max_concurrency))
         transfers = Transfers(
             client.files,
-            len(first),
+            len(first),  # no idle worker
             work,
             lambda entry: entry.name,
             on_error="raise" if self.fail_fast else "omit",
@@ -101,35 +104,37 @@ class Going:
         transfers.failures_of(itertools.chain(first, source))
 
 
-def _is_large(source: SyncSource, entry: Entry) -> bool:
-    """Return whether a file has many parts in memory while it is sent."""
-    return not source.is_local and (entry.size is None or entry.size > _HELD)
-
-
 @frozen
-class _One:
-    """One file on its way."""
+class _FileUpload:
+    """Upload of one file of a sync."""
 
     client: Client
     target: Target
-    source: SyncSource
     entry: Entry
     ahead: Prefetcher | None
     cancel: Cancellation
-    told: Listener
+    listener: Listener
 
-    def send(self) -> Receipt:
-        """Send it from its start."""
-        if self.source.is_local:
-            body = FileBody.of(self.source.place(self.entry.name))
-            return upload_source(
-                self.client,
-                self.target,
-                body,
-                ahead=self.ahead,
-                progress=self._moved,
-                cancel=self.cancel,
-            )
+    def _moved(self, count: int) -> None:
+        self.listener.moved(self.entry.name, count)
+
+    def send_path(self, path: str) -> Receipt:
+        """Upload a local file."""
+        return upload_source(
+            self.client,
+            self.target,
+            FileBody.of(path),
+            ahead=self.ahead,
+            progress=self._moved,
+            cancel=self.cancel,
+        )
+
+    def send_stream(self, source: SyncSource) -> Receipt:
+        """Upload a file of another filesystem while it is read.
+
+        Raises:
+            SourceChangedError: the file does not have the size that was listed.
+        """
         upload = Upload(
             self.client,
             self.target,
@@ -140,73 +145,60 @@ class _One:
         )
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(self.source.open(self.entry.name))
-                self._stream(upload, _Reader(file, self.cancel), stack)
+                file = stack.enter_context(source.open(self.entry.name))
+                self._add_all(upload, _BlockReader(file, self.cancel), stack)
                 return upload.finish()
             except BaseException as error:
                 upload.discard(error)
                 raise
 
-    def _moved(self, count: int) -> None:
-        self.told.moved(self.entry.name, count)
-
-    def _stream(
-        self, upload: Upload, reader: _Reader, stack: contextlib.ExitStack
+    def _add_all(
+        self, upload: Upload, reader: _BlockReader, stack: contextlib.ExitStack
     ) -> None:
-        """Hand the file over as *upload* wants it.
-
-        Raises:
-            SourceChangedError: it has not the bytes that it was listed with.
-        """
         size = self.entry.size
         if size is None or upload.plan.multipart:
             self._add_parts(upload, reader)
         elif size <= _HELD:
-            upload.add(MemoryBody.of(reader.take(size)))
+            upload.add(MemoryBody.of(reader.read(size)))
         else:
-            # Only one PUT is granted, and it may have to be sent again.
+            # A single PUT may have to be sent again, so its bytes wait on the disk.
             spool = SpoolBody()
             stack.callback(spool.close)
-            while block := reader.take(min(MIB, size - reader.count)):
+            while block := reader.read(min(MIB, size - reader.count)):
                 spool.append(MemoryBody.of(block))
             upload.add(spool)
-        if size is not None and (reader.count != size or reader.take(1)):
+        if size is not None and (reader.count != size or reader.read(1)):
             msg = f"the source has not the {size} bytes that it was listed with"
             raise SourceChangedError(msg, path=self.target.path)
 
-    def _add_parts(self, upload: Upload, reader: _Reader) -> None:
-        size, number = self.entry.size, 0
-        while True:
-            number += 1
+    def _add_parts(self, upload: Upload, reader: _BlockReader) -> None:
+        size = self.entry.size
+        for number in itertools.count(1):
             wanted = upload.plan.size_of(number)
             if size is not None:
                 wanted = min(wanted, size - reader.count)
-            part = reader.take(wanted)
+            part = reader.read(wanted)
             if part or number == 1:
-                upload.add(_counted(part))
+                # The lease counts the part in the memory budget of the process.
+                lease = Lease(of_process().memory, len(part))
+                upload.add(PartBody((memoryview(part),), len(part), lease=lease))
             if len(part) < wanted or reader.count == size:
                 return
 
 
-def _counted(part: bytearray) -> PartBody:
-    """Return *part* as a body that counts for the memory of the process."""
-    lease = Lease(of_process().memory, len(part))
-    return PartBody((memoryview(part),), len(part), lease=lease)
+@define
+class _BlockReader:
+    """Reader of a file that counts its bytes and stops when it is cancelled."""
 
+    file: Any
+    cancel: Cancellation
+    count: int = 0
 
-class _Reader:
-    """A file that counts what was read of it, and can be given up."""
-
-    def __init__(self, file: Any, cancel: Cancellation) -> None:
-        self._file = file
-        self._cancel = cancel
-        self.count = 0
-
-    def take(self, size: int) -> bytearray:
-        """Return the next *size* bytes, or as many as there are."""
+    def read(self, size: int) -> bytearray:
+        """Return the next *size* bytes; fewer at the end of the file."""
         found = bytearray()
-        while len(found) < size and not self._cancel.is_set():
-            block = self._file.read(min(size - len(found), MIB))
+        while len(found) < size and not self.cancel.is_set():
+            block = self.file.read(min(size - len(found), MIB))
             if not block:
                 break
             found += block
@@ -214,76 +206,80 @@ class _Reader:
         return found
 
 
-# Files of a sync in batches, for other processes and machines.
+@frozen
+class BatchLimits:
+    """Limits of the work that an executor gets.
 
-_FILES = 64
-_BYTES = 128 * MIB
-_OUTSTANDING = 128  # batches that an executor has at a time
+    Attributes:
+        files: of one batch.
+        size: bytes of one batch; a larger file is a batch of its own.
+        outstanding: batches that an executor has at a time.
+    """
+
+    files: int = 64
+    size: int = 128 * MIB
+    outstanding: int = 128
+
+
+LIMITS = BatchLimits()
 
 
 @frozen
 class Batch:
-    """Some files for another process or machine: no secret, no bytes.
+    """Files for another process or machine; it holds no secret and no bytes.
 
     Attributes:
-        filesystem: of the destination, which travels by its options.
-        going: what the files have in common.
+        filesystem: of the destination, which is pickled by its options.
+        route: what the files have in common.
         entries: the files.
     """
 
     filesystem: Any
-    going: Going
+    route: SyncRoute
     entries: tuple[Entry, ...]
 
 
-Outcome: TypeAlias = tuple[Entry, Receipt | Exception]
+BatchResult: TypeAlias = list[tuple[Entry, Receipt | Exception]]
 
 
-def run_batch(batch: Batch) -> list[Outcome]:
-    """Send a batch, and return what became of the files that were tried."""
-    found: list[Outcome] = []
+@frozen
+class _Collector(Listener):
+    found: BatchResult = Factory(list)
 
-    def done(entry: Entry, outcome: Receipt | Exception) -> None:
-        found.append((entry, outcome))
+    def stored(self, entry: Entry, receipt: Receipt) -> None:
+        self.found.append((entry, receipt))
 
-    told = Listener(_nothing, _nothing, done, done)
-    batch.going.send(batch.filesystem.client, batch.entries, told)
-    return found
-
-
-def _nothing(*_: Any) -> None:
-    """Tell nobody."""
+    def failed(self, entry: Entry, error: Exception) -> None:
+        self.found.append((entry, error))
 
 
-def spread(
-    executor: Any,
-    filesystem: Any,
-    going: Going,
-    entries: Iterable[Entry],
-    told: Listener,
-) -> None:
-    """Send *entries* in batches through *executor*; nothing runs there at the end.
+def run_batch(batch: Batch) -> BatchResult:
+    """Upload a batch, and return the result of each file that was tried."""
+    collector = _Collector()
+    batch.route.send(batch.filesystem.client, batch.entries, collector)
+    return collector.found
+
+
+def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
+    """Upload *batches* through *executor*; no upload runs when this returns.
 
     Args:
         executor: of ``concurrent.futures``, or a client of dask.
-        filesystem: of the destination.
-        going: what the files have in common.
-        entries: the files.
-        told: is told here, when a batch is back; bytes are not counted.
+        batches: the work.
+        listener: told when a batch is done; bytes on the way are not counted.
     """
-    if hasattr(executor, "get_executor"):  # of dask; equal work is done again there
+    if hasattr(executor, "get_executor"):  # dask must not take equal work for done
         executor = executor.get_executor(pure=False)
-    coming = _batches(filesystem, going, entries)
-    running: dict[Future[list[Outcome]], Batch] = {}
+    running: dict[Future[BatchResult], Batch] = {}
     try:
         while True:
-            for batch in itertools.islice(coming, _OUTSTANDING - len(running)):
-                running[_submit(executor, batch, told)] = batch
+            for batch in itertools.islice(batches, LIMITS.outstanding - len(running)):
+                running[_submit(executor, batch, listener)] = batch
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                if not _took(future, running.pop(future), told):
-                    coming = iter(())
+                if not _collect(future, running.pop(future), listener):
+                    batches = iter(())
                     running = _without_queued(running)
                     break  # the others are done, and come next
     except BaseException:
@@ -292,72 +288,73 @@ def spread(
 
 
 def _without_queued(
-    running: dict[Future[list[Outcome]], Batch],
-) -> dict[Future[list[Outcome]], Batch]:
-    """Cancel what has not begun, and return the rest: that must be waited for."""
+    running: dict[Future[BatchResult], Batch],
+) -> dict[Future[BatchResult], Batch]:
+    """Cancel what has not begun, and return the rest, which must be waited for."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 
 
-def _submit(executor: Any, batch: Batch, told: Listener) -> Future[list[Outcome]]:
+def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
     for entry in batch.entries:
-        told.begin(entry)
+        listener.begin(entry)
     try:
-        future: Future[list[Outcome]] = executor.submit(run_batch, batch)
+        future: Future[BatchResult] = executor.submit(run_batch, batch)
     except Exception as error:  # noqa: BLE001 - a pool whose processes have died
         future = Future()
         future.set_exception(error)
     return future
 
 
-def _took(future: Future[list[Outcome]], batch: Batch, told: Listener) -> bool:
-    """Take in a batch; return whether it makes sense to go on."""
+def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
+    """Report the results of a batch; return whether more batches make sense."""
     if future.cancelled():
         return False
     error = future.exception()
     if isinstance(error, Exception):
         for entry in batch.entries:
-            told.failed(entry, error)
-        return not batch.going.fail_fast
+            listener.failed(entry, error)
+        return not batch.route.fail_fast
     found = future.result()
-    for entry, outcome in found:
-        if isinstance(outcome, Exception):
-            told.failed(entry, outcome)
+    for entry, result in found:
+        if isinstance(result, Exception):
+            listener.failed(entry, result)
         else:
-            told.stored(entry, outcome)
-    # It stops before its end at the first failure, or where all is refused.
+            batch.filesystem.client.written.remember(result, None)
+            listener.stored(entry, result)
+    # A batch stops before its end at the first failure, or where all is refused.
     return len(found) == len(batch.entries) and not (
-        batch.going.fail_fast and any(isinstance(one, Exception) for _, one in found)
+        batch.route.fail_fast and any(isinstance(one, Exception) for _, one in found)
     )
 
 
-def _batches(
-    filesystem: Any, going: Going, entries: Iterable[Entry]
+def batches_of(
+    filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
 ) -> Iterator[Batch]:
-    """Yield *entries* in batches of few files and bytes; a large one goes alone."""
+    """Yield *entries* in batches within ``LIMITS``."""
     held: list[Entry] = []
     size = 0
     for entry in entries:
         more = entry.size or 0
-        if held and (len(held) == _FILES or size + more > _BYTES):
-            yield Batch(filesystem, going, tuple(held))
+        if held and (len(held) == LIMITS.files or size + more > LIMITS.size):
+            yield Batch(filesystem, route, tuple(held))
             held, size = [], 0
         held.append(entry)
         size += more
     if held:
-        yield Batch(filesystem, going, tuple(held))
+        yield Batch(filesystem, route, tuple(held))
 
 
-def check_portable(executor: Any, filesystem: Any, going: Going) -> None:
-    """Refuse what cannot, or must not, travel to where *executor* works.
+def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
+    """Refuse what cannot, or must not, be pickled for *executor*.
 
     Raises:
-        ConfigurationError: naming it.
+        ConfigurationError: names it.
     """
     if isinstance(executor, ThreadPoolExecutor):
         return
-    going.source.check_portable()
+    route.source.check_portable()
     try:
-        pickle.dumps((filesystem, going))
+        pickle.dumps((filesystem, route))
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         msg = f"executor= needs what can travel to another process: {error}"
         raise ConfigurationError(msg) from None

@@ -521,13 +521,15 @@ def test_state_is_for_one_at_a_time(only, source, state):
 def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
     """Nobody knows yet whether it will be there."""
     from fsspec_osspresigned.model import Receipt  # noqa: PLC0415 - one test
-    from fsspec_osspresigned.syncing.plan import Entry, Plan  # noqa: PLC0415
-    from fsspec_osspresigned.syncing.result import SyncResult  # noqa: PLC0415
-    from fsspec_osspresigned.syncing.sync import SyncRun  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.plan import Entry  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.send import SyncRoute  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.source import LocalSource  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.sync import SyncOptions, SyncRun  # noqa: PLC0415
 
+    route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
     with SyncState(state) as held:
-        run = SyncRun(only(), None, state=held, result=SyncResult(plan=Plan()))
-        run._stored(Entry("a", 1), Receipt(path="b/a", size=1, status="pending"))
+        run = SyncRun(SyncOptions(filesystem=only(), route=route), state=held)
+        run.stored(Entry("a", 1), Receipt(path="b/a", size=1, status="pending"))
     assert run.result.sent == 1
     with SyncState(state) as held:
         assert held.rows == {}

@@ -18,9 +18,9 @@ from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.syncing import send as sync_batches
+from fsspec_osspresigned.syncing import send
 from fsspec_osspresigned.syncing.plan import Entry
-from fsspec_osspresigned.syncing.send import Batch, Going
+from fsspec_osspresigned.syncing.send import Batch, BatchLimits, SyncRoute
 from fsspec_osspresigned.syncing.source import LocalSource
 from tests.syncing.conftest import BUCKET, FILES, write
 
@@ -73,9 +73,17 @@ def test_process_pool_sends_all(service, owner, source, tmp_path):
     assert blind.plan.send == []
 
 
+def test_exclusive_files_are_looked_at_once_each(service, owner, source):
+    """Signing ahead sends no HEAD: only the worker asks whether the object exists."""
+    result = sync(source, DEST, filesystem=service, overwrite=False, always=True)
+    assert result.sent == 5
+    heads = [one.key for one in owner.oss.requests if one.action == "HeadObject"]
+    assert sorted(heads) == sorted(OBJECTS)
+
+
 def test_batches_are_small_and_hold_no_secret(service, owner, source, monkeypatch):
     """Paths, and the filesystem by reference."""
-    monkeypatch.setattr(sync_batches, "_FILES", 2)
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(files=2))
     with Recorder() as pool:
         result = sync(source, DEST, filesystem=service, executor=pool)
     assert (result.sent, len(pool.pickles)) == (5, 3)
@@ -87,13 +95,13 @@ def test_batches_are_small_and_hold_no_secret(service, owner, source, monkeypatc
 
 def test_large_files_go_alone(monkeypatch):
     """A batch holds few bytes, or one file."""
-    monkeypatch.setattr(sync_batches, "_BYTES", 10)
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(size=10))
     sizes = [3, 3, 9, 100, None, 1]
     entries = [Entry(str(size), size) for size in sizes]
-    batches = sync_batches._batches(None, None, entries)
+    batches = send.batches_of(None, None, entries)
     found = [[entry.size for entry in batch.entries] for batch in batches]
     assert found == [[3, 3], [9], [100], [None, 1]]
-    assert list(sync_batches._batches(None, None, [])) == []
+    assert list(send.batches_of(None, None, [])) == []
 
 
 def test_what_cannot_travel_is_refused_before_anything(owner, source):
@@ -125,8 +133,8 @@ def test_failures_travel_back(service, owner, source):
 
 def test_first_failure_stops_the_other_batches(environment, owner, source, monkeypatch):
     """If that is wanted; what was not tried is counted."""
-    monkeypatch.setattr(sync_batches, "_FILES", 1)
-    monkeypatch.setattr(sync_batches, "_OUTSTANDING", 1)
+    limits = BatchLimits(files=1, outstanding=1)
+    monkeypatch.setattr(send, "LIMITS", limits)
     fs = OSSPresignedFileSystem(signer="keys")
     fault = Fault(action="PutObject", status=400, code="X", times=None)
     owner.oss.faults.add(fault)
@@ -143,8 +151,8 @@ def test_refusal_of_all_stops_the_other_batches(
 ):
     """Sixteen equal ones in a batch mean that nobody is let in."""
     write(source, {f"many/{n}": b"x" for n in range(40)})
-    monkeypatch.setattr(sync_batches, "_FILES", 30)
-    monkeypatch.setattr(sync_batches, "_OUTSTANDING", 1)
+    limits = BatchLimits(files=30, outstanding=1)
+    monkeypatch.setattr(send, "LIMITS", limits)
     fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
     fault = Fault(action="PutObject", status=403, code="AccessDenied", times=None)
     owner.oss.faults.add(fault)
@@ -165,8 +173,8 @@ def test_pool_that_died_is_a_failure_of_its_files(
     environment, source, monkeypatch, fail_fast
 ):
     """Whether it says so when it is given work, or later."""
-    monkeypatch.setattr(sync_batches, "_FILES", 1)
-    monkeypatch.setattr(sync_batches, "_OUTSTANDING", 2)
+    limits = BatchLimits(files=1, outstanding=2)
+    monkeypatch.setattr(send, "LIMITS", limits)
     fs = OSSPresignedFileSystem(signer="keys")
     futures = []
 
@@ -184,7 +192,7 @@ def test_pool_that_died_is_a_failure_of_its_files(
 
 def test_work_that_was_not_begun_is_cancelled(environment, source, monkeypatch):
     """After the first failure."""
-    monkeypatch.setattr(sync_batches, "_FILES", 1)
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(files=1))
     fs = OSSPresignedFileSystem(signer="keys")
     futures = []
 
@@ -204,7 +212,7 @@ def test_work_that_somebody_else_has_cancelled_ends_it(
     environment, source, monkeypatch
 ):
     """As when a cluster is closed: its files were not tried."""
-    monkeypatch.setattr(sync_batches, "_FILES", 4)
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(files=4))
 
     def submit(*_):
         future = Future()
@@ -220,7 +228,7 @@ def test_work_that_somebody_else_has_cancelled_ends_it(
 
 def test_ctrl_c_cancels_and_waits(environment, source, monkeypatch):
     """Nothing is left that nobody waits for."""
-    monkeypatch.setattr(sync_batches, "_FILES", 1)
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(files=1))
     fs = OSSPresignedFileSystem(signer="keys")
     futures = []
 
@@ -251,10 +259,10 @@ def test_dask_client_is_asked_for_an_executor(environment, owner, source):
 def test_object_that_cannot_be_pickled_is_named(environment, source):
     """Among the options of the objects, say."""
     fs = OSSPresignedFileSystem(signer="keys")
-    going = Going(LocalSource(str(source)), "b/", {"metadata": Secret("x")})
+    route = SyncRoute(LocalSource(str(source)), "b/", {"metadata": Secret("x")})
     with pytest.raises(ConfigurationError, match="can travel to another process"):
-        sync_batches.check_portable(None, fs, going)
-    assert Batch(fs, going, ()).entries == ()
+        send.check_portable(None, fs, route)
+    assert Batch(fs, route, ()).entries == ()
 
 
 @pytest.mark.heavy
