@@ -1,7 +1,8 @@
-"""The owner of the demo: the only one with keys; signs, reads back and compares."""
+"""Demo owner: holds the keys, signs, reads everything back and compares."""
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import secrets
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,23 @@ from ..asgi import LoopbackServer
 from ..emulator import Emulator
 from ..errors import OSSPresignedError
 from ..http.body import crc64
-from ..model import Action, Operation, split_path
-from ..options.object_options import Target
+from ..model import Action
+from ..owner.sign import Cut, Order, sign
 from ..secret import Secret
 from ..server.app import create_app
 from ..server.policy import Policy, hash_token
 from ..signers.keys import KeySigner
 from ..signing.canonical import Credentials
 from ..units import KIB, MIB
-from ..upload.steps import initiate
-from ..url_map.model import MapEntry, MapRequest
 from ..url_map.source import write
 from . import plan as names
-from .plan import Plan
+from .plan import DemoPlan
 
 _PART = 8 * MIB
 _PATIENCE = 600.0  # seconds for the uploader
-_GRANTED = frozenset(
-    {
-        Action.PutObject,
-        Action.InitiateMultipartUpload,
-        Action.UploadPart,
-        Action.CompleteMultipartUpload,
-        Action.AbortMultipartUpload,
-    }
+_GRANTED = (
+    *(Action.PutObject, Action.InitiateMultipartUpload, Action.UploadPart),
+    *(Action.CompleteMultipartUpload, Action.AbortMultipartUpload),
 )
 
 
@@ -85,7 +79,7 @@ def main(large: int = 300) -> int:
         )
         app = create_app(signer, tokens={hash_token(token): policy})
         with LoopbackServer(app) as service:
-            plan = Plan(folder, service.url, large * MIB, 20 * MIB + KIB, _PART)
+            plan = DemoPlan(folder, service.url, large * MIB, 20 * MIB + KIB, _PART)
             say(f"an OSS that checks every signature runs at {oss.url}")
             say("the owner, who alone has keys, signs two single URLs and urls.json,")
             say(f"and runs a signer service at {service.url}")
@@ -125,51 +119,23 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
             process.wait()
 
 
-def _hand_out(plan: Plan, signer: KeySigner) -> Secret:
+def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
     """Write the URL file and the URL map; return the URL for the environment."""
-    first, second = (_put(signer, path).url for path in names.ONE_URL)
+    first, second = sign(signer, names.ONE_URL, Order()).requests.values()
     plan.url_file.touch(mode=0o600)
-    plan.url_file.write_text(second.reveal(), encoding="utf-8")
-    entries = {path: MapEntry(put=_put(signer, path)) for path in names.SINGLE_IN_MAP}
-    entries[names.LARGE] = _in_parts(signer, names.LARGE, -(-plan.large // _PART))
-    write(entries, plan.url_map)
-    return first
-
-
-def _put(signer: KeySigner, path: str) -> MapRequest:
-    return _sign(signer, Action.PutObject, path)
-
-
-def _in_parts(signer: KeySigner, path: str, parts: int) -> MapEntry:
-    """Begin a multipart upload of *path* and sign all that it takes to finish it."""
-    owner = fsspec.filesystem("osspresigned", signer=signer)
-    upload = initiate(owner.client, Target(path=path))
-    return MapEntry(
-        upload_id=upload,
-        part_size=_PART,
-        parts=tuple(
-            _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=number)
-            for number in range(1, parts + 1)
-        ),
-        complete=_sign(signer, Action.CompleteMultipartUpload, path, upload_id=upload),
-        abort=_sign(signer, Action.AbortMultipartUpload, path, upload_id=upload),
-    )
-
-
-def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> MapRequest:
-    bucket, key = split_path(path)
-    operation = Operation(action=action, bucket=bucket, key=key, **more)
-    (signed,) = signer.sign([operation])
-    return MapRequest(
-        url=signed.url, headers=signed.headers, expires_at=signed.expires_at
-    )
+    plan.url_file.write_text(second.url.reveal(), encoding="utf-8")
+    cut = Cut(parts=-(-plan.large // _PART), part_size=_PART)
+    single = sign(signer, names.SINGLE_IN_MAP, Order())
+    in_parts = sign(signer, [names.LARGE], Order(cut=cut))
+    write({**single.entries, **in_parts.entries}, plan.url_map)
+    return first.url
 
 
 def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
     """Return path -> receipt of everything that the uploader's processes stored.
 
-    Who writes through one URL need not know which object that is: the path is empty
-    then, and the name of the folder says it.
+    A receipt of an upload through a single URL has an empty path: there the folder has
+    the path as its name.
     """
     found = {}
     for file in sorted(folder.rglob("*.jsonl")):
@@ -180,7 +146,7 @@ def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def examine(
-    plan: Plan, reader: Any, receipts: Mapping[str, Mapping[str, Any]], path: str
+    plan: DemoPlan, reader: Any, receipts: Mapping[str, Mapping[str, Any]], path: str
 ) -> Row:
     """Read *path* back and compare it with its source and its receipt."""
     receipt = receipts.get(path)
@@ -189,7 +155,8 @@ def examine(
     back = Path(plan.folder, "back")
     try:
         reader.get_file(path, str(back))
-        check, same = _compare(back, plan.source(path))
+        same = filecmp.cmp(back, plan.source(path), shallow=False)
+        check = _crc_of(back)
     except (OSError, OSSPresignedError) as error:
         return Row(path, fault=type(error).__name__)
     faults = {
@@ -209,19 +176,12 @@ def examine(
     )
 
 
-def _compare(back: Path, source: Path) -> tuple[int, bool]:
-    """Return the CRC-64 of *back*, and whether it holds the bytes of *source*."""
-    check, same = 0, back.stat().st_size == source.stat().st_size
-    for ours, theirs in zip(_blocks(back), _blocks(source), strict=False):
-        check = crc64(ours, check)
-        same = same and ours == theirs
-    return check, same
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
+def _crc_of(file: Path) -> int:
+    check = 0
     with file.open("rb") as opened:
         while block := opened.read(MIB):
-            yield block
+            check = crc64(block, check)
+    return check
 
 
 def show(rows: list[Row]) -> None:
@@ -245,5 +205,5 @@ def show(rows: list[Row]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person who watches what is going on."""
+    """Print the next step."""
     print(f"demo: {text}", flush=True)  # noqa: T201 - it is the program's output

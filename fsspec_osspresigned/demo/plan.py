@@ -1,4 +1,4 @@
-"""What the owner grants and the uploader sends: known to both, holds no secret."""
+"""Demo plan: object paths, variables and places that owner and uploader share."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 
 @frozen
-class Plan:
-    """Where things are.
+class DemoPlan:
+    """Places and sizes of one run, without secrets.
 
     Attributes:
         folder: everything of this run lies below it.
         signer: URL of the signer service.
         large: bytes of the large file.
-        streamed: bytes of the stream, which does not say so beforehand.
+        streamed: bytes of the stream, whose length is not announced.
         part_size: bytes of a part.
     """
 
@@ -70,6 +70,6 @@ class Plan:
         return place
 
     @classmethod
-    def read(cls, place: str) -> Plan:
+    def read(cls, place: str) -> DemoPlan:
         """Read what :meth:`write` wrote."""
         return cls(**json.loads(Path(place).read_text(encoding="utf-8")))

@@ -13,7 +13,7 @@ from ..filesystem.progress import BytesProgress
 from ..secret import redact
 from ..units import MIB
 from . import plan as names
-from .plan import Plan
+from .plan import DemoPlan
 
 
 def main(place: str) -> int:
@@ -31,7 +31,7 @@ def upload(place: str) -> None:
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
         sys.exit(f"the uploader must not have {', '.join(keys)}")
-    plan = Plan.read(place)
+    plan = DemoPlan.read(place)
     frame = pd.DataFrame({"n": range(50_000)})
     frame["square"] = frame["n"] ** 2
     for path in names.EVERYTHING:
@@ -42,7 +42,7 @@ def upload(place: str) -> None:
     signer(plan)
 
 
-def one_url(plan: Plan, frame: pd.DataFrame) -> None:
+def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
     """One signed URL and nothing else: the path is empty, the URL says it."""
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
@@ -54,7 +54,7 @@ def one_url(plan: Plan, frame: pd.DataFrame) -> None:
     frame.to_csv(plan.source(names.ONE_CSV))
 
 
-def url_map(plan: Plan, frame: pd.DataFrame) -> None:
+def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     """A URL map: pandas, and dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
     here = options(plan, url_map=str(plan.url_map))
@@ -71,7 +71,7 @@ def url_map(plan: Plan, frame: pd.DataFrame) -> None:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
-    # Without an address dask wants port 8787, and complains if somebody has it.
+    # Without an address dask wants port 8787, and complains if it is taken.
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
@@ -82,7 +82,7 @@ def url_map(plan: Plan, frame: pd.DataFrame) -> None:
         parts.to_parquet(str(plan.source(names.DASK)))
 
 
-def large_file(plan: Plan) -> None:
+def large_file(plan: DemoPlan) -> None:
     """Send a large file in parts whose URLs stand in the map, with a bar in bytes."""
     say(f"URL map: fs.put of {plan.large // MIB} MiB in parts")
     source = plan.source(names.LARGE)
@@ -95,8 +95,8 @@ def large_file(plan: Plan) -> None:
     progress.close()
 
 
-def signer(plan: Plan) -> None:
-    """Ask a signer service for each call: three files, and an endless-looking stream."""
+def signer(plan: DemoPlan) -> None:
+    """A signer service is asked for each call: three files, a stream of unknown length."""
     say("signer service: three files, a stream of unknown length")
     here = options(
         plan,
@@ -119,13 +119,13 @@ def signer(plan: Plan) -> None:
             local.write(block)
 
 
-def options(plan: Plan, path: str = "", **own: Any) -> dict[str, Any]:
+def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
     """Return storage options that also ask for receipts, in a folder named *path*."""
     return {"receipts": str(plan.receipts / path), **own}
 
 
 def say(text: str) -> None:
-    """Tell the person who watches what is going on."""
+    """Print the next step."""
     print(f"uploader: {text}", flush=True)  # noqa: T201 - it is the program's output
 
 

@@ -36,7 +36,7 @@ class Broken:
 @pytest.fixture
 def a_plan(tmp_path):
     """A plan whose object ``a`` must hold ``abc``."""
-    made = plan.Plan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
+    made = plan.DemoPlan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
     made.source(PATH).parent.mkdir(parents=True)
     made.source(PATH).write_bytes(b"abc")
     return made
@@ -51,7 +51,7 @@ def receipts(size=3, check=None, parts=(), verified="crc64"):
 
 def test_plan_survives_its_file(a_plan):
     """The uploader reads the plan that the owner wrote."""
-    assert plan.Plan.read(a_plan.write()) == a_plan
+    assert plan.DemoPlan.read(a_plan.write()) == a_plan
 
 
 def test_equal_object_has_no_fault(a_plan):
