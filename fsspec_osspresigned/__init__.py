@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         UploadNotFoundError,
         URLExpiredError,
     )
+    from .filesystem.filesystem import OSSPresignedFileSystem
     from .filesystem.progress import BytesProgress
-    from .filesystem.write import OSSPresignedFileSystem
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer

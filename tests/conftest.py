@@ -44,7 +44,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget_clients() -> Iterator[None]:
     """Let no filesystem of one test reach the next: ports are used again."""
     yield
-    if "fsspec_osspresigned.filesystem.write" in sys.modules:
+    if "fsspec_osspresigned.filesystem.filesystem" in sys.modules:
         from fsspec_osspresigned import OSSPresignedFileSystem  # noqa: PLC0415
         from fsspec_osspresigned.client.client import reset  # noqa: PLC0415
 

@@ -191,8 +191,6 @@ MAX_PARAMETERS = 7
 EXCEPTIONS = {
     "emulator.server.__init__": "to be mended",
     "errors.__init__": "to be mended",
-    "filesystem.trees.__init__": "to be mended",
-    "filesystem.write.put": "the signature is fsspec's",
     "http.transport.send": "to be mended",
     "signers.http.__init__": "to be mended",
     "signing.presigning.presign": "public, and each argument is a part of the signature",
@@ -261,7 +259,6 @@ def test_class_names_are_unique():
 # Private names of others that the package uses, and why.
 PRIVATE = {
     "console.exit: os._exit": "documented: the only exit that waits for no thread",
-    "cli.objects: filesystem._expanded": "to be mended",
     "concurrency.workers: above._add": "to be mended",
     "http.connection: pool._get_conn": "to be mended",
     "http.connection: pool._prepare_proxy": "to be mended",

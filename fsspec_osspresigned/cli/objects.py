@@ -15,7 +15,8 @@ import click
 from ..concurrency.workers import Cancellation, Transfers
 from ..console.exit import ExitCode, interruptible
 from ..console.progress import short_bytes
-from ..filesystem.write import OSSPresignedFileSystem
+from ..filesystem.filesystem import OSSPresignedFileSystem
+from ..filesystem.look import expand
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..units import MIB, shown_end, shown_text
@@ -196,9 +197,7 @@ def rm(
     filesystem = connection.filesystem(**_STRICT)
     transfer = TransferOptions(as_json=as_json)
     with interruptible():
-        meant = filesystem._expanded(  # noqa: SLF001 - no verb tells, markers too
-            list(paths), recursive=recursive, maxdepth=None, markers=True
-        )
+        meant = expand(filesystem, list(paths), recursive, markers=True)
     if dry_run:
         for name in meant.files:
             click.echo(shown_text(name))

@@ -24,7 +24,7 @@ from ..console.progress import Display, Events, Lines, RateLimit, TransferProgre
 from ..console.summary import Summary
 from ..console.terminal import Output
 from ..errors import ConfigurationError, UploadDiscardedError, UploadErrors
-from ..filesystem.write import OSSPresignedFileSystem
+from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
 from ..owner.inspect import is_presigned
 from ..secret import Secret, resolve_text

@@ -1,6 +1,6 @@
 """The fsspec filesystem ``osspresigned``.
 
-Begin with ``write``, which holds the class; ``connect`` builds its client from the
+Begin with ``filesystem``, which holds the class; ``connect`` builds its client from the
 options.
 """
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .write import OSSPresignedFileSystem
+    from .filesystem import OSSPresignedFileSystem
 
 __all__ = ["OSSPresignedFileSystem"]
 
@@ -20,4 +20,4 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(".write", __name__), name)
+    return getattr(import_module(".filesystem", __name__), name)

@@ -1,197 +1,175 @@
-"""One filesystem for equal options: across threads, pickles and forks."""
+"""Instances of the filesystem, coroutines of its verbs, paths, and jobs in parallel."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
-import os
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, ParamSpec, TypeVar
+import functools
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import fsspec
-from fsspec.asyn import AsyncFileSystem, get_loop
+from attrs import frozen
+from fsspec.asyn import AsyncFileSystem
+from fsspec.config import apply_config, conf
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..options.options import Options, hashable, portable, surroundings
-from .connect import client_for
+from ..concurrency.workers import ON_ERROR, Cancellation, Transfers
+from ..options.options import hashable, portable, surroundings
 
-# A verb and its coroutine, written once.
-
-P = ParamSpec("P")
 T = TypeVar("T")
 
+PROTOCOL = "osspresigned"
 
-def twin(verb: Callable[P, T], pool: str = "files") -> Callable[P, Any]:
-    """Return the coroutine of a verb: the verb in a worker of the client."""
-
-    async def coroutine(*args: P.args, **kwargs: P.kwargs) -> T:
-        filesystem: Any = args[0]
-        workers = getattr(filesystem.client, pool)
-        context = contextvars.copy_context()  # a transaction that is under way
-        future = workers.submit(context.run, verb, *args, **kwargs)
-        return await asyncio.wrap_future(future)
-
-    coroutine.__name__ = f"_{verb.__name__}"
-    coroutine.__doc__ = f"Run ``{verb.__name__}`` in a worker."
-    return coroutine
-
-
-class _Handle:
-    """An option that is no plain data, under a text of its own.
-
-    Fsspec tells options apart by their text, and the text of an object may be that of
-    another: a secret hides itself.
-    """
-
-    _count = itertools.count()
-    # Each object is kept alive, as fsspec keeps the instance: its id must stay its own.
-    _numbers: ClassVar[dict[Any, tuple[int, Any]]] = {}
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        key = (type(value), hashable(value))
-        number, _ = self._numbers.setdefault(key, (next(self._count), value))
-        self._text = f"<{type(value).__name__} {number}>"
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-def _told_apart(value: Any) -> Any:
-    return value if _is_plain(value) else _Handle(value)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_plain(one) for pair in value.items() for one in pair)
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or type(value) in (str, int, float, bool)
-
-
-def _meant(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: v.value if isinstance(v, _Handle) else v for n, v in options.items()}
-
-
-# Who names one source of signatures does not mean another one that the environment
-# names for everybody. A map may stand before any signer.
-_NOT_MEANT = {
+# Sources of signatures in fsspec's configuration that an explicit source replaces.
+# A map may stand before any signer.
+_REPLACED = {
     "url": {"url_map", "signer", "signer_token"},
     "signer": {"url", "url_map"},
     "url_map": {"url"},
 }
 
 
-class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
-    """Makes one instance of equal options, where a relative path counts as absolute."""
+class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Metaclass that makes one instance of equal options, for all threads.
 
-    def __call__(cls, *args: Any, **storage_options: Any) -> Any:
-        given = portable(storage_options)
-        defaults = fsspec.config.conf.get("osspresigned", {})
-        for named, others in _NOT_MEANT.items():
+    fsspec's own cache compares options by their text, and two signers may have the same
+    text. Before 2026.9 it also makes an instance for each thread.
+    """
+
+    def __call__(cls, **storage_options: Any) -> Any:
+        """Return the instance of equal options, which is made if it is the first."""
+        given = dict(storage_options)
+        configured = conf.get(PROTOCOL, {}).keys()
+        for named, others in _REPLACED.items():
             if given.get(named) is not None:
-                given = {**dict.fromkeys(others & defaults.keys()), **given}
-        return super().__call__(*args, **{n: _told_apart(v) for n, v in given.items()})
+                given = {**dict.fromkeys(others & configured), **given}
+        given = portable(apply_config(cls, given))
+        is_cached = not given.pop("skip_instance_cache", False)
+        options = sorted(given.items(), key=lambda option: option[0])
+        # By type as well: 1 equals True, and is refused where True is valid.
+        key = (surroundings(), *((n, type(v), hashable(v)) for n, v in options))
+        found = cls._cache.get(key) if is_cached else None
+        if found is None:
+            found = super().__call__(skip_instance_cache=True, **given)
+            found.token = f"{hash(key) % 2**64:016x}"
+            if is_cached:
+                found = cls._cache.setdefault(key, found)
+        cls._latest = key
+        return found
 
-    @property
-    def _surroundings(cls) -> object:
-        return surroundings()
+
+class LazyModule:
+    """A module of this folder that is imported when one of its names is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = f".{name}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name, __package__), name)
 
 
-_LATER = object()  # a loop that nobody has asked for
+def as_coroutine(verb: str, pool: str) -> Callable[..., Any]:
+    """Return a coroutine function that runs *verb* in a worker of the client's *pool*."""
+
+    async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(getattr(self, verb), *args, **kwargs)
+        context = contextvars.copy_context()  # holds the transaction of the caller
+        future = getattr(self.client, pool).submit(context.run, call)
+        return await asyncio.wrap_future(future)
+
+    coroutine.__name__ = f"_{verb}"
+    return coroutine
 
 
-class EngineFileSystem(AsyncFileSystem, metaclass=_Instances):  # type: ignore[misc]
-    """Equal options are one instance; a forked child gets an engine of its own."""
+def without_protocol(path: Any) -> str:
+    """Return *path* as text without ``osspresigned://``; a trailing slash stays."""
+    return str(stringify_path(path)).removeprefix(f"{PROTOCOL}://")
 
-    protocol = "osspresigned"
-    root_marker = ""
-    cachable = True
-    _extra_tokenize_attributes = ("_surroundings",)
-    _loop: Any
 
-    def __init__(self, **storage_options: Any) -> None:
-        """Check the options and read what they refer to; nothing is sent."""
-        storage_options = _meant(storage_options)
-        self._options = Options.from_storage_options(storage_options)
-        foreign = {
-            name: storage_options[name]
-            for name in ("asynchronous", "loop", "batch_size", "use_listings_cache")
-            if name in storage_options
-        }
-        super().__init__(**{**foreign, "loop": foreign.get("loop") or _LATER})
-        self._pid: int = os.getpid()
-        _ = self.client
-
-    @property
-    def client(self) -> Client:
-        """The engine of this process; a forked child gets one of its own."""
-        pid = os.getpid()
-        held: tuple[int, Client] | None = self.__dict__.get("_held_client")
-        if held is None or held[0] != pid:
-            held = (pid, client_for(self._options, read_url))
-            self.__dict__["_held_client"] = held
-        return held[1]
-
-    @property
-    def loop(self) -> Any:
-        """The event loop of this process, begun when it is first asked for.
-
-        Fsspec would begin it with the first instance, which costs a thread that a small
-        upload does not need, and would refuse after a fork.
-        """
-        if self._loop is _LATER or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._loop = None if self.asynchronous else get_loop()
-        return self._loop
-
-    @property
-    def fsid(self) -> str:
-        """A name that equal options share."""
-        return f"osspresigned-{self._fs_token}"
-
-    @property
-    def storage_options(self) -> dict[str, Any]:
-        """The options that make this filesystem again anywhere on this machine."""
-        return self._storage_options
-
-    @storage_options.setter
-    def storage_options(self, given: Mapping[str, Any]) -> None:
-        self._storage_options = portable(_meant(given))
-
-    def __reduce__(self) -> Any:
-        """Pickle by options, unless they would spell out a secret."""
-        self._options.check_portable()
-        return super().__reduce__()
-
-    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return the options, unless they would spell out a secret."""
-        self._options.check_portable()
-        return dict(super().to_dict(include_password=include_password))
-
-    def to_json(self, *, include_password: bool = True) -> str:
-        """Return the options, unless they would spell out a secret."""
-        self._options.check_portable()
-        return str(super().to_json(include_password=include_password))
-
-    @classmethod
-    def _strip_protocol(cls, path: Any) -> Any:
-        if isinstance(path, list):
-            return [cls._strip_protocol(one) for one in path]
-        text = str(stringify_path(path))
-        return text.removeprefix(f"{cls.protocol}://").rstrip("/")
-
-    def _path(self, path: Any) -> str:
-        """Return ``bucket/key``; the empty path means the object of ``url=``."""
-        stripped = str(self._strip_protocol(path))
-        if not stripped and self._options.url is not None:
-            return str(getattr(self.client.signer, "path", ""))
-        return stripped
+def object_path(client: Client, path: Any) -> str:
+    """Return ``bucket/key``; the empty path is the object of ``url=``."""
+    stripped = without_protocol(path).rstrip("/")
+    if not stripped and client.options.url is not None:
+        return str(getattr(client.signer, "path", ""))
+    return stripped
 
 
 def read_url(place: str) -> bytes:
-    """Read a URL map through whatever filesystem fsspec has for it."""
+    """Read a URL map through the filesystem that fsspec has for *place*."""
     with fsspec.open(place, "rb") as file:
         return bytes(file.read())
+
+
+def check_choice(name: str, given: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless *given* is one of *allowed*."""
+    if given not in allowed:
+        msg = f"{name} must be one of {', '.join(allowed)}, not {given!r}"
+        raise ValueError(msg)
+
+
+def check_depth(maxdepth: int | None) -> None:
+    """Raise ValueError if *maxdepth* is below 1."""
+    if maxdepth is not None and maxdepth < 1:
+        msg = "maxdepth must be at least 1"
+        raise ValueError(msg)
+
+
+@frozen
+class BulkOptions:
+    """Options of a verb for many files.
+
+    Attributes:
+        maxdepth: levels of directories; None for all.
+        batch_size: jobs at once; None or -1 for ``max_concurrency``.
+        on_error: ``raise``, ``omit`` or ``return`` failures.
+    """
+
+    maxdepth: int | None = None
+    batch_size: int | None = None
+    on_error: str = "raise"
+
+    @classmethod
+    def take_from(
+        cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
+    ) -> BulkOptions:
+        """Take the options out of *given*; the first of *allowed* is the default.
+
+        Raises:
+            ValueError: ``on_error`` is not one of *allowed*, or ``maxdepth`` below 1.
+        """
+        on_error = given.pop("on_error", next(iter(allowed)))
+        check_choice("on_error", on_error, allowed)
+        maxdepth = given.pop("maxdepth", None)
+        check_depth(maxdepth)
+        return cls(maxdepth, given.pop("batch_size", None), on_error)
+
+    def run(
+        self,
+        client: Client,
+        jobs: Iterable[T],
+        work: Callable[[T, Cancellation], Any],
+        name: Callable[[T], str],
+    ) -> list[Any]:
+        """Run *work* for all *jobs*, several at once; nothing runs any more at the end.
+
+        Args:
+            client: its workers for files run the jobs.
+            jobs: iterated as workers become free.
+            work: does one job.
+            name: a job's path, for errors.
+
+        Raises:
+            UploadErrors: several jobs failed.
+        """
+        most = client.options.max_concurrency
+        size = self.batch_size
+        width = most if size in (None, -1) else int(size or 1)
+        source = iter(jobs)
+        first = list(islice(source, max(1, min(width, most))))  # no idle worker
+        return Transfers(
+            client.files, len(first), work, name, on_error=self.on_error
+        ).outcomes(chain(first, source))

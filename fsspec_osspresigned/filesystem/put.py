@@ -1,4 +1,4 @@
-"""Bytes from here to there: values, files, trees and streams, for one client."""
+"""Writing: values, local files, directory trees and streams, with options of one call."""
 
 from __future__ import annotations
 
@@ -10,95 +10,100 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsspec.callbacks import Callback
+from attrs import frozen
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.workers import Cancellation
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody
-from ..model import Operation, Receipt
+from ..model import Receipt
 from ..options.object_options import ObjectOptions, Target
-from ..upload import plan as preflight
+from ..units import MIB
+from ..upload import plan
 from ..upload.transaction import Transaction
 from ..upload.upload import upload_source
+from .base import BulkOptions, check_choice
 from .progress import bytes_counter, is_heard
 
 if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.stream import PresignedWriter
-    from .trees import Found
+    from .trees import LocalEntry
+
+T = TypeVar("T")
 
 
-_COPY_BLOCK = 1024 * 1024
+@frozen(eq=False)
+class PutCall:
+    """Options of one call that writes, and where its objects go; paths are ``bucket/key``.
 
-_Job = tuple[Any, str]
-
-
-class Sending:
-    """What the verbs that write have in common; paths are ``bucket/key``.
-
-    Args:
+    Attributes:
         client: signs and sends.
-        given: options of the call, laid over those of the filesystem.
-        mode: ``overwrite``, or ``create``, which refuses to replace an object.
+        options: of the objects.
+        create: refuse to replace an object.
         transaction: publishes later; None publishes at once.
-
-    Raises:
-        ConfigurationError: with every problem of the options.
-        ValueError: another mode.
     """
 
-    def __init__(
-        self,
+    client: Client
+    options: ObjectOptions
+    create: bool = False
+    transaction: Transaction | None = None
+
+    @classmethod
+    def from_options(
+        cls,
         client: Client,
         given: Mapping[str, Any],
         mode: str = "overwrite",
         transaction: Transaction | None = None,
-    ) -> None:
-        """Check the options; send nothing."""
-        self.client = client
-        self.mode = mode
-        self.transaction = transaction
-        self._options = ObjectOptions.of(client.options, given)
-        if mode not in ("overwrite", "create"):
-            msg = f"mode must be 'overwrite' or 'create', not {mode!r}"
-            raise ValueError(msg)
+    ) -> PutCall:
+        """Lay the options *given* over those of the filesystem.
+
+        Raises:
+            ConfigurationError: with every problem of the options.
+            ValueError: *mode* is neither ``overwrite`` nor ``create``.
+        """
+        options = ObjectOptions.of(client.options, given)
+        check_choice("mode", mode, ("overwrite", "create"))
+        return cls(client, options, mode == "create", transaction)
 
     def target(self, path: str) -> Target:
-        """Return what to store where.
+        """Return what to store at *path*; sends nothing.
 
         Raises:
             ConfigurationError: a header is given twice.
-            FileExistsError: it must not be replaced, and HEAD is signed and finds it. The
-                server's own check at the end decides; this one spares the bytes.
         """
-        target = self.wanted(path)
+        guessed = media_type(path.rpartition("/")[2])
+        return self.options.target(path, guessed=guessed, exclusive=self.create)
+
+    def checked_target(self, path: str) -> Target:
+        """Return the target after a HEAD if it must not be replaced and HEAD is signed.
+
+        The store's own check at the end decides; this one spares the bytes.
+
+        Raises:
+            FileExistsError: the object is there, or in the transaction.
+        """
+        target = self.target(path)
         if target.exclusive:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
-            from ..objects import operations  # noqa: PLC0415 - only where none may be replaced
+            from ..objects import operations  # noqa: PLC0415 - `objects` is lazy
 
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 operations.head(self.client, path)
-                msg = "the object is already there"
-                raise ObjectExistsError(msg, path=path)
+                raise ObjectExistsError("the object is already there", path=path)
         return target
 
-    def wanted(self, path: str) -> Target:
-        """Return what to store where, without a request."""
-        guessed = _guess(path.rpartition("/")[2])
-        exclusive = self.mode == "create"
-        return self._options.target(path, guessed=guessed, exclusive=exclusive)
-
-    def value(
+    def pipe_file(
         self,
         path: str,
         value: Any,
@@ -108,13 +113,13 @@ class Sending:
     ) -> Receipt | None:
         """Store one buffer of bytes; return None in a transaction."""
         body = MemoryBody.of(value)
-        target = self.target(path)
+        target = self.checked_target(path)
         if self.transaction is not None:
             self.transaction.take(target, body, cancel=cancel)
             return None
         return upload_source(self.client, target, body, ahead=ahead, cancel=cancel)
 
-    def file(
+    def put_file(
         self,
         local: Any,
         path: str,
@@ -124,16 +129,16 @@ class Sending:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
-        """Store one local file.
+        """Store one local file; a pipe is stored as a stream.
 
         Return None in a transaction, and for a directory, which is remembered.
 
         Args:
-            local: the file; one without a size (a pipe) is stored as a stream.
+            local: the file.
             path: ``bucket/key``.
             callback: told the bytes, one call at a time.
-            lock: held while *callback* is called; None for one of its own.
-            ahead: signs the first request, among those of other files.
+            lock: held while *callback* is called; None for a new one.
+            ahead: signs the first request, together with those of other files.
             cancel: set from elsewhere to give up.
         """
         local = os.fspath(stringify_path(local))
@@ -142,9 +147,9 @@ class Sending:
         if stat.S_ISDIR(status.st_mode):
             self.client.written.remember_directory(path)
             return None
-        target = self.target(path)
+        target = self.checked_target(path)
         if not stat.S_ISREG(status.st_mode):
-            return self._stream(local, target, callback, lock, cancel)
+            return self._put_stream(local, target, callback, lock, cancel)
         body = FileBody.of(local, status)
         progress = bytes_counter(callback, body.size, lock)
         if self.transaction is not None:
@@ -154,7 +159,7 @@ class Sending:
             self.client, target, body, ahead=ahead, progress=progress, cancel=cancel
         )
 
-    def _stream(
+    def _put_stream(
         self,
         local: str,
         target: Target,
@@ -162,10 +167,11 @@ class Sending:
         lock: threading.Lock,
         cancel: Cancellation | None,
     ) -> Receipt | None:
-        with open(local, "rb") as source, self._writer(target) as sink:
+        at_once = self.transaction is None
+        with open(local, "rb") as source, self._writer(target, at_once) as sink:
             if self.transaction is not None:
                 self.transaction.add(sink)
-            while block := source.read(_COPY_BLOCK):
+            while block := source.read(MIB):
                 if cancel is not None and cancel.is_set():
                     msg = "the upload was given up"
                     raise UploadDiscardedError(msg, path=target.path)
@@ -174,152 +180,143 @@ class Sending:
                     callback.relative_update(len(block))
         return sink.receipt
 
-    def files(
+    def put(
         self,
-        tree: Iterable[Found],
+        tree: Iterable[LocalEntry],
         callback: Callback,
-        batch_size: int | None,
-        on_error: str = "raise",
+        how: BulkOptions,
     ) -> ReceiptList:
-        """Store local files, several at once; nothing runs any more at the end.
+        """Store local files, several at once; directories are remembered.
 
         Args:
-            tree: what goes where; directories are remembered. Iterated once more before
-                if somebody wants to know how many files there are.
+            tree: iterated once more before, to count its files, if *callback* is heard.
             callback: told the files; its branches are told the bytes.
-            batch_size: files at once; None for ``max_concurrency``.
-            on_error: ``raise``, ``omit`` or ``return`` what fails.
+            how: files at once, and failures.
 
         Raises:
             UploadErrors: several files failed.
         """
-        from .trees import Kind  # noqa: PLC0415 - whoever has a tree has loaded it
-
-        left: list[str] = []
         lock, heard = threading.Lock(), is_heard(callback)
         if heard:
-            sent = (one.kind is Kind.FILE or one.problem is not None for one in tree)
-            callback.set_size(sum(sent))
-        jobs, ahead = self._announced(self._jobs(tree, left), os.path.getsize)
+            callback.set_size(sum(entry.is_sent for entry in tree))
+        skipped: list[LocalEntry] = []
+        files, ahead = self._announced(
+            self._files(tree, skipped),
+            lambda entry: entry.path,
+            lambda entry: os.path.getsize(entry.local),
+        )
 
-        def work(job: _Job, cancel: Cancellation) -> Receipt | None:
-            local, path = job
-            if isinstance(local, OSError):
-                raise local
+        def work(entry: LocalEntry, cancel: Cancellation) -> Receipt | None:
+            if entry.problem is not None:
+                raise entry.problem
             if not heard:  # 32 workers would queue for the lock
-                return self.file(local, path, callback, ahead=ahead, cancel=cancel)
+                return self.put_file(
+                    entry.local, entry.path, callback, ahead=ahead, cancel=cancel
+                )
             with lock:
-                child = callback.branched(local, path)
+                child = callback.branched(entry.local, entry.path)
             with child:
-                done = self.file(
-                    local, path, child, lock=lock, ahead=ahead, cancel=cancel
+                done = self.put_file(
+                    entry.local,
+                    entry.path,
+                    child,
+                    lock=lock,
+                    ahead=ahead,
+                    cancel=cancel,
                 )
             with lock:
                 callback.relative_update(1)
             return done
 
-        done = self._run(jobs, work, batch_size, on_error)
-        if left:
-            more = "" if len(left) == 1 else f" and {len(left) - 1} more"
-            text = f"put left out what is no file or directory: {left[0]}{more}"
+        done = self._receipts(files, work, lambda entry: entry.path, how)
+        if skipped:
+            first = f"{skipped[0].local} ({skipped[0].kind.value})"
+            more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
+            text = f"put left out what is no file or directory: {first}{more}"
             warnings.warn(text, PublishWarning, stacklevel=3)
         return done
 
-    def _jobs(self, tree: Iterable[Found], left: list[str]) -> Iterator[_Job]:
-        """Yield what is sent, remember directories, and add to *left* what is neither."""
-        from .trees import Kind  # noqa: PLC0415 - whoever has a tree has loaded it
+    def _files(
+        self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
+    ) -> Iterator[LocalEntry]:
+        """Yield what is sent, remember directories, add links and devices to *skipped*."""
+        for entry in tree:
+            if entry.is_sent:
+                yield entry
+                continue
+            if entry.is_skipped:
+                skipped.append(entry)
+            if entry.is_directory:
+                self.client.written.remember_directory(entry.path)
 
-        for found in tree:
-            if found.problem is not None:
-                yield found.problem, found.path
-            elif found.kind is Kind.FILE:
-                yield found.local, found.path
-            else:
-                if found.kind is not Kind.DIRECTORY:
-                    left.append(f"{found.local} ({found.kind.value})")
-                if found.kind is not Kind.SPECIAL:
-                    self.client.written.remember_directory(found.path)
+    def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
+        """Store values, several at once; raises as ``put``."""
+        jobs, ahead = self._announced(
+            pairs, lambda pair: pair[0], lambda pair: MemoryBody.of(pair[1]).size
+        )
 
-    def values(
-        self,
-        pairs: Iterable[tuple[str, Any]],
-        batch_size: int | None,
-        on_error: str = "raise",
-    ) -> ReceiptList:
-        """Store values, several at once; nothing runs any more at the end.
+        def work(pair: tuple[str, Any], cancel: Cancellation) -> Receipt | None:
+            return self.pipe_file(*pair, ahead=ahead, cancel=cancel)
 
-        Raises:
-            UploadErrors: several values failed.
-        """
-        values = ((value, path) for path, value in pairs)
-        jobs, ahead = self._announced(values, lambda value: MemoryBody.of(value).size)
-
-        def work(job: _Job, cancel: Cancellation) -> Receipt | None:
-            return self.value(job[1], job[0], ahead=ahead, cancel=cancel)
-
-        return self._run(jobs, work, batch_size, on_error)
+        return self._receipts(jobs, work, lambda pair: pair[0], how)
 
     def _announced(
-        self, jobs: Iterable[_Job], size_of: Callable[[Any], int]
-    ) -> tuple[Iterator[_Job], Prefetcher | None]:
-        """Return *jobs*, whose sources have *size_of* bytes, and their prefetcher."""
+        self,
+        jobs: Iterable[T],
+        path_of: Callable[[T], str],
+        size_of: Callable[[T], int],
+    ) -> tuple[Iterator[T], Prefetcher | None]:
         if self.transaction is not None:
             return iter(jobs), None
+        return self.client.announced(
+            jobs,
+            lambda job: plan.opening(
+                self.client, self.target(path_of(job)), size_of(job)
+            ),
+        )
 
-        def opening(job: _Job) -> Operation:
-            return preflight.opening(self.client, self.wanted(job[1]), size_of(job[0]))
-
-        return self.client.announced(jobs, opening)
-
-    def _run(
+    def _receipts(
         self,
-        jobs: Iterator[_Job],
-        work: Callable[[_Job, Cancellation], Receipt | None],
-        batch_size: int | None,
-        on_error: str,
+        jobs: Iterator[T],
+        work: Callable[[T, Cancellation], Receipt | None],
+        name: Callable[[T], str],
+        how: BulkOptions,
     ) -> ReceiptList:
         from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
-        most = self.client.options.max_concurrency
-        wanted = most if batch_size in (None, -1) else int(batch_size or 1)
-        first = list(islice(jobs, max(1, min(wanted, most))))  # no idle worker
-
-        run = Transfers(
-            self.client.files, len(first), work, lambda job: job[1], on_error=on_error
-        )
-        found = run.outcomes(chain(first, jobs))
+        found = how.run(self.client, jobs, work, name)
         return ReceiptList(one for one in found if one is not None)
 
     def open(
         self,
         path: str,
         *,
-        binary: bool,
-        codec: str | None,
-        text: Mapping[str, Any],
-        autocommit: bool,
+        binary: bool = True,
+        codec: str | None = None,
+        text: Mapping[str, Any] | None = None,
+        autocommit: bool = True,
     ) -> Any:
-        """Return a file for writing, with the layers that it needs.
+        """Return a file for writing, with its layers of text and compression.
 
         Args:
             path: ``bucket/key``.
-            binary: whether bytes are written, not text.
-            codec: name of a compression of fsspec; None for none.
+            binary: bytes are written, not text.
+            codec: the name of a compression of fsspec; None for none.
             text: options of the text layer.
             autocommit: False leaves publishing to the transaction, or to ``commit``.
         """
-        from ..upload.wrappers import (  # noqa: PLC0415 - as stream
+        from ..upload.wrappers import (  # noqa: PLC0415 - only for streams
             ChainedWriter,
             TextWriter,
         )
 
         name = get_compression(path, codec)
-        file: Any = self._writer(self.target(path), autocommit=autocommit)
+        file: Any = self._writer(self.checked_target(path), autocommit)
         try:
             if name is not None:
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                file = TextWriter(file, **text)
+                file = TextWriter(file, **(text or {}))
         except BaseException:
             file.discard()
             raise
@@ -327,22 +324,14 @@ class Sending:
             self.transaction.add(file)
         return file
 
-    def _writer(
-        self, target: Target, *, autocommit: bool | None = None
-    ) -> PresignedWriter:
-        from ..upload.stream import PresignedWriter  # noqa: PLC0415 - likewise
-        from ..upload.transaction import DeferredUpload  # noqa: PLC0415 - only for what is opened
+    def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+        from ..upload.stream import PresignedWriter  # noqa: PLC0415 - only for streams
+        from ..upload.transaction import DeferredUpload  # noqa: PLC0415 - likewise
 
-        if autocommit is None:
-            autocommit = self.transaction is None
         upload = DeferredUpload(self.client, target)
         keep = None
-        if (
-            self.transaction is not None
-            and not autocommit
-            and not upload.plan.multipart
-        ):
-            keep = self.transaction.keep
+        if self.transaction is not None and not autocommit:
+            keep = None if upload.plan.multipart else self.transaction.keep
         return PresignedWriter(
             upload,
             path=target.path,
@@ -352,17 +341,40 @@ class Sending:
         )
 
 
-def _guess(name: str) -> str | None:
-    """Return the media type that the last part of a key tells; None if none."""
+def media_type(name: str) -> str | None:
+    """Return the media type of a file *name*; None if it tells none."""
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
-    guessed, coding = _types().guess_type(name)
+    guessed, coding = _media_types().guess_type(name)
     if coding is not None:
         guessed = "application/gzip" if coding == "gzip" else None
     return guessed
 
 
 @cache
-def _types() -> mimetypes.MimeTypes:
-    """Return a table that is the same on every machine."""
-    return mimetypes.MimeTypes(filenames=())
+def _media_types() -> mimetypes.MimeTypes:
+    return mimetypes.MimeTypes(filenames=())  # the same on every machine
+
+
+def progress_callback(callback: Any, options: dict[str, Any]) -> Callback:
+    """Return fsspec's callback; a callback of OSS (a mapping) goes into *options*."""
+    if isinstance(callback, Mapping | str):
+        options["callback"] = callback
+        return DEFAULT_CALLBACK
+    return DEFAULT_CALLBACK if callback is None else callback
+
+
+def write_mode(mode: str) -> str:
+    """Return ``create`` or ``overwrite`` for a file that is opened with *mode*.
+
+    Raises:
+        ValueError: a mode that changes an object in place.
+    """
+    kind = mode.replace("b", "", 1).replace("t", "", 1)
+    if kind not in ("w", "x"):
+        msg = (
+            f"mode {mode!r}: an object cannot be changed in place; write a new one "
+            "with 'wb' or 'xb'"
+        )
+        raise ValueError(msg)
+    return "create" if kind == "x" else "overwrite"

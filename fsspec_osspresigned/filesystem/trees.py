@@ -1,9 +1,11 @@
-"""Which local file goes where: fsspec's rules for ``put``, without sending anything."""
+"""Destinations by fsspec's rules: which object or local file of a tree goes where.
+
+Objects (for ``get`` and ``copy``) come first, local trees (for ``put``) follow.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -21,20 +23,17 @@ from fsspec.utils import other_paths, stringify_path
 
 from ..errors import ConfigurationError
 
-# Which object goes where: fsspec's rules for ``get`` and ``copy``; asks nobody.
-
 _MAX_SHOWN = 20
-_is_drive = re.compile(r"[A-Za-z]:").match
 
 
 @frozen(eq=False)
-class Meant:
-    """What somebody meant by a path, a pattern, or several of them.
+class Match:
+    """The objects and directories that a path, a pattern or several of them stand for.
 
     Attributes:
         source: as it was given.
-        kinds: name -> ``file``, ``directory``, or None for what was not asked; sorted.
-        is_pattern: whether *source* is one pattern, and no object of that very name.
+        kinds: name -> ``file``, ``directory``, or None if it was not looked up; sorted.
+        is_pattern: *source* is one pattern, and no object of that very name.
     """
 
     source: Any
@@ -48,21 +47,21 @@ class Meant:
 
     @property
     def files(self) -> list[str]:
-        """All that is not known to be a directory."""
+        """All names that are not known to be directories."""
         return [name for name, kind in self.kinds.items() if kind != "directory"]
 
-    def only_files(self) -> Meant:
-        """Leave the directories away, as fsspec does unless all of a tree is meant."""
+    def only_files(self) -> Match:
+        """Leave out the directories, as fsspec does except for whole trees."""
         return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
-    ) -> list[Going]:
-        """Return where each goes; what was a list goes into one directory.
+    ) -> list[Destination]:
+        """Return where each name goes; those of a list go into one directory.
 
         Args:
-            target: where to.
-            is_directory: whether a target without a trailing slash is a directory.
+            target: a path; a trailing slash makes it a directory.
+            is_directory: asked about a target without a trailing slash.
         """
         if not self.kinds:
             return []
@@ -71,33 +70,36 @@ class Meant:
             exists = len(self.kinds) == 1
         elif one and not trailing_sep(self.source):
             exists = trailing_sep(target) or is_directory(target)
-        names = list(self.kinds)
-        targets = other_paths(names, target, exists=exists, flatten=not one)
+        targets = other_paths(list(self.kinds), target, exists=exists, flatten=not one)
         return [
-            Going(name, where, kind == "directory")
+            Destination(name, where, kind == "directory")
             for (name, kind), where in zip(self.kinds.items(), targets, strict=True)
         ]
 
 
 @frozen(eq=False)
-class Going:
-    """One name, and where it goes."""
+class Destination:
+    """An object or directory, and the path that it goes to."""
 
     path: str
     target: str
     is_directory: bool = False
 
 
-def paired(sources: Sequence[str], targets: Sequence[str]) -> list[Going]:
-    """Return what two lists mean: each to its own place.
+def paired(sources: Sequence[str], targets: Sequence[str]) -> list[Destination]:
+    """Return the destinations of two lists: each source has its own target.
 
     Raises:
         ValueError: they differ in length.
     """
+    _check_lengths(sources, targets)
+    return [Destination(*pair) for pair in zip(sources, targets, strict=True)]
+
+
+def _check_lengths(sources: Sequence[str], targets: Sequence[str]) -> None:
     if len(sources) != len(targets):
         msg = f"{len(sources)} sources for {len(targets)} destinations"
         raise ValueError(msg)
-    return [Going(*pair) for pair in zip(sources, targets, strict=True)]
 
 
 def looks_like_a_pattern(path: str) -> bool:
@@ -105,20 +107,15 @@ def looks_like_a_pattern(path: str) -> bool:
     return bool(has_magic(path))
 
 
-def local_path(path: Any) -> str:
-    """Return a local path as fsspec's rules want it: absolute, with plain slashes."""
-    return str(make_path_posix(stringify_path(path)))
-
-
-def refuse_clashes(going: Iterable[Going], *, local: bool = False) -> None:
-    """Refuse two objects that go to one place, of which one would be lost.
+def refuse_clashes(destinations: Iterable[Destination], *, local: bool = False) -> None:
+    """Refuse two objects with one destination, where one of them would be lost.
 
     Raises:
         ConfigurationError: names them.
     """
     seen: dict[str, str] = {}
     problems = []
-    for one in going:
+    for one in destinations:
         place = os.path.normpath(one.target) if local else one.target
         before = seen.setdefault(place, one.path)
         if before != one.path and not one.is_directory:
@@ -126,9 +123,7 @@ def refuse_clashes(going: Iterable[Going], *, local: bool = False) -> None:
     _refuse(problems)
 
 
-def refuse_escapes(
-    going: Iterable[Going], root: str, *, windows: bool = os.name == "nt"
-) -> None:
+def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
     """Refuse names of objects that would become files outside of *root*.
 
     Raises:
@@ -136,23 +131,15 @@ def refuse_escapes(
     """
     base = root.rstrip("/")
     problems = []
-    for one in going:
-        problem = _problem(one.target.removeprefix(base), windows=windows)
-        if problem:
-            text = f"{one.path!r} {problem}: get it alone, to a name of your own"
+    for one in destinations:
+        name = one.target.removeprefix(base)
+        why = "has a NUL in its name" if "\0" in name else ""
+        if ".." in name.split("/"):
+            why = why or "would leave the directory"
+        if why:
+            text = f"{one.path!r} {why}: get it alone, to a name of your own"
             problems.append(text)
     _refuse(problems)
-
-
-def _problem(name: str, *, windows: bool) -> str | None:
-    if "\0" in name:
-        return "has a NUL in its name"
-    pieces = re.split(r"[/\\]" if windows else "/", name)
-    if ".." in pieces:
-        return "would leave the directory"
-    if windows and any(map(_is_drive, pieces)):
-        return "names a drive"
-    return None
 
 
 def _refuse(problems: list[str]) -> None:
@@ -162,24 +149,32 @@ def _refuse(problems: list[str]) -> None:
         raise ConfigurationError(shown)
 
 
-class Kind(Enum):
-    """What ``put`` makes of a local name."""
+def local_path(path: Any) -> str:
+    """Return a local path in the form of fsspec's rules: absolute, plain slashes."""
+    return str(make_path_posix(stringify_path(path)))
 
-    FILE = "file"  # also what cannot be looked at: reading it says why
+
+class Kind(Enum):
+    """Kind of a local name for ``put``."""
+
+    FILE = "file"  # also if it cannot be looked at: reading it raises the reason
     DIRECTORY = "directory"
     LINK = "link to a directory"
     SPECIAL = "pipe, socket or device"
 
 
+_KINDS = tuple(Kind)
+
+
 @frozen
-class Found:
-    """A local name, and where it goes.
+class LocalEntry:
+    """A local name, and its destination.
 
     Attributes:
-        local: its absolute path.
+        local: absolute path.
         path: the destination.
-        kind: what it is.
-        problem: why it cannot be walked; None if it can, or is no directory.
+        kind: file, directory, link or device.
+        problem: why the directory cannot be walked; None without a problem.
     """
 
     local: str
@@ -187,15 +182,40 @@ class Found:
     kind: Kind
     problem: OSError | None = None
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether ``put`` sends it, or fails with its problem."""
+        return self.kind is Kind.FILE or self.problem is not None
 
-_Entry = tuple[str, Kind, OSError | None]
+    @property
+    def is_skipped(self) -> bool:
+        """Whether ``put`` leaves it out with a warning."""
+        return self.kind in (Kind.LINK, Kind.SPECIAL)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether ``put`` remembers it as a directory."""
+        return self.kind in (Kind.DIRECTORY, Kind.LINK)
 
 
 class LocalTree:
-    """The files and directories that one ``put`` means; may be walked repeatedly.
+    """The files and directories of one ``put``; may be iterated repeatedly.
 
-    A directory is walked while it is iterated, so that memory does not grow with the
-    files in it, only with those of the largest single directory.
+    A directory is walked while it is iterated: memory grows with the largest single
+    directory, not with the tree. A local name that exists is taken as it is, even if it
+    looks like a pattern.
+
+    Args:
+        lpath: a file, a directory, a pattern, or several of them.
+        rpath: a path without protocol, or a list as long as *lpath*.
+        recursive: walk directories.
+        maxdepth: levels of directories; None for all.
+        is_directory: asked about a destination without a trailing slash.
+        path_of: turns a destination into a path.
+
+    Raises:
+        FileNotFoundError: nothing is at *lpath*.
+        ValueError: two lists of different length, or a bad *maxdepth*.
     """
 
     def __init__(
@@ -206,98 +226,83 @@ class LocalTree:
         recursive: bool,
         maxdepth: int | None,
         is_directory: Callable[[str], bool],
-        named: Callable[[str], str] = str,
+        path_of: Callable[[str], str] = str,
     ) -> None:
-        """Look at the sources only.
-
-        A local name that exists is taken as it is, even if it looks like a pattern.
-
-        Args:
-            lpath: a file, a directory, a pattern, or several of them.
-            rpath: a path without protocol, or a list as long as *lpath*.
-            recursive: whether directories are walked.
-            maxdepth: levels of directories; None for all.
-            is_directory: whether a destination without a trailing slash is a directory.
-            named: turns a destination into a path.
-
-        Raises:
-            FileNotFoundError: nothing is at *lpath*.
-            ValueError: two lists of different length, or a bad *maxdepth*.
-        """
         if maxdepth is not None and maxdepth < 1:
             msg = "maxdepth must be at least 1"
             raise ValueError(msg)
         self._one = isinstance(lpath, str | os.PathLike)
-        given = [_local(path) for path in ([lpath] if self._one else lpath)]
-        self._named = named
+        given = [local_path(path) for path in ([lpath] if self._one else lpath)]
+        self._path_of = path_of
         self._recursive = recursive
-        self._maxdepth = maxdepth
+        self._maxdepth = self._depth = maxdepth
         self._targets: list[str] | None = None
         if not isinstance(rpath, str):
-            self._targets = list(rpath)
-            if self._one or len(given) != len(self._targets):
-                msg = f"{len(given)} sources for {len(self._targets)} destinations"
+            self._targets, self._tops = list(rpath), given
+            if self._one:
+                msg = f"1 sources for {len(self._targets)} destinations"
                 raise ValueError(msg)
-            self._tops = given
+            _check_lengths(given, self._targets)
             return
         self._only_files = self._one and (not recursive or maxdepth is not None)
-        self._depth = maxdepth
         self._tops = [path.rstrip("/") or "/" for path in _tops(given, maxdepth)]
-        self._guessed = any(map(_is_pattern, given))  # nobody has named them
-        self._is_pattern = self._one and self._guessed
-        if self._is_pattern and maxdepth is not None:
+        self._is_pattern = any(map(_is_pattern, given))
+        if self._one and self._is_pattern and maxdepth is not None:
             self._depth = maxdepth - 1  # the pattern is the first level
         self._root = rpath.rstrip("/")
-        self._cut = 0
-        # What one source is, decides; fsspec walks a list into one directory.
-        if not self._one:
-            return
-        prefix, count = self._prefix()
-        exists = False
-        if self._is_pattern:
-            exists = count == 1
-        elif count and not trailing_sep(given[0]):
-            exists = trailing_sep(rpath) or is_directory(rpath)
-        self._cut = len(prefix.rpartition("/")[0] if exists else prefix)
+        # fsspec walks a list into one directory; one source decides by its kind.
+        self._cut = (
+            self._prefix_length(given[0], rpath, is_directory) if self._one else 0
+        )
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[LocalEntry]:
         """Yield files and directories."""
         if self._targets is not None:
             for local, path in zip(self._tops, self._targets, strict=True):
-                yield Found(local, self._named(path), _kind_of_top(local))
+                yield LocalEntry(local, self._path_of(path), _kind_of_top(local))
             return
-        for local, kind, problem in self._entries():
-            cut = self._cut if self._one else local.rfind("/")
-            path = self._named(self._root + local[cut:])
-            yield Found(local, path, kind, problem)
-
-    def _entries(self) -> Iterator[_Entry]:
-        """Yield what is sent or made, without destinations."""
         several = len(self._tops) > 1
-        seen: set[str] = set()  # one name may be in several of the sources
+        seen: set[str] = set()  # a name may be in several of the sources
         for entry in self._walked():
-            if self._only_files and entry[1] is Kind.DIRECTORY and entry[2] is None:
-                continue
+            cut = self._cut if self._one else entry.local.rfind("/")
             if several:
-                if entry[0] in seen:
+                if entry.local in seen:
                     continue
-                seen.add(entry[0])
-            yield entry
+                seen.add(entry.local)
+            yield evolve(entry, path=self._path_of(self._root + entry.local[cut:]))
 
-    def _walked(self) -> Iterator[_Entry]:
+    def _walked(self) -> Iterator[LocalEntry]:
+        """Yield entries without destinations."""
         for top in self._tops:
             kind = _kind_of_top(top)
-            if self._guessed and kind is Kind.FILE and _is_special(top):
-                kind = Kind.SPECIAL
-            yield top, kind, None
+            if self._is_pattern and kind is Kind.FILE and _is_special(top):
+                kind = Kind.SPECIAL  # a pipe is sent only if it is named
+            if not (self._only_files and kind is Kind.DIRECTORY):
+                yield LocalEntry(top, "", kind)
             deep = self._depth is None or self._depth > 0
-            if self._recursive and deep and kind is Kind.DIRECTORY:
-                yield from _walk(top, self._depth)
+            if not (self._recursive and deep and kind is Kind.DIRECTORY):
+                continue
+            for entry in _walk(top, self._depth):
+                is_directory = entry.kind is Kind.DIRECTORY and entry.problem is None
+                if not (self._only_files and is_directory):
+                    yield entry
 
-    def _prefix(self) -> tuple[str, int]:
-        """Return what all names of the one source have in front, and how many are.
+    def _prefix_length(
+        self, lpath: str, rpath: str, is_directory: Callable[[str], bool]
+    ) -> int:
+        """Return how many characters of the local names the destination replaces."""
+        prefix, count = self._common_prefix()
+        exists = False
+        if self._is_pattern:
+            exists = count == 1
+        elif count and not trailing_sep(lpath):
+            exists = trailing_sep(rpath) or is_directory(rpath)
+        return len(prefix.rpartition("/")[0] if exists else prefix)
 
-        Where a directory is among them it is its own name, and the number 1 or 2.
+    def _common_prefix(self) -> tuple[str, int]:
+        """Return the path that all names of the one source share, and their number.
+
+        The prefix of a tree is its top, and the number is 2 unless it is empty.
         """
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]
@@ -306,16 +311,12 @@ class LocalTree:
             return ("" if top == "/" else top), 1 if alone or empty else 2
         common: list[str] = []
         count = 0
-        for local, kind, _ in self._entries():
-            if self._only_files and kind is Kind.LINK:
+        for entry in self._walked():
+            if self._only_files and entry.kind is Kind.LINK:
                 continue
-            parts = local.split("/")
-            if count == 0:
-                common = parts
-            equal = takewhile(
-                lambda two: two[0] == two[1], zip(common, parts, strict=False)
-            )
-            common = [part for part, _ in equal]
+            parts = entry.local.split("/")
+            pairs = zip(common if count else parts, parts, strict=False)
+            common = [one for one, _ in takewhile(lambda two: two[0] == two[1], pairs)]
             count += 1
         return "/".join(common), count
 
@@ -333,22 +334,17 @@ def pairs(
     Raises:
         OSError: a directory cannot be read.
     """
-    tree = LocalTree(
+    for entry in LocalTree(
         lpath,
         rpath,
         recursive=recursive,
         maxdepth=maxdepth,
         is_directory=is_directory,
-    )
-    for found in tree:
-        if found.problem is not None:
-            raise found.problem
-        if found.kind is Kind.FILE:
-            yield found.local, found.path
-
-
-def _local(path: Any) -> str:
-    return str(make_path_posix(stringify_path(path)))
+    ):
+        if entry.problem is not None:
+            raise entry.problem
+        if entry.kind is Kind.FILE:
+            yield entry.local, entry.path
 
 
 def _is_pattern(path: str) -> bool:
@@ -356,7 +352,7 @@ def _is_pattern(path: str) -> bool:
 
 
 def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
-    """Yield what is there of the names and patterns *given*, ``**`` *maxdepth* deep."""
+    """Yield the existing names of *given*, and those that fit its patterns."""
     local = LocalFileSystem()
     for path in given:
         if _is_pattern(path):
@@ -368,7 +364,7 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return what a name is that somebody has written: links are followed."""
+    """Return the kind of a name that was given: its links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
@@ -379,8 +375,8 @@ def _is_special(path: str) -> bool:
         return False
 
 
-def _walk(top: str, depth: int | None) -> Iterator[_Entry]:
-    """Yield what is beneath *top*, *depth* levels of it; directories before theirs.
+def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
+    """Yield the entries below *top* to *depth* levels, directories before their content.
 
     Links to directories are not followed: they may lead out, or in circles.
     """
@@ -391,42 +387,34 @@ def _walk(top: str, depth: int | None) -> Iterator[_Entry]:
             stack.pop()
             continue
         yield entry
-        local, kind, problem = entry
         deep = depth is None or len(stack) < depth
-        if kind is Kind.DIRECTORY and problem is None and deep:
-            stack.append(_listed(local))
+        if entry.kind is Kind.DIRECTORY and entry.problem is None and deep:
+            stack.append(_listed(entry.local))
 
 
-def _listed(directory: str) -> Iterator[_Entry]:
-    """Yield what is directly in *directory*, sorted; itself, if it cannot be read."""
+def _listed(directory: str) -> Iterator[LocalEntry]:
+    """Yield the sorted entries of *directory*, or itself with the reason if unreadable."""
     try:
         with os.scandir(directory) as entries:
-            # One text each, for there may be very many in one directory.
-            found = sorted(f"{entry.name}\0{_kind(entry)}" for entry in entries)
+            # One text for each: a directory may hold very many.
+            found = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
     except OSError as error:
-        yield directory, Kind.DIRECTORY, error
+        yield LocalEntry(directory, "", Kind.DIRECTORY, error)
         return
     front = directory.rstrip("/")
     for text in found:
         name, _, kind = text.partition("\0")
-        yield f"{front}/{name}", _KINDS[int(kind)], None
+        yield LocalEntry(f"{front}/{name}", "", _KINDS[int(kind)])
 
 
-_KINDS = tuple(Kind)
-_NUMBERS = {kind: number for number, kind in enumerate(Kind)}
-
-
-def _kind(entry: os.DirEntry[str]) -> int:
-    """Return the number of its kind."""
+def _kind(entry: os.DirEntry[str]) -> Kind:
     try:
         if entry.is_dir(follow_symlinks=False):
-            kind = Kind.DIRECTORY
-        elif entry.is_dir():
-            kind = Kind.LINK
-        elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
-            kind = Kind.FILE
-        else:
-            kind = Kind.SPECIAL
+            return Kind.DIRECTORY
+        if entry.is_dir():
+            return Kind.LINK
+        if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+            return Kind.FILE
     except OSError:  # a link that leads in a circle
-        kind = Kind.FILE
-    return _NUMBERS[kind]
+        return Kind.FILE
+    return Kind.SPECIAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fsspec
 from upath import UPath
 
-from .write import OSSPresignedFileSystem
+from .filesystem import OSSPresignedFileSystem
 
 # It asks fsspec's table of loaded classes how to take a path apart, and warns about a
 # protocol that is not there.

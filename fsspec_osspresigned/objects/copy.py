@@ -16,10 +16,8 @@ from attrs import evolve, frozen
 from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import (
-    AccessDeniedError,
     IntegrityError,
     InvalidRequestError,
-    NotSignedError,
     ObjectExistsError,
     ReplyError,
     UploadDiscardedError,
@@ -55,7 +53,7 @@ _CARRIED = (
 
 
 @frozen
-class Source:
+class SourceHead:
     """What HEAD told of the object to copy.
 
     Attributes:
@@ -71,8 +69,8 @@ class Source:
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, client: Client, path: str) -> Source:
-        """Look at an object; raises as ``objects.head``."""
+    def fetch(cls, client: Client, path: str) -> SourceHead:
+        """Look at an object; raises as ``operations.head``."""
         headers = operations.headers_of(client, path)
         size = operations.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
@@ -83,7 +81,7 @@ class Source:
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
-    def is_same(self, other: Source) -> bool:
+    def is_same(self, other: SourceHead) -> bool:
         """Return whether *other* is the same version of the object."""
         ours = (self.size, self.etag, self.crc64)
         return ours == (other.size, other.etag, other.crc64)
@@ -105,7 +103,7 @@ class Copying:
     path: str
     target: Target
     cancel: Cancellation | None = None
-    source: Source | None = None
+    source: SourceHead | None = None
 
     def run(self) -> None:
         """Copy it.
@@ -132,19 +130,17 @@ class Copying:
                 raise changed(self.path) from error
             raise
 
-    def _look(self) -> Source | None:
+    def _look(self) -> SourceHead | None:
         try:
-            return Source.of(self.client, self.path)
-        except NotSignedError:
-            return None
-        except AccessDeniedError as error:
-            if type(error) is not AccessDeniedError:
-                raise  # an expired URL is no case of write-only keys
+            return SourceHead.fetch(self.client, self.path)
+        except PermissionError as error:
+            if not operations.means_unseen(error):
+                raise
             return None
 
     # -- one request --------------------------------------------------------------------
 
-    def _at_once(self, source: Source | None) -> None:
+    def _at_once(self, source: SourceHead | None) -> None:
         headers = {**self.target.headers, "x-oss-copy-source": self._named()}
         if self._replaces():
             headers["x-oss-metadata-directive"] = "REPLACE"
@@ -191,7 +187,7 @@ class Copying:
 
     # -- in parts -----------------------------------------------------------------------
 
-    def _in_parts(self, source: Source) -> None:
+    def _in_parts(self, source: SourceHead) -> None:
         """Copy by UploadPartCopy; what fails is aborted."""
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
@@ -214,7 +210,7 @@ class Copying:
             steps.abort(self.client, target, upload_id, once=once)
             raise
 
-    def _carrying(self, source: Source) -> Target:
+    def _carrying(self, source: SourceHead) -> Target:
         """Return the target with what CopyObject would take over from the source."""
         if self._replaces():
             return self.target
@@ -232,7 +228,7 @@ class Copying:
         return evolve(self.target, headers={**carried, **self.target.headers})
 
     def _parts(
-        self, source: Source, upload_id: str, cancel: Cancellation
+        self, source: SourceHead, upload_id: str, cancel: Cancellation
     ) -> tuple[PartReceipt, ...]:
         """Copy all parts, several at once.
 
@@ -265,7 +261,7 @@ class Copying:
 
     def _part(
         self,
-        source: Source,
+        source: SourceHead,
         upload_id: str,
         number: int,
         span: tuple[int, int],
@@ -297,7 +293,7 @@ class Copying:
         return steps.part_receipt(number, size, etag, crc, self.target.path)
 
 
-def prove(client: Client, source: Source, path: str) -> None:
+def prove(client: Client, source: SourceHead, path: str) -> None:
     """Look at a copy and compare it with its source.
 
     Raises:
@@ -305,7 +301,7 @@ def prove(client: Client, source: Source, path: str) -> None:
         PermissionError: nobody may look.
     """
     try:
-        copy = Source.of(client, path)
+        copy = SourceHead.fetch(client, path)
     except FileNotFoundError as error:
         raise IntegrityError("the copy is not there", path=path) from error
     if copy.crc64 is not None and source.crc64 is not None:
@@ -315,7 +311,7 @@ def prove(client: Client, source: Source, path: str) -> None:
         raise IntegrityError(msg, path=path)
 
 
-def _compare(source: Source, size: int, crc: str, path: str) -> None:
+def _compare(source: SourceHead, size: int, crc: str, path: str) -> None:
     if (size, crc) != (source.size, source.crc64 or crc):
         msg = (
             f"the copy has {size} bytes and CRC-64 {crc[:24]}, "

@@ -22,7 +22,7 @@ from .ranges import Range, get_object, is_beyond
 # A local file that appears as a whole, or not at all.
 
 
-class PartialFile:
+class AtomicFile:
     """Is written under another name beside its place, at offsets, by several threads.
 
     Nothing is made before the first byte: what cannot be fetched leaves no directory.
@@ -100,7 +100,7 @@ class _Stretch:
 
     def __init__(
         self,
-        file: PartialFile,
+        file: AtomicFile,
         offset: int,
         path: str,
         cancel: Cancellation,
@@ -138,7 +138,7 @@ class _Rest:
 
 
 @frozen
-class Fetching:
+class Download:
     """Fetches one object; the file holds it when ``run`` returns.
 
     Attributes:
@@ -153,7 +153,7 @@ class Fetching:
 
     client: Client
     path: str
-    file: PartialFile
+    file: AtomicFile
     cancel: Cancellation | None = None
     progress: Progress | None = None
     told: Callable[[int | None], None] = lambda _: None

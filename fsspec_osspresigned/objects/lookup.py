@@ -22,19 +22,19 @@ from ..concurrency.workers import Cancellation
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, Operation, split_path
 from . import operations
-from .download import Fetching
+from .download import Download
 from .listing import listing
 
 Info = dict[str, Any]
 
 
 @frozen
-class View:
+class Lookup:
     """Looks through one client; paths are ``bucket/key`` without a trailing slash."""
 
     client: Client
 
-    def sees(self, action: Action, path: str) -> bool:
+    def can_sign(self, action: Action, path: str) -> bool:
         """Return whether *action* on *path* is signed; asks the signer only."""
         bucket, key = split_path(path)
         operation = Operation(action=action, bucket=bucket, key=key)
@@ -176,18 +176,18 @@ class View:
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
-    def fetch(self, fetching: Fetching) -> None:
+    def download(self, download: Download) -> None:
         """Write a whole object into a local file; raises as :meth:`read`."""
         try:
-            fetching.run()
+            download.run()
         except PermissionError as error:
-            if fetching.file.begun:
+            if download.file.begun:
                 raise  # memory must not be mixed with what the store sent
-            body = self._kept(fetching.path, _unseen(error))
-            fetching.told(len(body))
-            fetching.file.write(body, 0)
-            if fetching.progress is not None:
-                fetching.progress(len(body))
+            body = self._kept(download.path, _unseen(error))
+            download.told(len(body))
+            download.file.write(body, 0)
+            if download.progress is not None:
+                download.progress(len(body))
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body of an own object that cannot be read back."""
@@ -287,13 +287,10 @@ class View:
 
 
 def _unseen(error: PermissionError) -> PermissionError:
-    """Return *error* if it means that nobody may look; else raise it.
-
-    An expired URL or a broken signature is a mistake that somebody has to know of.
-    """
-    if isinstance(error, NotSignedError) or type(error) is AccessDeniedError:
-        return error
-    raise error
+    """Return *error* if it means that looking is not permitted; else raise it."""
+    if not operations.means_unseen(error):
+        raise error
+    return error
 
 
 def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:

@@ -10,7 +10,13 @@ from typing import Any
 
 from ..client.client import Client
 from ..concurrency.workers import Cancellation
-from ..errors import IntegrityError, InvalidRequestError, NotSignedError, ReplyError
+from ..errors import (
+    AccessDeniedError,
+    IntegrityError,
+    InvalidRequestError,
+    NotSignedError,
+    ReplyError,
+)
 from ..http.body import CRC_HEADER, EMPTY, crc64
 from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
@@ -41,6 +47,14 @@ def head(client: Client, path: str) -> dict[str, Any]:
     """
     headers = headers_of(client, path)
     return described(path, headers, size_of(headers, path))
+
+
+def means_unseen(error: PermissionError) -> bool:
+    """Return whether *error* says that looking is not permitted, and nothing worse.
+
+    An expired URL or a broken signature is worse: a mistake that must be reported.
+    """
+    return isinstance(error, NotSignedError) or type(error) is AccessDeniedError
 
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:

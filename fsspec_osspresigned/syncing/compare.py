@@ -11,7 +11,7 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
-from ..errors import AccessDeniedError, NotSignedError, ObjectNotFoundError
+from ..errors import ObjectNotFoundError
 from ..http.body import crc64
 from ..objects import operations
 from ..units import MIB
@@ -69,7 +69,7 @@ class ContentComparison:
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
-                if not means_unseen(error):
+                if not operations.means_unseen(error):
                     raise
                 etag = item.stored.etag if item.stored else etag
             else:
@@ -100,8 +100,3 @@ class ContentComparison:
         with self.source.open(entry.name) as file:
             while block := file.read(MIB):
                 yield block
-
-
-def means_unseen(error: PermissionError) -> bool:
-    """Return whether *error* says that looking is not permitted, and nothing worse."""
-    return isinstance(error, NotSignedError) or type(error) is AccessDeniedError

@@ -16,7 +16,7 @@ from ..client.client import Client
 from ..concurrency.budget import Lease, of_process
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import ConfigurationError, SourceChangedError
-from ..filesystem.put import Sending
+from ..filesystem.put import PutCall
 from ..http.body import FileBody, MemoryBody, PartBody, SpoolBody
 from ..model import Operation, Receipt
 from ..options.object_options import Target
@@ -67,11 +67,11 @@ class SyncRoute:
         self, client: Client, entries: Iterable[Entry], listener: Listener
     ) -> None:
         """Upload *entries*, several at once; no upload runs when this returns."""
-        sending = Sending(client, self.given)
+        call = PutCall.from_options(client, self.given)
         large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
         def opening(entry: Entry) -> Operation:
-            target = sending.wanted(self.root + entry.name)
+            target = call.target(self.root + entry.name)
             return preflight.opening(client, target, entry.size or 0)
 
         source, ahead = client.announced(entries, opening)
@@ -79,7 +79,7 @@ class SyncRoute:
         def work(entry: Entry, cancel: Cancellation) -> None:
             listener.begin(entry)
             try:
-                target = sending.target(self.root + entry.name)
+                target = call.checked_target(self.root + entry.name)
                 one = _FileUpload(client, target, entry, ahead, cancel, listener)
                 if self.source.is_local:
                     receipt = one.send_path(self.source.place(entry.name))

@@ -15,13 +15,13 @@ from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
-from ..filesystem.write import OSSPresignedFileSystem
+from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Action, Operation, Receipt, split_path
 from ..objects import operations
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
 from ..upload import plan as preflight
-from .compare import ContentComparison, means_unseen
+from .compare import ContentComparison
 from .filter import Filter, Rule
 from .plan import Entry, Extra, How, Item, Plan, PlanRules, Sent, Stored, plan
 from .result import EventKind, SyncEvent, SyncResult
@@ -161,7 +161,7 @@ class SyncRun(Listener):
                 name = info["name"].removeprefix(self.root)
                 found[name] = Stored(info["size"], info["ETag"], modified)
         except PermissionError as error:
-            if found or not means_unseen(error):
+            if found or not operations.means_unseen(error):
                 raise
         else:
             return found

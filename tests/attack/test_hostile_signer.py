@@ -18,7 +18,7 @@ from attrs import frozen
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import OSSPresignedError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB

@@ -18,7 +18,7 @@ from fsspec_osspresigned.cli.doctor import (
     worst,
 )
 from fsspec_osspresigned.console.exit import ExitCode
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from tests.cli.conftest import BUCKET, KEYS, stored
 
 PATH = f"{BUCKET}/in/a.csv"

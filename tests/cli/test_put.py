@@ -468,7 +468,7 @@ def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
 
 def test_interrupt_says_what_is_done(run, oss, tree, monkeypatch):
     """Ctrl-C is exit 130, and what was given up is not called a failure."""
-    from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem  # noqa: PLC0415
+    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem  # noqa: PLC0415
 
     real = OSSPresignedFileSystem.put
 

@@ -11,7 +11,7 @@ from fsspec_osspresigned import cli
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.checkpoint.journal import Head
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import MIN_PART
 

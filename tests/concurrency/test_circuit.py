@@ -16,7 +16,7 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     UploadDiscardedError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 PATH = "b/k"
 

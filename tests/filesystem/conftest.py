@@ -17,7 +17,7 @@ import pytest
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import NotSignedError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token

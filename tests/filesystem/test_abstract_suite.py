@@ -46,7 +46,7 @@ class TestCopy(abstract.AbstractCopyTests, Fixtures):
 
 
 class TestGet(abstract.AbstractGetTests, Fixtures):
-    """Fetching."""
+    """Download."""
 
 
 class TestPut(abstract.AbstractPutTests, Fixtures):

@@ -17,7 +17,7 @@ import fsspec
 import fsspec.generic
 import pytest
 
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -133,16 +133,26 @@ def test_a_forked_child_uploads_its_own_file(fs, owner):
     assert fs.exists(f"{ROOT}/child/fresh")
 
 
-def test_an_asynchronous_one_survives_a_fork(environment):
-    """Its loop is the caller's, in the child as well."""
-    fs = OSSPresignedFileSystem(signer="keys", asynchronous=True)
-    assert fs.loop is None
-    fs._pid = -1
-    assert fs.loop is None
-    ours = OSSPresignedFileSystem(signer="keys")
-    before = ours.loop
-    ours._pid = -1
-    assert ours.loop is before
+def test_the_loop_is_the_callers_or_begun_when_asked_for(environment):
+    """A small upload starts no thread for a loop; after a fork a given loop is dead."""
+    assert OSSPresignedFileSystem(signer="keys", asynchronous=True).loop is None
+    shared = OSSPresignedFileSystem(signer="keys").loop
+    assert shared is fsspec.asyn.get_loop()
+    own = asyncio.new_event_loop()
+    given = OSSPresignedFileSystem(signer="keys", loop=own)
+    assert given.loop is own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:  # pragma: no cover - seen by its exit code
+        code = 1
+        try:
+            code = 0 if given.loop is not own else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    own.close()
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_verbs_work_inside_a_running_loop(fs, owner, tmp_path):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import crc64
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app

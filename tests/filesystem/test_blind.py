@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned.client.written import BODY_CAP
 from fsspec_osspresigned.errors import BlindAnswerWarning, NotSignedError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
 

@@ -21,8 +21,8 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
-from fsspec_osspresigned.objects.download import Fetching, PartialFile
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.objects.download import AtomicFile, Download
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/d/a.bin"
@@ -165,18 +165,18 @@ def test_ranges_that_fail_are_one_failure(parts, owner, tmp_path):
 def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
     """A cancellation is an error of the fetch, wherever it stands."""
     parts.pipe_file(PATH, LARGE)
-    file = PartialFile(str(tmp_path / "a"))
+    file = AtomicFile(str(tmp_path / "a"))
     cancel = Cancellation()
 
     def told(size):
         cancel.set()
 
     with pytest.raises(UploadDiscardedError, match="given up"):
-        Fetching(parts.client, PATH, file, cancel=cancel, told=told).run()
+        Download(parts.client, PATH, file, cancel=cancel, told=told).run()
     file.discard()
     file.discard()
     with pytest.raises(UploadDiscardedError, match="given up"):
-        Fetching(parts.client, PATH, file, cancel=cancel).run()
+        Download(parts.client, PATH, file, cancel=cancel).run()
     file.discard()
     assert left(tmp_path) == []
 
@@ -185,7 +185,7 @@ def test_giving_up_between_two_ranges(environment, tmp_path):
     """What was not asked for any more is missing, so there is no file."""
     one = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=1)
     one.pipe_file(PATH, LARGE)
-    file = PartialFile(str(tmp_path / "a"))
+    file = AtomicFile(str(tmp_path / "a"))
     cancel, came = Cancellation(), []
 
     def progress(size):
@@ -194,7 +194,7 @@ def test_giving_up_between_two_ranges(environment, tmp_path):
             cancel.set()
 
     with pytest.raises(UploadDiscardedError, match="given up"):
-        Fetching(one.client, PATH, file, cancel=cancel, progress=progress).run()
+        Download(one.client, PATH, file, cancel=cancel, progress=progress).run()
     file.discard()
     assert sum(came) == 2 * PART
     assert left(tmp_path) == []

@@ -16,7 +16,7 @@ from fsspec_osspresigned.errors import (
     NotSignedError,
     ReplyError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.objects import listing
 from fsspec_osspresigned.objects import operations as objects
@@ -282,7 +282,7 @@ def test_a_head_that_tells_nothing(fs):
     odd = {"last-modified": "yesterday", "x-oss-hash-crc64ecma": "x"}
     found = objects.described(PATH, odd, 5)
     assert (found["LastModified"], found["crc64"], found["ETag"]) == (None, None, "")
-    source = copying.Source(5, "", "x", {})
+    source = copying.SourceHead(5, "", "x", {})
     assert source.number is None
 
 

@@ -11,7 +11,7 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotSignedError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.url_map.model import dump
 from fsspec_osspresigned.url_map.parser import parse

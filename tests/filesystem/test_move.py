@@ -143,7 +143,7 @@ def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
 def test_a_large_source_that_is_replaced_meanwhile(fs, owner):
     """No object is made of two versions."""
     fs.pipe_file(PATH, LARGE)
-    source = copying.Source(len(LARGE), '"0"', "0", {})
+    source = copying.SourceHead(len(LARGE), '"0"', "0", {})
     copy = copying.Copying(fs.client, PATH, Target(path=COPY), None, source)
     with pytest.raises(SourceChangedError):
         copy.run()

@@ -11,7 +11,7 @@ from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.base import Grant, preflight
 from fsspec_osspresigned.signers.chain import ChainSigner

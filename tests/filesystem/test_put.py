@@ -20,7 +20,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from fsspec_osspresigned.filesystem.put import Sending
+from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http import body
 
 ROOT = "examplebucket"
@@ -267,7 +267,9 @@ def test_a_pipe_stops_when_it_is_cancelled(blind, owner, tmp_path):
     cancel = Cancellation()
     cancel.set()
     with pytest.raises(UploadDiscardedError, match="given up"):
-        Sending(blind.client, {}).file(fifo, f"{ROOT}/f", Callback(), cancel=cancel)
+        PutCall.from_options(blind.client, {}).put_file(
+            fifo, f"{ROOT}/f", Callback(), cancel=cancel
+        )
     thread.join()
     assert not owner.actions()
 

@@ -23,7 +23,7 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
     URLExpiredError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.bin"

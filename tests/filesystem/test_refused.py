@@ -17,7 +17,7 @@ from fsspec_osspresigned import errors
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.errors import Refused
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
 

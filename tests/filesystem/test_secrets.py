@@ -12,7 +12,7 @@ import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator.faults.faults import Fault
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import create_app

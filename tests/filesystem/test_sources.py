@@ -18,7 +18,7 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotSignedError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy

@@ -129,7 +129,7 @@ def test_start_and_end_without_a_block(blind, owner):
     with pytest.raises(RuntimeError, match="no transaction was begun here"):
         blind.end_transaction()
     found = blind.start_transaction()
-    assert found is blind.transaction is blind._transaction
+    assert found is blind.transaction
     write(blind, "a")
     assert not owner.stored()
     blind.end_transaction()
@@ -166,7 +166,7 @@ def test_threads_do_not_see_each_others(blind, owner):
     for thread in threads:
         thread.start()
     inside.wait()
-    assert not blind._intrans
+    assert not blind.transaction.under_way
     write(blind, "plain")
     assert set(owner.stored()) == {"plain"}
     ended.wait()
@@ -362,7 +362,7 @@ def test_a_commit_that_fails_halfway_says_what_is_published(only, owner):
     assert error.discarded == [f"{ROOT}/3", f"{ROOT}/large"]
     assert owner.stored() == {"0": b"0", "1": b"1"}
     assert not owner.oss.uploads(ROOT)
-    assert not fs._intrans
+    assert not fs.transaction.under_way
 
 
 def test_one_object_that_fails_is_raised_as_itself(blind, owner):
@@ -552,7 +552,7 @@ def test_a_forked_child_has_no_part_in_it(fs, owner):
             code = 1
             try:
                 write(fs, "child")
-                code = 2 if fs._intrans else 0
+                code = 2 if fs.transaction.under_way else 0
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

@@ -22,9 +22,9 @@ from fsspec_osspresigned.errors import (
     PublishWarning,
     UploadErrors,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem import trees as local_tree
 from fsspec_osspresigned.filesystem.trees import Kind, LocalTree, pairs
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
 
@@ -295,14 +295,14 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     for n in range(60):
         (tmp_path / f"{n:02}").write_bytes(b"x")
     seen = []
-    listed = local_tree._listed
+    walk = LocalTree.__iter__
 
-    def counted(directory):
-        for entry in listed(directory):
+    def counted(tree):
+        for entry in walk(tree):
             seen.append(entry)
             yield entry
 
-    monkeypatch.setattr(local_tree, "_listed", counted)
+    monkeypatch.setattr(LocalTree, "__iter__", counted)
     first = threading.Event()
     before = []
     send = blind.client.transport.send

@@ -23,7 +23,7 @@ import fsspec_osspresigned
 from fsspec_osspresigned import cli, errors
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.server.app import create_app

@@ -24,7 +24,7 @@ from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import ConfigurationError, SignerUnavailableError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.server import process as processes
 from fsspec_osspresigned.server import reload

@@ -22,7 +22,7 @@ import pytest
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import listen
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.server.process import ServiceSettings
 from fsspec_osspresigned.server.supervisor import Supervisor
 from tests.server.conftest import TOKEN, pem, policy_text

@@ -31,7 +31,7 @@ from attrs import field, frozen
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import DiscardWarning
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
 pytestmark = pytest.mark.slow

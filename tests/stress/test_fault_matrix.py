@@ -27,7 +27,7 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.records import Record
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies

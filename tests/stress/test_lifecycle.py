@@ -18,7 +18,7 @@ import threading
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,8 @@ from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
-from fsspec_osspresigned.filesystem.put import Sending
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
 from fsspec_osspresigned.options.object_options import Target
@@ -221,9 +221,7 @@ def client_of(oss: Emulator, by: Any, transport: Transport, **more: Any) -> Clie
 
 def open_file(client: Client) -> Any:
     """Open the object for writing."""
-    return Sending(client, {}).open(
-        PATH, binary=True, codec=None, text={}, autocommit=True
-    )
+    return PutCall.from_options(client, {}).open(PATH)
 
 
 def test_slow_producer_outlives_its_urls(oss, monkeypatch):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from fsspec_osspresigned import (
     SourceChangedError,
     sync,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.syncing.plan import Aside, Entry
 from fsspec_osspresigned.syncing.source import LocalSource, RemoteSource, source_of

@@ -22,7 +22,7 @@ from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import CheckpointInUseError, ReplyError
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token

@@ -28,7 +28,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadNotFoundError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt

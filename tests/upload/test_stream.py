@@ -42,7 +42,7 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     UploadDiscardedError,
 )
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.wrappers import (
     ChainedWriter,

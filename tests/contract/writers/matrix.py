@@ -11,7 +11,7 @@ import fsspec
 from attrs import field, frozen
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.filesystem.write import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 
 BUCKET = "examplebucket"

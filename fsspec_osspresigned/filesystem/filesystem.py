@@ -1,0 +1,455 @@
+"""OSSPresignedFileSystem: fsspec's verbs, each a call of ``put``, ``look``, ``read`` or ``move``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback
+from fsspec.spec import AbstractFileSystem
+
+from ..client.client import Client
+from ..model import Receipt
+from ..options.object_options import ObjectOptions
+from ..options.options import Options
+from ..upload import transaction
+from ..upload.transaction import Transaction
+from .base import (
+    PROTOCOL,
+    BulkOptions,
+    InstanceCache,
+    LazyModule,
+    as_coroutine,
+    object_path,
+    read_url,
+    without_protocol,
+)
+from .connect import client_for
+from .put import PutCall, progress_callback, write_mode
+
+AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
+
+if TYPE_CHECKING:
+    from ..client.receipts import ReceiptList
+    from ..objects.lookup import Lookup
+    from . import look, move, read, trees
+else:  # with `objects`, which a process that only writes never loads
+    look, move, read, trees = map(LazyModule, ("look", "move", "read", "trees"))
+
+
+class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
+    """Objects of Alibaba Cloud OSS, reached through presigned URLs.
+
+    Paths are ``bucket/key``. The storage options are those of
+    :class:`fsspec_osspresigned.options.Options`; exactly one of ``url``, ``url_map``
+    and ``signer`` says where signatures come from (a map may stand before a signer).
+    Equal options are one instance; a forked child gets connections of its own.
+
+    Raises:
+        ConfigurationError: with every problem of the options.
+    """
+
+    protocol = PROTOCOL
+    transaction_type = Transaction
+    token: str  # set by the metaclass
+    _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
+
+    def __init__(self, **storage_options: Any) -> None:
+        self._options = Options.from_storage_options(storage_options)
+        names = ("batch_size", "use_listings_cache")
+        known = {n: storage_options[n] for n in names if n in storage_options}
+        # A synchronous one would start the thread of fsspec's loop, which few verbs need.
+        super().__init__(asynchronous=True, **known)
+        self.asynchronous = bool(storage_options.get("asynchronous"))
+        self._given_loop = (os.getpid(), storage_options.get("loop"))
+        self._clients: dict[int, Client] = {}
+        _ = self.client
+
+    @property
+    def client(self) -> Client:
+        """The client of this process, which equal options share."""
+        pid = os.getpid()
+        if pid not in self._clients:
+            self._clients = {pid: client_for(self._options, read_url)}
+        return self._clients[pid]
+
+    @property
+    def loop(self) -> Any:
+        """The event loop for fsspec's own verbs: the one that was given, or fsspec's."""
+        pid, given = self._given_loop
+        own = given if pid == os.getpid() else None
+        return None if self.asynchronous else own or get_loop()
+
+    @property
+    def fsid(self) -> str:
+        """A name that equal options share."""
+        return f"osspresigned-{self.token}"
+
+    def __reduce__(self) -> Any:
+        """Pickle by options, unless they would spell out a secret."""
+        self._options.check_portable()
+        return super().__reduce__()
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Return the options, unless they would spell out a secret."""
+        self._options.check_portable()
+        return dict(super().to_dict(include_password=include_password))
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        return without_protocol(path).rstrip("/")
+
+    def _path(self, path: Any) -> str:
+        return object_path(self.client, path)
+
+    @property
+    def transaction(self) -> Transaction:
+        """The transaction of this context: ``with fs.transaction`` publishes all or none.
+
+        Other threads do not see it. All filesystems with the same options share it.
+        """
+        return transaction.current(self.client) or Transaction(self.client)
+
+    def start_transaction(self) -> Transaction:
+        """Begin a transaction in this context; see ``end_transaction``."""
+        found = self.transaction
+        found.start()
+        return found
+
+    def end_transaction(self) -> None:
+        """Publish what this context has written since ``start_transaction``."""
+        found = transaction.current(self.client)
+        if found is None:
+            raise RuntimeError("no transaction was begun here")
+        found.complete()
+
+    # -- writing ------------------------------------------------------------------------
+
+    def _call(self, given: Mapping[str, Any], mode: str = "overwrite") -> PutCall:
+        current = transaction.current(self.client)
+        return PutCall.from_options(self.client, given, mode, current)
+
+    def pipe_file(
+        self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
+    ) -> Receipt | None:
+        """Store *value* and return the receipt; None in a transaction.
+
+        *value* is any buffer of bytes, and must not change meanwhile. With *mode* ``create``
+        no object is replaced. *kwargs* are options of the object, like ``content_type``.
+        """
+        return self._call(kwargs, mode).pipe_file(self._path(path), value)
+
+    def pipe(
+        self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
+    ) -> ReceiptList:
+        """Store one value, or a mapping of paths to values, several at once.
+
+        ``batch_size``, ``on_error`` and the receipts are those of :meth:`put`.
+
+        Raises:
+            UploadErrors: several values failed.
+        """
+        how = BulkOptions.take_from(kwargs)
+        given = {path: value} if isinstance(path, str) else path
+        pairs = ((self._path(one), data) for one, data in given.items())
+        return self._call(kwargs, mode).pipe(pairs, how)
+
+    def put_file(
+        self,
+        lpath: Any,
+        rpath: str,
+        callback: AnyCallback = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> Receipt | None:
+        """Store one local file and return the receipt.
+
+        Return None for a directory, which is remembered, and in a transaction. A file
+        without a size (a pipe) is stored as a stream. *callback* is told the bytes; a mapping
+        is the option of that name instead. *mode* and *kwargs* are as in :meth:`pipe_file`.
+
+        Raises:
+            SourceChangedError: the file changed meanwhile; nothing was published.
+        """
+        told = progress_callback(callback, kwargs)
+        return self._call(kwargs, mode).put_file(lpath, self._path(rpath), told)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: AnyCallback = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> ReceiptList:
+        """Store local files, several at once, and return their receipts.
+
+        The layout is fsspec's if listing is signed. Otherwise slashes alone decide: a
+        destination with a trailing slash is a directory. Nothing runs any more when this
+        returns or raises. Receipts come in the order of the files; none in a transaction.
+
+        Args:
+            lpath: a file, a directory (with *recursive*), a pattern, or several.
+            rpath: ``bucket/key``, or a list as long.
+            recursive: walk directories.
+            callback: told the files; its branches are told the bytes.
+            mode: ``create`` refuses to replace an object.
+            kwargs: options of every object; ``maxdepth``: levels of directories;
+                ``batch_size``: files at once, by default ``max_concurrency``;
+                ``on_error``: ``raise`` stops at the first failure, ``return`` puts
+                exceptions in the place of receipts, ``omit`` leaves them out. 16 equal
+                refusals (401, 403) in a row stop in any case.
+
+        Raises:
+            UploadErrors: several files failed, or each was refused.
+        """
+        how, told = BulkOptions.take_from(kwargs), progress_callback(callback, kwargs)
+        call = self._call(kwargs, mode)
+        return call.put(
+            look.local_tree(self.client, lpath, rpath, recursive, how), told, how
+        )
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Store an empty object; FileExistsError if it is there and not *truncate*."""
+        self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
+
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+        """Remember a directory: OSS has none, so nothing is sent."""
+        self.client.written.remember_directory(self._path(path), asked=True)
+
+    makedirs = mkdir
+
+    def rmdir(self, path: str) -> None:
+        """Forget a directory that was made: OSS has none, so nothing is sent."""
+        self.client.written.forget_directory(self._path(path))
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open an object.
+
+        Closing a written file publishes the whole object. An exception that leaves a
+        ``with`` block, also through text and compression, publishes nothing.
+
+        Modes are ``rb``, ``wb``, ``xb`` (never replaces), ``r``, ``w``, ``x``; any other
+        one is a ValueError. *compression* is a name that fsspec knows, or ``infer``.
+        *block_size* and *cache_options* are of the read cache. ``autocommit=False`` leaves
+        publishing to ``commit``. Other options are those of the object, or of text.
+        """
+        if mode.replace("b", "").replace("t", "") == "r":
+            sizes = {"block_size": block_size, "cache_options": cache_options}
+            return super().open(path, mode, compression=compression, **sizes, **kwargs)
+        names = () if "b" in mode else ("encoding", "errors", "newline")
+        text = {name: kwargs.pop(name) for name in names if name in kwargs}
+        autocommit = kwargs.pop("autocommit", None)
+        call = self._call(kwargs, write_mode(mode))
+        return call.open(
+            self._path(path),
+            binary="b" in mode,
+            codec=compression,
+            text=text,
+            autocommit=call.transaction is None if autocommit is None else autocommit,
+        )
+
+    def _open(
+        self, path: str, mode: str = "rb", autocommit: bool = True, **kwargs: Any
+    ) -> Any:
+        path = self._path(path)
+        if mode == "rb":
+            return read.open_reader(self, path, **kwargs)
+        for name in ("block_size", "cache_options"):
+            kwargs.pop(name, None)
+        return self._call(kwargs, write_mode(mode)).open(path, autocommit=autocommit)
+
+    async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
+        """Refuse: files here are blocking; use ``_pipe_file`` and ``_cat_file``."""
+        raise NotImplementedError(
+            f"{path} cannot be opened with mode {mode!r} as an asynchronous file: use "
+            "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
+        )
+
+    @property
+    def _lookup(self) -> Lookup:
+        return look.Lookup(self.client)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Return name, size, type and what else is known of an object or directory.
+
+        If HEAD and GET are not granted, memory answers for what this process wrote.
+        Everything else is missing, with a warning, or an error (``unknown=``).
+        """
+        return self._lookup.info(self._path(path))
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """Return what lies directly in a directory; answers as :meth:`info`."""
+        found = self._lookup.ls(self._path(path))
+        return found if detail else [item["name"] for item in found]
+
+    def find(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Return all objects under *path*: names, or with *detail* name to ``info``.
+
+        Of ``prefix=``, the store lists only names in *path* that begin with it.
+        """
+        return look.find(self.client, path, maxdepth=maxdepth, **kwargs)
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Return the names that fit a pattern; only the part before it is listed."""
+        return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
+
+    def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
+        """Return the bytes under *path*, or name to bytes; costs one listing."""
+        found = self.find(path, **{**kwargs, "detail": True})
+        sizes = {name: item["size"] for name, item in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    def created(self, path: str) -> datetime:
+        """Return when an object was stored."""
+        return look.created(self.info(path), path)
+
+    def modified(self, path: str) -> datetime:
+        """Return when an object was stored: objects are never changed in place."""
+        return self.created(path)
+
+    def checksum(self, path: str) -> int:
+        """Return a number that changes with the bytes of an object."""
+        return int(self.ukey(path)[:16], 16)
+
+    def ukey(self, path: str) -> str:
+        """Return a text that changes with an object's bytes: the key of fsspec's caches."""
+        return look.content_key(self.info(path), path)
+
+    def sign(
+        self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
+    ) -> str:
+        """Return a presigned URL of an object: a secret until it expires.
+
+        *method* is ``GET``, ``HEAD``, ``PUT`` (a signer service wants its ``size=``) or
+        ``DELETE``. The signer may shorten *expiration*, which is in seconds.
+        """
+        size = kwargs.get("size")
+        return look.presigned_url(self.client, path, expiration, method, size)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Do nothing: no listing is cached."""
+
+    def cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **_: Any
+    ) -> bytes:
+        """Return an object, or its bytes *start* to *end* (exclusive)."""
+        return self._lookup.read(self._path(path), start, end)
+
+    def cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+        """Return the bytes of one object, or path to bytes of several, read at once."""
+        how = BulkOptions.take_from(kwargs)
+        match = look.expand(self, path, recursive)
+        return read.cat(self.client, match, how, **kwargs)
+
+    def cat_ranges(
+        self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        """Return the bytes of many ranges; those *max_gap* bytes apart become one."""
+        how = BulkOptions.take_from(kwargs, ("return", "raise"))
+        return read.cat_ranges(self.client, paths, starts, ends, max_gap, how)
+
+    def get_file(
+        self,
+        rpath: str,
+        lpath: Any,
+        callback: Callback = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        """Download one object into a file, which is replaced only when complete.
+
+        A large object comes in ranges of one version; its CRC-64 is compared.
+        """
+        read.get_file(self, self._path(rpath), lpath, callback, kwargs)
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Callback = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        """Download objects, several at once, with fsspec's layout.
+
+        Nothing is written if a name leads out of *lpath*, or two would be one file.
+        """
+        how = BulkOptions.take_from(kwargs)
+        ObjectOptions.of(self._options, kwargs, path=str(rpath))
+        found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
+        read.get(self.client, found, callback, how)
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Copy one object inside the store; compared with its source if HEAD is signed."""
+        one = trees.Destination(self._path(path1), self._path(path2))
+        move.copy_one(PutCall.from_options(self.client, kwargs), one)
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy objects inside the store, several at once, with fsspec's layout.
+
+        ``on_error="ignore"``, the default with *recursive*, skips missing objects.
+        """
+        kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
+        how = BulkOptions.take_from(kwargs, ("raise", "ignore"))
+        call = PutCall.from_options(self.client, kwargs)
+        move.copy(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
+
+    def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Move one object as :meth:`mv` does."""
+        one = trees.Destination(self._path(path1), self._path(path2))
+        move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
+
+    def mv(
+        self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any
+    ) -> None:
+        """Copy all objects, prove each copy by HEAD, and then delete the sources.
+
+        A failure leaves a copy too many, and never one too few.
+        """
+        how = BulkOptions.take_from(kwargs, ("raise",))
+        call = PutCall.from_options(self.client, kwargs)
+        move.move(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
+
+    def rm(self, path: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Delete objects, one request each; OSS does not tell whether they were there."""
+        how = BulkOptions.take_from(kwargs)
+        match = look.expand(self, path, recursive, how.maxdepth, markers=True)
+        move.remove(self.client, match, how)
+
+    def rm_file(self, path: str) -> None:
+        """Delete one object."""
+        self._lookup.remove(self._path(path))
+
+
+# fsspec awaits coroutines of the verbs. Those of one file run in the workers for files;
+# those that wait for workers for files run in other ones.
+for _pool, _verbs in {
+    "files": (
+        *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),
+        *("du", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
+    ),
+    "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
+}.items():
+    for _verb in _verbs:
+        setattr(OSSPresignedFileSystem, f"_{_verb}", as_coroutine(_verb, _pool))
