@@ -1,4 +1,4 @@
-"""The command ``osspresigned doctor``."""
+"""Command ``osspresigned doctor``: checks of machine, configuration, signer, store."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ from ..upload import plan as preflight
 from ..upload.plan import Plan
 from .options import SIZE, UploadConnectionOptions, takes
 
-# What may be wrong with a machine, its configuration, a signer and the way to a store.
-
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
-_EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
+EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
-_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _SMALL_REPLY = 64 * 1024
-# OSS refuses a V4 signature whose time is this far off ("RequestTimeTooSkewed").
+# OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MOST_SKEW = 900.0
 _NOTED_SKEW = 60.0
 _RESOLUTION = 2.0  # of a date that has seconds only
@@ -44,13 +42,13 @@ _RESOLUTION = 2.0  # of a date that has seconds only
 
 @frozen
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: what.
-        text: what was found; never a secret.
-        code: OK, or the exit code that it is worth.
-        noted: it may be a reason for trouble, but is none yet.
+        name: its subject.
+        text: the result; never a secret.
+        code: OK, or the exit code that it stands for.
+        noted: whether it may cause trouble, but has not yet.
     """
 
     name: str
@@ -67,15 +65,21 @@ class Finding:
 
 
 def about_machine() -> Iterator[Finding]:
-    """Yield versions, proxies and what is set in the environment; asks nobody."""
+    """Yield versions, proxies and variables of the environment; sends nothing."""
     system = f"{platform.python_implementation()} {platform.python_version()}"
     yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
     for name in _PACKAGES:
         yield Finding(name, _version(name))
-    extras = ", ".join(f"{name} {_version(name)}" for name in _EXTRAS)
+    extras = ", ".join(f"{name} {_version(name)}" for name in EXTRAS)
     yield Finding("optional packages", extras)
-    yield from _proxies()
-    for name in _TRUST:
+    proxies = urllib.request.getproxies()
+    for scheme in ("https", "http", "all", "no"):
+        if scheme in proxies:
+            shown = proxies[scheme] if scheme == "no" else proxy_shown(proxies[scheme])
+            yield Finding(f"proxy ({scheme})", shown_text(shown))
+    if not proxies:
+        yield Finding("proxy", "none")
+    for name in TRUST:
         if place := os.environ.get(name):
             there = os.path.exists(place)
             found = "" if there else ": there is nothing"
@@ -92,16 +96,6 @@ def _version(name: str) -> str:
         return "(not installed)"
 
 
-def _proxies() -> Iterator[Finding]:
-    found = urllib.request.getproxies()
-    for scheme in ("https", "http", "all", "no"):
-        if scheme in found:
-            shown = found[scheme] if scheme == "no" else proxy_shown(found[scheme])
-            yield Finding(f"proxy ({scheme})", shown_text(shown))
-    if not found:
-        yield Finding("proxy", "none")
-
-
 def proxy_shown(text: str) -> str:
     """Return a proxy's URL without user and password."""
     front, at, host = text.rpartition("@")
@@ -111,21 +105,8 @@ def proxy_shown(text: str) -> str:
     return f"{scheme}://(hidden)@{host}"
 
 
-def about_path(
-    client: Client,
-    path: str,
-    size: int,
-    *,
-    now: Callable[[], float] = time.time,
-) -> Iterator[Finding]:
-    """Yield what an upload of *size* bytes to *path* would meet, without sending it.
-
-    Args:
-        client: the options and the signer.
-        path: ``bucket/key``.
-        size: bytes that it would have.
-        now: seconds since the epoch.
-    """
+def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
+    """Yield what an upload of *size* bytes to ``bucket/key`` would meet; sends none."""
     try:
         target = ObjectOptions(client.options).target(
             path, guessed=None, exclusive=False
@@ -150,10 +131,11 @@ def about_path(
     except OSSPresignedError as error:
         yield _bad("signer", error)
         return
-    ends = shown_end(signed.expires_at, now())
+    now = time.time()
     yield Finding("signer", f"signs {operation.action} of {shown_text(path)}")
-    yield Finding("life of the URL", ends, noted=signed.is_stale(now()))
-    yield from about_host(client, "store", signed.url.shown(), now=now)
+    ends = shown_end(signed.expires_at, now)
+    yield Finding("life of the URL", ends, noted=signed.is_stale(now))
+    yield from about_host(client, "store", signed.url.shown())
     found = describe(signed.url)
     if found.version == "v1":
         text = "the URL has a V1 signature: new buckets refuse it"
@@ -163,12 +145,12 @@ def about_path(
 def about_host(
     client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield whether the host of *url* can be reached, and what its clock says.
+    """Yield whether the host of *url* answers, and what its clock says.
 
     Args:
-        client: how it is reached.
-        name: what it is, for the finding.
-        url: without a query; only its origin is asked for.
+        client: sends a HEAD for the root.
+        name: of the finding.
+        url: without a query.
         now: seconds since the epoch.
     """
     parts = urlsplit(url)
@@ -195,7 +177,7 @@ def about_host(
 
 
 def worst(findings: list[Finding]) -> ExitCode:
-    """Return the exit code: that of the first bad finding."""
+    """Return the exit code of the first bad finding."""
     return next((one.code for one in findings if one.code), ExitCode.OK)
 
 
@@ -237,14 +219,14 @@ Examples:
 def doctor(
     path: str, *, size: int, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
-    """Look for what may be wrong, and try an upload to BUCKET/KEY without sending it.
+    """Look for what may be wrong, and plan an upload to BUCKET/KEY without sending it.
 
     Versions, proxies, clock, signer, store and the plan of the upload. The exit code is
-    0, or tells the kind of the first thing that is bad.
+    0, or that of the first thing that is bad.
     """
     findings: list[Finding] = []
     with interruptible():
-        for finding in _looked(path, size, connection):
+        for finding in _findings(path, size, connection):
             findings.append(finding)
             if not as_json:
                 _say(finding)
@@ -257,7 +239,7 @@ def doctor(
     return code
 
 
-def _looked(
+def _findings(
     path: str, size: int, connection: UploadConnectionOptions
 ) -> Iterator[Finding]:
     yield from about_machine()

@@ -27,7 +27,7 @@ PATH = f"{BUCKET}/in/a.csv"
 @pytest.fixture(autouse=True)
 def no_trust(monkeypatch):
     """Hide what this machine trusts."""
-    for name in doctor._TRUST:
+    for name in doctor.TRUST:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -75,7 +75,7 @@ def test_certificates_that_are_not_there(monkeypatch, tmp_path):
 
 def test_package_that_is_not_there(monkeypatch):
     """It is said, and no error: the extras are optional."""
-    monkeypatch.setattr(doctor, "_EXTRAS", ("no-such-package-at-all",))
+    monkeypatch.setattr(doctor, "EXTRAS", ("no-such-package-at-all",))
     found = {one.name: one.text for one in about_machine()}
     assert found["optional packages"] == "no-such-package-at-all (not installed)"
 
