@@ -194,7 +194,6 @@ EXCEPTIONS = {
     "http.transport.send": "to be mended",
     "signers.http.__init__": "to be mended",
     "signing.presigning.presign": "public, and each argument is a part of the signature",
-    "signing.presigning.presign_unchecked": "to be mended",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
 }
 # Class names that stand twice, which a search finds in the wrong place.

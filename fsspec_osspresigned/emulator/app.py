@@ -13,7 +13,8 @@ from attrs import define, evolve
 
 from ..http.body import CRC_HEADER
 from ..model import Action
-from ..signing import Credentials, check_key, verify
+from ..signing import Credentials, verify
+from ..signing.endpoint import check_key
 from .calls import listing, objects, reading, uploads
 from .calls import listing as buckets
 from .calls import objects as appending

@@ -21,7 +21,8 @@ from ..asgi import listen, settle, stop_accepting
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
-from ..signing import Credentials, Endpoint, check_bucket
+from ..signing import Credentials, Endpoint
+from ..signing.endpoint import check_bucket
 from .app import WIRE, App
 from .calls.exchange import DEFAULT_REGION, Callback, Clock, Settings, accept_callback
 from .faults.connection import Connection, Wire

@@ -28,7 +28,7 @@ from ..errors import (
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
 from ..signers.base import MAX_REQUESTS, Signer, sign_each
 from ..signers.protocol import ITEM_STATUS, MAX_REQUEST_BODY
-from ..signing import check_bucket, check_key
+from ..signing.endpoint import check_bucket, check_key
 from ..urls import MAX_URL, header_problems
 from .policy import Policy, ServiceError, hash_token, permitted
 

@@ -11,42 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .canonical import Credentials
-    from .endpoint import Endpoint, check_bucket, check_key
-    from .presigning import presign, presign_unchecked
-    from .signed_url import SignedURL, describe
-    from .verifying import Received, Refusal, verify
-
-__all__ = [
-    "Credentials",
-    "Endpoint",
-    "Received",
-    "Refusal",
-    "SignedURL",
-    "check_bucket",
-    "check_key",
-    "describe",
-    "presign",
-    "presign_unchecked",
-    "verify",
-]
+    from .endpoint import Endpoint
+    from .presigning import presign
+    from .signed_url import describe
+    from .verifying import Received, verify
 
 _HOMES = {
     "Credentials": "canonical",
     "Endpoint": "endpoint",
-    "check_bucket": "endpoint",
-    "check_key": "endpoint",
-    "presign": "presigning",
-    "presign_unchecked": "presigning",
-    "SignedURL": "signed_url",
-    "describe": "signed_url",
     "Received": "verifying",
-    "Refusal": "verifying",
+    "describe": "signed_url",
+    "presign": "presigning",
     "verify": "verifying",
 }
+__all__ = ["Credentials", "Endpoint", "Received", "describe", "presign", "verify"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name where it lives."""
+    """Load a public name from its module."""
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,12 +1,14 @@
-"""Presigned URLs of OSS, V1 and V4: made here, pure, with the clock passed in."""
+"""Presigned URLs of OSS, V1 and V4: checked and made, with the clock passed in."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
+
+from attrs import field, frozen
 
 from ..errors import ConfigurationError
 from ..secret import Secret, SecretURL
@@ -77,29 +79,7 @@ def presign(
     Raises:
         ConfigurationError: what the service would refuse; all problems at once.
     """
-    listed = tuple(additional_headers)
-    problems = [
-        *_problems_of_key(credentials),
-        *_problems_of_target(method, bucket, key),
-        *_problems_of_life(version, expires_in),
-    ]
-    if headers or listed:
-        problems += _problems_of_headers(headers, listed, version)
-    if query:
-        problems += _problems_of_query(query)
-    if version == "v1":
-        problems += _problems_of_v1(key, query)
-    elif not region:
-        problems.append("no region: V4 signs it, for example cn-hangzhou")
-    elif not _is_region(region):
-        problems.append(
-            f"region {region[:80]!r} is no region id: write cn-hangzhou, without oss-"
-        )
-    if not _is_token(product) or "/" in product:
-        problems.append(f"product {product[:80]!r} is no product name: use oss")
-    if problems:
-        raise ConfigurationError(problems)
-    return presign_unchecked(
+    request = PresignRequest(
         credentials,
         endpoint,
         method=method,
@@ -112,67 +92,144 @@ def presign(
         product=product,
         now=now,
         expires_in=expires_in,
-        additional_headers=listed,
+        additional_headers=tuple(additional_headers),
     )
+    if problems := [*request.problems()]:
+        raise ConfigurationError(problems)
+    return request.sign()
 
 
-def presign_unchecked(
-    credentials: Credentials,
-    endpoint: Endpoint,
-    *,
-    method: str,
-    bucket: str,
-    key: str,
-    headers: Mapping[str, str],
-    query: Mapping[str, str],
-    version: str,
-    region: str,
-    product: str,
-    now: float,
-    expires_in: int,
-    additional_headers: tuple[str, ...],
-) -> SecretURL:
-    """Sign as ``presign`` does, names and values as they are: a test's view."""
-    base = endpoint.url(bucket, key)
-    lowered = (
-        {name.lower(): value for name, value in headers.items()} if headers else _NONE
-    )
-    parameters = dict(query)
-    token = credentials.security_token
-    if version == "v1":
-        expires = str(int(now) + expires_in)
-        if token is not None:
-            parameters["security-token"] = token.reveal()
+@frozen
+class PresignRequest:
+    """One request to be signed; its attributes are the arguments of ``presign``."""
+
+    credentials: Credentials
+    endpoint: Endpoint
+    method: str = field(kw_only=True)
+    bucket: str = field(kw_only=True)
+    key: str = field(kw_only=True, default="")
+    headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
+    query: Mapping[str, str] = field(kw_only=True, default=_NONE)
+    version: str = field(kw_only=True, default="v4")
+    region: str = field(kw_only=True, default="")
+    product: str = field(kw_only=True, default="oss")
+    now: float = field(kw_only=True)
+    expires_in: int = field(kw_only=True)
+    additional_headers: tuple[str, ...] = field(kw_only=True, default=())
+
+    def sign(self) -> SecretURL:
+        """Return the presigned URL, whatever :meth:`problems` finds."""
+        base = self.endpoint.url(self.bucket, self.key)
+        sign = self._query_v1 if self.version == "v1" else self._query_v4
+        lowered = (
+            {n.lower(): v for n, v in self.headers.items()} if self.headers else _NONE
+        )
+        return SecretURL(f"{base}?{sign(lowered)}")
+
+    def _query_v1(self, headers: Mapping[str, str]) -> str:
+        credentials, parameters = self.credentials, dict(self.query)
+        expires = str(int(self.now) + self.expires_in)
+        if credentials.security_token is not None:
+            parameters["security-token"] = credentials.security_token.reveal()
         text = string_to_sign_v1(
-            method, bucket, key, expires=expires, headers=lowered, query=parameters
+            self.method,
+            self.bucket,
+            self.key,
+            expires=expires,
+            headers=headers,
+            query=parameters,
         )
         signature = sign_v1(credentials.access_key_secret, text)
         written = canonical_query(parameters.items()) + "&" if parameters else ""
-        name = quote(credentials.access_key_id)
-        return SecretURL(
-            f"{base}?{written}OSSAccessKeyId={name}&Expires={expires}"
-            f"&Signature={quote(signature)}"
+        return (
+            f"{written}OSSAccessKeyId={quote(credentials.access_key_id)}"
+            f"&Expires={expires}&Signature={quote(signature)}"
         )
-    moment = _moment(int(now))
-    day = moment[:8]
-    scope = f"{day}/{region}/{product}/{TERMINATOR}"
-    names: list[str] = []
-    if additional_headers:
-        wanted = {name.lower() for name in additional_headers}
-        names = sorted(n for n in wanted if n in lowered and not is_always_signed(n))
-    credential = f"{credentials.access_key_id}/{scope}"
-    own = (credential, token, moment, expires_in, ";".join(names))
-    if parameters:
-        written = canonical_query((parameters | _own(*own)).items())
-    else:
-        written = _own_query(*own)
-    request = canonical_request_v4(
-        method, bucket, key, query=written, headers=lowered, additional=names
-    )
-    text = string_to_sign_v4(moment, scope, request)
-    secret = credentials.access_key_secret
-    signature = sign_v4(day_key(secret, day, region, product), text)
-    return SecretURL(f"{base}?{written}&x-oss-signature={signature}")
+
+    def _query_v4(self, headers: Mapping[str, str]) -> str:
+        moment = _moment(int(self.now))
+        day = moment[:8]
+        scope = f"{day}/{self.region}/{self.product}/{TERMINATOR}"
+        wanted = {name.lower() for name in self.additional_headers}
+        names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
+        credential = f"{self.credentials.access_key_id}/{scope}"
+        token = self.credentials.security_token
+        own = (credential, token, moment, self.expires_in, ";".join(names))
+        if self.query:
+            written = canonical_query({**self.query, **_own(*own)}.items())
+        else:
+            written = _own_query(*own)
+        request = canonical_request_v4(
+            self.method,
+            self.bucket,
+            self.key,
+            query=written,
+            headers=headers,
+            additional=names,
+        )
+        text = string_to_sign_v4(moment, scope, request)
+        secret = self.credentials.access_key_secret
+        signature = sign_v4(day_key(secret, day, self.region, self.product), text)
+        return f"{written}&x-oss-signature={signature}"
+
+    def problems(self) -> Iterator[str]:
+        """Yield what the service would refuse."""
+        yield from _problems_of_key(self.credentials)
+        if not _is_method(self.method):
+            yield f"method {self.method[:20]!r} is not in upper-case letters"
+        yield from filter(
+            None, (check_bucket(self.bucket), self.key and check_key(self.key))
+        )
+        yield from self._problems_of_life()
+        yield from self._problems_of_headers()
+        yield from _problems_of_query(self.query)
+        if self.version == "v1":
+            yield from _problems_of_v1(self.key, self.query)
+        elif not self.region:
+            yield "no region: V4 signs it, for example cn-hangzhou"
+        elif not _is_region(self.region):
+            yield (
+                f"region {self.region[:80]!r} is no region id: write cn-hangzhou, "
+                "without oss-"
+            )
+        if not _is_token(self.product) or "/" in self.product:
+            yield f"product {self.product[:80]!r} is no product name: use oss"
+
+    def _problems_of_life(self) -> Iterator[str]:
+        version, life = self.version, self.expires_in
+        if version not in ("v1", "v4"):
+            yield f"signature version {version[:20]!r}: use v4 or v1"
+        elif isinstance(life, bool) or not isinstance(life, int):
+            yield f"expires_in is {life!r}: use whole seconds"
+        elif version == "v4" and not 1 <= life <= MAX_V4_LIFE:
+            yield f"expires_in is {life}: V4 allows 1..{MAX_V4_LIFE} seconds"
+        elif life < 1:
+            yield f"expires_in is {life}: use a positive number of seconds"
+
+    def _problems_of_headers(self) -> Iterator[str]:
+        seen = set()
+        for name, value in self.headers.items():
+            low = name.lower()
+            if not _is_token(name):
+                yield f"header {name[:80]!r} is no header name"
+            elif low in _OWN_HEADERS:
+                yield f"header {name} would break the signature in the URL"
+            elif low in seen:
+                yield f"header {name} is given twice"
+            if not _is_value(value):
+                yield (
+                    f"the value of header {name[:80]!r} is not printable ASCII without "
+                    "blanks around it: encode it"
+                )
+            seen.add(low)
+        listed = self.additional_headers
+        if listed and self.version == "v1":
+            yield f"V1 cannot sign the headers {', '.join(listed)}: use v4"
+        for name in listed:
+            if name.lower() not in seen:
+                yield f"additional header {name[:80]!r} is not among the headers"
+            elif "_" in name:
+                yield f"header {name[:80]!r} cannot be signed: it has an underscore"
 
 
 @lru_cache(maxsize=16)
@@ -202,118 +259,53 @@ def _own(
 def _own_query(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> str:
-    """Return them as a query, which is the same for all small files of a second."""
+    """Return them as a query, which all small files of one second share."""
     return canonical_query(_own(credential, token, moment, life, listed).items())
 
 
-def _problems_of_key(credentials: Credentials) -> list[str]:
-    problems = []
-    name = credentials.access_key_id
+def _problems_of_key(credentials: Credentials) -> Iterator[str]:
+    name, token = credentials.access_key_id, credentials.security_token
     if not name:
-        problems.append("the access key id is empty")
+        yield "the access key id is empty"
     elif "/" in name or not _is_visible(name):
-        problems.append("the access key id holds a blank, a slash or no ASCII")
+        yield "the access key id holds a blank, a slash or no ASCII"
     if not credentials.access_key_secret.reveal():
-        problems.append("the access key secret is empty")
-    token = credentials.security_token
+        yield "the access key secret is empty"
     if token is not None and not _is_visible(token.reveal()):
-        problems.append(
-            "the security token is empty or holds blanks: use None for none"
-        )
-    return problems
+        yield "the security token is empty or holds blanks: use None for none"
 
 
-def _problems_of_target(method: str, bucket: str, key: str) -> list[str]:
-    problems = []
-    if not _is_method(method):
-        problems.append(f"method {method[:20]!r} is not in upper-case letters")
-    found = check_bucket(bucket)
-    if found:
-        problems.append(found)
-    found = check_key(key) if key else None
-    if found:
-        problems.append(found)
-    return problems
-
-
-def _problems_of_life(version: str, expires_in: int) -> list[str]:
-    if version not in ("v1", "v4"):
-        return [f"signature version {version[:20]!r}: use v4 or v1"]
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int):
-        return [f"expires_in is {expires_in!r}: use whole seconds"]
-    if version == "v4" and not 1 <= expires_in <= MAX_V4_LIFE:
-        return [f"expires_in is {expires_in}: V4 allows 1..{MAX_V4_LIFE} seconds"]
-    if expires_in < 1:
-        return [f"expires_in is {expires_in}: use a positive number of seconds"]
-    return []
-
-
-def _problems_of_headers(
-    headers: Mapping[str, str], listed: tuple[str, ...], version: str
-) -> list[str]:
-    problems = []
-    seen = set()
-    for name, value in headers.items():
-        low = name.lower()
-        if not _is_token(name):
-            problems.append(f"header {name[:80]!r} is no header name")
-        elif low in _OWN_HEADERS:
-            problems.append(f"header {name} would break the signature in the URL")
-        elif low in seen:
-            problems.append(f"header {name} is given twice")
-        if not _is_value(value):
-            problems.append(
-                f"the value of header {name[:80]!r} is not printable ASCII without "
-                "blanks around it: encode it"
-            )
-        seen.add(low)
-    if listed and version == "v1":
-        problems.append(f"V1 cannot sign the headers {', '.join(listed)}: use v4")
-    for name in listed:
-        if name.lower() not in seen:
-            problems.append(f"additional header {name[:80]!r} is not among the headers")
-        elif "_" in name:
-            problems.append(
-                f"header {name[:80]!r} cannot be signed: it has an underscore"
-            )
-    return problems
-
-
-def _problems_of_query(query: Mapping[str, str]) -> list[str]:
-    problems = []
+def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:
     for name, value in query.items():
         if not name:
-            problems.append("a query parameter has no name")
+            yield "a query parameter has no name"
         elif name in OWN_PARAMETERS:
-            problems.append(f"query parameter {name} belongs to the signature")
+            yield f"query parameter {name} belongs to the signature"
         try:
             (name + value).encode()
         except UnicodeEncodeError:
-            problems.append(f"query parameter {name[:80]!r} is not valid Unicode")
-    return problems
+            yield f"query parameter {name[:80]!r} is not valid Unicode"
 
 
-def _problems_of_v1(key: str, query: Mapping[str, str]) -> list[str]:
+def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
     """Find what V1, which signs without encoding, cannot tell from other requests.
 
     The key ``a?acl`` and the sub-resource ``acl`` of the key ``a`` have one signature;
-    so has the value ``x&tagging``. Who may choose one must not be given the other.
+    so has the value ``x&tagging``. A right to choose one must not include the other.
     """
-    problems = []
     if "?" in key and re.search(rf"\?{_signed()}", key):
-        problems.append(
-            f"key {key[:80]!r} reads like a key with sub-resources in V1: use v4"
-        )
-    problems += [
-        f"the value of query parameter {name} reads like two parameters in V1: use v4"
-        for name, value in query.items()
-        if "&" in value and is_subresource(name) and re.search(f"&{_signed()}", value)
-    ]
-    return problems
+        yield f"key {key[:80]!r} reads like a key with sub-resources in V1: use v4"
+    for name, value in query.items():
+        is_two = "&" in value and re.search(f"&{_signed()}", value)
+        if is_two and is_subresource(name):
+            yield (
+                f"the value of query parameter {name} reads like two parameters in V1: "
+                "use v4"
+            )
 
 
 @cache
 def _signed() -> str:
-    """Return what V1 reads as a signed parameter, behind a ? or &; a pattern."""
+    """Return the pattern of a parameter that V1 signs, after a ``?`` or ``&``."""
     names = "|".join(map(re.escape, sorted(SUBRESOURCES)))
     return rf"(?:x-oss-[^=&?]*|{names})(?:[=&?]|$)"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, Refusal, verify
+from fsspec_osspresigned.signing import Credentials, Received, verify
+from fsspec_osspresigned.signing.verifying import Refusal
 from tests.emulator.authorization import encoded, signed_headers
 
 BUCKET = "examplebucket"

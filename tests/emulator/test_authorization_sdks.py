@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, check_key, verify
+from fsspec_osspresigned.signing import Credentials, Received, verify
+from fsspec_osspresigned.signing.endpoint import check_key
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the SDKs, old as they are

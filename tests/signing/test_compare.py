@@ -13,10 +13,10 @@ from fsspec_osspresigned.signing import (
     Credentials,
     Endpoint,
     Received,
-    presign_unchecked,
     verify,
 )
 from fsspec_osspresigned.signing.compare import compare, unsent_headers
+from fsspec_osspresigned.signing.presigning import PresignRequest
 
 NOW = 1_767_225_600
 KEY = Credentials("LTAI5tKey", "secret", "security-token-0123456789", NOW + 9e9)
@@ -30,7 +30,7 @@ def sign(
     version, *, key="dir/a.csv", headers=None, query=None, style="virtual", **more
 ):
     """Sign a PUT, and say what it is for."""
-    url = presign_unchecked(
+    url = PresignRequest(
         KEY,
         Endpoint.parse("oss-cn-hangzhou.aliyuncs.com", style=style),
         method=more.pop("method", "PUT"),
@@ -44,7 +44,7 @@ def sign(
         now=NOW,
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),
-    )
+    ).sign()
     operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
     signed = SignedRequest(method="PUT", url=url, headers=headers or {})
     return signed, operation

@@ -33,10 +33,10 @@ from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import (
     Credentials,
     Endpoint,
-    check_key,
     describe,
     presign,
 )
+from fsspec_osspresigned.signing.endpoint import check_key
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the SDKs, old as they are
