@@ -1,8 +1,7 @@
-"""The directory of journals: one for each upload that can be gone on with.
+"""Checkpoint directory: one journal for each upload that can be resumed.
 
-An upload is found again by its object and its local file. Its journal is held by one
-process at a time. Trouble with the disk never stops an upload: its bytes matter more
-than going on with it later.
+An upload is found again by its object and its local file. One process at a time holds
+its journal. A broken disk never stops an upload: its bytes matter more than resuming it.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ from pathlib import Path
 from attrs import frozen
 
 from ..concurrency.file_lock import FileLock, LockedError
+from ..concurrency.files import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
-from .journal import Head, Journal, Kept, Record, parse, read
+from .journal import JournalHead, JournalRecord, Kept, head_line, parse, part_line, read
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX = ".upload.jsonl"
 _LOCK = ".lock"
-_PATIENCE = (0.02, 0.05)  # seconds: whoever lists journals holds a lock for a moment
+_PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
 
 
 def demands_of(headers: Mapping[str, str]) -> str:
@@ -36,11 +36,11 @@ def demands_of(headers: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def reason_to_start_over(old: Head, new: Head) -> str | None:
-    """Return why the upload *old* cannot be gone on with as *new*; None if it can.
+def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
+    """Return why the upload *old* cannot be resumed as *new*; None if it can.
 
-    The device is not looked at: after a restart of the machine the same disk may have
-    another number. The bytes of every stored part are compared later in any case.
+    The device is not compared: the same disk may have another number after a restart of
+    the machine. The bytes of every stored part are compared later in any case.
     """
     was, now = old.fingerprint, new.fingerprint
     if was.size != now.size:
@@ -57,29 +57,28 @@ def reason_to_start_over(old: Head, new: Head) -> str | None:
 
 
 @frozen
-class Found:
+class FoundJournal:
     """One journal of the directory.
 
     Attributes:
         name: of the file.
         record: what it says; None if it cannot be read.
-        in_use: by whom it is held; None if by nobody.
+        in_use: the process that holds it; None if it is free.
     """
 
     name: str
-    record: Record | None
+    record: JournalRecord | None
     in_use: str | None
 
 
 class Checkpoint:
-    """A directory of journals, mode 0700 if it is made here."""
+    """A directory of journals, mode 0700 if it is made here.
+
+    Raises:
+        ConfigurationError: it cannot be made or written, or others can write to it.
+    """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        """Make the directory if need be.
-
-        Raises:
-            ConfigurationError: it cannot be made or written, or others can write to it.
-        """
         self.directory = Path(os.path.expanduser(directory)).absolute()
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +92,7 @@ class Checkpoint:
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"checkpoint={self.directory}: not writable")
 
-    def hold(self, path: str, source: str) -> Held:
+    def hold(self, path: str, source: str) -> HeldJournal:
         """Return the journal of the upload of *source* to *path*, held by us alone.
 
         Args:
@@ -102,10 +101,9 @@ class Checkpoint:
 
         Raises:
             CheckpointInUseError: another process, or thread, does this upload.
-            ConfigurationError: this system has no file locks.
         """
-        held = Held(path, self._place(path, source))
-        held.take()
+        held = HeldJournal(path, self._place(path, source))
+        held.acquire()
         return held
 
     def has(self, path: str, source: str) -> bool:
@@ -116,19 +114,18 @@ class Checkpoint:
         name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + _SUFFIX
 
-    def found(self) -> Iterator[Found]:
+    def found(self) -> Iterator[FoundJournal]:
         """Yield what is in the directory; unreadable journals too.
 
         Raises:
             OSError: the directory cannot be read.
         """
         for name in sorted(os.listdir(self.directory)):
-            if not name.endswith(_SUFFIX):
-                continue
-            yield self._look(name)
+            if name.endswith(_SUFFIX):
+                yield self._look(name)
 
-    def _look(self, name: str) -> Found:
-        held = Held(name, str(self.directory / name))
+    def _look(self, name: str) -> FoundJournal:
+        held = HeldJournal(name, str(self.directory / name))
         user = record = None
         with contextlib.suppress(OSError):
             # A lock that nobody has is no file, unless its process was killed.
@@ -139,40 +136,42 @@ class Checkpoint:
                     user = str(error)
             record = parse(read(held.place) or b"")
         held.release()
-        return Found(name, record, user)
+        return FoundJournal(name, record, user)
 
-    def hold_name(self, name: str) -> Held:
+    def hold_name(self, name: str) -> HeldJournal:
         """Return the journal that :meth:`found` has named; raises as :meth:`hold`."""
-        held = Held(name, str(self.directory / name))
-        held.take()
+        held = HeldJournal(name, str(self.directory / name))
+        held.acquire()
         return held
 
 
-class Held:
+class HeldJournal:
     """One journal while this process has it. Safe for many threads.
 
-    Attributes:
+    Args:
+        path: names the upload in messages.
         place: the file.
+
+    Attributes:
         record: what an earlier process left there; None if nothing that can be read.
-        keeps: whether a later process can go on with the upload that is under way.
+        keeps: whether a later process can resume the upload that is under way.
     """
 
     def __init__(self, path: str, place: str) -> None:
-        """Touch nothing yet; *path* is for messages."""
         self.place = place
-        self.record: Record | None = None
+        self.record: JournalRecord | None = None
         self.keeps = False
         self._path = path
-        self._data = b""
+        self._is_torn = False
         self._lock: FileLock | None = None
-        self._journal: Journal | None = None
+        self._file: LineFile | None = None
         self._guard = threading.Lock()
         self._pid = os.getpid()
         self._warned = False
 
     @property
     def is_ours(self) -> bool:
-        """Whether everybody else is excluded."""
+        """Whether all other processes are excluded."""
         return self._lock is not None
 
     @property
@@ -181,26 +180,26 @@ class Held:
         return self.place.removesuffix(_SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Exclude everybody else.
+        """Exclude all other processes.
 
         Raises:
-            LockedError: somebody else is there.
+            LockedError: another process has the journal.
             OSError: it cannot be locked.
         """
-        place = self.lock_place
         for wait in _PATIENCE:
             with contextlib.suppress(LockedError):
-                self._lock = FileLock.take(place)
+                self._lock = FileLock.take(self.lock_place)
                 return
             time.sleep(wait)
-        self._lock = FileLock.take(place)
+        self._lock = FileLock.take(self.lock_place)
 
-    def take(self) -> None:
-        """Exclude everybody else and read what is there.
+    def acquire(self) -> None:
+        """Exclude all other processes and read what is there.
 
         Raises:
-            CheckpointInUseError: somebody else is there.
+            CheckpointInUseError: another process has the journal.
         """
+        data = None
         try:
             self.lock()
             data = read(self.place)
@@ -211,51 +210,44 @@ class Held:
             )
             raise CheckpointInUseError(msg, path=self._path) from None
         except OSError as error:
-            if isinstance(error, ConfigurationError):
-                raise
             self.release()
             self._warn(error)
+        if data is None:
             return
-        if data is not None:
-            self.record = parse(data)
-            self._data = data
-            if self.record is None:
-                _log.warning(
-                    "%s: its journal %s cannot be read: starting over; parts of an "
-                    "earlier upload may be left in the bucket",
-                    self._path,
-                    self.place,
-                )
+        self.record = parse(data)
+        self._is_torn = not data.endswith(b"\n")
+        if self.record is None:
+            _log.warning(
+                "%s: its journal %s cannot be read: starting over; parts of an "
+                "earlier upload may be left in the bucket",
+                self._path,
+                self.place,
+            )
 
-    def begin(self, head: Head) -> None:
+    def create(self, head: JournalHead) -> None:
         """Begin the journal of a new upload; without a lock there is none."""
-        if self._lock is None:
-            return
-        try:
-            self._journal = Journal.create(self.place, head)
-            self.keeps = True
-        except OSError as error:
-            self._warn(error)
+        if self._lock is not None:
+            with self._warning():
+                lines = [head_line(head)]
+                self._file = LineFile.create(self.place, lines, sync=True)
+                self.keeps = True
 
-    def go_on(self) -> None:
-        """Go on with the journal that is there."""
+    def resume(self) -> None:
+        """Continue the journal that is there."""
         self.keeps = True  # as far as it goes, even if nothing more can be added
-        try:
-            self._journal = Journal.reopen(self.place, self._data)
-        except OSError as error:
-            self._warn(error)
+        with self._warning():
+            torn = self._is_torn
+            self._file = LineFile.reopen(self.place, is_torn=torn, sync=True)
 
-    def note(self, kept: Kept) -> None:
-        """Add a stored part."""
-        journal = self._journal
-        if journal is not None:
-            try:
-                journal.append(kept)
-            except OSError as error:
-                self._warn(error)
+    def append(self, kept: Kept) -> None:
+        """Add a stored part; it is on the disk afterwards (``fsync``)."""
+        file = self._file
+        if file is not None:
+            with self._warning():
+                file.append(part_line(kept))
 
     def remove(self) -> None:
-        """Remove the journal: there is nothing more to go on with."""
+        """Remove the journal: nothing is left to resume."""
         self._close()
         self.record = None
         self.keeps = False
@@ -267,7 +259,7 @@ class Held:
             _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
 
     def release(self) -> None:
-        """Leave the journal, if there is one, to others; idempotent.
+        """Leave the journal, if there is one, to other processes; idempotent.
 
         Without effect in a forked child, where a lock of threads may be stuck.
         """
@@ -279,12 +271,19 @@ class Held:
             self._lock = None
 
     def _close(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._warn(error)
 
     def _warn(self, error: OSError) -> None:
-        """Say once that the disk does not take it; the upload goes on."""
+        """Log once that the disk is full or broken; the upload continues."""
         with self._guard:
             first, self._warned = not self._warned, True
         if first:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from ..checkpoint.directory import Checkpoint, Found
-from ..checkpoint.journal import Record
+from ..checkpoint.directory import Checkpoint, FoundJournal
+from ..checkpoint.journal import JournalRecord
 from ..client.client import Client
 from ..errors import (
     CheckpointInUseError,
@@ -110,7 +110,7 @@ def _client(connection: ConnectionOptions) -> Client:
     return client
 
 
-def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[Found]:
+def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
     """Return the journals of *paths*; all of them without paths."""
     found = list(checkpoint.found())
     if not paths:
@@ -124,7 +124,7 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[Found]:
     return found
 
 
-def _list(found: Sequence[Found], *, as_json: bool) -> None:
+def _list(found: Sequence[FoundJournal], *, as_json: bool) -> None:
     now = time.time()
     if as_json:
         click.echo(json.dumps([_members(one, now) for one in found], indent=2))
@@ -147,7 +147,7 @@ def _list(found: Sequence[Found], *, as_json: bool) -> None:
     click.echo(counted(len(found), "upload"))
 
 
-def _members(one: Found, now: float) -> dict[str, Any]:
+def _members(one: FoundJournal, now: float) -> dict[str, Any]:
     if one.record is None:
         return {"journal": one.name, "path": None, "in_use": one.in_use}
     head = one.record.head
@@ -167,7 +167,7 @@ def _members(one: Found, now: float) -> dict[str, Any]:
 
 
 def _abort(
-    checkpoint: Checkpoint, one: Found, client: Callable[[], Client]
+    checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
 ) -> tuple[str, bool]:
     """Abort one upload; return the message, and whether its journal is gone."""
     try:
@@ -190,7 +190,7 @@ def _abort(
     return said, True
 
 
-def _end(client: Callable[[], Client], record: Record) -> str:
+def _end(client: Callable[[], Client], record: JournalRecord) -> str:
     """Abort the upload of *record*, unless its owner has to do that."""
     head = record.head
     if head.owners:

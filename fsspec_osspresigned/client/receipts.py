@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from ..concurrency.files import LineFile
 from ..errors import ConfigurationError
 from ..model import Receipt
 
@@ -82,7 +83,9 @@ class ReceiptFile:
         """Append one line."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        with self._lock:
-            descriptor = os.open(self.path, flags, 0o600)
-            with os.fdopen(descriptor, "ab") as file:
-                file.write(line)
+        with self._lock:  # opened for each line, since the file may be rotated
+            file = LineFile(os.open(self.path, flags, 0o600))
+            try:
+                file.append(line)
+            finally:
+                file.close()

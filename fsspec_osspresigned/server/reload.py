@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from attrs import define, field
 
+from ..concurrency.files import FileStamp
 from ..errors import ConfigurationError
 from ..signers.keys import KeySigner, credential_provider
 from .app import RateLimits, ServiceRules
@@ -66,12 +67,7 @@ class ReloadedFiles(ABC):
         return self.read()
 
     def _look(self) -> object:
-        found = []
-        for file in self.files():
-            with contextlib.suppress(OSError):
-                stat = file.stat()
-                found.append((file, stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return found
+        return [FileStamp.read(file) for file in self.files()]
 
 
 @define(kw_only=True)

@@ -12,13 +12,13 @@ import json
 import logging
 import math
 import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from attrs import asdict
 
 from ..concurrency.file_lock import FileLock, LockedError
+from ..concurrency.files import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
 from .plan import Sent
 
@@ -105,24 +105,21 @@ class SyncState:
     """
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
-        self.place, lock, self._new = state_files(place)
-        self._guard = threading.Lock()
+        self.place, lock, _ = state_files(place)
         self._warned = False
         try:
             self._lock = FileLock.take(lock)
         except LockedError as error:
             msg = f"{error} is at {self.place}, which is for one at a time: wait for it"
             raise CheckpointInUseError(msg) from None
-        except ConfigurationError:
-            raise
         except OSError as error:
             raise self._unwritable(error) from None
         try:
             self.rows, superseded = _read(self.place)
             if superseded > spare:
-                self._rewrite()
-            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
-            self._descriptor = os.open(self.place, flags)
+                self._file = LineFile.create(self.place, self._lines())
+            else:
+                self._file = LineFile.reopen(self.place)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError) and not isinstance(error, ConfigurationError):
@@ -137,8 +134,8 @@ class SyncState:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            os.fsync(self._descriptor)
-        os.close(self._descriptor)
+            self._file.flush()
+        self._file.close()
         self._lock.release()
 
     def record(self, path: str, sent: Sent) -> None:
@@ -151,38 +148,22 @@ class SyncState:
 
     def _append(self, members: Mapping[str, Any]) -> None:
         """Append a line; warn once if the disk is full, because uploads matter more."""
-        line = memoryview(_line(members))
-        with self._guard:
-            try:
-                while line:
-                    line = line[os.write(self._descriptor, line) :]
-            except OSError as error:
-                if not self._warned:
-                    _log.warning(
-                        "%s cannot be written (%s): "
-                        "what is not in there is sent again next time",
-                        self.place,
-                        error.strerror,
-                    )
-                self._warned = True
-
-    def _rewrite(self) -> None:
-        """Replace the file by one without superseded lines, as a whole or not at all."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._new)  # left by a process that was killed
-        descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_line(_HEAD))
-                for path, sent in self.rows.items():
-                    file.write(_line({"path": path, **asdict(sent)}))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self._new, self.place)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(self._new)
-            raise
+            self._file.append(_line(members))
+        except OSError as error:
+            if not self._warned:
+                _log.warning(
+                    "%s cannot be written (%s): "
+                    "what is not in there is sent again next time",
+                    self.place,
+                    error.strerror,
+                )
+            self._warned = True
+
+    def _lines(self) -> Iterator[bytes]:
+        yield _line(_HEAD)
+        for path, sent in self.rows.items():
+            yield _line({"path": path, **asdict(sent)})
 
 
 def _line(members: Mapping[str, Any]) -> bytes:

@@ -19,8 +19,8 @@ from types import TracebackType
 from attrs import evolve, frozen
 
 from .. import parsing
-from ..checkpoint.directory import Held, demands_of, reason_to_start_over
-from ..checkpoint.journal import Head, Kept
+from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
+from ..checkpoint.journal import JournalHead, Kept
 from ..client.client import Client
 from ..errors import (
     InvalidRequestError,
@@ -58,7 +58,9 @@ class Listing:
     whole: bool
 
 
-def agreed(kept: Mapping[int, Kept], listing: Listing, head: Head) -> dict[int, Kept]:
+def agreed(
+    kept: Mapping[int, Kept], listing: Listing, head: JournalHead
+) -> dict[int, Kept]:
     """Return which parts need not be sent, by the journal and the store together.
 
     A part counts if both say the same; if the store could not show it; or if the store
@@ -146,7 +148,7 @@ class Resumption(Unkept):
 
     needs_crc = True
 
-    def __init__(self, held: Held, head: Head) -> None:
+    def __init__(self, held: HeldJournal, head: JournalHead) -> None:
         """Begin with nothing stored.
 
         Args:
@@ -195,11 +197,11 @@ class Resumption(Unkept):
         _log.warning("%s: starting over: %s", old.path, reason)
         _end(self._held, client, target)
 
-    def _go_on(self, old: Head, kept: Mapping[int, Kept]) -> None:
+    def _go_on(self, old: JournalHead, kept: Mapping[int, Kept]) -> None:
         self._head = old
         self.upload_id = old.upload_id
         self.kept = kept
-        self._held.go_on()
+        self._held.resume()
         _log.info(
             "%s: going on with upload %s: %d of %d parts are stored",
             old.path,
@@ -212,7 +214,7 @@ class Resumption(Unkept):
         """Write down the upload that is going to get the parts, unless it was before."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
-            self._held.begin(evolve(self._head, upload_id=upload_id))
+            self._held.create(evolve(self._head, upload_id=upload_id))
 
     def stored(self, number: int, body: Body) -> Kept | None:
         """Return part *number* if it is stored with these bytes, which are read."""
@@ -237,7 +239,7 @@ class Resumption(Unkept):
 
     def note(self, part: PartReceipt, verified: str) -> None:
         """Write down a stored part."""
-        self._held.note(Kept(part, verified))
+        self._held.append(Kept(part, verified))
         with self._lock:
             self._done.add(part.part_number)
 
@@ -270,7 +272,7 @@ class Resumption(Unkept):
         self._held.release()
 
 
-def _drop(held: Held, client: Client, target: Target) -> None:
+def _drop(held: HeldJournal, client: Client, target: Target) -> None:
     """End what was begun in parts and is small enough for one PUT now."""
     try:
         _log.warning("%s: starting over: the file is one PUT now", target.path)
@@ -279,7 +281,7 @@ def _drop(held: Held, client: Client, target: Target) -> None:
         held.release()
 
 
-def _end(held: Held, client: Client, target: Target) -> None:
+def _end(held: HeldJournal, client: Client, target: Target) -> None:
     """Abort the upload of a journal, unless its owner began it, and forget it."""
     if held.record is not None and not held.record.head.owners:
         steps.abort(client, target, held.record.head.upload_id)
@@ -319,7 +321,7 @@ def resumption_of(
         if checkpoint.has(target.path, local):
             _drop(checkpoint.hold(target.path, local), client, target)
         return Unkept()
-    head = Head(
+    head = JournalHead(
         path=target.path,
         source=local,
         fingerprint=source.fingerprint,

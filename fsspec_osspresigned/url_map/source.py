@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from ..concurrency.files import FileStamp
 from ..errors import ConfigurationError
 from ..secret import SecretURL
 from ..urls import http_problem
@@ -56,7 +57,7 @@ class MapSource:
         self.local = local
         self._lock = threading.Lock()
         self._read = read
-        self._mark = _mark(path)
+        self._stamp = self._look()
         self._map = read()
         if path is not None:
             _warn_if_exposed(path)
@@ -68,24 +69,27 @@ class MapSource:
         rewrites it, leaves the old map in force, with a warning for the latter.
         """
         # Not under the lock: each look would hand it over, and workers queue for it.
-        if self.path is None or _mark(self.path) in (None, self._mark):
+        if self._look() in (FileStamp(), self._stamp):
             return self._map
         with self._lock:
-            mark = _mark(self.path)
-            if mark in (None, self._mark):
+            stamp = self._look()
+            if stamp in (FileStamp(), self._stamp):
                 return self._map
             try:
                 found = self._read()
             except ConfigurationError as error:
-                self._mark = mark
+                self._stamp = stamp
                 warnings.warn(
                     f"the old URL map stays in force: {error.message}",
                     UnreadableMapWarning,
                     stacklevel=2,
                 )
             else:
-                self._map, self._mark = found, mark
+                self._map, self._stamp = found, stamp
             return self._map
+
+    def _look(self) -> FileStamp:
+        return FileStamp() if self.path is None else FileStamp.read(self.path)
 
 
 def load(
@@ -205,17 +209,6 @@ def _variable(name: str) -> bytes:
         msg = "the environment variable is not set"
         raise FileNotFoundError(2, msg)
     return os.fsencode(text)
-
-
-def _mark(path: Path | None) -> tuple[int, int, int] | None:
-    """Return what changes when the file does; None if there is none."""
-    if path is None:
-        return None
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _warn_if_exposed(path: Path) -> None:

@@ -18,16 +18,17 @@ from fsspec_osspresigned.checkpoint.directory import (
     demands_of,
     reason_to_start_over,
 )
-from fsspec_osspresigned.checkpoint.journal import Head, Journal, Kept
+from fsspec_osspresigned.checkpoint.journal import JournalHead, Kept
 from fsspec_osspresigned.concurrency import file_lock
 from fsspec_osspresigned.concurrency.file_lock import FileLock
+from fsspec_osspresigned.concurrency.files import LineFile
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
 
 PATH, SOURCE = "examplebucket/k", "/data/a.bin"
 MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3)
-HEAD = Head(
+HEAD = JournalHead(
     path=PATH,
     source=SOURCE,
     fingerprint=MARK,
@@ -47,7 +48,7 @@ def place(tmp_path):
     return Checkpoint(tmp_path / "deep" / "journals")
 
 
-def full(*_):
+def full(*_, **__):
     """Stand in for a system call on a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -82,9 +83,9 @@ def test_an_upload_is_found_again_by_object_and_file(place):
     held = place.hold(PATH, SOURCE)
     assert held.record is None
     assert not held.keeps
-    held.begin(HEAD)
+    held.create(HEAD)
     assert held.keeps
-    held.note(PART)
+    held.append(PART)
     held.release()
     for path, source in (("examplebucket/K", SOURCE), (PATH, "/data/b.bin")):
         other = place.hold(path, source)
@@ -93,9 +94,9 @@ def test_an_upload_is_found_again_by_object_and_file(place):
     again = place.hold(PATH, SOURCE)
     assert again.record.head == HEAD
     assert again.record.parts == {1: PART}
-    again.go_on()
+    again.resume()
     assert again.keeps
-    again.note(Kept(evolve(PART.part, part_number=2), "none"))
+    again.append(Kept(evolve(PART.part, part_number=2), "none"))
     again.release()
     (found,) = place.found()
     assert set(found.record.parts) == {1, 2}
@@ -105,7 +106,7 @@ def test_an_upload_is_found_again_by_object_and_file(place):
 def test_what_is_done_leaves_nothing_behind(place):
     """Journal and lock are gone."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     held.remove()
     held.remove()
     assert not held.keeps
@@ -116,7 +117,7 @@ def test_what_is_done_leaves_nothing_behind(place):
 def test_only_one_is_at_an_upload(place):
     """The second one is told who has it; the first goes on undisturbed."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     with pytest.raises(CheckpointInUseError, match=f"process {os.getpid()} on") as e:
         place.hold(PATH, SOURCE)
     assert e.value.path == PATH
@@ -161,7 +162,7 @@ def test_a_killed_process_leaves_nothing_that_blocks(place):
 def test_the_lock_of_a_killed_process_is_not_in_use(place):
     """A journal beside a lock that nobody has is free."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     held.release()
     with open(held.lock_place, "w"):
         pass
@@ -174,7 +175,7 @@ def test_the_lock_of_a_killed_process_is_not_in_use(place):
 def test_a_forked_child_leaves_the_journal_to_its_parent(place):
     """Whatever unwinds in the child, the parent still has its upload for itself."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     child = os.fork()
     if child == 0:  # pragma: no cover - the child ends without its record
         try:
@@ -187,7 +188,7 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place):
     held._pid += 1
     with pytest.raises(CheckpointInUseError):
         place.hold(PATH, SOURCE)
-    held.note(PART)
+    held.append(PART)
     held.release()
     assert place.hold(PATH, SOURCE).record.parts == {1: PART}
 
@@ -195,7 +196,7 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place):
 def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     """Its upload cannot be found any more, so somebody has to know."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     held.release()
     with open(held.place, "r+b") as file:
         file.write(b"?")
@@ -205,7 +206,7 @@ def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     assert held.record is None
     (said,) = caplog.messages
     assert "cannot be read" in said
-    held.begin(HEAD)
+    held.create(HEAD)
     held.release()
     assert place.hold(PATH, SOURCE).record.head == HEAD
 
@@ -215,8 +216,8 @@ def test_a_full_disk_is_said_once_and_stops_nothing(place, caplog, monkeypatch):
     held = place.hold(PATH, SOURCE)
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        held.begin(HEAD)
-        held.note(PART)
+        held.create(HEAD)
+        held.append(PART)
     assert not held.keeps
     held.release()
     (said,) = caplog.messages
@@ -227,20 +228,20 @@ def test_a_full_disk_is_said_once_and_stops_nothing(place, caplog, monkeypatch):
 def test_a_disk_that_fills_up_later_keeps_what_it_has(place, caplog, monkeypatch):
     """What is in the journal can be gone on with, and later lines count again."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        held.note(PART)
-        held.note(PART)
+        held.append(PART)
+        held.append(PART)
     assert held.keeps
-    held.note(PART)
+    held.append(PART)
     held.release()
     assert len(caplog.messages) == 1
     again = place.hold(PATH, SOURCE)
     assert again.record.parts == {1: PART}
-    monkeypatch.setattr(Journal, "reopen", full)
-    again.go_on()
-    again.note(PART)
+    monkeypatch.setattr(LineFile, "reopen", full)
+    again.resume()
+    again.append(PART)
     assert again.keeps
     again.release()
     assert len(caplog.messages) == 2
@@ -254,24 +255,17 @@ def test_a_lock_that_cannot_be_made_is_no_checkpoint_and_no_error(place, caplog,
 
     monkeypatch.setattr(file_lock.fcntl, "flock", none)
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
     assert not held.keeps
     held.release()
     assert "No locks available" in caplog.text
     assert not [n for n in os.listdir(place.directory) if n.endswith(".jsonl")]
 
 
-def test_a_system_without_locks_is_told_so(place, monkeypatch):
-    """That is no trouble of the moment."""
-    monkeypatch.setattr(file_lock, "fcntl", None)
-    with pytest.raises(ConfigurationError, match="file locks"):
-        place.hold(PATH, SOURCE)
-
-
 def test_what_cannot_be_removed_is_said(place, caplog, monkeypatch):
     """The next one finds an upload that is gone, and begins anew."""
     held = place.hold(PATH, SOURCE)
-    held.begin(HEAD)
+    held.create(HEAD)
 
     def refused(*_):
         raise PermissionError(errno.EACCES, "Permission denied")

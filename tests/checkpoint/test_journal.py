@@ -15,10 +15,8 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
-from fsspec_osspresigned.checkpoint import journal as module
 from fsspec_osspresigned.checkpoint.journal import (
-    Head,
-    Journal,
+    JournalHead,
     Kept,
     head_line,
     line_of,
@@ -26,11 +24,12 @@ from fsspec_osspresigned.checkpoint.journal import (
     part_line,
     read,
 )
-from fsspec_osspresigned.http.body import Fingerprint
+from fsspec_osspresigned.concurrency.files import LineFile
+from fsspec_osspresigned.http.body import Fingerprint, crc64
 from fsspec_osspresigned.model import PartReceipt
 
 MARK = Fingerprint(device=1, inode=2, size=2_050, mtime_ns=3)
-HEAD = Head(
+HEAD = JournalHead(
     path="examplebucket/a b/\u00fc",
     source="/data/\udcff.bin",
     fingerprint=MARK,
@@ -62,10 +61,10 @@ def place(tmp_path):
 
 
 def test_what_was_written_is_read(place):
-    """Head and parts come back as they were, odd names included."""
-    one = Journal.create(place, HEAD)
+    """JournalHead and parts come back as they were, odd names included."""
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
     for part in PARTS:
-        one.append(part)
+        one.append(part_line(part))
     one.close()
     data = read(place)
     assert data == WHOLE
@@ -105,9 +104,10 @@ def test_cut_at_every_byte_it_can_be_gone_on_with(place):
         before = dict(parse(WHOLE[:length]).parts)
         with open(place, "wb") as file:
             file.write(WHOLE[:length])
-        one = Journal.reopen(place, read(place))
-        one.append(kept(3, 77))
-        one.append(kept(1, 78))
+        torn = not WHOLE[:length].endswith(b"\n")
+        one = LineFile.reopen(place, is_torn=torn, sync=True)
+        one.append(part_line(kept(3, 77)))
+        one.append(part_line(kept(1, 78)))
         one.close()
         assert parse(read(place)).parts == {**before, 3: kept(3, 77), 1: kept(1, 78)}
 
@@ -184,7 +184,7 @@ def test_another_version_or_an_impossible_head_is_no_journal(line):
 def test_text_that_only_looks_like_json_is_no_line():
     """A checksum over what is no JSON does not make it JSON."""
     text = b"{oops"
-    line = text + b',"check":"%016x"}' % module.crc64(text + b"}")
+    line = text + b',"check":"%016x"}' % crc64(text + b"}")
     assert parse(line) is None
 
 
@@ -213,14 +213,13 @@ def test_a_part_with_a_wrong_member_is_none(wrong):
     assert parse(data).parts == {2: kept(2)}
 
 
-def test_no_journal_is_none_and_a_huge_file_is_an_error(place, monkeypatch):
+def test_no_journal_is_none_and_a_huge_file_is_an_error(place):
     """A file that cannot be a journal is not read into memory."""
     assert read(place) is None
-    monkeypatch.setattr(module, "_LIMIT", 10)
     with open(place, "wb") as file:
         file.write(b"x" * 11)
     with pytest.raises(OSError, match="too large"):
-        read(place)
+        read(place, limit=10)
 
 
 def test_a_link_is_not_followed(place, tmp_path):
@@ -232,8 +231,8 @@ def test_a_link_is_not_followed(place, tmp_path):
     with pytest.raises(OSError):
         read(place)
     with pytest.raises(OSError):
-        Journal.reopen(place, WHOLE)
-    Journal.create(place, HEAD).close()
+        LineFile.reopen(place)
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
     assert victim.read_bytes() == WHOLE
     assert not os.path.islink(place)
 
@@ -242,7 +241,7 @@ def test_what_a_dead_process_left_half_written_is_replaced(place):
     """A head that never got its name does not stand in the way."""
     with open(place + ".new", "wb") as file:
         file.write(b"half")
-    Journal.create(place, HEAD).close()
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
     assert parse(read(place)).head == HEAD
     assert not os.path.exists(place + ".new")
 
@@ -253,13 +252,13 @@ def test_a_head_that_cannot_be_written_leaves_what_was_there(place, step, monkey
     with open(place, "wb") as file:
         file.write(WHOLE)
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
         with pytest.raises(OSError, match="No space"):
-            Journal.create(place, HEAD)
+            LineFile.create(place, [head_line(HEAD)], sync=True)
     assert read(place) == WHOLE
     assert os.listdir(os.path.dirname(place)) == ["one.upload.jsonl"]
 
@@ -274,22 +273,22 @@ def test_a_directory_that_cannot_be_synced_is_no_error(place, monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", picky)
-    Journal.create(place, HEAD).close()
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
     assert parse(read(place)).head == HEAD
 
 
 def test_a_disk_that_fills_up_at_any_byte_loses_one_line(place, monkeypatch):
     """What came before counts, and so does what is written when there is room again."""
     for fits in range(len(part_line(kept(1)))):
-        one = Journal.create(place, HEAD)
-        one.append(PARTS[0])
+        one = LineFile.create(place, [head_line(HEAD)], sync=True)
+        one.append(part_line(PARTS[0]))
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", _nearly_full(fits))
             with pytest.raises(OSError, match="No space"):
-                one.append(kept(1))
+                one.append(part_line(kept(1)))
         found = set(parse(read(place)).parts)
         assert found - {1} == {2}
-        one.append(PARTS[2])
+        one.append(part_line(PARTS[2]))
         one.close()
         assert set(parse(read(place)).parts) == found | {3}
 
@@ -310,7 +309,7 @@ def _nearly_full(room):
 
 def test_a_line_that_cannot_be_synced_is_an_error_and_not_torn(place, monkeypatch):
     """It may or may not last; the next one counts in any case."""
-    one = Journal.create(place, HEAD)
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
 
     def broken(_):
         raise OSError(errno.EIO, "Input/output error")
@@ -318,23 +317,25 @@ def test_a_line_that_cannot_be_synced_is_an_error_and_not_torn(place, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
         with pytest.raises(OSError, match="Input/output"):
-            one.append(kept(1))
-    one.append(kept(2))
+            one.append(part_line(kept(1)))
+    one.append(part_line(kept(2)))
     one.close()
     assert set(parse(read(place)).parts) == {1, 2}
 
 
 _LIMITED = """
 import errno, resource, sys
-from fsspec_osspresigned.checkpoint.journal import Journal, Kept, parse, read
+from fsspec_osspresigned.checkpoint.journal import Kept, part_line, parse, read
+from fsspec_osspresigned.concurrency.files import LineFile
 from fsspec_osspresigned.model import PartReceipt
 place, room = sys.argv[1], int(sys.argv[2])
 data = read(place)
-one = Journal.reopen(place, data)
+one = LineFile.reopen(place)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) + room, most))
 try:
-    one.append(Kept(PartReceipt(part_number=1, size=1000, etag='"E"', crc64=1), "crc64"))
+    part = PartReceipt(part_number=1, size=1000, etag='"E"', crc64=1)
+    one.append(part_line(Kept(part, "crc64")))
 except OSError as error:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     print(errno.errorcode[error.errno])
@@ -360,12 +361,12 @@ def test_a_real_limit_of_the_kernel_tears_a_line(place, room):
 def test_lines_of_many_threads_do_not_mix(place):
     """Sixteen workers append to one journal."""
     head = evolve(HEAD, fingerprint=evolve(MARK, size=160_000), parts=160)
-    one = Journal.create(place, head)
+    one = LineFile.create(place, [head_line(head)], sync=True)
 
     def work(first):
         for number in range(first, 161, 16):
             part = PartReceipt(part_number=number, size=1000, etag="E" * 40, crc64=1)
-            one.append(Kept(part, "crc64"))
+            one.append(part_line(Kept(part, "crc64")))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 17)]
     for thread in threads:
@@ -378,8 +379,8 @@ def test_lines_of_many_threads_do_not_mix(place):
 
 def test_after_the_end_nothing_is_written(place):
     """A straggler among the workers finds a closed journal, not somebody's descriptor."""
-    one = Journal.create(place, HEAD)
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
     one.close()
     one.close()
-    one.append(kept(1))
+    one.append(part_line(kept(1)))
     assert read(place) == head_line(HEAD)

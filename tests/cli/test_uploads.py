@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.checkpoint.journal import Head
+from fsspec_osspresigned.checkpoint.journal import JournalHead
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import Fingerprint
@@ -60,7 +60,7 @@ def keep(place: str, **facts) -> None:
         **facts,
     }
     held = Checkpoint(place).hold(head["path"], head["source"])
-    held.begin(Head(**head))
+    held.create(JournalHead(**head))
     held.release()
 
 

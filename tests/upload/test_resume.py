@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.checkpoint.journal import Journal, Kept, head_line, parse
+from fsspec_osspresigned.checkpoint.journal import Kept, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.concurrency.files import LineFile
 from fsspec_osspresigned.concurrency.workers import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (
@@ -417,10 +418,10 @@ def test_another_process_is_at_it(world):
 def test_a_full_disk_does_not_stop_the_upload(world, monkeypatch, caplog):
     """It is stored, and one warning says that it could not be gone on with."""
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Journal, "create", full)
+    monkeypatch.setattr(LineFile, "create", full)
     world.put()
     assert world.stored() == DATA
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
@@ -431,10 +432,10 @@ def test_a_full_disk_does_not_stop_the_upload(world, monkeypatch, caplog):
 def test_an_upload_without_a_journal_is_aborted(world, monkeypatch):
     """What nobody can go on with must not cost storage."""
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Journal, "create", full)
+    monkeypatch.setattr(LineFile, "create", full)
     error = world.interrupt()
     assert "running it again" not in str(getattr(error, "__notes__", ""))
     assert world.oss.uploads(BUCKET) == []

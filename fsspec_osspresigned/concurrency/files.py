@@ -1,0 +1,115 @@
+"""Local files: append-only files of lines, and stamps that tell of a change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable
+from typing import Self
+
+from attrs import frozen
+
+
+@frozen
+class FileStamp:
+    """What changes when a file does: time, size and inode; None if there is no file."""
+
+    facts: tuple[int, int, int] | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileStamp:
+        """Return the stamp of the file *path* now."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return cls()
+        return cls((found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+class LineFile:
+    """Appends lines to an open file; safe for many threads.
+
+    Args:
+        descriptor: open for appending.
+        is_torn: the last line has no end, so another one is begun first.
+        sync: each line is on the disk (``fsync``) when ``append`` returns.
+    """
+
+    def __init__(
+        self, descriptor: int, *, is_torn: bool = False, sync: bool = False
+    ) -> None:
+        self._descriptor: int | None = descriptor
+        self._is_torn = is_torn
+        self._sync = sync
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
+        """Replace *place* in one step by a file of *lines*, mode 0600, on the disk.
+
+        Raises:
+            OSError: it cannot be written; *place* is as it was.
+        """
+        new = f"{place}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)  # of a process that died right here
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        made = cls(os.open(new, flags, 0o600), sync=sync)
+        try:
+            made.append(b"".join(lines))
+            made.flush()
+            os.replace(new, place)
+        except BaseException:
+            made.close()
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
+        # The rename lasts, too; some file systems cannot, and need not be told.
+        with contextlib.suppress(OSError):
+            directory = os.open(os.path.dirname(place), os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        return made
+
+    @classmethod
+    def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
+        """Open the file at *place*, not a link, to append more.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
+
+    def append(self, line: bytes) -> None:
+        """Append *line*, which ends in a line feed; without effect after ``close``.
+
+        Raises:
+            OSError: the disk is full or broken; the lines before are whole.
+        """
+        with self._lock:
+            if self._descriptor is None:
+                return
+            left = memoryview(b"\n" + line if self._is_torn else line)
+            self._is_torn = True
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            self._is_torn = False
+            if self._sync:
+                os.fsync(self._descriptor)
+
+    def flush(self) -> None:
+        """Have all that was appended on the disk; raises OSError."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Leave the file to another process; idempotent."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None

@@ -1,0 +1,44 @@
+"""Files of lines lose no whole line, and a stamp tells of every change."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fsspec_osspresigned.concurrency.files import FileStamp, LineFile
+
+
+def test_a_stamp_tells_of_a_change(tmp_path):
+    """Equal as long as the file is the same; without a file it is empty."""
+    path = tmp_path / "one"
+    assert FileStamp.read(path) == FileStamp()
+    path.write_text("a")
+    before = FileStamp.read(path)
+    assert FileStamp.read(path) == before != FileStamp()
+    path.write_text("ab")
+    assert FileStamp.read(path) != before
+    os.replace(path, tmp_path / "two")
+    assert FileStamp.read(path) == FileStamp()
+
+
+def test_lines_are_appended_after_a_torn_one(tmp_path):
+    """A line that was cut stays apart from the next one."""
+    place = str(tmp_path / "lines")
+    LineFile.create(place, [b"1\n", b"2"]).close()
+    file = LineFile.reopen(place, is_torn=True)
+    file.append(b"3\n")
+    file.append(b"4\n")
+    file.flush()
+    file.close()
+    file.flush()
+    file.append(b"5\n")
+    with open(place, "rb") as found:
+        assert found.read() == b"1\n2\n3\n4\n"
+    assert os.stat(place).st_mode & 0o777 == 0o600
+
+
+def test_only_an_existing_file_is_reopened(tmp_path):
+    """A journal that was removed meanwhile does not come back without its head."""
+    with pytest.raises(FileNotFoundError):
+        LineFile.reopen(str(tmp_path / "none"))
