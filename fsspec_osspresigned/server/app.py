@@ -175,7 +175,7 @@ def _problem(status: int, detail: str, retry_after: int | None = None) -> Respon
 
 
 @define
-class _Call:
+class _SignCall:
     """The facts so far about the call that is being answered."""
 
     policy: Policy | None = None
@@ -193,7 +193,7 @@ class _Service:
 
     async def sign(self, request: Request) -> Response:
         at, began, fault = self.clock(), time.perf_counter(), None
-        call = _Call()
+        call = _SignCall()
         try:
             response = await self.answer(request, call)
         except HTTPException as error:
@@ -219,7 +219,7 @@ class _Service:
         )
         return response
 
-    async def answer(self, request: Request, call: _Call) -> Response:
+    async def answer(self, request: Request, call: _SignCall) -> Response:
         rules = self.rules()
         policy = policy_of(rules, request.headers.get("authorization", ""))
         call.policy = policy
@@ -238,7 +238,7 @@ class _Service:
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
     def results(
-        self, requests: list[Any], signer: Signer, call: _Call
+        self, requests: list[Any], signer: Signer, call: _SignCall
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in requests]
         granted: dict[int, Operation] = {}

@@ -12,7 +12,7 @@ import resource
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvicorn
 from attrs import define, field, frozen
@@ -48,24 +48,25 @@ class ConnectionLimits:
 
 
 class GuardedConnection:
-    """A connection of *protocol*, and the moment at which it is cut off as it is.
+    """A connection, its state, and the deadline at which it is cut off in that state.
 
-    Attributes:
-        deadline: on the monotonic clock.
-        is_running: a request is being read or answered.
-        reads_body: the end of a request's body has not been seen.
+    The states are ``head``, ``body``, ``reply`` and ``idle``, as in the limits, and
+    ``rest``: the reply is out, but the body of its request is not in.
     """
 
     def __init__(self, protocol: asyncio.Protocol, guard: ConnectionGuard) -> None:
         self._protocol, self._guard = protocol, guard
-        self.deadline = monotonic() + guard.limits.head
-        self.is_running = self.reads_body = False
-        self._head_bytes = 0
         self._transport: asyncio.Transport
+        self.enter("head")
 
     def __getattr__(self, name: str) -> Any:
         """Leave everything else of a protocol to the wrapped one."""
         return getattr(self._protocol, name)
+
+    def enter(self, state: str) -> None:
+        """Begin *state* and its time."""
+        self.state, self._head_bytes = state, 0
+        self.deadline = monotonic() + getattr(self._guard.limits, state)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take it, and make room if there are too many."""
@@ -80,42 +81,21 @@ class GuardedConnection:
 
     def data_received(self, data: bytes) -> None:
         """Have it parsed; between two requests it must be a head, which must end."""
-        in_head = not (self.is_running or self.reads_body)
-        if in_head and data.strip(b"\r\n"):
+        if self.state in ("head", "idle") and data.strip(b"\r\n"):
             if not self._head_bytes:
-                self.extend(self._guard.limits.head)
+                self.enter("head")
             self._head_bytes += len(data)
         # The task that answers a request is made here, and inherits the context.
         token = _CONNECTION.set(self)
         self._protocol.data_received(data)
         _CONNECTION.reset(token)
         if self._head_bytes > self._guard.limits.head_bytes:
-            # That task runs first if the head is complete, and resets the count.
-            asyncio.get_running_loop().call_soon(self._cut_long_head)
+            # That task runs first if the head is complete, and enters another state.
+            asyncio.get_running_loop().call_soon(self._cut_head)
 
-    def _cut_long_head(self) -> None:
-        if self._head_bytes:
+    def _cut_head(self) -> None:
+        if self.state == "head":
             self.cut()
-
-    def begin_request(self, *, has_body: bool) -> None:
-        """Count from the end of a head."""
-        self.is_running, self.reads_body, self._head_bytes = True, has_body, 0
-        self.extend(self._guard.limits.body if has_body else self._guard.limits.reply)
-
-    def end_body(self) -> None:
-        """Count from the end of a body."""
-        self.reads_body = False
-        self.extend(self._guard.limits.reply)
-
-    def end_reply(self) -> None:
-        """Count from the end of a reply, unless its request has not ended."""
-        self.is_running = False
-        if not self.reads_body:
-            self.extend(self._guard.limits.idle)
-
-    def extend(self, seconds: float) -> None:
-        """Move the deadline to *seconds* from now."""
-        self.deadline = monotonic() + seconds
 
     def cut(self) -> None:
         """End the connection at once, and drop what its client did not take."""
@@ -123,7 +103,7 @@ class GuardedConnection:
 
 
 _CONNECTION: ContextVar[GuardedConnection] = ContextVar("connection")
-App = Callable[..., Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @define
@@ -138,10 +118,10 @@ class ConnectionGuard:
     limits: ConnectionLimits = ConnectionLimits()
     connections: set[GuardedConnection] = field(factory=set, init=False)
 
-    def configure(self, app: App, **options: Any) -> uvicorn.Config:
+    def configure(self, app: ASGIApp, **options: Any) -> uvicorn.Config:
         """Return the loaded configuration of a server of *app* within the limits."""
         config = uvicorn.Config(
-            self.middleware(app),
+            self._middleware(app),
             http="httptools",
             log_config=None,
             access_log=False,
@@ -157,35 +137,35 @@ class ConnectionGuard:
         )
         return config
 
-    def middleware(self, app: App) -> App:
-        """Return *app*, which tells its connection how far a request is."""
-
-        async def watched(scope: Any, receive: Callable[[], Any], send: Any) -> None:
+    def _middleware(self, app: ASGIApp) -> ASGIApp:
+        async def watched(scope: Any, receive: Any, send: Any) -> None:
             connection = _CONNECTION.get()
 
             async def receive_body() -> Any:
                 message = await receive()
                 if not message.get("more_body"):
-                    connection.end_body()
+                    connection.enter("reply")
                 return message
 
             names = {name for name, _ in scope["headers"]}
-            has_body = not names.isdisjoint((b"content-length", b"transfer-encoding"))
-            connection.begin_request(has_body=has_body)
+            no_body = names.isdisjoint((b"content-length", b"transfer-encoding"))
+            connection.enter("reply" if no_body else "body")
             try:
                 await app(scope, receive_body, send)
             finally:
-                connection.end_reply()
+                if connection.state == "body":
+                    connection.state = "rest"
+                else:
+                    connection.enter("idle")
 
         return watched
 
     def admit(self, connection: GuardedConnection) -> None:
         """Count *connection*; if it is one too many, cut the longest silent one."""
-        others = self.connections.copy()
-        self.connections.add(connection)
-        if len(others) >= self.limits.connections:
-            waiting = (found for found in others if not found.is_running)
+        waiting = [c for c in self.connections if c.state not in ("body", "reply")]
+        if len(self.connections) >= self.limits.connections:
             min(waiting, key=lambda found: found.deadline, default=connection).cut()
+        self.connections.add(connection)
 
     async def sweep(self, seconds: float = 1.0) -> None:
         """Cut every *seconds* the connections that are late, until cancelled."""

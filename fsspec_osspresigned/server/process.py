@@ -68,7 +68,7 @@ class ServiceSettings:
         return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
-class _Server(AnnouncingServer):
+class _ServiceServer(AnnouncingServer):
     """A server that leaves signals to its loop."""
 
     @contextlib.contextmanager
@@ -142,13 +142,13 @@ class SignerProcess:
         )
         if self.certificate is not None:
             config.ssl = self.certificate.context
-        server = _Server(config, started)
+        server = _ServiceServer(config, started)
         with asyncio.Runner(loop_factory=PromptLoop) as runner:
             runner.run(self._run(server, listener, guard, lifeline))
 
     async def _run(
         self,
-        server: _Server,
+        server: _ServiceServer,
         listener: socket.socket,
         guard: ConnectionGuard,
         lifeline: int | None,
