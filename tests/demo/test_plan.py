@@ -1,0 +1,11 @@
+"""The demo's plan."""
+
+from __future__ import annotations
+
+from fsspec_osspresigned.demo.plan import DemoPlan
+
+
+def test_plan_survives_its_file(tmp_path):
+    """The uploader reads the plan that the owner wrote."""
+    made = DemoPlan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
+    assert DemoPlan.read(made.write()) == made
