@@ -1,20 +1,24 @@
-"""OSS on localhost for tests and demos: verifies every signature, answers as OSS does."""
+"""OSS on localhost for tests and demos: verifies every signature, answers as OSS does.
+
+Read ``app`` first, which takes one request through all of it.
+"""
 
 from __future__ import annotations
 
-from .calls.exchange import Clock
-from .fault_text import parse_faults
-from .faults.faults import Fault, Faults
-from .records import Record
+from .faults.fault import Fault
+from .faults.rules import Faults
+from .faults.text import parse_faults
+from .records import RequestRecord
 from .server import Emulator, serve
-from .store.store import StoredObject
+from .settings import Clock
+from .store.stored import StoredObject
 
 __all__ = [
     "Clock",
     "Emulator",
     "Fault",
     "Faults",
-    "Record",
+    "RequestRecord",
     "StoredObject",
     "parse_faults",
     "serve",

@@ -1,50 +1,46 @@
-"""The ASGI application: authenticate, act, answer, remember."""
+"""ASGI application of the emulator: authenticate, act, answer, record."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
+from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any
 
 from attrs import define, evolve
 
 from ..http.body import CRC_HEADER
-from ..model import Action
-from ..signing import Credentials, verify
+from ..signing import verify
 from ..signing.endpoint import check_key
-from .calls import listing, objects, reading, uploads
-from .calls import listing as buckets
-from .calls import objects as appending
-from .calls.exchange import Exchange, Incoming, Receive, Settings
-from .faults.apply import distorted, refusal_of
+from .calls.context import CallContext
+from .calls.table import CALLS, action_of
 from .faults.connection import (
     CutError,
     DisconnectedError,
     Send,
     ShapedReply,
     Wire,
-    shapes_reply,
+    cut,
+    in_order,
 )
-from .faults.faults import Fault, Faults
-from .faults.refusals import Case, received, wrong_region
-from .message.answers import (
-    Answer,
-    RefusedError,
-    error_answer,
-    error_document,
-    http_date,
-)
+from .faults.effects import distorted, error_of
+from .faults.fault import Fault
+from .faults.refusals import RefusedCall, wrong_region
+from .faults.rules import Faults
 from .message.call import Call, read_call
-from .records import Record, record_of
+from .message.errors import RefusedError, refused
+from .message.incoming import IncomingBody, Receive
+from .message.replies import EmulatorReply, disguised_error, error_reply, http_date
+from .records import RequestRecord
+from .settings import EmulatorSettings
 from .store.store import Store
+from .store.stored import Bucket
 
 WIRE = "osspresigned.wire"
 
 Scope = MutableMapping[str, Any]
-Handler = Callable[[Exchange], Awaitable[Answer]]
 
 _NONE = Fault()
 _INLINE = 64 * 1024
@@ -53,39 +49,14 @@ _EXPOSED = (
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
 )
 _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-HANDLERS: Mapping[str, Handler] = {
-    Action.PutObject: objects.put_object,
-    Action.CopyObject: objects.copy_object,
-    Action.DeleteObject: objects.delete_object,
-    "DeleteMultipleObjects": objects.delete_multiple_objects,
-    "GetObjectAcl": objects.get_object_acl,
-    "GetObjectTagging": objects.get_object_tagging,
-    Action.GetObject: reading.get_object,
-    Action.HeadObject: reading.head_object,
-    "GetObjectMeta": reading.get_object_meta,
-    "AppendObject": appending.append_object,
-    Action.ListObjectsV2: listing.list_objects_v2,
-    "ListObjects": listing.list_objects,
-    "ListMultipartUploads": listing.list_multipart_uploads,
-    "GetBucketInfo": buckets.get_bucket_info,
-    "GetBucketLocation": buckets.get_bucket_location,
-    "GetBucketAcl": buckets.get_bucket_acl,
-    "GetBucketStat": buckets.get_bucket_stat,
-    Action.InitiateMultipartUpload: uploads.initiate_multipart_upload,
-    Action.UploadPart: uploads.upload_part,
-    Action.UploadPartCopy: uploads.upload_part_copy,
-    Action.ListParts: uploads.list_parts,
-    Action.CompleteMultipartUpload: uploads.complete_multipart_upload,
-    Action.AbortMultipartUpload: uploads.abort_multipart_upload,
-}
 
 
 @define(kw_only=True, eq=False)
 class _Visit:
-    """One request on its way through."""
+    """One request on its way through the application."""
 
     call: Call
-    incoming: Incoming
+    body: IncomingBody
     wire: Wire
     request_id: str
     struck: Fault | None = None
@@ -93,133 +64,105 @@ class _Visit:
 
     @property
     def fault(self) -> Fault:
-        """What strikes it; one that does nothing if nothing does."""
+        """The fault that strikes it; one without effect if none does."""
         return self.struck or _NONE
 
 
 class App:
     """OSS as an ASGI application.
 
-    Args:
-        store: what it holds.
-        settings: what may be chosen.
-        find: the credentials of an access key id; None if there are none.
-        region: that a V4 signature must name; None for any.
-        cnames: host name -> bucket.
-        origins: those that a browser page may come from; ``*`` allows all.
+    Attributes:
+        faults: the faults in force.
+        records: the requests so far.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        *,
-        find: Callable[[str], Credentials | None],
-        region: str | None = None,
-        cnames: Mapping[str, str] | None = None,
-        origins: Container[str] = ("*",),
-    ) -> None:
-        """Start without faults and without records."""
+    def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
-        self.records: list[Record] = []
+        self.records: list[RequestRecord] = []
         self._store = store
         self._settings = settings
-        self._find = find
-        self._region = region
-        self._cnames = {name.lower(): b for name, b in (cnames or {}).items()}
-        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.perf_counter()
         wire: Wire = scope["extensions"][WIRE]
         visit = _Visit(
-            call=read_call(scope, cnames=self._cnames),
-            incoming=Incoming(receive, timeout=self._settings.body_timeout),
+            call=read_call(scope, cnames=self._settings.cnames, name=action_of),
+            body=IncomingBody(receive, timeout=self._settings.body_timeout),
             wire=wire,
             request_id=uuid.uuid4().hex[:24].upper(),
         )
         try:
-            answer = await self._answer(visit)
+            reply = await self._answer(visit)
             headers = {
                 "Server": "AliyunOSS",
                 "Date": http_date(self._settings.clock()),
                 "x-oss-request-id": visit.request_id,
                 "x-oss-server-time": str(int((time.perf_counter() - begun) * 1000)),
-                **answer.headers,
+                **reply.headers,
                 **self._cors(visit.call),
             }
-            if answer.status not in _WITHOUT_LENGTH:
-                headers["Content-Length"] = str(answer.content_length)
-            answer = evolve(answer, headers=headers)
-            self._record(visit, answer)
-            if shapes_reply(visit.fault):
-                has_body = visit.call.method != "HEAD" and "Content-Length" in headers
-                length = answer.content_length if has_body else 0
+            has_length = reply.status not in _WITHOUT_LENGTH
+            if has_length:
+                headers["Content-Length"] = str(reply.content_length)
+            reply = evolve(reply, headers=headers)
+            self._record(visit, reply)
+            if visit.fault.shapes_reply:
+                has_body = has_length and visit.call.method != "HEAD"
+                length = reply.content_length if has_body else 0
                 shaped = ShapedReply(wire, visit.fault, send, body_length=length)
                 send = shaped.send
-            await _send(answer, send)
+            await _send(reply, send)
         except (CutError, DisconnectedError) as end:
             self._record(visit, None)
             reset = visit.fault.reset and isinstance(end, CutError)
             wire.connection.break_off(reset=reset)
             await wire.connection.gone.wait()
 
-    async def _answer(self, visit: _Visit) -> Answer:
+    async def _answer(self, visit: _Visit) -> EmulatorReply:
         call = visit.call
         try:
             if call.method == "OPTIONS":
                 return self._preflight(call)
             self.authenticate(call)
-            fault = self.faults.take(
-                action=call.action,
-                bucket=call.bucket,
-                key=call.key,
-                part_number=call.part_number,
-                reused=visit.wire.reused,
-            )
-            if fault is not None:
-                visit.struck = fault
+            visit.struck = self.faults.strike(call, reused=visit.wire.reused)
+            if visit.struck is not None:
                 await self._prepare(visit)
-            answer = await self._act(visit)
+            reply = await self._act(visit)
         except RefusedError as error:
-            answer = error_answer(
+            reply = error_reply(
                 error, method=call.method, request_id=visit.request_id, host=call.host
             )
-        if visit.fault.delay:
-            await visit.wire.connection.wait(visit.fault.delay)
-        if visit.fault.drop_reply or visit.fault.cut_reply_after == 0:
+        fault = visit.fault
+        if fault.delay:
+            await visit.wire.connection.wait(fault.delay)
+        if fault.drop_reply or fault.cut_reply_after == 0:
             raise CutError
-        if visit.fault.stall_reply_after == 0:
+        if fault.stall_reply_after == 0:
             await self._stall(visit)
-        return distorted(answer, visit.fault)
+        return distorted(reply, fault)
 
     def authenticate(self, call: Call) -> None:
-        """Check the signature, wherever it stands.
+        """Verify the signature in the query or in a header.
 
         Raises:
-            RefusedError: whatever OSS would refuse.
+            RefusedError: OSS would refuse it.
         """
+        region = self._settings.region
         refusal = verify(
-            received(call),
-            find=self._find,
+            call.received,
+            find=self._settings.keys.get,
             now=self._settings.clock(),
-            regions=None if self._region is None else {self._region},
+            regions=None if region is None else {region},
         )
+        if refusal is None and region is not None and call.region not in (None, region):
+            refusal = wrong_region(call.bucket, region)
         if refusal is not None:
-            raise RefusedError(
-                refusal.status,
-                refusal.code,
-                refusal.message,
-                refusal.ec,
-                extras=refusal.extras,
-            )
-        if self._region is not None and call.region not in (None, self._region):
-            raise wrong_region(call.bucket, self._region)
+            raise RefusedError(refusal)
 
     async def _prepare(self, visit: _Visit) -> None:
-        """Do what a fault does before the request is acted upon."""
-        fault, incoming, connection = visit.fault, visit.incoming, visit.wire.connection
+        """Do what a fault does before the call."""
+        fault, body, connection = visit.fault, visit.body, visit.wire.connection
         if fault.clock_jump:
             self._settings.clock.jump(fault.clock_jump)
             self.authenticate(visit.call)
@@ -231,107 +174,82 @@ class App:
         async def stall() -> None:
             await self._stall(visit)
 
-        async def cut() -> None:
-            raise CutError
-
         async def refuse() -> None:
-            raise self._refusal(visit)
+            raise self._error(visit)
 
         early = 0 if fault.early else fault.early_after
         wanted = ((fault.stall_after, stall), (early, refuse), (fault.cut_after, cut))
-        traps = [(at, spring) for at, spring in wanted if at is not None]
-        incoming.traps = sorted(traps, key=lambda trap: trap[0])
+        body.traps = in_order((at, trap) for at, trap in wanted if at is not None)
         if (rate := fault.bytes_per_second) is not None:
-            incoming.pace = lambda size: connection.wait(size / rate)
-        if traps and not visit.call.content_length:
-            # The handlers of calls without a body do not ask for it.
-            await incoming.drain()
+            body.pace = lambda size: connection.wait(size / rate)
+        if body.traps and not visit.call.content_length:
+            # The handlers of calls without a body do not read it.
+            await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        """Hold a request; one that nobody lets go of is on record at once."""
+        """Hold a request; one that is held for ever is on record at once."""
         if visit.fault.stall_for is None:
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
 
-    async def _act(self, visit: _Visit) -> Answer:
-        call, incoming, fault = visit.call, visit.incoming, visit.fault
+    async def _act(self, visit: _Visit) -> EmulatorReply:
+        call, fault = visit.call, visit.fault
+        if fault.error_body or (fault.refuses and not fault.acts):
+            await visit.body.drain()
         if fault.error_body:
-            await incoming.drain()
-            document = error_document(
-                self._refusal(visit), request_id=visit.request_id, host=call.host
-            )
-            return Answer(
-                headers={"Content-Type": "application/xml"},
-                body=document,
-                code=fault.shown_code,
+            return disguised_error(
+                self._error(visit), request_id=visit.request_id, host=call.host
             )
         if fault.refuses and not fault.acts:
-            await incoming.drain()
-            raise self._refusal(visit)
-        answer = await self._handle(call, incoming)
+            raise self._error(visit)
+        reply = await self._handle(call, visit.body)
         if fault.refuses:
-            raise self._refusal(visit)
-        return answer
+            raise self._error(visit)
+        return reply
 
-    def _refusal(self, visit: _Visit) -> RefusedError:
-        case = Case(
-            call=visit.call,
-            now=self._settings.clock(),
-            region=self._region,
-            find=self._find,
-        )
-        return refusal_of(visit.fault, case)
+    def _error(self, visit: _Visit) -> RefusedError:
+        return error_of(visit.fault, RefusedCall(visit.call, self._settings))
 
-    async def _handle(self, call: Call, incoming: Incoming) -> Answer:
-        if call.action == "ListBuckets":
-            return buckets.list_buckets(call, self._store, self._settings)
-        handler = HANDLERS.get(call.action)
-        if handler is None:
-            raise RefusedError(
-                405,
-                "MethodNotAllowed",
-                "The specified method is not allowed against this resource.",
-                extras={"Method": call.method, "ResourceType": call.action},
+    async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
+        row = CALLS.get(call.action)
+        if row is None:
+            raise refused(
+                "MethodNotAllowed", Method=call.method, ResourceType=call.action
             )
         if call.key and check_key(call.key) is not None:
-            raise RefusedError(
-                400, "InvalidObjectName", "The specified object is not valid."
-            )
+            raise refused("InvalidObjectName")
         bucket = self._store.buckets.get(call.bucket)
+        if row.on == "Service":
+            bucket = Bucket(name="")
         if bucket is None:
-            raise objects.no_such_bucket(call.bucket)
-        exchange = Exchange(
+            raise refused("NoSuchBucket", BucketName=call.bucket)
+        context = CallContext(
             call=call,
+            body=body,
             bucket=bucket,
             store=self._store,
-            incoming=incoming,
             settings=self._settings,
         )
-        return await handler(exchange)
-
-    def _allows(self, origin: str) -> bool:
-        return "*" in self._origins or origin in self._origins
+        return await row.handler(context)
 
     def _cors(self, call: Call) -> dict[str, str]:
         origin = call.headers.get("origin")
-        if origin is None or not self._allows(origin):
+        if origin is None or not self._settings.allows(origin):
             return {}
         return {
-            "Access-Control-Allow-Origin": "*" if "*" in self._origins else origin,
+            "Access-Control-Allow-Origin": (
+                "*" if "*" in self._settings.origins else origin
+            ),
             "Access-Control-Expose-Headers": _EXPOSED,
             "Vary": "Origin",
         }
 
-    def _preflight(self, call: Call) -> Answer:
-        """Answer a browser that asks before it sends; such a request is not signed."""
+    def _preflight(self, call: Call) -> EmulatorReply:
+        """Answer a browser's preflight request, which is not signed."""
         origin = call.headers.get("origin")
         method = call.headers.get("access-control-request-method")
-        if origin is None or method is None or not self._allows(origin):
-            raise RefusedError(
-                403,
-                "AccessForbidden",
-                "CORSResponse: This CORS request is not allowed.",
-            )
+        if origin is None or method is None or not self._settings.allows(origin):
+            raise refused("AccessForbidden")
         wanted = call.headers.get("access-control-request-headers")
         headers = {
             "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
@@ -339,47 +257,43 @@ class App:
         }
         if wanted is not None:
             headers["Access-Control-Allow-Headers"] = wanted
-        return Answer(headers=headers)
+        return EmulatorReply(headers=headers)
 
-    def _record(self, visit: _Visit, answer: Answer | None) -> None:
-        """Remember a request; before its reply goes out, so that nobody waits for it."""
+    def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
+        """Record a request once, before its reply goes out."""
         if visit.is_recorded:
             return
         visit.is_recorded = True
-        self.records.append(
-            record_of(
-                visit.call,
-                answer,
-                received=visit.incoming.received,
-                request_id=visit.request_id,
-                connection=visit.wire.connection.number,
-                fault=visit.struck,
-            )
+        record = RequestRecord.from_call(
+            visit.call,
+            reply,
+            received=visit.body.received,
+            request_id=visit.request_id,
+            connection=visit.wire.connection.number,
+            fault=visit.struck,
         )
+        self.records.append(record)
 
 
-async def _send(answer: Answer, send: Send) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [
-                (name.encode(), value.encode("utf-8", "surrogateescape"))
-                for name, value in answer.headers.items()
-            ],
-        }
-    )
-    if not isinstance(answer.body, bytes):
-        loop = asyncio.get_running_loop()
-        small = answer.content_length <= _INLINE
-        while True:
-            if small:
-                chunk = next(answer.body, b"")
-            else:
-                chunk = await loop.run_in_executor(None, next, answer.body, b"")
-            if not chunk:
-                break
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body"})
-    else:
-        await send({"type": "http.response.body", "body": answer.body})
+async def _send(reply: EmulatorReply, send: Send) -> None:
+    headers = [
+        (name.encode(), value.encode("utf-8", "surrogateescape"))
+        for name, value in reply.headers.items()
+    ]
+    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+    await send(start)
+    if isinstance(reply.body, bytes):
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    loop = asyncio.get_running_loop()
+    small = reply.content_length <= _INLINE
+    while True:
+        if small:
+            chunk = next(reply.body, b"")
+        else:
+            chunk = await loop.run_in_executor(None, next, reply.body, b"")
+        await send(
+            {"type": "http.response.body", "body": chunk, "more_body": bool(chunk)}
+        )
+        if not chunk:
+            return

@@ -1,33 +1,25 @@
-"""What came and what was answered, as tests read it."""
+"""Request records: what came and what was answered, as tests read it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from attrs import field, frozen
 
-from .faults.faults import Fault
-from .message.answers import Answer
+from .faults.fault import Fault
 from .message.call import Call
+from .message.replies import EmulatorReply
 
-_SECRET_PARAMETERS = frozenset(
-    {
-        "OSSAccessKeyId",
-        "Signature",
-        "security-token",
-        "x-oss-credential",
-        "x-oss-security-token",
-        "x-oss-signature",
-    }
-)
-
-
-_SECRET_HEADERS = frozenset({"authorization", "security-token", "x-oss-security-token"})
+_SECRET_PARAMETERS = {
+    *("OSSAccessKeyId", "Signature", "security-token"),
+    *("x-oss-credential", "x-oss-security-token", "x-oss-signature"),
+}
+_SECRET_HEADERS = {"authorization", "security-token", "x-oss-security-token"}
 
 
 @frozen(kw_only=True)
-class Record:
-    """One request that came, and what was answered.
+class RequestRecord:
+    """One request and its answer.
 
     Attributes:
         action: OSS API name of the call.
@@ -45,8 +37,8 @@ class Record:
         response_headers: names in lower case.
         bytes: of the request body that were read.
         request_id: as answered.
-        connection: number of the connection; those of one number shared it.
-        fault: what struck it; None if nothing did.
+        connection: number of the connection; requests with the same number shared it.
+        fault: the fault that struck it; None without one.
     """
 
     action: str
@@ -67,43 +59,40 @@ class Record:
     connection: int = 0
     fault: Fault | None = field(default=None, repr=False)
 
+    @classmethod
+    def from_call(
+        cls,
+        call: Call,
+        reply: EmulatorReply | None,
+        *,
+        received: int,
+        request_id: str,
+        connection: int,
+        fault: Fault | None,
+    ) -> RequestRecord:
+        """Return the record of *call*; *reply* is None if none was sent."""
+        sent = {} if reply is None else reply.headers
+        headers = {name.lower(): value for name, value in sent.items()}
+        return cls(
+            action=call.action,
+            method=call.method,
+            bucket=call.bucket,
+            key=call.key,
+            path=call.path,
+            parameters=_without(call.parameters, _SECRET_PARAMETERS),
+            part_number=call.part_number,
+            upload_id=call.upload_id,
+            status=None if reply is None else reply.status,
+            code=None if reply is None else reply.code,
+            ec=headers.get("x-oss-ec", ""),
+            request_headers=_without(call.headers, _SECRET_HEADERS),
+            response_headers=headers,
+            bytes=received,
+            request_id=request_id,
+            connection=connection,
+            fault=fault,
+        )
 
-def record_of(
-    call: Call,
-    answer: Answer | None,
-    *,
-    received: int,
-    request_id: str,
-    connection: int,
-    fault: Fault | None,
-) -> Record:
-    """Return the record of *call*; *answer* is None if no reply was sent."""
-    sent = {} if answer is None else answer.headers
-    response = {name.lower(): value for name, value in sent.items()}
-    return Record(
-        action=call.action,
-        method=call.method,
-        bucket=call.bucket,
-        key=call.key,
-        path=call.target.partition("?")[0],
-        parameters={
-            name: value
-            for name, value in call.parameters.items()
-            if name not in _SECRET_PARAMETERS
-        },
-        part_number=call.part_number,
-        upload_id=call.upload_id,
-        status=None if answer is None else answer.status,
-        code=None if answer is None else answer.code,
-        ec=response.get("x-oss-ec", ""),
-        request_headers={
-            name: value
-            for name, value in call.headers.items()
-            if name not in _SECRET_HEADERS
-        },
-        response_headers=response,
-        bytes=received,
-        request_id=request_id,
-        connection=connection,
-        fault=fault,
-    )
+
+def _without(values: Mapping[str, str], secrets: Container[str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in secrets}

@@ -24,22 +24,28 @@ from ..secret import Secret
 from ..signing import Credentials, Endpoint
 from ..signing.endpoint import check_bucket
 from .app import WIRE, App
-from .calls.exchange import DEFAULT_REGION, Callback, Clock, Settings, accept_callback
-from .faults.connection import Connection, Wire
-from .faults.faults import Fault, Faults
-from .records import Record
-from .store.bodies import Folder
-from .store.journal import open_disk_store
-from .store.store import Contents, Store, StoredObject, Upload
+from .faults.connection import ClientConnection, Wire
+from .faults.fault import Fault
+from .faults.rules import Faults
+from .records import RequestRecord
+from .settings import (
+    DEFAULT_REGION,
+    Callback,
+    Clock,
+    EmulatorSettings,
+    accept_callback,
+)
+from .store.store import Store
+from .store.stored import Contents, StoredObject, StoredUpload
 
 DEFAULT_BUCKET = "examplebucket"
+GRACE = 1.0  # seconds that running requests get when the server stops
 _LOOPBACK = "127.0.0.1"
-_GRACE = 1.0  # seconds that running requests get when the server stops
-_GLANCE = 0.1  # seconds between two looks at a server that starts
+_POLL = 0.1  # seconds between two checks of a server that starts
 
 
-class _Protocol(HttpToolsProtocol):
-    """Hands its connection to the application, which may have to break it."""
+class EmulatorProtocol(HttpToolsProtocol):
+    """HTTP protocol that gives its connection to the application, which may break it."""
 
     numbers = itertools.count(1)
 
@@ -48,22 +54,25 @@ class _Protocol(HttpToolsProtocol):
         self.access_log = False  # it would write whole queries, signatures included
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.link = Connection(transport, next(self.numbers))
+        """Number the connection."""
+        self.link = ClientConnection(transport, next(self.numbers))
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Wake up whatever waits for the end."""
         super().connection_lost(exc)
         self.link.gone.set()
 
     def on_headers_complete(self) -> None:
+        """Put the connection into the scope of the request."""
         super().on_headers_complete()
         wire = Wire(self.link, self.cycle, self.link.requests > 0)
         self.link.requests += 1
         self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it listens and stops as soon as it is told to."""
+class EmulatorServer(uvicorn.Server):
+    """Server that tells when it listens and stops as soon as it is told to."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -71,27 +80,35 @@ class _Server(uvicorn.Server):
         self._told: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
 
+    @property
+    def connections(self) -> list[EmulatorProtocol]:
+        """The open connections."""
+        return cast("list[EmulatorProtocol]", list(self.server_state.connections))
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell it."""
         self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
         await super().startup(sockets)
         self.listening.set()
 
     async def main_loop(self) -> None:
+        """Run until told to stop."""
         await self._told.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish running requests within :data:`GRACE`, then abort the others."""
         await stop_accepting(sockets or [])
         for server in self.servers:
             server.close()
-        for open_one in cast("list[_Protocol]", list(self.server_state.connections)):
-            open_one.shutdown()
-            if open_one.link.waiting:  # a fault holds it: nobody waits for that
-                open_one.transport.abort()
+        for protocol in self.connections:
+            protocol.shutdown()
+            if protocol.link.waiting:  # a fault holds it
+                protocol.link.transport.abort()
         running = set(self.server_state.tasks)
         if running:
-            _, running = await asyncio.wait(running, timeout=_GRACE)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            _, running = await asyncio.wait(running, timeout=GRACE)
+        for protocol in self.connections:
+            protocol.link.transport.abort()
         if running:
             # Whatever they wait for ends with their connection.
             await asyncio.wait(running)
@@ -107,28 +124,31 @@ class _Server(uvicorn.Server):
 class Emulator:
     """OSS on this machine, while the ``with`` block runs.
 
-    It verifies every signature - V1 and V4, in URLs and in headers - and answers as
-    OSS does. Path style
-    (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted (``BUCKET.localhost:PORT``)
-    and the host names in *cnames* are understood.
+    It verifies every signature - V1 and V4, in URLs and in headers - and answers as OSS
+    does. It understands path style (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted
+    style (``BUCKET.localhost:PORT``) and the host names in *cnames*.
 
     Args:
-        credentials: whose signatures count; the first are the owner's. None makes one.
+        credentials: keys whose signatures count, the owner's first; None makes one.
         buckets: names of the buckets that exist.
         root: directory of a disk store; None keeps everything until the end only.
-        region: that V4 signatures must name; None takes any.
+        region: region that V4 signatures must name; None accepts any.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         clock: seconds since the epoch; the server's own comes from it.
         clock_offset: seconds that the server is ahead of it; negative for behind.
-        faults: rules to begin with; more by :attr:`faults`.
+        faults: the first rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
-        versioned: buckets that have versioning on: they ignore forbid-overwrite.
+        versioned: buckets with versioning: they ignore forbid-overwrite.
         origins: origins that CORS allows.
-        min_part: bytes below which only the last part of an upload may be.
-        max_put: bytes above which no single body may be.
+        min_part: least bytes of every part of an upload but the last.
+        max_put: most bytes of one body.
         body_timeout: seconds to wait for the next bytes of a body.
-        callback: plays the callback server; None as its answer means that it failed.
+        callback: callback server; None as its answer means that it failed.
+
+    Attributes:
+        credentials: the owner's.
+        store: everything stored.
 
     Raises:
         ConfigurationError: a bucket name that OSS does not take.
@@ -141,7 +161,7 @@ class Emulator:
         buckets: Iterable[str] = (DEFAULT_BUCKET,),
         *,
         root: Path | None = None,
-        region: str | None = "cn-hangzhou",
+        region: str | None = DEFAULT_REGION,
         host: str = _LOOPBACK,
         port: int = 0,
         clock: Callable[[], float] = time.time,
@@ -155,41 +175,31 @@ class Emulator:
         body_timeout: float = 60.0,
         callback: Callback = accept_callback,
     ) -> None:
-        """Keep what to serve; nothing is bound before the block is entered."""
-        self._keys = list(credentials or [default_credentials()])
-        versioned = frozenset(versioned)
-        self._address = (host, port)
-        self.settings = Settings(
+        keys = list(credentials or [default_credentials()])
+        self.credentials = keys[0]
+        self.region = region
+        self.settings = EmulatorSettings(
+            keys={key.access_key_id: key for key in keys},
+            region=region,
             clock=Clock(clock, clock_offset),
+            cnames=cnames,
+            origins=tuple(origins),
             min_part=min_part,
             max_put=max_put,
             body_timeout=body_timeout,
-            region=region or DEFAULT_REGION,
             callback=callback,
         )
-        self.region = region
-        self._store = Store(Folder()) if root is None else open_disk_store(root)
+        self.store = Store(root)
+        versioned = frozenset(versioned)
         for bucket in dict.fromkeys((*buckets, *versioned)):
             if (problem := check_bucket(bucket)) is not None:
                 raise ConfigurationError(problem)
-            self._store.add_bucket(bucket, versioned=bucket in versioned)
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-        by_id = {key.access_key_id: key for key in self._keys}
-        self._app = App(
-            self._store,
-            self.settings,
-            find=by_id.get,
-            region=region,
-            cnames=cnames,
-            origins=tuple(origins),
-        )
+            self.store.add_bucket(bucket, versioned=bucket in versioned)
+        self._address = (host, port)
+        self._app = App(self.store, self.settings)
         self._app.faults.add(*faults)
-
-    @property
-    def credentials(self) -> Credentials:
-        """The owner's."""
-        return self._keys[0]
+        self._server: EmulatorServer | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -213,8 +223,8 @@ class Emulator:
         return self.settings.clock
 
     @property
-    def requests(self) -> list[Record]:
-        """What came so far, in the order of the answers."""
+    def requests(self) -> list[RequestRecord]:
+        """The requests so far, in the order of the answers."""
         return list(self._app.records)
 
     def clear(self) -> None:
@@ -223,21 +233,27 @@ class Emulator:
         self._app.faults.clear()
 
     @property
+    def held(self) -> int:
+        """Open connections that a fault holds."""
+        server = self._server
+        return sum(bool(p.link.waiting) for p in server.connections) if server else 0
+
+    @property
     def buckets(self) -> list[str]:
         """The names of the buckets that exist."""
-        return list(self._store.buckets)
+        return list(self.store.buckets)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object; None if it does not exist."""
-        return self._store.get(bucket, key)
+        return self.store.get(bucket, key)
 
     def objects(self, bucket: str) -> Contents:
         """Return the objects of *bucket* as they stand: key -> bytes."""
-        return Contents(dict(self._store.buckets[bucket].objects))
+        return Contents(dict(self.store.buckets[bucket].objects))
 
-    def uploads(self, bucket: str) -> list[Upload]:
+    def uploads(self, bucket: str) -> list[StoredUpload]:
         """Return the open multipart uploads of *bucket*."""
-        return list(self._store.buckets[bucket].uploads.values())
+        return list(self.store.buckets[bucket].uploads.values())
 
     def start(self) -> None:
         """Bind the port and return when connections are accepted.
@@ -250,7 +266,7 @@ class Emulator:
         self._address = (self._address[0], listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
-            http=_Protocol,
+            http=EmulatorProtocol,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -259,7 +275,7 @@ class Emulator:
             server_header=False,
             timeout_keep_alive=75,
         )
-        self._server = server = _Server(config)
+        self._server = server = EmulatorServer(config)
         self._thread = threading.Thread(
             target=server.run,
             kwargs={"sockets": [listener]},
@@ -267,7 +283,7 @@ class Emulator:
             daemon=True,
         )
         self._thread.start()
-        while not server.listening.wait(_GLANCE):
+        while not server.listening.wait(_POLL):
             if not self._thread.is_alive():
                 self._server = self._thread = None
                 listener.close()
@@ -275,16 +291,16 @@ class Emulator:
                 raise RuntimeError(msg)
 
     def stop(self) -> None:
-        """Free the port and keep the objects: :meth:`start` goes on with both."""
+        """Free the port and keep the objects; :meth:`start` uses both again."""
         if self._server is not None and self._thread is not None:
             self._server.tell_to_stop()
             self._thread.join()  # no limit: shutdown aborts each open connection
             self._server = self._thread = None
 
     def close(self) -> None:
-        """Stop, and let go of a memory store."""
+        """Stop, and release a memory store."""
         self.stop()
-        self._store.close()
+        self.store.close()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -297,7 +313,7 @@ class Emulator:
 
 
 def default_credentials() -> Credentials:
-    """Return the key of an emulator that was given none; it opens nothing else."""
+    """Return the key of an emulator that was given none."""
     return Credentials(
         access_key_id="LTAI5tEmulatorKeyId",
         access_key_secret=Secret("EmulatorAccessKeySecret"),
@@ -320,8 +336,8 @@ def serve(
         port: TCP port; 0 takes a free one.
         root: directory of a disk store; None keeps everything until the end only.
         out: where to print; None is standard output.
-        stop: ends it.
-        options: the other arguments of :class:`Emulator`.
+        stop: event that ends it.
+        options: further arguments of :class:`Emulator`.
 
     Raises:
         OSError: the port is taken.
@@ -344,7 +360,7 @@ def serve(
 
 
 def describe(oss: Emulator) -> str:
-    """Return what a person needs to know to use *oss*.
+    """Return the text that tells a person how to use *oss*.
 
     The secret is shown: it belongs to this emulator and opens nothing else.
     """
@@ -353,7 +369,7 @@ def describe(oss: Emulator) -> str:
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"
         f"  export OSS_ENDPOINT={oss.url}\n"
-        f"  export OSS_REGION={oss.settings.region}\n"
+        f"  export OSS_REGION={oss.settings.location}\n"
         f"  export OSS_ACCESS_KEY_ID={key.access_key_id}\n"
         f"  export OSS_ACCESS_KEY_SECRET={key.access_key_secret.reveal()}\n"
         "Path style: URL/BUCKET/KEY. Every signature is verified. Ctrl-C ends it."

@@ -382,6 +382,7 @@ def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):
     assert "in/data/gone: not stored: No such file or directory\n" in ended.err
 
 
+@pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
 def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
     """A callback that failed is said; the object is stored."""
     monkeypatch.setattr(
@@ -392,7 +393,6 @@ def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
             }
         },
     )
-    oss.settings.callback = lambda _: None
     ended = run("put", "data/a.csv", TO, *KEYS)
     assert "in/a.csv is stored, but its callback failed\n" in ended.err
     assert ended.err.startswith("warning: ")

@@ -116,7 +116,7 @@ def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
 
 def test_one_that_is_gone_already_is_done(oss, interrupted, place, capsys):
     """Its journal goes too."""
-    oss._store.buckets[BUCKET].uploads.clear()
+    oss.store.buckets[BUCKET].uploads.clear()
     assert cli.main(["uploads", "abort", place]) == 0
     assert capsys.readouterr().out.count("was gone already") == 2
     assert os.listdir(place) == []

@@ -22,9 +22,8 @@ import dask
 import pandas as pd
 import pytest
 
-from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.app import App
-from fsspec_osspresigned.emulator.faults.faults import Fault
 from fsspec_osspresigned.model import Action, Operation, split_path
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.keys import KeySigner

@@ -72,7 +72,7 @@ def test_a_body_that_is_damaged_or_too_large(make_client, refusal):
 
 def test_two_appends_at_once(client, oss, monkeypatch, refusal):
     """Of two at one position the later is refused, though both came in time."""
-    store = oss._store
+    store = oss.store
     real = store.replace
 
     def late(bucket, stored, before):
@@ -89,7 +89,7 @@ def test_two_appends_at_once(client, oss, monkeypatch, refusal):
 def test_append_to_what_is_gone_meanwhile(client, oss, monkeypatch, refusal):
     """If the object vanishes while the body comes, the right position is the start."""
     append(client, "append/f", 0, b"abc")
-    store = oss._store
+    store = oss.store
 
     def late(bucket, stored, before):
         store.drop(bucket, stored.key)

@@ -11,10 +11,13 @@ import requests
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults, serve
-from fsspec_osspresigned.emulator.faults.refusals import KNOWN_CODES, USUAL_CODES
+from fsspec_osspresigned.emulator.message.call import Call
+from fsspec_osspresigned.emulator.message.errors import ERRORS, USUAL_CODES
 from fsspec_osspresigned.errors import ConfigurationError
 
-WHERE = {"action": "UploadPart", "bucket": "b", "key": "a/[1].bin", "part_number": 2}
+CALL = Call(
+    action="UploadPart", bucket="b", key="a/[1].bin", parameters={"partNumber": "2"}
+)
 
 
 @pytest.mark.parametrize(
@@ -96,19 +99,19 @@ def test_a_fault_checks_itself(members, piece):
 
 def test_patterns():
     """Action, bucket and key may be patterns, and a key is itself whatever it holds."""
-    assert Fault(action="Upload*", bucket="?", key="a/*").matches(**WHERE)
-    assert Fault(key="a/[1].bin").matches(**WHERE)
-    assert not Fault(key="A/*").matches(**WHERE)
-    assert not Fault(reused=True).matches(**WHERE)
-    assert Fault(reused=True).matches(**WHERE, reused=True)
+    assert Fault(action="Upload*", bucket="?", key="a/*").matches(CALL)
+    assert Fault(key="a/[1].bin").matches(CALL)
+    assert not Fault(key="A/*").matches(CALL)
+    assert not Fault(reused=True).matches(CALL)
+    assert Fault(reused=True).matches(CALL, reused=True)
 
 
 def test_a_status_brings_its_code_and_a_code_its_status():
     """One of the two is enough; a code that nobody knows is 400."""
     for status, code in USUAL_CODES.items():
         assert Fault(status=status).shown_code == code
-        assert KNOWN_CODES[code][0] == status
-    for code, (status, message) in KNOWN_CODES.items():
+        assert ERRORS[code][0] == status
+    for code, (status, message, _) in ERRORS.items():
         fault = Fault(code=code)
         assert (fault.shown_status, fault.shown_message) == (status, message)
     assert Fault(code="Odd").shown_status == 400

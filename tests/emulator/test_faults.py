@@ -7,11 +7,11 @@ import threading
 import pytest
 import requests
 
-from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults.faults import Faults
+from fsspec_osspresigned.emulator import Emulator, Fault, Faults
+from fsspec_osspresigned.emulator.message.call import Call
 
 BUCKET = "examplebucket"
-WHERE = {"action": "PutObject", "bucket": BUCKET, "key": "k", "part_number": None}
+CALL = Call(action="PutObject", bucket=BUCKET, key="k")
 CRC = "x-oss-hash-crc64ecma"
 
 
@@ -28,14 +28,14 @@ def test_a_fault_strikes_as_often_as_it_says():
     faults = Faults()
     faults.add(Fault(action="PutObject", times=2, after=1, status=500))
     faults.add(Fault(action="GetObject", times=None, status=503))
-    struck = [faults.take(**WHERE) is not None for _ in range(5)]
+    struck = [faults.strike(CALL) is not None for _ in range(5)]
     assert struck == [False, True, True, False, False]
-    getting = {**WHERE, "action": "GetObject"}
-    assert all(faults.take(**getting) for _ in range(5))
+    getting = Call(action="GetObject", bucket=BUCKET, key="k")
+    assert all(faults.strike(getting) for _ in range(5))
     assert [fault.action for fault in faults.pending] == ["GetObject"]
     assert len(list(faults)) == 2
     faults.clear()
-    assert faults.take(**getting) is None
+    assert faults.strike(getting) is None
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_fault_strikes_as_often_as_it_says():
 )
 def test_a_fault_matches_what_it_names(rule, matches):
     """What a rule leaves out matches everything."""
-    assert Fault(**rule).matches(**WHERE) is matches
+    assert Fault(**rule).matches(CALL) is matches
 
 
 def test_a_status_instead_of_acting(client, oss, refusal):
@@ -180,7 +180,7 @@ def test_a_delay(client, oss):
 
 def test_leaving_does_not_wait_for_a_delay(monkeypatch, make_client):
     """An emulator that ends while a reply is held back breaks the connection."""
-    monkeypatch.setattr("fsspec_osspresigned.emulator.server._GRACE", 0.05)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.server.GRACE", 0.05)
     seen: list[BaseException] = []
     with Emulator() as oss:
         client = make_client(oss)

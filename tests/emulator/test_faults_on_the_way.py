@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults.connection import Connection
+from fsspec_osspresigned.emulator.faults.connection import ClientConnection
 
 BUCKET = "examplebucket"
 ENDS = pytest.mark.parametrize(("reset", "end"), [(False, "closed"), (True, "reset")])
@@ -285,7 +285,7 @@ def test_slow_in_both_directions(client, oss, monkeypatch):
     async def wait(_, seconds):
         waits.append(seconds)
 
-    monkeypatch.setattr(Connection, "wait", wait)
+    monkeypatch.setattr(ClientConnection, "wait", wait)
     data = bytes(range(256)) * 40
     oss.faults.add(Fault(bytes_per_second=100_000, times=3))
     client.put("slow", data)
@@ -358,9 +358,7 @@ def test_it_stops_with_stalled_connections(make_client, make_peer, member):
     with Emulator(faults=[Fault(**member)]) as oss:
         peer = make_peer(make_client(oss))
         peer.ask("PUT", "k", b"abc")
-        while not any(
-            c.link.waiting for c in list(oss._server.server_state.connections)
-        ):
+        while not oss.held:
             threading.Event().wait(0.005)
     peer.rest()
     assert len(oss.requests) == 1
@@ -368,7 +366,7 @@ def test_it_stops_with_stalled_connections(make_client, make_peer, member):
 
 def test_it_stops_while_a_body_comes_in(make_client, make_peer, monkeypatch):
     """Stopping waits for a running request only so long, and then breaks it."""
-    monkeypatch.setattr("fsspec_osspresigned.emulator.server._GRACE", 0.05)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.server.GRACE", 0.05)
     with Emulator() as oss:
         peer = make_peer(make_client(oss))
         peer.ask("PUT", "k", b"abc", length=10, extra="Expect: 100-continue\r\n")
@@ -382,7 +380,7 @@ def test_it_stops_while_a_reply_is_not_read(
     make_client, make_peer, monkeypatch, caplog
 ):
     """A reply that waits for its reader, cut at its end, does not hold the stop up."""
-    monkeypatch.setattr("fsspec_osspresigned.emulator.server._GRACE", 0.05)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.server.GRACE", 0.05)
     with Emulator() as oss:
         client = make_client(oss)
         client.put("large", b"x" * 20_000_000)

@@ -10,8 +10,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.concurrency.workers import Cancellation
-from fsspec_osspresigned.emulator.faults.faults import Fault
-from fsspec_osspresigned.emulator.store.store import StoredObject
+from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -348,7 +347,7 @@ def test_names_that_lead_elsewhere_are_refused_before_anything(
 ):
     """Whoever may name objects must not write files outside of the directory."""
     fs.pipe_file(f"{ROOT}/t/fine", b"x")
-    store = owner.oss._store
+    store = owner.oss.store
     like = StoredObject(
         key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
     )

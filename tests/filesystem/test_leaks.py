@@ -24,7 +24,7 @@ from fsspec.callbacks import TqdmCallback
 
 import fsspec_osspresigned
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.secret import Secret

@@ -8,8 +8,7 @@ import fsspec
 import pytest
 import requests
 
-from fsspec_osspresigned.emulator.faults.faults import Fault
-from fsspec_osspresigned.emulator.store.store import StoredObject
+from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     BlindAnswerWarning,
@@ -42,7 +41,7 @@ ODD = [
 
 def put(owner, *keys):
     """Store objects as somebody else would."""
-    store = owner.oss._store
+    store = owner.oss.store
     for key in keys:
         like = StoredObject(
             key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
@@ -156,9 +155,9 @@ def page(**members):
 def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
     """No endless pages, no missing ones, and nothing that was not asked for."""
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.listing.xml", lambda *_: body
+        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: body
     )
-    monkeypatch.setattr("fsspec_osspresigned.emulator.calls.listing._read_token", str)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.calls.listing.read_token", str)
     with pytest.raises(ReplyError, match=why):
         fs.find(f"{ROOT}/d")
 
@@ -167,7 +166,7 @@ def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
     """What is not said to be encoded is taken as it stands."""
     body = page(Contents="<Key>d/a%20+b</Key>")
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.listing.xml", lambda *_: body
+        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: body
     )
     assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/a%20+b"]
 

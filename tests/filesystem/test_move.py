@@ -8,8 +8,8 @@ import os
 import pytest
 
 from fsspec_osspresigned.concurrency.workers import Cancellation
-from fsspec_osspresigned.emulator.calls import uploads
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator.message import replies
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     BlindAnswerWarning,
@@ -124,7 +124,7 @@ def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
     """A reply that lacks it, or is none, is an error."""
     fs.pipe_file(PATH, LARGE)
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.uploads.xml",
+        "fsspec_osspresigned.emulator.message.replies.xml",
         lambda root, *rows, **_: (
             b"<CopyPartResult/>"
             if root == "CopyPartResult"
@@ -471,9 +471,9 @@ def test_a_directory_that_was_made_is_forgotten(fs):
 def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
     """A 200 that is no result of a copy is an error."""
     fs.pipe_file(PATH, LARGE)
-    real = uploads.xml
+    real = replies.xml
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.uploads.xml",
+        "fsspec_osspresigned.emulator.message.replies.xml",
         lambda root, *rows, **more: (
             b"<no/>" if root == "CopyPartResult" else real(root, *rows, **more)
         ),

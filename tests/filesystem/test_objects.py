@@ -10,8 +10,7 @@ import threading
 import fsspec
 import pytest
 
-from fsspec_osspresigned.emulator.faults.faults import Fault
-from fsspec_osspresigned.emulator.store.store import StoredObject
+from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
@@ -204,7 +203,7 @@ def test_copying_keeps_what_belongs_to_the_object(fs, owner):
 def test_a_reply_to_a_copy_is_read(fs, owner, monkeypatch):
     """A 200 that is no result of a copy is an error."""
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.objects.xml", lambda *_: b"<no/>"
+        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: b"<no/>"
     )
     fs.pipe_file(PATH, b"1")
     with pytest.raises(ReplyError, match="CopyObject is bad"):
@@ -307,11 +306,11 @@ def test_listing_and_finding(fs, owner):
 
 def owner_put(owner, key):
     """Store an object as somebody else would."""
-    bucket = owner.oss._store.buckets[ROOT]
+    bucket = owner.oss.store.buckets[ROOT]
     like = StoredObject(
         key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
     )
-    owner.oss._store.put(bucket, like, exclusive=False)
+    owner.oss.store.put(bucket, like, exclusive=False)
 
 
 def test_listings_come_in_pages(fs, owner, monkeypatch):
@@ -326,7 +325,7 @@ def test_listings_come_in_pages(fs, owner, monkeypatch):
 def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
     """A 200 that is no listing is not an empty directory."""
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.listing.xml", lambda *_: b"<no/>"
+        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: b"<no/>"
     )
     with pytest.raises(ReplyError, match="ListObjectsV2 is bad"):
         fs.ls(f"{ROOT}/d")

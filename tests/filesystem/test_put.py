@@ -12,7 +12,7 @@ from fsspec.callbacks import Callback, TqdmCallback
 from fsspec_osspresigned import BytesProgress
 from fsspec_osspresigned.concurrency import workers as transfers
 from fsspec_osspresigned.concurrency.workers import Cancellation
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import SignedRequest

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,

@@ -24,8 +24,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.records import Record
+from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
@@ -279,7 +278,7 @@ class Place:
                 assert any(upload.upload_id in text for text in self.messages.texts)
 
 
-def most_tries(cell: Cell, sent: list[Record]) -> int:
+def most_tries(cell: Cell, sent: list[RequestRecord]) -> int:
     """Return how often the struck call was sent, or any, where all are struck."""
     action, _ = STEPS[cell.step]
     counts = Counter(

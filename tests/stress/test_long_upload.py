@@ -19,8 +19,7 @@ import pytest
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import Timing
-from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.faults.faults import Fault
+from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall

@@ -213,7 +213,7 @@ def test_killed_at_random_moments(tmp_path, capsys):
         say(f"2 GiB without a break: {took:.1f} s")
         while killed < 20:
             for key in list(oss.objects(BUCKET)):
-                oss._store.drop(oss._store.buckets[BUCKET], key)
+                oss.store.drop(oss.store.buckets[BUCKET], key)
             oss.clear()
             moment = draw.uniform(0, took)
             if not one.kill("k", moment):

@@ -305,7 +305,7 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
 def test_an_upload_that_is_gone_starts_over(world, caplog):
     """Somebody has aborted it, or a rule of the bucket."""
     world.interrupt()
-    world.oss._store.buckets[BUCKET].uploads.clear()
+    world.oss.store.buckets[BUCKET].uploads.clear()
     world.put()
     assert world.sent() == list(range(1, 9))
     assert world.stored() == DATA
@@ -325,7 +325,7 @@ def test_a_gone_upload_that_nobody_can_see_fails_once(world):
     """Then its journal is removed, and the next run starts over."""
     world.signer.refuses = [Action.ListParts]
     world.interrupt()
-    world.oss._store.buckets[BUCKET].uploads.clear()
+    world.oss.store.buckets[BUCKET].uploads.clear()
     with pytest.raises(UploadNotFoundError):
         world.put()
     assert world.journals() == []
@@ -573,7 +573,7 @@ def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
     """Only the owner can begin another one."""
     world.signer = owners(world.oss)
     world.interrupt()
-    world.oss._store.buckets[BUCKET].uploads.clear()
+    world.oss.store.buckets[BUCKET].uploads.clear()
     with pytest.raises(UploadNotFoundError):
         world.put()
     assert world.sent() == []

@@ -468,9 +468,9 @@ def test_callback_that_fails(oss, data):
     assert receipt.retries == 0
 
 
+@pytest.mark.parametrize("store_options", [{"callback": lambda _: b"fine"}])
 def test_callback_that_succeeds(oss):
     """Its answer stands in place of OSS's document."""
-    oss.settings.callback = lambda _: b"fine"
     assert store(make(oss), headers={"x-oss-callback": CALLBACK}).status == "stored"
 
 

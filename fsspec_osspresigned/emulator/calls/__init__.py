@@ -1,4 +1,4 @@
-"""Handlers of the emulator, one module for each kind of call.
+"""Handlers of the calls that the emulator answers.
 
-Begin with ``exchange``, which every handler gets.
+Read ``table`` first, then ``context``: every handler gets one.
 """

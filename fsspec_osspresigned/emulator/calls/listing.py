@@ -1,253 +1,104 @@
-"""ListObjectsV2, ListObjects and ListMultipartUploads."""
+"""Listings: ListObjects (versions 1 and 2), ListMultipartUploads, ListParts, ListBuckets.
+
+Every listing cuts a page of at most ``max-...`` entries after a marker.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 from attrs import frozen
 
-from ..message.answers import Answer, iso_date, quoted, xml, xml_answer
-from ..message.call import Call, read_number
-from ..store.store import Store, StoredObject
-from .exchange import OWNER, Exchange, Settings, invalid_argument
-from .properties import STORAGE_CLASS
+from ...model import STORAGE_CLASS, Action
+from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
+from ..store.stored import StoredObject
+from .buckets import description
+from .context import OWNER, CallContext, invalid_argument
+from .uploads import find_upload, names
 
-# What is said of buckets: the list of them, and of each where it is and whose.
+_T = TypeVar("_T")
 
-_MADE = "2020-01-01T00:00:00.000Z"
 _MOST = 1000
 _USUAL = 100
-_OWNER = ("Owner", [("ID", OWNER), ("DisplayName", OWNER)])
-_ACL = ("AccessControlList", [("Grant", "private")])
-
-Rows = list[tuple[str, Any]]
-
-
-def list_buckets(call: Call, store: Store, settings: Settings) -> Answer:
-    """List the buckets by name; all of them are the owner's."""
-    given = call.parameters
-    asked = given.get("max-keys", "") or str(_USUAL)
-    most = read_number(asked)
-    if most is None or not 1 <= most <= _MOST:
-        raise invalid_argument(
-            "max-keys must be between 1 and 1000.", ArgumentName="max-keys"
-        )
-    prefix, marker = given.get("prefix", ""), given.get("marker", "")
-    names = sorted(n for n in store.buckets if n.startswith(prefix) and n > marker)
-    page = names[:most]
-    buckets = [("Bucket", _rows(name, settings.region)) for name in page]
-    rows: Rows = [
-        ("Prefix", prefix),
-        ("Marker", marker),
-        ("MaxKeys", most),
-        ("IsTruncated", len(names) > most),
-    ]
-    if len(names) > most:
-        rows.append(("NextMarker", page[-1]))
-    return xml_answer(
-        xml("ListAllMyBucketsResult", *rows, _OWNER, ("Buckets", buckets))
-    )
-
-
-async def get_bucket_info(exchange: Exchange) -> Answer:
-    """Answer what can be said of a bucket."""
-    rows = _rows(exchange.bucket.name, exchange.settings.region)
-    rows += [_OWNER, _ACL]
-    if exchange.bucket.versioned:
-        rows.append(("Versioning", "Enabled"))
-    return xml_answer(xml("BucketInfo", ("Bucket", rows)))
-
-
-async def get_bucket_location(exchange: Exchange) -> Answer:
-    """Answer the region, in the one document that is a bare text."""
-    return xml_answer(xml("LocationConstraint", text=f"oss-{exchange.settings.region}"))
-
-
-async def get_bucket_acl(_: Exchange) -> Answer:
-    """Answer that a bucket is private."""
-    return xml_answer(xml("AccessControlPolicy", _OWNER, _ACL))
-
-
-async def get_bucket_stat(exchange: Exchange) -> Answer:
-    """Answer how much is in a bucket."""
-    objects = list(exchange.bucket.objects.values())
-    body = xml(
-        "BucketStat",
-        ("Storage", sum(stored.size for stored in objects)),
-        ("ObjectCount", len(objects)),
-        ("MultipartUploadCount", len(exchange.bucket.uploads)),
-    )
-    return xml_answer(body)
-
-
-def _rows(name: str, region: str) -> Rows:
-    return [
-        ("Name", name),
-        ("CreationDate", _MADE),
-        ("Location", f"oss-{region}"),
-        ("Region", region),
-        ("ExtranetEndpoint", f"oss-{region}.aliyuncs.com"),
-        ("IntranetEndpoint", f"oss-{region}-internal.aliyuncs.com"),
-        ("StorageClass", "Standard"),
-    ]
+_AFTER_ALL = "\U0010ffff"
 
 
 @frozen(kw_only=True)
 class Page:
-    """What one answer holds: keys, common prefixes, and where the next one begins."""
+    """One page: keys, common prefixes, and the entry after which the next one begins."""
 
     keys: Sequence[str]
     prefixes: Sequence[str]
     next_after: str | None
 
 
-async def list_objects_v2(exchange: Exchange) -> Answer:
-    """List keys in byte order, rolled up at the delimiter."""
-    given = exchange.call.parameters
-    most, shown = _most(exchange, "max-keys", _USUAL), _shown(exchange)
-    token = given.get("continuation-token")
-    after, passed = given.get("start-after", ""), ""
-    if token is not None:
-        after = passed = _read_token(token)
+async def list_objects(context: CallContext) -> EmulatorReply:
+    """List keys in byte order, rolled up at the delimiter.
+
+    Version 1 pages by marker and always tells the owner; version 2 pages by token.
+    """
+    given, is_v2 = context.parameters, context.call.action == Action.ListObjectsV2
+    most, shown = (
+        context.number("max-keys", _USUAL, least=1, most=_MOST),
+        _shown(context),
+    )
+    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
+    token = given.get("continuation-token") if is_v2 else None
+    if is_v2:
+        passed = "" if token is None else read_token(token)
+    else:
+        passed = given.get("marker", "")
     page = cut_page(
-        exchange.bucket.keys(),
-        prefix=given.get("prefix", ""),
-        delimiter=given.get("delimiter", ""),
-        after=after,
+        context.bucket.keys(),
+        prefix=prefix,
+        delimiter=delimiter,
+        after=given.get("start-after", "") if is_v2 and token is None else passed,
         passed=passed,
         most=most,
     )
-    rows = _head(exchange, most, shown)
-    if "start-after" in given:
-        rows.append(("StartAfter", shown(given["start-after"])))
-    if token is not None:
-        rows.append(("ContinuationToken", token))
-    if page.next_after is not None:
-        rows.append(("NextContinuationToken", _write_token(page.next_after)))
-    rows.append(("KeyCount", len(page.keys) + len(page.prefixes)))
-    owner = given.get("fetch-owner") == "true"
-    rows += _entries(exchange, page, shown, owner=owner)
-    return xml_answer(xml("ListBucketResult", *rows))
-
-
-async def list_objects(exchange: Exchange) -> Answer:
-    """List keys as version 1 of the call does: from a marker on, owners always told."""
-    given = exchange.call.parameters
-    most, shown = _most(exchange, "max-keys", _USUAL), _shown(exchange)
-    marker = given.get("marker", "")
-    page = cut_page(
-        exchange.bucket.keys(),
-        prefix=given.get("prefix", ""),
-        delimiter=given.get("delimiter", ""),
-        after=marker,
-        passed=marker,
-        most=most,
-    )
-    rows = _head(exchange, most, shown)
-    rows.append(("Marker", shown(marker)))
-    if page.next_after is not None:
-        rows.append(("NextMarker", shown(page.next_after)))
-    rows += _entries(exchange, page, shown, owner=True)
-    return xml_answer(xml("ListBucketResult", *rows))
-
-
-async def list_multipart_uploads(exchange: Exchange) -> Answer:
-    """List the open uploads by key, then by id; a delimiter is not acted upon."""
-    given = exchange.call.parameters
-    most, shown = _most(exchange, "max-uploads", _MOST), _shown(exchange)
-    prefix = given.get("prefix", "")
-    after = given.get("key-marker", ""), given.get("upload-id-marker", "")
-    # Without an id, all uploads of the marker's key are passed over.
-    behind = (after[0], after[1] or "\U0010ffff")
-    uploads = sorted(
-        (upload.key, upload.upload_id, upload)
-        for upload in exchange.bucket.uploads.values()
-        if upload.key.startswith(prefix) and (upload.key, upload.upload_id) > behind
-    )
-    page = uploads[:most]
     rows: Rows = [
-        ("Bucket", exchange.bucket.name),
-        ("KeyMarker", shown(after[0])),
-        ("UploadIdMarker", after[1]),
+        ("Name", context.bucket.name),
         ("Prefix", shown(prefix)),
-        ("MaxUploads", most),
-        ("IsTruncated", len(uploads) > most),
-    ]
-    if given.get("encoding-type") == "url":
-        rows.append(("EncodingType", "url"))
-    if page:
-        rows.append(("NextKeyMarker", shown(page[-1][0])))
-        rows.append(("NextUploadIdMarker", page[-1][1]))
-    rows += [
-        (
-            "Upload",
-            [
-                ("Key", shown(key)),
-                ("UploadId", upload_id),
-                ("StorageClass", upload.headers[STORAGE_CLASS]),
-                ("Initiated", iso_date(upload.initiated)),
-            ],
-        )
-        for key, upload_id, upload in page
-    ]
-    return xml_answer(xml("ListMultipartUploadsResult", *rows))
-
-
-def _most(exchange: Exchange, name: str, usual: int) -> int:
-    asked = exchange.call.parameters.get(name, "") or str(usual)
-    most = read_number(asked)
-    if most is None or not 1 <= most <= _MOST:
-        raise invalid_argument(
-            f"{name} must be between 1 and 1000.",
-            ArgumentName=name,
-            ArgumentValue=asked,
-        )
-    return most
-
-
-def _shown(exchange: Exchange) -> Callable[[str], str]:
-    """Return how keys are written.
-
-    Raises:
-        RefusedError: in another way than OSS knows.
-    """
-    encoding = exchange.call.parameters.get("encoding-type")
-    if encoding not in (None, "", "url"):
-        raise invalid_argument("Invalid Encoding Method.", ArgumentName="encoding-type")
-    if encoding == "url":
-        return partial(quote, safe="", errors="surrogateescape")
-    return str
-
-
-def _head(exchange: Exchange, most: int, shown: Callable[[str], str]) -> Rows:
-    given = exchange.call.parameters
-    rows: Rows = [
-        ("Name", exchange.bucket.name),
-        ("Prefix", shown(given.get("prefix", ""))),
         ("MaxKeys", most),
-        ("Delimiter", shown(given.get("delimiter", ""))),
+        ("Delimiter", shown(delimiter)),
+        *_encoding(context),
     ]
-    if given.get("encoding-type") == "url":
-        rows.append(("EncodingType", "url"))
-    return rows
-
-
-def _entries(
-    exchange: Exchange, page: Page, shown: Callable[[str], str], *, owner: bool
-) -> Rows:
-    objects = exchange.bucket.objects
-    rows: Rows = [("IsTruncated", page.next_after is not None)]
-    rows += [
-        ("Contents", _contents(objects[k], shown(k), owner=owner)) for k in page.keys
-    ]
+    following = page.next_after
+    if is_v2:
+        if "start-after" in given:
+            rows.append(("StartAfter", shown(given["start-after"])))
+        if token is not None:
+            rows.append(("ContinuationToken", token))
+        if following is not None:
+            written = base64.urlsafe_b64encode(following.encode()).decode()
+            rows.append(("NextContinuationToken", written))
+        rows.append(("KeyCount", len(page.keys) + len(page.prefixes)))
+    else:
+        rows.append(("Marker", shown(passed)))
+        if following is not None:
+            rows.append(("NextMarker", shown(following)))
+    rows.append(("IsTruncated", following is not None))
+    owner = [OWNER] if not is_v2 or given.get("fetch-owner") == "true" else []
+    found = ((shown(key), context.bucket.objects[key]) for key in page.keys)
+    rows += [("Contents", [*_contents(*one), *owner]) for one in found]
     rows += [("CommonPrefixes", [("Prefix", shown(p))]) for p in page.prefixes]
-    return rows
+    return xml_reply("ListBucketResult", *rows)
+
+
+def _contents(key: str, stored: StoredObject) -> Rows:
+    return [
+        ("Key", key),
+        ("LastModified", iso_date(stored.modified)),
+        ("ETag", quoted(stored.etag)),
+        ("Type", stored.kind),
+        ("Size", stored.size),
+        ("StorageClass", stored.headers[STORAGE_CLASS]),
+    ]
 
 
 def cut_page(
@@ -259,18 +110,19 @@ def cut_page(
     passed: str,
     most: int,
 ) -> Page:
-    """Return the page of sorted *keys* that comes behind *after*.
+    """Return the page of sorted *keys* that follows *after*.
 
     A common prefix counts as one entry and is passed over as a whole; *passed* is the
-    last entry of the page before, and everything below it if it was one.
+    last entry of the previous page. If that is a common prefix, everything below it is
+    passed over.
     """
     found: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    # A key may end in the delimiter too; only behind the prefix does it fold keys.
+    # A key may end in the delimiter too; a delimiter folds keys only after the prefix.
     folds = passed.find(delimiter, len(prefix)) if delimiter else -1
     if folds >= 0 and folds + len(delimiter) == len(passed):
-        at = max(at, _behind(keys, passed))
+        at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
         if len(found) + len(prefixes) == most:
@@ -283,37 +135,120 @@ def cut_page(
         else:
             last = last[: end + len(delimiter)]
             prefixes.append(last)
-            at = _behind(keys, last)
+            at = _end_of(keys, last)
     return Page(keys=found, prefixes=prefixes, next_after=None)
 
 
-def _behind(keys: Sequence[str], prefix: str) -> int:
-    """Return the index behind all keys that begin with *prefix*."""
+def _end_of(keys: Sequence[str], prefix: str) -> int:
+    """Return the end index, exclusive, of the keys that begin with *prefix*."""
     return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
 
 
-def _contents(stored: StoredObject, key: str, *, owner: bool) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = [
-        ("Key", key),
-        ("LastModified", iso_date(stored.modified)),
-        ("ETag", quoted(stored.etag)),
-        ("Type", stored.kind),
-        ("Size", stored.size),
-        ("StorageClass", stored.headers[STORAGE_CLASS]),
-    ]
-    if owner:
-        rows.append(("Owner", [("ID", OWNER), ("DisplayName", OWNER)]))
-    return rows
-
-
-def _write_token(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode()
-
-
-def _read_token(token: str) -> str:
+def read_token(token: str) -> str:
+    """Return the key in a continuation token; RefusedError if there is none."""
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise invalid_argument(
-            "The continuation-token is invalid.", ArgumentName="continuation-token"
-        ) from error
+    except ValueError as error:
+        message = "The continuation-token is invalid."
+        raise invalid_argument(message, "continuation-token") from error
+
+
+async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
+    """List the open uploads by key, then by ID; a delimiter has no effect."""
+    given = context.parameters
+    shown = _shown(context)
+    prefix = given.get("prefix", "")
+    key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
+    # Without an ID, all uploads of the marker's key are passed over.
+    after = (key, upload_id or _AFTER_ALL)
+    uploads = sorted(
+        (upload.key, upload.upload_id, upload)
+        for upload in context.bucket.uploads.values()
+        if upload.key.startswith(prefix) and (upload.key, upload.upload_id) > after
+    )
+    page, limits = _cut(context, "uploads", uploads)
+    rows: Rows = [
+        ("Bucket", context.bucket.name),
+        ("KeyMarker", shown(key)),
+        ("UploadIdMarker", upload_id),
+        ("Prefix", shown(prefix)),
+        *limits,
+        *_encoding(context),
+    ]
+    if page:
+        rows.append(("NextKeyMarker", shown(page[-1][0])))
+        rows.append(("NextUploadIdMarker", page[-1][1]))
+    for key, upload_id, upload in page:
+        row: Rows = [
+            ("Key", shown(key)),
+            ("UploadId", upload_id),
+            ("StorageClass", upload.headers[STORAGE_CLASS]),
+            ("Initiated", iso_date(upload.initiated)),
+        ]
+        rows.append(("Upload", row))
+    return xml_reply("ListMultipartUploadsResult", *rows)
+
+
+async def list_parts(context: CallContext) -> EmulatorReply:
+    """List the parts stored so far, by number."""
+    upload = find_upload(context, "0042-00000002")
+    marker = context.number("part-number-marker", 0)
+    parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
+    page, limits = _cut(context, "parts", parts)
+    rows: Rows = [
+        ("UploadId", upload.upload_id),
+        ("StorageClass", "Standard"),
+        ("PartNumberMarker", marker),
+        ("NextPartNumberMarker", page[-1].number if page else marker),
+        *limits,
+    ]
+    for part in page:
+        row: Rows = [
+            ("PartNumber", part.number),
+            ("LastModified", iso_date(part.modified)),
+            ("ETag", quoted(part.piece.etag)),
+            ("HashCrc64ecma", part.piece.crc64),
+            ("Size", part.piece.size),
+        ]
+        rows.append(("Part", row))
+    return xml_reply("ListPartsResult", *names(context), *rows)
+
+
+async def list_buckets(context: CallContext) -> EmulatorReply:
+    """List the buckets by name; all of them are the owner's."""
+    given = context.parameters
+    prefix, marker = given.get("prefix", ""), given.get("marker", "")
+    buckets = [
+        (name, bucket)
+        for name, bucket in sorted(context.store.buckets.items())
+        if name.startswith(prefix) and name > marker
+    ]
+    page, limits = _cut(context, "keys", buckets, _USUAL)
+    rows: Rows = [("Prefix", prefix), ("Marker", marker), *limits]
+    if len(page) < len(buckets):
+        rows.append(("NextMarker", page[-1][0]))
+    location = context.settings.location
+    found = [("Bucket", description(name, location)) for name, _ in page]
+    return xml_reply("ListAllMyBucketsResult", *rows, OWNER, ("Buckets", found))
+
+
+def _cut(
+    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
+) -> tuple[list[_T], Rows]:
+    """Return the page of *entries* and the rows that tell its limits."""
+    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
+    rows: Rows = [(f"Max{what.title()}", most), ("IsTruncated", len(entries) > most)]
+    return entries[:most], rows
+
+
+def _shown(context: CallContext) -> Callable[[str], str]:
+    """Return how keys are written; RefusedError for an encoding that OSS lacks."""
+    if context.encodes_keys:
+        return partial(quote, safe="", errors="surrogateescape")
+    if context.parameters.get("encoding-type"):
+        raise invalid_argument("Invalid Encoding Method.", "encoding-type")
+    return str
+
+
+def _encoding(context: CallContext) -> Rows:
+    return [("EncodingType", "url")] if context.encodes_keys else []

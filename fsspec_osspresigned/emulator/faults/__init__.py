@@ -1,4 +1,4 @@
 """Faults that the emulator produces on demand.
 
-Begin with ``faults``.
+Read ``fault`` first.
 """

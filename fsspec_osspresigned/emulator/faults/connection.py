@@ -1,4 +1,4 @@
-"""The connection under a request: what goes over it that HTTP would not let pass."""
+"""Connection under a request: resets, interim answers, slow and broken replies."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import select
 import socket
 import struct
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from attrs import define, field, frozen
 
-from .faults import INTERIM, Fault
+from .fault import INTERIM, Fault
 
-_LOOK = 0.05  # seconds between two looks at a client that nobody reads from
+_LOOK = 0.05  # seconds between two looks at a client while reading is paused
 _STEPS = 20  # pieces a second of a slow reply
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
@@ -22,22 +22,22 @@ Trap = tuple[int, Callable[[], Awaitable[None]]]
 
 
 class DisconnectedError(Exception):
-    """The client left before its request was whole; never leaves the emulator."""
+    """Control-flow exception: the client left before its request was whole."""
 
 
 class CutError(Exception):
-    """A fault breaks the connection here; never leaves the emulator."""
+    """Control-flow exception: a fault breaks the connection here."""
 
 
 @define(eq=False)
-class Connection:
-    """One connection, for as long as it lasts.
+class ClientConnection:
+    """One connection.
 
     Attributes:
         transport: asyncio's.
         number: counted from 1 since the server started.
-        requests: that it has carried so far.
-        waiting: how many faults hold something back on it.
+        requests: requests that it has carried so far.
+        waiting: faults that hold something back on it.
         gone: set when it is over.
     """
 
@@ -48,7 +48,7 @@ class Connection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """End it: by RST at once, or by FIN behind what was written."""
+        """End it: by RST at once, or by FIN after everything written."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
@@ -93,12 +93,12 @@ class Wire:
     """One request's view of its connection.
 
     Attributes:
-        connection: it.
+        connection: shared with the requests before and after.
         cycle: the server's state of this request.
         reused: whether the connection has carried a request before.
     """
 
-    connection: Connection
+    connection: ClientConnection
     cycle: Any
     reused: bool
 
@@ -109,7 +109,7 @@ class Wire:
 
 
 class _Recorder:
-    """Stands in for the transport: keeps what the server writes for the reply."""
+    """Transport that keeps what the server writes for the reply."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -127,19 +127,18 @@ class _Recorder:
 
 
 class ShapedReply:
-    """A reply that a fault slows down, stops or breaks."""
+    """A reply that a fault slows down, stops or breaks.
+
+    Args:
+        wire: connection of the reply.
+        fault: its fault.
+        send: ASGI's.
+        body_length: bytes that follow the head.
+    """
 
     def __init__(
         self, wire: Wire, fault: Fault, send: Send, *, body_length: int
     ) -> None:
-        """Take the place of *send*.
-
-        Args:
-            wire: where the reply goes.
-            fault: what happens to it.
-            send: ASGI's.
-            body_length: bytes that follow the head.
-        """
         self._connection = wire.connection
         self._fault = fault
         self._send = send
@@ -174,22 +173,15 @@ class ShapedReply:
         """Return where the reply of *total* bytes stops and breaks, in order."""
         fault = self._fault
         wanted = (
-            (fault.stall_reply_after, self._stall),
-            (fault.cut_reply_after, self._cut),
-            (total if fault.hang_up else None, self._cut),
+            (fault.stall_reply_after, lambda: self._connection.wait(fault.stall_for)),
+            (fault.cut_reply_after, cut),
+            (total if fault.hang_up else None, cut),
         )
-        traps: list[Trap] = [
+        return in_order(
             (min(at, total) if at >= 0 else max(0, total + at), spring)
             for at, spring in wanted
             if at is not None
-        ]
-        return sorted(traps, key=lambda trap: trap[0])
-
-    async def _stall(self) -> None:
-        await self._connection.wait(self._fault.stall_for)
-
-    async def _cut(self) -> None:
-        raise CutError
+        )
 
     async def _write(self, data: bytes) -> None:
         rate = self._fault.bytes_per_second
@@ -202,11 +194,11 @@ class ShapedReply:
             self._sent += len(piece)
 
 
-def shapes_reply(fault: Fault) -> bool:
-    """Return whether *fault* does something to the reply on its way."""
-    return (
-        fault.hang_up
-        or fault.bytes_per_second is not None
-        or fault.cut_reply_after is not None
-        or fault.stall_reply_after is not None
-    )
+async def cut() -> None:
+    """Break the connection."""
+    raise CutError
+
+
+def in_order(traps: Iterable[Trap]) -> list[Trap]:
+    """Return *traps* by position."""
+    return sorted(traps, key=lambda trap: trap[0])

@@ -1,4 +1,4 @@
 """Objects and uploads that the emulator holds.
 
-Begin with ``store``.
+Read ``store`` first.
 """

@@ -1,4 +1,4 @@
-"""Bodies of objects: segments in memory or in files, written once, never changed."""
+"""Bodies of stored objects: immutable segments in memory or in files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = MIB
 
 @define(eq=False)
 class Segment:
-    """Bytes that do not change: held in memory, or in a file that dies with it."""
+    """Immutable bytes: in memory, or in a file that is deleted with the last reference."""
 
     size: int
     memory: bytes = b""
@@ -41,14 +41,18 @@ class Segment:
             return file.read(stop - start)
 
 
-@frozen(kw_only=True)
+@frozen
 class Piece:
-    """A whole body as it came in: its segment and what was computed on the way."""
+    """A received body: its segment, hexadecimal MD5 and CRC-64."""
 
     segment: Segment
-    size: int
     md5: str
     crc64: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.segment.size
 
     @property
     def etag(self) -> str:
@@ -57,7 +61,7 @@ class Piece:
 
 
 @frozen
-class Body:
+class StoredBody:
     """The bytes of an object: one segment, or those of its parts in order."""
 
     segments: tuple[Segment, ...] = ()
@@ -68,7 +72,7 @@ class Body:
         return sum(segment.size for segment in self.segments)
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes ``start:stop`` in pieces of at most 1 MiB."""
+        """Yield the bytes ``start:stop`` in chunks of at most 1 MiB."""
         offset = 0
         for segment in self.segments:
             first = max(start - offset, 0)
@@ -83,20 +87,23 @@ class Body:
 
 
 class Spool:
-    """Takes a body in while computing MD5 and CRC-64; beyond *limit* it goes to a file.
+    """Receives a body while computing MD5 and CRC-64.
 
-    Used as a context manager: a body that was not finished leaves nothing behind.
+    Leaving the ``with`` block discards a body that was not finished.
+
+    Args:
+        folder: directory for a body of more than *limit* bytes.
+        limit: most bytes in memory; below zero every body goes to a file.
     """
 
     def __init__(self, folder: Folder, limit: int) -> None:
-        """Start an empty body; a *limit* below zero means a file from the start."""
         self._folder = folder
         self._limit = limit
         self._memory = bytearray()
         self._file: tuple[Path, IO[bytes]] | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = 0
-        self.size = 0
+        self._size = 0
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -105,18 +112,18 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Throw away what was not finished."""
+        """Discard what was not finished."""
         if self._file is not None:
             path, file = self._file
             file.close()
             path.unlink()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Take *data* in; it may be called from a thread, one at a time."""
+        """Append *data*; threads may call it, one at a time."""
         self._md5.update(data)
         self._crc = crc64(data, self._crc)
-        self.size += len(data)
-        if self._file is None and self.size > self._limit:
+        self._size += len(data)
+        if self._file is None and self._size > self._limit:
             self._spill()
         if self._file is None:
             self._memory += data
@@ -124,23 +131,18 @@ class Spool:
             self._file[1].write(data)
 
     def finish(self) -> Piece:
-        """Return what was taken in; nothing may be written after it."""
+        """Return the body; do not write after it."""
         if self._file is None:
-            segment = Segment(self.size, bytes(self._memory))
+            segment = Segment(self._size, bytes(self._memory))
         else:
             path, file = self._file
             file.close()
-            segment = self._folder.segment(path, self.size)
+            segment = self._folder.segment(path, self._size)
             self._file = None
-        return Piece(
-            segment=segment,
-            size=self.size,
-            md5=self._md5.hexdigest(),
-            crc64=self._crc,
-        )
+        return Piece(segment, self._md5.hexdigest(), self._crc)
 
     def _spill(self) -> None:
-        path = self._folder.new_path()
+        path = self._folder.path / uuid.uuid4().hex
         file = path.open("wb")
         self._file = path, file
         file.write(self._memory)
@@ -148,13 +150,19 @@ class Spool:
 
 
 class Folder:
-    """The directory of body files; a file goes when its last reader lets go of it."""
+    """Directory of body files; a file is deleted when its last reader releases it.
+
+    Args:
+        path: directory whose files stay at the end, made if missing; None makes a
+            temporary one at the first body.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Use *path*, whose files stay; None makes a temporary one when needed."""
         self._path = path
         self._open = [True]
         self._sweeper: weakref.finalize[[str], Folder] | None = None
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
 
     @property
     def path(self) -> Path:
@@ -164,27 +172,23 @@ class Folder:
             self._sweeper = weakref.finalize(self, shutil.rmtree, str(self._path))
         return self._path
 
-    def new_path(self) -> Path:
-        """Return a name for a new file."""
-        return self.path / uuid.uuid4().hex
-
     def segment(self, path: Path, size: int) -> Segment:
-        """Return the file as a segment, deleted when nothing refers to it any more."""
+        """Return the file as a segment, deleted with the last reference to it."""
         segment = Segment(size, path=path)
         finalizer = weakref.finalize(segment, _remove, path, self._open)
-        # What a disk store still refers to at exit must stay.
+        # A disk store still refers to its files at exit.
         finalizer.atexit = False
         return segment
 
     def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete the files that nobody refers to: a crash left them."""
+        """Delete all files but *wanted*: a crash left them."""
         names = set(wanted)
         for path in self.path.iterdir():
             if path.name not in names:
                 path.unlink()
 
     def close(self) -> None:
-        """Stop deleting; a temporary directory goes as a whole."""
+        """Stop deleting single files; a temporary directory is deleted as a whole."""
         self._open[0] = False
         if self._sweeper is not None:
             self._sweeper()

@@ -1,0 +1,210 @@
+"""Context of a call: the request, its body, its bucket, the store and the settings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from ...http.body import CRC_HEADER
+from ...model import FORBID_OVERWRITE
+from ..message.call import Call, read_number
+from ..message.errors import RefusedError, refused
+from ..message.incoming import IncomingBody, too_large
+from ..message.replies import EmulatorReply, quoted
+from ..settings import EmulatorSettings
+from ..store.bodies import Piece, Spool
+from ..store.store import KeyTakenError, Store
+from ..store.stored import Bucket, StoredObject
+
+ID = "1000000000000001"
+OWNER = ("Owner", [("ID", ID), ("DisplayName", ID)])
+
+_MAX_CALLBACK = 5 * 1024
+_MD5_BYTES = 16
+
+
+@frozen(kw_only=True)
+class CallContext:
+    """Everything that the handler of a call gets.
+
+    Attributes:
+        call: the request.
+        body: its body.
+        bucket: its bucket; one without a name for a call on the service.
+        store: everything stored.
+        settings: of the emulator.
+    """
+
+    call: Call
+    body: IncomingBody
+    bucket: Bucket
+    store: Store
+    settings: EmulatorSettings
+
+    @property
+    def now(self) -> float:
+        """The server's time."""
+        return self.settings.clock()
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The query of the call."""
+        return self.call.parameters
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the call."""
+        return self.call.headers
+
+    @property
+    def encodes_keys(self) -> bool:
+        """Whether the call asks for percent-encoded keys."""
+        return self.parameters.get("encoding-type") == "url"
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the call must not overwrite."""
+        return self.headers.get(FORBID_OVERWRITE, "").lower() == "true"
+
+    def number(
+        self, name: str, usual: int, *, least: int = 0, most: int | None = None
+    ) -> int:
+        """Return a number of the query; RefusedError if it is none or out of range."""
+        text = self.parameters.get(name, "") or str(usual)
+        number = read_number(text)
+        if number is None or number < least or (most is not None and number > most):
+            bounds = "a number" if most is None else f"between {least} and {most}"
+            raise invalid_argument(f"{name} must be {bounds}.", name, text)
+        return number
+
+    def find_object(self) -> StoredObject:
+        """Return the object that the call names; RefusedError if it is missing."""
+        return find_object(self.bucket, self.call.key)
+
+    def check_exclusive(self) -> None:
+        """Refuse early what :meth:`put` would refuse in the end."""
+        taken = self.call.key in self.bucket.objects
+        if self.is_exclusive and taken and not self.bucket.versioned:
+            raise refused("FileAlreadyExists")
+
+    def put(self, stored: StoredObject) -> StoredObject:
+        """Publish *stored*; RefusedError if an exclusive call finds the key taken."""
+        try:
+            return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
+        except KeyTakenError as error:
+            raise refused("FileAlreadyExists") from error
+
+    async def receive_body(self, spool: Spool) -> Piece:
+        """Receive the body and compare it with its checksums.
+
+        Raises:
+            RefusedError: no length, too large, or damaged.
+        """
+        limit = self.settings.max_put
+        if self.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+            raise refused("MissingContentLength")
+        if (self.call.content_length or 0) > limit:
+            raise too_large(limit)
+        wanted = self._content_md5()
+        await self.body.into(spool, limit=limit)
+        piece = spool.finish()
+        if wanted not in (None, piece.md5):
+            raise refused("InvalidDigest")
+        if self.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
+            raise refused("InvalidCRC64")
+        return piece
+
+    async def read_body(self, limit: int) -> bytes:
+        """Return a small body that agrees with its Content-MD5, if it has one."""
+        body = await self.body.read(limit)
+        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if self._content_md5() not in (None, md5):
+            raise refused("InvalidDigest")
+        return body
+
+    def _content_md5(self) -> str | None:
+        text = self.headers.get("content-md5")
+        if text is None:
+            return None
+        try:
+            digest = base64.b64decode(text, validate=True)
+        except ValueError:
+            digest = b""
+        if len(digest) != _MD5_BYTES:
+            raise refused("InvalidDigest")
+        return digest.hex()
+
+    def callback(self) -> Mapping[str, Any] | None:
+        """Return the decoded callback that the call asks for; None without one.
+
+        Raises:
+            RefusedError: given twice, or unreadable.
+        """
+        given = self.parameters.get("callback"), self.headers.get("x-oss-callback")
+        texts = [text for text in given if text is not None]
+        if not texts:
+            return None
+        try:
+            value = json.loads(base64.b64decode(texts[0], validate=True))
+        except ValueError:
+            value = None
+        is_good = isinstance(value, dict) and "callbackUrl" in value
+        if len(texts) > 1 or len(texts[0]) > _MAX_CALLBACK or not is_good:
+            message = "The callback configuration is not valid."
+            raise invalid_argument(message, "callback")
+        return value  # type: ignore[no-any-return]
+
+    def after_callback(
+        self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
+    ) -> EmulatorReply:
+        """Return *reply*, or the callback server's in its place.
+
+        Raises:
+            RefusedError: the callback failed; the object stays stored.
+        """
+        if wanted is None:
+            return reply
+        headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
+        said = self.settings.callback(wanted)
+        if said is None:
+            raise refused("CallbackFailed", headers=headers)
+        headers["Content-Type"] = "application/json"
+        return evolve(reply, headers=headers, body=said)
+
+
+def find_object(bucket: Bucket, key: str) -> StoredObject:
+    """Return an object; RefusedError if it is missing."""
+    stored = bucket.objects.get(key)
+    if stored is None:
+        raise refused("NoSuchKey", Key=key)
+    return stored
+
+
+def invalid_argument(
+    message: str, name: str = "", value: str | None = None, *, ec: str = ""
+) -> RefusedError:
+    """Return the error for the argument *name* with that *value*."""
+    told = {"ArgumentName": name or None, "ArgumentValue": value}
+    extras = {element: text for element, text in told.items() if text is not None}
+    return refused("InvalidArgument", message, ec=ec, extras=extras)
+
+
+def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
+    """Return the headers with which stored bytes are confirmed."""
+    headers = {"ETag": quoted(etag), CRC_HEADER: str(crc64)}
+    if md5 is not None:
+        headers["Content-MD5"] = base64.b64encode(bytes.fromhex(md5)).decode()
+    return headers
+
+
+def confirmation(stored: StoredObject) -> dict[str, str]:
+    """Return the headers with which a whole object is confirmed."""
+    headers = checksums(stored.etag, stored.crc64, stored.md5)
+    if stored.version_id is not None:
+        headers["x-oss-version-id"] = stored.version_id
+    return headers

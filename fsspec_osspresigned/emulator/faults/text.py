@@ -1,0 +1,94 @@
+"""Faults as text of the command line: ``UploadPart:status=503:rate=0.3``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import fields_dict
+
+from ...errors import ConfigurationError
+from ..calls.table import CALLS
+from .fault import Fault, flag
+
+_MEMBERS = {
+    name: member.metadata["read"]
+    for name, member in fields_dict(Fault).items()
+    if member.metadata["read"] is not None
+}
+_SHORT = {"part": "part_number", "slow": "bytes_per_second"}
+_WHERE = {
+    *("action", "bucket", "key", "part_number", "reused", "after", "rate", "seed"),
+    *("times", "stall_for"),
+}
+
+
+def parse_faults(texts: Iterable[str]) -> list[Fault]:
+    r"""Read faults.
+
+    A text is an action (``*`` for all of them), then members of :class:`Fault` after
+    colons: ``name=value``, or the name alone for what is on or off. A colon inside a
+    value is written ``\:``. ``extra.NAME=value`` adds to the error document,
+    ``times=always`` never wears out, several interim statuses are joined by ``+``, and
+    ``part`` and ``slow`` are short for ``part_number`` and ``bytes_per_second``.
+
+    Raises:
+        ConfigurationError: some cannot be read; it lists the mistakes of all.
+    """
+    faults: list[Fault] = []
+    problems: list[str] = []
+    for text in texts:
+        try:
+            faults.append(_parse(text))
+        except ConfigurationError as error:
+            problems += [f"fault {text[:80]!r}: {line}" for line in error.problems]
+    if problems:
+        raise ConfigurationError(problems)
+    return faults
+
+
+def _parse(text: str) -> Fault:
+    action, *pieces = (piece.strip() for piece in re.split(r"(?<!\\):", text))
+    problems: list[str] = []
+    extras: dict[str, str] = {}
+    members: dict[str, Any] = {}
+    if action not in ("", "*"):
+        members["action"] = action
+        if not set(action) & set("*?[") and action not in CALLS:
+            problems.append(
+                f"{action!r} is no action: an API name such as UploadPart, or *"
+            )
+    for piece in pieces:
+        try:
+            _read_member(piece.replace("\\:", ":"), members, extras)
+        except ValueError as error:
+            problems.append(str(error))
+    if extras:
+        members["extras"] = extras
+    if not problems and members.keys() <= _WHERE:
+        problems.append("nothing goes wrong: add what does, such as status=503")
+    if problems:
+        raise ConfigurationError(problems)
+    return Fault(**members)
+
+
+def _read_member(piece: str, members: dict[str, Any], extras: dict[str, str]) -> None:
+    written, has_value, value = piece.partition("=")
+    written = written.strip()
+    if written.startswith("extra."):
+        extras[written.partition(".")[2]] = value
+        return
+    name = written.replace("-", "_")
+    name = _SHORT.get(name, name)
+    read = _MEMBERS.get(name)
+    if read is None:
+        raise ValueError(f"{written!r} is no member of a fault")
+    if name in members:
+        raise ValueError(f"{written!r} is given twice")
+    if not has_value and read is not flag:
+        raise ValueError(f"{written!r} needs a value: {written}=...")
+    try:
+        members[name] = read(value if has_value else "yes")
+    except ValueError as error:
+        raise ValueError(f"{written}: {error}") from error

@@ -1,0 +1,113 @@
+"""Request body as it comes in, with the traps that a fault lays in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ..faults.connection import DisconnectedError, Trap
+from ..store.bodies import CHUNK, Spool
+from .errors import RefusedError, refused
+
+_SMALL = 64 * 1024
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class IncomingBody:
+    """Reads a body once, in order, at most a few MiB of it at a time.
+
+    Each method that reads raises RefusedError if the body is too large or stalls for
+    *timeout* seconds, DisconnectedError if the client left before the end, and CutError
+    if a fault breaks the connection.
+
+    Attributes:
+        received: bytes so far.
+        traps: what a fault does at which byte, in order.
+        pace: waits for as long as so many bytes should take; None disables it.
+    """
+
+    def __init__(self, receive: Receive, *, timeout: float) -> None:
+        self.received = 0
+        self.traps: list[Trap] = []
+        self.pace: Callable[[int], Awaitable[None]] | None = None
+        self._receive = receive
+        self._timeout = timeout
+        self._more = True
+
+    async def into(self, spool: Spool, *, limit: int) -> None:
+        """Write the rest of the body, of at most *limit* bytes, into *spool*."""
+        loop = asyncio.get_running_loop()
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for chunk in self._chunks():
+                # A thread hashes the previous chunk while this one comes in.
+                if writing is not None:
+                    await writing
+                    writing = None
+                if self.received > limit:
+                    raise too_large(limit)
+                if len(chunk) <= _SMALL:
+                    spool.write(chunk)
+                else:
+                    writing = loop.run_in_executor(None, spool.write, chunk)
+        finally:
+            if writing is not None:
+                await writing
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, of at most *limit* bytes."""
+        body = bytearray()
+        async for chunk in self._chunks():
+            body += chunk
+            if len(body) > limit:
+                raise too_large(limit)
+        return bytes(body)
+
+    async def drain(self) -> None:
+        """Read and discard what is left."""
+        async for _ in self._chunks():
+            pass
+
+    async def _chunks(self) -> AsyncIterator[bytearray]:
+        gathered = bytearray()
+        while self._more:
+            gathered += await self._next()
+            if len(gathered) >= CHUNK:
+                yield gathered
+                gathered = bytearray()
+        if gathered:
+            yield gathered
+
+    async def _next(self) -> bytes:
+        await self._spring(self.received)
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await self._receive()
+        except TimeoutError as error:
+            # The rest of the body may still come: the connection cannot be reused.
+            close = {"Connection": "close"}
+            raise refused("RequestTimeout", headers=close) from error
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        body: bytes = message.get("body", b"")
+        self._more = message.get("more_body", False)
+        if self.pace is not None:
+            await self.pace(len(body))
+        whole = self.received + len(body)
+        await self._spring(whole)
+        self.received = whole
+        return body
+
+    async def _spring(self, reached: int) -> None:
+        """Spring the traps up to *reached*, and all that are left at the end."""
+        while self.traps and (self.traps[0][0] <= reached or not self._more):
+            position, spring = self.traps.pop(0)
+            self.received = max(self.received, min(position, reached))
+            await spring()
+
+
+def too_large(limit: int) -> RefusedError:
+    """Return the error for a body of more than *limit* bytes."""
+    return refused("EntityTooLarge", MaxSizeAllowed=str(limit))

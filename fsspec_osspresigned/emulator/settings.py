@@ -1,0 +1,81 @@
+"""Settings of the emulator, and its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from ..signing import Credentials
+
+DEFAULT_REGION = "cn-hangzhou"
+
+Callback = Callable[[Mapping[str, Any]], bytes | None]
+
+
+@define
+class Clock:
+    """Seconds since the epoch; called like ``time.time``.
+
+    Attributes:
+        source: the clock underneath.
+        offset: seconds that the emulator is ahead of it; negative for behind.
+    """
+
+    source: Callable[[], float]
+    offset: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time of the emulator."""
+        return self.source() + self.offset
+
+    def jump(self, seconds: float) -> None:
+        """Move forward by *seconds*, or back if they are negative."""
+        self.offset += seconds
+
+
+def accept_callback(_: Mapping[str, Any]) -> bytes | None:
+    """Callback server that accepts everything."""
+    return b'{"Status":"OK"}'
+
+
+def _lower(cnames: Mapping[str, str] | None) -> Mapping[str, str]:
+    return {name.lower(): bucket for name, bucket in (cnames or {}).items()}
+
+
+@frozen(kw_only=True)
+class EmulatorSettings:
+    """Arguments of :class:`Emulator` that its calls need.
+
+    Attributes:
+        keys: credentials by access key ID.
+        region: region that a V4 signature must name; None accepts any.
+        clock: the server's clock.
+        cnames: host name -> bucket.
+        origins: origins that CORS allows; ``*`` allows all.
+        min_part: least bytes of every part but the last.
+        max_put: most bytes of one body.
+        body_timeout: seconds to wait for the next bytes of a body.
+        callback: callback server: decoded ``callback`` parameter -> JSON reply; None
+            fails.
+    """
+
+    keys: Mapping[str, Credentials]
+    region: str | None
+    clock: Clock
+    cnames: Mapping[str, str] = field(converter=_lower)
+    origins: Container[str]
+    min_part: int
+    max_put: int
+    body_timeout: float
+    callback: Callback
+
+    @property
+    def location(self) -> str:
+        """Region of the buckets."""
+        return self.region or DEFAULT_REGION
+
+    def allows(self, origin: str) -> bool:
+        """Return whether CORS allows *origin*."""
+        return "*" in self.origins or origin in self.origins
