@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from ...http.body import CRC_HEADER
-from ...signing import Refusal
+from ...signing.verifying import Refusal
 from ..message.errors import RefusedError
 from ..message.replies import EmulatorReply
 from .fault import Fault

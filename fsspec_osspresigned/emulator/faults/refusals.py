@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from attrs import evolve, frozen
 
 from ...secret import Secret
-from ...signing import Credentials, Refusal, verify
+from ...signing import Credentials, verify
+from ...signing.verifying import Refusal
 from ..message.call import Call
 from ..message.errors import refused
 from ..message.replies import http_date, iso_date

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...signing import Refusal
+from ...signing.verifying import Refusal
 
 INTERNAL = "InternalError"
 

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from attrs import field, frozen
 
-from ...signing import Refusal
+from ...signing.verifying import Refusal
 from .errors import RefusedError
 
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
