@@ -22,7 +22,7 @@ from ..owner.sign import local_objects
 from ..signers.http import token_source
 from ..units import rate_of, shown_seconds, shown_text
 from ..url_map.source import load
-from .options import HOST, PAIR, counted, option, read_by, takes
+from .options import HOST, PAIR, counted, flag, option, read_by, takes
 
 _MEGABYTE = 1_000_000
 
@@ -37,21 +37,18 @@ class CheckMapOptions:
     """Options of ``check map``."""
 
     # fmt: off
-    to: str | None = option(
-        "--to", metavar="BUCKET/PREFIX/",
-        help="Where FILES go, as fs.put() places them.")
-    rate: float | None = option(
-        "--rate", type=read_by(functools.partial(rate_of, plain=_MEGABYTE)),
-        metavar="MB/s", help="Expected rate: do the URLs live long enough?")
-    headers: Sequence[tuple[str, str]] = option(
-        "--header", type=PAIR, multiple=True, metavar="NAME=VALUE",
-        help="Header that the uploads will ask for; may be repeated.")
-    receipts: bool = option(
-        "--receipts", is_flag=True,
-        help="The uploader sets receipts=, from which you complete.")
-    allow_http: bool = option(
-        "--allow-http", is_flag=True, help="The uploader sets allow_http=True.")
-    as_json: bool = option("--json", is_flag=True, help="Print JSON.")
+    to: str | None = option("--to BUCKET/PREFIX/",
+        "Where FILES go, as fs.put() places them.")
+    rate: float | None = option("--rate MB/s",
+        "Expected rate: do the URLs live long enough?",
+        type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
+    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
+        "Header that the uploads will ask for; may be repeated.", type=PAIR,
+        multiple=True)
+    receipts: bool = flag("--receipts",
+        "The uploader sets receipts=, from which you complete.")
+    allow_http: bool = flag("--allow-http", "The uploader sets allow_http=True.")
+    as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
 
 
@@ -102,22 +99,17 @@ class CheckSignerOptions:
     """Options of ``check signer``."""
 
     # fmt: off
-    bucket: str = option(
-        "--bucket", required=True, help="Bucket that the token is granted.")
-    prefix: str = option(
-        "--prefix", required=True,
-        help="Prefix of the keys that the token is granted; '' for all.")
-    token: str | None = option(
-        "--token", help="env:OSSPRESIGNED_... or file:PATH of the bearer token.")
-    hosts: Sequence[tuple[str, str | None]] = option(
-        "--allowed-host", type=HOST, multiple=True, metavar="HOST[=BUCKET]",
-        help="Host of signed URLs outside OSS; may be repeated.")
-    headers: Sequence[str] = option(
-        "--allowed-header", multiple=True, metavar="NAME",
-        help="ACL, callback or symlink header that the policy grants.")
-    allow_http: bool = option(
-        "--allow-http", is_flag=True, help="Plain http may leave this machine.")
-    as_json: bool = option("--json", is_flag=True, help="Print JSON.")
+    bucket: str = option("--bucket", "Bucket that the token is granted.", required=True)
+    prefix: str = option("--prefix",
+        "Prefix of the keys that the token is granted; '' for all.", required=True)
+    token: str | None = option("--token",
+        "env:OSSPRESIGNED_... or file:PATH of the bearer token.")
+    hosts: Sequence[tuple[str, str | None]] = option("--allowed-host HOST[=BUCKET]",
+        "Host of signed URLs outside OSS; may be repeated.", type=HOST, multiple=True)
+    headers: Sequence[str] = option("--allowed-header NAME",
+        "ACL, callback or symlink header that the policy grants.", multiple=True)
+    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+    as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
 
 

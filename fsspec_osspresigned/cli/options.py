@@ -49,15 +49,25 @@ REMEDY = (
 )
 
 
-def option(*declarations: str, **settings: Any) -> Any:
-    """Return a field of an options class: a click option that has the field's name."""
-    default: Any = False if settings.get("is_flag") else None
-    if settings.get("multiple"):
-        default = ()
-    return field(
-        default=settings.get("default", default),
-        metadata={"declarations": declarations, "settings": settings},
-    )
+def option(flags: str, text: str | None = None, **settings: Any) -> Any:
+    """Return a field of an options class: a click option that has the field's name.
+
+    Args:
+        flags: the flags and, if it takes a value, its name: ``--jobs -j N``.
+        text: the help.
+        settings: of ``click.Option``.
+    """
+    words = flags.split()
+    if not words[-1].startswith("-"):
+        settings["metavar"] = words.pop()
+    default = settings.get("default", () if settings.get("multiple") else None)
+    settings["help"] = text
+    return field(default=default, metadata={"flags": words, "settings": settings})
+
+
+def flag(flags: str, text: str) -> Any:
+    """Return the same for an option without a value."""
+    return option(flags, text, is_flag=True, default=False)
 
 
 def takes(**groups: type) -> Callable[[C], C]:
@@ -79,7 +89,7 @@ def takes(**groups: type) -> Callable[[C], C]:
 
         command.callback = collected
         for one in (one for group in declared.values() for one in group):
-            names = [*one.metadata["declarations"], one.name]
+            names = [*one.metadata["flags"], one.name]
             command.params.append(click.Option(names, **one.metadata["settings"]))
         return command
 
@@ -171,35 +181,28 @@ class ConnectionOptions:
     """Options that say where signatures come from, and how requests are sent."""
 
     # fmt: off
-    url_map: str | None = option(
-        "--map", metavar="MAP",
-        help="URL map: a file, env:NAME, or a URL that fsspec can read.")
-    signer: str | None = option(
-        "--signer", metavar="SIGNER",
-        help="A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
-    signer_token: str | None = option(
-        "--token", metavar="REFERENCE",
-        help="The signer's token: env:OSSPRESIGNED_... or file:PATH.")
-    region: str | None = option("--region", help="For keys; default: OSS_REGION.")
-    endpoint: str | None = option(
-        "--endpoint", help="For keys; default: OSS_ENDPOINT, or that of the region.")
-    addressing_style: str | None = option(
-        "--addressing-style", type=ADDRESSING,
-        help="For keys: how the bucket is addressed.")
-    expires_in: int | None = option(
-        "--expires", type=LIFE, metavar="LIFE",
-        help="Requested life of signatures: 90s, 30m, 2h.  [default: 1h]")
+    url_map: str | None = option("--map MAP",
+        "URL map: a file, env:NAME, or a URL that fsspec can read.")
+    signer: str | None = option("--signer SIGNER",
+        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
+    signer_token: str | None = option("--token REFERENCE",
+        "The signer's token: env:OSSPRESIGNED_... or file:PATH.")
+    region: str | None = option("--region", "For keys; default: OSS_REGION.")
+    endpoint: str | None = option("--endpoint",
+        "For keys; default: OSS_ENDPOINT, or that of the region.")
+    addressing_style: str | None = option("--addressing-style",
+        "For keys: how the bucket is addressed.", type=ADDRESSING)
+    expires_in: int | None = option("--expires LIFE",
+        "Requested life of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
     allowed_hosts: Sequence[tuple[str, str | None]] = option(
-        "--allowed-host", multiple=True, type=HOST, metavar="HOST[=BUCKET]",
-        help="Host of signed URLs outside OSS; may be repeated.")
-    allow_http: bool = option(
-        "--allow-http", is_flag=True, help="Plain http may leave this machine.")
-    retries: int | None = option(
-        "--retries", type=click.IntRange(0, 100),
-        help="Retries of a failed request.  [default: 5]")
-    timeout: float | None = option(
-        "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-        help="Longest time without progress.  [default: 60]")
+        "--allowed-host HOST[=BUCKET]",
+        "Host of signed URLs outside OSS; may be repeated.", multiple=True, type=HOST)
+    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+    retries: int | None = option("--retries",
+        "Retries of a failed request.  [default: 5]", type=click.IntRange(0, 100))
+    timeout: float | None = option("--timeout SECONDS",
+        "Longest time without progress.  [default: 60]",
+        type=click.FloatRange(0, min_open=True))
     # fmt: on
 
     @property
@@ -236,9 +239,8 @@ class UploadConnectionOptions(ConnectionOptions):
     """The same, with one presigned URL as another source: it is for one upload."""
 
     url_file: str | None = option(
-        "--url-file",
-        metavar="FILE|-",
-        help="One presigned URL: in a file, on standard input (-), or env:NAME.",
+        "--url-file FILE|-",
+        "One presigned URL: in a file, on standard input (-), or env:NAME.",
     )
 
     def __attrs_post_init__(self) -> None:
@@ -302,18 +304,15 @@ class TransferOptions:
     """
 
     # fmt: off
-    jobs: int | None = option(
-        "--jobs", type=click.IntRange(1, 1024),
-        help=f"Concurrent requests at most.  [default: {_MOST_JOBS}]")
-    rate: RateLimit | None = option(
-        "--bwlimit", type=read_by(_limit_of), metavar="BYTES/s",
-        help="Bytes per second of all requests together: 500K, 10MiB.")
-    fail_fast: bool = option(
-        "--fail-fast", is_flag=True, help="Stop at the first failure.")
-    as_json: bool = option(
-        "--json", is_flag=True, help="Print events as JSON lines, and nothing else.")
-    quiet: bool = option(
-        "--quiet", "-q", is_flag=True, help="Print only failures.")
+    jobs: int | None = option("--jobs",
+        f"Concurrent requests at most.  [default: {_MOST_JOBS}]",
+        type=click.IntRange(1, 1024))
+    rate: RateLimit | None = option("--bwlimit BYTES/s",
+        "Bytes per second of all requests together: 500K, 10MiB.",
+        type=read_by(_limit_of))
+    fail_fast: bool = flag("--fail-fast", "Stop at the first failure.")
+    as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
+    quiet: bool = flag("--quiet -q", "Print only failures.")
     # fmt: on
     out: Output = field(factory=lambda: Output(sys.stdout))
     err: Output = field(factory=lambda: Output(sys.stderr))
@@ -405,32 +404,26 @@ class StoringOptions:
     """Options of a command that stores objects."""
 
     # fmt: off
-    headers: Sequence[tuple[str, str]] = option(
-        "--header", type=PAIR, multiple=True, metavar="NAME=VALUE",
-        help="Header to sign and send; may be repeated.")
-    metadata: Sequence[tuple[str, str]] = option(
-        "--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE",
-        help="Header x-oss-meta-NAME; may be repeated.")
-    content_type: str | None = option(
-        "--content-type", help="By default the signer may guess it from the name.")
-    storage_class: str | None = option(
-        "--storage-class", type=click.Choice(STORAGE_CLASSES))
-    no_overwrite: bool = option(
-        "--no-overwrite", is_flag=True,
-        help="Fail instead of replacing an existing object.")
-    part_size: int | None = option(
-        "--part-size", type=SIZE, metavar="BYTES",
-        help="Bytes of a part of a large file.  [default: 1 to 32 MiB, by its size]")
-    resume: bool = option(
-        "--resume", is_flag=True,
-        help="Keep journals, and resume what an earlier run left.")
-    checkpoint: str | None = option(
-        "--checkpoint", metavar="DIR", type=click.Path(file_okay=False),
-        help="Directory of the journals; implies --resume.  "
-             "[default: ~/.local/state/osspresigned]")
-    receipts: str | None = option(
-        "--receipts", metavar="FILE|DIR/|-",
-        help="Append a JSON line for each stored object.")
+    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
+        "Header to sign and send; may be repeated.", type=PAIR, multiple=True)
+    metadata: Sequence[tuple[str, str]] = option("--metadata NAME=VALUE",
+        "Header x-oss-meta-NAME; may be repeated.", type=PAIR, multiple=True)
+    content_type: str | None = option("--content-type",
+        "By default the signer may guess it from the name.")
+    storage_class: str | None = option("--storage-class",
+        type=click.Choice(STORAGE_CLASSES))
+    no_overwrite: bool = flag("--no-overwrite",
+        "Fail instead of replacing an existing object.")
+    part_size: int | None = option("--part-size BYTES",
+        "Bytes of a part of a large file.  [default: 1 to 32 MiB, by its size]",
+        type=SIZE)
+    resume: bool = flag("--resume",
+        "Keep journals, and resume what an earlier run left.")
+    checkpoint: str | None = option("--checkpoint DIR",
+        "Directory of the journals; implies --resume.  "
+        "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))
+    receipts: str | None = option("--receipts FILE|DIR/|-",
+        "Append a JSON line for each stored object.")
     # fmt: on
 
     @property

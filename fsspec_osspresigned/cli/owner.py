@@ -20,7 +20,7 @@ from ..secret import SecretURL
 from ..signers.keys import KeySigner
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
-from .options import ADDRESSING, LIFE, PAIR, SIZE, counted, option, takes
+from .options import ADDRESSING, LIFE, PAIR, SIZE, counted, flag, option, takes
 
 _PART_SIZE = 8 * MIB
 _COLUMNS = ("object", "what", "until", "headers", "where")
@@ -31,55 +31,43 @@ class SignOptions:
     """Options of ``sign``."""
 
     # fmt: off
-    to: str | None = option(
-        "--to", metavar="BUCKET/PREFIX/",
-        help="Where local files and directories go, as fs.put() places them.")
-    method: owner_sign.Method = option(
-        "--method", type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]),
-        default="PUT", show_default=True)
-    expires: int = option(
-        "--expires", type=LIFE, metavar="LIFE", default="1h", show_default=True,
-        help="Life of the URLs: 90s, 30m, 2h, 7d.")
-    parts: int | None = option(
-        "--parts", type=click.IntRange(1, MAX_PARTS),
-        help="Begin a multipart upload, and sign this many parts.")
-    file_size: int | None = option(
-        "--file-size", type=SIZE, metavar="BYTES",
-        help="Begin a multipart upload, and sign the parts of this many bytes.")
-    part_size: int | None = option(
-        "--part-size", type=SIZE, metavar="BYTES",
-        help="Bytes of a part.  [default: 8MiB]")
-    owner_completes: bool = option(
-        "--owner-completes", is_flag=True,
-        help="With parts: sign no Complete; you do that from the receipts.")
-    headers: Sequence[tuple[str, str]] = option(
-        "--header", type=PAIR, multiple=True, metavar="NAME=VALUE",
-        help="Sign this header; may be repeated.")
-    content_type: str | None = option("--content-type", help="Sign this Content-Type.")
-    storage_class: str | None = option(
-        "--storage-class", type=click.Choice(STORAGE_CLASSES))
-    no_overwrite: bool = option(
-        "--no-overwrite", is_flag=True,
-        help="Sign that an existing object is not replaced.")
-    output: str | None = option(
-        "--output", metavar="FILE",
-        help="Secret file to write, - for a pipe.  [default: urls.json]")
-    force: bool = option(
-        "--force", is_flag=True, help="Replace the file if it exists.")
-    json_lines: bool = option(
-        "--json-lines", is_flag=True,
-        help="Write JSON Lines (urls.jsonl) instead of a URL map.")
-    printed: bool = option(
-        "--print", is_flag=True,
-        help="Print the URL of a single object instead of writing a file.")
-    region: str | None = option(
-        "--region", help="Default: OSS_REGION, or that of the endpoint.")
-    endpoint: str | None = option(
-        "--endpoint", help="Default: OSS_ENDPOINT, or the public one of the region.")
-    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
-    signature_version: str = option(
-        "--signature-version", type=click.Choice(["v4", "v1"]), default="v4",
+    to: str | None = option("--to BUCKET/PREFIX/",
+        "Where local files and directories go, as fs.put() places them.")
+    method: owner_sign.Method = option("--method",
+        type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]), default="PUT",
         show_default=True)
+    expires: int = option("--expires LIFE", "Life of the URLs: 90s, 30m, 2h, 7d.",
+        type=LIFE, default="1h", show_default=True)
+    parts: int | None = option("--parts",
+        "Begin a multipart upload, and sign this many parts.",
+        type=click.IntRange(1, MAX_PARTS))
+    file_size: int | None = option("--file-size BYTES",
+        "Begin a multipart upload, and sign the parts of this many bytes.", type=SIZE)
+    part_size: int | None = option("--part-size BYTES",
+        "Bytes of a part.  [default: 8MiB]", type=SIZE)
+    owner_completes: bool = flag("--owner-completes",
+        "With parts: sign no Complete; you do that from the receipts.")
+    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
+        "Sign this header; may be repeated.", type=PAIR, multiple=True)
+    content_type: str | None = option("--content-type", "Sign this Content-Type.")
+    storage_class: str | None = option("--storage-class",
+        type=click.Choice(STORAGE_CLASSES))
+    no_overwrite: bool = flag("--no-overwrite",
+        "Sign that an existing object is not replaced.")
+    output: str | None = option("--output FILE",
+        "Secret file to write, - for a pipe.  [default: urls.json]")
+    force: bool = flag("--force", "Replace the file if it exists.")
+    json_lines: bool = flag("--json-lines",
+        "Write JSON Lines (urls.jsonl) instead of a URL map.")
+    printed: bool = flag("--print",
+        "Print the URL of a single object instead of writing a file.")
+    region: str | None = option("--region",
+        "Default: OSS_REGION, or that of the endpoint.")
+    endpoint: str | None = option("--endpoint",
+        "Default: OSS_ENDPOINT, or the public one of the region.")
+    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
+    signature_version: str = option("--signature-version",
+        type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
     # fmt: on
 
     @property
@@ -100,12 +88,10 @@ class SignOptions:
             raise click.UsageError(said)
         if self.parts is not None and self.file_size is not None:
             raise click.UsageError("--parts and --file-size: give one of them")
-        for flag, given in (
-            ("--part-size", self.part_size is not None),
-            ("--owner-completes", self.owner_completes),
-        ):
-            if given and not self.in_parts:
-                raise click.UsageError(f"{flag} needs --parts, or --file-size")
+        if self.part_size is not None and not self.in_parts:
+            raise click.UsageError("--part-size needs --parts, or --file-size")
+        if self.owner_completes and not self.in_parts:
+            raise click.UsageError("--owner-completes needs --parts, or --file-size")
         names = [
             name.lower() for name in (*wanted, *(name for name, _ in self.headers))
         ]

@@ -9,7 +9,7 @@ import click
 from attrs import frozen
 
 from ..server.policy import hash_token, token_problem
-from .options import needs, option, takes
+from .options import flag, needs, option, takes
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -19,35 +19,26 @@ class ServeOptions:
     """Options of ``serve``."""
 
     # fmt: off
-    policy_file: Path | None = option(
-        "--policy", metavar="FILE", type=_FILE,
-        help="TOML file with tokens and what they grant; re-read as it changes.")
-    host: str = option(
-        "--host", default="127.0.0.1", show_default=True,
-        help="Address to listen on; use TLS on any but loopback.")
-    port: int = option(
-        "--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-        help="TCP port; 0 takes a free one.")
-    workers: int = option(
-        "--workers", type=click.IntRange(1, 256), default=1, show_default=True,
-        help="Processes that share the port.")
-    ssl_certfile: Path | None = option(
-        "--ssl-certfile", metavar="FILE", type=_FILE,
-        help="PEM of the certificate and its chain: speak https; re-read too.")
-    ssl_keyfile: Path | None = option(
-        "--ssl-keyfile", metavar="FILE", type=_FILE,
-        help="PEM of its key, if that is not in the same file.")
-    log_keys: bool = option(
-        "--log-keys", is_flag=True, help="Name the objects in the access log.")
-    page: bool = option(
-        "--ui", is_flag=True,
-        help="Also serve a page from which people upload with their browser.")
-    wants_hash: bool = option(
-        "--hash-token", is_flag=True,
-        help="Read a token from stdin, print its hash for the policy, and end.")
-    listener: int | None = option(
-        "--listener", type=click.IntRange(0), hidden=True,
-        help="Descriptor to listen on: this is one of several workers.")
+    policy_file: Path | None = option("--policy FILE",
+        "TOML file with tokens and what they grant; re-read as it changes.", type=_FILE)
+    host: str = option("--host", "Address to listen on; use TLS on any but loopback.",
+        default="127.0.0.1", show_default=True)
+    port: int = option("--port", "TCP port; 0 takes a free one.",
+        type=click.IntRange(0, 65535), default=8080, show_default=True)
+    workers: int = option("--workers", "Processes that share the port.",
+        type=click.IntRange(1, 256), default=1, show_default=True)
+    ssl_certfile: Path | None = option("--ssl-certfile FILE",
+        "PEM of the certificate and its chain: speak https; re-read too.", type=_FILE)
+    ssl_keyfile: Path | None = option("--ssl-keyfile FILE",
+        "PEM of its key, if that is not in the same file.", type=_FILE)
+    log_keys: bool = flag("--log-keys", "Name the objects in the access log.")
+    page: bool = flag("--ui",
+        "Also serve a page from which people upload with their browser.")
+    wants_hash: bool = flag("--hash-token",
+        "Read a token from stdin, print its hash for the policy, and end.")
+    listener: int | None = option("--listener",
+        "Descriptor to listen on: this is one of several workers.",
+        type=click.IntRange(0), hidden=True)
     # fmt: on
 
 

@@ -25,6 +25,7 @@ from .options import (
     TransferOptions,
     UploadConnectionOptions,
     confirmed,
+    flag,
     option,
     takes,
 )
@@ -67,33 +68,26 @@ class SyncCommandOptions:
     """Options that only this command has; the order of the filters is elsewhere."""
 
     # fmt: off
-    dry_run: bool = option(
-        "--dry-run", "-n", is_flag=True, help="Only print what would be done.")
-    include: Sequence[str] = option(
-        "--include", multiple=True, metavar="GLOB",
-        help="Include what fits; alone, nothing else is included. May be repeated.")
-    exclude: Sequence[str] = option(
-        "--exclude", multiple=True, metavar="GLOB",
-        help="Exclude what fits, on both sides. May be repeated.")
-    size_only: bool = option(
-        "--size-only", is_flag=True, help="Compare sizes, and no times.")
-    checksum: bool = option(
-        "--checksum", is_flag=True,
-        help="Compare the bytes by CRC-64: reads every file.")
-    delete: bool = option(
-        "--delete", is_flag=True,
-        help="Delete objects that SRC does not have, if all else went well.")
-    yes: bool = option("--yes", is_flag=True, help="Do not ask before deleting.")
-    max_delete: int | None = option(
-        "--max-delete", type=click.IntRange(0), metavar="N",
-        help="Do nothing if more than N objects would be deleted.")
-    state: str | None = option(
-        "--state", type=click.Path(dir_okay=False), metavar="FILE",
-        help="Remember what was sent; needed if listing is not granted.")
-    always: bool = option("--always", is_flag=True, help="Send everything.")
-    source_options: Sequence[tuple[str, str]] = option(
-        "--source-option", type=PAIR, multiple=True, metavar="NAME=VALUE",
-        help="Option of the filesystem of SRC.")
+    dry_run: bool = flag("--dry-run -n", "Only print what would be done.")
+    include: Sequence[str] = option("--include GLOB",
+        "Include what fits; alone, nothing else is included. May be repeated.",
+        multiple=True)
+    exclude: Sequence[str] = option("--exclude GLOB",
+        "Exclude what fits, on both sides. May be repeated.", multiple=True)
+    size_only: bool = flag("--size-only", "Compare sizes, and no times.")
+    checksum: bool = flag("--checksum",
+        "Compare the bytes by CRC-64: reads every file.")
+    delete: bool = flag("--delete",
+        "Delete objects that SRC does not have, if all else went well.")
+    yes: bool = flag("--yes", "Do not ask before deleting.")
+    max_delete: int | None = option("--max-delete N",
+        "Do nothing if more than N objects would be deleted.", type=click.IntRange(0))
+    state: str | None = option("--state FILE",
+        "Remember what was sent; needed if listing is not granted.",
+        type=click.Path(dir_okay=False))
+    always: bool = flag("--always", "Send everything.")
+    source_options: Sequence[tuple[str, str]] = option("--source-option NAME=VALUE",
+        "Option of the filesystem of SRC.", type=PAIR, multiple=True)
     # fmt: on
 
     @property
