@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsspec_osspresigned.model import LARGEST_FILE_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.upload.plan import plan_for
@@ -33,14 +32,7 @@ def default_cell(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the cell of one link and size that is nearest to what defaults do."""
     size = rows[0]["work"]["size"]
     options = Options()
-    plan = plan_for(
-        Grant(),
-        size=size,
-        part_size=None,
-        threshold=options.multipart_threshold,
-        path="examplebucket/key",
-        largest=LARGEST_FILE_PART,
-    )
+    plan = plan_for(Grant(), options, size, path="examplebucket/key", large_parts=True)
     width = options.max_concurrency
     fits = [row for row in rows if in_one(row["work"]) != plan.multipart]
     if not plan.multipart or not fits:

@@ -266,7 +266,6 @@ PRIVATE = {
     "http.connection: read._read_status": "to be mended",
     "syncing.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "syncing.source: kind._find": "the same, of another filesystem",
-    "upload.stream: writer._drop": "to be mended",
 }
 
 
@@ -369,7 +368,6 @@ UNTESTED = {
     "signing.signed_url",
     "syncing.compare",
     "syncing.result",
-    "upload.steps",
     "upload.transaction",
     "upload.wrappers",
     "url_map.model",

@@ -25,8 +25,7 @@ from ..secret import SecretURL
 from ..signers.base import Grant, grant_for, sign_checked
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
-from ..upload import plan as preflight
-from ..upload.plan import Plan
+from ..upload.plan import UploadPlan, check_plan, plan_for, refuse_expired
 from .options import SIZE, UploadConnectionOptions, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
@@ -112,9 +111,15 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
             path, guessed=None, exclusive=False
         )
         grant = grant_for(client.signer, path)
-        preflight.refuse_expired(grant, path)
-        cut = preflight.plan(client, target, grant, size, at_hand=True)
-        preflight.check(client, target, grant, cut, size)
+        refuse_expired(grant, path)
+        cut = plan_for(
+            grant,
+            client.options,
+            size,
+            path=path,
+            large_parts=client.checkpoint is None,
+        )
+        check_plan(client.options, client.signer, target, grant, cut, size)
     except OSSPresignedError as error:
         yield _bad("plan", error)
         return
@@ -185,7 +190,7 @@ def _bad(name: str, error: OSSPresignedError) -> Finding:
     return Finding(name, why(error), code_of(error))
 
 
-def _cut_shown(cut: Plan, size: int, grant: Grant) -> str:
+def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
     if not cut.multipart:
         text = f"{shown_bytes(size)} in one PutObject"
     else:

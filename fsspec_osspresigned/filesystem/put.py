@@ -25,9 +25,9 @@ from ..http.body import FileBody, MemoryBody
 from ..model import Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..units import MIB
-from ..upload import plan
+from ..upload.plan import first_request
 from ..upload.transaction import Transaction
-from ..upload.upload import upload_source
+from ..upload.upload import Upload, upload_source
 from .base import BulkOptions, check_choice
 from .progress import bytes_counter, is_heard
 
@@ -115,7 +115,7 @@ class PutCall:
         body = MemoryBody.of(value)
         target = self.checked_target(path)
         if self.transaction is not None:
-            self.transaction.take(target, body, cancel=cancel)
+            self.transaction.add_source(target, body, cancel=cancel)
             return None
         return upload_source(self.client, target, body, ahead=ahead, cancel=cancel)
 
@@ -153,7 +153,7 @@ class PutCall:
         body = FileBody.of(local, status)
         progress = bytes_counter(callback, body.size, lock)
         if self.transaction is not None:
-            self.transaction.take(target, body, progress=progress, cancel=cancel)
+            self.transaction.add_source(target, body, progress=progress, cancel=cancel)
             return None
         return upload_source(
             self.client, target, body, ahead=ahead, progress=progress, cancel=cancel
@@ -270,7 +270,7 @@ class PutCall:
             return iter(jobs), None
         return self.client.announced(
             jobs,
-            lambda job: plan.opening(
+            lambda job: first_request(
                 self.client, self.target(path_of(job)), size_of(job)
             ),
         )
@@ -326,9 +326,8 @@ class PutCall:
 
     def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
         from ..upload.stream import PresignedWriter  # noqa: PLC0415 - only for streams
-        from ..upload.transaction import DeferredUpload  # noqa: PLC0415 - likewise
 
-        upload = DeferredUpload(self.client, target)
+        upload = Upload(self.client, target)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep

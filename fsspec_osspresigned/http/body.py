@@ -12,9 +12,10 @@ import os
 import re
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import IO, Protocol
 
 from attrs import frozen
 from fastcrc import crc64 as _fastcrc
@@ -330,35 +331,56 @@ class FileBody:
         )
 
 
-class SpoolBody:
-    """Bytes that wait in an unnamed temporary file, because only one PUT is granted."""
+@frozen(eq=False)
+class _SpooledPart:
+    """Bytes in a file without a name, which other parts share."""
+
+    file: IO[bytes]
+    offset: int
+    size: int
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes."""
+        at, end = self.offset, self.offset + self.size
+        while block := os.pread(self.file.fileno(), min(BLOCK, end - at), at):
+            at += len(block)
+            yield memoryview(block)
+
+    def part(self, offset: int, size: int) -> _SpooledPart:
+        """Return a stretch of this stretch."""
+        return _SpooledPart(self.file, self.offset + offset, size)
+
+    def check(self) -> None:
+        """Return at once: no other process can open the file."""
+
+
+class SpooledBody:
+    """Bytes in an unnamed temporary file (in ``TMPDIR``); safe for several threads."""
 
     def __init__(self) -> None:
-        """Open the file in the default temporary directory (``TMPDIR``)."""
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
+        self._lock = threading.Lock()
         self.size = 0
 
-    def append(self, body: Body) -> None:
-        """Write the bytes of *body* behind those that are there.
+    def append(self, body: Body) -> _SpooledPart:
+        """Append the bytes of *body*, and return them as a body of their own.
 
         Raises:
             OSError: the disk is full; what was appended before is kept.
         """
-        self._file.seek(self.size)
-        for block in body.blocks():
-            left = block
-            while left:
-                left = left[self._file.write(left) :]
-        self.size += body.size
+        with self._lock:
+            self._file.seek(self.size)
+            for block in body.blocks():
+                left = block
+                while left:
+                    left = left[self._file.write(left) :]
+            part = _SpooledPart(self._file, self.size, body.size)
+            self.size += body.size
+        return part
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes, reusing one buffer."""
-        buffer = memoryview(bytearray(BLOCK))
-        left = self.size
-        self._file.seek(0)
-        while left and (got := self._file.readinto(buffer[: min(left, BLOCK)])):
-            left -= got
-            yield buffer[:got]
+        """Yield all bytes."""
+        return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
         """Delete the file."""

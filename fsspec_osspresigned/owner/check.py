@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
 from .. import urls
-from ..client.client import Client
 from ..errors import ConfigurationError, NotSignedError
-from ..model import THRESHOLD, Operation, frozen_mapping, split_path
+from ..model import Operation, frozen_mapping, split_path
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.presigned import expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
-from ..upload import plan as preflight
-from ..upload.plan import Plan, plan_for
+from ..upload.plan import UploadPlan, check_plan, plan_for
 from ..url_map.model import MapEntry, MapRequest, URLMap
 from .inspect import requests_of
 
@@ -182,15 +180,12 @@ def _check_upload(
 ) -> Iterator[Found]:
     """Yield what stands in the way of sending *size* bytes after *before* others."""
     options = Options(signer="keys", receipts=intent.receipts or None)
-    uploader = cast("Client", _Uploader(options, _MapOfOne(entry)))
     target = Target(path=path, headers=intent.headers)
     plan = None
     try:
         grant = grant_of(entry, path)
-        plan = plan_for(
-            grant, size=size, part_size=None, threshold=THRESHOLD, path=path
-        )
-        preflight.check(uploader, target, grant, plan, size)
+        plan = plan_for(grant, options, size, path=path)
+        check_plan(options, _MapOfOne(entry), target, grant, plan, size)
     except NotSignedError as error:
         yield "parts" if plan is None else "headers", error.message
     except ConfigurationError as error:
@@ -201,7 +196,7 @@ def _check_upload(
 
 
 def _too_slow(
-    entry: MapEntry, plan: Plan, size: int, before: int, now: float, rate: float
+    entry: MapEntry, plan: UploadPlan, size: int, before: int, now: float, rate: float
 ) -> Iterator[Found]:
     """Yield the first request that would come after its end.
 
@@ -228,16 +223,8 @@ class _MapOfOne:
         request_of(self.entry, operation, now=0.0, allow_http=True, local=True)
 
 
-@frozen
-class _Uploader:
-    """As much of a client as the preflight of an upload asks."""
-
-    options: Options
-    signer: _MapOfOne
-
-
 def _timetable(
-    entry: MapEntry, plan: Plan, size: int
+    entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
     """Yield the requests of an upload, each with the bytes that are sent before it."""
     if not plan.multipart and entry.put is not None:

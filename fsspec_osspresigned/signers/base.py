@@ -92,7 +92,7 @@ def grant_for(signer: Signer, path: str) -> Grant:
     return grant
 
 
-def preflight(signer: Signer, operation: Operation) -> None:
+def preflight(signer: object, operation: Operation) -> None:
     """Raise what signing *operation* would raise, if *signer* can tell without a call."""
     ask = getattr(signer, "preflight", None)
     if ask is not None:

@@ -17,12 +17,12 @@ from ..concurrency.budget import Lease, of_process
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import ConfigurationError, SourceChangedError
 from ..filesystem.put import PutCall
-from ..http.body import FileBody, MemoryBody, PartBody, SpoolBody
+from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody
 from ..model import Operation, Receipt
 from ..options.object_options import Target
 from ..signers.batching import Prefetcher
 from ..units import MIB
-from ..upload import plan as preflight
+from ..upload.plan import first_request
 from ..upload.upload import Upload, upload_source
 from .plan import Entry
 from .source import SyncSource
@@ -72,7 +72,7 @@ class SyncRoute:
 
         def opening(entry: Entry) -> Operation:
             target = call.target(self.root + entry.name)
-            return preflight.opening(client, target, entry.size or 0)
+            return first_request(client, target, entry.size or 0)
 
         source, ahead = client.announced(entries, opening)
 
@@ -162,7 +162,7 @@ class _FileUpload:
             upload.add(MemoryBody.of(reader.read(size)))
         else:
             # A single PUT may have to be sent again, so its bytes wait on the disk.
-            spool = SpoolBody()
+            spool = SpooledBody()
             stack.callback(spool.close)
             while block := reader.read(min(MIB, size - reader.count)):
                 spool.append(MemoryBody.of(block))

@@ -20,7 +20,7 @@ from ..model import Action, Operation, Receipt, split_path
 from ..objects import operations
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
-from ..upload import plan as preflight
+from ..upload.plan import refuse_expired
 from .compare import ContentComparison
 from .filter import Filter, Rule
 from .plan import Entry, Extra, How, Item, Plan, PlanRules, Sent, Stored, plan
@@ -193,7 +193,7 @@ class SyncRun(Listener):
         for item in items:
             path = self.root + item.entry.name
             try:
-                preflight.refuse_expired(grant_for(self.client.signer, path), path)
+                refuse_expired(grant_for(self.client.signer, path), path)
             except NotSignedError as error:
                 self.result.uncovered[item.entry.name] = error
             else:

@@ -1,7 +1,7 @@
-"""Collects what is written, piece by piece, into parts of exactly their size.
+"""Part buffer: collects written pieces into parts of exactly their size.
 
-Bytes that nobody can change are kept as they are, unless they are so few that to copy
-them is cheaper; all others are copied into buffers that are used again.
+Immutable bytes are kept as they are, unless they are so few that copying is cheaper; all
+others are copied into buffers that are used again.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
 _IDLE = 8  # buffers that wait for the next part: parts end in bursts
 # Bytes after which a part is sent although it is not full, when memory is short; and up
 # to which part, since there are 10,000.
-_EARLY = MIB
-_EARLY_PARTS = 2_000
+EARLY = MIB
+EARLY_PARTS = 2_000
 
 
 class PartBuffer:
-    """The part that is being written.
+    """The part that is being written: kept pieces, and a chunk for copied bytes.
 
-    Attributes:
-        number: of the part, counted from 1.
-        room: bytes that ``put`` takes.
-        pieces: of the part. Whoever has bytes that nobody can change, fewer than
-            *free*, may append them, and must take their number off *free*.
-        free: bytes that may be appended; none behind what was copied last.
+    After a copy only copies are fast, after a kept piece only kept pieces: at most one
+    of ``_room`` and ``_free`` is positive.
 
     Args:
         size_of: bytes of part *number*.
         memory: what the process uses for such buffers.
-        limit: bytes of it from which on a part is sent early.
+        limit: used bytes of *memory* from which on a part is sent early.
         early: whether parts may be smaller than they should be.
+        early_parts: the last part that may be sent early.
+
+    Attributes:
+        number: of the part, counted from 1.
     """
 
     def __init__(
@@ -47,114 +47,113 @@ class PartBuffer:
         *,
         limit: int,
         early: bool,
+        early_parts: int = EARLY_PARTS,
     ) -> None:
-        """Hold nothing."""
         self.number = 1
-        self.room = self.free = 0
-        self.pieces: list[memoryview | bytes] = []
         self._size_of = size_of
         self._size = size_of(1)
         self._memory = memory
         self._limit = limit
-        self._early = early
-        self._held = 0  # bytes when `free` was looked at last, which was this then
-        self._free = 0
-        self._spare = 0  # bytes that count as used, and are not free now
-        self._lease: Lease | None = None
-        self._chunk: memoryview | None = None  # of it, what is free begins at _end
-        self._begin = self._end = 0
+        self._early_parts = early_parts if early else 0
         self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
-        self._forgotten = False
+        self._closed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pieces: list[memoryview | bytes] = []
+        self._kept = self._copied = 0  # bytes of the part, by how they are held
+        self._leased = 0  # bytes that kept pieces may have in all
+        self._free = 0  # bytes that may be kept now, without a look at memory
+        self._room = 0  # bytes that may be copied now, likewise
+        self._chunk: memoryview | None = None
+        self._begin = self._end = 0  # of the copied bytes that are no piece yet
+        self._lease: Lease | None = None  # of the chunk and the kept pieces
 
     @property
     def held(self) -> int:
         """Bytes of the part so far."""
-        return self._held + self._free - self.free
+        return self._kept + self._copied
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing more fits into the part."""
-        return self.held >= self._size
+    def keep(self, data: memoryview | bytes, size: int) -> bool:
+        """Append immutable *data* if that needs no look at memory; return whether."""
+        if size >= self._free:
+            return False
+        self._pieces.append(data)
+        self._kept += size
+        self._free -= size
+        return True
 
-    def put(self, data: memoryview | bytes, size: int) -> None:
-        """Copy *data*, whose *size* bytes are less than ``room``, or fill it."""
-        if self._free:
-            self._let(0)
+    def copy(self, data: memoryview | bytes, size: int) -> bool:
+        """Append a copy of *data* if that needs no look at memory; return whether."""
+        if not 0 < size <= self._room:
+            return False
         end = self._end + size
         self._chunk[self._end : end] = data  # type: ignore[index]  # there is room
         self._end = end
-        self._held += size
-        self.room -= size
+        self._copied += size
+        self._room -= size
+        return True
 
-    def take(self, view: memoryview, *, whole: int | None) -> int:
-        """Take some bytes of *view* and return how many; 0 if the part is to be sent.
+    def fill(self, view: memoryview, *, whole: int | None) -> int:
+        """Append some bytes of *view* and return how many; 0 if the part is to be sent.
 
         Args:
             view: bytes.
-            whole: bytes of the object that would be kept with them; None if somebody
-                can change it.
+            whole: bytes of the immutable object that would be kept with them; None if
+                its bytes can change.
         """
         left = self._size - self.held
         size = min(left, view.nbytes)
+        if not size:
+            return 0
         if whole is not None and size >= KEPT and (size == left or whole <= self._size):
-            self._end_piece()
             if not self._make_free(size, left):
                 return 0
-            self.pieces.append(view[:size])
-            self.free -= size
-            self.room = 0
+            self._pieces.append(view[:size])
+            self._kept += size
+            self._free = min(self._leased - self._kept, left - size)
             return size
-        if not self.room and not self._make_room(left):
+        if not self._room and not self._make_room(left):
             return 0
-        size = min(size, self.room)
-        self.put(view[:size], size)
+        size = min(size, self._room)
+        self.copy(view[:size], size)
         return size
 
-    def body(self) -> PartBody:
+    def take(self) -> PartBody:
         """Return the part, and begin the next one."""
         self._end_piece()
-        chunk, lease = self._chunk, self._lease
+        chunk, lease, size = self._chunk, self._lease, self.held
         given_back: Callable[[], object] | None = None
-        if chunk is not None and lease is not None and self._end == self.held > 0:
+        if chunk is not None and lease is not None and self._end == size > 0:
             given_back = partial(self._give_back, chunk, lease)
-        body = PartBody(tuple(self.pieces), self.held, given_back, lease)
-        self._drop()
+        body = PartBody(tuple(self._pieces), size, given_back, lease)
+        self._reset()
         self.number += 1
         self._size = self._size_of(self.number)
         return body
 
-    def forget(self) -> None:
-        """Drop the part and all buffers, and those that are still in use after that."""
-        self._forgotten = True
-        self._drop()
+    def close(self) -> None:
+        """Drop the part and all buffers, and those in use as soon as they come back."""
+        self._closed = True
+        self._reset()
         self._idle.clear()
 
-    def _drop(self) -> None:
-        self.pieces = []
-        self._lease = self._chunk = None
-        self.room = self.free = self._begin = self._end = 0
-        self._held = self._free = self._spare = 0
-
     def _make_free(self, size: int, left: int) -> bool:
-        """Return whether *size* bytes more may be kept, and some behind them."""
-        have = self.free + self._spare
-        if have < size:
+        """Return whether *size* bytes more may be kept."""
+        self._end_piece()
+        short = size - (self._leased - self._kept)
+        if short > 0:
             more = self._more(left)
             if not more:
                 return False
-            self._use(max(more, size) - have)
-            self._spare += max(more, size) - have
-        self._let(min(self.free + self._spare, left))
+            short += max(more - size, 0)
+            self._leased += short
+            self._use(short)
+        self._room = 0
         return True
 
-    def _let(self, free: int) -> None:
-        """Have *free* bytes free, of those that count as used already."""
-        self._held += self._free - self.free
-        self._spare += self.free - free
-        self.free = self._free = free
-
     def _make_room(self, left: int) -> bool:
-        """Return whether there is a buffer for more of the part."""
+        """Return whether there is a chunk for more of the part."""
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             size = self._more(left)
@@ -166,28 +165,29 @@ class PartBuffer:
                 self._chunk = memoryview(bytearray(size))
                 self._use(size)
             self._begin = self._end = 0
-        self.room = min(left, self._chunk.nbytes - self._end)
+        self._room = min(left, self._chunk.nbytes - self._end)
+        self._free = 0
         return True
 
     def _more(self, left: int) -> int:
         """Return for how many bytes there may be memory now; 0 if the part is to go."""
-        short = self._early and self._memory.used >= self._limit
-        if short and self.held >= _EARLY and self.number <= _EARLY_PARTS:
+        short = self._early_parts > 0 and self._memory.used >= self._limit
+        if short and self.held >= EARLY and self.number <= self._early_parts:
             return 0
         if self.number == 1 or short:
             return min(left, max(_FIRST, self.held))
         return left
 
     def _give_back(self, chunk: memoryview, lease: Lease) -> None:
-        """Keep a buffer, which counts as used on, unless memory is short."""
+        """Keep a buffer, which still counts as used, unless memory is short."""
         if self._memory.used <= self._limit:
             self._idle.append((chunk, lease))
-        if self._forgotten:
+        if self._closed:
             self._idle.clear()
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
-            self.pieces.append(self._chunk[self._begin : self._end])
+            self._pieces.append(self._chunk[self._begin : self._end])
             self._begin = self._end
 
     def _use(self, size: int) -> None:

@@ -1,9 +1,9 @@
-"""An upload of a local file that goes on where an earlier process left it.
+"""Resuming the upload of a local file where an earlier process left it.
 
 The journal says which parts were stored. The store is asked too, where ListParts is
-signed, and what it contradicts is sent again. In any case the bytes of a stored part
-are read from the file and compared by CRC-64 before they are not sent: reading is much
-cheaper than sending, and a time stamp is no proof.
+signed, and parts that it contradicts are sent again. A part is skipped only if its bytes
+in the file have the CRC-64 of the stored part: reading is much cheaper than sending, and
+a time stamp is no proof.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from attrs import evolve, frozen
 
-from .. import parsing
 from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
 from ..checkpoint.journal import JournalHead, Kept
 from ..client.client import Client
@@ -37,21 +35,19 @@ from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from . import steps
-from .plan import Plan
-from .upload import Unkept
+from .modes import NoCheckpoint
+from .plan import UploadPlan
 
 _log = logging.getLogger(__name__)
-
-_PAGE = 1000
 
 
 @frozen
 class Listing:
-    """What the store says is stored.
+    """Parts that the store lists.
 
     Attributes:
-        parts: by number; their CRC-64 is None if it was not told.
-        whole: there are no others; False if some behind the last could not be seen.
+        parts: by number; their CRC-64 is None if the store does not state it.
+        whole: there are no others; False if later ones could not be listed.
     """
 
     parts: Mapping[int, PartReceipt]
@@ -61,10 +57,10 @@ class Listing:
 def agreed(
     kept: Mapping[int, Kept], listing: Listing, head: JournalHead
 ) -> dict[int, Kept]:
-    """Return which parts need not be sent, by the journal and the store together.
+    """Return the parts that need not be sent, by the journal and the store together.
 
-    A part counts if both say the same; if the store could not show it; or if the store
-    alone has it, with a CRC-64: its process died before it could write that down.
+    A part counts if both agree; if the store could not list it; or if the store alone
+    has it, with a CRC-64: its process died before it could write the part down.
     """
     last = max(listing.parts, default=0)
     found: dict[int, Kept] = {}
@@ -90,10 +86,10 @@ def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
 
 
 def is_stale(error: BaseException | None) -> bool:
-    """Return whether *error* means that this upload can never be gone on with."""
+    """Return whether *error* means that this upload can never be resumed."""
     if isinstance(error, OutcomeUnknownError):
-        # Its first try found the upload gone: an earlier process has completed it, or
-        # somebody has aborted it.
+        # The first try found the upload gone: completed by an earlier process, or
+        # aborted.
         error = error.__context__
         return isinstance(error, UploadNotFoundError) and error.tries == 1
     if isinstance(error, InvalidRequestError):
@@ -102,22 +98,27 @@ def is_stale(error: BaseException | None) -> bool:
 
 
 def list_parts(
-    client: Client, target: Target, upload_id: str, cancel: threading.Event | None
+    client: Client,
+    target: Target,
+    upload_id: str,
+    cancel: threading.Event | None,
+    *,
+    page_size: int = 1000,
 ) -> Listing:
     """Ask the store for the parts of an upload (ListParts).
 
-    Costs one request for each 1,000 parts; of a presigned URL only the first page can
-    be seen.
+    Costs one request for each *page_size* parts; a presigned URL shows only the first
+    page.
 
     Raises:
         NotSignedError: it is not signed.
         UploadNotFoundError: there is no such upload.
-        NetworkError: the reply is none.
+        NetworkError: the reply is no list of parts.
     """
     parts: dict[int, PartReceipt] = {}
     marker = 0
     while True:
-        query = {"max-parts": str(_PAGE)}
+        query = {"max-parts": str(page_size)}
         if marker:
             query["part-number-marker"] = str(marker)
         operation = evolve(
@@ -129,8 +130,8 @@ def list_parts(
             if marker:
                 return Listing(parts, whole=False)
             raise
+        root = steps.document(reply, operation, "ListPartsResult")
         try:
-            root = parsing.parse(reply.body, "ListPartsResult")
             parts |= {part.part_number: part for part in steps.listed_parts(root)}
         except ValueError as error:
             msg = f"the reply to ListParts is bad: {error}"
@@ -143,18 +144,17 @@ def list_parts(
         marker = last
 
 
-class Resumption(Unkept):
-    """An upload with a journal. Safe for many threads."""
+class Resumption(NoCheckpoint):
+    """Parts of an upload with a journal. Thread-safe.
+
+    Args:
+        held: the journal, ours until ``release``.
+        head: the upload; its upload ID is empty unless the owner has initiated it.
+    """
 
     needs_crc = True
 
     def __init__(self, held: HeldJournal, head: JournalHead) -> None:
-        """Begin with nothing stored.
-
-        Args:
-            held: the journal, ours until this ends.
-            head: what is to be uploaded; of an upload that is not ours it names the ID.
-        """
         self._held = held
         self._head = head
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class Resumption(Unkept):
     def find(
         self, client: Client, target: Target, cancel: threading.Event | None
     ) -> None:
-        """Decide whether to go on with what is in the journal.
+        """Resume the upload of the journal, or abort it and start over.
 
         Raises:
             UploadNotFoundError: it is its owner's, and gone.
@@ -173,34 +173,27 @@ class Resumption(Unkept):
         record = self._held.record
         if record is None:
             return
-        old = record.head
+        old, kept = record.head, record.parts
         reason = reason_to_start_over(old, self._head)
         if reason is None:
             try:
                 listing = list_parts(client, target, old.upload_id, cancel)
             except UploadNotFoundError:
-                if len(record.parts) == old.parts:
-                    # It may have been completed by a process that died right after.
-                    self._go_on(old, record.parts)
-                    return
-                reason = "the store does not know its upload any more"
-                if old.owners:
-                    self._held.remove()
-                    raise
+                if len(kept) < old.parts:
+                    if old.owners:
+                        self._held.remove()
+                        raise
+                    reason = "the store does not know its upload any more"
+                # Else a process may have completed it, and died right after.
             except OSSPresignedError as error:
                 _log.info("%s: the store cannot be asked: %s", old.path, error.message)
-                self._go_on(old, record.parts)
-                return
             else:
-                self._go_on(old, agreed(record.parts, listing, old))
-                return
-        _log.warning("%s: starting over: %s", old.path, reason)
-        _end(self._held, client, target)
-
-    def _go_on(self, old: JournalHead, kept: Mapping[int, Kept]) -> None:
-        self._head = old
-        self.upload_id = old.upload_id
-        self.kept = kept
+                kept = agreed(kept, listing, old)
+        if reason is not None:
+            _log.warning("%s: starting over: %s", old.path, reason)
+            _forget(self._held, client, target)
+            return
+        self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._held.resume()
         _log.info(
             "%s: going on with upload %s: %d of %d parts are stored",
@@ -210,14 +203,14 @@ class Resumption(Unkept):
             old.parts,
         )
 
-    def begin(self, upload_id: str) -> None:
-        """Write down the upload that is going to get the parts, unless it was before."""
+    def record_upload(self, upload_id: str) -> None:
+        """Write down the upload that will get the parts, unless it was before."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._held.create(evolve(self._head, upload_id=upload_id))
 
-    def stored(self, number: int, body: Body) -> Kept | None:
-        """Return part *number* if it is stored with these bytes, which are read."""
+    def stored_part(self, number: int, body: Body) -> Kept | None:
+        """Return part *number* if it is stored with the bytes of *body*."""
         found = self.kept.get(number)
         if found is None:
             return None
@@ -237,18 +230,18 @@ class Resumption(Unkept):
             self._done.add(number)
         return found
 
-    def note(self, part: PartReceipt, verified: str) -> None:
+    def record_part(self, part: PartReceipt, verified: str) -> None:
         """Write down a stored part."""
         self._held.append(Kept(part, verified))
         with self._lock:
             self._done.add(part.part_number)
 
-    def finish(self) -> None:
+    def remove(self) -> None:
         """Remove the journal."""
         self._held.remove()
 
-    def survives(self, error: BaseException | None) -> bool:
-        """Return whether the upload is left as it is after *error*, and say so in it."""
+    def keeps_parts(self, error: BaseException | None) -> bool:
+        """Return whether the parts stay in the store after *error*, and note it there."""
         if is_stale(error):
             self._held.remove()
         if not self._held.keeps:
@@ -262,26 +255,12 @@ class Resumption(Unkept):
             error.add_note(text)
         return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def release(self) -> None:
         """Let go of the journal."""
         self._held.release()
 
 
-def _drop(held: HeldJournal, client: Client, target: Target) -> None:
-    """End what was begun in parts and is small enough for one PUT now."""
-    try:
-        _log.warning("%s: starting over: the file is one PUT now", target.path)
-        _end(held, client, target)
-    finally:
-        held.release()
-
-
-def _end(held: HeldJournal, client: Client, target: Target) -> None:
+def _forget(held: HeldJournal, client: Client, target: Target) -> None:
     """Abort the upload of a journal, unless its owner began it, and forget it."""
     if held.record is not None and not held.record.head.owners:
         steps.abort(client, target, held.record.head.upload_id)
@@ -292,35 +271,25 @@ def resumption_of(
     client: Client,
     target: Target,
     source: Source,
-    plan: Plan,
+    plan: UploadPlan,
     granted: MultipartGrant,
     cancel: threading.Event | None = None,
-) -> Unkept:
-    """Return what an earlier process left of an upload, held until it is exited.
+) -> NoCheckpoint:
+    """Return what an earlier process left of an upload, held until ``release``.
 
-    Only local files in parts have one; all else is sent as a whole or cannot be read
-    again.
-
-    Args:
-        client: signs and sends.
-        target: where to.
-        source: what.
-        plan: into which parts.
-        granted: whose upload.
-        cancel: set from elsewhere to give up.
+    Only local files in parts are resumed: values are gone with their process, and what
+    one PUT carries is sent as a whole.
 
     Raises:
-        CheckpointInUseError: another process, or thread, is at it.
+        CheckpointInUseError: another process, or thread, uploads it.
         UploadNotFoundError: the upload is its owner's, and gone.
     """
     checkpoint = client.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):
-        return Unkept()
+        return NoCheckpoint()
     local = os.path.abspath(source.path)
-    if not plan.multipart:
-        if checkpoint.has(target.path, local):
-            _drop(checkpoint.hold(target.path, local), client, target)
-        return Unkept()
+    if not plan.multipart and not checkpoint.has(target.path, local):
+        return NoCheckpoint()
     head = JournalHead(
         path=target.path,
         source=local,
@@ -335,6 +304,10 @@ def resumption_of(
     held = checkpoint.hold(target.path, local)
     with contextlib.ExitStack() as undo:
         undo.callback(held.release)
+        if not plan.multipart:
+            _log.warning("%s: starting over: the file is one PUT now", target.path)
+            _forget(held, client, target)
+            return NoCheckpoint()
         found = Resumption(held, head)
         found.find(client, target, cancel)
         undo.pop_all()

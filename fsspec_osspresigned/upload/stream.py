@@ -1,15 +1,15 @@
-"""The binary file that is open for writing: published as a whole, on success only.
+"""Writable binary file: published as a whole, on success only.
 
-What closing means when an exception is about (each line was measured to be possible):
+Closing while an exception is in flight:
 
 1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
    decides alone. So do the text and compression wrappers that ``fs.open`` makes.
-2. Everybody else just calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. An
+2. All others just call ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. An
    exception in flight that was not in flight at ``open``, or has another traceback
    now, means that the body is being left: the file is not published.
 3. Such a discard is loud: the exception gets a note, is raised again, and a warning is
    given, because ``except StopIteration: f.close()`` looks the same from here.
-4. ``commit()`` and ``discard()`` say it outright. Garbage collection and the end of the
+4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
    interpreter discard.
 """
 
@@ -26,18 +26,20 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..concurrency import budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
-from .transaction import DeferredUpload
+from .upload import Upload
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from ..model import Receipt
+
+T = TypeVar("T")
 
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
@@ -80,50 +82,53 @@ class PresignedWriter(io.BufferedIOBase):
     Parts are sent in the background while writing goes on; memory is bounded by part
     size times (``max_concurrency`` + 1). Nothing is visible before ``close`` returns.
 
+    Args:
+        upload: an upload that has not begun.
+        path: ``bucket/key``.
+        autocommit: False leaves publishing to ``commit``, as transactions do.
+        publish_always: ``close`` publishes although an exception is in flight, as other
+            filesystems do.
+        keep: copies what must wait for ``commit``; None leaves it in memory.
+        buffer: collects the parts; None makes one as *upload* wants it.
+
     Attributes:
+        upload: where the parts go.
         receipt: what the finished upload proved; None before.
-        publish_always: whether ``close`` publishes whatever is in flight.
     """
 
     mode = "wb"
 
     def __init__(
         self,
-        upload: DeferredUpload,
+        upload: Upload,
         *,
         path: str,
         autocommit: bool = True,
         publish_always: bool = False,
         keep: Callable[[Body], Body] | None = None,
+        buffer: PartBuffer | None = None,
     ) -> None:
-        """Wrap an upload that has not begun.
-
-        Args:
-            upload: where the parts go.
-            path: ``bucket/key``.
-            autocommit: False leaves publishing to ``commit``, as transactions do.
-            publish_always: ``close`` publishes whatever is in flight (fsspec's way).
-            keep: takes what must wait for ``commit``; None leaves it in memory.
-        """
         super().__init__()
         self.path = self.name = path
         self.receipt: Receipt | None = None
         self.autocommit = autocommit
         self.publish_always = publish_always
-        self._upload = upload
+        self.upload = upload
         self._keep = keep
         self._in_flight = _InFlight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._given = 0  # bytes of the parts before the one that is written
-        plan, memory = upload.plan, budget.of_process().memory
-        self._buffer = PartBuffer(
-            plan.size_of, memory, limit=upload.window.memory_limit, early=plan.grows
+        self._buffer = buffer or PartBuffer(
+            upload.plan.size_of,
+            budget.of_process().memory,
+            limit=upload.memory_limit,
+            early=upload.plan.grows,
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
         self._released = False
-        self._deaf = False
+        self._silent = False
         _unfinished.add(self)
 
     # -- io ------------------------------------------------------------------------------
@@ -154,8 +159,8 @@ class PresignedWriter(io.BufferedIOBase):
     def closed(self) -> bool:
         """Whether the file was closed, published or discarded.
 
-        A failed one is not before ``close`` has said so: ``TextIOWrapper`` and others
-        never close, and so never complain about, what is closed already.
+        A failed file is not closed before ``close`` has raised: ``TextIOWrapper`` and
+        others never close, and so never complain about, what is closed already.
         """
         return self._released
 
@@ -172,29 +177,20 @@ class PresignedWriter(io.BufferedIOBase):
             TypeError: *data* is no buffer of bytes.
             ValueError: the file is closed.
         """
-        buffer = self._buffer
-        if type(data) is bytes:  # most are, and need no view to be looked at
+        buffer = self._buffer  # it refuses everything in any but an open file
+        if type(data) is bytes:  # most are, and need no view
             size = len(data)
-            with self._lock:  # room and free are 0 in any but an open file
-                if size < KEPT:
-                    if size < buffer.room:
-                        buffer.put(data, size)
-                        return size
-                elif size < buffer.free:
-                    buffer.pieces.append(data)
-                    buffer.free -= size
+            with self._lock:
+                if (buffer.keep if size >= KEPT else buffer.copy)(data, size):
                     return size
         view = bytes_of(data)
         size = view.nbytes
         with self._lock:
-            if size < buffer.room:
-                buffer.put(view, size)
-                return size
-            if self._deaf:
+            if buffer.copy(view, size) or self._silent:
                 return size
             self.check_open()
             try:
-                self._take(view)
+                self._fill(view)
             except BaseException as error:
                 self.give_up(error)
                 raise
@@ -219,7 +215,7 @@ class PresignedWriter(io.BufferedIOBase):
                     self._discard_loudly(leaving)
                 if not isinstance(leaving, Exception):
                     self._released = True
-                    raise leaving  # Ctrl-C stays Ctrl-C, for whoever waits for it
+                    raise leaving  # Ctrl-C stays Ctrl-C for the caller
             self._end()
 
     def __enter__(self) -> Self:
@@ -245,12 +241,12 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def __del__(self) -> None:
-        """Discard what nobody closed, without network in this thread."""
+        """Discard a file that was never closed, without network in this thread."""
         if getattr(self, "_state", ""):
-            self._drop(self._upload.abandon)
+            self.drop(self.upload.abandon)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuse: an upload on its way belongs to one process."""
+        """Refuse: an open upload belongs to one process."""
         msg = (
             f"the open file {self.path} cannot be pickled: pickle the filesystem and "
             "open the file where it is written"
@@ -259,7 +255,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     # -- publishing ----------------------------------------------------------------------
 
-    def settle(self) -> None:
+    def wait_for_parts(self) -> None:
         """Do everything but publish; waits until all parts are sent.
 
         Raises:
@@ -267,14 +263,7 @@ class PresignedWriter(io.BufferedIOBase):
             ValueError: the file was discarded.
         """
         with self._lock:
-            self._check_undecided()
-            try:
-                if self._state == "open":
-                    self._close_body()
-                self._upload.settle()
-            except BaseException as error:
-                self.give_up(error)
-                raise
+            self._last_step(self.upload.wait_for_parts)
 
     def commit(self) -> None:
         """Publish now, whatever exception is in flight.
@@ -284,17 +273,9 @@ class PresignedWriter(io.BufferedIOBase):
             ValueError: the file was discarded.
         """
         with self._lock:
-            if self._state == "published":
-                return
-            self._check_undecided()
-            try:
-                if self._state == "open":
-                    self._close_body()
-                self.receipt = self._upload.finish()
-            except BaseException as error:
-                self.give_up(error)
-                raise
-            self._state = "published"
+            if self._state != "published":
+                self.receipt = self._last_step(self.upload.finish)
+                self._state = "published"
 
     def discard(self) -> None:
         """Publish nothing, and remove the parts that were sent. Idempotent."""
@@ -302,20 +283,20 @@ class PresignedWriter(io.BufferedIOBase):
             self._released = True
             if self._state not in ("published", "discarded"):
                 self._forget()
-                self._upload.discard()
+                self.upload.discard()
 
     def give_up(self, error: BaseException) -> None:
         """Keep the first failure, so that nothing after it can publish."""
-        # Whoever keeps the error keeps its frames, and would keep the parts.
+        # The error is kept, its frames are not: they would keep the parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
-            if isinstance(error, Exception):
-                self._failure = error
-            else:
+            if not isinstance(error, Exception):
                 text = f"writing was interrupted ({type(error).__name__})"
                 self._failure = UploadDiscardedError(text, path=self.path)
+            else:
+                self._failure = error
         self._forget()
-        self._upload.discard(error)
+        self.upload.discard(error)
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
@@ -327,15 +308,23 @@ class PresignedWriter(io.BufferedIOBase):
 
     def silence(self) -> None:
         """Swallow what is written from now on: the end of a codec that is dropped."""
-        self._deaf = True
-        self._buffer.forget()
+        self._silent = True
+        self._buffer.close()
 
-    def _check_undecided(self) -> None:
+    def _last_step(self, step: Callable[[], T]) -> T:
+        """Hand over the last bytes and return what *step* returns."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
             msg = f"{self.path} was discarded"
             raise ValueError(msg)
+        try:
+            if self._state == "open":
+                self._close_body()
+            return step()
+        except BaseException as error:
+            self.give_up(error)
+            raise
 
     def _end(self) -> None:
         """Publish, if there is something left to publish."""
@@ -353,7 +342,7 @@ class PresignedWriter(io.BufferedIOBase):
         try:
             if self._buffer.held:
                 self._add(self._keep if self._buffer.number == 1 else None)
-            self._buffer.forget()
+            self._buffer.close()
         except BaseException as error:
             self.give_up(error)
             raise
@@ -371,13 +360,13 @@ class PresignedWriter(io.BufferedIOBase):
             warnings.warn(text, DiscardWarning, stacklevel=3)
         raise leaving
 
-    def _drop(self, give_up: Callable[[], None]) -> None:
-        """End, by *give_up*, what nobody has ended."""
+    def drop(self, give_up: Callable[[], None]) -> None:
+        """End a file that was never ended by calling *give_up*, and warn."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
         self._forget()
-        self._released = self._deaf = True
+        self._released = self._silent = True
         give_up()
         warnings.warn(
             f"{self.path} was never {missing} and was not published",
@@ -388,44 +377,38 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _forget(self) -> None:
         self._state = "discarded"
-        self._buffer.forget()
+        self._buffer.close()
         self._in_flight.forget()
 
     # -- slicing -------------------------------------------------------------------------
 
-    def _take(self, view: memoryview) -> None:
-        """Fill buffers of exactly one part each."""
+    def _fill(self, view: memoryview) -> None:
+        """Write *view* into parts of exactly their size."""
         source = view.obj
-        # Of a slice it is all of the object that would be kept.
+        # All of the object would be kept, even of a slice.
         whole = len(source) if type(source) is bytes else None
         while view.nbytes:
-            # A full one waits: a part that turns out to be the last may stay single.
-            size = 0
-            if not self._buffer.is_full:
-                size = self._buffer.take(view, whole=whole)
+            # A full part waits for more: the only one may be sent by one PutObject.
+            size = self._buffer.fill(view, whole=whole)
             if not size:
                 self._add()
             view = view[size:]
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
-        body: Body = self._buffer.body()
+        body: Body = self._buffer.take()
         self._given += body.size
         if keep is not None:
             body = keep(body)
-        self._upload.add(body)
+        self.upload.add(body)
 
 
-# Only to find at exit what nobody has ended; it keeps nothing alive.
+# Only to find unfinished files at exit; it keeps nothing alive.
 _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 
 @atexit.register
 def _tell_unfinished() -> None:
-    """Warn of each file that nobody has ended; their parts go with all others'."""
+    """Warn of each file that was never ended; ``shutdown`` removes their parts."""
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
-            stack.callback(writer._drop, _leave_it)  # noqa: SLF001 - same module
-
-
-def _leave_it() -> None:
-    """Leave an upload to ``unfinished``, which has a time limit for all of them."""
+            stack.callback(writer.drop, lambda: None)

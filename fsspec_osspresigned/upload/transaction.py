@@ -1,8 +1,8 @@
-"""Several objects that are published together, at the end of ``with fs.transaction``.
+"""Transaction: several objects published together, at the end of its ``with`` block.
 
-Which transaction is under way is a matter of the context (:mod:`contextvars`), not of
-the filesystem: threads that share one see only their own. What runs in the same context
-joins: coroutines and tasks, and workers to which we hand its work.
+The transaction in progress belongs to the context (:mod:`contextvars`), not to the
+filesystem: threads that share one see only their own. Coroutines, tasks and workers that
+get work from the same context join it.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import Protocol, Self
 
-from attrs import define, frozen
+from attrs import define
 
 from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..errors import UploadErrors
-from ..http.body import BLOCK, Body, MemoryBody, Source
+from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt
 from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS
 from ..signers.batching import Prefetcher
 from ..units import MIB
-from .upload import Upload
+from .upload import Upload, upload_source
 
-# Objects that are ready and not published yet: what a transaction is made of.
+_log = logging.getLogger(__name__)
 
 # Bytes that all small objects of one transaction may have in memory.
 MEMORY = 32 * MIB
 
+_begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
+
 
 class Pending(Protocol):
-    """An object that somebody else decides about."""
+    """An object that is published when its transaction ends."""
 
     @property
     def path(self) -> str:
@@ -51,7 +52,7 @@ class Pending(Protocol):
         """What the finished upload proved; None before."""
         ...
 
-    def settle(self) -> None:
+    def wait_for_parts(self) -> None:
         """Do everything but the last step, which alone publishes.
 
         Raises:
@@ -68,31 +69,23 @@ class Pending(Protocol):
         ...
 
 
-class DeferredUpload(Upload):
-    """An upload whose parts can be waited for long before it is finished."""
-
-    def settle(self) -> None:
-        """Wait until no part is in flight.
-
-        Raises:
-            OSSPresignedError: the first failure of any part.
-        """
-        self.window.drain()
-        self._raise_failure()
+# -- objects that are ready and not published yet ----------------------------------------
 
 
-class Holding:
-    """Copies of small objects: in memory up to a limit, then in one unnamed file."""
+class HeldCopies:
+    """Copies of small objects: in memory up to *limit* bytes, then in an unnamed file.
+
+    Attributes:
+        in_memory: bytes of the copies in memory.
+    """
 
     def __init__(self, limit: int = MEMORY) -> None:
-        """Hold nothing; *limit* is the bytes in memory."""
         self._limit = limit
         self._lock = threading.Lock()
-        self._held = 0
-        self._file: IO[bytes] | None = None
-        self._end = 0
+        self.in_memory = 0
+        self._spool: SpooledBody | None = None
 
-    def keep(self, body: Body) -> Body:
+    def keep(self, body: Body) -> Source:
         """Return a body of the same bytes that needs *body* no more.
 
         Raises:
@@ -100,66 +93,37 @@ class Holding:
             SourceChangedError: *body* changed while it was read.
         """
         with self._lock:
-            in_memory = self._held + body.size <= self._limit
+            in_memory = self.in_memory + body.size <= self._limit
             if in_memory:
-                self._held += body.size
-        if in_memory:
+                self.in_memory += body.size
+            elif self._spool is None:
+                self._spool = SpooledBody()
+        if in_memory or self._spool is None:
             return MemoryBody(memoryview(b"".join(body.blocks())))
-        with self._lock:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
-            offset = self._end
-            self._file.seek(offset)
-            for block in body.blocks():
-                left = block
-                while left:
-                    left = left[self._file.write(left) :]
-            self._end = offset + body.size
-            return _Stretch(self._file, self._lock, offset, body.size)
+        return self._spool.append(body)
 
     def close(self) -> None:
-        """Delete the file; what is on disk cannot be read any more."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-
-
-@frozen(eq=False)
-class _Stretch:
-    """Bytes in the file of a holding, which all its stretches share."""
-
-    file: IO[bytes]
-    lock: threading.Lock
-    offset: int
-    size: int
-
-    def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes."""
-        at, end = self.offset, self.offset + self.size
-        while at < end:
-            with self.lock:
-                self.file.seek(at)
-                block = self.file.read(min(BLOCK, end - at))
-            yield memoryview(block)
-            at += len(block)
+        """Delete the file, and the bytes of all copies in it."""
+        if self._spool is not None:
+            self._spool.close()
 
 
 @define(eq=False)
 class HeldObject:
-    """A small object: one PutObject, all of which comes with the commit.
+    """A small object: one PutObject, sent by the commit.
 
     Attributes:
         client: signs and sends.
         target: where to.
-        body: bytes that nobody changes.
+        body: bytes that do not change.
         ahead: signs along with others; None leaves it to the client's signer.
-        cancel: set from elsewhere to give up; None if nobody does.
+        cancel: set by another thread to give up.
         receipt: what the finished upload proved; None before.
     """
 
     client: Client
     target: Target
-    body: Body
+    body: Source
     ahead: Prefetcher | None = None
     cancel: Cancellation | None = None
     receipt: Receipt | None = None
@@ -169,24 +133,14 @@ class HeldObject:
         """``bucket/key``."""
         return self.target.path
 
-    def settle(self) -> None:
-        """Do nothing: there is only the last step."""
+    def wait_for_parts(self) -> None:
+        """Return at once: there is only the last step."""
 
     def commit(self) -> None:
         """Store it."""
-        upload = Upload(
-            self.client,
-            self.target,
-            size=self.body.size,
-            ahead=self.ahead,
-            cancel=self.cancel,
+        self.receipt = upload_source(
+            self.client, self.target, self.body, ahead=self.ahead, cancel=self.cancel
         )
-        try:
-            upload.add(self.body)
-            self.receipt = upload.finish()
-        except BaseException as error:
-            upload.discard(error)
-            raise
 
     def discard(self) -> None:
         """Do nothing: nothing was sent."""
@@ -197,11 +151,11 @@ class SentObject:
     """A large object, whose parts are all sent."""
 
     path: str
-    upload: DeferredUpload
+    upload: Upload
     receipt: Receipt | None = None
 
-    def settle(self) -> None:
-        """Do nothing: the parts were waited for when they were taken."""
+    def wait_for_parts(self) -> None:
+        """Return at once: the parts are stored."""
 
     def commit(self) -> None:
         """Complete the multipart upload."""
@@ -212,54 +166,7 @@ class SentObject:
         self.upload.discard()
 
 
-def defer(
-    client: Client,
-    target: Target,
-    source: Source,
-    holding: Holding,
-    *,
-    progress: Callable[[int], None] | None = None,
-    cancel: Cancellation | None = None,
-) -> HeldObject | SentObject:
-    """Do all of an upload but what publishes; *source* is not needed any more then.
-
-    Args:
-        client: signs and sends.
-        target: where to.
-        source: what; its parts are sent now, a small one is copied.
-        holding: takes the copy.
-        progress: called with bytes sent, or copied.
-        cancel: set from elsewhere to give up; None if nobody does.
-
-    Raises:
-        ConfigurationError: what is granted cannot carry it; before the first byte.
-        NotSignedError: the signer will not sign it.
-        SourceChangedError: it changed while it was read.
-        OSSPresignedError: a part could not be stored.
-    """
-    upload = DeferredUpload(
-        client, target, size=source.size, progress=progress, cancel=cancel
-    )
-    if not upload.plan.multipart:
-        body = holding.keep(source)
-        if progress is not None:
-            progress(body.size)
-        return HeldObject(client, target, body)
-    try:
-        step = upload.plan.part_size
-        for offset in range(0, max(source.size, 1), step):
-            upload.add(source.part(offset, min(step, source.size - offset)))
-        upload.settle()
-        source.check()
-    except BaseException as error:
-        upload.discard(error)
-        raise
-    return SentObject(target.path, upload)
-
-
-_log = logging.getLogger(__name__)
-
-_begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
+# -- transactions ------------------------------------------------------------------------
 
 
 def current(client: Client) -> Transaction | None:
@@ -273,23 +180,22 @@ def current(client: Client) -> Transaction | None:
 class Transaction:
     """Gathers objects, and publishes all of them at its end, or none.
 
-    Begun again while it is under way, it is one transaction still: everything is
+    If it is begun again while it is under way, it stays one transaction: everything is
     published at the outermost end, and an exception that leaves an inner block
     discards what that block has added.
 
     Attributes:
         client: signs and sends.
-        files: what waits to be published.
-        receipts: of what was published, in the order in which it was added.
+        files: objects that wait to be published.
+        receipts: of published objects, in the order in which they were added.
     """
 
     def __init__(self, client: Client) -> None:
-        """Begin nothing yet."""
         self.client = client
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
-        self._marks: list[int] = []  # of each block: what was there before
-        self._holding: Holding | None = None  # from the first copy on
+        self._marks: list[int] = []  # of each block: how many files were there before
+        self._copies: HeldCopies | None = None  # from the first copy on
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -299,7 +205,7 @@ class Transaction:
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> None:
-        """Begin: what this context writes from now on waits for the end."""
+        """Begin: objects that this context writes from now on wait for the end."""
         if not self._marks:
             _open.add(self)
             _begun.set((*_begun.get(), self))
@@ -322,9 +228,9 @@ class Transaction:
     def complete(self, commit: bool = True) -> None:
         """End: publish everything, or with *commit* False nothing.
 
-        First it is made sure that all of it can be published; then it is, several
-        objects at once, and the one that was added last after all the others. Of
-        several for one path the last counts.
+        First all objects are made ready; then they are published, several at once, and
+        the one that was added last after all the others. If several objects have the
+        same path, the last one wins.
 
         Raises:
             UploadErrors: some were published and some were not: ``.receipts`` and
@@ -350,20 +256,20 @@ class Transaction:
             else:
                 _discard(files)
         finally:
-            holding, self._holding = self._holding, None
-            if holding is not None:
-                holding.close()
+            copies, self._copies = self._copies, None
+            if copies is not None:
+                copies.close()
             _open.discard(self)
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
-    # -- taking ---------------------------------------------------------------------------
+    # -- adding --------------------------------------------------------------------------
 
     def add(self, one: Pending) -> None:
-        """Take an object that is being written."""
+        """Add an object that is being written."""
         with self._lock:
             self.files.append(one)
 
-    def take(
+    def add_source(
         self,
         target: Target,
         source: Source,
@@ -371,44 +277,57 @@ class Transaction:
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """Take an object as a whole: see :func:`~fsspec_osspresigned.deferred.defer`."""
-        self.add(
-            defer(
-                self.client,
-                target,
-                source,
-                self._held(),
-                progress=progress,
-                cancel=cancel,
-            )
+        """Do all of an upload but publish it; *source* is not needed afterwards.
+
+        Args:
+            target: where to.
+            source: what; parts are sent now, a small object is copied.
+            progress: called with bytes sent, or copied.
+            cancel: set by another thread to give up.
+
+        Raises:
+            ConfigurationError: the grant cannot carry it; before the first byte.
+            NotSignedError: the signer will not sign it.
+            SourceChangedError: it changed while it was read.
+            OSSPresignedError: a part could not be stored.
+        """
+        upload = Upload(
+            self.client, target, size=source.size, progress=progress, cancel=cancel
         )
+        if not upload.plan.multipart:
+            body = self.keep(source)
+            if progress is not None:
+                progress(body.size)
+            self.add(HeldObject(self.client, target, body))
+            return
+        try:
+            upload.add_source(source)
+        except BaseException as error:
+            upload.discard(error)
+            raise
+        self.add(SentObject(target.path, upload))
 
-    def keep(self, body: Body) -> Body:
+    def keep(self, body: Body) -> Source:
         """Return a body of the same bytes that needs *body* no more."""
-        return self._held().keep(body)
-
-    def _held(self) -> Holding:
-        """Return what has the copies of this transaction."""
         with self._lock:
-            if self._holding is None:
-                self._holding = Holding()
-            return self._holding
+            if self._copies is None:
+                self._copies = HeldCopies()
+            copies = self._copies
+        return copies.keep(body)
 
     def holds(self, path: str) -> bool:
         """Return whether an object for *path* waits."""
         with self._lock:
             return any(one.path == path for one in self.files)
 
-    # -- publishing -----------------------------------------------------------------------
+    # -- publishing ----------------------------------------------------------------------
 
     def _publish(self, files: Sequence[Pending]) -> None:
         last = {one.path: one for one in files}
         chosen = [one for one in files if last[one.path] is one]
         try:
             _discard(one for one in files if last[one.path] is not one)
-            failures = _settle(chosen)
-            if not failures:
-                failures = self._commit(chosen)
+            failures = _unready(chosen) or self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
@@ -437,10 +356,9 @@ class Transaction:
             for one in chosen
             if isinstance(one, HeldObject)
         )
+        most = self.client.options.max_concurrency
         ahead = self.client.prefetcher(
-            lambda: next(coming, None),
-            first=MAX_REQUESTS,
-            low=self.client.options.max_concurrency,
+            lambda: next(coming, None), first=MAX_REQUESTS, low=most
         )
 
         def work(one: Pending, cancel: Cancellation) -> None:
@@ -448,9 +366,9 @@ class Transaction:
                 one.ahead, one.cancel = ahead, cancel
             one.commit()
 
-        # Whoever reads a marker that was written last must find all the rest.
+        # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
-            width = min(len(some), self.client.options.max_concurrency)
+            width = min(len(some), most)
             run = Transfers(self.client.files, width, work, lambda one: one.path)
             failures = run.failures_of(some)
             if failures:
@@ -458,11 +376,12 @@ class Transaction:
         return {}
 
 
-def _settle(files: Iterable[Pending]) -> dict[str, Exception]:
+def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
+    """Wait for the parts of each, and return what failed."""
     failures: dict[str, Exception] = {}
     for one in files:
         try:
-            one.settle()
+            one.wait_for_parts()
         except Exception as error:  # noqa: BLE001 - told with all others
             failures[one.path] = error
     return failures
@@ -482,13 +401,13 @@ def _summary(files: Sequence[Pending]) -> str:
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
-# Only to say at exit what nobody has ended; it keeps nothing alive.
+# Only to find unfinished transactions at exit; it keeps nothing alive.
 _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 
 
 @atexit.register
 def _tell_open() -> None:
-    """Warn of what was never published; parts are removed where all uploads are."""
+    """Warn of transactions that were never ended; ``shutdown`` removes their parts."""
     for one in list(_open):
         if one.under_way and one.files:
             text = f"a transaction of {len(one.files)} objects was never ended"

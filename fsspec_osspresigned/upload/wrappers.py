@@ -1,8 +1,7 @@
-"""Compression and text over the binary file, all closed and decided as one.
+"""Text and compression layers over the writable file, closed and decided as one.
 
 Stock fsspec never closes the file under a codec, and a stock text layer does not tell it
-how a ``with`` block ended. These layers do both; the rules are those of
-:class:`~fsspec_osspresigned.stream.PresignedWriter`.
+how a ``with`` block ended. These layers do both; the rules are those of ``stream``.
 """
 
 from __future__ import annotations
@@ -23,18 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["ChainedWriter", "PresignedWriter", "TextWriter"]
 
 
-class ChainedWriter(io.BufferedIOBase):
-    """A codec over a writer: closing it closes both, in the right order."""
+class _Layer:
+    """A layer that leaves every decision to the file below it."""
 
-    mode = "wb"
-
-    def __init__(self, codec: Any, inner: PresignedWriter) -> None:
-        """Write into *codec*, which writes into *inner*."""
-        super().__init__()
-        self._codec = codec
-        self._inner = inner
-        self._position = 0
-        self._ended = False
+    _inner: PresignedWriter | ChainedWriter
 
     @property
     def path(self) -> str:
@@ -48,12 +39,78 @@ class ChainedWriter(io.BufferedIOBase):
 
     @property
     def publish_always(self) -> bool:
-        """Whether ``close`` publishes whatever is in flight."""
+        """Whether ``close`` publishes although an exception is in flight."""
         return self._inner.publish_always
+
+    def check_open(self) -> None:
+        """Raise the first failure, or ValueError if the file is closed."""
+        self._inner.check_open()
+
+    def wait_for_parts(self) -> None:
+        """Do everything but publish."""
+        self._finish()
+        self._inner.wait_for_parts()
+
+    def commit(self) -> None:
+        """Publish now, whatever exception is in flight."""
+        self._finish()
+        self._inner.commit()
+
+    def discard(self) -> None:
+        """Publish nothing."""
+        self._inner.discard()
+
+    def leave(self, error: BaseException | None) -> None:
+        """End as ``__exit__`` does."""
+        if error is not None and not self.publish_always:
+            self.discard()
+        else:
+            self._finish()
+            self._inner.leave(error)
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Publish if the body ended well, else discard."""
+        self.leave(error)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuse, as the file below does."""
+        self._inner.__reduce_ex__(protocol)
+
+    def _finish(self) -> None:
+        """Write into the file below what this layer still holds."""
+        raise NotImplementedError
+
+
+class ChainedWriter(_Layer, io.BufferedIOBase):
+    """A codec over a writer: closing it closes both, in the right order.
+
+    Args:
+        codec: a file that writes into *inner*.
+        inner: the writer.
+    """
+
+    mode = "wb"
+
+    def __init__(self, codec: Any, inner: PresignedWriter) -> None:
+        super().__init__()
+        self._codec = codec
+        self._inner: PresignedWriter = inner
+        self._position = 0
+        self._ended = False
 
     @property
     def closed(self) -> bool:
-        """Whether the chain was closed."""
+        """Whether the file was closed."""
         return self._ended
 
     def writable(self) -> bool:
@@ -89,49 +146,13 @@ class ChainedWriter(io.BufferedIOBase):
 
     def close(self) -> None:
         """Finish the codec, then close the writer by its own rules."""
-        self._finish_codec()
+        self._finish()
         self._inner.close()
-
-    def settle(self) -> None:
-        """Do everything but publish."""
-        self._finish_codec()
-        self._inner.settle()
-
-    def commit(self) -> None:
-        """Publish now, whatever exception is in flight."""
-        self._finish_codec()
-        self._inner.commit()
 
     def discard(self) -> None:
         """Publish nothing."""
-        self._inner.discard()
+        super().discard()
         self._drop_codec()
-
-    def leave(self, error: BaseException | None) -> None:
-        """End as ``__exit__`` does."""
-        if error is not None and not self.publish_always:
-            self.discard()
-        else:
-            self._finish_codec()
-            self._inner.leave(error)
-
-    def check_open(self) -> None:
-        """Raise the first failure, or ValueError if the chain is closed."""
-        self._inner.check_open()
-
-    def __enter__(self) -> Self:
-        """Return the chain."""
-        self.check_open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Publish if the body ended well, else discard."""
-        self.leave(error)
 
     def __del__(self) -> None:
         """Leave the warning about an unclosed file to the writer below."""
@@ -141,11 +162,7 @@ class ChainedWriter(io.BufferedIOBase):
             finally:
                 self._drop_codec()
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuse, as the writer below does."""
-        self._inner.__reduce_ex__(protocol)
-
-    def _finish_codec(self) -> None:
+    def _finish(self) -> None:
         """Write the end of the compressed stream, once; a failure publishes nothing."""
         if self._ended:
             return
@@ -168,26 +185,15 @@ class ChainedWriter(io.BufferedIOBase):
             self._codec.close()
 
 
-class TextWriter(io.TextIOWrapper):
+class TextWriter(_Layer, io.TextIOWrapper):
     """A text layer whose ``with`` block decides as the binary one does."""
 
     def __init__(
         self, binary: PresignedWriter | ChainedWriter, **text_options: Any
     ) -> None:
-        """Encode into *binary*."""
-        self._binary = binary
+        self._inner = binary
         raw: Any = binary
         super().__init__(raw, **text_options)
-
-    @property
-    def path(self) -> str:
-        """``bucket/key``."""
-        return self._binary.path
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """What the finished upload proved; None before."""
-        return self._binary.receipt
 
     def write(self, text: str, /) -> int:
         """Take *text* and return its characters.
@@ -196,49 +202,22 @@ class TextWriter(io.TextIOWrapper):
             OSError: the first failure of the upload, at every further call.
             ValueError: the file is closed.
         """
-        self._binary.check_open()
+        self.check_open()
         return super().write(text)
 
     def close(self) -> None:
         """Encode the rest, then close the layers below by their own rules."""
         if self.closed:
-            self._binary.close()  # says again what failed
+            self._inner.close()  # says again what failed
         else:
             super().close()
-
-    def settle(self) -> None:
-        """Do everything but publish."""
-        if not self.closed:
-            self.flush()
-        self._binary.settle()
-
-    def commit(self) -> None:
-        """Publish now, whatever exception is in flight."""
-        if not self.closed:
-            self.flush()
-        self._binary.commit()
-
-    def discard(self) -> None:
-        """Publish nothing."""
-        self._binary.discard()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Publish if the body ended well, else discard."""
-        if not self.closed and (error is None or self._binary.publish_always):
-            self.flush()
-        self._binary.leave(error)
 
     def __del__(self) -> None:
         """Leave the warning about an unclosed file to the writer below."""
         with contextlib.suppress(ValueError, AttributeError):  # detached, never made
-            if self.buffer is self._binary and not self._binary.closed:
-                self._binary.__del__()
+            if self.buffer is self._inner and not self._inner.closed:
+                self._inner.__del__()
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuse, as the writer below does."""
-        self._binary.__reduce_ex__(protocol)
+    def _finish(self) -> None:
+        if not self.closed:
+            self.flush()

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.http.body import BLOCK, Body, FileBody, MemoryBody, SpoolBody
+from fsspec_osspresigned.http.body import BLOCK, Body, FileBody, MemoryBody, SpooledBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.stream import PresignedWriter
-from fsspec_osspresigned.upload.transaction import DeferredUpload, Holding
+from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import Upload
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def part_of_a_file(bench: Bench, data: bytes) -> Iterator[Body]:
 
 @contextlib.contextmanager
 def spool(bench: Bench, data: bytes) -> Iterator[Body]:
-    body = SpoolBody()
+    body = SpooledBody()
     for at in range(0, len(data), 100_000):
         body.append(MemoryBody.of(data[at : at + 100_000]))
     yield body
@@ -101,7 +101,7 @@ def spool(bench: Bench, data: bytes) -> Iterator[Body]:
 
 @contextlib.contextmanager
 def held_for_a_transaction(bench: Bench, data: bytes) -> Iterator[Body]:
-    holding = Holding(limit=0)
+    holding = HeldCopies(limit=0)
     holding.keep(MemoryBody.of(b"before"))
     body = holding.keep(MemoryBody.of(data))
     holding.keep(MemoryBody.of(b"behind"))
@@ -165,7 +165,7 @@ def test_part_of_a_stream_is_sent_from_its_start(bench, size, step, number, plac
     data = NOISE[: MIN_PART + size]
     target = bench.target()
     break_off(bench, target, MIN_PART, places, action="UploadPart", part_number=number)
-    upload = DeferredUpload(bench.client, target)
+    upload = Upload(bench.client, target)
     with PresignedWriter(upload, path=target.path) as file:
         for at in range(0, len(data), step):
             file.write(data[at : at + step])

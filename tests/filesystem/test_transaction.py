@@ -31,7 +31,7 @@ from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.upload import transaction
 from fsspec_osspresigned.upload import transaction as deferred
-from fsspec_osspresigned.upload.transaction import Holding, Transaction
+from fsspec_osspresigned.upload.transaction import HeldCopies, Transaction
 
 ROOT = "examplebucket"
 PART = 100 * 1024
@@ -457,10 +457,10 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
     fs = only()
 
     def holding():
-        holdings.append(Holding(100))
+        holdings.append(HeldCopies(100))
         return holdings[-1]
 
-    monkeypatch.setattr(deferred, "Holding", holding)
+    monkeypatch.setattr(deferred, "HeldCopies", holding)
     values = {f"{n:02}": bytes([n]) * (50 + n) for n in range(30)}
     with fs.transaction:
         for n, (key, data) in enumerate(values.items()):
@@ -468,16 +468,16 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
                 fs.pipe_file(f"{ROOT}/{key}", data)
             else:
                 write(fs, key, data)
-        assert holdings[-1]._held <= 100
-        assert holdings[-1]._end == sum(map(len, values.values())) - holdings[-1]._held
+        assert 0 < holdings[-1].in_memory <= 100
     assert owner.stored() == values
-    assert holdings[-1]._file.closed
+    with pytest.raises(ValueError, match="closed file"):
+        holdings[-1].keep(MemoryBody.of(bytes(101)))
 
 
 def test_a_large_body_is_read_back_in_blocks(tmp_path):
     """What waits on disk comes back as it was, in blocks, as often as it is asked."""
     data = os.urandom(600_000)
-    holding = Holding(10)
+    holding = HeldCopies(10)
     bodies = [holding.keep(MemoryBody.of(one)) for one in (data, b"", data[::-1])]
     for _ in range(2):
         assert b"".join(bodies[0].blocks()) == data
@@ -536,7 +536,7 @@ def test_an_interrupt_while_it_settles_discards_everything(blind, owner, monkeyp
     with pytest.raises(KeyboardInterrupt) as caught, blind.transaction:
         write(blind, "a")
         file = blind.open(f"{ROOT}/b", "wb")
-        monkeypatch.setattr(file, "settle", interrupt)
+        monkeypatch.setattr(file, "wait_for_parts", interrupt)
     assert caught.value.__notes__ == ["none of 2 objects of the transaction published"]
     assert not owner.stored()
 

@@ -16,7 +16,7 @@ from fsspec_osspresigned.http.body import (
     SLICE,
     FileBody,
     MemoryBody,
-    SpoolBody,
+    SpooledBody,
     md5_of,
 )
 
@@ -138,7 +138,7 @@ def test_what_is_no_file(tmp_path):
 
 def test_spool():
     """What is appended in pieces is one body, read again and again."""
-    spool = SpoolBody()
+    spool = SpooledBody()
     pieces = [os.urandom(BLOCK + 7), b"", b"tail"]
     for piece in pieces:
         spool.append(MemoryBody.of(piece))
@@ -157,7 +157,7 @@ def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
             yield memoryview(b"abc")
             raise OSError(28, "No space left on device")
 
-    spool = SpoolBody()
+    spool = SpooledBody()
     spool.append(MemoryBody.of(b"first"))
     with pytest.raises(OSError, match="No space"):
         spool.append(Half())
@@ -167,7 +167,7 @@ def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
 
 def test_spool_that_was_cut(monkeypatch):
     """A temporary file that lost bytes ends early; the announced length tells."""
-    spool = SpoolBody()
+    spool = SpooledBody()
     spool.append(MemoryBody.of(b"12345"))
     os.truncate(spool._file.fileno(), 2)
     assert read(spool) == b"12"
@@ -176,7 +176,7 @@ def test_spool_that_was_cut(monkeypatch):
 
 def test_spool_writes_all_of_a_short_write():
     """What the file takes in small bites arrives complete."""
-    spool = SpoolBody()
+    spool = SpooledBody()
     real = spool._file
 
     class Biting:

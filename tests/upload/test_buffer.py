@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.concurrency.budget import Budget
 from fsspec_osspresigned.http.body import BLOCK
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload import buffer as module
-from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.plan import Plan
+from fsspec_osspresigned.upload.buffer import EARLY, EARLY_PARTS, KEPT, PartBuffer
+from fsspec_osspresigned.upload.plan import UploadPlan
 from fsspec_osspresigned.upload.stream import PresignedWriter, bytes_of
 
 FOREVER = 1 << 60
@@ -28,7 +27,6 @@ class Upload:
 
     def __init__(self, size_of, limit=FOREVER, *, grows=False):
         self.plan = self
-        self.window = self
         self.size_of = size_of
         self.memory_limit = limit
         self.grows = grows
@@ -49,15 +47,13 @@ class Upload:
 class Parts:
     """A writer that collects its parts, over a budget of its own."""
 
-    def __init__(self, size, limit=FOREVER, *, early=False):
+    def __init__(self, size, limit=FOREVER, *, early=False, **more):
         size_of = size if callable(size) else lambda _: size
         self.memory = Budget()
         self.upload = Upload(size_of, limit, grows=early)
-        self.file = PresignedWriter(self.upload, path="b/k")
+        self.buffer = PartBuffer(size_of, self.memory, limit=limit, early=early, **more)
+        self.file = PresignedWriter(self.upload, path="b/k", buffer=self.buffer)
         opened.append(self.file)
-        self.buffer = self.file._buffer = PartBuffer(
-            size_of, self.memory, limit=limit, early=early
-        )
 
     def write(self, *pieces):
         for piece in pieces:
@@ -172,7 +168,7 @@ def test_full_part_waits():
     """A part that is full goes when there is more: it may be the only one."""
     parts = Parts(100)
     parts.write(bytes(100))
-    assert parts.buffer.is_full
+    assert parts.buffer.held == 100
     assert not parts.upload.bodies
     parts.write(b"x")
     assert parts.close() == [bytes(100), b"x"]
@@ -212,7 +208,8 @@ def test_part_made_of_kept_bytes_has_no_buffer():
     parts.write(NOISE[:BLOCK], b"x")
     assert parts.upload.bodies[0].given_back is None
     parts.send()
-    assert not parts.buffer._idle
+    gc.collect()
+    assert parts.memory.used == BLOCK  # of the part that is written
 
 
 @pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
@@ -258,15 +255,15 @@ def test_buffers_are_used_again():
     parts.write(*[bytearray(MIB)] * 3, b"x")
     buffers = [body.pieces[0].obj for body in parts.upload.bodies[1:]]
     assert buffers[0] is not buffers[1]
-    assert parts.buffer._chunk.obj not in buffers
     parts.send()
     used = parts.memory.used
     parts.write(bytearray(MIB), bytearray(MIB))
-    again = [parts.upload.bodies[1].pieces[0].obj, parts.buffer._chunk.obj]
+    assert parts.memory.used == used
+    found = parts.close()
+    again = [body.pieces[0].obj for body in parts.upload.bodies[1:]]
     assert all(any(one is buffer for buffer in buffers) for one in again)
     assert again[0] is not again[1]
-    assert parts.memory.used == used
-    assert b"".join(parts.close()) == b"x" + bytes(2 * MIB)
+    assert b"".join(found) == b"x" + bytes(2 * MIB)
 
 
 def test_few_buffers_wait():
@@ -277,7 +274,6 @@ def test_few_buffers_wait():
     assert parts.memory.used == 12 * MIB
     parts.send()
     gc.collect()
-    assert len(parts.buffer._idle) == 8
     assert parts.memory.used == 9 * MIB  # and the part that is full, and waits
     parts.close()
     parts.send()
@@ -290,7 +286,6 @@ def test_no_buffer_waits_where_memory_is_short():
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"x")
     parts.memory.used += MIB
     parts.send()
-    assert not parts.buffer._idle
     parts.memory.give(MIB)
     assert parts.memory.used == MIB  # of the part that is written
 
@@ -300,13 +295,10 @@ def test_idle_buffer_is_used_where_memory_is_short():
     parts = Parts(MIB, 10 * MIB, early=True)
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB))
     parts.send()
-    (buffer, _) = parts.buffer._idle[-1]
     before = parts.memory.used
     parts.memory.used += 10 * MIB
     parts.write(b"x")  # the full part goes, and the next one begins
     assert parts.memory.used == before + 10 * MIB
-    assert parts.buffer._chunk is buffer
-    assert not parts.buffer._idle
 
 
 def test_buffer_that_is_too_small_now():
@@ -333,17 +325,18 @@ def test_first_buffers_are_small():
     assert parts.memory.used == 16 * MIB  # the second part has its whole buffer
 
 
-def test_forget():
-    """What is forgotten is not held, neither now nor when its parts are sent."""
+def test_closed_buffer():
+    """A closed buffer holds nothing, neither now nor when its parts are sent."""
     parts = Parts(MIB)
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"abc")
     buffer = parts.buffer
-    buffer.forget()
-    assert (buffer.held, buffer.room) == (0, 0)
+    buffer.close()
+    assert buffer.held == 0
+    assert not buffer.copy(b"x", 1)
+    assert not buffer.keep(bytes(KEPT), KEPT)
     parts.send()
     gc.collect()
     assert parts.memory.used == 0
-    assert not buffer._idle
 
 
 def test_closed_file_holds_nothing():
@@ -383,11 +376,9 @@ def test_parts_are_not_early_against_the_rules():
     assert [len(part) for part in parts.close()] == [3 * MIB, 3 * MIB, 256 * KIB]
 
 
-def test_early_parts_are_not_all(monkeypatch):
+def test_early_parts_are_not_all():
     """There are 10,000 parts at most, so only the first ones may be small."""
-    assert module._EARLY_PARTS == 2_000
-    monkeypatch.setattr(module, "_EARLY_PARTS", 2)
-    parts = Parts(2 * MIB, 0, early=True)
+    parts = Parts(2 * MIB, 0, early=True, early_parts=2)
     parts.write(*[bytearray(128 * KIB)] * 64)
     sizes = [len(part) for part in parts.close()]
     assert sizes == [MIB, MIB, 2 * MIB, 2 * MIB, 2 * MIB]
@@ -395,9 +386,9 @@ def test_early_parts_are_not_all(monkeypatch):
 
 def test_early_parts_leave_room():
     """Where all first parts are small, what a stream can hold is nearly the same."""
-    plan = Plan(multipart=False, part_size=8 * MIB, grows=True)
+    plan = UploadPlan(multipart=False, part_size=8 * MIB, grows=True)
     usual = [plan.size_of(number) for number in range(1, 10_001)]
-    most = module._EARLY_PARTS * module._EARLY + sum(usual[module._EARLY_PARTS :])
+    most = EARLY_PARTS * EARLY + sum(usual[EARLY_PARTS:])
     assert most > 0.99 * sum(usual)
 
 

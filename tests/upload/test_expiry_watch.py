@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from fsspec_osspresigned.upload.upload import Pace
+from fsspec_osspresigned.upload.expiry_watch import ExpiryWatch
 
 
 class Clock:
@@ -19,22 +19,22 @@ class Clock:
 
 
 @pytest.fixture
-def pace_of():
-    """Return a maker of paces on one clock, which begins at 1,000."""
+def watch_of():
+    """Return a maker of watches on one clock, which begins at 1,000."""
     clock = Clock()
 
     def make(size, ends):
-        return clock, Pace("b/k", size, ends, clock=clock, now=clock)
+        return clock, ExpiryWatch("b/k", size, ends, clock=clock, now=clock)
 
     return make
 
 
-def test_late_is_told_once(pace_of, caplog):
+def test_late_is_told_once(watch_of, caplog):
     """By name, with the moment, and by how much the URLs fall short."""
-    clock, pace = pace_of(1_000, 1_050.0)
+    clock, watch = watch_of(1_000, 1_050.0)
     for _ in range(3):
         clock.now += 10
-        pace.sent(100)  # ten bytes a second: 100 seconds in all
+        watch.add(100)  # ten bytes a second: 100 seconds in all
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     said = record.getMessage()
@@ -48,17 +48,17 @@ def test_late_is_told_once(pace_of, caplog):
     [(1_000, 1_200.0, 10), (1_000, None, 10), (None, 1_001.0, 10), (1_000, 1_001.0, 1)],
     ids=["in time", "no end", "a stream", "too early to tell"],
 )
-def test_nothing_to_tell(pace_of, caplog, size, ends, seconds):
+def test_nothing_to_tell(watch_of, caplog, size, ends, seconds):
     """In time, or nobody can know."""
-    clock, pace = pace_of(size, ends)
+    clock, watch = watch_of(size, ends)
     clock.now += seconds
-    pace.sent(100)
+    watch.add(100)
     assert not caplog.records
 
 
-def test_nothing_sent_yet(pace_of, caplog):
+def test_nothing_sent_yet(watch_of, caplog):
     """An empty part counts no bytes, and divides by none."""
-    clock, pace = pace_of(10, 1_001.0)
+    clock, watch = watch_of(10, 1_001.0)
     clock.now += 10
-    pace.sent(0)
+    watch.add(0)
     assert len(caplog.records) == 1

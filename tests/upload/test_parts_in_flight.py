@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from fsspec_osspresigned.concurrency.budget import Budget, Lease
 from fsspec_osspresigned.http.body import EMPTY, PartBody
-from fsspec_osspresigned.upload.upload import Window
+from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight
 
 
 class Part:
@@ -30,14 +29,6 @@ def in_thread(function, *args):
     return thread
 
 
-def settles(fact):
-    """Return whether *fact* becomes true."""
-    end = time.monotonic() + 10
-    while not fact() and time.monotonic() < end:
-        time.sleep(0.001)
-    return fact()
-
-
 @pytest.fixture
 def memory():
     """A budget in place of the process's."""
@@ -45,13 +36,11 @@ def memory():
 
 
 @pytest.fixture
-def window(memory, monkeypatch):
+def window(memory):
     """Make a window over that budget."""
 
     def make(width, limit=100):
-        one = Window(width, limit)
-        monkeypatch.setattr(one, "_memory", memory)
-        return one
+        return PartsInFlight(width, limit, memory)
 
     return make
 
@@ -64,11 +53,11 @@ def test_width(window):
     thread = in_thread(one.enter, EMPTY)
     thread.join(0.05)
     assert thread.is_alive()
-    assert one._inside == 2
+    assert one.count == 2
     one.leave(EMPTY)
     thread.join(10)
     assert not thread.is_alive()
-    assert one._inside == 2
+    assert one.count == 2
 
 
 def test_buffer_is_given_back_once(window):
@@ -88,7 +77,7 @@ def test_part_without_a_buffer(window):
     for _ in range(2):
         one.enter(body)
         one.leave(body)
-    assert one._inside == 0
+    assert one.count == 0
 
 
 def test_one_by_one_where_memory_is_short(window, memory):
@@ -97,11 +86,12 @@ def test_one_by_one_where_memory_is_short(window, memory):
     memory.used += 100
     one.enter(first.body)  # nothing of ours is in flight
     thread = in_thread(one.enter, second.body)
-    assert settles(lambda: memory._waiting == 1)
+    thread.join(0.05)
+    assert thread.is_alive()
     one.leave(first.body)
     thread.join(10)
     assert not thread.is_alive()
-    assert one._inside == 1
+    assert one.count == 1
 
 
 def test_memory_that_comes_back(window, memory):
@@ -110,11 +100,12 @@ def test_memory_that_comes_back(window, memory):
     lease = [Lease(memory, 100)]
     one.enter(Part().body)
     thread = in_thread(one.enter, Part().body)
-    assert settles(lambda: memory._waiting == 1)
+    thread.join(0.05)
+    assert thread.is_alive()
     lease.clear()
     thread.join(10)
     assert not thread.is_alive()
-    assert one._inside == 2
+    assert one.count == 2
 
 
 def test_other_bodies_hold_no_memory(window, memory):
@@ -123,7 +114,7 @@ def test_other_bodies_hold_no_memory(window, memory):
     memory.used += 1000
     for _ in range(3):
         one.enter(EMPTY)
-    assert one._inside == 3
+    assert one.count == 3
 
 
 def test_interrupt_while_it_waits_for_memory(window, memory, monkeypatch):
@@ -136,7 +127,7 @@ def test_interrupt_while_it_waits_for_memory(window, memory, monkeypatch):
     monkeypatch.setattr(memory, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         one.enter(part.body)
-    assert (one._inside, part.back) == (0, 1)
+    assert (one.count, part.back) == (0, 1)
 
 
 def test_drain(window):
@@ -160,7 +151,7 @@ def test_drain_gives_up(window):
     one.enter(EMPTY)
     one.drain(0.01)
     one.enter(EMPTY)
-    assert one._inside == 2
+    assert one.count == 2
 
 
 def test_two_drain_at_once(window):

@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.errors import ConfigurationError, TooLargeError
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import (
     MAX_PART,
     MAX_PARTS,
     MAX_SINGLE_PUT,
     MIN_PART,
-    PartReceipt,
 )
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.units import GIB, KIB, MIB
-from fsspec_osspresigned.upload.plan import Ledger, Plan, plan_for
+from fsspec_osspresigned.upload.plan import Mode, UploadPlan, plan_for
 
 BOTH = Grant()
 SINGLE = Grant(multipart=None)
@@ -29,10 +28,12 @@ def owners(count: int, part_size: int | None = None, *, single=False, **more) ->
     return Grant(single=single, multipart=parts)
 
 
-def plan(grant: Grant, size: int | None, **more) -> Plan:
+def plan(grant: Grant, size: int | None, **more) -> UploadPlan:
     """Plan with the default options."""
-    facts = {"part_size": 8 * MIB, "threshold": 16 * MIB, "path": "b/k", **more}
-    return plan_for(grant, size=size, **facts)
+    facts = {"part_size": 8 * MIB, "multipart_threshold": 16 * MIB, **more}
+    large_parts = facts.pop("large_parts", False)
+    options = Options(**facts)
+    return plan_for(grant, options, size, path="b/k", large_parts=large_parts)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_plan(grant, size, multipart, part_size):
 )
 def test_parts_of_a_size_that_is_ours(size, part_size):
     """Every connection has a part, and two of a large file; a stream does not know."""
-    more = {"part_size": None, "threshold": 8 * MIB, "largest": 32 * MIB}
+    more = {"part_size": None, "multipart_threshold": 8 * MIB, "large_parts": True}
     found = plan(BOTH, size, **more)
     assert (found.multipart, found.part_size) == (True, part_size)
     assert plan(BOTH, None, **more).part_size == 8 * MIB
@@ -130,7 +131,7 @@ GRANTS = st.builds(
 def test_pieces_cover_the_object_exactly(grant, size, part_size, threshold):
     """For any size and grant the pieces are legal, or the plan is refused."""
     try:
-        found = plan(grant, size, part_size=part_size, threshold=threshold)
+        found = plan(grant, size, part_size=part_size, multipart_threshold=threshold)
     except ConfigurationError:
         return
     count = max(1, -(-size // found.part_size))
@@ -173,7 +174,7 @@ def test_growth():
     assert sorted(sizes) == sizes
     assert max(sizes) == MAX_PART
     assert sum(sizes) > 6 * 1024 * GIB
-    fixed = Plan(multipart=True, part_size=5)
+    fixed = UploadPlan(multipart=True, part_size=5)
     assert fixed.size_of(9999) == 5
 
 
@@ -190,73 +191,27 @@ def test_growth():
 )
 def test_cut(size, parts):
     """Every part is whole but the last; a stream has as many as there can be."""
-    assert list(Plan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
-
-
-def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:
-    """Return the receipt of a part."""
-    crc = crc64(data) if with_crc else None
-    return PartReceipt(
-        part_number=number, size=len(data), etag=f'"E{number}"', crc64=crc
+    assert (
+        list(UploadPlan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
     )
 
 
-@given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.randoms())
-def test_ledger_sums_up(pieces, random):
-    """In whatever order parts are stored, they add up to the object."""
-    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
-    parts = [part(ledger.give(), piece) for piece in pieces]
-    mixed = parts[:]
-    random.shuffle(mixed)
-    for one in mixed:
-        ledger.store(one)
-    assert ledger.parts == tuple(parts)
-    assert ledger.size == sum(map(len, pieces))
-    assert ledger.crc64() == crc64(b"".join(pieces))
-    assert ledger.document().count(b"<Part>") == len(pieces)
-
-
-def test_ledger_without_crc():
-    """One part without a CRC leaves the whole without one."""
-    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
-    ledger.store(part(ledger.give(), b"a"))
-    ledger.store(part(ledger.give(), b"b", with_crc=False))
-    assert ledger.crc64() is None
-
-
-def test_last_word_counts():
-    """A part that was stored twice is listed once, as it is now."""
-    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
-    ledger.give()
-    ledger.store(part(1, b"old"))
-    ledger.store(part(1, b"newer"))
-    assert ledger.size == 5
-    assert len(ledger.parts) == 1
-
-
-def test_missing_part_is_never_published():
-    """A part that was given out but not stored stops everything."""
-    ledger = Ledger(Plan(multipart=True, part_size=1), "b/k")
-    ledger.give()
-    with pytest.raises(AssertionError, match="refusing to complete"):
-        ledger.document()
-
-
-def test_parts_run_out():
-    """No number is given out that cannot be signed."""
-    ledger = Ledger(Plan(multipart=True, part_size=1, max_parts=2), "b/k")
-    assert [ledger.give(), ledger.give()] == [1, 2]
-    with pytest.raises(TooLargeError, match="all 2 parts are used up"):
-        ledger.give()
-
-
 @pytest.mark.parametrize(
-    ("stored", "numbers"),
-    [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
+    ("facts", "bodies", "refused", "mode"),
+    [
+        ({"multipart": True}, 0, False, Mode.MULTIPART),
+        ({"multipart": True}, 1, False, Mode.MULTIPART),
+        ({"multipart": True}, 2, True, Mode.MULTIPART),
+        ({"multipart": False}, 0, False, Mode.SINGLE),
+        ({"multipart": False}, 1, False, Mode.SINGLE),
+        ({"multipart": False}, 2, False, Mode.MULTIPART),
+        ({"multipart": False}, 2, True, Mode.SPOOLED),
+        ({"multipart": False, "spools": True}, 1, False, Mode.SINGLE),
+        ({"multipart": False, "spools": True}, 2, False, Mode.SPOOLED),
+        ({"multipart": False, "spools": True}, 2, True, Mode.SPOOLED),
+    ],
 )
-def test_stored_numbers_for_people(stored, numbers):
-    """Runs of part numbers are written as one."""
-    ledger = Ledger(Plan(multipart=True, part_size=5), "b/k")
-    for number in stored:
-        ledger.store(PartReceipt(part_number=number, size=5, etag="e", crc64=None))
-    assert ledger.numbers == numbers
+def test_mode(facts, bodies, refused, mode):
+    """One body is one PUT; more are parts where those are granted, else they spool."""
+    plan = UploadPlan(part_size=5, **facts)
+    assert plan.mode(bodies, initiate_refused=refused) is mode

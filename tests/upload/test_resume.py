@@ -38,6 +38,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
+from fsspec_osspresigned.upload import steps
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
@@ -122,6 +123,13 @@ class World:
             one.part_number for one in self.oss.requests if one.action == "UploadPart"
         )
 
+    def abort_all(self) -> None:
+        """Abort all multipart uploads, as another process or a rule of the bucket does."""
+        ours, self.signer = self.signer, Signer(self.oss)
+        for one in self.oss.uploads(BUCKET):
+            steps.abort(self.client(), Target(path=PATH), one.upload_id)
+        self.signer = ours
+
     def actions(self) -> set[str]:
         return {one.action for one in self.oss.requests}
 
@@ -196,10 +204,10 @@ def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
     upload = Upload(client, Target(path=PATH), size=source.size)
     facts = (upload.plan, upload.granted)
     caplog.set_level(logging.INFO)
-    with module.resumption_of(client, Target(path=PATH), source, *facts) as found:
-        upload.go_on(found)
-        upload.add(source.part(0, MIN_PART))
-        upload.discard()
+    upload.resumption = module.resumption_of(client, Target(path=PATH), source, *facts)
+    upload.add(source.part(0, MIN_PART))
+    upload.discard()
+    upload.resumption.release()
     assert "of 8 parts are stored" in caplog.text
     assert len(world.oss.uploads(BUCKET)) == 1
     world.put()
@@ -305,7 +313,7 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
 def test_an_upload_that_is_gone_starts_over(world, caplog):
     """Somebody has aborted it, or a rule of the bucket."""
     world.interrupt()
-    world.oss.store.buckets[BUCKET].uploads.clear()
+    world.abort_all()
     world.put()
     assert world.sent() == list(range(1, 9))
     assert world.stored() == DATA
@@ -325,7 +333,7 @@ def test_a_gone_upload_that_nobody_can_see_fails_once(world):
     """Then its journal is removed, and the next run starts over."""
     world.signer.refuses = [Action.ListParts]
     world.interrupt()
-    world.oss.store.buckets[BUCKET].uploads.clear()
+    world.abort_all()
     with pytest.raises(UploadNotFoundError):
         world.put()
     assert world.journals() == []
@@ -363,7 +371,7 @@ def test_when_only_the_end_failed_no_byte_is_sent_again(world):
 def completed(world, monkeypatch):
     """A world whose process died between Complete and the end of its journal."""
     with monkeypatch.context() as patch:
-        patch.setattr(module.Resumption, "finish", lambda _: None)
+        patch.setattr(module.Resumption, "remove", lambda _: None)
         world.put()
     world.oss.clear()
     assert len(world.journals()) == 1
@@ -528,7 +536,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id = module.steps.initiate(client, Target(path=PATH))
+    upload_id = steps.initiate(client, Target(path=PATH))
 
     def url(action: Action, **more) -> str:
         one = Operation(
@@ -573,7 +581,7 @@ def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
     """Only the owner can begin another one."""
     world.signer = owners(world.oss)
     world.interrupt()
-    world.oss.store.buckets[BUCKET].uploads.clear()
+    world.abort_all()
     with pytest.raises(UploadNotFoundError):
         world.put()
     assert world.sent() == []
@@ -627,15 +635,16 @@ def test_a_part_that_differs_is_taken_as_the_store_has_it(head):
     assert found == {1: Kept(theirs, "crc64")}
 
 
-def test_long_lists_come_in_pages(world, monkeypatch):
+@pytest.mark.parametrize(("page_size", "pages"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_long_lists_come_in_pages(world, page_size, pages):
     """Each page begins behind the last one."""
-    monkeypatch.setattr(module, "_PAGE", 2)
     world.interrupt()
-    world.put()
-    assert world.sent() == [5, 6, 7, 8]
+    (upload,) = world.oss.uploads(BUCKET)
+    where = world.client(), Target(path=PATH), upload.upload_id, None
+    listing = list_parts(*where, page_size=page_size)
+    assert (set(listing.parts), listing.whole) == ({1, 2, 3, 4}, True)
     lists = [one for one in world.oss.requests if one.action == "ListParts"]
-    assert len(lists) == 2
-    assert world.stored() == DATA
+    assert len(lists) == pages
 
 
 def test_of_a_presigned_list_only_the_first_page_is_seen():

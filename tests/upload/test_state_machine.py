@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.concurrency.workers import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
@@ -38,8 +39,7 @@ from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.transaction import DeferredUpload
-from fsspec_osspresigned.upload.upload import upload_source
+from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.upload.wrappers import PresignedWriter
 
 pytestmark = pytest.mark.slow
@@ -114,9 +114,10 @@ class Log(logging.Handler):
 class File:
     """An open writer, and what was written into it."""
 
-    def __init__(self, writer, key, *, autocommit):
+    def __init__(self, writer, key, cancel, *, autocommit):
         self.writer = writer
         self.key = key
+        self.cancel = cancel
         self.autocommit = autocommit
         self.written = b""
         self.settled = False
@@ -142,6 +143,7 @@ class Machine(RuleBasedStateMachine):
         self.files: list[File] = []
         self.failed: list[File] = []
         self.crashed: set[str] = set()
+        self.dead: list[File] = []
         self.local = self.place / "local"
         self.local.write_bytes(b"")
         self.pending: set[str] = set()
@@ -173,7 +175,7 @@ class Machine(RuleBasedStateMachine):
         """End everything; nothing of ours is left open but what crashed."""
         try:
             self.heal()
-            for file in self.files:
+            for file in self.files + self.dead:
                 file.writer.discard()
             for key in sorted(self.pending):
                 self.put_file(key, 0)
@@ -266,12 +268,10 @@ class Machine(RuleBasedStateMachine):
         if len(self.files) == _OPEN:
             self.discard(0)
         path = f"{BUCKET}/{key}"
-        writer = PresignedWriter(
-            DeferredUpload(self.client, Target(path=path)),
-            path=path,
-            autocommit=autocommit,
-        )
-        file = File(writer, key, autocommit=autocommit)
+        cancel = Cancellation()
+        upload = Upload(self.client, Target(path=path), cancel=cancel)
+        writer = PresignedWriter(upload, path=path, autocommit=autocommit)
+        file = File(writer, key, cancel, autocommit=autocommit)
         self.files.append(file)
         self.write_all(file, sizes)
 
@@ -372,11 +372,11 @@ class Machine(RuleBasedStateMachine):
         """The process of a writer is gone: nobody cleans up, nobody publishes."""
         file = self.one(number)
         self.drop(file)
-        upload = file.writer._upload
-        upload._cancel.set()
-        upload.window.drain()
-        file.writer._pid = upload._pid = -1
-        self.crashed.add(upload._upload_id)
+        upload = file.writer.upload
+        file.cancel.set()
+        upload.in_flight.drain()
+        self.crashed.add(getattr(upload.mode, "upload_id", ""))
+        self.dead.append(file)  # its finalizer would clean up
 
     @rule(number=NUMBERS)
     def close_what_failed(self, number):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,7 +32,7 @@ from fsspec_osspresigned.errors import (
     TooLargeError,
     UploadDiscardedError,
 )
-from fsspec_osspresigned.http.body import EMPTY, FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
 from fsspec_osspresigned.http.transport import PLAIN, Transport
 from fsspec_osspresigned.model import (
     MAX_SINGLE_PUT,
@@ -46,7 +48,6 @@ from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
 from fsspec_osspresigned.upload import steps
-from fsspec_osspresigned.upload import upload as module
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 
@@ -196,16 +197,15 @@ def test_file_that_changes(oss, tmp_path):
 
 def test_last_look_before_publishing(oss):
     """What it raises keeps the object from being published, and parts are removed."""
-    one = Upload(make(oss), Target(path=PATH))
-    for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
 
-    def look():
-        raise SourceChangedError("changed")
+    class Changed(MemoryBody):
+        def check(self):
+            assert actions(oss).count("UploadPart") == 2
+            raise SourceChangedError("changed")
 
+    body = Changed(memoryview(bytes(2 * MIN_PART)))
     with pytest.raises(SourceChangedError):
-        one.finish(before=look)
-    one.discard()
+        upload_source(make(oss), Target(path=PATH), body)
     assert "CompleteMultipartUpload" not in actions(oss)
     assert not oss.uploads(BUCKET)
 
@@ -676,7 +676,7 @@ def test_complete_all_with_foreign_parts(oss):
     long = Upload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
     for _ in range(3):
         long.add(MemoryBody.of(bytes(MIN_PART)))
-    long.window.drain()
+    long.in_flight.drain()
     with pytest.raises(IntegrityError, match="not those that were sent"):
         store(make(oss, signer), bytes(2 * MIN_PART))
     assert stored(oss) is None
@@ -779,6 +779,15 @@ def test_spool_when_initiate_is_refused(oss):
         stream(make(oss, refusing), b"a")
 
 
+class Huge:
+    """A body that says it is as large as one PUT may be."""
+
+    size = MAX_SINGLE_PUT
+
+    def blocks(self):
+        raise AssertionError("nobody may read it")
+
+
 def test_limit_of_one_put(oss):
     """5 GiB are the end of it, by plan for a size and by count for a stream."""
     client = make(oss, Signer(oss, Grant(multipart=None)))
@@ -788,9 +797,8 @@ def test_limit_of_one_put(oss):
     one = Upload(client, Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     one.add(MemoryBody.of(b"b"))
-    one._spool.size = MAX_SINGLE_PUT
     with pytest.raises(TooLargeError, match="it holds 5 GiB"):
-        one.add(MemoryBody.of(b"c"))
+        one.add(Huge())
     one.discard()
     assert oss.requests == []
 
@@ -864,28 +872,50 @@ def test_cancelled_from_above(oss):
     assert "PutObject" not in actions(oss)
 
 
+@contextlib.contextmanager
+def busy(client: Client) -> Iterator[None]:
+    """Keep all workers that send parts busy."""
+    gate = threading.Event()
+    jobs = [
+        client.requests.submit(gate.wait, 10)
+        for _ in range(client.options.max_concurrency)
+    ]
+    try:
+        yield
+    finally:
+        gate.set()
+        for job in jobs:
+            job.result(10)
+
+
 def test_queued_parts_are_not_sent_after_a_failure(oss):
     """A part that waits for its turn sees that the upload is given up."""
-    one = Upload(make(oss), Target(path=PATH))
-    one._begin()
-    one._cancel.set()
-    one._submit(MemoryBody.of(bytes(MIN_PART)))
-    one.window.drain()
+    client, above = make(oss), Cancellation()
+    with busy(client):
+        one = Upload(client, Target(path=PATH), cancel=above)
+        for _ in range(2):
+            one.add(MemoryBody.of(bytes(MIN_PART)))
+        above.set()
+    one.in_flight.drain()
     one.discard()
     assert "UploadPart" not in actions(oss)
 
 
-def test_interrupt(oss, monkeypatch):
-    """Ctrl-C gives the upload up, and what follows says so."""
-    one = Upload(make(oss), Target(path=PATH))
+class Interrupted:
+    """A body that is read when Ctrl-C comes."""
 
-    def interrupt(_):
+    size = 1
+
+    def blocks(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(one, "_take", interrupt)
+
+def test_interrupt(oss):
+    """Ctrl-C gives the upload up, and what follows says so."""
+    one = Upload(make(oss, Signer(oss, Grant(multipart=None))), Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     with pytest.raises(KeyboardInterrupt):
-        one.add(MemoryBody.of(b"b"))
+        one.add(Interrupted())
     with pytest.raises(UploadDiscardedError, match="interrupted"):
         one.finish()
     one.discard()
@@ -905,27 +935,20 @@ def test_no_thread_for_a_part(oss, monkeypatch):
     assert not oss.uploads(BUCKET)
 
 
-def test_discard_does_not_wait_for_ever(oss, monkeypatch, caplog):
-    """A part that hangs is left behind, and the upload is aborted all the same."""
-    gate = threading.Event()
-    monkeypatch.setattr(module, "_DRAIN", 0.05)
-    one = Upload(make(oss, max_concurrency=1), Target(path=PATH))
-    one._begin()
-    one.window.enter(EMPTY)
-    one.discard(ValueError("why"))
-    gate.set()
-    assert "was given up: why" in caplog.text
-    assert actions(oss)[-1] == "AbortMultipartUpload"
-
-
-def test_discard_without_a_free_slot(oss, monkeypatch):
-    """Even if no slot of the window ever comes free."""
-    monkeypatch.setattr(module, "_DRAIN", 0.05)
-    one = Upload(make(oss, max_concurrency=2), Target(path=PATH))
-    one._begin()
-    one.window.enter(EMPTY)
-    one.discard()
-    assert actions(oss)[-1] == "AbortMultipartUpload"
+@pytest.mark.parametrize("width", [2, 3])
+def test_discard_does_not_wait_for_ever(oss, caplog, width):
+    """Parts that hang are left behind, and the upload is aborted all the same."""
+    client = make(oss, max_concurrency=width)
+    with busy(client):
+        one = Upload(client, Target(path=PATH))
+        one.patience = 0.05
+        for _ in range(2):
+            one.add(MemoryBody.of(bytes(MIN_PART)))
+        one.discard(ValueError("why"))
+        assert "was given up: why" in caplog.text
+        assert actions(oss)[-1] == "AbortMultipartUpload"
+    one.in_flight.drain()
+    assert "UploadPart" not in actions(oss)
 
 
 @pytest.mark.parametrize(
@@ -953,7 +976,7 @@ def test_fork(oss):
     one = Upload(make(oss), Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
-    one.window.drain()
+    one.in_flight.drain()
     before = len(oss.requests)
     child = os.fork()
     if not child:

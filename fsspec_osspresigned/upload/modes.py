@@ -1,0 +1,336 @@
+"""Modes of an upload: one PutObject, a PutObject spooled to disk, a multipart upload."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from ..client.client import Client
+from ..concurrency.workers import Cancellation
+from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
+from ..http.body import EMPTY, Body, SpooledBody
+from ..http.transport import Exchange
+from ..model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
+from ..options.object_options import Target
+from ..signers.base import MultipartGrant
+from . import steps
+from .expiry_watch import ExpiryWatch
+from .parts_in_flight import PartsInFlight
+from .plan import UploadPlan
+from .receipt import ReceiptBuilder
+
+if TYPE_CHECKING:
+    from ..checkpoint.journal import Kept
+    from ..signers.batching import Prefetcher
+
+_log = logging.getLogger(__name__)
+
+# Parts of a stream that are signed first: it may end soon.
+_FIRST_BATCH = 4
+
+
+class NoCheckpoint:
+    """Null object used when an upload keeps no checkpoint.
+
+    Attributes:
+        upload_id: of the upload to resume; empty begins a new one.
+        kept: parts that need not be sent, unless their bytes have changed.
+        needs_crc: the CRC-64 of every part must be computed.
+    """
+
+    upload_id = ""
+    kept: Mapping[int, Kept] = {}
+    needs_crc = False
+
+    def record_upload(self, upload_id: str) -> None:
+        """Write down the upload that will get the parts."""
+
+    def stored_part(self, number: int, body: Body) -> Kept | None:  # noqa: ARG002
+        """Return part *number* if it is stored with the bytes of *body*."""
+        return None
+
+    def record_part(self, part: PartReceipt, verified: str) -> None:
+        """Write down a stored part."""
+
+    def remove(self) -> None:
+        """Forget the upload: it is published, or can never be."""
+
+    def keeps_parts(self, error: BaseException | None) -> bool:  # noqa: ARG002
+        """Return whether the parts stay in the store after *error*."""
+        return False
+
+    def release(self) -> None:
+        """Let another process resume the upload."""
+
+
+class FirstFailure:
+    """First failure of an upload; it cancels what is in flight.
+
+    Attributes:
+        error: the failure; None as long as there is none.
+        cancel: set by a failure, or from above.
+    """
+
+    def __init__(self, path: str, cancel: Cancellation) -> None:
+        self.error: Exception | None = None
+        self.cancel = cancel
+        self._path = path
+        self._lock = threading.Lock()
+
+    def keep(self, error: BaseException) -> None:
+        """Keep *error* if it is the first one."""
+        if not isinstance(error, Exception):
+            text = f"the upload was interrupted ({type(error).__name__})"
+            error = UploadDiscardedError(text, path=self._path)
+        with self._lock:
+            if self.error is None:
+                self.error = error
+        self.cancel.set()
+
+
+@frozen(kw_only=True, eq=False)
+class UploadJob:
+    """What all modes of one upload work with.
+
+    Attributes:
+        client: signs and sends.
+        target: where to.
+        plan: how the object is cut.
+        granted: the multipart upload that may be used.
+        size: bytes in all; None for a stream.
+        exchange: cancellation and progress of its bodies.
+        ahead: signs the first request; None leaves it to the client's signer.
+        receipt: adds up what is stored.
+        failure: takes the failure of a part.
+    """
+
+    client: Client
+    target: Target
+    plan: UploadPlan
+    granted: MultipartGrant
+    size: int | None
+    exchange: Exchange
+    ahead: Prefetcher | None
+    receipt: ReceiptBuilder
+    failure: FirstFailure
+
+
+class SinglePut:
+    """One PutObject: at most one body, which waits until the end."""
+
+    def __init__(self, job: UploadJob) -> None:
+        self.body: Body = EMPTY
+        self.bodies = 0
+        self._job = job
+
+    def add(self, body: Body) -> None:
+        """Keep *body*."""
+        self.body = body
+        self.bodies += 1
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Return at once: nothing is sent before ``publish``."""
+
+    def publish(self) -> Receipt:
+        """Send the body."""
+        job, size = self._job, self.body.size
+        reply, verified = steps.put_object(
+            job.client, job.target, self.body, job.exchange, ahead=job.ahead
+        )
+        return job.receipt.build(reply, size=size, crc64=reply.crc64, verified=verified)
+
+    def close(self) -> None:
+        """Let go of the body."""
+        self.body = EMPTY
+
+
+class SpooledPut(SinglePut):
+    """One PutObject of bodies that wait in an unnamed file."""
+
+    def __init__(self, job: UploadJob) -> None:
+        super().__init__(job)
+        self.body = self._spool = SpooledBody()
+
+    def add(self, body: Body) -> None:
+        """Append *body* to the file.
+
+        Raises:
+            TooLargeError: one PutObject cannot hold it.
+            OSError: the disk is full.
+        """
+        if self._spool.size + body.size > MAX_SINGLE_PUT:
+            msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
+            raise TooLargeError(msg, path=self._job.target.path)
+        self._spool.append(body)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._spool.close()
+
+
+class Multipart:
+    """Parts of a multipart upload, sent by the workers of the client.
+
+    Args:
+        job: what the upload consists of.
+        in_flight: bounds the parts that are sent at a time.
+        watch: warns that the URLs expire too early.
+        resumption: parts of an earlier process.
+    """
+
+    body = EMPTY
+
+    def __init__(
+        self,
+        job: UploadJob,
+        in_flight: PartsInFlight,
+        watch: ExpiryWatch,
+        resumption: NoCheckpoint,
+    ) -> None:
+        self.upload_id = ""
+        self._job = job
+        self._in_flight = in_flight
+        self._watch = watch
+        self._resumption = resumption
+        self._control = Exchange(cancel=job.failure.cancel)
+        with_crc = resumption.needs_crc or job.exchange.with_crc
+        self._exchange = evolve(job.exchange, with_crc=with_crc)
+        self._ahead: Prefetcher | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Initiate the upload, unless it exists.
+
+        Raises:
+            NotSignedError: the signer grants none.
+        """
+        job = self._job
+        self.upload_id = (
+            job.granted.upload_id
+            or self._resumption.upload_id
+            or steps.initiate(job.client, job.target, self._control, ahead=job.ahead)
+        )
+        self._resumption.record_upload(self.upload_id)
+        coming = (
+            job.target.part_operation(self.upload_id, number, size)
+            for number, size in job.plan.cut(job.size)
+            if number not in self._resumption.kept
+        )
+        width = job.client.options.max_concurrency
+        self._ahead = job.client.prefetcher(
+            lambda: next(coming, None),
+            first=_FIRST_BATCH if job.size is None else width,
+        )
+
+    def add(self, body: Body) -> None:
+        """Send *body* as the next part; waits while too many are in flight.
+
+        Raises:
+            TooLargeError: no more parts are granted.
+        """
+        with self._lock:
+            number = self._job.receipt.next_number()
+        self._in_flight.enter(body)
+        held = [body]  # the code that pops the body also lets it leave
+        try:
+            self._job.client.requests.submit(self._send_part, number, held)
+        except BaseException:
+            with contextlib.suppress(IndexError):  # taken by a worker
+                self._in_flight.leave(held.pop())
+            raise
+
+    def _send_part(self, number: int, held: list[Body]) -> None:
+        """Send one part; runs in a worker, and keeps its failure for the caller."""
+        body = held.pop()
+        try:
+            if self._job.failure.cancel.is_set():
+                return
+            reply: Reply | None = None
+            kept = self._resumption.stored_part(number, body)
+            if kept is None:
+                reply, verified, part = self._send(number, body)
+                self._resumption.record_part(part, verified)
+            else:
+                verified, part = kept.verified, kept.part
+                if self._exchange.progress is not None:
+                    self._exchange.progress(part.size)
+            with self._lock:
+                self._job.receipt.add_part(part, verified, reply)
+                self._watch.add(part.size)
+        except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
+            # The error is kept, its frames are not: they would keep the part.
+            traceback.clear_frames(error.__traceback__)
+            self._job.failure.keep(error)
+        finally:
+            self._in_flight.leave(body)
+            del body
+
+    def _send(self, number: int, body: Body) -> tuple[Reply, str, PartReceipt]:
+        target = self._job.target
+        reply, verified = steps.send_body(
+            self._job.client,
+            target,
+            target.part_operation(self.upload_id, number, body.size),
+            body,
+            self._exchange,
+            ahead=self._ahead,
+        )
+        part = steps.part_receipt(
+            number, body.size, reply.etag, reply.crc64, target.path
+        )
+        return reply, verified, part
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until no part is in flight, *seconds* at most; None sets no limit."""
+        self._in_flight.drain(seconds)
+
+    def publish(self) -> Receipt:
+        """Complete the upload, or leave that to its owner."""
+        job, parts, crc = self._job, self._job.receipt.parts, self._job.receipt.crc64()
+        reply, verified = None, "none"
+        if job.granted.completes:
+            try:
+                reply, verified = steps.complete(
+                    job.client,
+                    job.target,
+                    self.upload_id,
+                    parts,
+                    self._control,
+                    crc=crc,
+                    granted=job.granted,
+                )
+            except IntegrityError:
+                self._resumption.remove()  # the parts cannot become the right object
+                raise
+        return job.receipt.build(
+            reply,
+            size=sum(part.size for part in parts),
+            crc64=crc,
+            verified=verified,
+            upload_id=self.upload_id,
+        )
+
+    def discard(self, reason: BaseException | None, *, once: bool) -> None:
+        """Remove the parts, unless they are their owner's or kept to be resumed."""
+        job = self._job
+        if self._resumption.keeps_parts(reason):
+            return
+        if not job.granted.is_owners or job.client.options.abort_map_uploads:
+            steps.abort(job.client, job.target, self.upload_id, once=once)
+            return
+        kept = (
+            f"its owner's multipart upload {self.upload_id} is kept, with the parts "
+            f"[{job.receipt.stored_numbers}]: a second try goes on"
+        )
+        _log.warning("%s: %s", job.target.path, kept)
+        if reason is not None:
+            reason.add_note(kept)
+
+    def close(self) -> None:
+        """Keep nothing: each part leaves when it is sent."""

@@ -1,0 +1,145 @@
+"""Receipt builder: part numbers, stored parts, retries, and what verified them."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import ExclusiveNotEnforcedError, TooLargeError
+from ..http.body import combine
+from ..model import MAX_PARTS, PartReceipt, Receipt, Reply
+from ..options.object_options import Target
+from .steps import CALLBACK_FAILED
+
+
+class ReceiptBuilder:
+    """Numbers the parts of one upload, and adds up what is stored. Not thread-safe.
+
+    Args:
+        target: where to.
+        max_parts: parts that can be sent at most.
+    """
+
+    def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
+        self._target = target
+        self._max_parts = max_parts
+        self._numbered = 0
+        self._stored: dict[int, PartReceipt] = {}
+        self._verified: set[str] = set()
+        self._replies = [0, 0]  # retries, resigns
+        self._started = time.monotonic()
+
+    def next_number(self) -> int:
+        """Return the next part number, counted from 1.
+
+        Raises:
+            TooLargeError: all part numbers are used up.
+        """
+        if self._numbered >= self._max_parts:
+            msg = (
+                f"all {self._max_parts} parts are used up: more part URLs or "
+                "larger parts are needed; nothing was published"
+            )
+            raise TooLargeError(msg, path=self._target.path)
+        self._numbered += 1
+        return self._numbered
+
+    def add_part(self, part: PartReceipt, verified: str, reply: Reply | None) -> None:
+        """Add a stored part; the last of several with one number counts, as in OSS.
+
+        *reply* is None for a part that an earlier process has stored.
+        """
+        self._stored[part.part_number] = part
+        self._verified.add(verified)
+        self._count(reply)
+
+    def _count(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._replies[0] += reply.retries
+            self._replies[1] += reply.resigns
+
+    @property
+    def parts(self) -> tuple[PartReceipt, ...]:
+        """The stored parts in order.
+
+        Raises:
+            AssertionError: a numbered part is not stored; never publish then.
+        """
+        numbers = range(1, self._numbered + 1)
+        if set(self._stored) != set(numbers):
+            msg = f"parts of {self._target.path} are missing: refusing to complete"
+            raise AssertionError(msg)
+        return tuple(self._stored[n] for n in numbers)
+
+    @property
+    def stored_numbers(self) -> str:
+        """The numbers of the stored parts, such as ``1-12, 14``; may be empty."""
+        spans: list[list[int]] = []
+        for number in sorted(self._stored):
+            if spans and spans[-1][1] == number - 1:
+                spans[-1][1] = number
+            else:
+                spans.append([number, number])
+        return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
+
+    def crc64(self) -> int | None:
+        """Return the CRC-64 of the whole object; None if one part has none."""
+        total = 0
+        for part in self.parts:
+            if part.crc64 is None:
+                return None
+            total = combine(total, part.crc64, part.size)
+        return total
+
+    def build(
+        self,
+        reply: Reply | None,
+        *,
+        size: int,
+        crc64: int | None,
+        verified: str = "none",
+        upload_id: str = "",
+    ) -> Receipt:
+        """Return the receipt of the upload.
+
+        Args:
+            reply: the last one; None means that the owner completes.
+            size: bytes of the object.
+            crc64: its CRC-64; None if it was not computed.
+            verified: what verified the object as a whole; ``none`` takes what verified
+                all of its parts.
+            upload_id: of the multipart upload; empty for one PutObject.
+
+        Raises:
+            ExclusiveNotEnforcedError: it is stored, over an object that had to stay.
+        """
+        version = reply.headers.get("x-oss-version-id") if reply else None
+        if version and self._target.exclusive:
+            msg = (
+                f"stored as version {version}, but a bucket that keeps versions ignores "
+                "forbid-overwrite: what was there before is hidden now"
+            )
+            raise ExclusiveNotEnforcedError(
+                msg, path=self._target.path, version_id=version
+            )
+        self._count(reply)
+        if verified == "none" and len(self._verified) == 1:
+            (verified,) = self._verified
+        status = "stored" if reply else "pending"
+        if reply and reply.status == CALLBACK_FAILED:
+            status = "callback_failed"
+        return Receipt(
+            path=self._target.path,
+            size=size,
+            status=status,
+            etag=reply.etag.strip('"') if reply else "",
+            crc64=crc64,
+            verified=verified,
+            version_id=version,
+            request_id=reply.request_id if reply else None,
+            upload_id=upload_id or None,
+            parts=self.parts,
+            retries=self._replies[0],
+            resigns=self._replies[1],
+            seconds=time.monotonic() - self._started,
+            content_type=self._target.content_type,
+        )

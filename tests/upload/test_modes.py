@@ -1,0 +1,89 @@
+"""One PutObject, a spooled one, or parts: chosen by grant and bodies, and only once."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.errors import NotSignedError, UploadDiscardedError
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.upload.modes import (
+    FirstFailure,
+    Multipart,
+    SinglePut,
+    SpooledPut,
+)
+from fsspec_osspresigned.upload.upload import Upload
+
+BOTH, PUT, PARTS = Grant(), Grant(multipart=None), Grant(single=False)
+
+
+class Signer(KeySigner):
+    """The owner's key with a grant, which may refuse to initiate all the same."""
+
+    def __init__(self, oss: Emulator, grant: Grant, *, refuses: bool) -> None:
+        super().__init__(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region=oss.region,
+        )
+        self.given, self.refuses = grant, refuses
+
+    def grant(self, path: str) -> Grant:
+        return self.given
+
+    def sign(self, operations):
+        if self.refuses and operations[0].action == "InitiateMultipartUpload":
+            raise NotSignedError("the test says so", path=operations[0].path)
+        return super().sign(operations)
+
+
+@pytest.mark.parametrize(
+    ("grant", "refuses", "modes"),
+    [
+        (BOTH, False, [SinglePut, Multipart, Multipart]),
+        (BOTH, True, [SinglePut, SpooledPut, SpooledPut]),
+        (PUT, False, [SinglePut, SpooledPut, SpooledPut]),
+        (PARTS, False, [Multipart, Multipart, Multipart]),
+    ],
+)
+def test_mode_after_each_body(oss, grant, refuses, modes):
+    """The mode changes once at most, and the object has all bytes in any of them."""
+    options = {"signer": "keys", "part_size": MIN_PART}
+    signer = Signer(oss, grant, refuses=refuses)
+    client = Client(Options.from_storage_options(options), signer, Transport())
+    one = Upload(client, Target(path="examplebucket/k"))
+    for number, mode in enumerate(modes):
+        one.add(MemoryBody.of(bytes([number]) * MIN_PART))
+        assert type(one.mode) is mode
+    assert one.finish().size == 3 * MIN_PART
+    data = b"".join(bytes([n]) * MIN_PART for n in range(3))
+    assert oss.objects("examplebucket")["k"] == data
+
+
+def test_first_failure_is_kept():
+    """It cancels what is in flight; what fails because of that is not told."""
+    above = Cancellation()
+    failure = FirstFailure("b/k", Cancellation(above))
+    first = ValueError("first")
+    failure.keep(first)
+    failure.keep(ValueError("second"))
+    assert failure.error is first
+    assert failure.cancel.is_set()
+    assert not above.is_set()
+
+
+def test_interrupt_is_kept_as_an_error():
+    """An interrupt is no error of the upload, so what is kept names it."""
+    failure = FirstFailure("b/k", Cancellation())
+    failure.keep(KeyboardInterrupt())
+    assert isinstance(failure.error, UploadDiscardedError)
+    assert "KeyboardInterrupt" in str(failure.error)

@@ -1,0 +1,122 @@
+"""Part numbers, stored parts, and the receipt that they add up to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
+from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.model import PartReceipt, Reply
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.upload.receipt import ReceiptBuilder
+
+
+def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:
+    """Return the receipt of a part."""
+    crc = crc64(data) if with_crc else None
+    return PartReceipt(
+        part_number=number, size=len(data), etag=f'"E{number}"', crc64=crc
+    )
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.randoms())
+def test_parts_sums_up(pieces, random):
+    """In whatever order parts are stored, they add up to the object."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    parts = [part(builder.next_number(), piece) for piece in pieces]
+    mixed = parts[:]
+    random.shuffle(mixed)
+    for one in mixed:
+        builder.add_part(one, "crc64", None)
+    assert builder.parts == tuple(parts)
+    assert builder.crc64() == crc64(b"".join(pieces))
+
+
+def test_parts_without_crc():
+    """One part without a CRC leaves the whole without one."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    builder.add_part(part(builder.next_number(), b"a"), "crc64", None)
+    builder.add_part(part(builder.next_number(), b"b", with_crc=False), "crc64", None)
+    assert builder.crc64() is None
+
+
+def test_last_word_counts():
+    """A part that was stored twice is listed once, as it is now."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    builder.next_number()
+    builder.add_part(part(1, b"old"), "crc64", None)
+    builder.add_part(part(1, b"newer"), "crc64", None)
+    assert [part.size for part in builder.parts] == [5]
+
+
+def test_missing_part_is_never_published():
+    """A part that was given out but not stored stops everything."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    builder.next_number()
+    with pytest.raises(AssertionError, match="refusing to complete"):
+        assert builder.parts
+
+
+def test_parts_run_out():
+    """No number is given out that cannot be signed."""
+    builder = ReceiptBuilder(Target(path="b/k"), 2)
+    assert [builder.next_number(), builder.next_number()] == [1, 2]
+    with pytest.raises(TooLargeError, match="all 2 parts are used up"):
+        builder.next_number()
+
+
+@pytest.mark.parametrize(
+    ("stored", "numbers"),
+    [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
+)
+def test_stored_numbers_for_people(stored, numbers):
+    """Runs of part numbers are written as one."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    for number in stored:
+        builder.add_part(
+            PartReceipt(part_number=number, size=5, etag="e", crc64=None), "crc64", None
+        )
+    assert builder.stored_numbers == numbers
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole", "verified"),
+    [
+        ([], "crc64", "crc64"),
+        ([], "none", "none"),
+        (["md5", "md5"], "none", "md5"),
+        (["md5", "crc64"], "none", "none"),
+        (["md5", "none"], "crc64", "crc64"),
+    ],
+)
+def test_what_verified_it(parts, whole, verified):
+    """What proved the whole object, else what proved each of its parts."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    for proof in parts:
+        builder.add_part(part(builder.next_number(), b"a"), proof, None)
+    receipt = builder.build(
+        Reply(status=200), size=len(parts), crc64=None, verified=whole
+    )
+    assert (receipt.verified, receipt.status) == (verified, "stored")
+
+
+def test_retries_add_up():
+    """Those of all parts and of the last step; a part of another process has none."""
+    builder = ReceiptBuilder(Target(path="b/k"))
+    for reply in (Reply(status=200, retries=2), None):
+        builder.add_part(part(builder.next_number(), b"a"), "crc64", reply)
+    last = Reply(status=203, retries=1, resigns=1)
+    receipt = builder.build(last, size=2, crc64=None, upload_id="U")
+    assert (receipt.retries, receipt.resigns) == (3, 1)
+    assert (receipt.status, receipt.upload_id) == ("callback_failed", "U")
+    assert builder.build(None, size=2, crc64=None).status == "pending"
+
+
+def test_version_over_an_exclusive_object():
+    """A version is no receipt where nothing was to be replaced."""
+    target = Target(path="b/k", headers={"x-oss-forbid-overwrite": "true"})
+    reply = Reply(status=200, headers={"x-oss-version-id": "V"})
+    with pytest.raises(ExclusiveNotEnforcedError, match="stored as version V"):
+        ReceiptBuilder(target).build(reply, size=0, crc64=None)
