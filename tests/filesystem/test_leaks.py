@@ -231,7 +231,7 @@ def test_whatever_shows_itself(oss, options):
     things = [fs, file, client, client.options, client.signer, client.transport]
     things += [fsspec.core.OpenFile(fs, PATH, "wb"), fs.get_mapper(BUCKET), fs.fsid]
     file.write(b"x")
-    things += [file._upload, file._upload.plan, file._upload._ledger]
+    things += [file.upload, file.upload.plan, file.upload.mode]
     file.close()
     things += [file.receipt, json.dumps(file.receipt.as_dict()), client.written]
     for thing in things:
