@@ -191,7 +191,6 @@ MAX_PARAMETERS = 7
 EXCEPTIONS = {
     "emulator.server.__init__": "public: one keyword for each property of the store",
     "errors.__init__": "to be mended",
-    "http.transport.send": "to be mended",
     "signers.http.__init__": "to be mended",
     "signing.presigning.presign": "public, and each argument is a part of the signature",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
@@ -259,11 +258,6 @@ def test_class_names_are_unique():
 PRIVATE = {
     "console.exit: os._exit": "documented: the only exit that waits for no thread",
     "concurrency.workers: above._add": "to be mended",
-    "http.connection: pool._get_conn": "to be mended",
-    "http.connection: pool._prepare_proxy": "to be mended",
-    "http.connection: pool._put_conn": "to be mended",
-    "http.connection: pool._validate_conn": "to be mended",
-    "http.connection: read._read_status": "to be mended",
     "syncing.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "syncing.source: kind._find": "the same, of another filesystem",
 }
@@ -352,7 +346,6 @@ UNTESTED = {
     "emulator.store.log",
     "emulator.store.store",
     "emulator.store.stored",
-    "http.connection",
     "objects.copy",
     "objects.download",
     "objects.listing",
