@@ -120,11 +120,7 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one call.
-
-        Args:
-            body: as it is.
-            authorization: header instead of the token's; empty for none.
+        """Send one call; *authorization* replaces the token's header, empty omits it.
 
         Raises:
             RuleBrokenError: no answer, or one that says nothing about a rule.
@@ -149,11 +145,7 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the results of one call, as they came.
-
-        Args:
-            requests: of the call.
-            members: other members of the call.
+        """Return the results of one call, as they came; *members* are of the call.
 
         Raises:
             RuleBrokenError: it was not answered by as many results.

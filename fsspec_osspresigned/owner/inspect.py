@@ -1,4 +1,4 @@
-"""What presigned URLs and URL maps tell about themselves; never a signature."""
+"""Facts of presigned URLs and URL maps for people, without signatures."""
 
 from __future__ import annotations
 
@@ -84,12 +84,7 @@ def _one_url(text: str) -> SecretURL | None:
 
 
 def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
-    """Yield what *url* tells, as names and values for people.
-
-    Args:
-        url: a presigned URL.
-        now: seconds since the epoch.
-    """
+    """Yield names and values that describe *url*; *now* is seconds since the epoch."""
     found = describe(url)
     yield "version", _VERSIONS[found.version]
     yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
@@ -145,12 +140,7 @@ def _headers(found: SignedURL) -> str:
 
 
 def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
-    """Return what can be done with *entry*, until when, with which headers, where.
-
-    Args:
-        entry: of a URL map.
-        now: seconds since the epoch.
-    """
+    """Return abilities, expiry, headers and host of *entry*, as text for people."""
     requests = list(requests_of(entry))
     ends = [expiry(request, entry) for _, request in requests]
     end = min((end for end in ends if end is not None), default=None)

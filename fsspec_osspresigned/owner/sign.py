@@ -70,7 +70,7 @@ class Cut:
 
 @frozen(kw_only=True)
 class Order:
-    """What is signed alike for every object.
+    """The request that is signed for every object.
 
     Attributes:
         method: of the request.
@@ -101,12 +101,12 @@ class Signed:
 
     @property
     def count(self) -> int:
-        """How many objects it is about."""
+        """Number of objects."""
         return len(self.entries or self.requests)
 
     @property
     def expires_at(self) -> float:
-        """When the first of the URLs ends, seconds since the epoch."""
+        """Expiry of the first of the URLs, seconds since the epoch."""
         ends = [entry.expires_at for entry in self.entries.values()]
         ends += [request.expires_at for request in self.requests.values()]
         return min(end for end in ends if end is not None)
@@ -166,7 +166,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     problems = []
     for source in sources:
         for local, path in pairs(
-            source, to, recursive=True, maxdepth=None, is_directory=_is_never
+            source, to, recursive=True, maxdepth=None, is_directory=lambda _: False
         ):
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")
@@ -176,10 +176,6 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     if problems:
         raise ConfigurationError(problems)
     return found
-
-
-def _is_never(_: str) -> bool:
-    return False
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:

@@ -77,11 +77,7 @@ class AccessRecord:
 
 @define
 class RateLimits:
-    """Token buckets by policy name; each holds one minute's worth of requests.
-
-    Attributes:
-        clock: seconds that never run backwards.
-    """
+    """Token buckets by policy name; each holds one minute's worth of requests."""
 
     clock: Callable[[], float] = time.monotonic
     _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
@@ -105,13 +101,7 @@ def create_app(
     tokens: Mapping[str, Policy],
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """Return the ASGI app of a signer service whose rules never change.
-
-    Args:
-        signer: signs what a policy lets through.
-        tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
-        clock: seconds since the epoch.
-    """
+    """Return the ASGI app of a signer service whose rules never change."""
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     return create_ruled_app(lambda: rules, clock=clock)
 
@@ -131,7 +121,7 @@ def create_ruled_app(
         clock: seconds since the epoch.
         limits: counts the requests of each policy; None makes its own.
         tell: called after each call of ``/v1/sign``.
-        routes: what else it answers.
+        routes: of other pages.
     """
     service = _Service(rules, clock, limits or RateLimits(), tell)
     return Starlette(

@@ -178,11 +178,7 @@ class ConnectionGuard:
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Let this process open as many files as it may; return how many connections fit.
-
-    Args:
-        wanted: connections.
-    """
+    """Raise the limit of open files; return how many of *wanted* connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     endless, needed = resource.RLIM_INFINITY, wanted + _SPARE_FILES
     if soft != endless and soft < needed:

@@ -1,4 +1,4 @@
-"""The page for browsers: its files, and what a browser may do with them."""
+"""Upload page for browsers: its files and its Content-Security-Policy."""
 
 from __future__ import annotations
 

@@ -117,12 +117,7 @@ class SignerProcess:
         """Serve until SIGTERM or SIGINT, then finish the calls that run.
 
         SIGHUP and a change of a file load policy and certificate again; a file with
-        mistakes changes nothing.
-
-        Args:
-            listener: a socket that listens.
-            started: called when connections are taken.
-            lifeline: a file descriptor whose end of file acts as SIGTERM.
+        mistakes changes nothing. The end of the file *lifeline* acts as SIGTERM.
         """
         limits = ConnectionLimits()
         limits = evolve(limits, connections=raise_file_limit(limits.connections))
