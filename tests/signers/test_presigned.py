@@ -7,7 +7,6 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers import presigned as url_map
 from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.presigned import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
@@ -101,10 +100,9 @@ def test_path_outside_the_map_names_the_nearest_keys():
         signer(url()).grant("b/other")
 
 
-def test_guesses_are_for_uploads_and_have_an_end(monkeypatch):
+def test_guesses_are_for_uploads_and_have_an_end():
     """Who only looks, or asks very often, is not kept waiting for proposals."""
-    monkeypatch.setattr(url_map, "_MAX_GUESSES", 2)
-    asked = signer(url(), "b/report.csv")
+    asked = signer(url(), "b/report.csv", guesses=2)
     look = put(key="reprot.csv", action=Action.HeadObject)
     assert refusal(asked, look).nearest == ()
     found = [refusal(asked, put(key="reprot.csv")).nearest for _ in range(3)]
