@@ -191,7 +191,6 @@ MAX_PARAMETERS = 7
 EXCEPTIONS = {
     "emulator.server.__init__": "public: one keyword for each property of the store",
     "errors.__init__": "to be mended",
-    "signers.http.__init__": "to be mended",
     "signing.presigning.presign": "public, and each argument is a part of the signature",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
 }

@@ -18,9 +18,8 @@ from ..model import COPY_SOURCE, Action, Operation, Reply
 from ..secret import Secret, SecretURL
 from ..signers import protocol
 from ..signers.http import HTTPSigner, SignerExchange
-from ..signers.protocol import Answer, Problem
+from ..signers.protocol import SignerProblem, SignerReply
 from ..signing.canonical import quote_path
-from ..urls import is_loopback
 
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
 _FOLDER = "osspresigned-check/"
@@ -28,7 +27,7 @@ _UPLOAD_ID = "0004B9895DBBB6EC98E3"
 
 Request: TypeAlias = dict[str, Any]
 Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
-Result: TypeAlias = Answer | Problem
+Result: TypeAlias = SignerReply | SignerProblem
 
 
 class RuleBrokenError(Exception):
@@ -188,9 +187,9 @@ class Kit:
         return dict(zip(Action, self.results(*map(self.request, Action)), strict=True))
 
     @property
-    def granted(self) -> dict[Action, Answer]:
+    def granted(self) -> dict[Action, SignerReply]:
         """The actions that are signed, with what was."""
-        return {a: o for a, o in self.outcomes.items() if isinstance(o, Answer)}
+        return {a: o for a, o in self.outcomes.items() if isinstance(o, SignerReply)}
 
     def misplaced(self, request: Request, url: str) -> str | None:
         """Return why *url* does not lead to the object of *request*; None if it does."""
@@ -214,14 +213,10 @@ class Kit:
         self, operation: Operation, url: str, allowed: Mapping[str, str | None]
     ) -> str | None:
         host = urlsplit(self.url).hostname or ""
-        return protocol.check(
-            operation,
-            url,
-            signer_host=host,
-            allowed_hosts=allowed,
-            allow_http=self.allow_http,
-            loopback_signer=is_loopback(host),
+        binding = protocol.URLBinding(
+            signer_host=host, allowed_hosts=allowed, allow_http=self.allow_http
         )
+        return binding.problem(operation, url)
 
 
 def media_type(reply: Reply) -> str:

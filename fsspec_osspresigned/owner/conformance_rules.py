@@ -14,7 +14,7 @@ from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
 from ..secret import SecretURL
 from ..signers import protocol
 from ..signers.base import MAX_REQUESTS
-from ..signers.protocol import ITEM_STATUS, Answer, Problem
+from ..signers.protocol import ITEM_STATUS, SignerProblem, SignerReply
 from ..signing.signed_url import describe
 from ..urls import header_problems, own_header_problem
 from .conformance import (
@@ -31,7 +31,7 @@ from .conformance import (
 
 Sent: TypeAlias = Callable[[Kit], Cases]
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
-Judge: TypeAlias = Callable[[Kit, Request, Answer], Iterator[str]]
+Judge: TypeAlias = Callable[[Kit, Request, SignerReply], Iterator[str]]
 
 _NEVER_ADDED = (
     *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
@@ -73,7 +73,7 @@ def _signed(judge: Judge) -> Callable[[Sent], Check]:
         def check(kit: Kit) -> Iterator[str]:
             for what, request, result in kit.ask(cases(kit)):
                 yield from _not_signed(what, result)
-                if isinstance(result, Answer):
+                if isinstance(result, SignerReply):
                     yield from judge(kit, request, result)
 
         return _rule(check, cases)
@@ -111,7 +111,7 @@ def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
             yield from _not_refused(f"the header {name}", result, *codes)
         wishes = {n: kit.probe(optional_headers=one) for n, one in headers.items()}
         for name, _, result in kit.ask(wishes):
-            if isinstance(result, Answer) and _header(result, name) is not None:
+            if isinstance(result, SignerReply) and _header(result, name) is not None:
                 yield f"the header {name} was signed because it was wished"
 
     return _rule(check, values)
@@ -120,7 +120,7 @@ def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
 def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
     """Yield what is wrong unless *result* is a refusal with one of *codes*."""
     wanted = " or ".join(codes)
-    if isinstance(result, Answer):
+    if isinstance(result, SignerReply):
         yield f"{what} was signed instead of refused with {wanted}"
     elif result.code not in codes:
         yield f"{what} was refused with {result.code or 'no code'}, not {wanted}"
@@ -129,7 +129,7 @@ def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
 
 
 def _not_signed(what: str, result: Result) -> Iterator[str]:
-    if isinstance(result, Problem):
+    if isinstance(result, SignerProblem):
         code = result.code or result.status
         yield f"{what} was refused with {code} instead of signed"
 
@@ -167,7 +167,7 @@ def _misshapen(problem: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _header(answer: Answer, name: str) -> object:
+def _header(answer: SignerReply, name: str) -> object:
     """Return the value of the header *name*, whatever its case; None without it."""
     found = {given.lower(): value for given, value in answer.headers.items()}
     return found.get(name.lower())
@@ -181,12 +181,12 @@ def _without(request: Request, name: str) -> Request:
 def _answers(kit: Kit) -> Iterator[str]:
     """A call for what is granted is answered with signed requests."""
     if not kit.granted:
-        codes = {o.code for o in kit.outcomes.values() if isinstance(o, Problem)}
+        codes = {o.code for o in kit.outcomes.values() if isinstance(o, SignerProblem)}
         yield f"nothing is signed below {kit.bucket}/{kit.prefix} ({min(codes)})"
 
 
 @_granted
-def _methods(_: Kit, request: Request, answer: Answer) -> Iterator[str]:
+def _methods(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
     """Every action comes back with its HTTP method."""
     right = request["action"].method
     if answer.method != right:
@@ -194,7 +194,7 @@ def _methods(_: Kit, request: Request, answer: Answer) -> Iterator[str]:
 
 
 @_granted
-def _host_and_key(kit: Kit, request: Request, answer: Answer) -> Iterator[str]:
+def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
     """The URL leads to the bucket and the key that were asked for."""
     if problem := kit.misplaced(request, answer.url):
         yield problem
@@ -203,7 +203,7 @@ def _host_and_key(kit: Kit, request: Request, answer: Answer) -> Iterator[str]:
 def _echoes(parameter: str, member: str) -> Judge:
     """Judge whether *parameter* of the URL is *member* of the request."""
 
-    def judge(_: Kit, request: Request, answer: Answer) -> Iterator[str]:
+    def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
         found = [unquote(value) for n, _, value in items if unquote(n) == parameter]
         if found != ([str(request[member])] if member in request else []):
@@ -248,12 +248,12 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
     stray = {a: {"upload_id": "U", "part_number": 1, **r} for a, r in requests.items()}
     for what, request, result in kit.ask(stray):
         plain = requests[request["action"]]
-        if isinstance(result, Answer) and kit.another_call(plain, result.url):
+        if isinstance(result, SignerReply) and kit.another_call(plain, result.url):
             yield f"{what} with members of a part became another call"
 
 
 @_granted
-def _reply_headers(_: Kit, request: Request, answer: Answer) -> Iterator[str]:
+def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
     """The headers of a result can be sent, and none opens or reads something else."""
     yield from header_problems(answer.headers)
     asked = {name.lower() for name in request.get("headers", ())}
@@ -272,13 +272,13 @@ def _header_echo(kit: Kit) -> Iterator[str]:
     demands = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
     cases = {n: kit.probe(headers={n: v}) for n, v in demands.items()}
     for name, _, result in kit.ask(cases):
-        if isinstance(result, Problem):
+        if isinstance(result, SignerProblem):
             yield from _not_refused(name, result, "header_refused")
         elif _header(result, name) != demands[name]:
             yield f"the demanded header {name} did not come back with its value"
 
 
-def _wished(_: Kit, request: Request, answer: Answer) -> Iterator[str]:
+def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
     for name, value in request["optional_headers"].items():
         if _header(answer, name) not in (None, value):
             yield f"the wished header {name} came back with another value"
@@ -301,7 +301,7 @@ def _odd_keys(kit: Kit) -> Iterator[str]:
     # These may be refused, but they must not lead elsewhere.
     dotted = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
     for name, request, result in kit.ask({n: kit.probe(n) for n in plain + dotted}):
-        if isinstance(result, Answer):
+        if isinstance(result, SignerReply):
             if kit.misplaced(request, result.url):
                 yield f"the URL for the key ...{name} leads to another key"
         elif name in plain:
@@ -322,7 +322,7 @@ def _order(kit: Kit) -> Iterator[str]:
             yield from _not_refused(f"the unknown action in {what}", result, *codes)
             continue
         yield from _not_signed(what, result)
-        if isinstance(result, Answer) and kit.misplaced(request, result.url):
+        if isinstance(result, SignerReply) and kit.misplaced(request, result.url):
             yield f"the result of {what} is for another object"
 
 
@@ -333,7 +333,7 @@ def _unknown_members(kit: Kit) -> Iterator[str]:
     yield from _not_signed("a request with an unknown member", result)
 
 
-def _lives(kit: Kit, request: Request, answer: Answer) -> Iterator[str]:
+def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
     wish = request["expires_in"]
     signed = describe(SecretURL(answer.url))
     told, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
@@ -360,7 +360,7 @@ def _not_granted(kit: Kit) -> Iterator[str]:
     """An action that is not granted is refused with action_not_granted."""
     for action, result in kit.outcomes.items():
         more = ("forbidden", "header_refused") if action.spec.copies else ()
-        if isinstance(result, Problem):
+        if isinstance(result, SignerProblem):
             yield from _not_refused(action, result, "action_not_granted", *more)
 
 

@@ -28,14 +28,13 @@ from ..units import KIB
 from ..urls import (
     header_problems,
     http_problem,
-    is_loopback,
     own_header_problem,
     url_problem,
 )
 from . import protocol
 from .base import Grant, Outcome
 from .batching import Prefetcher
-from .protocol import Answer, Problem, check
+from .protocol import SignerProblem, SignerReply, URLBinding
 
 # Where the bearer token of a signer comes from: always by reference.
 
@@ -177,10 +176,10 @@ class HTTPSigner:
         self._host = urlsplit(url).hostname or ""
         self._exchange = exchange
         self._token = token
-        self._allowed_hosts = {
-            host.lower(): bucket for host, bucket in (allowed_hosts or {}).items()
-        }
-        self._allow_http = allow_http
+        hosts = {name.lower(): bucket for name, bucket in (allowed_hosts or {}).items()}
+        self._binding = URLBinding(
+            signer_host=self._host, allowed_hosts=hosts, allow_http=allow_http
+        )
         self._clock = clock
         self._shared = Prefetcher(self, now=clock)
 
@@ -278,21 +277,16 @@ class HTTPSigner:
             return [SignerError(text, path=o.path) for o in operations]
         return [
             protocol.error_of_item(answer, operation)
-            if isinstance(answer, Problem)
+            if isinstance(answer, SignerProblem)
             else self._bound(operation, answer, sent_at)
             for operation, answer in zip(operations, answers, strict=True)
         ]
 
-    def _bound(self, operation: Operation, answer: Answer, sent_at: float) -> Outcome:
+    def _bound(
+        self, operation: Operation, answer: SignerReply, sent_at: float
+    ) -> Outcome:
         """Return the answer as a signed request if it is for *operation* only."""
-        problem = check(
-            operation,
-            answer.url,
-            signer_host=self._host,
-            allowed_hosts=self._allowed_hosts,
-            allow_http=self._allow_http,
-            loopback_signer=is_loopback(self._host),
-        )
+        problem = self._binding.problem(operation, answer.url)
         url = SecretURL(answer.url)
         signed = describe(url)
         problem = problem or _answer_problem(
@@ -328,7 +322,7 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
 
 
 def _answer_problem(
-    operation: Operation, answer: Answer, additional: tuple[str, ...]
+    operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
     """Return what is wrong with method, life or headers; None if nothing is."""
     if answer.method != operation.action.method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.signers.protocol import check
+from fsspec_osspresigned.signers.protocol import URLBinding
 
 B = "https://b.oss-cn-hangzhou.aliyuncs.com"
 HOSTS = {
@@ -20,14 +20,8 @@ def problem(url: str, action: str = "PutObject", **members: object) -> str | Non
     """Return what the check says about *url*."""
     members = {"bucket": "b", "key": "dir/k +%", **members}
     operation = Operation(action=Action(action), **members)  # type: ignore[arg-type]
-    found = check(
-        operation,
-        url,
-        signer_host="sign.example.com",
-        allowed_hosts=HOSTS,
-        allow_http=False,
-        loopback_signer=False,
-    )
+    binding = URLBinding(signer_host="sign.example.com", allowed_hosts=HOSTS)
+    found = binding.problem(operation, url)
     assert "CANARY" not in (found or "")
     return found
 
@@ -142,12 +136,11 @@ def test_listing_is_bound_to_its_prefix():
 @pytest.mark.parametrize("loopback", [True, False])
 def test_only_a_local_signer_leads_to_this_machine(loopback):
     """A remote signer must not reach local daemons, whatever is allowed."""
-    found = check(
-        Operation(action=Action.PutObject, bucket="b", key="k"),
-        "http://127.0.0.1:9/b/k",
+    binding = URLBinding(
         signer_host="127.0.0.1" if loopback else "sign.example.com",
         allowed_hosts={} if loopback else {"127.0.0.1": None},
         allow_http=not loopback,
-        loopback_signer=loopback,
     )
+    put = Operation(action=Action.PutObject, bucket="b", key="k")
+    found = binding.problem(put, "http://127.0.0.1:9/b/k")
     assert (found is None) is loopback
