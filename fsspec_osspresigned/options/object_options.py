@@ -1,4 +1,4 @@
-"""What one object is stored with: the options of the filesystem and of the call."""
+"""Options of one object: those of the filesystem, overridden by those of the call."""
 
 from __future__ import annotations
 
@@ -14,26 +14,13 @@ from ..model import (
     STORAGE_CLASS,
     TRAFFIC_LIMIT,
     Action,
+    HeaderKind,
     Operation,
     frozen_mapping,
     split_path,
 )
 from .options import Options
 
-# Options that a call may set as well; the conversion is that of the constructor.
-_PER_CALL = (
-    "content_type",
-    "headers",
-    "metadata",
-    "storage_class",
-    "acl",
-    "tagging",
-    "server_side_encryption",
-    "callback",
-    "traffic_limit",
-    "overwrite",
-    "checksum",
-)
 _HEADERS = {
     "content_type": "Content-Type",
     "storage_class": STORAGE_CLASS,
@@ -41,10 +28,18 @@ _HEADERS = {
     "tagging": "x-oss-tagging",
     "traffic_limit": TRAFFIC_LIMIT,
 }
-# What fsspec and its users pass along to every filesystem and means nothing here.
+# Keywords that fsspec and its users pass to every filesystem, without meaning here.
 _FOREIGN = frozenset(
-    {"autocommit", "batch_size", "block_size", "cache_options", "cache_type"}
-    | {"max_concurrency", "size", "mode"}
+    [
+        "autocommit",
+        "batch_size",
+        "block_size",
+        "cache_options",
+        "cache_type",
+        "max_concurrency",
+        "mode",
+        "size",
+    ]
 )
 
 
@@ -58,7 +53,7 @@ class ObjectOptions:
     def of(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
-        """Lay the options of a call over those of the filesystem.
+        """Return the options of a call over those of the filesystem.
 
         Raises:
             ConfigurationError: with every problem.
@@ -66,7 +61,7 @@ class ObjectOptions:
         own = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
         if not own:
             return cls(base)
-        known = {a.name: a for a in fields(Options) if a.name in _PER_CALL}
+        known = {a.name: a for a in fields(Options) if a.metadata["per_object"]}
         problems = []
         values: dict[str, Any] = {}
         for name, value in own.items():
@@ -99,43 +94,34 @@ class ObjectOptions:
             if (value := getattr(options, name)) is not None
         }
         forced = exclusive or not options.overwrite
-        given = {
-            name: value
-            for name, value in options.headers.items()
-            if not (forced and name.lower() == FORBID_OVERWRITE)
-        }
+        lock = {FORBID_OVERWRITE: "true"} if forced else {}
+        given = {n: v for n, v in options.headers.items() if n.lower() not in lock}
         lower = {name.lower() for name in given}
-        twice = [name for name in named if name.lower() in lower]
-        if twice:
-            raise ConfigurationError(
-                [
-                    f"header {n} is given by headers= and by its own option"
-                    for n in twice
-                ],
-                path=path,
-            )
-        headers = {**given, **named}
-        if forced:
-            headers[FORBID_OVERWRITE] = "true"
+        if problems := [
+            f"header {name} is given by headers= and by its own option"
+            for name in named
+            if name.lower() in lower
+        ]:
+            raise ConfigurationError(problems, path=path)
         has_type = "Content-Type" in named or "content-type" in lower
         wished = {} if guessed is None or has_type else {"Content-Type": guessed}
         return Target(
             path=path,
-            headers=headers,
+            headers={**given, **named, **lock},
             optional_headers=wished,
             checksum=options.checksum,
         )
 
 
 def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return *base* with those of *given* in place of its equals in any case."""
+    """Return *base* overridden by *given*; names are equal in any case."""
     lower = {name.lower() for name in given}
     return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}
 
 
 @frozen(eq=False, kw_only=True)
 class Target:
-    """Which object to store, and with what.
+    """Object to store, with its headers.
 
     Attributes:
         path: ``bucket/key``.
@@ -151,18 +137,15 @@ class Target:
 
     @property
     def exclusive(self) -> bool:
-        """Whether an object that is there must stay."""
+        """Whether an existing object must stay."""
         lower = {n.lower(): v.lower() for n, v in self.headers.items()}
         return lower.get(FORBID_OVERWRITE) == "true"
 
     @property
     def content_type(self) -> str | None:
         """The Content-Type that was asked for; None if none was."""
-        for headers in (self.headers, self.optional_headers):
-            for name, value in headers.items():
-                if name.lower() == "content-type":
-                    return value
-        return None
+        pairs = (*self.headers.items(), *self.optional_headers.items())
+        return next((v for name, v in pairs if name.lower() == "content-type"), None)
 
     @property
     def on_initiate(self) -> Mapping[str, str]:
@@ -184,8 +167,15 @@ class Target:
         part_number: int | None = None,
         content_length: int | None = None,
     ) -> Operation:
-        """Return the operation *action* on this object."""
+        """Return the call *action*, with the object's own headers that it takes.
+
+        *headers* and *optional_headers* replace the object's own.
+        """
         bucket, key = split_path(self.path)
+        if headers is None:
+            headers = action.spec.pick(self.headers)
+            if HeaderKind.CONTENT in action.spec.headers:
+                optional_headers = self.optional_headers
         return Operation(
             action=action,
             bucket=bucket,
@@ -198,22 +188,12 @@ class Target:
         )
 
     def put_operation(self, size: int | None) -> Operation:
-        """Return the PutObject of *size* bytes; None while nobody knows them."""
-        return self.operation(
-            Action.PutObject,
-            headers=self.headers,
-            optional_headers=self.optional_headers,
-            content_length=size,
-        )
+        """Return the PutObject of *size* bytes; None while the size is unknown."""
+        return self.operation(Action.PutObject, content_length=size)
 
     def initiate_operation(self) -> Operation:
         """Return the InitiateMultipartUpload."""
-        return self.operation(
-            Action.InitiateMultipartUpload,
-            headers=self.on_initiate,
-            optional_headers=self.optional_headers,
-            content_length=0,
-        )
+        return self.operation(Action.InitiateMultipartUpload, content_length=0)
 
     def part_operation(
         self, upload_id: str, number: int, size: int | None
@@ -221,7 +201,6 @@ class Target:
         """Return the UploadPart of part *number*; *size* as for a PutObject."""
         return self.operation(
             Action.UploadPart,
-            headers=Action.UploadPart.spec.pick(self.headers),
             upload_id=upload_id,
             part_number=number,
             content_length=size,

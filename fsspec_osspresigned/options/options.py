@@ -1,7 +1,9 @@
-"""Storage options and environment, turned into one frozen and validated value."""
+"""Storage options, converted strictly into one frozen value."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -23,33 +25,29 @@ from ..model import (
 )
 from ..secret import redact, token_reference
 from ..signers import misplaced_options
-from ..units import KIB, MIB
+from ..units import MIB, bytes_of
 from ..urls import header_problems
 from . import headers as object_values
 
-# What fsspec, its caches and zarr pass to every filesystem: theirs, not ours.
+# Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = frozenset(
-    {
+    [
+        "add_aliases",
+        "add_docs",
         "asynchronous",
-        "loop",
         "batch_size",
-        "use_listings_cache",
         "listings_expiry_time",
+        "loop",
         "max_paths",
         "skip_instance_cache",
-        "add_docs",
-        "add_aliases",
-    }
+        "use_listings_cache",
+    ]
 )
-# What arrives when "::" stood in a path: fsspec took the path for a chain.
+# Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
 _META_NAME = r"[A-Za-z0-9-]+"
-_UNITS = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
-_SIZE = r"(?i)([0-9]{1,18})\s*(?:([kmg])i?b?|b)?"
-
 _DIGITS = r"[0-9]{1,18}"
-
 _MEMORY = 256 * MIB
 
 Convert = Callable[[Any], Any]
@@ -67,9 +65,9 @@ def _boolean(value: Any) -> bool:
 
 def _size(least: int, most: int) -> Convert:
     def convert(value: Any) -> int:
-        found = re.fullmatch(_SIZE, value.strip()) if isinstance(value, str) else None
-        if found:
-            value = int(found[1]) * _UNITS[(found[2] or "").lower()]
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = bytes_of(value)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"bytes from {least} to {most}, such as 8388608 or '8MiB'")
         return value
@@ -171,12 +169,19 @@ def _any(value: Any) -> Any:
     return value
 
 
-def _option(default: Any, convert: Convert, *, shown: Any = True) -> Any:
-    return field(default=default, metadata={"convert": convert}, repr=shown)
+def _option(
+    default: Any, convert: Convert, *, shown: Any = True, per_object: bool = False
+) -> Any:
+    """Return an attribute; *per_object* if the options of one call may override it."""
+    metadata = {"convert": convert, "per_object": per_object}
+    return field(default=default, metadata=metadata, repr=shown)
+
+
+_per_object = functools.partial(_option, per_object=True)
 
 
 def _unless_secret(value: Any) -> str:
-    """Return how a URL or a map shows itself: only if it is a reference."""
+    """Return the text of a URL or a map, hidden unless it is a reference."""
     text = value if isinstance(value, str) else ""
     hidden = value is not None and ("://" in text or not _is_place(value))
     return "<hidden>" if hidden else repr(value)
@@ -198,23 +203,25 @@ class Options:
     signature_version: str = _option("v4", _choice("v1", "v4"))
     addressing_style: str | None = _option(None, _choice(*STYLES))
     expires_in: int = _option(3600, _integer(1, 604_800))
-    headers: Mapping[str, str] = _option({}, _headers)
-    metadata: Mapping[str, str] = _option({}, _metadata)
-    content_type: str | None = _option(None, _header_value)
-    storage_class: str | None = _option(None, _choice(*STORAGE_CLASSES))
-    acl: str | None = _option(None, _choice(*ACLS))
-    tagging: str | None = _option(None, object_values.tagging)
-    server_side_encryption: Mapping[str, str] = _option({}, object_values.encryption)
-    callback: Mapping[str, str] = _option({}, object_values.callback)
-    traffic_limit: int | None = _option(
+    headers: Mapping[str, str] = _per_object({}, _headers)
+    metadata: Mapping[str, str] = _per_object({}, _metadata)
+    content_type: str | None = _per_object(None, _header_value)
+    storage_class: str | None = _per_object(None, _choice(*STORAGE_CLASSES))
+    acl: str | None = _per_object(None, _choice(*ACLS))
+    tagging: str | None = _per_object(None, object_values.tagging)
+    server_side_encryption: Mapping[str, str] = _per_object(
+        {}, object_values.encryption
+    )
+    callback: Mapping[str, str] = _per_object({}, object_values.callback)
+    traffic_limit: int | None = _per_object(
         None, _integer(object_values.LEAST_TRAFFIC, object_values.MOST_TRAFFIC)
     )
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
     multipart_threshold: int = _option(THRESHOLD, _size(1, MAX_PART))
     max_concurrency: int = _option(16, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
-    checksum: str = _option("auto", _choice(*MODES))
-    overwrite: bool = _option(True, _boolean)
+    checksum: str = _per_object("auto", _choice(*MODES))
+    overwrite: bool = _per_object(True, _boolean)
     retries: int = _option(5, _integer(0, 100))
     retry_timeout: float = _option(300.0, _seconds)
     timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
@@ -240,8 +247,8 @@ class Options:
         if chained := CHAINED & set(given):
             problems.append(
                 f"'::' in a path makes fsspec chain filesystems ({', '.join(sorted(chained))} "
-                "arrived): call the filesystem itself, fs.open(...), for such a key; "
-                "a signed URL goes into url="
+                "arrived): call the filesystem itself, fs.open(...), for such a key; a "
+                "signed URL goes into url="
             )
         for name, value in given.items():
             if name in FOREIGN or name in CHAINED or value is None:
@@ -261,12 +268,12 @@ class Options:
 
     @property
     def largest_part(self) -> int:
-        """Bytes of a part where nothing speaks for less."""
+        """Bytes of a part at most."""
         return self.part_size or LARGEST_PART
 
     @property
     def most_memory(self) -> int:
-        """Bytes that all streams of the process may hold before they hold back."""
+        """Bytes that all streams of the process may hold before writers wait."""
         least = self.largest_part * (self.max_concurrency + 1)
         return self.memory_limit or max(_MEMORY, least)
 
@@ -281,9 +288,10 @@ class Options:
             remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
         if self.url_map is not None and not _is_place(self.url_map):
             remedies.append("url_map= is given inline: pass a file, or env:NAME")
+        texts = {"signer": "'module:function'"}
         remedies += [
-            f"{name}= is an object of this process: pass {how}"
-            for name, how in _TEXTS.items()
+            f"{name}= is an object of this process: pass {texts.get(name, 'a text')}"
+            for name in ("signer", "signer_token", "receipts")
             if not isinstance(getattr(self, name), str | os.PathLike | None)
         ]
         if remedies:
@@ -293,14 +301,6 @@ class Options:
         """Return what two filesystems must share to share connections and memory."""
         own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
         return (*own, surroundings() if self.signer == "keys" else None)
-
-
-# Options that may be objects, and what to pass to another process instead.
-_TEXTS = {
-    "signer": "'module:function'",
-    "signer_token": "a text",
-    "receipts": "a text",
-}
 
 
 def _is_reference(text: str) -> bool:
@@ -321,15 +321,18 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if isinstance(value, str) and "://" not in value and _is_path(value):
-            options[name] = os.path.abspath(os.path.expanduser(value))
+            options[name] = _absolute(value)
     for name in ("url", "url_map", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
             place = value.removeprefix("file:")
             if not place.startswith("//"):
-                place = os.path.abspath(os.path.expanduser(place))
-                options[name] = f"file:{place}"
+                options[name] = f"file:{_absolute(place)}"
     return options
+
+
+def _absolute(place: str) -> str:
+    return os.path.abspath(os.path.expanduser(place))
 
 
 def _is_path(text: str) -> bool:
@@ -338,7 +341,7 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return what is wrong with where signatures come from."""
+    """Return what is wrong with the source of signatures."""
     problems = []
     url, url_map, signer = (values.get(n) for n in ("url", "url_map", "signer"))
     if url is None and url_map is None and signer is None:
@@ -359,19 +362,19 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _show(name: str, value: Any) -> str:
-    """Show a bad value, unless it may be a secret."""
+    """Return the text of a bad value, unless it may be a secret."""
     if name in ("url", "signer_token", "headers", "metadata", "callback"):
         return "..."
     return redact(repr(value))[:60]
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return what is read once from the environment, beside the options."""
+    """Return what a client reads from the environment, beside its options."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 
 def hashable(value: Any) -> Any:
-    """Return what equals its like exactly if *value* does, or is the same object."""
+    """Return a hashable stand-in that is equal where *value* is, or is the same."""
     if isinstance(value, Mapping):
         return frozenset((k, hashable(v)) for k, v in value.items())
     if isinstance(value, list | tuple):
