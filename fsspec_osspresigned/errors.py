@@ -1,4 +1,4 @@
-"""Everything that can go wrong, in builtin families, with errno and path.
+"""Errors and warnings, in builtin families, with errno and path.
 
 ::
 
@@ -6,8 +6,8 @@
     |-- ConfigurationError (ValueError)       options, map or plan: .problems lists all
     |-- NotSignedError (PermissionError)      the signer will not sign this operation
     |-- SignerError                           the signer cannot be used
-    |   |-- SignerUnavailableError            ... for now: worth another try
-    |   `-- BindingError (PermissionError)    ... it signed something that was not asked
+    |   |-- SignerUnavailableError            ... for now: worth a retry
+    |   `-- BindingError (PermissionError)    ... it signed something else than was asked
     |-- ReplyError                            the store answered with an error
     |   |-- AccessDeniedError (PermissionError)
     |   |   |-- URLExpiredError               sign again, once
@@ -16,17 +16,17 @@
     |   |-- UploadNotFoundError (FileNotFoundError)
     |   |-- ObjectExistsError (FileExistsError)
     |   |-- InvalidRequestError (ValueError)  the store refuses what was asked
-    |   |-- DamagedBodyError                  the body arrived otherwise than it left
-    |   `-- StoreUnavailableError             5xx, throttled: worth another try
+    |   |-- DamagedBodyError                  the body was damaged on the way
+    |   `-- StoreUnavailableError             5xx, throttled: worth a retry
     |-- NetworkError (ConnectionError)        no answer
     |   `-- NetworkTimeoutError (TimeoutError)
     |-- IntegrityError                        checksums differ
     |-- TooLargeError                         more bytes than what is granted can hold
     |-- SourceChangedError                    the file changed while it was read
     |-- ExclusiveNotEnforcedError             stored, but forbid-overwrite was ignored
-    |-- OutcomeUnknownError                   nobody can say whether it is stored
+    |-- OutcomeUnknownError                   it is unknown whether it is stored
     |-- UploadDiscardedError                  the upload was given up
-    |-- CheckpointInUseError (BlockingIOError)  another process is at this upload
+    |-- CheckpointInUseError (BlockingIOError)  another process has this upload
     `-- UploadErrors                          several: .failures
 
 A message names what is bad and what to do; it never holds a query string, a signature
@@ -41,8 +41,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
-
-# Why a store refused a request, as values: what programs read, and what people read.
 
 
 class Refused(enum.StrEnum):
@@ -85,9 +83,6 @@ class Explanation:
         return f"{self.cause}: {self.remedy}"
 
 
-# What became of the object, when storing it failed.
-
-
 class Outcome(enum.StrEnum):
     """Whether the bytes that were sent are the object now."""
 
@@ -108,34 +103,27 @@ class OSSPresignedError(OSError):
         action: OSS API name of the call.
         retry_after: seconds that the server asked to wait; None if it did not.
         tries: how often the request was sent before this error became final.
-        outcome: whether the object is stored, as far as anybody can tell.
+        outcome: whether the object is stored.
     """
 
     _errno = _errno.EIO
+    path: str | None = None
+    status: int | None = None
+    code: str | None = None
+    ec: str | None = None
+    request_id: str | None = None
+    action: str | None = None
+    retry_after: float | None = None
     tries = 1
     outcome = Outcome.NOT_STORED
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        path: str | None = None,
-        status: int | None = None,
-        code: str | None = None,
-        ec: str | None = None,
-        request_id: str | None = None,
-        action: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        """Fill in errno and filename from the class and *path*."""
+    def __init__(self, message: str, *, path: str | None = None, **facts: Any) -> None:
         super().__init__(self._errno, message, path)
         self.path = path
-        self.status = status
-        self.code = code
-        self.ec = ec
-        self.request_id = request_id
-        self.action = action
-        self.retry_after = retry_after
+        for name, value in facts.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
+            setattr(self, name, value)
 
     @property
     def message(self) -> str:
@@ -147,7 +135,6 @@ class OSSPresignedError(OSError):
         return _rebuild, (type(self), self.message), dict(self.__dict__, path=self.path)
 
     def __setstate__(self, state: dict[str, Any] | None) -> None:
-        """Restore the facts, the path as ``filename`` too, and the notes."""
         if state:
             self.__dict__.update(state)
             self.filename = state.get("path")
@@ -171,7 +158,6 @@ class ConfigurationError(OSSPresignedError, ValueError):
     def __init__(
         self, problems: str | Iterable[str], *, path: str | None = None
     ) -> None:
-        """Join all *problems* into one message."""
         found = (problems,) if isinstance(problems, str) else tuple(problems)
         title = [f"{len(found)} problems:"] if len(found) > 1 else []
         super().__init__("\n- ".join([*title, *found]), path=path)
@@ -188,19 +174,13 @@ class NotSignedError(OSSPresignedError, PermissionError):
     """
 
     _errno = _errno.EACCES
+    nearest: tuple[str, ...] = ()
+    final = False
 
     def __init__(
-        self,
-        message: str,
-        *,
-        nearest: Iterable[str] = (),
-        final: bool = False,
-        **facts: Any,
+        self, message: str, *, nearest: Iterable[str] = (), **facts: Any
     ) -> None:
-        """Keep the nearest keys beside the message."""
-        super().__init__(message, **facts)
-        self.nearest = tuple(nearest)
-        self.final = final
+        super().__init__(message, nearest=tuple(nearest), **facts)
 
 
 class SignerError(OSSPresignedError):
@@ -208,13 +188,13 @@ class SignerError(OSSPresignedError):
 
 
 class SignerUnavailableError(SignerError):
-    """The signer cannot answer for now (429, 5xx, no connection): worth another try."""
+    """The signer cannot answer for now (429, 5xx, no connection): worth a retry."""
 
     _errno = _errno.EAGAIN
 
 
 class BindingError(SignerError, PermissionError):
-    """The signer signed something that was not asked; nothing was sent there."""
+    """The signer signed something else than was asked; nothing was sent."""
 
     _errno = _errno.EACCES
 
@@ -223,14 +203,14 @@ class ReplyError(OSSPresignedError):
     """The store answered with an error that has no closer class.
 
     Attributes:
-        explanation: why it refused, where that could be found out; else None.
+        explanation: of a refusal; None if its cause was not found.
     """
 
     explanation: Explanation | None = None
 
     @property
     def reason(self) -> Refused | None:
-        """The case of a refusal, for programs; None if it is no known one."""
+        """The case of a refusal, for programs; None if it is unknown."""
         return None if self.explanation is None else self.explanation.reason
 
 
@@ -241,7 +221,7 @@ class AccessDeniedError(ReplyError, PermissionError):
 
 
 class URLExpiredError(AccessDeniedError):
-    """403: the presigned URL, or the STS token behind it, has ended."""
+    """403: the presigned URL or its STS token has expired."""
 
 
 class SignatureMismatchError(AccessDeniedError):
@@ -290,11 +270,7 @@ class NetworkError(OSSPresignedError, ConnectionError):
     """
 
     _errno = _errno.ECONNRESET
-
-    def __init__(self, message: str, *, sent: bool = True, **facts: Any) -> None:
-        """Keep whether the whole request went out."""
-        super().__init__(message, **facts)
-        self.sent = sent
+    sent = True
 
 
 class NetworkTimeoutError(NetworkError, TimeoutError):
@@ -307,13 +283,10 @@ class IntegrityError(OSSPresignedError):
     """The checksum that the store reports is not that of the bytes sent.
 
     Attributes:
-        differs: False if the store reported none where one was insisted on.
+        differs: False if the store reported no checksum, and one was required.
     """
 
-    def __init__(self, message: str, *, differs: bool = True, **facts: Any) -> None:
-        """Keep whether two checksums differ."""
-        super().__init__(message, **facts)
-        self.differs = differs
+    differs = True
 
 
 class TooLargeError(OSSPresignedError):
@@ -334,15 +307,11 @@ class ExclusiveNotEnforcedError(OSSPresignedError):
     """
 
     outcome = Outcome.STORED
-
-    def __init__(self, message: str, *, version_id: str = "", **facts: Any) -> None:
-        """Keep the version."""
-        super().__init__(message, **facts)
-        self.version_id = version_id
+    version_id = ""
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply was lost and nothing that is signed can tell what happened."""
+    """The reply was lost, and no signed call can tell what happened."""
 
     outcome = Outcome.UNKNOWN
 
@@ -354,7 +323,7 @@ class UploadDiscardedError(OSSPresignedError):
 
 
 class CheckpointInUseError(OSSPresignedError, BlockingIOError):
-    """Another process is at the same upload, with the same checkpoint."""
+    """Another process has the same upload, with the same checkpoint."""
 
     _errno = _errno.EAGAIN
 
@@ -365,7 +334,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
     Attributes:
         failures: path -> exception, in the order in which they failed.
         receipts: of a transaction: what was published nevertheless.
-        discarded: of a transaction: the paths that were not tried any more.
+        discarded: of a transaction: the paths that were not tried.
     """
 
     def __init__(
@@ -376,7 +345,6 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         receipts: Iterable[Any] = (),
         discarded: Iterable[str] = (),
     ) -> None:
-        """Keep every failure."""
         super().__init__(message)
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
@@ -384,7 +352,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Root of the warnings about what was, or was not, published."""
+    """Root of the warnings about published objects."""
 
 
 class DiscardWarning(PublishWarning):
@@ -396,4 +364,4 @@ class CallbackFailedWarning(PublishWarning):
 
 
 class BlindAnswerWarning(PublishWarning):
-    """A question about an object that cannot be seen was answered "not there"."""
+    """An object that cannot be seen was reported as missing."""

@@ -77,19 +77,17 @@ def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
         try:
             data = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            msg = f"not UTF-8 at byte {error.start}"
-            raise ValueError(msg) from None
+            raise ValueError(f"not UTF-8 at byte {error.start}") from None
     try:
         value = DECODER.decode(data)
     except json.JSONDecodeError as error:
-        msg = f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        raise ValueError(msg) from None
+        raise ValueError(
+            f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
     except RecursionError:
-        msg = "nested too deeply"
-        raise ValueError(msg) from None
+        raise ValueError("nested too deeply") from None
     if max_depth is not None and _is_deeper(value, max_depth):
-        msg = f"nested deeper than {max_depth}"
-        raise ValueError(msg)
+        raise ValueError(f"nested deeper than {max_depth}")
     return value
 
 
@@ -118,29 +116,25 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
         shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
-        msg = f"{shown} comes twice in one object"
-        raise ValueError(msg)
+        raise ValueError(f"{shown} comes twice in one object")
     return found
 
 
 def _no_constant(name: str) -> NoReturn:
-    msg = f"not JSON: {name} is no JSON number"
-    raise ValueError(msg)
+    raise ValueError(f"not JSON: {name} is no JSON number")
 
 
 def _integer(text: str) -> int:
     # Python itself gives up at 4,300 digits, with a message about its settings.
     if len(text) > _MAX_DIGITS:
-        msg = f"not JSON: a number has more than {_MAX_DIGITS} digits"
-        raise ValueError(msg)
+        raise ValueError(f"not JSON: a number has more than {_MAX_DIGITS} digits")
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        msg = "not JSON: a number is too large"
-        raise ValueError(msg)
+        raise ValueError("not JSON: a number is too large")
     return value
 
 
@@ -185,23 +179,21 @@ def parse(body: bytes, root: str | None = None) -> Element:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"not UTF-8 at byte {error.start}"
-        raise ValueError(msg) from None
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        msg = "holds a document type declaration"
-        raise ValueError(msg)
+        raise ValueError("holds a document type declaration")
     try:
         tree = fromstring(text)  # noqa: S314 - declarations are refused above
     except ParseError as error:
         # Its own text would repeat names from the document, however long.
         line, column = error.position
-        msg = f"not XML: {ErrorString(error.code)} at line {line} column {column + 1}"
-        raise ValueError(msg) from None
+        raise ValueError(
+            f"not XML: {ErrorString(error.code)} at line {line} column {column + 1}"
+        ) from None
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root is not None and tree.tag != root:
-        msg = f"its root is {tree.tag[:40]!r}, not {root!r}"
-        raise ValueError(msg)
+        raise ValueError(f"its root is {tree.tag[:40]!r}, not {root!r}")
     return tree
 
 

@@ -61,11 +61,10 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
-        msg = (
+        raise TypeError(
             f"a {type(self).__name__} cannot be pickled: hand over a reference "
             "(env:NAME, file:PATH) and read it where it is used"
         )
-        raise TypeError(msg)
 
 
 class SecretURL(Secret):

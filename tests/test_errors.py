@@ -150,6 +150,12 @@ def test_special_facts():
     assert errors.UploadErrors("m").failures == {}
 
 
+def test_unknown_facts_are_refused():
+    """A misspelt fact is a mistake of the caller, not an attribute."""
+    with pytest.raises(TypeError, match="no attribute 'statsu'"):
+        errors.ReplyError("m", statsu=404)
+
+
 def test_problems_are_listed():
     """One problem is the message, several are a list."""
     one = errors.ConfigurationError("bad")

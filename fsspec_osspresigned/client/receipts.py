@@ -59,15 +59,13 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
     if callable(place):
         return place
     if not isinstance(place, str | os.PathLike):
-        msg = "receipts= must be a directory or a callable"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("receipts= must be a directory or a callable")
     directory = Path(os.path.expanduser(place)).absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        msg = f"receipts={directory}: {why}"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(f"receipts={directory}: {why}") from None
     host = socket.gethostname().partition(".")[0] or "host"
     return ReceiptFile(directory / f"receipts-{host}-{os.getpid()}.jsonl")
 

@@ -30,6 +30,5 @@ __all__ = ["Credentials", "Endpoint", "Received", "describe", "presign", "verify
 def __getattr__(name: str) -> Any:
     """Load a public name from its module."""
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
