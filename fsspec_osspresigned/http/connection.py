@@ -222,10 +222,13 @@ class OriginConnection:
             self.timer.enter(Phase.READ)
         return response
 
-    def read_block(self, response: ResponseParser) -> bytes:
-        """Return the next bytes of the body; empty at its end. Raises as read_head."""
+    def read_block(self, response: ResponseParser, most: int = BLOCK) -> bytes:
+        """Return the next bytes of the body; empty at its end. Raises as read_head.
+
+        No more than *most* bytes are received for that.
+        """
         while not (block := response.take()) and not response.complete:
-            self._feed(response, min(BLOCK, response.remaining or _RECEIVED))
+            self._feed(response, min(most, response.remaining or _RECEIVED))
         return block
 
     def _feed(self, response: ResponseParser, size: int) -> None:

@@ -31,7 +31,7 @@ from ..errors import (
 from ..model import Reply, SignedRequest
 from ..secret import SecretURL, redact
 from ..urls import http_problem, url_problem
-from .body import EMPTY, Body, MemoryBody, crc64
+from .body import BLOCK, EMPTY, Body, MemoryBody, crc64
 from .connection import OriginConnection, Route, request_head
 from .pool import ConnectionPool
 from .response import ResponseParser
@@ -350,7 +350,9 @@ def _collect(
     """Return the body, or the first *most* bytes of it."""
     body = bytearray()
     try:
-        while len(body) < most and (block := connection.read_block(response)):
+        while (left := most - len(body)) > 0 and (
+            block := connection.read_block(response, min(BLOCK, left))
+        ):
             body += block
     except OSError:
         if not cut_is_fine:

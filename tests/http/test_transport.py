@@ -487,7 +487,10 @@ def test_sink_takes_the_body_of_a_success(wire, transport):
     """A large answer goes where it is wanted, an error stays in the reply."""
     body = bytes(3 * BLOCK)
     wire.start(
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, REFUSED
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+        + body,
+        REFUSED,
     )
     sink = Sink()
     reply = transport.send(
