@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import define, frozen
 
 from ..console.exit import why
 from ..console.progress import Events, TransferProgress, short_bytes
+from ..console.terminal import Output
 from ..model import Receipt
 from ..syncing.filter import Rule
 from ..syncing.plan import Extra, How
@@ -147,7 +148,8 @@ def sync_command(
     if connection.url_file is not None:
         raise click.UsageError("--url-file is one object: sync needs --map or --signer")
     progress = transfer.progress(files=0, size=0)
-    report = _Report(transfer, progress, destination.rstrip("/"))
+    root = destination.removeprefix("osspresigned://").rstrip("/")
+    report = _Report(transfer, progress, root)
     options = storing.options(transfer, report.stored)
     run = functools.partial(
         sync,
@@ -185,87 +187,82 @@ def _ask(extra: Sequence[Extra]) -> None:
         raise click.ClickException("nothing was done")
 
 
+@define
 class _Report:
     """Output of a sync, for people or as JSON events."""
 
-    def __init__(
-        self, transfer: TransferOptions, progress: TransferProgress, root: str
-    ) -> None:
-        self._transfer = transfer
-        self._progress = progress
-        self._root = root.removeprefix("osspresigned://")
-        self.result: SyncResult | None = None
+    transfer: TransferOptions
+    progress: TransferProgress
+    root: str
+    result: SyncResult | None = None
 
-    def _line(self, text: str) -> None:
-        if not self._transfer.quiet and not self._transfer.as_json:
-            self._transfer.err.line(text)
-
-    def _say(self, event: str, **members: Any) -> None:
-        if self._transfer.as_json:
-            Events(self._transfer.out).say(event, **members)
+    def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
+        """Write an event, or the same as text to *out*; --quiet leaves out remarks."""
+        if self.transfer.as_json:
+            Events(self.transfer.out).say(event, **members)
+        elif not self.transfer.quiet or event in ("send", "delete", "failed"):
+            out.line(text)
 
     def stored(self, receipt: Receipt) -> None:
-        """Report a stored object by its name below the source."""
-        name = receipt.path.removeprefix(f"{self._root}/")
-        self._progress.stored(name, receipt)
+        name = receipt.path.removeprefix(f"{self.root}/")
+        self.progress.stored(name, receipt)
 
     def hear(self, event: SyncEvent) -> None:
-        """Report one step."""
+        err, name = self.transfer.err, event.name
         if event.kind is EventKind.BYTES:
-            self._progress.move(event.size)
+            self.progress.move(event.size)
         elif event.kind is EventKind.SENT:
-            self._progress.end_one(is_file=True)
+            self.progress.end_one(is_file=True)
         elif event.error is not None:
-            self._progress.fail(f"{self._root}/{event.name}", event.name, event.error)
+            self.progress.fail(f"{self.root}/{name}", name, event.error)
         elif event.kind is EventKind.PLAN:
-            self._progress.meter.files = event.count
-            self._progress.meter.size = event.size
+            self.progress.meter.files = event.count
+            self.progress.meter.size = event.size
         elif event.kind is EventKind.LEFT_OUT:
-            self._line(f"left out: {shown_text(event.name)} ({event.why})")
-            self._say("left_out", name=event.name, why=event.why)
+            said = f"left out: {shown_text(name)} ({event.why})"
+            self._tell(err, said, "left_out", name=name, why=event.why)
         elif event.kind is EventKind.DELETED:
-            self._line(f"deleted: {shown_text(event.name)}")
-            self._say("deleted", name=event.name, size=event.size)
+            said = f"deleted: {shown_text(name)}"
+            self._tell(err, said, "deleted", name=name, size=event.size)
 
     def would(self, result: SyncResult) -> None:
-        """Report what a run would do: one line or one event for each object."""
-        out, plan = self._transfer.out, result.plan
-        as_json = self._transfer.as_json
+        """Report what a run would do."""
+        out, plan = self.transfer.out, result.plan
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
-            self._say("send", name=name, size=size, why=item.why)
-            if not as_json:
-                shown = "?" if size is None else short_bytes(size)
-                out.line(f"send {shown_text(name)} ({item.why}, {shown})")
-        for extra in [] if result.kept else plan.extra:
-            self._say("delete", name=extra.name, size=extra.size)
-            if not as_json:
-                out.line(f"delete {shown_text(extra.name)}")
+            shown = "?" if size is None else short_bytes(size)
+            said = f"send {shown_text(name)} ({item.why}, {shown})"
+            self._tell(out, said, "send", name=name, size=size, why=item.why)
+        extra = [] if result.kept else plan.extra
+        for one in extra:
+            said = f"delete {shown_text(one.name)}"
+            self._tell(out, said, "delete", name=one.name, size=one.size)
         for name, what in plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
-            self._say("failed", name=name, error=why(error))
-            if not as_json:
-                self._transfer.err.line(f"cannot send {shown_text(name)}: {why(error)}")
-        self._counts(result, "to send", len(plan.send), 0 if result.kept else len(plan.extra))  # fmt: skip
+            said = f"cannot send {shown_text(name)}: {why(error)}"
+            self._tell(self.transfer.err, said, "failed", name=name, error=why(error))
+        self._counts(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:
         """Report what the summary of the transfer does not."""
         self.result = result
-        self._counts(result, "sent", result.sent, len(result.deleted))
+        self._counts(result, "sync", result.sent, len(result.deleted))
 
-    def _counts(self, result: SyncResult, verb: str, sent: int, deleted: int) -> None:
+    def _counts(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
         counts = {
             "same": result.same,
-            "deleted" if verb == "sent" else "to delete": deleted,
+            "to delete" if result.dry_run else "deleted": deleted,
             "kept, because something failed": result.kept,
             "left out": len(result.left_out),
             "not covered": len(result.uncovered),
         }
-        said = [f"{number} {what}" for what, number in counts.items() if number]
-        self._line(", ".join([f"{sent} {verb}", *said]))
-        self._say(
-            "plan" if result.dry_run else "sync",
+        said = [f"{sent} {'to send' if result.dry_run else 'sent'}"]
+        said += [f"{number} {what}" for what, number in counts.items() if number]
+        self._tell(
+            self.transfer.err,
+            ", ".join(said),
+            event,
             sent=sent,
             same=result.same,
             deleted=deleted,
