@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import click
-from attrs import frozen
+from attrs import fields_dict, frozen
 
 from ..server.policy import hash_token, token_problem
 from .options import flag, needs, option, takes
@@ -36,9 +36,6 @@ class ServeOptions:
         "Also serve a page from which people upload with their browser.")
     wants_hash: bool = flag("--hash-token",
         "Read a token from stdin, print its hash for the policy, and end.")
-    listener: int | None = option("--listener",
-        "Descriptor to listen on: this is one of several workers.",
-        type=click.IntRange(0), hidden=True)
     # fmt: on
 
 
@@ -54,25 +51,9 @@ def serve(wanted: ServeOptions) -> None:
     if wanted.ssl_keyfile is not None and wanted.ssl_certfile is None:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
     with needs("server"):
-        from ..server.process import (  # noqa: PLC0415 - an extra
-            ServiceSettings,
-            launch,
-            work,
-        )
-    settings = ServiceSettings(
-        policy_file=wanted.policy_file,
-        host=wanted.host,
-        port=wanted.port,
-        workers=wanted.workers,
-        certfile=wanted.ssl_certfile,
-        keyfile=wanted.ssl_keyfile,
-        log_keys=wanted.log_keys,
-        page=wanted.page,
-    )
-    if wanted.listener is None:
-        launch(settings)
-    else:
-        work(settings, wanted.listener)
+        from ..server.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
+    names = fields_dict(ServiceSettings)
+    launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
 
 
 def _hash_token() -> None:

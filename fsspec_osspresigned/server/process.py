@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from attrs import define, evolve, frozen
 
 from ..asgi import AnnouncingServer, listen
+from ..errors import ConfigurationError
 from .app import create_ruled_app
 from .guard import ConnectionGuard, ConnectionLimits, PromptLoop, raise_file_limit
 from .log import log_call, say
@@ -33,8 +35,8 @@ class ServiceSettings:
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         workers: processes that share it.
-        certfile: PEM of certificate and chain; None speaks plain HTTP.
-        keyfile: PEM of the key; None if *certfile* holds it.
+        ssl_certfile: PEM of certificate and chain; None speaks plain HTTP.
+        ssl_keyfile: PEM of the key; None if *ssl_certfile* holds it.
         log_keys: log the names of objects.
         page: serve the page for browsers, too.
     """
@@ -43,27 +45,14 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 0
     workers: int = 1
-    certfile: Path | None = None
-    keyfile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
     log_keys: bool = False
     page: bool = False
 
-    def worker_command(self) -> list[str]:
-        """Return the command of one worker; the descriptor to listen on comes last."""
-        command = [sys.executable, "-m", "fsspec_osspresigned", "serve"]
-        for option, file in (
-            ("--policy", self.policy_file),
-            ("--ssl-certfile", self.certfile),
-            ("--ssl-keyfile", self.keyfile),
-        ):
-            if file is not None:
-                command += [option, os.fspath(file)]
-        command += ["--log-keys"] * self.log_keys + ["--ui"] * self.page
-        return [*command, "--listener"]
-
     def url_of(self, listener: socket.socket) -> str:
         """Return the URL at which *listener* is reached."""
-        scheme = "http" if self.certfile is None else "https"
+        scheme = "http" if self.ssl_certfile is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
@@ -100,9 +89,9 @@ class SignerProcess:
         """
         policy, certificate = PolicyFile(path=settings.policy_file), None
         policy.load()
-        if settings.certfile is not None:
+        if settings.ssl_certfile is not None:
             certificate = Certificate(
-                certfile=settings.certfile, keyfile=settings.keyfile
+                certfile=settings.ssl_certfile, keyfile=settings.ssl_keyfile
             )
             certificate.load()
         return cls(settings, policy, certificate)
@@ -191,9 +180,10 @@ def launch(settings: ServiceSettings) -> None:
 
         if settings.workers > 1:
             started()
-            command = settings.worker_command()
             supervisor = Supervisor(
-                command=command, count=settings.workers, listener=listener
+                work=partial(work, settings),
+                count=settings.workers,
+                listener=listener,
             )
             asyncio.run(supervisor.run())
         else:
@@ -201,16 +191,21 @@ def launch(settings: ServiceSettings) -> None:
     say("stopped")
 
 
-def work(settings: ServiceSettings, descriptor: int) -> None:
-    """Serve as one of several workers, on a descriptor that the supervisor opened.
+def work(settings: ServiceSettings, listener: socket.socket) -> None:
+    """Serve as one of several workers, until the supervisor stops or dies.
 
     Raises:
-        ConfigurationError: as ``launch``.
+        SystemExit: 2; policy, certificate or keys are wrong.
     """
-    service = SignerProcess.load(settings)
-    with socket.socket(fileno=descriptor) as listener:
+    parent = multiprocessing.parent_process()
+    try:
+        service = SignerProcess.load(settings)
+    except ConfigurationError as error:
+        say("policy_refused", problems=list(error.problems))
+        raise SystemExit(2) from None
+    with listener:
         service.serve(
             listener,
             lambda: say("worker_started", pid=os.getpid()),
-            lifeline=sys.stdin.fileno(),
+            lifeline=None if parent is None else parent.sentinel,
         )

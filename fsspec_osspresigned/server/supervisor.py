@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 
 from attrs import define, field
 
 from .log import Say, say
 
 _LONGEST_WAIT = 30.0
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 @define(kw_only=True)
 class Supervisor:
     """Starts the workers, replaces those that die, and passes signals on.
 
-    The workers share a listening socket and nothing else. Each has a pipe from here as
-    its stdin, so that it stops even if this process is killed.
+    The workers share a listening socket and nothing else.
 
     Attributes:
-        command: arguments of one worker, without the descriptor to listen on.
+        work: called with the socket in each worker; it can be pickled.
         count: how many workers.
         listener: the socket.
         say: logs an event.
@@ -36,13 +39,13 @@ class Supervisor:
         good_seconds: after that long a death has another cause than the start.
     """
 
-    command: Sequence[str]
+    work: Callable[[socket.socket], object]
     count: int
     listener: socket.socket
     say: Say = say
     first_wait: float = 0.5
     good_seconds: float = 60.0
-    _running: set[asyncio.subprocess.Process] = field(factory=set, init=False)
+    _running: set[SpawnProcess] = field(factory=set, init=False)
     _stop: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
@@ -76,24 +79,19 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), wait)
             wait = min(wait * 2, _LONGEST_WAIT)
 
-    async def _work(self) -> int:
-        descriptor = self.listener.fileno()
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            str(descriptor),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=[descriptor],
-        )
+    async def _work(self) -> int | None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        process = _SPAWN.Process(target=self.work, args=(self.listener,))
+        process.start()
         self._running.add(process)
-        # A stop that came during the start did not find it yet.
-        if self._stop.is_set():
-            process.terminate()
-        try:
-            return await process.wait()
-        finally:
-            self._running.discard(process)
+        loop.add_reader(process.sentinel, ended.set)
+        await ended.wait()
+        loop.remove_reader(process.sentinel)
+        self._running.discard(process)
+        process.join()
+        return process.exitcode
 
     def _pass_on(self, number: int) -> None:
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+                os.kill(process.pid or 0, number)

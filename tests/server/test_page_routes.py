@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.server.page_routes import page_routes, source_of
-from fsspec_osspresigned.server.process import ServiceSettings
 from fsspec_osspresigned.signing.endpoint import Endpoint
 from tests.serve_child import Serve
 
@@ -145,9 +144,3 @@ def test_service_serves_the_page_only_on_demand(oss, tmp_path):
             assert headers["content-security-policy"].endswith(sources)
         else:
             assert '"not_found"' in text
-
-
-def test_workers_serve_the_page_too(tmp_path):
-    """They are called as their supervisor was."""
-    settings = ServiceSettings(policy_file=tmp_path / "p", page=True)
-    assert settings.worker_command()[-2:] == ["--ui", "--listener"]

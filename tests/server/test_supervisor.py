@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi import listen
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.server.process import ServiceSettings
 from fsspec_osspresigned.server.supervisor import Supervisor
 from tests.server.conftest import TOKEN, pem, policy_text
 
@@ -106,12 +106,14 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_workers_share_a_port_a_policy_and_an_end(start, policy_file, number):
     """Each reads the policy again, and one signal ends them all."""
-    service = start("--workers", "2", "--log-keys")
+    service = start("--workers", "2", "--log-keys", "--ui")
     assert service.started["workers"] == 2
     workers = service.workers()
     assert len(workers) == 2
     assert service.ask() == 200
     assert service.until("sign")["paths"] == ["examplebucket/data/a"]
+    with urllib.request.urlopen(service.url) as page:
+        assert page.status == 200
     other = policy_file.with_suffix(".new")
     other.write_text(policy_text(token="another-token-00"))
     other.replace(policy_file)
@@ -139,6 +141,21 @@ def test_worker_that_dies_is_replaced(start):
 
 
 @pytest.mark.slow
+def test_worker_that_cannot_start_is_tried_again(start, policy_file):
+    """A mistake in the policy stops no worker that runs, and no replacement for good."""
+    service = start("--workers", "2")
+    workers = service.workers()
+    policy_file.write_text(policy_text("typo = 1"))
+    os.kill(min(workers), signal.SIGKILL)
+    assert service.until("worker_died")["code"] == -signal.SIGKILL
+    assert service.until("worker_died")["code"] == 2
+    assert service.ask() == 200
+    policy_file.write_text(policy_text())
+    assert service.workers(1).isdisjoint(workers)
+    assert service.end()[0] == 0
+
+
+@pytest.mark.slow
 def test_workers_end_with_who_looks_after_them(start):
     """A supervisor that is killed leaves nobody behind on the port."""
     service = start("--workers", "2")
@@ -158,7 +175,7 @@ def test_dying_workers_are_started_more_and_more_slowly():
     async def play():
         with listen("127.0.0.1", 0) as listener:
             supervisor = Supervisor(
-                command=[sys.executable, "-c", "raise SystemExit(3)"],
+                work=sys.exit,
                 count=1,
                 listener=listener,
                 first_wait=0.01,
@@ -173,7 +190,7 @@ def test_dying_workers_are_started_more_and_more_slowly():
             await supervisor.run()
 
     asyncio.run(play())
-    assert said == [("worker_died", 3, wait) for wait in (0.01, 0.02, 0.04)]
+    assert said == [("worker_died", 1, wait) for wait in (0.01, 0.02, 0.04)]
 
 
 def test_worker_that_lived_long_is_replaced_soon():
@@ -183,7 +200,7 @@ def test_worker_that_lived_long_is_replaced_soon():
     async def play():
         with listen("127.0.0.1", 0) as listener:
             supervisor = Supervisor(
-                command=[sys.executable, "-c", ""],
+                work=repr,
                 count=1,
                 listener=listener,
                 first_wait=0.01,
@@ -208,7 +225,7 @@ def test_worker_that_is_being_started_is_stopped_too():
     async def play():
         with listen("127.0.0.1", 0) as listener:
             supervisor = Supervisor(
-                command=[sys.executable, "-c", "import time; time.sleep(60)"],
+                work=socket.socket.accept,
                 count=1,
                 listener=listener,
             )
@@ -280,17 +297,3 @@ def test_mistakes_are_told_before_the_port_is_taken(policy_file, tmp_path, capsy
     assert "--ssl-keyfile needs --ssl-certfile" in capsys.readouterr().err
     assert cli.main([*call, "--ssl-certfile", str(wrong)]) == 2
     assert "cannot be used" in capsys.readouterr().err
-
-
-def test_worker_is_called_as_its_supervisor_was(tmp_path):
-    """It has the same options, and a descriptor in the place of an address."""
-    settings = ServiceSettings(
-        policy_file=tmp_path / "p",
-        certfile=tmp_path / "c",
-        keyfile=tmp_path / "k",
-        log_keys=True,
-    )
-    assert settings.worker_command()[4:] == [
-        *("--policy", str(tmp_path / "p"), "--ssl-certfile", str(tmp_path / "c")),
-        *("--ssl-keyfile", str(tmp_path / "k"), "--log-keys", "--listener"),
-    ]
