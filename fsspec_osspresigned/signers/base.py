@@ -1,8 +1,8 @@
-"""What every signer offers, and the checks that hold for all of them."""
+"""Signer interface, grants, and the checks of what a signer returns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
@@ -17,14 +17,13 @@ Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
 @frozen(kw_only=True)
 class MultipartGrant:
-    """Which multipart upload of an object a signer grants.
+    """The multipart upload of an object that a signer grants.
 
     Attributes:
         upload_id: an upload that its owner initiated; None if we initiate one.
-        part_size: bytes that bind every part but the last; None leaves it to us.
-        max_parts: how many parts can be signed at most.
-        completes: whether CompleteMultipartUpload can be signed; False means that the
-            owner completes from the receipts.
+        part_size: bytes of every part but the last; None leaves it to us.
+        completes: CompleteMultipartUpload can be signed; False means that the owner
+            completes the upload from the receipts.
         complete_all: the signed Complete takes no part list (``x-oss-complete-all``).
         complete_all_proven: ListParts is signed too, so the stored parts can be read.
     """
@@ -44,13 +43,13 @@ class MultipartGrant:
 
 @frozen(kw_only=True)
 class Grant:
-    """How one object may be uploaded.
+    """The ways to upload one object.
 
     Attributes:
         single: one PutObject can be signed.
         multipart: the multipart upload that can be signed; None if none.
-        expires_at: when the first of the requests can no longer start, seconds since
-            the epoch; None if nobody knows beforehand.
+        expires_at: when the first of the requests expires, seconds since the epoch;
+            None if it is unknown.
     """
 
     single: bool = True
@@ -62,11 +61,11 @@ class Grant:
 class Signer(Protocol):
     """Turns operations into signed requests, batched and in order.
 
-    A signer may also offer ``grant(path) -> Grant``, when it knows beforehand how an
-    object can be uploaded; ``preflight(operation)``, which raises what ``sign`` would
-    raise and costs no call; ``remote``, True if each call costs a round trip, so that
-    what comes next is signed along; and then ``sign_each(operations)``, which returns
-    an error in the place of each request that it refuses.
+    A signer may also have ``grant(path) -> Grant``, if it knows how an object can be
+    uploaded; ``preflight(operation)``, which raises what ``sign`` would raise without a
+    call; ``remote``, True if each call costs a round trip, so that later operations are
+    signed with it; and ``sign_each(operations)``, which returns an error in the place of
+    each request that it refuses.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -80,16 +79,13 @@ class Signer(Protocol):
 
 
 def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* lets *path* be uploaded; without its word, everything.
+    """Return how *signer* lets *path* be uploaded; all ways if it does not tell.
 
     Raises:
         NotSignedError: the signer knows that it has nothing for *path*.
     """
-    ask = getattr(signer, "grant", None)
-    if ask is None:
-        return Grant()
-    grant: Grant = ask(path)
-    return grant
+    grant: Callable[[str], Grant] = getattr(signer, "grant", lambda _: Grant())
+    return grant(path)
 
 
 def preflight(signer: object, operation: Operation) -> None:
@@ -124,8 +120,7 @@ def sign_each(
 ) -> Sequence[Outcome]:
     """Return a signed request for each of *operations*, or the error in its place.
 
-    Asks for all at once; a signer that cannot say which one it refuses (it has no
-    ``sign_each`` of its own) is asked for each alone then.
+    A signer without ``sign_each`` that refuses the batch signs each one separately.
 
     Args:
         signer: signs.
@@ -147,6 +142,16 @@ def sign_each(
     return [sign_each(signer, [operation], caught)[0] for operation in operations]
 
 
+def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequest]:
+    """Return *outcomes* if all are signed requests, else raise the first error."""
+    signed = []
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+        signed.append(outcome)
+    return signed
+
+
 def check_signed(operation: Operation, request: Any) -> None:
     """Check that a signer returned a request for *operation* that can be sent.
 
@@ -157,10 +162,6 @@ def check_signed(operation: Operation, request: Any) -> None:
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
-    _check_demanded(operation, request)
-
-
-def _check_demanded(operation: Operation, request: SignedRequest) -> None:
     sent = {name.lower(): value for name, value in request.headers.items()}
     missing = [
         name

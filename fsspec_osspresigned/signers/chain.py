@@ -1,12 +1,15 @@
-"""Asks one signer after another: a URL map first, then whoever signs the rest."""
+"""Signer chain: a URL map first, then the signer of the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from ..errors import NotSignedError, OSSPresignedError
+from ..errors import NotSignedError
 from ..model import Operation, SignedRequest
-from .base import Grant, Outcome, Signer, grant_for, preflight, sign_each
+from .base import Grant, Outcome, Signer, all_signed, grant_for, preflight, sign_each
+
+T = TypeVar("T")
 
 
 class ChainSigner:
@@ -17,7 +20,6 @@ class ChainSigner:
     """
 
     def __init__(self, *signers: Signer) -> None:
-        """Keep the order."""
         self._signers = signers
 
     @property
@@ -29,15 +31,10 @@ class ChainSigner:
         """Sign *operations*; what one signer refuses goes to the next, in one batch.
 
         Raises:
-            NotSignedError: none of them signs one of the operations; the last one says.
+            NotSignedError: no signer signs one of the operations; the last one raises.
             SignerError: a signer that had to be asked cannot sign now.
         """
-        signed: list[SignedRequest] = []
-        for outcome in self.sign_each(operations):
-            if isinstance(outcome, OSSPresignedError):
-                raise outcome
-            signed.append(outcome)
-        return signed
+        return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         """Return a signed request for each of *operations*, or the last one's error."""
@@ -45,40 +42,31 @@ class ChainSigner:
         left = list(range(len(operations)))
         *first, last = self._signers
         for signer in first:
-            refused = []
             for index in left:
-                found = sign_each(signer, [operations[index]])[0]
-                if isinstance(found, NotSignedError):
-                    refused.append(index)
-                else:
-                    done[index] = found
-            left = refused
+                done[index] = sign_each(signer, [operations[index]])[0]
+            left = [i for i in left if isinstance(done[i], NotSignedError)]
         if left:
             rest = sign_each(last, [operations[index] for index in left])
             done.update(zip(left, rest, strict=True))
-        return [done[index] for index in sorted(done)]
+        return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
         """Return the grant of the first signer that has something for *path*.
 
         Raises:
-            NotSignedError: none has; the last one says.
+            NotSignedError: no signer has; the last one raises.
         """
-        *first, last = self._signers
-        for signer in first:
-            try:
-                return grant_for(signer, path)
-            except NotSignedError:
-                continue
-        return grant_for(last, path)
+        return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:
         """Raise what the last signer would raise, if no other can sign *operation*."""
+        self._first(lambda signer: preflight(signer, operation))
+
+    def _first(self, ask: Callable[[Signer], T]) -> T:
         *first, last = self._signers
         for signer in first:
             try:
-                preflight(signer, operation)
+                return ask(signer)
             except NotSignedError:
                 continue
-            return
-        preflight(last, operation)
+        return ask(last)

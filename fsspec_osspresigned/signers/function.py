@@ -1,4 +1,4 @@
-"""Signs with any function: ``sign(operations)`` returns one answer each, in order."""
+"""Function signer: any function of the user, or a signer that is imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class FunctionSigner:
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the function."""
         self._function = function
         self._allow_http = allow_http
         self._clock = clock
@@ -69,7 +68,7 @@ class FunctionSigner:
         if single and len(operations) == 1:
             answers = [answers]
         if not isinstance(answers, Sequence):
-            msg = f"the signer function returned {_name(answers)}, not a list"
+            msg = f"the signer function returned a {type(answers).__name__}, not a list"
             raise SignerError(msg, path=path)
         if len(answers) != len(operations):
             msg = f"the signer function answered {len(answers)} of {len(operations)}"
@@ -117,7 +116,9 @@ def _hide(answer: Any) -> Any:
 def _problem(answer: Any) -> str | None:
     """Return what is wrong with an answer that must be a mapping."""
     if not isinstance(answer, Mapping):
-        return f"it is {_name(answer)}, not a URL, a mapping or a SignedRequest"
+        return (
+            f"it is a {type(answer).__name__}, not a URL, a mapping or a SignedRequest"
+        )
     if unknown := {str(name) for name in answer} - _MEMBERS:
         return f"it has unknown members {', '.join(sorted(unknown))}"
     url, method = answer.get("url"), answer.get("method", "")
@@ -143,15 +144,10 @@ def _said(error: BaseException) -> str:
     return f"the signer function raised {type(error).__name__}: {clean(str(error))}"
 
 
-def _name(value: object) -> str:
-    return f"a {type(value).__name__}"
-
-
 def import_signer(
     reference: str,
     *,
     allow_http: bool = False,
-    clock: Callable[[], float] = time.time,
 ) -> Signer:
     """Return the signer that ``module:name`` means: a Signer, or a function.
 
@@ -171,7 +167,7 @@ def import_signer(
         raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
     for part in name.split("."):
         found = getattr(found, part, None)
-    return as_signer(found, reference, allow_http=allow_http, clock=clock)
+    return as_signer(found, reference, allow_http=allow_http)
 
 
 def as_signer(
@@ -179,7 +175,6 @@ def as_signer(
     shown: str = "signer",
     *,
     allow_http: bool = False,
-    clock: Callable[[], float] = time.time,
 ) -> Signer:
     """Return *found* if it is a Signer, or a signer around it if it is callable.
 
@@ -189,8 +184,8 @@ def as_signer(
     if isinstance(found, Signer) and not isinstance(found, type):
         return found
     if callable(found) and not isinstance(found, type):
-        return FunctionSigner(found, allow_http=allow_http, clock=clock)
-    msg = f"{shown} is {_name(found)}, neither a Signer nor a function"
+        return FunctionSigner(found, allow_http=allow_http)
+    msg = f"{shown} is a {type(found).__name__}, neither a Signer nor a function"
     raise ConfigurationError(msg)
 
 

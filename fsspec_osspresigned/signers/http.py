@@ -1,4 +1,4 @@
-"""Signs by asking a service: the client of signer protocol 1."""
+"""HTTP signer: the client of a signer service (signer protocol 1), and its token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ..errors import (
     BindingError,
     ConfigurationError,
     NetworkError,
-    OSSPresignedError,
     SignerError,
     SignerUnavailableError,
 )
@@ -32,11 +31,9 @@ from ..urls import (
     url_problem,
 )
 from . import protocol
-from .base import Grant, Outcome
+from .base import Grant, Outcome, all_signed
 from .batching import Prefetcher
 from .protocol import SignerProblem, SignerReply, URLBinding
-
-# Where the bearer token of a signer comes from: always by reference.
 
 TokenSource = Callable[[], Secret | None]
 
@@ -46,7 +43,7 @@ _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
-    """Return a callable that reads the token anew at each call.
+    """Return a callable that reads the bearer token again at each call.
 
     Args:
         reference: ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
@@ -54,7 +51,7 @@ def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
 
     Raises:
         ConfigurationError: *reference* is none of them. The returned callable raises it
-            too, if what it reads is missing or no bearer token.
+            if the token is missing or not a bearer token.
     """
     if reference is None:
         return lambda: None
@@ -108,7 +105,7 @@ def _checked(held: Secret, place: str) -> Secret:
     return held
 
 
-# What a signer may not add by itself: it would read, link or open something else.
+# Headers that a signer may not add: they would read, link or open something else.
 _NEVER_ADDED = (
     "x-oss-copy-source",
     "x-oss-symlink-target",
@@ -138,7 +135,7 @@ class SignerExchange(Protocol):
 
 
 class HTTPSigner:
-    """Asks ``POST {url}/v1/sign`` and believes only what it can check.
+    """Asks ``POST {url}/v1/sign`` and checks each answer.
 
     Args:
         url: the signer's URL; it may have a path, no query and no user information.
@@ -203,12 +200,7 @@ class HTTPSigner:
                 raise ConfigurationError(msg, path=operation.path or None)
         if len(operations) == 1:
             return self._shared.sign(operations)
-        signed: list[SignedRequest] = []
-        for outcome in self.sign_each(operations):
-            if isinstance(outcome, OSSPresignedError):
-                raise outcome
-            signed.append(outcome)
-        return signed
+        return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Return a signed request or an error for each; one call for each 100."""
@@ -233,7 +225,14 @@ class HTTPSigner:
             return [ConfigurationError(error.problems, path=o.path) for o in operations]
         sent_at = self._clock()
         try:
-            reply = self._post(items, token)
+            # No variable of a frame that a traceback may show holds the headers.
+            reply = self._exchange(
+                "POST",
+                self._url,
+                _headers(token),
+                protocol.body(items),
+                protocol.MAX_REPLY,
+            )
         except NetworkError as error:
             text = f"no answer from the signer at {self._host}: {error.message}"
             return [SignerUnavailableError(text, path=o.path) for o in operations]
@@ -249,13 +248,6 @@ class HTTPSigner:
             ]
         return self._outcomes(operations, reply, sent_at, token)
 
-    def _post(self, items: Sequence[str], token: Secret | None) -> Reply:
-        body = protocol.body(items)
-        # No variable of a frame that a traceback may show holds the headers.
-        return self._exchange(
-            "POST", self._url, _headers(token), body, protocol.MAX_REPLY
-        )
-
     def _outcomes(
         self,
         operations: Sequence[Operation],
@@ -264,7 +256,7 @@ class HTTPSigner:
         token: Secret | None,
     ) -> Sequence[Outcome]:
         if token is not None:
-            # Whatever the signer says, it does not say the token into a message.
+            # The signer cannot bring the token into a message.
             secret = token.reveal().encode()
             reply = evolve(reply, body=reply.body.replace(secret, b"<hidden>"))
         if reply.status != HTTPStatus.OK:
@@ -311,7 +303,6 @@ class HTTPSigner:
 
 
 def _headers(token: Secret | None) -> Mapping[str, str]:
-    """Return the headers of a call."""
     headers = {
         "Accept": "application/json, application/problem+json",
         "Content-Type": "application/json",
