@@ -1,7 +1,6 @@
-"""What all uploads of a process share: memory for what is written, requests in flight.
+"""Budgets of a process: memory for written bytes, and requests in flight.
 
-A budget never locks anybody up: whoever has nothing of it may always have something,
-and waits only for what will be given back without it.
+A client without a request in flight may always send one, so no budget can deadlock.
 """
 
 from __future__ import annotations
@@ -9,49 +8,51 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
-# Seconds after which somebody who waits looks again, whoever has told it what.
-_GLANCE = 0.1
+from attrs import field, frozen
 
 
 class Budget:
-    """Counts what is used of something.
+    """Counter of what is used.
+
+    Args:
+        glance: poll interval in seconds for waiters, in case a notification is missed.
 
     Attributes:
-        lock: to be held by whoever changes *used*.
+        lock: must be held to change *used*.
         used: bytes, or requests.
+        waiting: threads that wait.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing used."""
+    def __init__(self, glance: float = 0.1) -> None:
+        self._glance = glance
         # A finalizer that gives back may come in the middle of any of these. An
         # interrupt may come at the end of "with" of a condition, and leave it locked.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
-        self._waiting = 0
+        self.waiting = 0
         self.used = 0
 
     def give(self, amount: int) -> None:
         """Give *amount* back."""
         with self.lock:
             self.used -= amount
-            if self._waiting:
+            if self.waiting:
                 self._changed.notify_all()
 
     def wait(self, limit: int, may: Callable[[], bool]) -> None:
         """Wait until less than *limit* is used, or *may* returns True.
 
-        Whoever holds ``lock`` has it again when that is so.
+        A caller that holds ``lock`` holds it again afterwards.
         """
         with self.lock:
-            self._waiting += 1
+            self.waiting += 1
             try:
                 while self.used >= limit and not may():
-                    self._changed.wait(_GLANCE)
+                    self._changed.wait(self._glance)
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
 
 
 class Turns:
@@ -61,13 +62,11 @@ class Turns:
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:
-        """Have nothing in flight."""
         self._budget = budget
         self._limit = limit
         self._mine = 0
 
     def __enter__(self) -> Self:
-        """Wait for a turn."""
         budget = self._budget
         with budget.lock:  # else several would find that none of ours is in flight
             budget.wait(self._limit, lambda: not self._mine)
@@ -75,13 +74,7 @@ class Turns:
             self._mine += 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let somebody else have it."""
+    def __exit__(self, *_: object) -> None:
         with self._budget.lock:
             self._mine -= 1
             self._budget.give(1)
@@ -91,7 +84,6 @@ class Lease:
     """Bytes that are used as long as this object lives."""
 
     def __init__(self, budget: Budget, amount: int) -> None:
-        """Use *amount* bytes."""
         self._budget = budget
         self._pid = os.getpid()
         self._amount = 0
@@ -104,24 +96,23 @@ class Lease:
             self._budget.used += amount
 
     def __del__(self) -> None:
-        """Give all of them back."""
-        # After a fork nobody may be left who would unlock the parent's budget.
+        # After a fork, the thread that would unlock the parent's budget is gone.
         if os.getpid() == self._pid:
             self._budget.give(self._amount)
 
 
-class _Process:
+@frozen
+class ProcessBudgets:
     """The budgets of one process."""
 
-    def __init__(self) -> None:
-        self.memory = Budget()
-        self.requests = Budget()
+    memory: Budget = field(factory=Budget)
+    requests: Budget = field(factory=Budget)
 
 
-# Keyed by process: what the parent uses, a forked child will never give back.
-_processes: dict[int, _Process] = {}
+# Keyed by process: a forked child never gives back what its parent uses.
+_processes: dict[int, ProcessBudgets] = {}
 
 
-def of_process() -> _Process:
+def of_process() -> ProcessBudgets:
     """Return the budgets of this process."""
-    return _processes.setdefault(os.getpid(), _Process())
+    return _processes.setdefault(os.getpid(), ProcessBudgets())

@@ -1,9 +1,8 @@
-"""Keeps many workers from asking a store that fails for everybody.
+"""Circuit breaker: while a store keeps failing, only one request at a time probes it.
 
-After several failures in a row, whoever sent them, one request at a time is let
-through, and the next one only after a pause that grows: about as often as one worker
-alone would try. The others wait; a failure that they have waited for counts as a try
-of theirs too. So nobody fails who has not sent anything, or waited for one who has.
+After several failures in a row, of any workers, the next probe is sent only after a
+pause that grows. The other workers wait, and fail with the probe, which counts as their
+own try: no worker fails without a request that was sent.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 
-# Seconds after which a waiting worker looks whether its caller has given up.
+# Seconds after which a waiting worker checks whether its caller has cancelled.
 _GLANCE = 0.1
 # Seconds after which a probe that was interrupted is held to be lost.
 _LOST = 60.0
@@ -39,7 +38,6 @@ class Circuit:
         longest: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin closed: everybody may send."""
         self._threshold = threshold
         self._pause = pause
         self._longest = longest
@@ -52,20 +50,19 @@ class Circuit:
         self._failures = 0
         self._probed_until = 0.0
         self._probes = 0
-        # A maker, not the error: that one would keep its frames, and their data, alive.
+        # A factory: the error itself would keep its frames, and their data, alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
 
     @contextlib.contextmanager
     def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
-        """Wait until a request may be sent, and learn how it went.
+        """Wait until a request may be sent, and count its result.
 
         Args:
             path: ``bucket/key``, for errors.
             cancel: set by another thread to give up waiting.
 
         Raises:
-            StoreUnavailableError, NetworkError: not sent, because the one request that
-                was let through has failed so.
+            StoreUnavailableError, NetworkError: not sent, because the probe failed so.
         """
         probes = self._enter(path, cancel)
         failure: OSSPresignedError | None = None
@@ -83,7 +80,7 @@ class Circuit:
             self._leave(probes=probes, answered=answered, failure=failure)
 
     def _enter(self, path: str, cancel: threading.Event | None) -> bool:
-        """Return whether this is the one request that is let through."""
+        """Return whether this request is the probe."""
         with self._lock:
             seen = self._probes
             while (last := self._last) and self._failures >= self._threshold:
@@ -117,7 +114,7 @@ class Circuit:
 
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
-    """Return what makes an error like *failure* for another path."""
+    """Return a factory of errors like *failure* for other paths."""
     kind, retry_after = type(failure), failure.retry_after
     message = f"not sent, for all requests fail now: {failure.message}"
 

@@ -1,7 +1,6 @@
-"""The multipart uploads that this process has begun: none may outlive it unseen.
+"""Shutdown: unfinished multipart uploads are aborted when the process ends.
 
-Parts of an upload that nobody ends cost storage until its owner removes them. Failure
-and discard end it where they happen; this module is for the end of the process.
+The parts of an upload that is never ended cost storage until its owner removes them.
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from types import FrameType
 from typing import Protocol
 
 _log = logging.getLogger(__name__)
 
-# Seconds for all uploads together; what is not ended by then is left to its owner.
+# Seconds for all uploads together; what is not aborted by then is left to its owner.
 _PATIENCE = 10.0
 
 
 class Unfinished(Protocol):
-    """An upload that can be given up, at any time and more than once."""
+    """An upload that can be discarded, at any time and more than once."""
 
     def discard(self, *, hurry: bool) -> None:
         """Remove its parts, if it has not ended yet."""
@@ -34,16 +34,15 @@ _begun: weakref.WeakSet[Unfinished] = weakref.WeakSet()
 
 
 def add(upload: Unfinished) -> None:
-    """Remember *upload* as long as somebody else does."""
+    """Abort *upload* at the end of the process, unless it is deleted before."""
     _begun.add(upload)
     watch()
 
 
 def watch() -> None:
-    """See to it that SIGTERM ends the uploads before it ends the process.
+    """Make SIGTERM abort the uploads before it ends the process.
 
-    Only where Python leaves SIGTERM to the system, and only from the main thread, which
-    alone may: a program that handles the signal itself is left alone.
+    Only the main thread may set a handler, and one of the program itself is kept.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -52,13 +51,13 @@ def watch() -> None:
 
 
 @atexit.register
-def end_all() -> None:
-    """Give all unfinished uploads up; takes about ten seconds at most.
+def end_all(seconds: float = _PATIENCE, uploads: Iterable[Unfinished] = _begun) -> None:
+    """Abort all unfinished uploads, in *seconds* at most.
 
-    One after the other, for no thread can be started when the interpreter ends.
+    One after the other, because no thread can be started when the interpreter ends.
     """
-    end = time.monotonic() + _PATIENCE
-    left = list(_begun)
+    end = time.monotonic() + seconds
+    left = list(uploads)
     while left and time.monotonic() < end:
         upload = left.pop()
         try:
@@ -70,7 +69,7 @@ def end_all() -> None:
 
 
 def _terminate(number: int, _: FrameType | None) -> None:
-    """End the uploads, then let the signal do what it would have done."""
+    """Abort the uploads, then let the signal end the process."""
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     try:
         end_all()

@@ -1,4 +1,4 @@
-"""The key signer: signs on this machine, with an access key."""
+"""Key signer: signs on this machine, with an access key from a credential provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
 from ..model import MAX_PARTS, OPERATIONS, Operation, SignedRequest
-from ..secret import Secret, SecretURL
+from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint
 from ..signing.presigning import presign
@@ -22,7 +22,7 @@ _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
 _END = "OSS_SESSION_EXPIRATION"
 _OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
-# Bind the connection rather than the object: signed only for who demands them.
+# Bind the connection rather than the object: signed only on demand.
 _ON_DEMAND = frozenset({"content-length", "host"})
 
 
@@ -30,17 +30,17 @@ def environment_credentials() -> Credentials:
     """Return the access key in the environment.
 
     Reads ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a temporary key,
-    ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION``, which is written as STS does:
+    ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION`` in the form of STS:
     ``2026-11-25T10:00:00Z``.
 
     Raises:
-        ConfigurationError: variables are missing or wrong; all of them are named.
+        ConfigurationError: with all variables that are missing or wrong.
     """
     problems = _missing_keys()
     temporary, end = bool(os.environ.get(_TOKEN)), None  # no secret in a variable
-    if temporary:
+    if temporary and (text := os.environ.get(_END)):
         try:
-            end = _session_end()
+            end = float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
         except ValueError:
             problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
@@ -53,13 +53,6 @@ def environment_credentials() -> Credentials:
     )
 
 
-def _session_end() -> float | None:
-    text = os.environ.get(_END)
-    if not text:
-        return None
-    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
-
-
 def _missing_keys() -> list[str]:
     return [
         f"{name} is not set: the key signer reads it from the environment"
@@ -68,213 +61,15 @@ def _missing_keys() -> list[str]:
     ]
 
 
-@frozen(kw_only=True)
-class KeySigner:
-    """Signs every operation with an access key that this process holds.
-
-    Attributes:
-        credentials: called for each batch, so that temporary keys can be renewed.
-        endpoint: where the buckets are reached.
-        region: V4 signs it; None for V1.
-        version: ``v4`` or ``v1``.
-        expires_in: seconds, where the operation wishes nothing else.
-        clock: seconds since the epoch.
-    """
-
-    remote: ClassVar[bool] = False
-
-    credentials: Callable[[], Credentials] = environment_credentials
-    endpoint: Endpoint
-    region: str | None = None
-    version: str = "v4"
-    expires_in: int = 3600
-    clock: Callable[[], float] = field(default=time.time, repr=False)
-
-    @classmethod
-    def from_options(
-        cls,
-        region: str | None = None,
-        endpoint: str | None = None,
-        version: str = "v4",
-        expires_in: int = 3600,
-        *,
-        style: str | None = None,
-        credentials: Callable[[], Credentials] | None = None,
-    ) -> KeySigner:
-        """Fill in what is missing from the environment and from each other.
-
-        Args:
-            region: else ``OSS_REGION``, else what the endpoint tells.
-            endpoint: else ``OSS_ENDPOINT``, else the public one of the region.
-            version: ``v4`` or ``v1``.
-            expires_in: seconds.
-            style: ``virtual``, ``path`` or ``cname``; None goes by the endpoint.
-            credentials: where the access key comes from; None is the environment.
-
-        Raises:
-            ConfigurationError: all that is missing or wrong, access keys too.
-        """
-        region = region or os.environ.get("OSS_REGION") or None
-        text = endpoint or os.environ.get("OSS_ENDPOINT")
-        problems = _missing_keys() if credentials is None else []
-        place = None
-        if text or region:
-            try:
-                place = Endpoint.parse(
-                    text or f"https://oss-{region}.aliyuncs.com", style=style
-                )
-            except ConfigurationError as error:
-                problems += error.problems
-        else:
-            problems.append(
-                "neither region nor endpoint is known: set OSS_REGION or region=, for "
-                "example cn-hangzhou"
-            )
-        if place is not None:
-            region, found = _region(region, place, version)
-            problems += found
-        if problems or place is None:
-            raise ConfigurationError(problems)
-        return cls(
-            credentials=credentials or environment_credentials,
-            endpoint=place,
-            region=region,
-            version=version,
-            expires_in=expires_in,
-        )
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*, in order, with one reading of the credentials.
-
-        Raises:
-            ConfigurationError: an operation that the service would refuse.
-            SignerError: the temporary key has ended.
-        """
-        credentials = self.credentials()
-        return [self._sign(credentials, operation) for operation in operations]
-
-    def _sign(self, credentials: Credentials, operation: Operation) -> SignedRequest:
-        now = self.clock()
-        life = self.expires_in if operation.expires_in is None else operation.expires_in
-        if credentials.expires_at is not None:
-            left = int(credentials.expires_at) - int(now)
-            if left < 1:
-                msg = "the temporary access key has ended: get a new one"
-                raise SignerError(msg, path=operation.path, action=operation.action)
-            life = min(life, left)
-        headers = _headers(operation)
-        problems = [*_misfits(operation), *self._unkept(operation, headers)]
-        url = None
-        try:
-            url = self._url(credentials, operation, headers, now, life)
-        except ConfigurationError as error:
-            problems += error.problems
-        if problems or url is None:
-            raise ConfigurationError(problems, path=operation.path)
-        return SignedRequest(
-            method=operation.action.method,
-            url=url,
-            headers=headers,
-            issued_at=now,
-            expires_at=float(int(now) + life),
-        )
-
-    def _url(
-        self,
-        credentials: Credentials,
-        operation: Operation,
-        headers: Mapping[str, str],
-        now: float,
-        life: int,
-    ) -> SecretURL:
-        extra = [n for n in headers if not is_always_signed(n.lower())]
-        return presign(
-            credentials,
-            self.endpoint,
-            method=operation.action.method,
-            bucket=operation.bucket,
-            key=operation.key,
-            headers=headers,
-            query={**operation.query, **operation.parameters},
-            version=self.version,
-            region=self.region,
-            now=now,
-            expires_in=life,
-            additional_headers=() if self.version == "v1" else extra,
-        )
-
-    def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Find demands on the connection that the request could not keep."""
-        demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
-        problems = []
-        if self.version == "v1":
-            problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
-        length = operation.content_length
-        if demanded.get("content-length") not in (None, str(length)):
-            problems.append(f"the demanded Content-Length is not the body's: {length}")
-        host = self.endpoint.netloc(operation.bucket)
-        if demanded.get("host") not in (None, host):
-            problems.append(f"the demanded Host is not that of the URL: {host}")
-        return problems
-
-
-def _region(
-    region: str | None, endpoint: Endpoint, version: str
-) -> tuple[str | None, list[str]]:
-    told = endpoint.region
-    if region and told and region != told:
-        return region, [f"region {region} does not fit the endpoint's region {told}"]
-    if not region and not told and version != "v1":
-        problem = f"the endpoint {endpoint.host} does not tell its region"
-        return None, [f"{problem}: set OSS_REGION or region="]
-    return region or told, []
-
-
-def _headers(operation: Operation) -> dict[str, str]:
-    """Return all that is signed and sent: a demand wins over a wish of that name."""
-    demanded = {name.lower() for name in operation.headers}
-    wished = {
-        name: value
-        for name, value in operation.optional_headers.items()
-        if name.lower() not in demanded | _ON_DEMAND
-    }
-    return {**wished, **operation.headers}
-
-
-def _misfits(operation: Operation) -> list[str]:
-    """Find what an operation lacks, or has though its call takes none."""
-    action = operation.action
-    spec, problems = action.spec, []
-    if spec.upload_id and not operation.upload_id:
-        problems.append(f"{action} needs the upload_id of a multipart upload")
-    if not spec.upload_id and operation.upload_id is not None:
-        problems.append(f"{action} takes no upload_id")
-    number = operation.part_number
-    if spec.part_number and (number is None or not 1 <= number <= MAX_PARTS):
-        problems.append(f"{action} needs a part_number of 1..{MAX_PARTS}")
-    if not spec.part_number and number is not None:
-        problems.append(f"{action} takes no part_number")
-    if spec.on_bucket and operation.key:
-        problems.append(f"{action} takes no key: use the parameter prefix")
-    if not spec.on_bucket and not operation.key:
-        problems.append(f"{action} needs a key")
-    own = sorted(_OWN & operation.query.keys())
-    if own:
-        problems.append(f"query parameter {', '.join(own)} belongs to the signer")
-    return problems
-
-
-# Where the access key of a key signer comes from, and how it is kept fresh.
-
 # The official chain renews a temporary key this long before its end
 # (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME).
 _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    """Return what *provider* has, from the one inside it that knows when it ends.
+    """Return the credentials of *provider*, from the inner one that knows their expiry.
 
-    The chain and the profiles hand on what another provider has, without its end.
+    The chain and the profiles forward the credentials of another provider without it.
     """
     found = provider.get_credentials()
     if found.get_security_token() and not found.get_expiration():
@@ -288,7 +83,7 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Reads the official chain anew for every batch; the chain itself caches.
+    """Reads the official chain again for every batch; the chain itself caches.
 
     Attributes:
         chain: a provider with ``get_credentials()``.
@@ -353,6 +148,188 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
         raise ConfigurationError(msg) from None
     return ChainCredentials(chain=chain)
+
+
+@frozen(kw_only=True)
+class KeySigner:
+    """Signs every operation with an access key that this process holds.
+
+    Attributes:
+        credentials: called for each batch, so that temporary keys can be renewed.
+        endpoint: where the buckets are reached.
+        region: V4 signs it; None for V1.
+        version: ``v4`` or ``v1``.
+        expires_in: seconds, unless the operation has its own.
+        clock: seconds since the epoch.
+    """
+
+    remote: ClassVar[bool] = False
+
+    credentials: Callable[[], Credentials] = environment_credentials
+    endpoint: Endpoint
+    region: str | None = None
+    version: str = "v4"
+    expires_in: int = 3600
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+
+    @classmethod
+    def from_options(
+        cls,
+        region: str | None = None,
+        endpoint: str | None = None,
+        version: str = "v4",
+        expires_in: int = 3600,
+        *,
+        style: str | None = None,
+        credentials: Callable[[], Credentials] | None = None,
+    ) -> KeySigner:
+        """Complete the options from the environment and from each other.
+
+        Args:
+            region: else ``OSS_REGION``, else the region in the endpoint.
+            endpoint: else ``OSS_ENDPOINT``, else the public one of the region.
+            version: ``v4`` or ``v1``.
+            expires_in: seconds.
+            style: ``virtual``, ``path`` or ``cname``; None goes by the endpoint.
+            credentials: where the access key comes from; None is the environment.
+
+        Raises:
+            ConfigurationError: all that is missing or wrong, access keys too.
+        """
+        region = region or os.environ.get("OSS_REGION") or None
+        text = endpoint or os.environ.get("OSS_ENDPOINT")
+        problems = _missing_keys() if credentials is None else []
+        place = None
+        if not text and not region:
+            problems.append(
+                "neither region nor endpoint is known: set OSS_REGION or region=, for "
+                "example cn-hangzhou"
+            )
+        else:
+            public = f"https://oss-{region}.aliyuncs.com"
+            try:
+                place = Endpoint.parse(text or public, style=style)
+            except ConfigurationError as error:
+                problems += error.problems
+        if place is not None:
+            told = place.region
+            if region and told and region != told:
+                problem = f"region {region} does not fit the endpoint's region {told}"
+                problems.append(problem)
+            if not region and not told and version != "v1":
+                problem = f"the endpoint {place.host} does not tell its region"
+                problems.append(f"{problem}: set OSS_REGION or region=")
+            region = region or told
+        if problems or place is None:
+            raise ConfigurationError(problems)
+        return cls(
+            credentials=credentials or environment_credentials,
+            endpoint=place,
+            region=region,
+            version=version,
+            expires_in=expires_in,
+        )
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Sign *operations*, in order, with one reading of the credentials.
+
+        Raises:
+            ConfigurationError: an operation that the service would refuse.
+            SignerError: the temporary key has expired.
+        """
+        credentials = self.credentials()
+        return [self._sign(credentials, operation) for operation in operations]
+
+    def _sign(self, credentials: Credentials, operation: Operation) -> SignedRequest:
+        now = self.clock()
+        life = self.expires_in if operation.expires_in is None else operation.expires_in
+        if credentials.expires_at is not None:
+            left = int(credentials.expires_at) - int(now)
+            if left < 1:
+                msg = "the temporary access key has ended: get a new one"
+                raise SignerError(msg, path=operation.path, action=operation.action)
+            life = min(life, left)
+        headers = _signed_headers(operation)
+        extra = [n for n in headers if not is_always_signed(n.lower())]
+        problems = [*_misfits(operation), *self._unkept(operation, headers)]
+        url = None
+        try:
+            url = presign(
+                credentials,
+                self.endpoint,
+                method=operation.action.method,
+                bucket=operation.bucket,
+                key=operation.key,
+                headers=headers,
+                query={**operation.query, **operation.parameters},
+                version=self.version,
+                region=self.region,
+                now=now,
+                expires_in=life,
+                additional_headers=() if self.version == "v1" else extra,
+            )
+        except ConfigurationError as error:
+            problems += error.problems
+        if problems or url is None:
+            raise ConfigurationError(problems, path=operation.path)
+        return SignedRequest(
+            method=operation.action.method,
+            url=url,
+            headers=headers,
+            issued_at=now,
+            expires_at=float(int(now) + life),
+        )
+
+    def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
+        """Find demands on the connection that the request could not keep."""
+        demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
+        problems = []
+        if self.version == "v1":
+            problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
+        length = operation.content_length
+        if demanded.get("content-length") not in (None, str(length)):
+            problems.append(f"the demanded Content-Length is not the body's: {length}")
+        host = self.endpoint.netloc(operation.bucket)
+        if demanded.get("host") not in (None, host):
+            problems.append(f"the demanded Host is not that of the URL: {host}")
+        return problems
+
+
+def _signed_headers(operation: Operation) -> dict[str, str]:
+    """Return all that is signed and sent: a demand wins over a wish of that name."""
+    demanded = {name.lower() for name in operation.headers}
+    wished = {
+        name: value
+        for name, value in operation.optional_headers.items()
+        if name.lower() not in demanded | _ON_DEMAND
+    }
+    return {**wished, **operation.headers}
+
+
+def _misfits(operation: Operation) -> list[str]:
+    """Return what an operation lacks, or has though its call takes none."""
+    action, spec, number = (
+        operation.action,
+        operation.action.spec,
+        operation.part_number,
+    )
+    is_part = number is not None and 1 <= number <= MAX_PARTS
+    own = sorted(_OWN & operation.query.keys())
+    rules = (
+        (
+            spec.upload_id and not operation.upload_id,
+            "needs the upload_id of a multipart upload",
+        ),
+        (not spec.upload_id and operation.upload_id is not None, "takes no upload_id"),
+        (spec.part_number and not is_part, f"needs a part_number of 1..{MAX_PARTS}"),
+        (not spec.part_number and number is not None, "takes no part_number"),
+        (spec.on_bucket and operation.key, "takes no key: use the parameter prefix"),
+        (not spec.on_bucket and not operation.key, "needs a key"),
+    )
+    problems = [f"{action} {text}" for is_wrong, text in rules if is_wrong]
+    if own:
+        problems.append(f"query parameter {', '.join(own)} belongs to the signer")
+    return problems
 
 
 def key_signer(options: Any, *_: object) -> KeySigner:

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.concurrency import budget as module
 from fsspec_osspresigned.concurrency.budget import Budget, Lease, Turns, of_process
 
 
@@ -23,15 +22,9 @@ def in_thread(function):
 def waits(budget, count=1):
     """Return whether *count* threads come to wait for *budget*."""
     end = time.monotonic() + 10
-    while budget._waiting < count and time.monotonic() < end:
+    while budget.waiting < count and time.monotonic() < end:
         time.sleep(0.001)
-    return budget._waiting == count
-
-
-@pytest.fixture
-def no_glance(monkeypatch):
-    """Let nobody who waits look again by himself."""
-    monkeypatch.setattr(module, "_GLANCE", 60.0)
+    return budget.waiting == count
 
 
 # -- the count --------------------------------------------------------------------------
@@ -52,12 +45,12 @@ def test_nobody_waits_without_need(used, may):
     budget = Budget()
     budget.used += used
     budget.wait(10, lambda: may)
-    assert (budget.used, budget._waiting) == (used, 0)
+    assert (budget.used, budget.waiting) == (used, 0)
 
 
-def test_whoever_waits_is_told(no_glance):
+def test_whoever_waits_is_told():
     """Giving back wakes all who wait, and they go on if it is enough."""
-    budget = Budget()
+    budget = Budget(glance=60.0)
     budget.used += 12
     threads = [in_thread(lambda: budget.wait(10, bool)) for _ in range(3)]
     assert waits(budget, 3)
@@ -67,7 +60,7 @@ def test_whoever_waits_is_told(no_glance):
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
-    assert budget._waiting == 0
+    assert budget.waiting == 0
 
 
 def test_excuse_that_nobody_tells_of():
@@ -87,7 +80,7 @@ def test_excuse_that_raises():
     budget.used += 1
     with pytest.raises(ZeroDivisionError):
         budget.wait(1, lambda: 1 / 0)
-    assert budget._waiting == 0
+    assert budget.waiting == 0
     in_thread(lambda: budget.give(1)).join(10)
     assert budget.used == 0
 
@@ -248,9 +241,9 @@ def test_one_client_has_its_limit():
     assert 1 <= counting.most <= 3
 
 
-def test_one_of_ours_always_goes(no_glance):
+def test_one_of_ours_always_goes():
     """A client with nothing in flight gets a turn although others use them all."""
-    budget = Budget()
+    budget = Budget(glance=60.0)
     others, ours = Turns(budget, 2), Turns(budget, 2)
     with others, others:
         with ours:

@@ -221,36 +221,32 @@ class _One:
 
 
 @pytest.fixture
-def alone(monkeypatch):
-    """No uploads but the test's own, and no handler that stays."""
-    monkeypatch.setattr(unfinished, "_begun", set())
+def handler():
+    """No handler stays."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
-def test_each_is_ended_whatever_another_does(alone, caplog):
+def test_each_is_ended_whatever_another_does(caplog):
     """A failure is told, and the others are given up all the same."""
     uploads = [_One(), _One(OSError("no")), _One()]
-    for upload in uploads:
-        unfinished.add(upload)
-    unfinished.end_all()
+    unfinished.end_all(uploads=uploads)
     assert [upload.hurries for upload in uploads] == [[True]] * 3
     assert "could not be given up: no" in caplog.text
 
 
-def test_patience_ends(alone, monkeypatch, caplog):
+def test_patience_ends(caplog):
     """What is left when the time is over is counted."""
-    monkeypatch.setattr(unfinished, "_PATIENCE", -1.0)
     upload = _One()
-    unfinished.add(upload)
-    unfinished.end_all()
+    unfinished.end_all(-1.0, [upload])
     assert upload.hurries == []
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
     assert "1 unfinished uploads were left" in caplog.text
 
 
-def test_only_the_default_of_sigterm_is_replaced(alone, monkeypatch):
+@pytest.mark.usefixtures("handler")
+def test_only_the_default_of_sigterm_is_replaced(monkeypatch):
     """And the signal is sent again, to do what it does by default."""
     sent = []
     monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
@@ -264,9 +260,9 @@ def test_only_the_default_of_sigterm_is_replaced(alone, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     upload = _One()
     unfinished.add(upload)
-    handler = signal.getsignal(signal.SIGTERM)
-    assert handler not in (signal.SIG_DFL, signal.SIG_IGN)
-    handler(signal.SIGTERM, None)
+    found = signal.getsignal(signal.SIGTERM)
+    assert found not in (signal.SIG_DFL, signal.SIG_IGN)
+    found(signal.SIGTERM, None)
     assert upload.hurries == [True]
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
