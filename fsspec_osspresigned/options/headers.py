@@ -1,7 +1,8 @@
-"""What an object may be stored with, read strictly and turned into OSS's headers.
+"""Header values of object options: tags, encryption and callback, read strictly.
 
 Limits and names are those of the OSS API reference: PutObject, object tagging,
-server-side encryption, single-connection bandwidth throttling, and callback.
+server-side encryption, single-connection bandwidth throttling, and callback. Each
+function raises a ValueError whose text completes "must be ...".
 """
 
 from __future__ import annotations
@@ -16,20 +17,14 @@ from urllib.parse import quote, unquote_plus
 from ..model import frozen_mapping
 
 ALGORITHMS = ("AES256", "KMS", "SM4")
-# Bits a second of one request.
-LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800
+LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
 
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
-_TAG = r"[\w +\-=.:/]*"  # compiled, as those below, by their first use
+_TAG = r"[\w +\-=.:/]*"  # compiled, as the others, by its first use
 _ENCRYPTION = "x-oss-server-side-encryption"
 _KEY_ID = r"[\x21-\x7e]{1,512}"
-
 _CALLBACK_FIELDS = {
-    "callbackUrl",
-    "callbackHost",
-    "callbackBody",
-    "callbackBodyType",
-    "callbackSNI",
+    f"callback{name}" for name in ("Url", "Host", "Body", "BodyType", "SNI")
 }
 _BODY_TYPES = ("application/x-www-form-urlencoded", "application/json")
 _VARIABLES = "callback-var"
@@ -39,16 +34,11 @@ _MAX_URLS = 5
 
 
 def tagging(value: Any) -> str:
-    """Return the header value of tags, given as a mapping or as ``k=v&k2=v2``.
-
-    Raises:
-        ValueError: what is wrong with the first bad one.
-    """
+    """Return the header value of tags, given as a mapping or as ``k=v&k2=v2``."""
     if isinstance(value, str) and value.strip():
         pairs = [one.partition("=") for one in value.split("&")]
-        names = [unquote_plus(name) for name, _, _ in pairs]
         tags = {unquote_plus(n): unquote_plus(v) for n, _, v in pairs}
-        if len(tags) < len(names):
+        if len(tags) < len(pairs):
             raise ValueError("tags whose names differ")
     elif isinstance(value, Mapping) and value:
         tags = dict(value)
@@ -77,16 +67,10 @@ def encryption(value: Any) -> Mapping[str, str]:
     Args:
         value: the algorithm; or a mapping of ``algorithm`` and, for KMS, ``key_id`` and
             ``data_encryption``.
-
-    Raises:
-        ValueError: it is neither, or they do not go together.
     """
     given = {"algorithm": value} if isinstance(value, str) else value
-    if not isinstance(given, Mapping) or not set(given) <= {
-        "algorithm",
-        "key_id",
-        "data_encryption",
-    }:
+    known = {"algorithm", "key_id", "data_encryption"}
+    if not isinstance(given, Mapping) or not set(given) <= known:
         raise ValueError(
             f"one of {', '.join(ALGORITHMS)}, or a mapping of algorithm, key_id and "
             "data_encryption"
@@ -108,13 +92,10 @@ def encryption(value: Any) -> Mapping[str, str]:
 
 
 def callback(value: Any) -> Mapping[str, str]:
-    """Return the headers that have OSS call a server when the object is stored.
+    """Return the headers that make OSS call a server when the object is stored.
 
     Args:
         value: OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
-
-    Raises:
-        ValueError: OSS would refuse it.
     """
     if isinstance(value, str):
         try:

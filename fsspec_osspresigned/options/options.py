@@ -47,50 +47,51 @@ FOREIGN = frozenset(
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
 _META_NAME = r"[A-Za-z0-9-]+"
-_DIGITS = r"[0-9]{1,18}"
+_TRUE = {"true", "1", "yes", "on"}
+_FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
 
 Convert = Callable[[Any], Any]
 
 
 def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "1": True, "yes": True, "on": True}
-    words |= {"false": False, "0": False, "no": False, "off": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
+    text = str(value).strip().lower()
+    if isinstance(value, bool | str) and text in _TRUE | _FALSE:
+        return text in _TRUE
     raise ValueError("true or false")
 
 
-def _size(least: int, most: int) -> Convert:
+def _number(least: int, most: int, read: Callable[[str], int], what: str) -> Convert:
     def convert(value: Any) -> int:
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
-                value = bytes_of(value)
+                value = read(value)
         if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"bytes from {least} to {most}, such as 8388608 or '8MiB'")
+            raise ValueError(what.format(least=least, most=most))
         return value
 
     return convert
+
+
+def _size(least: int, most: int) -> Convert:
+    what = "bytes from {least} to {most}, such as 8388608 or '8MiB'"
+    return _number(least, most, bytes_of, what)
 
 
 def _integer(least: int, most: int) -> Convert:
-    def convert(value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(_DIGITS, value.strip()):
-            value = int(value)
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return value
+    return _number(least, most, _digits, "a whole number from {least} to {most}")
 
-    return convert
+
+def _digits(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _seconds(value: Any) -> float:
-    try:
+    number = float("nan")
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
     if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
         raise ValueError("a positive number of seconds")
     return number
