@@ -72,6 +72,16 @@ def shown_bytes(size: int) -> str:
     return f"{size} bytes"
 
 
+def short_bytes(number: float) -> str:
+    """Return *number* in three digits and a unit: ``12.3 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1000:  # noqa: PLR2004 - three digits
+            digits = 0 if unit == "B" or number >= 100 else 1  # noqa: PLR2004
+            return f"{number:.{digits}f} {unit}"
+        number /= KIB
+    return f"{number:.1f} TiB"
+
+
 def shown_seconds(seconds: float) -> str:
     """Return a duration by its two largest units: ``1 h 59 min``."""
     left = int(seconds)

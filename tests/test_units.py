@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned import units
+from fsspec_osspresigned.units import GIB, KIB, MIB
 
 
 def test_lives():
@@ -49,3 +50,13 @@ def test_shown():
     assert units.shown_moment(0) == "1970-01-01T00:00:00Z"
     assert units.shown_moment(1e15) == "1000000000000000 s after 1970"
     assert units.shown_text("a\x1b\u202eb") == "a\\x1b\\u202eb"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KiB"), (12.3 * MIB, "12.3 MiB"),
+     (512 * KIB, "512 KiB"), (3 * GIB, "3.0 GiB"), (2000 * GIB, "2.0 TiB")],
+)  # fmt: skip
+def test_bytes_have_three_digits(number, shown):
+    """People compare sizes, and copy them from nowhere."""
+    assert units.short_bytes(number) == shown

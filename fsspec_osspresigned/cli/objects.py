@@ -14,12 +14,11 @@ import click
 
 from ..concurrency.workers import Cancellation, Transfers
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import short_bytes
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..filesystem.look import expand
 from ..secret import SecretURL
 from ..signing.signed_url import describe
-from ..units import MIB, shown_end, shown_text
+from ..units import MIB, short_bytes, shown_end, shown_text
 from .options import ConnectionOptions, TransferOptions, confirmed, takes
 
 _STDOUT = "-"

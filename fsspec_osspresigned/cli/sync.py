@@ -12,14 +12,14 @@ import click
 from attrs import define, frozen
 
 from ..console.exit import why
-from ..console.progress import Events, TransferProgress, short_bytes
+from ..console.progress import Events, TransferProgress
 from ..console.terminal import Output
 from ..model import Receipt
 from ..syncing.filter import Rule
 from ..syncing.plan import Extra, How
 from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync
-from ..units import shown_text
+from ..units import short_bytes, shown_text
 from .options import (
     PAIR,
     StoringOptions,

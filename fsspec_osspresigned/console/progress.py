@@ -15,7 +15,7 @@ from fsspec.callbacks import Callback
 from ..concurrency.rate import TokenBucket
 from ..errors import UploadDiscardedError
 from ..model import Receipt
-from ..units import KIB
+from ..units import short_bytes
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
@@ -162,16 +162,6 @@ class Meter:
             f"{self.files_done} of {self.files} files, {short_bytes(self.done)} of "
             f"{short_bytes(self.size)}, {short_bytes(self.rate)}/s{ends}{failed}"
         )
-
-
-def short_bytes(number: float) -> str:
-    """Return *number* in three digits and a unit: ``12.3 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000:  # noqa: PLR2004 - three digits
-            digits = 0 if unit == "B" or number >= 100 else 1  # noqa: PLR2004
-            return f"{number:.{digits}f} {unit}"
-        number /= KIB
-    return f"{number:.1f} TiB"
 
 
 def short_seconds(seconds: float) -> str:

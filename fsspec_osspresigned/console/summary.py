@@ -9,9 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from ..errors import Outcome
-from ..units import shown_text
+from ..units import short_bytes, shown_text
 from .exit import ExitCode, Failure, code_of_all, why
-from .progress import short_bytes, short_seconds
+from .progress import short_seconds
 from .terminal import wrapped
 
 # The only difference between messages that are equal otherwise.

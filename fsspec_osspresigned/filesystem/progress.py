@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
-from ..units import KIB
+from ..units import short_bytes
 
 _WIDTH = 24  # characters of the bar
 
@@ -115,7 +115,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         bar = "#" * round(_WIDTH * share)
         text = (
             f"{self._label}[{bar:<{_WIDTH}}] {share:4.0%} "
-            f"{_human(self.done)} of {_human(self.total)}, {_human(rate)}/s"
+            f"{short_bytes(self.done)} of {short_bytes(self.total)}, {short_bytes(rate)}/s"
         )
         self._longest = max(self._longest, len(text))
         if self._live:
@@ -143,11 +143,3 @@ class _FileBytes(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def absolute_update(self, value: int) -> None:
         self.relative_update(value - self.value)
-
-
-def _human(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < KIB:
-            return f"{number:.0f} {unit}"
-        number /= KIB
-    return f"{number:.2f} GiB"

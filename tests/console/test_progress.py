@@ -15,12 +15,11 @@ from fsspec_osspresigned.console.progress import (
     Meter,
     RateLimit,
     TransferProgress,
-    short_bytes,
     short_seconds,
 )
 from fsspec_osspresigned.console.terminal import Output
 from fsspec_osspresigned.model import Receipt
-from fsspec_osspresigned.units import GIB, KIB, MIB
+from fsspec_osspresigned.units import MIB
 from tests.cli.conftest import Text
 
 
@@ -125,16 +124,6 @@ def test_meter_without_bytes_counts_files(clock):
     meter.files, meter.files_done = 4, 1
     assert meter.share == 0.25
     assert meter.line(30) == " 25%  0/0 B  0 B/s  1/4 files"
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KiB"), (12.3 * MIB, "12.3 MiB"),
-     (512 * KIB, "512 KiB"), (3 * GIB, "3.0 GiB"), (2000 * GIB, "2.0 TiB")],
-)  # fmt: skip
-def test_bytes_have_three_digits(number, shown):
-    """People compare sizes, and copy them from nowhere."""
-    assert short_bytes(number) == shown
 
 
 @pytest.mark.parametrize(

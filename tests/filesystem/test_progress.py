@@ -52,7 +52,7 @@ def test_branches_are_added_up():
         two.relative_update(1024)
         bar.relative_update(1)
         assert (bar.size, bar.value) == (2, 2)
-    assert stream.getvalue().startswith(f"up [{'#' * 24}] 100% 4 KiB of 4 KiB, ")
+    assert stream.getvalue().startswith(f"up [{'#' * 24}] 100% 4.0 KiB of 4.0 KiB, ")
     assert stream.getvalue().count("\n") == 1
 
 
@@ -76,7 +76,7 @@ def test_a_terminal_sees_it_move():
     bar.close()
     lines = stream.getvalue().split("\r")
     assert len(lines) == 4
-    assert "  25% 1.00 GiB of 4.00 GiB" in lines[1]
+    assert "  25% 1.0 GiB of 4.0 GiB" in lines[1]
     assert all(len(line.rstrip("\n")) >= 60 for line in lines[1:])
 
 
