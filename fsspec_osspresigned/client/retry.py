@@ -21,7 +21,7 @@ AbortMultipartUpload, DeleteObject  nothing to do, which is fine
 ==================================  ===================================================
 
 *Looked into*: where a call publishes and any of its tries may have been carried out, its
-final error has the outcome *unknown* (:class:`Attempts`), and ``upload.steps.reconcile``
+final error has the outcome *unknown* (:class:`Attempts`), and ``upload.steps``
 finds out what became of the object.
 """
 

@@ -29,7 +29,7 @@ from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply, spl
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
-from ..upload import steps
+from ..upload.steps import UploadSteps, document, part_receipt
 from . import operations
 from .ranges import changed, is_changed
 
@@ -152,7 +152,7 @@ class Copying:
         )
 
         def parse(reply: Reply) -> Reply:
-            steps.document(reply, operation, "CopyObjectResult", ReplyError)
+            document(reply, operation, "CopyObjectResult", ReplyError)
             return reply
 
         exchange = Exchange(cancel=self.cancel)
@@ -191,23 +191,15 @@ class Copying:
         """Copy by UploadPartCopy; what fails is aborted."""
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
-        exchange = Exchange(cancel=cancel)
-        upload_id = steps.initiate(self.client, target, exchange)
+        steps = UploadSteps(self.client, target, Exchange(cancel=cancel))
+        upload_id = steps.initiate()
         try:
             parts = self._parts(source, upload_id, cancel)
-            steps.complete(
-                self.client,
-                target,
-                upload_id,
-                parts,
-                exchange,
-                crc=source.number,
-                granted=MultipartGrant(),
-            )
+            steps.complete(upload_id, parts, source.number, MultipartGrant())
         except BaseException as error:
             cancel.set()
             once = not isinstance(error, Exception)
-            steps.abort(self.client, target, upload_id, once=once)
+            steps.abort(upload_id, once=once)
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
@@ -281,7 +273,7 @@ class Copying:
         )
 
         def parse(reply: Reply) -> tuple[str, str | None]:
-            page = steps.document(reply, operation, "CopyPartResult", ReplyError)
+            page = document(reply, operation, "CopyPartResult", ReplyError)
             etag = page.findtext("ETag") or reply.etag
             return etag, reply.headers.get(CRC_HEADER)
 
@@ -290,7 +282,7 @@ class Copying:
         )
         crc = None if stated is None else int(stated)
         size = span[1] - span[0]
-        return steps.part_receipt(number, size, etag, crc, self.target.path)
+        return part_receipt(operation, size, etag, crc)
 
 
 def prove(client: Client, source: SourceHead, path: str) -> None:

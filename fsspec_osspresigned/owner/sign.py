@@ -29,7 +29,7 @@ from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes
-from ..upload.steps import abort, initiate
+from ..upload.steps import UploadSteps
 from ..url_map.model import MapEntry, MapRequest, dump, dump_line
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
@@ -222,7 +222,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     """Begin a multipart upload, and sign all that it takes to finish or to end it."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
-    upload = initiate(client, target)
+    upload = UploadSteps(client, target).initiate()
 
     def call(action: Action, **more: Any) -> MapRequest:
         return _entry(_sign(signer, action, path, upload_id=upload, **more))
@@ -247,7 +247,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
             else call(Action.CompleteMultipartUpload, headers=target.on_complete),
         )
     except BaseException:
-        abort(client, target, upload)
+        UploadSteps(client, target).abort(upload)
         raise
 
 
@@ -256,7 +256,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             client = _client(signer)
-            abort(client, Target(path=path), entry.upload_id)
+            UploadSteps(client, Target(path=path)).abort(entry.upload_id)
 
 
 def _client(signer: KeySigner) -> Client:

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from ..client.client import Client
 from ..concurrency.workers import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
 from ..http.body import EMPTY, Body, SpooledBody
-from ..http.transport import Exchange
 from ..model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
-from ..options.object_options import Target
 from ..signers.base import MultipartGrant
-from . import steps
 from .expiry_watch import ExpiryWatch
 from .parts_in_flight import PartsInFlight
 from .plan import UploadPlan
 from .receipt import ReceiptBuilder
+from .steps import UploadSteps
 
 if TYPE_CHECKING:
     from ..checkpoint.journal import Kept
@@ -99,23 +96,15 @@ class UploadJob:
     """What all modes of one upload work with.
 
     Attributes:
-        client: signs and sends.
-        target: where to.
-        plan: how the object is cut.
-        granted: the multipart upload that may be used.
         size: bytes in all; None for a stream.
-        exchange: cancellation and progress of its bodies.
         ahead: signs the first request; None leaves it to the client's signer.
-        receipt: adds up what is stored.
         failure: takes the failure of a part.
     """
 
-    client: Client
-    target: Target
+    steps: UploadSteps
     plan: UploadPlan
     granted: MultipartGrant
     size: int | None
-    exchange: Exchange
     ahead: Prefetcher | None
     receipt: ReceiptBuilder
     failure: FirstFailure
@@ -139,11 +128,9 @@ class SinglePut:
 
     def publish(self) -> Receipt:
         """Send the body."""
-        job, size = self._job, self.body.size
-        reply, verified = steps.put_object(
-            job.client, job.target, self.body, job.exchange, ahead=job.ahead
-        )
-        return job.receipt.build(reply, size=size, crc64=reply.crc64, verified=verified)
+        size = self.body.size
+        reply, verified = self._job.steps.put(self.body, self._job.ahead)
+        return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
         """Let go of the body."""
@@ -166,7 +153,7 @@ class SpooledPut(SinglePut):
         """
         if self._spool.size + body.size > MAX_SINGLE_PUT:
             msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
-            raise TooLargeError(msg, path=self._job.target.path)
+            raise TooLargeError(msg, path=self._job.steps.target.path)
         self._spool.append(body)
 
     def close(self) -> None:
@@ -178,7 +165,6 @@ class Multipart:
     """Parts of a multipart upload, sent by the workers of the client.
 
     Args:
-        job: what the upload consists of.
         in_flight: bounds the parts that are sent at a time.
         watch: warns that the URLs expire too early.
         resumption: parts of an earlier process.
@@ -195,12 +181,13 @@ class Multipart:
     ) -> None:
         self.upload_id = ""
         self._job = job
+        self._steps = job.steps
+        if resumption.needs_crc:
+            exchange = evolve(job.steps.exchange, with_crc=True)
+            self._steps = evolve(job.steps, exchange=exchange)
         self._in_flight = in_flight
         self._watch = watch
         self._resumption = resumption
-        self._control = Exchange(cancel=job.failure.cancel)
-        with_crc = resumption.needs_crc or job.exchange.with_crc
-        self._exchange = evolve(job.exchange, with_crc=with_crc)
         self._ahead: Prefetcher | None = None
         self._lock = threading.Lock()
 
@@ -210,23 +197,20 @@ class Multipart:
         Raises:
             NotSignedError: the signer grants none.
         """
-        job = self._job
+        job, client = self._job, self._steps.client
         self.upload_id = (
             job.granted.upload_id
             or self._resumption.upload_id
-            or steps.initiate(job.client, job.target, self._control, ahead=job.ahead)
+            or self._steps.initiate(job.ahead)
         )
         self._resumption.record_upload(self.upload_id)
         coming = (
-            job.target.part_operation(self.upload_id, number, size)
+            self._steps.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)
             if number not in self._resumption.kept
         )
-        width = job.client.options.max_concurrency
-        self._ahead = job.client.prefetcher(
-            lambda: next(coming, None),
-            first=_FIRST_BATCH if job.size is None else width,
-        )
+        first = _FIRST_BATCH if job.size is None else client.options.max_concurrency
+        self._ahead = client.prefetcher(lambda: next(coming, None), first=first)
 
     def add(self, body: Body) -> None:
         """Send *body* as the next part; waits while too many are in flight.
@@ -239,7 +223,7 @@ class Multipart:
         self._in_flight.enter(body)
         held = [body]  # the code that pops the body also lets it leave
         try:
-            self._job.client.requests.submit(self._send_part, number, held)
+            self._steps.client.requests.submit(self._send_part, number, held)
         except BaseException:
             with contextlib.suppress(IndexError):  # taken by a worker
                 self._in_flight.leave(held.pop())
@@ -254,12 +238,14 @@ class Multipart:
             reply: Reply | None = None
             kept = self._resumption.stored_part(number, body)
             if kept is None:
-                reply, verified, part = self._send(number, body)
+                part, verified, reply = self._steps.send_part(
+                    self.upload_id, number, body, self._ahead
+                )
                 self._resumption.record_part(part, verified)
             else:
                 verified, part = kept.verified, kept.part
-                if self._exchange.progress is not None:
-                    self._exchange.progress(part.size)
+                if self._steps.exchange.progress is not None:
+                    self._steps.exchange.progress(part.size)
             with self._lock:
                 self._job.receipt.add_part(part, verified, reply)
                 self._watch.add(part.size)
@@ -271,64 +257,39 @@ class Multipart:
             self._in_flight.leave(body)
             del body
 
-    def _send(self, number: int, body: Body) -> tuple[Reply, str, PartReceipt]:
-        target = self._job.target
-        reply, verified = steps.send_body(
-            self._job.client,
-            target,
-            target.part_operation(self.upload_id, number, body.size),
-            body,
-            self._exchange,
-            ahead=self._ahead,
-        )
-        part = steps.part_receipt(
-            number, body.size, reply.etag, reply.crc64, target.path
-        )
-        return reply, verified, part
-
     def wait(self, seconds: float | None = None) -> None:
         """Wait until no part is in flight, *seconds* at most; None sets no limit."""
         self._in_flight.drain(seconds)
 
     def publish(self) -> Receipt:
         """Complete the upload, or leave that to its owner."""
-        job, parts, crc = self._job, self._job.receipt.parts, self._job.receipt.crc64()
+        granted, receipt = self._job.granted, self._job.receipt
+        parts, crc = receipt.parts, receipt.crc64()
         reply, verified = None, "none"
-        if job.granted.completes:
+        if granted.completes:
             try:
-                reply, verified = steps.complete(
-                    job.client,
-                    job.target,
-                    self.upload_id,
-                    parts,
-                    self._control,
-                    crc=crc,
-                    granted=job.granted,
+                reply, verified = self._steps.complete(
+                    self.upload_id, parts, crc, granted
                 )
             except IntegrityError:
                 self._resumption.remove()  # the parts cannot become the right object
                 raise
-        return job.receipt.build(
-            reply,
-            size=sum(part.size for part in parts),
-            crc64=crc,
-            verified=verified,
-            upload_id=self.upload_id,
-        )
+        size = sum(part.size for part in parts)
+        return receipt.build(reply, size, crc, verified, self.upload_id)
 
     def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Remove the parts, unless they are their owner's or kept to be resumed."""
-        job = self._job
         if self._resumption.keeps_parts(reason):
             return
-        if not job.granted.is_owners or job.client.options.abort_map_uploads:
-            steps.abort(job.client, job.target, self.upload_id, once=once)
+        job, client = self._job, self._steps.client
+        if not job.granted.is_owners or client.options.abort_map_uploads:
+            self._steps.abort(self.upload_id, once=once)
             return
         kept = (
             f"its owner's multipart upload {self.upload_id} is kept, with the parts "
             f"[{job.receipt.stored_numbers}]: a second try goes on"
         )
-        _log.warning("%s: %s", job.target.path, kept)
+        _log.warning("%s: %s", self._steps.target.path, kept)
         if reason is not None:
             reason.add_note(kept)
 

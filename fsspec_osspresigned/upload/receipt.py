@@ -12,12 +12,7 @@ from .steps import CALLBACK_FAILED
 
 
 class ReceiptBuilder:
-    """Numbers the parts of one upload, and adds up what is stored. Not thread-safe.
-
-    Args:
-        target: where to.
-        max_parts: parts that can be sent at most.
-    """
+    """Numbers the parts of one upload, and adds up what is stored. Not thread-safe."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
         self._target = target
@@ -93,7 +88,6 @@ class ReceiptBuilder:
     def build(
         self,
         reply: Reply | None,
-        *,
         size: int,
         crc64: int | None,
         verified: str = "none",
@@ -104,9 +98,8 @@ class ReceiptBuilder:
         Args:
             reply: the last one; None means that the owner completes.
             size: bytes of the object.
-            crc64: its CRC-64; None if it was not computed.
-            verified: what verified the object as a whole; ``none`` takes what verified
-                all of its parts.
+            crc64: CRC-64 of the object; None if it was not computed.
+            verified: ``none`` takes what verified all of the parts.
             upload_id: of the multipart upload; empty for one PutObject.
 
         Raises:

@@ -29,14 +29,14 @@ from ..errors import (
     SourceChangedError,
     UploadNotFoundError,
 )
-from ..http.body import EMPTY, Body, FileBody, Source, crc64
+from ..http.body import EMPTY, Body, FileBody, Source
 from ..http.transport import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
-from . import steps
 from .modes import NoCheckpoint
 from .plan import UploadPlan
+from .steps import UploadSteps, bare, crc_of, document, listed_parts
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def agreed(
 def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
     return (
         ours.size == theirs.size
-        and steps.bare(ours.etag) == steps.bare(theirs.etag)
+        and bare(ours.etag) == bare(theirs.etag)
         and theirs.crc64 in (None, ours.crc64)
     )
 
@@ -130,9 +130,9 @@ def list_parts(
             if marker:
                 return Listing(parts, whole=False)
             raise
-        root = steps.document(reply, operation, "ListPartsResult")
+        root = document(reply, operation, "ListPartsResult")
         try:
-            parts |= {part.part_number: part for part in steps.listed_parts(root)}
+            parts |= {part.part_number: part for part in listed_parts(root)}
         except ValueError as error:
             msg = f"the reply to ListParts is bad: {error}"
             raise NetworkError(msg, path=target.path) from None
@@ -214,10 +214,7 @@ class Resumption(NoCheckpoint):
         found = self.kept.get(number)
         if found is None:
             return None
-        crc = 0
-        for block in body.blocks():
-            crc = crc64(block, crc)
-        if crc != found.part.crc64:
+        if crc_of(body) != found.part.crc64:
             _log.warning(
                 "%s: part %d of %s has other bytes than when it was sent: sending it "
                 "again",
@@ -263,7 +260,7 @@ class Resumption(NoCheckpoint):
 def _forget(held: HeldJournal, client: Client, target: Target) -> None:
     """Abort the upload of a journal, unless its owner began it, and forget it."""
     if held.record is not None and not held.record.head.owners:
-        steps.abort(client, target, held.record.head.upload_id)
+        UploadSteps(client, target).abort(held.record.head.upload_id)
     held.remove()
 
 

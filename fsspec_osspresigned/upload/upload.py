@@ -41,6 +41,7 @@ from .modes import (
 from .parts_in_flight import PartsInFlight
 from .plan import Mode, UploadPlan, check_plan, plan_for, refuse_expired
 from .receipt import ReceiptBuilder
+from .steps import UploadSteps
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
@@ -66,14 +67,9 @@ def upload_source(
     the number of parts + 2. With a checkpoint, a local file in parts is resumed where an
     earlier process left it.
 
-    Args:
-        client: signs and sends.
-        target: where to.
-        source: what; may be read several times.
-        ahead: signs the first request, among those of other objects; None leaves it to
-            the client's signer.
-        progress: called with bytes sent; negative when a failed try is taken back.
-        cancel: set by another thread to give up.
+    *ahead* signs the first request, among those of other objects. *progress* is called
+    with bytes sent, negative when a failed try is taken back. *cancel* is set by another
+    thread to give up.
 
     Raises:
         ConfigurationError: the grant cannot carry it; before the first byte.
@@ -111,8 +107,6 @@ class Upload:
     """One object on its way. ``add`` and ``finish`` belong to one thread at a time.
 
     Args:
-        client: signs and sends.
-        target: where to.
         size: bytes in all; None for a stream.
         at_hand: whether bodies take no memory of their own.
         ahead: signs the first request; None leaves it to the client's signer.
@@ -153,23 +147,23 @@ class Upload:
             grant, options, size, path=target.path, large_parts=large_parts
         )
         check_plan(options, client.signer, target, grant, self.plan, size)
+        self._client, self._path = client, target.path
         self.granted = grant.multipart or MultipartGrant()
         self.memory_limit = options.most_memory
         self.in_flight = PartsInFlight(options.max_concurrency, self.memory_limit)
         self.resumption = NoCheckpoint()
         self.patience = _PATIENCE
         failure = FirstFailure(target.path, Cancellation(cancel))
+        exchange = Exchange(
+            cancel=failure.cancel,
+            progress=progress,
+            with_crc=target.checksum != "none",
+        )
         self._job = UploadJob(
-            client=client,
-            target=target,
+            steps=UploadSteps(client, target, exchange),
             plan=self.plan,
             granted=self.granted,
             size=size,
-            exchange=Exchange(
-                cancel=failure.cancel,
-                progress=progress,
-                with_crc=target.checksum != "none",
-            ),
             ahead=ahead,
             receipt=ReceiptBuilder(target, self.plan.max_parts),
             failure=failure,
@@ -248,7 +242,7 @@ class Upload:
         self._end()
         in_memory = isinstance(body, MemoryBody | PartBody)
         small = in_memory and body.size == receipt.size <= BODY_CAP
-        self._job.client.note(receipt, b"".join(body.blocks()) if small else None)
+        self._client.note(receipt, b"".join(body.blocks()) if small else None)
         self.resumption.remove()
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
@@ -270,9 +264,8 @@ class Upload:
         """
         if self._ended or os.getpid() != self._pid:
             return
-        path = self._job.target.path
-        text = f"the upload of {path} was given up"
-        self._job.failure.keep(UploadDiscardedError(text, path=path))
+        text = f"the upload of {self._path} was given up"
+        self._job.failure.keep(UploadDiscardedError(text, path=self._path))
         if reason is not None:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.error("%s: %s", text, str(reason))
@@ -284,7 +277,7 @@ class Upload:
     def abandon(self) -> None:
         """Give the upload up from a finalizer: a worker does what there is to do."""
         if not self._ended and os.getpid() == self._pid:
-            self._job.client.files.submit(self.discard)
+            self._client.files.submit(self.discard)
 
     def _choose_mode(self, single: SinglePut) -> None:
         """Leave the single PutObject if the next body does not fit into it."""
@@ -313,15 +306,14 @@ class Upload:
         return True
 
     def _check_alive(self) -> None:
-        path = self._job.target.path
         if os.getpid() != self._pid:
             msg = "a forked process cannot go on with an upload of its parent"
-            raise UploadDiscardedError(msg, path=path)
+            raise UploadDiscardedError(msg, path=self._path)
         failure = self._job.failure
         if failure.error is not None:
             raise failure.error
         if failure.cancel.is_set() or self._ended:
-            raise UploadDiscardedError("the upload is over", path=path)
+            raise UploadDiscardedError("the upload is over", path=self._path)
 
     def _end(self) -> None:
         self._ended = True

@@ -22,7 +22,6 @@ from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.errors import OSSPresignedError, ReplyError
-from fsspec_osspresigned.http.transport import PLAIN
 from fsspec_osspresigned.model import (
     Action,
     Operation,
@@ -35,7 +34,7 @@ from fsspec_osspresigned.objects import operations as objects
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import MultipartGrant
-from fsspec_osspresigned.upload import steps as publish
+from fsspec_osspresigned.upload.steps import UploadSteps
 
 HEAVY_EXAMPLES = 2_000
 
@@ -346,7 +345,7 @@ def test_initiate(reply):
     """Either there is an upload ID, or one of our errors."""
 
     def step() -> None:
-        assert publish.initiate(client(reply), TARGET)
+        assert UploadSteps(client(reply), TARGET).initiate()
 
     harmless(step)
 
@@ -357,9 +356,7 @@ def test_complete(reply, crc):
     granted = MultipartGrant(upload_id="U")
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     harmless(
-        lambda: publish.complete(
-            client(reply), TARGET, "U", parts, PLAIN, crc=crc, granted=granted
-        )
+        lambda: UploadSteps(client(reply), TARGET).complete("U", parts, crc, granted)
     )
 
 
@@ -369,9 +366,7 @@ def test_list_parts(reply):
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     granted = MultipartGrant(upload_id="U", complete_all=True, complete_all_proven=True)
     harmless(
-        lambda: publish.complete(
-            client(reply), TARGET, "U", parts, PLAIN, crc=None, granted=granted
-        )
+        lambda: UploadSteps(client(reply), TARGET).complete("U", parts, None, granted)
     )
 
 

@@ -10,10 +10,11 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.signers.base import Grant, preflight
 from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signing import presign
-from fsspec_osspresigned.upload import steps as publish
+from fsspec_osspresigned.upload.steps import UploadSteps
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}
@@ -46,8 +47,8 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
-        target = publish.Target(path=f"{BUCKET}/a")
-        upload_id = publish.initiate(fs.client, target)
+        target = Target(path=f"{BUCKET}/a")
+        upload_id = UploadSteps(fs.client, target).initiate()
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {

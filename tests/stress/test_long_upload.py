@@ -33,7 +33,7 @@ from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
 from fsspec_osspresigned.units import KIB
-from fsspec_osspresigned.upload.steps import initiate
+from fsspec_osspresigned.upload.steps import UploadSteps
 from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
 from fsspec_osspresigned.url_map.source import load, write
 from tests.serve_child import Serve
@@ -263,7 +263,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return initiate(client, Target(path=PATH))
+    return UploadSteps(client, Target(path=PATH)).initiate()
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:

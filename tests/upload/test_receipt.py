@@ -96,9 +96,7 @@ def test_what_verified_it(parts, whole, verified):
     builder = ReceiptBuilder(Target(path="b/k"))
     for proof in parts:
         builder.add_part(part(builder.next_number(), b"a"), proof, None)
-    receipt = builder.build(
-        Reply(status=200), size=len(parts), crc64=None, verified=whole
-    )
+    receipt = builder.build(Reply(status=200), len(parts), None, whole)
     assert (receipt.verified, receipt.status) == (verified, "stored")
 
 
@@ -108,10 +106,10 @@ def test_retries_add_up():
     for reply in (Reply(status=200, retries=2), None):
         builder.add_part(part(builder.next_number(), b"a"), "crc64", reply)
     last = Reply(status=203, retries=1, resigns=1)
-    receipt = builder.build(last, size=2, crc64=None, upload_id="U")
+    receipt = builder.build(last, 2, None, upload_id="U")
     assert (receipt.retries, receipt.resigns) == (3, 1)
     assert (receipt.status, receipt.upload_id) == ("callback_failed", "U")
-    assert builder.build(None, size=2, crc64=None).status == "pending"
+    assert builder.build(None, 2, None).status == "pending"
 
 
 def test_version_over_an_exclusive_object():
@@ -119,4 +117,4 @@ def test_version_over_an_exclusive_object():
     target = Target(path="b/k", headers={"x-oss-forbid-overwrite": "true"})
     reply = Reply(status=200, headers={"x-oss-version-id": "V"})
     with pytest.raises(ExclusiveNotEnforcedError, match="stored as version V"):
-        ReceiptBuilder(target).build(reply, size=0, crc64=None)
+        ReceiptBuilder(target).build(reply, 0, None)

@@ -38,8 +38,8 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
-from fsspec_osspresigned.upload import steps
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
+from fsspec_osspresigned.upload.steps import UploadSteps
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 
@@ -127,7 +127,7 @@ class World:
         """Abort all multipart uploads, as another process or a rule of the bucket does."""
         ours, self.signer = self.signer, Signer(self.oss)
         for one in self.oss.uploads(BUCKET):
-            steps.abort(self.client(), Target(path=PATH), one.upload_id)
+            UploadSteps(self.client(), Target(path=PATH)).abort(one.upload_id)
         self.signer = ours
 
     def actions(self) -> set[str]:
@@ -536,7 +536,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id = steps.initiate(client, Target(path=PATH))
+    upload_id = UploadSteps(client, Target(path=PATH)).initiate()
 
     def url(action: Action, **more) -> str:
         one = Operation(

@@ -33,7 +33,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
 )
 from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
-from fsspec_osspresigned.http.transport import PLAIN, Transport
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
     MAX_SINGLE_PUT,
     MIN_PART,
@@ -47,7 +47,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned import URLMapSigner
-from fsspec_osspresigned.upload import steps
+from fsspec_osspresigned.upload.steps import UploadSteps
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 
@@ -702,7 +702,7 @@ def prove(body: str, count: int) -> None:
     text = f"<ListPartsResult>{body}</ListPartsResult>".encode()
     target = Target(path=PATH)
     grant = MultipartGrant(complete_all=True, complete_all_proven=True)
-    steps.complete(Listing(text), target, "U", parts, PLAIN, crc=None, granted=grant)
+    UploadSteps(Listing(text), target).complete("U", parts, None, grant)
 
 
 def row(number: int, size=5, etag: str | None = None) -> str:
@@ -1035,15 +1035,13 @@ def test_bad_reply_to_initiate(body, words):
     """No upload ID, no upload."""
     client = Answering(Reply(status=200, body=body))
     with pytest.raises(NetworkError, match=words):
-        steps.initiate(client, Target(path=PATH))
+        UploadSteps(client, Target(path=PATH)).initiate()
 
 
 def completed(reply: Reply, headers=None):
     """Judge a reply to Complete."""
     target = Target(path=PATH, headers=headers)
-    steps.complete(
-        Answering(reply), target, "U", (), PLAIN, crc=None, granted=MultipartGrant()
-    )
+    UploadSteps(Answering(reply), target).complete("U", (), None, MultipartGrant())
 
 
 @pytest.mark.parametrize(
