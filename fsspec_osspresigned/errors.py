@@ -30,7 +30,7 @@
     `-- UploadErrors                          several: .failures
 
 A message names what is bad and what to do; it never holds a query string, a signature
-or a token. All of them survive pickling. ``retry.decide`` reads their class and code.
+or a token. All of them survive pickling. ``client.retry`` decides by their class.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ EXCEPTIONS = {
 AMBIGUOUS = {
     *("Answer", "Body", "Connection", "Exchange", "Found", "Going", "Head"),
     *("Held", "Incoming", "Journal", "Output", "Place", "Plan", "Reader"),
-    *("Record", "Rule", "Source", "Stretch", "Target"),
+    *("Record", "Source", "Stretch", "Target"),
     *("Upload", "View"),
 }
 

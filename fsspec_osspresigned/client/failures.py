@@ -39,7 +39,7 @@ class Meaning:
     """One error code or EC number of the store.
 
     Attributes:
-        kind: class of the exception, which decides on retries (``retry.TABLE``). None
+        kind: class of the exception, which decides on retries (``retry.RULES``). None
             leaves it to the code or the HTTP status.
         advice: what to do; the explanation of a refusal replaces it.
         reason: the case of a refusal; None for every other error.

@@ -1,10 +1,9 @@
-"""When to try again: one frozen policy, decisions only, no sleeping.
+"""Retry policy: when a failed call is sent again; decisions only, no sleeping.
 
-Everything is in ``TABLE``: the class of a failure and its HTTP status say how often the
-call is worth another try, and whether the server may have done it all the same. Text is
-never looked at; which class an answer gets is decided by EC, code and status in
-:mod:`~fsspec_osspresigned.reply_error`. A failure that is not in the table is final.
+``RULES`` decides by the class of a failure and its HTTP status, never by text:
+``failures.MEANINGS`` gives the class of a reply. A failure without a rule is final.
 
+<<<<<<< HEAD
 The call does not matter, for each of ours may be made twice:
 
 ==================================  ===================================================
@@ -23,6 +22,14 @@ AbortMultipartUpload, DeleteObject  nothing to do, which is fine
 *Looked into*: where a call publishes and any of its tries may have been carried out, its
 final error has the outcome *unknown* (:class:`Attempts`), and ``upload.steps``
 finds out what became of the object.
+=======
+Each call may be made twice. A second read changes nothing; a second upload of a part or
+an object replaces it by the same bytes; a second Abort or Delete finds nothing to do; a
+second Initiate leaves an empty upload, because the first ID was lost. Only a second
+Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails where the first one
+succeeded: after a call that publishes, the outcome is *unknown* (:class:`Attempts`) and
+``upload.steps.reconcile`` looks at the object.
+>>>>>>> 7ad154d (Name the retry rules, and say once what a repeated call finds)
 """
 
 from __future__ import annotations
@@ -60,7 +67,7 @@ class Verb(enum.Enum):
 
 @frozen
 class Decision:
-    """A verb, and for WAIT how many seconds."""
+    """What to do after a failure; WAIT has seconds."""
 
     verb: Verb
     seconds: float = 0.0
@@ -70,54 +77,48 @@ GIVE_UP = Decision(Verb.GIVE_UP)
 SIGN_AGAIN = Decision(Verb.SIGN_AGAIN)
 
 OFTEN = 1_000  # the policy's own limits come first
-ONCE = 1  # damage on the way: twice is no accident
-NEVER = 0
-
-_LATE = frozenset({500, 502, 504})
-_NOT_IMPLEMENTED = frozenset({501})
 
 
-@frozen(eq=False)
-class Rule:
-    """What one kind of failure means.
+@frozen
+class RetryRule:
+    """Retry verdict of one kind of failure.
 
     Attributes:
-        kind: of the failure, and of those derived from it.
-        again: how often it is worth another try.
+        kind: class of the failure.
+        retries: how often the call is sent again at most.
         acted: whether the server may have carried the request out.
-        statuses: that the rule is for; None for all, and for none at all.
+        statuses: HTTP statuses of the rule; empty for all, and for none.
     """
 
     kind: type[OSSPresignedError]
-    again: int
+    retries: int
     acted: bool
-    statuses: frozenset[int] | None = None
+    statuses: tuple[int, ...] = ()
 
     def covers(self, failure: OSSPresignedError) -> bool:
-        """Return whether the rule is about *failure*."""
-        fits = self.statuses is None or failure.status in self.statuses
+        """Return whether the rule decides on *failure*."""
+        fits = not self.statuses or failure.status in self.statuses
         return fits and isinstance(failure, self.kind)
 
 
-# The first rule that covers a failure counts. URLExpiredError stands apart: it is worth
-# one new signature, and no try with the old one.
-TABLE: tuple[Rule, ...] = (
-    # Answers of a gateway, or of a server that failed late. 503 and 429 refuse before
-    # they begin, and 501 will be 501 tomorrow.
-    Rule(StoreUnavailableError, NEVER, acted=False, statuses=_NOT_IMPLEMENTED),
-    Rule(StoreUnavailableError, OFTEN, acted=True, statuses=_LATE),
-    Rule(StoreUnavailableError, OFTEN, acted=False),
-    # Only a request that went out whole (``NetworkError.sent``) can have been acted upon.
-    Rule(NetworkError, OFTEN, acted=True),
-    Rule(SignerUnavailableError, OFTEN, acted=False),
-    Rule(DamagedBodyError, ONCE, acted=False),
-    Rule(IntegrityError, ONCE, acted=False),
-    Rule(OSSPresignedError, NEVER, acted=False),
+# The first rule that covers a failure decides. URLExpiredError stands apart: it is worth
+# one new signature, and no retry with the old one.
+RULES: tuple[RetryRule, ...] = (
+    RetryRule(StoreUnavailableError, 0, acted=False, statuses=(501,)),
+    # Replies of a gateway, or of a server that failed late; 503 and 429 refuse early.
+    RetryRule(StoreUnavailableError, OFTEN, acted=True, statuses=(500, 502, 504)),
+    RetryRule(StoreUnavailableError, OFTEN, acted=False),
+    RetryRule(NetworkError, OFTEN, acted=True),
+    RetryRule(SignerUnavailableError, OFTEN, acted=False),
+    # Damage on the way: twice is no accident.
+    RetryRule(DamagedBodyError, 1, acted=False),
+    RetryRule(IntegrityError, 1, acted=False),
+    RetryRule(OSSPresignedError, 0, acted=False),
 )
 
 
-def _rule(failure: OSSPresignedError) -> Rule:
-    return next(rule for rule in TABLE if rule.covers(failure))
+def _rule(failure: OSSPresignedError) -> RetryRule:
+    return next(rule for rule in RULES if rule.covers(failure))
 
 
 def may_have_acted(failure: OSSPresignedError) -> bool:
@@ -129,7 +130,7 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
 
 @frozen(kw_only=True, eq=False)
 class RetryPolicy:
-    """How long to go on.
+    """Limits of all retries.
 
     Attributes:
         retries: tries after the first one; 0 turns retrying off.
@@ -163,11 +164,10 @@ class RetryPolicy:
         """
         if isinstance(failure, URLExpiredError):
             return GIVE_UP if resigned else SIGN_AGAIN
-        if attempt > min(self.retries, _rule(failure).again):
+        if attempt > min(self.retries, _rule(failure).retries):
             return GIVE_UP
         wait = draw * min(self.cap, self.base * 2 ** (attempt - 1))
-        asked = failure.retry_after or 0.0
-        wait = max(wait, asked)
+        wait = max(wait, failure.retry_after or 0.0)
         if elapsed + wait > self.total:
             return GIVE_UP
         return Decision(Verb.WAIT, wait)

@@ -7,8 +7,8 @@ import pytest
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.retry import (
     GIVE_UP,
+    RULES,
     SIGN_AGAIN,
-    TABLE,
     RetryPolicy,
     Verb,
     may_have_acted,
@@ -83,15 +83,15 @@ def test_zero_turns_it_off():
 
 def test_every_failure_has_one_rule():
     """No rule is hidden behind an earlier one, and the last one covers all."""
-    for place, rule in enumerate(TABLE):
+    for place, rule in enumerate(RULES):
         failures = [
             rule.kind("x", status=status) for status in rule.statuses or (None,)
         ]
         for failure in failures:
-            first = next(n for n, one in enumerate(TABLE) if one.covers(failure))
+            first = next(n for n, one in enumerate(RULES) if one.covers(failure))
             assert first == place
-    assert TABLE[-1].kind is errors.OSSPresignedError
-    assert TABLE[-1].statuses is None
+    assert RULES[-1].kind is errors.OSSPresignedError
+    assert not RULES[-1].statuses
 
 
 def test_text_decides_nothing():
