@@ -3,33 +3,12 @@
 ``RULES`` decides by the class of a failure and its HTTP status, never by text:
 ``failures.MEANINGS`` gives the class of a reply. A failure without a rule is final.
 
-<<<<<<< HEAD
-The call does not matter, for each of ours may be made twice:
-
-==================================  ===================================================
-call                                what a second one finds, if the first was done
-==================================  ===================================================
-HeadObject, GetObject, ListParts,   nothing has changed
-ListObjectsV2
-UploadPart, UploadPartCopy          its part, which it replaces by the same bytes
-PutObject, CopyObject               its object, which it replaces by the same bytes
-the same, forbid-overwrite          FileAlreadyExists, which is looked into
-CompleteMultipartUpload             NoSuchUpload, which is looked into
-InitiateMultipartUpload             an upload without parts, which stays: its ID was lost
-AbortMultipartUpload, DeleteObject  nothing to do, which is fine
-==================================  ===================================================
-
-*Looked into*: where a call publishes and any of its tries may have been carried out, its
-final error has the outcome *unknown* (:class:`Attempts`), and ``upload.steps``
-finds out what became of the object.
-=======
 Each call may be made twice. A second read changes nothing; a second upload of a part or
 an object replaces it by the same bytes; a second Abort or Delete finds nothing to do; a
 second Initiate leaves an empty upload, because the first ID was lost. Only a second
 Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails where the first one
 succeeded: after a call that publishes, the outcome is *unknown* (:class:`Attempts`) and
-``upload.steps.reconcile`` looks at the object.
->>>>>>> 7ad154d (Name the retry rules, and say once what a repeated call finds)
+``upload.steps`` looks at the object.
 """
 
 from __future__ import annotations
