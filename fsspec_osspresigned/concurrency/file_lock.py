@@ -87,12 +87,12 @@ def _sign(descriptor: int) -> None:
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
-    # A child shares the open file, and would keep the lock when its parent has died.
+def forget_all() -> None:
+    """Forget all locks: a forked child would keep them when its parent has died."""
     for lock in list(_held):
         lock.forget()
 
 
 @cache
 def _watch_forks() -> None:
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=forget_all)

@@ -142,9 +142,7 @@ class Prefetcher:
                 self._changed.wait(_GLANCE)
                 return
         with self._asking:
-            batch = self._next_batch(own)
-            if batch:
-                self._ask(batch, own)
+            self._ask(self._next_batch(own), own)
         with self._lock:
             self._changed.notify_all()
 
@@ -178,11 +176,10 @@ class Prefetcher:
         """Return what to sign in the next call; nothing if *own* needs no call."""
         with self._lock:
             waiting = self._serve_waiting()
-            if own.outcome is not None:
-                return []
-            batch = [] if own.alone else self._prefetched()
+            served = own.outcome is not None
+            batch = [] if own.alone or served else self._prefetched()
             may = [entry for entry in waiting if entry.alone or not own.alone]
-            return batch or may[:MAX_REQUESTS]
+            return [] if served else batch or may[:MAX_REQUESTS]
 
     def _prefetched(self) -> list[_Prefetch]:
         """Return what to prefetch now; empty if no operation is known."""
