@@ -172,7 +172,7 @@ def test_the_lock_of_a_killed_process_is_not_in_use(place):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_leaves_the_journal_to_its_parent(place):
+def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
     """Whatever unwinds in the child, the parent still has its upload for itself."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
@@ -183,9 +183,9 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place):
         finally:
             os._exit(0 if sys.exception() is None else 1)
     assert os.waitpid(child, 0)[1] == 0
-    held._pid -= 1  # what the child has seen
-    held.release()
-    held._pid += 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)  # as in the child
+        held.release()
     with pytest.raises(CheckpointInUseError):
         place.hold(PATH, SOURCE)
     held.append(PART)
@@ -325,10 +325,15 @@ def test_demands_are_compared_without_being_written_down():
     assert "secret" not in one
 
 
-def test_log_records_are_of_one_logger(place, caplog):
+def test_log_records_are_of_one_logger(place, caplog, monkeypatch):
     """They can be turned off by name."""
+
+    def odd(*_, **__):
+        raise OSError("odd")
+
     held = place.hold(PATH, SOURCE)
-    held._warn(OSError("odd"))
+    monkeypatch.setattr(LineFile, "create", odd)
+    held.create(HEAD)
     held.release()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING

@@ -197,11 +197,11 @@ def test_child_drops_the_leases_of_its_parent():
     assert budget.used == 0
 
 
-def test_lease_of_another_process():
+def test_lease_of_another_process(monkeypatch):
     """Who did not take a lease does not give it back."""
     budget = Budget()
     lease = Lease(budget, 10)
-    lease._pid = -1
+    monkeypatch.setattr(os, "getpid", lambda: -1)
     del lease
     assert budget.used == 10
 

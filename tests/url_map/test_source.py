@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from fsspec_osspresigned.url_map import source as url_map_file
 from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap
 from fsspec_osspresigned.url_map.source import (
     ExposedMapWarning,
+    MapSource,
     UnreadableMapWarning,
     load,
     write,
@@ -161,22 +164,22 @@ def test_changed_file_is_read_again(map_file):
 
 
 def test_file_is_read_once_for_all_who_wait(map_file):
-    """Whoever comes second finds what the first one has read."""
-    source = load(map_file)
+    """Threads that see a change together read it once, and get the same map."""
+    reads: list[URLMap] = []
+    pause = threading.Event()
+
+    def read():
+        if reads:
+            pause.wait(0.1)
+        reads.append(URLMap({"b/k": ENTRY}))
+        return reads[-1]
+
+    source = MapSource(read, path=map_file, local=True)
     write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
-    found = []
-
-    class Taken:
-        def __enter__(self):
-            source._lock = lock
-            found.append(source.current())  # what somebody else does meanwhile
-
-        def __exit__(self, *_):
-            pass
-
-    lock, source._lock = source._lock, Taken()
-    assert source.current() is found[0]
-    assert len(found[0]) == 2
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: source.current(), range(4)))
+    assert len(reads) == 2
+    assert all(one is reads[1] for one in found)
 
 
 def test_broken_change_leaves_the_old_map(map_file):
