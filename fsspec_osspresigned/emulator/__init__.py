@@ -5,13 +5,12 @@ Read ``app`` first, which takes one request through all of it.
 
 from __future__ import annotations
 
-from .faults.fault import Fault
-from .faults.rules import Faults
+from .faults.fault import Fault, Faults
 from .faults.text import parse_faults
 from .records import RequestRecord
 from .server import Emulator, serve
 from .settings import Clock
-from .store.stored import StoredObject
+from .store.store import StoredObject
 
 __all__ = [
     "Clock",

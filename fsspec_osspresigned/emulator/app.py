@@ -25,18 +25,15 @@ from .faults.connection import (
     cut,
     in_order,
 )
-from .faults.effects import distorted, error_of
-from .faults.fault import Fault
+from .faults.fault import Fault, Faults
 from .faults.refusals import RefusedCall, wrong_region
-from .faults.rules import Faults
 from .message.call import Call, read_call
 from .message.errors import RefusedError, refused
 from .message.incoming import IncomingBody, Receive
 from .message.replies import EmulatorReply, disguised_error, error_reply, http_date
 from .records import RequestRecord
 from .settings import EmulatorSettings
-from .store.store import Store
-from .store.stored import Bucket
+from .store.store import Bucket, Store
 
 WIRE = "osspresigned.wire"
 
@@ -140,7 +137,7 @@ class App:
             raise CutError
         if fault.stall_reply_after == 0:
             await self._stall(visit)
-        return distorted(reply, fault)
+        return fault.distort(reply)
 
     def authenticate(self, call: Call) -> None:
         """Verify the signature in the query or in a header.
@@ -155,10 +152,10 @@ class App:
             now=self._settings.clock(),
             regions=None if region is None else {region},
         )
-        if refusal is None and region is not None and call.region not in (None, region):
-            refusal = wrong_region(call.bucket, region)
         if refusal is not None:
             raise RefusedError(refusal)
+        if region is not None and call.region not in (None, region):
+            raise wrong_region(call.bucket, region)
 
     async def _prepare(self, visit: _Visit) -> None:
         """Do what a fault does before the call."""
@@ -208,7 +205,7 @@ class App:
         return reply
 
     def _error(self, visit: _Visit) -> RefusedError:
-        return error_of(visit.fault, RefusedCall(visit.call, self._settings))
+        return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
         row = CALLS.get(call.action)

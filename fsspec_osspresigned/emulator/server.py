@@ -25,8 +25,7 @@ from ..signing import Credentials, Endpoint
 from ..signing.endpoint import check_bucket
 from .app import WIRE, App
 from .faults.connection import ClientConnection, Wire
-from .faults.fault import Fault
-from .faults.rules import Faults
+from .faults.fault import Fault, Faults
 from .records import RequestRecord
 from .settings import (
     DEFAULT_REGION,
@@ -35,8 +34,7 @@ from .settings import (
     EmulatorSettings,
     accept_callback,
 )
-from .store.store import Store
-from .store.stored import Contents, StoredObject, StoredUpload
+from .store.store import Contents, Store, StoredObject, StoredUpload
 
 DEFAULT_BUCKET = "examplebucket"
 GRACE = 1.0  # seconds that running requests get when the server stops

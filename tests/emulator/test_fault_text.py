@@ -109,14 +109,14 @@ def test_patterns():
 def test_a_status_brings_its_code_and_a_code_its_status():
     """One of the two is enough; a code that nobody knows is 400."""
     for status, code in USUAL_CODES.items():
-        assert Fault(status=status).shown_code == code
+        assert Fault(status=status).refusal.code == code
         assert ERRORS[code][0] == status
     for code, (status, message, _) in ERRORS.items():
-        fault = Fault(code=code)
-        assert (fault.shown_status, fault.shown_message) == (status, message)
-    assert Fault(code="Odd").shown_status == 400
-    assert Fault(code="Odd", status=418).shown_status == 418
-    assert Fault(error_body=True).shown_status == 500
+        refusal = Fault(code=code).refusal
+        assert (refusal.status, refusal.message) == (status, message)
+    assert Fault(code="Odd").refusal.status == 400
+    assert Fault(code="Odd", status=418).refusal.status == 418
+    assert Fault(error_body=True).refusal.status == 500
 
 
 def test_the_command_refuses_mistakes(capsys):

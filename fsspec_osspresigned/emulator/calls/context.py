@@ -18,8 +18,7 @@ from ..message.incoming import IncomingBody, too_large
 from ..message.replies import EmulatorReply, quoted
 from ..settings import EmulatorSettings
 from ..store.bodies import Piece, Spool
-from ..store.store import KeyTakenError, Store
-from ..store.stored import Bucket, StoredObject
+from ..store.store import Bucket, KeyTakenError, Store, StoredObject
 
 ID = "1000000000000001"
 OWNER = ("Owner", [("ID", ID), ("DisplayName", ID)])

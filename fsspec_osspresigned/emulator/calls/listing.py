@@ -16,8 +16,7 @@ from attrs import frozen
 
 from ...model import STORAGE_CLASS, Action
 from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
-from ..store.stored import StoredObject
-from .buckets import description
+from ..store.store import StoredObject
 from .context import OWNER, CallContext, invalid_argument
 from .uploads import find_upload, names
 
@@ -25,6 +24,8 @@ _T = TypeVar("_T")
 
 _MOST = 1000
 _USUAL = 100
+_MADE = "2020-01-01T00:00:00.000Z"
+_PRIVATE = ("AccessControlList", [("Grant", "private")])
 _AFTER_ALL = "\U0010ffff"
 
 
@@ -228,8 +229,50 @@ async def list_buckets(context: CallContext) -> EmulatorReply:
     if len(page) < len(buckets):
         rows.append(("NextMarker", page[-1][0]))
     location = context.settings.location
-    found = [("Bucket", description(name, location)) for name, _ in page]
+    found = [("Bucket", _description(name, location)) for name, _ in page]
     return xml_reply("ListAllMyBucketsResult", *rows, OWNER, ("Buckets", found))
+
+
+def _description(name: str, region: str) -> Rows:
+    return [
+        ("Name", name),
+        ("CreationDate", _MADE),
+        ("Location", f"oss-{region}"),
+        ("Region", region),
+        ("ExtranetEndpoint", f"oss-{region}.aliyuncs.com"),
+        ("IntranetEndpoint", f"oss-{region}-internal.aliyuncs.com"),
+        ("StorageClass", "Standard"),
+    ]
+
+
+async def get_bucket_info(context: CallContext) -> EmulatorReply:
+    """Answer everything known about a bucket."""
+    rows = [*_description(context.bucket.name, context.settings.location)]
+    rows += [OWNER, _PRIVATE]
+    if context.bucket.versioned:
+        rows.append(("Versioning", "Enabled"))
+    return xml_reply("BucketInfo", ("Bucket", rows))
+
+
+async def get_bucket_location(context: CallContext) -> EmulatorReply:
+    """Answer the region."""
+    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
+
+
+async def get_bucket_acl(_: CallContext) -> EmulatorReply:
+    """Answer that a bucket is private."""
+    return xml_reply("AccessControlPolicy", OWNER, _PRIVATE)
+
+
+async def get_bucket_stat(context: CallContext) -> EmulatorReply:
+    """Answer how much is in a bucket."""
+    objects = list(context.bucket.objects.values())
+    return xml_reply(
+        "BucketStat",
+        ("Storage", sum(stored.size for stored in objects)),
+        ("ObjectCount", len(objects)),
+        ("MultipartUploadCount", len(context.bucket.uploads)),
+    )
 
 
 def _cut(

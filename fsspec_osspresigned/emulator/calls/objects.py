@@ -14,11 +14,10 @@ from ..message.errors import RefusedError, refused
 from ..message.incoming import too_large
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.bodies import StoredBody
-from ..store.store import ChangedError
-from ..store.stored import StoredObject
-from .conditions import check_conditions
+from ..store.store import ChangedError, StoredObject
 from .context import CallContext, checksums, confirmation, find_object, invalid_argument
 from .properties import HTTP_PROPERTIES, META, TAGGING, read_properties
+from .reading import check_conditions
 
 APPENDABLE = "Appendable"
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from ...model import COPY_SOURCE, OPERATIONS, Action
 from ..message.call import Call
 from ..message.replies import EmulatorReply
-from . import buckets, listing, objects, reading, uploads
+from . import listing, objects, reading, uploads
 from .context import CallContext
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
@@ -74,10 +74,10 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "ListBuckets": ("GET Service", listing.list_buckets),
     "ListObjects": ("GET Bucket", listing.list_objects),
     "ListMultipartUploads": ("GET Bucket uploads", listing.list_multipart_uploads),
-    "GetBucketInfo": ("GET Bucket bucketInfo", buckets.get_bucket_info),
-    "GetBucketLocation": ("GET Bucket location", buckets.get_bucket_location),
-    "GetBucketAcl": ("GET Bucket acl", buckets.get_bucket_acl),
-    "GetBucketStat": ("GET Bucket stat", buckets.get_bucket_stat),
+    "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
+    "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
+    "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
+    "GetBucketStat": ("GET Bucket stat", listing.get_bucket_stat),
     "DeleteMultipleObjects": ("POST Bucket delete", objects.delete_multiple_objects),
     "GetObjectAcl": ("GET Object acl", reading.get_object_acl),
     "GetObjectTagging": ("GET Object tagging", reading.get_object_tagging),

@@ -13,12 +13,17 @@ from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import RefusedError, refused
 from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
 from ..store.bodies import Piece, StoredBody, combined
-from ..store.store import KeyTakenError, UploadGoneError
-from ..store.stored import StoredObject, StoredPart, StoredUpload, new_upload_id
-from .conditions import copied_range
+from ..store.store import (
+    KeyTakenError,
+    StoredObject,
+    StoredPart,
+    StoredUpload,
+    UploadGoneError,
+)
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .objects import copy_source
 from .properties import ENCRYPTION, check_traffic_limit, read_properties
+from .reading import copied_range
 
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _GONE = "0042-00000104"
@@ -32,7 +37,6 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
     headers = read_properties(context.call)
     context.check_exclusive()
     upload = StoredUpload(
-        upload_id=new_upload_id(),
         bucket=context.bucket.name,
         key=context.call.key,
         headers=headers,

@@ -1,23 +1,29 @@
-"""Fault: one rule that says what goes wrong, where, and how often.
+"""Faults: rules that say what goes wrong, where, and how often.
 
-The table of its members is the class itself: each has its default, its reader for the
-command line and its least value. :mod:`.effects` and :mod:`.connection` play them.
+The table of their members is the class :class:`Fault`: each has its default, its reader
+for the command line and its check. :mod:`.connection` plays those of the connection.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import Factory, field, fields, frozen
+from attrs import Factory, define, evolve, field, fields, frozen
 
 from ...errors import ConfigurationError
+from ...http.body import CRC_HEADER
+from ...signing.verifying import Refusal
 from ...units import bytes_of
 from ..message.call import Call
-from ..message.errors import ERRORS, INTERNAL, USUAL_CODES
-from .refusals import REASONS
+from ..message.errors import ERRORS, INTERNAL, USUAL_CODES, RefusedError
+from ..message.replies import EmulatorReply
+from .refusals import REASONS, RefusedCall
 
 INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}
 
@@ -49,6 +55,10 @@ def _position(text: str) -> int:
     return -bytes_of(text[1:]) if text.startswith("-") else bytes_of(text)
 
 
+def _speed(text: str) -> float:
+    return float(bytes_of(text))
+
+
 def _times(text: str) -> int | None:
     return None if text == "always" else _whole(text)
 
@@ -57,15 +67,30 @@ def _statuses(text: str) -> tuple[int, ...]:
     return tuple(map(_whole, text.split("+")))
 
 
+Check = tuple[Callable[[Any], bool], str]
+
+_NOT_NEGATIVE: Check = (lambda value: value >= 0, "is negative")
+_SHARE: Check = (lambda rate: 0 < rate <= 1, "is no share: above 0, at most 1")
+_STRIKES: Check = (lambda times: times > 0, "never strikes: 1 or more")
+_FINAL: Check = (
+    lambda status: 200 <= status <= 599,  # noqa: PLR2004 - HTTP
+    "ends no request: 200 to 599 (1xx: interim)",
+)
+_REASON: Check = (REASONS.__contains__, f"is unknown: one of {', '.join(REASONS)}")
+_INTERIM: Check = (
+    lambda statuses: set(statuses) <= INTERIM.keys(),
+    f"is unknown: of {', '.join(map(str, INTERIM))}",
+)
+_SPEED: Check = (lambda speed: speed > 0, "never ends: above 0")
+
+
 def _member(
     read: Callable[[str], Any] | None,
     default: Any = None,
-    *,
-    least: int | None = None,
+    check: Check | None = None,
     **options: Any,
 ) -> Any:
-    metadata = {"read": read, "least": least}
-    return field(default=default, metadata=metadata, **options)
+    return field(default=default, metadata={"read": read, "check": check}, **options)
 
 
 def _usual_times(fault: Fault) -> int | None:
@@ -78,52 +103,8 @@ class Fault:
 
     Members combine: each does its part, in the order in which a request passes by.
 
-    Attributes:
-        action: OSS API name, such as ``UploadPart``; ``*`` and ``?`` match any text.
-        bucket: name or pattern.
-        key: key or pattern; ``*`` crosses slashes.
-        part_number: of UploadPart and UploadPartCopy.
-        reused: True for requests on a connection that has carried one before, False
-            for the first of each connection.
-        after: matching requests that pass first.
-        rate: share of the matching requests that it strikes, above 0 up to 1; None is
-            all. The choice depends on seed, action, bucket, key, part number and the
-            number of the try, so threads do not change it.
-        seed: of *rate*.
-        times: strikes until it is worn out; None never wears out. The default is 1, and
-            None with a *rate*.
-        status: answer this instead of acting, once the body has arrived.
-        code: OSS error code; *status* and *code* bring each other along.
-        message: of the error document.
-        ec: OSS's finer error number.
-        extras: further elements of the error document.
-        refuse: reason to refuse as OSS does, one of :data:`.refusals.REASONS`.
-        retry_after: value of the header ``Retry-After``.
-        early: answer the error before the body is read.
-        early_after: answer the error after that many bytes of the body.
-        acts: act first, then answer the error all the same.
-        error_body: do not act; answer 200 with an error document.
-        interim: 1xx statuses to send before anything else.
-        delay: seconds to wait before the answer, after acting.
-        bytes_per_second: speed of body and reply.
-        cut_after: break the connection after that many bytes of the body, at its end at
-            the latest; nothing is stored.
-        stall_after: read that many bytes of the body, at most all, and then no more.
-        cut_reply_after: act, and break the connection after that many bytes of the
-            reply, head included; negative counts from its end.
-        stall_reply_after: act, send so much of the reply, and then no more; 0 is no
-            reply at all; negative counts from its end.
-        stall_for: seconds after which a stall is over; None lasts until one side goes.
-        drop_reply: act, then break the connection without a reply.
-        hang_up: close the connection after the reply, which does not say so.
-        reset: break the connection by RST rather than FIN, where another member breaks
-            it; alone at once, before acting.
-        wrong_crc: act, answer another CRC-64.
-        wrong_etag: act, answer another ETag.
-        no_crc: act, answer without a CRC-64.
-        no_etag: act, answer without an ETag.
-        clock_jump: seconds by which the server's clock moves for good, before this
-            request is judged a second time.
+    docs/emulator.md describes each member. Numbers of bytes and of seconds are of the
+    body unless a name says ``reply``; a negative place in a reply counts from its end.
 
     Raises:
         ConfigurationError: members are out of range; it lists all of them.
@@ -134,29 +115,31 @@ class Fault:
     key: str | None = _member(str)
     part_number: int | None = _member(_whole)
     reused: bool | None = _member(flag)
-    after: int = _member(_whole, 0, least=0)
-    rate: float | None = _member(_number)
+    after: int = _member(_whole, 0, _NOT_NEGATIVE)
+    rate: float | None = _member(_number, None, _SHARE)
     seed: int = _member(_whole, 0)
-    times: int | None = _member(_times, Factory(_usual_times, takes_self=True))
-    status: int | None = _member(_whole)
+    times: int | None = _member(
+        _times, Factory(_usual_times, takes_self=True), _STRIKES
+    )
+    status: int | None = _member(_whole, None, _FINAL)
     code: str | None = _member(str)
     message: str | None = _member(str)
     ec: str = _member(str, "")
     extras: Mapping[str, str] = _member(None, Factory(dict), hash=False)
-    refuse: str | None = _member(str)
+    refuse: str | None = _member(str, None, _REASON)
     retry_after: str | int | None = _member(str)
     early: bool = _member(flag, default=False)
-    early_after: int | None = _member(_position, least=0)
+    early_after: int | None = _member(_position, None, _NOT_NEGATIVE)
     acts: bool = _member(flag, default=False)
     error_body: bool = _member(flag, default=False)
-    interim: tuple[int, ...] = _member(_statuses, (), converter=tuple)
-    delay: float = _member(_number, 0.0, least=0)
-    bytes_per_second: float | None = _member(lambda text: float(bytes_of(text)))
-    cut_after: int | None = _member(_position, least=0)
-    stall_after: int | None = _member(_position, least=0)
+    interim: tuple[int, ...] = _member(_statuses, (), _INTERIM, converter=tuple)
+    delay: float = _member(_number, 0.0, _NOT_NEGATIVE)
+    bytes_per_second: float | None = _member(_speed, None, _SPEED)
+    cut_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    stall_after: int | None = _member(_position, None, _NOT_NEGATIVE)
     cut_reply_after: int | None = _member(_position)
     stall_reply_after: int | None = _member(_position)
-    stall_for: float | None = _member(_number, least=0)
+    stall_for: float | None = _member(_number, None, _NOT_NEGATIVE)
     drop_reply: bool = _member(flag, default=False)
     hang_up: bool = _member(flag, default=False)
     reset: bool = _member(flag, default=False)
@@ -172,39 +155,16 @@ class Fault:
             raise ConfigurationError(problems)
 
     def _problems(self) -> Iterator[str]:
-        rate = 1 if self.rate is None else self.rate
-        speed = 1 if self.bytes_per_second is None else self.bytes_per_second
-        times = 1 if self.times is None else self.times
-        brings = self.refuse is None or (self.status or self.code) is None
-        answers = self.refuses or self.error_body or not (self.is_early or self.acts)
-        reasons, interim = ", ".join(REASONS), ", ".join(map(str, INTERIM))
-        checks = (
-            (0 < rate <= 1, f"rate={rate:g} is no share: above 0, at most 1"),
-            (times > 0, f"times={times} never strikes: 1 or more"),
-            (
-                200 <= (self.status or 200) <= 599,  # noqa: PLR2004 - HTTP
-                f"status={self.status} ends no request: 200 to 599 (1xx: interim)",
-            ),
-            (
-                self.refuse in (None, *REASONS),
-                f"refuse={self.refuse!r} is unknown: one of {reasons}",
-            ),
-            (brings, "refuse brings its own status and code: leave those out"),
-            (
-                set(self.interim) <= INTERIM.keys(),
-                f"interim={self.interim} is unknown: of {interim}",
-            ),
-            (speed > 0, f"bytes_per_second={speed:g} never ends: above 0"),
-            (
-                answers,
-                "early, early_after and acts need status, code or refuse to answer",
-            ),
-        )
-        yield from (problem for holds, problem in checks if not holds)
         for member in fields(Fault):
-            least, value = member.metadata["least"], getattr(self, member.name)
-            if least is not None and (value or 0) < least:
-                yield f"{member.name}={value} is negative"
+            holds, why = member.metadata["check"] or (None, "")
+            value = getattr(self, member.name)
+            if holds is not None and value is not None and not holds(value):
+                shown = f"{value:g}" if isinstance(value, float) else repr(value)
+                yield f"{member.name}={shown} {why}"
+        if self.refuse is not None and (self.status or self.code) is not None:
+            yield "refuse brings its own status and code: leave those out"
+        if (self.is_early or self.acts) and not (self.refuses or self.error_body):
+            yield "early, early_after and acts need status, code or refuse to answer"
 
     def matches(self, call: Call, *, reused: bool = False) -> bool:
         """Return whether the rule is about *call*; *reused* is about its connection."""
@@ -244,16 +204,109 @@ class Fault:
         return self.hang_up or shapes != (None, None, None)
 
     @property
-    def shown_status(self) -> int:
-        """The status to answer."""
-        return self.status or ERRORS.get(self.code or INTERNAL, (400,))[0]
+    def refusal(self) -> Refusal:
+        """The error that status and code name; one brings the other."""
+        code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
+        status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
+        return Refusal(status=self.status or status, code=code, message=message)
+
+    def error(self, case: RefusedCall) -> RefusedError:
+        """Return the error to answer."""
+        headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
+        usual = REASONS[self.refuse](case).refusal if self.refuse else self.refusal
+        refusal = evolve(
+            usual,
+            message=self.message or usual.message,
+            ec=self.ec or usual.ec,
+            extras={**usual.extras, **self.extras},
+        )
+        return RefusedError(refusal, headers)
+
+    def distort(self, reply: EmulatorReply) -> EmulatorReply:
+        """Return *reply* with wrong or missing checksums."""
+        headers = dict(reply.headers)
+        body = reply.body
+        etag = headers.get("ETag")
+        if self.wrong_crc and CRC_HEADER in headers:
+            headers[CRC_HEADER] = str(int(headers[CRC_HEADER]) ^ 1)
+        if self.wrong_etag and etag is not None:
+            headers["ETag"] = wrong = f'"{"0" * 32}{etag.strip(chr(34))[32:]}"'
+            if isinstance(body, bytes):
+                body = body.replace(etag.encode(), wrong.encode())
+        if self.no_crc:
+            headers.pop(CRC_HEADER, None)
+        if self.no_etag:
+            headers.pop("ETag", None)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return evolve(reply, headers=headers, body=body)
+
+
+@define
+class FaultRule:
+    """One fault, and how often it was due."""
+
+    fault: Fault
+    seen: int = 0
+    struck: int = 0
+    tries: Counter[tuple[object, ...]] = field(factory=Counter)
 
     @property
-    def shown_code(self) -> str:
-        """The error code to answer."""
-        return self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
+    def is_worn_out(self) -> bool:
+        """Whether it has no strikes left."""
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+    def strikes(self, call: Call) -> bool:
+        """Count a request that matches, and return whether it is struck."""
+        self.seen += 1
+        if self.seen <= self.fault.after:
+            return False
+        if self.fault.rate is not None:
+            identity = call.action, call.bucket, call.key, call.part_number
+            self.tries[identity] += 1
+            drawn = repr((self.fault.seed, *identity, self.tries[identity])).encode()
+            digest = hashlib.blake2b(drawn, digest_size=8).digest()
+            if int.from_bytes(digest) >= self.fault.rate * 2**64:
+                return False
+        self.struck += 1
+        return True
+
+
+class Faults:
+    """The rules in force, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._rules: list[FaultRule] = []
+        self._lock = threading.Lock()
+
+    def add(self, *faults: Fault) -> None:
+        """Append *faults*."""
+        with self._lock:
+            self._rules += [FaultRule(fault) for fault in faults]
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        with self._lock:
+            self._rules.clear()
+
+    def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
+        """Return the fault that strikes this request, and count it."""
+        with self._lock:
+            for rule in self._rules:
+                matches = not rule.is_worn_out and rule.fault.matches(
+                    call, reused=reused
+                )
+                if matches and rule.strikes(call):
+                    return rule.fault
+            return None
 
     @property
-    def shown_message(self) -> str:
-        """The message to answer."""
-        return self.message or ERRORS.get(self.shown_code, ERRORS[INTERNAL])[1]
+    def pending(self) -> list[Fault]:
+        """Faults that have strikes left."""
+        with self._lock:
+            return [rule.fault for rule in self._rules if not rule.is_worn_out]
+
+    def __iter__(self) -> Iterator[Fault]:
+        """Iterate over all faults, worn out or not."""
+        with self._lock:
+            return iter([rule.fault for rule in self._rules])

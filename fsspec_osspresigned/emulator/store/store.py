@@ -1,17 +1,20 @@
-"""Store of the emulator: in memory, or on disk with a log."""
+"""Store of the emulator: buckets, objects and multipart uploads, in memory or on disk."""
 
 from __future__ import annotations
 
+import bisect
+import hashlib
+import json
 import threading
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from attrs import evolve
+from attrs import asdict, define, evolve, field, frozen
 
 from ...units import MIB
-from .bodies import Folder, Spool
-from .log import LogReader, StoreLog
-from .stored import Bucket, StoredObject, StoredPart, StoredUpload
+from .bodies import Folder, Piece, Segment, Spool, StoredBody
 
 _SPILL = 4 * MIB
 _FILE_ALWAYS = -1
@@ -29,6 +32,117 @@ class UploadGoneError(Exception):
     """Control-flow exception: the upload was completed or aborted meanwhile."""
 
 
+@frozen(kw_only=True, eq=False)
+class StoredObject:
+    """One object.
+
+    Attributes:
+        key: object key.
+        etag: without quotes.
+        crc64: CRC-64/XZ of the whole.
+        md5: hexadecimal; None for a multipart or appendable object.
+        headers: properties (Content-Type, metadata, ACL ...), names in lower case.
+        kind: ``Normal``, ``Multipart`` or ``Appendable``.
+        modified: seconds since the epoch, the emulator's clock.
+        version_id: in a versioned bucket; None otherwise.
+        body: the bytes.
+    """
+
+    key: str
+    etag: str
+    crc64: int
+    md5: str | None = None
+    headers: Mapping[str, str] = field(factory=dict)
+    kind: str = "Normal"
+    modified: float = 0.0
+    version_id: str | None = None
+    body: StoredBody = field(factory=StoredBody, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.body.size
+
+    def data(self) -> bytes:
+        """Return all of its bytes."""
+        return self.body.read()
+
+
+@frozen(kw_only=True, eq=False)
+class StoredPart:
+    """One part of an open upload."""
+
+    number: int
+    piece: Piece
+    modified: float
+
+
+@define(kw_only=True, eq=False)
+class StoredUpload:
+    """An open multipart upload; ``parts`` by number."""
+
+    upload_id: str = field(factory=lambda: uuid.uuid4().hex.upper())
+    bucket: str
+    key: str
+    headers: Mapping[str, str]
+    initiated: float
+    sequential: bool = False
+    parts: dict[int, StoredPart] = field(factory=dict)
+
+
+@define(kw_only=True, eq=False)
+class Bucket:
+    """A bucket: objects by key, open uploads by ID."""
+
+    name: str
+    versioned: bool = False
+    objects: dict[str, StoredObject] = field(factory=dict)
+    uploads: dict[str, StoredUpload] = field(factory=dict)
+    _sorted: list[str] | None = field(default=None, init=False)
+
+    def keys(self) -> list[str]:
+        """Return the keys in the byte order of their UTF-8; do not change the list."""
+        if self._sorted is None:
+            self._sorted = sorted(self.objects)
+        return self._sorted
+
+    def set(self, stored: StoredObject) -> None:
+        """Add or replace an object."""
+        if self._sorted is not None and stored.key not in self.objects:
+            bisect.insort(self._sorted, stored.key)
+        self.objects[stored.key] = stored
+
+    def drop(self, key: str) -> StoredObject | None:
+        """Remove an object and return it; None if it was missing."""
+        stored = self.objects.pop(key, None)
+        if stored is not None and self._sorted is not None:
+            del self._sorted[bisect.bisect_left(self._sorted, key)]
+        return stored
+
+
+@frozen(eq=False)
+class Contents(Mapping[str, bytes]):
+    """The objects of a bucket at one moment: key -> bytes, read at look-up."""
+
+    objects: Mapping[str, StoredObject]
+
+    def __getitem__(self, key: str) -> bytes:
+        """Return the bytes of *key*."""
+        return self.objects[key].data()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys in order."""
+        return iter(sorted(self.objects))
+
+    def __len__(self) -> int:
+        """Count the objects."""
+        return len(self.objects)
+
+    def __repr__(self) -> str:
+        """Show the keys with their sizes."""
+        return f"<Contents { {key: self.objects[key].size for key in self} }>"
+
+
 class Store:
     """Buckets, safe between threads.
 
@@ -41,24 +155,19 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        self.buckets: dict[str, Bucket] = {}
         self._lock = threading.RLock()
-        self._log = None if root is None else StoreLog(root)
+        self._log = StoreLog(root)
+        self._spill = _SPILL if root is None else _FILE_ALWAYS
         self._folder = Folder(None if root is None else root / "bodies")
-        if root is not None:
-            reader = LogReader(root, self._folder)
-            self.buckets = {bucket.name: bucket for bucket in reader.buckets()}
-            self._folder.sweep(reader.segments)
+        self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
 
-    def add_bucket(self, name: str, *, versioned: bool = False) -> Bucket:
-        """Return bucket *name*, made if missing."""
-        bucket = self.buckets.setdefault(name, Bucket(name=name))
-        bucket.versioned = versioned
-        return bucket
+    def add_bucket(self, name: str, *, versioned: bool = False) -> None:
+        """Make bucket *name*, if missing."""
+        self.buckets.setdefault(name, Bucket(name=name)).versioned = versioned
 
     def spool(self) -> Spool:
         """Return an empty body to write into."""
-        return Spool(self._folder, _SPILL if self._log is None else _FILE_ALWAYS)
+        return Spool(self._folder, self._spill)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object; None if it, or the bucket, is missing."""
@@ -78,8 +187,7 @@ class Store:
                 stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
             elif exclusive and stored.key in bucket.objects:
                 raise KeyTakenError
-            if self._log is not None:
-                self._log.put(bucket.name, stored)
+            self._log.put(bucket.name, stored)
             bucket.set(stored)
             return stored
 
@@ -99,14 +207,13 @@ class Store:
     def drop(self, bucket: Bucket, key: str) -> None:
         """Delete an object, if it exists."""
         with self._lock:
-            if bucket.drop(key) is not None and self._log is not None:
+            if bucket.drop(key) is not None:
                 self._log.drop(bucket.name, key)
 
     def initiate(self, bucket: Bucket, upload: StoredUpload) -> None:
         """Open *upload*."""
         with self._lock:
-            if self._log is not None:
-                self._log.open(upload)
+            self._log.open(upload)
             bucket.uploads[upload.upload_id] = upload
 
     def add_part(self, bucket: Bucket, upload: StoredUpload, part: StoredPart) -> None:
@@ -118,8 +225,7 @@ class Store:
         with self._lock:
             if bucket.uploads.get(upload.upload_id) is not upload:
                 raise UploadGoneError
-            if self._log is not None:
-                self._log.part(upload, part)
+            self._log.part(upload, part)
             upload.parts[part.number] = part
 
     def complete(
@@ -144,9 +250,119 @@ class Store:
         """Close the upload and forget its parts."""
         with self._lock:
             del bucket.uploads[upload.upload_id]
-            if self._log is not None:
-                self._log.end(upload)
+            self._log.end(upload)
 
     def close(self) -> None:
         """Release the files."""
         self._folder.close()
+
+
+@define
+class StoreLog:
+    """Log of a disk store: one JSON file for each object, upload and part.
+
+    Each file is replaced as a whole. A body file exists before the JSON file that names
+    it. After a crash, a body file without one is deleted at the next start.
+
+    Attributes:
+        root: directory of the disk store; None writes and reads nothing.
+    """
+
+    root: Path | None
+
+    def put(self, bucket: str, stored: StoredObject) -> None:
+        """Write an object."""
+        if self.root is not None:
+            body = [_place(segment) for segment in stored.body.segments]
+            value = {**asdict(stored, recurse=False), "body": body}
+            _write(self._object(self.root, bucket, stored.key), value)
+
+    def drop(self, bucket: str, key: str) -> None:
+        """Delete an object."""
+        if self.root is not None:
+            self._object(self.root, bucket, key).unlink()
+
+    def open(self, upload: StoredUpload) -> None:
+        """Write an upload without its parts."""
+        if self.root is not None:
+            names = ("key", "headers", "initiated", "sequential")
+            value = {name: getattr(upload, name) for name in names}
+            _write(self._upload(self.root, upload) / "upload.json", value)
+
+    def part(self, upload: StoredUpload, part: StoredPart) -> None:
+        """Write a part."""
+        if self.root is not None:
+            value = {
+                "number": part.number,
+                "modified": part.modified,
+                "md5": part.piece.md5,
+                "crc64": part.piece.crc64,
+                "body": _place(part.piece.segment),
+            }
+            _write(self._upload(self.root, upload) / f"{part.number:05}.json", value)
+
+    def end(self, upload: StoredUpload) -> None:
+        """Delete an upload; its own file first, so none is half there."""
+        if self.root is not None:
+            folder = self._upload(self.root, upload)
+            (folder / "upload.json").unlink()
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+
+    def read(self, folder: Folder) -> Iterator[Bucket]:
+        """Yield the buckets that were written, and clean *folder* of their bodies."""
+        if self.root is None:
+            return
+        segments: dict[str, Segment] = {}  # two objects may share a body file
+
+        def segment(place: list[Any]) -> Segment:
+            name, size = place
+            if name not in segments:
+                segments[name] = folder.segment(folder.path / name, size)
+            return segments[name]
+
+        for home in sorted((self.root / "buckets").glob("*")):
+            bucket = Bucket(name=home.name)
+            for value in _values(home / "objects"):
+                body = StoredBody(tuple(map(segment, value.pop("body"))))
+                bucket.set(StoredObject(body=body, **value))
+            for path in (home / "uploads").glob("*"):
+                parts = {}
+                for value in _values(path, "[01]*.json"):
+                    piece = Piece(
+                        segment(value.pop("body")), value.pop("md5"), value.pop("crc64")
+                    )
+                    parts[value["number"]] = StoredPart(piece=piece, **value)
+                for value in _values(path, "upload.json"):
+                    bucket.uploads[path.name] = StoredUpload(
+                        upload_id=path.name, bucket=home.name, parts=parts, **value
+                    )
+            yield bucket
+        folder.sweep(segments)
+
+    @staticmethod
+    def _object(root: Path, bucket: str, key: str) -> Path:
+        # Keys may hold what file names cannot: dots, slashes, a thousand bytes.
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return root / "buckets" / bucket / "objects" / f"{name}.json"
+
+    @staticmethod
+    def _upload(root: Path, upload: StoredUpload) -> Path:
+        return root / "buckets" / upload.bucket / "uploads" / upload.upload_id
+
+
+def _values(folder: Path, pattern: str = "*.json") -> Iterator[dict[str, Any]]:
+    for path in folder.glob(pattern):
+        yield json.loads(path.read_bytes())
+
+
+def _place(segment: Segment) -> tuple[str, int]:
+    return segment.name, segment.size
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(value, ensure_ascii=True), "utf-8")
+    draft.replace(path)
