@@ -30,7 +30,7 @@ from .faults.refusals import RefusedCall, wrong_region
 from .message.call import Call, read_call
 from .message.errors import RefusedError, refused
 from .message.incoming import IncomingBody, Receive
-from .message.replies import EmulatorReply, disguised_error, error_reply, http_date
+from .message.replies import EmulatorReply, error_reply, http_date
 from .records import RequestRecord
 from .settings import EmulatorSettings
 from .store.store import Bucket, Store
@@ -127,9 +127,7 @@ class App:
                 await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
-            reply = error_reply(
-                error, method=call.method, request_id=visit.request_id, host=call.host
-            )
+            reply = error_reply(error, call, visit.request_id)
         fault = visit.fault
         if fault.delay:
             await visit.wire.connection.wait(fault.delay)
@@ -194,9 +192,8 @@ class App:
         if fault.error_body or (fault.refuses and not fault.acts):
             await visit.body.drain()
         if fault.error_body:
-            return disguised_error(
-                self._error(visit), request_id=visit.request_id, host=call.host
-            )
+            error = self._error(visit)
+            return error_reply(error, call, visit.request_id, disguised=True)
         if fault.refuses and not fault.acts:
             raise self._error(visit)
         reply = await self._handle(call, visit.body)
@@ -215,11 +212,8 @@ class App:
             )
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
-        bucket = self._store.buckets.get(call.bucket)
-        if row.on == "Service":
-            bucket = Bucket(name="")
-        if bucket is None:
-            raise refused("NoSuchBucket", BucketName=call.bucket)
+        on_service = row.on == "Service"
+        bucket = Bucket(name="") if on_service else self._store.bucket(call.bucket)
         context = CallContext(
             call=call,
             body=body,
@@ -264,7 +258,7 @@ class App:
         record = RequestRecord.from_call(
             visit.call,
             reply,
-            received=visit.body.received,
+            bytes=visit.body.received,
             request_id=visit.request_id,
             connection=visit.wire.connection.number,
             fault=visit.struck,

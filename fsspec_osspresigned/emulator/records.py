@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import Any
 
 from attrs import field, frozen
 
@@ -21,22 +22,15 @@ _SECRET_HEADERS = {"authorization", "security-token", "x-oss-security-token"}
 class RequestRecord:
     """One request and its answer.
 
+    Names of headers are in lower case. Secrets are left out.
+
     Attributes:
         action: OSS API name of the call.
-        method: HTTP method.
-        bucket: empty for the service itself.
-        key: decoded.
         path: as it came, not decoded, without the query.
-        parameters: of the query, without its secrets.
-        part_number: of UploadPart and UploadPartCopy.
-        upload_id: of the calls that name one.
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
         ec: OSS's finer error number; empty without one.
-        request_headers: names in lower case, without those that sign.
-        response_headers: names in lower case.
-        bytes: of the request body that were read.
-        request_id: as answered.
+        bytes: bytes of the request body that were read.
         connection: number of the connection; requests with the same number shared it.
         fault: the fault that struck it; None without one.
     """
@@ -61,14 +55,7 @@ class RequestRecord:
 
     @classmethod
     def from_call(
-        cls,
-        call: Call,
-        reply: EmulatorReply | None,
-        *,
-        received: int,
-        request_id: str,
-        connection: int,
-        fault: Fault | None,
+        cls, call: Call, reply: EmulatorReply | None, **more: Any
     ) -> RequestRecord:
         """Return the record of *call*; *reply* is None if none was sent."""
         sent = {} if reply is None else reply.headers
@@ -87,10 +74,7 @@ class RequestRecord:
             ec=headers.get("x-oss-ec", ""),
             request_headers=_without(call.headers, _SECRET_HEADERS),
             response_headers=headers,
-            bytes=received,
-            request_id=request_id,
-            connection=connection,
-            fault=fault,
+            **more,
         )
 
 

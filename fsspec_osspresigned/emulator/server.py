@@ -25,7 +25,7 @@ from ..signing import Credentials, Endpoint
 from ..signing.endpoint import check_bucket
 from .app import WIRE, App
 from .faults.connection import ClientConnection, Wire
-from .faults.fault import Fault, Faults
+from .faults.fault import Fault
 from .records import RequestRecord
 from .settings import (
     DEFAULT_REGION,
@@ -39,6 +39,10 @@ from .store.store import Contents, Store, StoredObject, StoredUpload
 DEFAULT_BUCKET = "examplebucket"
 GRACE = 1.0  # seconds that running requests get when the server stops
 _LOOPBACK = "127.0.0.1"
+_KEY = Credentials(
+    access_key_id="LTAI5tEmulatorKeyId",
+    access_key_secret=Secret("EmulatorAccessKeySecret"),
+)
 _POLL = 0.1  # seconds between two checks of a server that starts
 
 
@@ -110,8 +114,6 @@ class EmulatorServer(uvicorn.Server):
         if running:
             # Whatever they wait for ends with their connection.
             await asyncio.wait(running)
-        for listener in sockets or []:
-            listener.close()
         await settle()  # a transport that was told to close is closed a turn later
 
     def tell_to_stop(self) -> None:
@@ -146,6 +148,8 @@ class Emulator:
 
     Attributes:
         credentials: the owner's.
+        faults: the faults in force: ``faults.add(Fault(...))``.
+        clock: the server's clock: set its ``offset``, or let it ``jump``.
         store: everything stored.
 
     Raises:
@@ -173,13 +177,14 @@ class Emulator:
         body_timeout: float = 60.0,
         callback: Callback = accept_callback,
     ) -> None:
-        keys = list(credentials or [default_credentials()])
+        keys = list(credentials or [_KEY])
         self.credentials = keys[0]
         self.region = region
-        self.settings = EmulatorSettings(
+        self.clock = Clock(clock, clock_offset)
+        settings = EmulatorSettings(
             keys={key.access_key_id: key for key in keys},
             region=region,
-            clock=Clock(clock, clock_offset),
+            clock=self.clock,
             cnames=cnames,
             origins=tuple(origins),
             min_part=min_part,
@@ -194,8 +199,9 @@ class Emulator:
                 raise ConfigurationError(problem)
             self.store.add_bucket(bucket, versioned=bucket in versioned)
         self._address = (host, port)
-        self._app = App(self.store, self.settings)
-        self._app.faults.add(*faults)
+        self._app = App(self.store, settings)
+        self.faults = self._app.faults
+        self.faults.add(*faults)
         self._server: EmulatorServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -211,16 +217,6 @@ class Emulator:
         return Endpoint.parse(self.url, style="path")
 
     @property
-    def faults(self) -> Faults:
-        """The faults in force: ``faults.add(Fault(...))``."""
-        return self._app.faults
-
-    @property
-    def clock(self) -> Clock:
-        """The server's clock: set its ``offset``, or let it ``jump``."""
-        return self.settings.clock
-
-    @property
     def requests(self) -> list[RequestRecord]:
         """The requests so far, in the order of the answers."""
         return list(self._app.records)
@@ -228,7 +224,7 @@ class Emulator:
     def clear(self) -> None:
         """Forget the requests and the faults; the objects stay."""
         self._app.records.clear()
-        self._app.faults.clear()
+        self.faults.clear()
 
     @property
     def held(self) -> int:
@@ -270,6 +266,7 @@ class Emulator:
             lifespan="off",
             log_config=None,
             date_header=False,
+            proxy_headers=False,
             server_header=False,
             timeout_keep_alive=75,
         )
@@ -310,14 +307,6 @@ class Emulator:
         self.close()
 
 
-def default_credentials() -> Credentials:
-    """Return the key of an emulator that was given none."""
-    return Credentials(
-        access_key_id="LTAI5tEmulatorKeyId",
-        access_key_secret=Secret("EmulatorAccessKeySecret"),
-    )
-
-
 def serve(
     host: str = _LOOPBACK,
     port: int = 9000,
@@ -350,24 +339,20 @@ def serve(
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         with Emulator(host=host, port=port, root=root, **options) as oss:
-            print(describe(oss), file=out or sys.stdout, flush=True)
+            print(_description(oss), file=out or sys.stdout, flush=True)
             done.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def describe(oss: Emulator) -> str:
-    """Return the text that tells a person how to use *oss*.
-
-    The secret is shown: it belongs to this emulator and opens nothing else.
-    """
-    key = oss.credentials
-    names = ", ".join(oss.buckets)
+def _description(oss: Emulator) -> str:
+    # The secret is shown: it belongs to this emulator and opens nothing else.
+    key, names = oss.credentials, ", ".join(oss.buckets)
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"
         f"  export OSS_ENDPOINT={oss.url}\n"
-        f"  export OSS_REGION={oss.settings.location}\n"
+        f"  export OSS_REGION={oss.region or DEFAULT_REGION}\n"
         f"  export OSS_ACCESS_KEY_ID={key.access_key_id}\n"
         f"  export OSS_ACCESS_KEY_SECRET={key.access_key_secret.reveal()}\n"
         "Path style: URL/BUCKET/KEY. Every signature is verified. Ctrl-C ends it."

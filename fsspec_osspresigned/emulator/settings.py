@@ -46,20 +46,7 @@ def _lower(cnames: Mapping[str, str] | None) -> Mapping[str, str]:
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    """Arguments of :class:`Emulator` that its calls need.
-
-    Attributes:
-        keys: credentials by access key ID.
-        region: region that a V4 signature must name; None accepts any.
-        clock: the server's clock.
-        cnames: host name -> bucket.
-        origins: origins that CORS allows; ``*`` allows all.
-        min_part: least bytes of every part but the last.
-        max_put: most bytes of one body.
-        body_timeout: seconds to wait for the next bytes of a body.
-        callback: callback server: decoded ``callback`` parameter -> JSON reply; None
-            fails.
-    """
+    """Arguments of :class:`Emulator` that its calls need; ``keys`` by access key ID."""
 
     keys: Mapping[str, Credentials]
     region: str | None

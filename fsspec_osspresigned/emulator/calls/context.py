@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +16,8 @@ from ..message.errors import RefusedError, refused
 from ..message.incoming import IncomingBody, too_large
 from ..message.replies import EmulatorReply, quoted
 from ..settings import EmulatorSettings
-from ..store.bodies import Piece, Spool
-from ..store.store import Bucket, KeyTakenError, Store, StoredObject
+from ..store.bodies import Piece
+from ..store.store import Bucket, Store, StoredObject
 
 ID = "1000000000000001"
 OWNER = ("Owner", [("ID", ID), ("DisplayName", ID)])
@@ -31,12 +30,7 @@ _MD5_BYTES = 16
 class CallContext:
     """Everything that the handler of a call gets.
 
-    Attributes:
-        call: the request.
-        body: its body.
-        bucket: its bucket; one without a name for a call on the service.
-        store: everything stored.
-        settings: of the emulator.
+    A call on the service has a bucket without a name.
     """
 
     call: Call
@@ -51,30 +45,20 @@ class CallContext:
         return self.settings.clock()
 
     @property
-    def parameters(self) -> Mapping[str, str]:
-        """The query of the call."""
-        return self.call.parameters
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the call."""
-        return self.call.headers
-
-    @property
     def encodes_keys(self) -> bool:
         """Whether the call asks for percent-encoded keys."""
-        return self.parameters.get("encoding-type") == "url"
+        return self.call.parameters.get("encoding-type") == "url"
 
     @property
     def is_exclusive(self) -> bool:
         """Whether the call must not overwrite."""
-        return self.headers.get(FORBID_OVERWRITE, "").lower() == "true"
+        return self.call.headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
     def number(
         self, name: str, usual: int, *, least: int = 0, most: int | None = None
     ) -> int:
         """Return a number of the query; RefusedError if it is none or out of range."""
-        text = self.parameters.get(name, "") or str(usual)
+        text = self.call.parameters.get(name, "") or str(usual)
         number = read_number(text)
         if number is None or number < least or (most is not None and number > most):
             bounds = "a number" if most is None else f"between {least} and {most}"
@@ -83,51 +67,48 @@ class CallContext:
 
     def find_object(self) -> StoredObject:
         """Return the object that the call names; RefusedError if it is missing."""
-        return find_object(self.bucket, self.call.key)
+        return self.bucket.find(self.call.key)
 
     def check_exclusive(self) -> None:
         """Refuse early what :meth:`put` would refuse in the end."""
-        taken = self.call.key in self.bucket.objects
-        if self.is_exclusive and taken and not self.bucket.versioned:
-            raise refused("FileAlreadyExists")
+        self.bucket.check_free(self.call.key, exclusive=self.is_exclusive)
 
     def put(self, stored: StoredObject) -> StoredObject:
-        """Publish *stored*; RefusedError if an exclusive call finds the key taken."""
-        try:
-            return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
-        except KeyTakenError as error:
-            raise refused("FileAlreadyExists") from error
+        """Publish *stored*."""
+        return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
-    async def receive_body(self, spool: Spool) -> Piece:
-        """Receive the body and compare it with its checksums.
+    async def receive_body(self) -> Piece:
+        """Receive the bytes of an object or part, and compare them with the checksums.
 
         Raises:
             RefusedError: no length, too large, or damaged.
         """
         limit = self.settings.max_put
-        if self.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+        if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
             raise refused("MissingContentLength")
         if (self.call.content_length or 0) > limit:
             raise too_large(limit)
-        wanted = self._content_md5()
-        await self.body.into(spool, limit=limit)
-        piece = spool.finish()
-        if wanted not in (None, piece.md5):
-            raise refused("InvalidDigest")
-        if self.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
+        piece = await self._receive(limit)
+        if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
         return piece
 
-    async def read_body(self, limit: int) -> bytes:
-        """Return a small body that agrees with its Content-MD5, if it has one."""
-        body = await self.body.read(limit)
-        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        if self._content_md5() not in (None, md5):
+    async def receive_document(self, limit: int) -> bytes:
+        """Receive a document of at most *limit* bytes."""
+        segment = (await self._receive(limit)).segment
+        return segment.read(0, segment.size)
+
+    async def _receive(self, limit: int) -> Piece:
+        wanted = self._content_md5()
+        with self.store.spool() as spool:
+            await self.body.into(spool, limit=limit)
+            piece = spool.finish()
+        if wanted not in (None, piece.md5):
             raise refused("InvalidDigest")
-        return body
+        return piece
 
     def _content_md5(self) -> str | None:
-        text = self.headers.get("content-md5")
+        text = self.call.headers.get("content-md5")
         if text is None:
             return None
         try:
@@ -144,7 +125,10 @@ class CallContext:
         Raises:
             RefusedError: given twice, or unreadable.
         """
-        given = self.parameters.get("callback"), self.headers.get("x-oss-callback")
+        given = (
+            self.call.parameters.get("callback"),
+            self.call.headers.get("x-oss-callback"),
+        )
         texts = [text for text in given if text is not None]
         if not texts:
             return None
@@ -174,14 +158,6 @@ class CallContext:
             raise refused("CallbackFailed", headers=headers)
         headers["Content-Type"] = "application/json"
         return evolve(reply, headers=headers, body=said)
-
-
-def find_object(bucket: Bucket, key: str) -> StoredObject:
-    """Return an object; RefusedError if it is missing."""
-    stored = bucket.objects.get(key)
-    if stored is None:
-        raise refused("NoSuchKey", Key=key)
-    return stored
 
 
 def invalid_argument(

@@ -43,7 +43,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
 
     Version 1 pages by marker and always tells the owner; version 2 pages by token.
     """
-    given, is_v2 = context.parameters, context.call.action == Action.ListObjectsV2
+    given, is_v2 = context.call.parameters, context.call.action == Action.ListObjectsV2
     most, shown = (
         context.number("max-keys", _USUAL, least=1, most=_MOST),
         _shown(context),
@@ -156,7 +156,7 @@ def read_token(token: str) -> str:
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
     """List the open uploads by key, then by ID; a delimiter has no effect."""
-    given = context.parameters
+    given = context.call.parameters
     shown = _shown(context)
     prefix = given.get("prefix", "")
     key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
@@ -217,7 +217,7 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
     """List the buckets by name; all of them are the owner's."""
-    given = context.parameters
+    given = context.call.parameters
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
     buckets = [
         (name, bucket)
@@ -288,7 +288,7 @@ def _shown(context: CallContext) -> Callable[[str], str]:
     """Return how keys are written; RefusedError for an encoding that OSS lacks."""
     if context.encodes_keys:
         return partial(quote, safe="", errors="surrogateescape")
-    if context.parameters.get("encoding-type"):
+    if context.call.parameters.get("encoding-type"):
         raise invalid_argument("Invalid Encoding Method.", "encoding-type")
     return str
 

@@ -10,18 +10,17 @@ from attrs import evolve
 from ... import parsing
 from ...http.body import combine
 from ...model import COPY_SOURCE
-from ..message.errors import RefusedError, refused
+from ..message.errors import refused
 from ..message.incoming import too_large
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.bodies import StoredBody
-from ..store.store import ChangedError, StoredObject
-from .context import CallContext, checksums, confirmation, find_object, invalid_argument
+from ..store.store import NEXT_POSITION, StoredObject, wrong_position
+from .context import CallContext, checksums, confirmation, invalid_argument
 from .properties import HTTP_PROPERTIES, META, TAGGING, read_properties
 from .reading import check_conditions
 
 APPENDABLE = "Appendable"
 
-_NEXT = "x-oss-next-append-position"
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
 
@@ -31,8 +30,7 @@ async def put_object(context: CallContext) -> EmulatorReply:
     headers = read_properties(context.call)
     callback = context.callback()
     context.check_exclusive()
-    with context.store.spool() as spool:
-        piece = await context.receive_body(spool)
+    piece = await context.receive_body()
     stored = context.put(
         StoredObject(
             key=context.call.key,
@@ -57,9 +55,8 @@ async def append_object(context: CallContext) -> EmulatorReply:
     if before is not None and before.kind != APPENDABLE:
         raise refused("ObjectNotAppendable")
     if position != (before.size if before else 0):
-        raise _wrong_position(before)
-    with context.store.spool() as spool:
-        piece = await context.receive_body(spool)
+        raise wrong_position(before)
+    piece = await context.receive_body()
     if position + piece.size > context.settings.max_put:
         raise too_large(context.settings.max_put)
     start = before or StoredObject(key=key, etag="", crc64=0, headers=headers)
@@ -73,18 +70,9 @@ async def append_object(context: CallContext) -> EmulatorReply:
         modified=context.now,
         body=StoredBody((*start.body.segments, piece.segment)),
     )
-    try:
-        stored = context.store.replace(context.bucket, stored, before)
-    except ChangedError as error:
-        raise _wrong_position(context.bucket.objects.get(key)) from error
-    return EmulatorReply(
-        headers={**checksums(stored.etag, stored.crc64), _NEXT: str(stored.size)}
-    )
-
-
-def _wrong_position(found: StoredObject | None) -> RefusedError:
-    headers = {_NEXT: str(found.size if found else 0)}
-    return refused("PositionNotEqualToLength", headers=headers)
+    stored = context.store.replace(context.bucket, stored, before)
+    end = {NEXT_POSITION: str(stored.size)}
+    return EmulatorReply(headers={**checksums(stored.etag, stored.crc64), **end})
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:
@@ -121,7 +109,7 @@ async def copy_object(context: CallContext) -> EmulatorReply:
 
 
 def _copies(context: CallContext, name: str) -> bool:
-    value = context.headers.get(name, "COPY").upper()
+    value = context.call.headers.get(name, "COPY").upper()
     if value not in ("COPY", "REPLACE"):
         raise invalid_argument(f"Unknown {name}.", name)
     return value == "COPY"
@@ -133,16 +121,13 @@ def copy_source(context: CallContext) -> StoredObject:
     Raises:
         RefusedError: unreadable, missing, or a condition of the call does not hold.
     """
-    text = context.headers[COPY_SOURCE].partition("?")[0]
+    text = context.call.headers[COPY_SOURCE].partition("?")[0]
     bucket, _, key = unquote(text).removeprefix("/").partition("/")
     if not bucket or not key:
         raise invalid_argument(
             "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey."
         )
-    found = context.store.buckets.get(bucket)
-    if found is None:
-        raise refused("NoSuchBucket", BucketName=bucket)
-    source = find_object(found, key)
+    source = context.store.bucket(bucket).find(key)
     check_conditions(context.call, source, prefix="x-oss-copy-source-")
     return source
 
@@ -155,9 +140,9 @@ async def delete_object(context: CallContext) -> EmulatorReply:
 
 async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     """Delete up to 1000 objects."""
-    if "content-md5" not in context.headers:
+    if "content-md5" not in context.call.headers:
         raise refused("MissingArgument")
-    body = await context.read_body(_MAX_DELETE_BODY)
+    body = await context.receive_document(_MAX_DELETE_BODY)
     try:
         tree = parsing.parse(body, "Delete")
     except ValueError as error:

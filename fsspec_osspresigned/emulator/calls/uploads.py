@@ -10,15 +10,13 @@ from xml.etree.ElementTree import Element
 
 from ... import parsing
 from ...model import MAX_PARTS, OBJECT_ACL
-from ..message.errors import RefusedError, refused
+from ..message.errors import refused
 from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
 from ..store.bodies import Piece, StoredBody, combined
 from ..store.store import (
-    KeyTakenError,
     StoredObject,
     StoredPart,
     StoredUpload,
-    UploadGoneError,
 )
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .objects import copy_source
@@ -41,7 +39,7 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
         key=context.call.key,
         headers=headers,
         initiated=context.now,
-        sequential="sequential" in context.parameters,
+        sequential="sequential" in context.call.parameters,
     )
     context.store.initiate(context.bucket, upload)
     rows = *names(context), ("UploadId", upload.upload_id)
@@ -52,13 +50,12 @@ async def upload_part(context: CallContext) -> EmulatorReply:
     """Store a part; one of the same number is replaced."""
     number, upload = _place(context, _GONE)
     check_traffic_limit(context.call)
-    for name in context.headers:
+    for name in context.call.headers:
         if name.startswith(ENCRYPTION):
             message = "The encryption method is set when the upload is initiated."
             raise invalid_argument(message, name)
     _check_sequence(upload, number)
-    with context.store.spool() as spool:
-        piece = await context.receive_body(spool)
+    piece = await context.receive_body()
     _add(context, upload, number, piece, ec=_GONE)
     return EmulatorReply(headers=checksums(piece.etag, piece.crc64, piece.md5))
 
@@ -85,7 +82,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
 async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
     """Publish the object made of the parts."""
     call = context.call
-    body = await context.read_body(_MAX_COMPLETE_BODY)
+    body = await context.receive_document(_MAX_COMPLETE_BODY)
     callback = context.callback()
     upload = find_upload(context)
     parts = _all_parts(context, upload, body) or _listed_parts(upload, body)
@@ -129,20 +126,13 @@ def names(context: CallContext) -> Rows:
 
 def find_upload(context: CallContext, ec: str = "") -> StoredUpload:
     """Return the upload that the call names; RefusedError if it is not open."""
-    upload_id = context.call.upload_id or ""
-    upload = context.bucket.uploads.get(upload_id)
-    if upload is None or upload.key != context.call.key:
-        raise _no_such_upload(upload_id, ec)
-    return upload
-
-
-def _no_such_upload(upload_id: str, ec: str) -> RefusedError:
-    return refused("NoSuchUpload", ec=ec, UploadId=upload_id)
+    call = context.call
+    return context.bucket.find_upload(call.upload_id or "", call.key, ec)
 
 
 def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
     """Return number and upload of the part that the call stores."""
-    text = context.parameters.get("partNumber")
+    text = context.call.parameters.get("partNumber")
     if text is None:
         raise invalid_argument("Missing partNumber.", ec="0017-00000219")
     number = context.call.part_number
@@ -161,10 +151,7 @@ def _add(
     context: CallContext, upload: StoredUpload, number: int, piece: Piece, *, ec: str
 ) -> StoredPart:
     part = StoredPart(number=number, piece=piece, modified=context.now)
-    try:
-        context.store.add_part(context.bucket, upload, part)
-    except UploadGoneError as error:
-        raise _no_such_upload(upload.upload_id, ec) from error
+    context.store.add_part(context.bucket, upload, part, ec=ec)
     return part
 
 
@@ -172,7 +159,7 @@ def _all_parts(
     context: CallContext, upload: StoredUpload, body: bytes
 ) -> list[StoredPart] | None:
     """Return every part if ``x-oss-complete-all`` asks for them; None if it does not."""
-    value = context.headers.get("x-oss-complete-all")
+    value = context.call.headers.get("x-oss-complete-all")
     if value is None:
         return None
     if value.lower() != "yes":
@@ -221,7 +208,7 @@ def _finish(
     pieces = [part.piece for part in parts]
     digests = b"".join(bytes.fromhex(piece.md5) for piece in pieces)
     whole = hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()
-    acl = {n: v for n, v in context.headers.items() if n == OBJECT_ACL}
+    acl = {n: v for n, v in context.call.headers.items() if n == OBJECT_ACL}
     stored = StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
@@ -231,9 +218,6 @@ def _finish(
         modified=context.now,
         body=StoredBody(tuple(piece.segment for piece in pieces)),
     )
-    try:
-        return context.store.complete(
-            context.bucket, upload, stored, exclusive=context.is_exclusive
-        )
-    except KeyTakenError as error:
-        raise refused("FileAlreadyExists") from error
+    return context.store.complete(
+        context.bucket, upload, stored, exclusive=context.is_exclusive
+    )

@@ -56,15 +56,6 @@ class IncomingBody:
             if writing is not None:
                 await writing
 
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body, of at most *limit* bytes."""
-        body = bytearray()
-        async for chunk in self._chunks():
-            body += chunk
-            if len(body) > limit:
-                raise too_large(limit)
-        return bytes(body)
-
     async def drain(self) -> None:
         """Read and discard what is left."""
         async for _ in self._chunks():

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from attrs import field, frozen
 
-from ...signing.verifying import Refusal
+from .call import Call
 from .errors import RefusedError
 
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
@@ -81,46 +81,35 @@ def xml_reply(
 
 
 def error_reply(
-    error: RefusedError, *, method: str, request_id: str, host: str
+    error: RefusedError, call: Call, request_id: str, *, disguised: bool = False
 ) -> EmulatorReply:
-    """Return *error* as a reply; HEAD has no body, so its document is a header."""
+    """Return *error* as a reply to *call*, or *disguised* as a success.
+
+    A reply to HEAD has no body, so its document is a header.
+    """
     refusal = error.refusal
-    body = _error_document(refusal, request_id, host)
+    rows = [
+        ("Code", refusal.code),
+        ("Message", refusal.message),
+        ("RequestId", request_id),
+        ("HostId", call.host),
+        *refusal.extras.items(),
+    ]
     headers = dict(error.headers)
     if refusal.ec:
+        rows.append(("EC", refusal.ec))
+        rows.append(("RecommendDoc", f"{_TROUBLESHOOT}{refusal.ec}"))
         headers["x-oss-ec"] = refusal.ec
-    if method == "HEAD":
+    body = xml("Error", *rows)
+    if call.method == "HEAD":
         headers["x-oss-err"] = base64.b64encode(body).decode()
         body = b""
     elif refusal.status == HTTPStatus.NOT_MODIFIED:
         body = b""
     else:
         headers |= _XML
-    return EmulatorReply(
-        status=refusal.status, headers=headers, body=body, code=refusal.code
-    )
-
-
-def disguised_error(
-    error: RefusedError, *, request_id: str, host: str
-) -> EmulatorReply:
-    """Return *error* as a document in a 200."""
-    body = _error_document(error.refusal, request_id, host)
-    return EmulatorReply(headers=_XML, body=body, code=error.refusal.code)
-
-
-def _error_document(refusal: Refusal, request_id: str, host: str) -> bytes:
-    rows = [
-        ("Code", refusal.code),
-        ("Message", refusal.message),
-        ("RequestId", request_id),
-        ("HostId", host),
-        *refusal.extras.items(),
-    ]
-    if refusal.ec:
-        rows.append(("EC", refusal.ec))
-        rows.append(("RecommendDoc", f"{_TROUBLESHOOT}{refusal.ec}"))
-    return xml("Error", *rows)
+    status = HTTPStatus.OK if disguised else refusal.status
+    return EmulatorReply(status=status, headers=headers, body=body, code=refusal.code)
 
 
 def quoted(etag: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,22 +15,13 @@ from typing import Any
 from attrs import asdict, define, evolve, field, frozen
 
 from ...units import MIB
+from ..message.errors import RefusedError, refused
 from .bodies import Folder, Piece, Segment, Spool, StoredBody
 
+NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
 _FILE_ALWAYS = -1
-
-
-class ChangedError(Exception):
-    """Control-flow exception: another append came first."""
-
-
-class KeyTakenError(Exception):
-    """Control-flow exception: an exclusive put found the key taken."""
-
-
-class UploadGoneError(Exception):
-    """Control-flow exception: the upload was completed or aborted meanwhile."""
+_UPLOAD = "upload.json"
 
 
 @frozen(kw_only=True, eq=False)
@@ -77,11 +69,15 @@ class StoredPart:
     modified: float
 
 
+def _new_upload_id() -> str:
+    return uuid.uuid4().hex.upper()
+
+
 @define(kw_only=True, eq=False)
 class StoredUpload:
     """An open multipart upload; ``parts`` by number."""
 
-    upload_id: str = field(factory=lambda: uuid.uuid4().hex.upper())
+    upload_id: str = field(factory=_new_upload_id)
     bucket: str
     key: str
     headers: Mapping[str, str]
@@ -105,6 +101,24 @@ class Bucket:
         if self._sorted is None:
             self._sorted = sorted(self.objects)
         return self._sorted
+
+    def find(self, key: str) -> StoredObject:
+        """Return an object; RefusedError if it is missing."""
+        if key not in self.objects:
+            raise refused("NoSuchKey", Key=key)
+        return self.objects[key]
+
+    def find_upload(self, upload_id: str, key: str, ec: str) -> StoredUpload:
+        """Return an open upload of *key*; RefusedError with *ec* if there is none."""
+        upload = self.uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise refused("NoSuchUpload", ec=ec, UploadId=upload_id)
+        return upload
+
+    def check_free(self, key: str, *, exclusive: bool) -> None:
+        """Refuse an exclusive call on a key that exists."""
+        if exclusive and key in self.objects and not self.versioned:
+            raise refused("FileAlreadyExists")
 
     def set(self, stored: StoredObject) -> None:
         """Add or replace an object."""
@@ -144,7 +158,7 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets, safe between threads.
+    """Buckets, safe between threads; its methods raise RefusedError as OSS refuses.
 
     Two processes must not open the same *root*: the second would delete the bodies that
     the first receives.
@@ -174,58 +188,66 @@ class Store:
         found = self.buckets.get(bucket)
         return found.objects.get(key) if found else None
 
+    def bucket(self, name: str) -> Bucket:
+        """Return a bucket; RefusedError if it is missing."""
+        if name not in self.buckets:
+            raise refused("NoSuchBucket", BucketName=name)
+        return self.buckets[name]
+
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* at once and whole.
-
-        Raises:
-            KeyTakenError: *exclusive*, and the key exists in an unversioned bucket.
-        """
+        """Publish *stored* at once and whole."""
         with self._lock:
+            bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned:
                 stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
-            elif exclusive and stored.key in bucket.objects:
-                raise KeyTakenError
-            self._log.put(bucket.name, stored)
+            value = {**asdict(stored, recurse=False), "body": stored.body.segments}
+            self._log.write(_object_place(bucket.name, stored.key), value)
             bucket.set(stored)
             return stored
 
     def replace(
         self, bucket: Bucket, stored: StoredObject, before: StoredObject | None
     ) -> StoredObject:
-        """Publish *stored* in the place of *before*; None stands for no object.
-
-        Raises:
-            ChangedError: another object is there by now.
-        """
+        """Publish *stored* if *before* is still there; None stands for no object."""
         with self._lock:
-            if bucket.objects.get(stored.key) is not before:
-                raise ChangedError
+            found = bucket.objects.get(stored.key)
+            if found is not before:
+                raise wrong_position(found)
             return self.put(bucket, stored)
 
     def drop(self, bucket: Bucket, key: str) -> None:
         """Delete an object, if it exists."""
         with self._lock:
             if bucket.drop(key) is not None:
-                self._log.drop(bucket.name, key)
+                self._log.delete(_object_place(bucket.name, key))
 
     def initiate(self, bucket: Bucket, upload: StoredUpload) -> None:
         """Open *upload*."""
         with self._lock:
-            self._log.open(upload)
+            names = ("key", "headers", "initiated", "sequential")
+            value = {name: getattr(upload, name) for name in names}
+            self._log.write(_upload_place(upload), value)
             bucket.uploads[upload.upload_id] = upload
 
-    def add_part(self, bucket: Bucket, upload: StoredUpload, part: StoredPart) -> None:
+    def add_part(
+        self, bucket: Bucket, upload: StoredUpload, part: StoredPart, *, ec: str
+    ) -> None:
         """Store a part; an earlier one of its number is replaced.
 
-        Raises:
-            UploadGoneError: the upload is no longer open.
+        *ec* is of the error if the upload was completed or aborted meanwhile.
         """
         with self._lock:
-            if bucket.uploads.get(upload.upload_id) is not upload:
-                raise UploadGoneError
-            self._log.part(upload, part)
+            bucket.find_upload(upload.upload_id, upload.key, ec)
+            value = {
+                "number": part.number,
+                "modified": part.modified,
+                "md5": part.piece.md5,
+                "crc64": part.piece.crc64,
+                "body": part.piece.segment,
+            }
+            self._log.write(_upload_place(upload, f"{part.number:05}.json"), value)
             upload.parts[part.number] = part
 
     def complete(
@@ -236,11 +258,7 @@ class Store:
         *,
         exclusive: bool,
     ) -> StoredObject:
-        """Publish the finished object and close the upload.
-
-        Raises:
-            KeyTakenError: as for :meth:`put`; the upload stays open.
-        """
+        """Publish the finished object and close the upload, which a refusal leaves."""
         with self._lock:
             stored = self.put(bucket, stored, exclusive=exclusive)
             self.abort(bucket, upload)
@@ -250,11 +268,17 @@ class Store:
         """Close the upload and forget its parts."""
         with self._lock:
             del bucket.uploads[upload.upload_id]
-            self._log.end(upload)
+            self._log.delete(_upload_place(upload))
 
     def close(self) -> None:
         """Release the files."""
         self._folder.close()
+
+
+def wrong_position(found: StoredObject | None) -> RefusedError:
+    """Return the error for an append elsewhere than at the end of *found*."""
+    headers = {NEXT_POSITION: str(found.size if found else 0)}
+    return refused("PositionNotEqualToLength", headers=headers)
 
 
 @define
@@ -270,45 +294,22 @@ class StoreLog:
 
     root: Path | None
 
-    def put(self, bucket: str, stored: StoredObject) -> None:
-        """Write an object."""
+    def write(self, place: str, value: dict[str, Any]) -> None:
+        """Write the file *place* below the buckets; a segment becomes name and size."""
         if self.root is not None:
-            body = [_place(segment) for segment in stored.body.segments]
-            value = {**asdict(stored, recurse=False), "body": body}
-            _write(self._object(self.root, bucket, stored.key), value)
+            path = self.root / "buckets" / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(".new")
+            draft.write_text(json.dumps(value, default=_place), "utf-8")
+            draft.replace(path)
 
-    def drop(self, bucket: str, key: str) -> None:
-        """Delete an object."""
+    def delete(self, place: str) -> None:
+        """Delete the file *place*, and all of its folder if it is an upload."""
         if self.root is not None:
-            self._object(self.root, bucket, key).unlink()
-
-    def open(self, upload: StoredUpload) -> None:
-        """Write an upload without its parts."""
-        if self.root is not None:
-            names = ("key", "headers", "initiated", "sequential")
-            value = {name: getattr(upload, name) for name in names}
-            _write(self._upload(self.root, upload) / "upload.json", value)
-
-    def part(self, upload: StoredUpload, part: StoredPart) -> None:
-        """Write a part."""
-        if self.root is not None:
-            value = {
-                "number": part.number,
-                "modified": part.modified,
-                "md5": part.piece.md5,
-                "crc64": part.piece.crc64,
-                "body": _place(part.piece.segment),
-            }
-            _write(self._upload(self.root, upload) / f"{part.number:05}.json", value)
-
-    def end(self, upload: StoredUpload) -> None:
-        """Delete an upload; its own file first, so none is half there."""
-        if self.root is not None:
-            folder = self._upload(self.root, upload)
-            (folder / "upload.json").unlink()
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
+            path = self.root / "buckets" / place
+            path.unlink()
+            if path.name == _UPLOAD:
+                shutil.rmtree(path.parent)
 
     def read(self, folder: Folder) -> Iterator[Bucket]:
         """Yield the buckets that were written, and clean *folder* of their bodies."""
@@ -334,22 +335,21 @@ class StoreLog:
                         segment(value.pop("body")), value.pop("md5"), value.pop("crc64")
                     )
                     parts[value["number"]] = StoredPart(piece=piece, **value)
-                for value in _values(path, "upload.json"):
+                for value in _values(path, _UPLOAD):
                     bucket.uploads[path.name] = StoredUpload(
                         upload_id=path.name, bucket=home.name, parts=parts, **value
                     )
             yield bucket
         folder.sweep(segments)
 
-    @staticmethod
-    def _object(root: Path, bucket: str, key: str) -> Path:
-        # Keys may hold what file names cannot: dots, slashes, a thousand bytes.
-        name = hashlib.sha256(key.encode()).hexdigest()
-        return root / "buckets" / bucket / "objects" / f"{name}.json"
 
-    @staticmethod
-    def _upload(root: Path, upload: StoredUpload) -> Path:
-        return root / "buckets" / upload.bucket / "uploads" / upload.upload_id
+def _object_place(bucket: str, key: str) -> str:
+    # Keys may hold what file names cannot: dots, slashes, a thousand bytes.
+    return f"{bucket}/objects/{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def _upload_place(upload: StoredUpload, name: str = _UPLOAD) -> str:
+    return f"{upload.bucket}/uploads/{upload.upload_id}/{name}"
 
 
 def _values(folder: Path, pattern: str = "*.json") -> Iterator[dict[str, Any]]:
@@ -359,10 +359,3 @@ def _values(folder: Path, pattern: str = "*.json") -> Iterator[dict[str, Any]]:
 
 def _place(segment: Segment) -> tuple[str, int]:
     return segment.name, segment.size
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(value, ensure_ascii=True), "utf-8")
-    draft.replace(path)
