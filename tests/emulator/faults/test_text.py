@@ -1,4 +1,4 @@
-"""Faults as members and as text: what can be said, and every mistake at once."""
+"""Faults as text of the command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ import requests
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults, serve
-from fsspec_osspresigned.emulator.message.call import Call
-from fsspec_osspresigned.emulator.message.errors import ERRORS, USUAL_CODES
 from fsspec_osspresigned.errors import ConfigurationError
-
-CALL = Call(
-    action="UploadPart", bucket="b", key="a/[1].bin", parameters={"partNumber": "2"}
-)
 
 
 @pytest.mark.parametrize(
@@ -72,51 +66,6 @@ def test_all_mistakes_are_told_at_once():
     for line, (text, piece) in zip(caught.value.problems, wanted, strict=True):
         assert line.startswith(f"fault {texts[text]!r}: ")
         assert piece in line
-
-
-@pytest.mark.parametrize(
-    ("members", "piece"),
-    [
-        ({"rate": 0}, "rate=0"),
-        ({"rate": 1.5}, "rate=1.5"),
-        ({"times": 0}, "times=0"),
-        ({"status": 100}, "interim"),
-        ({"refuse": "because"}, "one of denied"),
-        ({"refuse": "denied", "status": 500}, "brings its own"),
-        ({"interim": [101]}, "of 100, 102, 103"),
-        ({"bytes_per_second": 0}, "above 0"),
-        ({"early": True}, "need status"),
-        ({"acts": True}, "need status"),
-        ({"cut_after": -1}, "cut_after=-1"),
-        ({"stall_for": -0.5}, "stall_for=-0.5"),
-    ],
-)
-def test_a_fault_checks_itself(members, piece):
-    """A member that is out of range is an error when the fault is made."""
-    with pytest.raises(ConfigurationError, match=piece):
-        Fault(**members)
-
-
-def test_patterns():
-    """Action, bucket and key may be patterns, and a key is itself whatever it holds."""
-    assert Fault(action="Upload*", bucket="?", key="a/*").matches(CALL)
-    assert Fault(key="a/[1].bin").matches(CALL)
-    assert not Fault(key="A/*").matches(CALL)
-    assert not Fault(reused=True).matches(CALL)
-    assert Fault(reused=True).matches(CALL, reused=True)
-
-
-def test_a_status_brings_its_code_and_a_code_its_status():
-    """One of the two is enough; a code that nobody knows is 400."""
-    for status, code in USUAL_CODES.items():
-        assert Fault(status=status).refusal.code == code
-        assert ERRORS[code][0] == status
-    for code, (status, message, _) in ERRORS.items():
-        refusal = Fault(code=code).refusal
-        assert (refusal.status, refusal.message) == (status, message)
-    assert Fault(code="Odd").refusal.status == 400
-    assert Fault(code="Odd", status=418).refusal.status == 418
-    assert Fault(error_body=True).refusal.status == 500
 
 
 def test_the_command_refuses_mistakes(capsys):

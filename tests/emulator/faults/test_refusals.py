@@ -1,9 +1,8 @@
-"""Refusals on demand, and the server's clock."""
+"""Refusals on demand."""
 
 from __future__ import annotations
 
 import time
-from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -116,26 +115,6 @@ def test_the_endpoint_of_another_region(client, refusal, tree, host, is_right):
 
 
 @both
-def test_a_clock_that_is_ahead(make_client, refusal, version):
-    """The server judges and dates its answers by its own clock."""
-    with Emulator(clock_offset=3600) as oss:
-        client = make_client(oss)
-        ec = OWN["expired"][version]
-        reply = client.call("PUT", "k", data=b"x", version=version)
-        assert refusal(reply) == (403, "AccessDenied", ec)
-        assert parsedate_to_datetime(reply.headers["Date"]).timestamp() == (
-            pytest.approx(time.time() + 3600, abs=30)
-        )
-        oss.clock.offset = 0
-        client.put("k", version=version)
-        oss.clock.jump(-3600)
-        reply = client.call("PUT", "k", data=b"x", version=version)
-        if version == "v4":
-            assert refusal(reply) == (403, "AccessDenied", "0002-00000235")
-        assert oss.clock.offset == -3600
-
-
-@both
 def test_a_url_that_expires_midway(make_client, refusal, version):
     """The clock jumps at the third part: it and what follows are expired."""
     with Emulator() as oss:
@@ -151,15 +130,6 @@ def test_a_url_that_expires_midway(make_client, refusal, version):
         fresh = client.part("long", upload, 3, b"x", now=oss.clock(), version=version)
         assert fresh.status_code == 200
         assert sorted(oss.uploads(BUCKET)[0].parts) == [1, 2, 3]
-
-
-def test_a_jump_that_expires_nothing(client, oss):
-    """A short jump changes the time and the request goes on."""
-    before = oss.clock.offset
-    oss.faults.add(Fault(clock_jump=1))
-    client.put("k")
-    assert oss.clock.offset == before + 1
-    oss.clock.offset = before
 
 
 def test_a_token_that_ends(make_client, refusal):

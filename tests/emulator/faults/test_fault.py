@@ -1,4 +1,4 @@
-"""Faults on demand."""
+"""Faults: what they match, how often they strike, and what they answer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault, Faults
 from fsspec_osspresigned.emulator.message.call import Call
+from fsspec_osspresigned.errors import ConfigurationError
 
 BUCKET = "examplebucket"
 CALL = Call(action="PutObject", bucket=BUCKET, key="k")
 CRC = "x-oss-hash-crc64ecma"
+PART_CALL = Call(
+    action="UploadPart", bucket="b", key="a/[1].bin", parameters={"partNumber": "2"}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -200,3 +204,35 @@ def test_leaving_does_not_wait_for_a_delay(monkeypatch, make_client):
     thread.join()
     assert len(seen) == 1
     assert oss.requests[-1].status is None
+
+
+@pytest.mark.parametrize(
+    ("members", "piece"),
+    [
+        ({"rate": 0}, "rate=0"),
+        ({"rate": 1.5}, "rate=1.5"),
+        ({"times": 0}, "times=0"),
+        ({"status": 100}, "interim"),
+        ({"refuse": "because"}, "one of denied"),
+        ({"refuse": "denied", "status": 500}, "brings its own"),
+        ({"interim": [101]}, "of 100, 102, 103"),
+        ({"bytes_per_second": 0}, "above 0"),
+        ({"early": True}, "need status"),
+        ({"acts": True}, "need status"),
+        ({"cut_after": -1}, "cut_after=-1"),
+        ({"stall_for": -0.5}, "stall_for=-0.5"),
+    ],
+)
+def test_a_fault_checks_itself(members, piece):
+    """A member that is out of range is an error when the fault is made."""
+    with pytest.raises(ConfigurationError, match=piece):
+        Fault(**members)
+
+
+def test_patterns():
+    """Action, bucket and key may be patterns, and a key is itself whatever it holds."""
+    assert Fault(action="Upload*", bucket="?", key="a/*").matches(PART_CALL)
+    assert Fault(key="a/[1].bin").matches(PART_CALL)
+    assert not Fault(key="A/*").matches(PART_CALL)
+    assert not Fault(reused=True).matches(PART_CALL)
+    assert Fault(reused=True).matches(PART_CALL, reused=True)

@@ -1,18 +1,17 @@
-"""GetObject and HeadObject."""
+"""GetObject, HeadObject, GetObjectMeta, ACL and tags: ranges and conditions."""
 
 from __future__ import annotations
 
-import base64
 import re
 from email.utils import formatdate
 
 import pytest
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.parsing import parse
 
 STANDARD = {"x-oss-range-behavior": "standard"}
 DATA = b"0123456789"
+PAST, FUTURE = formatdate(0, usegmt=True), formatdate(4e9, usegmt=True)
 
 
 @pytest.fixture
@@ -111,9 +110,6 @@ def test_overrides_cannot_add_headers(client, digits, refusal):
     assert refusal(reply)[:2] == (400, "InvalidArgument")
 
 
-PAST, FUTURE = formatdate(0, usegmt=True), formatdate(4e9, usegmt=True)
-
-
 @pytest.mark.parametrize(
     ("condition", "status"),
     [
@@ -141,15 +137,6 @@ def test_conditions(client, digits, method, condition, status):
     if status == 304:
         assert reply.headers["ETag"] == etag
         assert reply.content == b""
-
-
-def test_errors_of_head_come_in_a_header(client):
-    """HEAD of an absent object is 404 with the document in x-oss-err."""
-    reply = client.call("HEAD", "absent")
-    assert (reply.status_code, reply.content) == (404, b"")
-    document = parse(base64.b64decode(reply.headers["x-oss-err"]))
-    assert document.findtext("Code") == "NoSuchKey"
-    assert reply.headers["x-oss-ec"] == document.findtext("EC") == "0026-00000001"
 
 
 def test_get_of_an_absent_object(client, refusal):
@@ -181,3 +168,30 @@ def test_the_clock_of_the_server_shows(make_client):
             == headers["Last-Modified"]
             == formatdate(moment, usegmt=True)
         )
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_object_meta(client, refusal, method):
+    """GetObjectMeta tells length, ETag, time and checksum, and no body."""
+    put = client.put("meta/a", b"abc")
+    reply = client.call(method, "meta/a", query={"objectMeta": ""})
+    assert reply.status_code == 200
+    assert reply.content == b""
+    assert reply.headers["ETag"] == put.headers["ETag"]
+    assert "Last-Modified" in reply.headers
+    assert reply.headers["Content-Length"] == {"GET": "0", "HEAD": "3"}[method]
+    if method == "GET":
+        reply = client.call(method, "meta/absent", query={"objectMeta": ""})
+        assert refusal(reply)[:2] == (404, "NoSuchKey")
+
+
+def test_acl_and_tagging_are_answered(client, key, tree):
+    """GET ?acl and ?tagging give what the PUT set."""
+    client.put(
+        key, headers={"x-oss-object-acl": "public-read", "x-oss-tagging": "a=1&b="}
+    )
+    acl = tree(client.call("GET", key, query={"acl": ""}))
+    assert acl.findtext("AccessControlList/Grant") == "public-read"
+    tags = tree(client.call("GET", key, query={"tagging": ""}))
+    found = [(t.findtext("Key"), t.findtext("Value")) for t in tags.iter("Tag")]
+    assert found == [("a", "1"), ("b", "")]

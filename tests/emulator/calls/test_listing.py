@@ -12,6 +12,7 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.calls.listing import cut_page
 
 KEYS = ["a", "b/1", "b/2", "b/c/3", "d", "ü ü"]
+keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sorted)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +132,6 @@ def test_a_key_that_goes_is_no_longer_listed(lister, listed, make_client):
     assert lister()[0] == sorted([*KEYS, "c"])
     client.call("DELETE", "c")
     assert lister()[0] == KEYS
-
-
-keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sorted)
 
 
 @given(keys_of, st.text("ab/", max_size=2), st.sampled_from(["", "/", "ab"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.http.body import crc64
 
@@ -109,18 +107,3 @@ def test_appended_objects_outlive_the_server(make_client, tmp_path):
             assert reply.status_code == 200, reply.text
             stored = oss.get(BUCKET, "k")
     assert stored.size == 6
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_object_meta(client, refusal, method):
-    """GetObjectMeta tells length, ETag, time and checksum, and no body."""
-    put = client.put("meta/a", b"abc")
-    reply = client.call(method, "meta/a", query={"objectMeta": ""})
-    assert reply.status_code == 200
-    assert reply.content == b""
-    assert reply.headers["ETag"] == put.headers["ETag"]
-    assert "Last-Modified" in reply.headers
-    assert reply.headers["Content-Length"] == {"GET": "0", "HEAD": "3"}[method]
-    if method == "GET":
-        reply = client.call(method, "meta/absent", query={"objectMeta": ""})
-        assert refusal(reply)[:2] == (404, "NoSuchKey")

@@ -1,4 +1,4 @@
-"""The list of buckets, and what is said of each of them."""
+"""ListBuckets and the calls on one bucket."""
 
 from __future__ import annotations
 

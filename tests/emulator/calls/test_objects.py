@@ -1,0 +1,178 @@
+"""PutObject, CopyObject and deletes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+
+import pytest
+
+from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.signing.presigning import PresignRequest
+
+BUCKET = "examplebucket"
+
+
+def delete_body(*keys: str, quiet: str = "false") -> bytes:
+    rows = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)
+    return f"<Delete><Quiet>{quiet}</Quiet>{rows}</Delete>".encode()
+
+
+def delete_many(client, body: bytes, *, md5: bool = True, **query: str):
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    headers = {"Content-MD5": base64.b64encode(digest).decode()} if md5 else {}
+    return client.call(
+        "POST", "", query={"delete": "", **query}, headers=headers, data=body
+    )
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_put_answers_what_was_stored(client, key, version):
+    """ETag, Content-MD5 and CRC-64 of a PUT are those of its bytes."""
+    reply = client.put(key, b"hello", version=version)
+    digest = hashlib.md5(b"hello", usedforsecurity=False)
+    assert reply.headers["ETag"] == f'"{digest.hexdigest().upper()}"'
+    assert base64.b64decode(reply.headers["Content-MD5"]) == digest.digest()
+    assert reply.headers["x-oss-hash-crc64ecma"] == str(checksum.crc64(b"hello"))
+    assert reply.headers["Server"] == "AliyunOSS"
+    assert {"Date", "x-oss-request-id", "x-oss-server-time"} <= reply.headers.keys()
+    stored = client.oss.get(BUCKET, key)
+    assert (stored.size, stored.data(), stored.kind) == (5, b"hello", "Normal")
+    assert client.oss.objects(BUCKET)[key] == b"hello"
+    assert key in repr(client.oss.objects(BUCKET))
+    assert len(client.oss.objects(BUCKET)) > 0
+
+
+def test_an_empty_object_is_an_object(client, key):
+    """Zero bytes are stored as such."""
+    client.put(key, b"")
+    assert client.oss.get(BUCKET, key).data() == b""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a/../b", "a//b", "a/./b", "a%2Fb", "a+b", "a b", "ü/日本語", "a~b", "a?b#c&d=e",
+        "a\\b", ".", "..", "a/", "!'()*", "\x01\x7f", "dir/..", "%", "\r\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_keys_are_taken_as_they_are(client, key, version):
+    """Nothing in a key is normalised, on the way in or out."""
+    data = f"{version}{key}".encode()
+    client.put(key, data, version=version)
+    assert client.oss.get(BUCKET, key).data() == data
+    assert client.call("GET", key, version=version).content == data
+    assert client.oss.requests[-1].key == key
+
+
+@pytest.mark.parametrize("key", ["/a", "\\a", "x" * 1024, "ü" * 512])
+def test_bad_keys_are_refused(client, refusal, key, oss):
+    """A key with a slash in front, or too long, is InvalidObjectName."""
+    url = PresignRequest(
+        oss.credentials, oss.endpoint, method="PUT", bucket=BUCKET, key=key,
+        headers={}, query={}, version="v4", region="cn-hangzhou", product="oss",
+        now=time.time(), expires_in=60, additional_headers=(),
+    ).sign().reveal()  # fmt: skip
+    assert refusal(client.send("PUT", url, data=b"x"))[:2] == (400, "InvalidObjectName")
+
+
+def test_delete_is_silent(client, key):
+    """DELETE is 204 whether the object existed or not."""
+    client.put(key)
+    assert [client.call("DELETE", key).status_code for _ in range(2)] == [204, 204]
+    assert client.oss.get(BUCKET, key) is None
+
+
+def test_copy_keeps_or_replaces_properties(client, key, tree):
+    """A copy has the source's bytes, and its metadata unless told otherwise."""
+    client.put(
+        key, b"data",
+        headers={"Content-Type": "text/csv", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"},
+    )  # fmt: skip
+    source = {"x-oss-copy-source": f"/{BUCKET}/{key}"}
+    reply = client.call(
+        "PUT", f"{key}-copy", headers={**source, "x-oss-storage-class": "IA"}
+    )
+    stored = client.oss.get(BUCKET, f"{key}-copy")
+    assert tree(reply).findtext("ETag") == f'"{stored.etag}"'
+    assert stored.data() == b"data"
+    assert stored.headers == {
+        "content-type": "text/csv",
+        "x-oss-meta-a": "1",
+        "x-oss-tagging": "t=1",
+        "x-oss-storage-class": "IA",
+    }
+    replace = {
+        **source,
+        "x-oss-metadata-directive": "REPLACE",
+        "x-oss-tagging-directive": "Replace",
+        "x-oss-tagging": "t=2",
+        "x-oss-meta-b": "2",
+    }
+    client.call("PUT", f"{key}-new", headers=replace)
+    headers = client.oss.get(BUCKET, f"{key}-new").headers
+    assert headers["x-oss-meta-b"] == "2"
+    assert headers["x-oss-tagging"] == "t=2"
+    assert headers["content-type"] == "application/octet-stream"
+    assert "x-oss-meta-a" not in headers
+    client.call("DELETE", key)
+    assert client.oss.get(BUCKET, f"{key}-copy").data() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"x-oss-copy-source": "nothing"}, 400, "InvalidArgument"),
+        ({"x-oss-copy-source": "/otherbucket/k"}, 404, "NoSuchBucket"),
+        ({"x-oss-copy-source": f"/{BUCKET}/absent?versionId=1"}, 404, "NoSuchKey"),
+        ({"x-oss-copy-source": f"/{BUCKET}/source", "x-oss-copy-source-if-match": "no"},
+         412, "PreconditionFailed"),
+        ({"x-oss-copy-source": f"/{BUCKET}/source", "x-oss-metadata-directive": "no"},
+         400, "InvalidArgument"),
+    ],
+)  # fmt: skip
+def test_copies_that_are_refused(client, refusal, key, headers, status, code):
+    """A copy without a source, or with a wrong word, stores nothing."""
+    client.put("source")
+    assert refusal(client.call("PUT", key, headers=headers))[:2] == (status, code)
+    assert client.oss.get(BUCKET, key) is None
+
+
+def test_delete_many(client, key, tree):
+    """DeleteMultipleObjects deletes what is named, and answers it unless quiet."""
+    keys = [f"{key} {i}" for i in range(4)]
+    for one in keys:
+        client.put(one)
+    reply = delete_many(client, delete_body(keys[0], keys[1]))
+    assert [e.findtext("Key") for e in tree(reply).iterfind("Deleted")] == keys[:2]
+    reply = delete_many(client, delete_body(keys[2]), **{"encoding-type": "url"})
+    assert tree(reply).findtext("EncodingType") == "url"
+    assert tree(reply).findtext("Deleted/Key") == keys[2].replace(" ", "%20")
+    reply = delete_many(client, delete_body(keys[3], quiet="true"))
+    assert reply.content == b""
+    assert not set(keys) & set(client.oss.objects(BUCKET))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"no xml", b"<Other/>", delete_body(), delete_body(""), delete_body(*"k" * 1001)],
+)
+def test_delete_many_wants_a_good_list(client, refusal, body):
+    """A list that is no list, empty or too long is MalformedXML."""
+    assert refusal(delete_many(client, body))[:2] == (400, "MalformedXML")
+
+
+def test_delete_many_wants_its_md5(client, refusal):
+    """Content-MD5 must be there and right; a huge body is refused."""
+    body = delete_body("k")
+    reply = delete_many(client, body, md5=False)
+    assert refusal(reply)[:2] == (400, "MissingArgument")
+    reply = client.call(
+        "POST", "", query={"delete": ""}, data=body,
+        headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="},
+    )  # fmt: skip
+    assert refusal(reply)[:2] == (400, "InvalidDigest")
+    reply = delete_many(client, b"<" * (2 * 1024 * 1024 + 1))
+    assert refusal(reply)[:2] == (400, "EntityTooLarge")

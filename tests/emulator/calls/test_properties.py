@@ -1,0 +1,96 @@
+"""Properties that an object keeps, and their limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+BUCKET = "examplebucket"
+
+
+def callback(value) -> str:
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def test_properties_are_kept_and_given_back(client, key):
+    """Type, caching, metadata, class, encryption and tags of a PUT come back."""
+    free = {
+        "Cache-Control": "no-cache",
+        "Content-Disposition": "attachment",
+        "Content-Encoding": "identity",
+        "Content-Language": "de",
+        "Expires": "Wed, 21 Oct 2026 07:28:00 GMT",
+    }
+    signed = {
+        "Content-Type": "text/csv",
+        "x-oss-meta-Color": "blue",
+        "x-oss-storage-class": "IA",
+        "x-oss-server-side-encryption": "AES256",
+        "x-oss-tagging": "a=1&b=2",
+        "x-oss-object-acl": "private",
+    }
+    client.put(key, headers=signed, unsigned=free)
+    reply = client.call("HEAD", key)
+    for name in ("Content-Type", "x-oss-meta-Color", "x-oss-storage-class",
+                 "x-oss-server-side-encryption"):  # fmt: skip
+        assert reply.headers[name] == signed[name]
+    assert {n: reply.headers[n] for n in free} == free
+    assert reply.headers["x-oss-tagging-count"] == "2"
+    assert "x-oss-object-acl" not in reply.headers
+    assert client.oss.get(BUCKET, key).headers["x-oss-object-acl"] == "private"
+
+
+def test_defaults_of_an_object(client, key):
+    """Without a type it is octet-stream, without a class Standard."""
+    client.put(key)
+    headers = client.call("HEAD", key).headers
+    assert headers["Content-Type"] == "application/octet-stream"
+    assert headers["x-oss-storage-class"] == "Standard"
+    assert headers["x-oss-object-type"] == "Normal"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"x-oss-storage-class": "Cold"}, 400, "InvalidStorageClass"),
+        ({"x-oss-object-acl": "mine"}, 400, "InvalidArgument"),
+        ({"x-oss-server-side-encryption": "ROT13"}, 400,
+         "InvalidEncryptionAlgorithmError"),
+        ({"x-oss-tagging": "&".join(f"k{i}=v" for i in range(11))}, 400, "InvalidTag"),
+        ({"x-oss-tagging": "a=1&a=2"}, 400, "InvalidTag"),
+        ({"x-oss-tagging": "a=" + "v" * 257}, 400, "InvalidTag"),
+        ({"x-oss-meta-a_b": "1"}, 400, "InvalidArgument"),
+        ({"x-oss-meta-a": "v" * 8192}, 400, "MetadataTooLarge"),
+        ({"x-oss-traffic-limit": "1"}, 400, "InvalidArgument"),
+        ({"x-oss-callback": "%"}, 400, "InvalidArgument"),
+        ({"x-oss-callback": callback([])}, 400, "InvalidArgument"),
+        ({"x-oss-callback": callback({"callbackUrl": "x" * 6000})}, 400,
+         "InvalidArgument"),
+        ({"Content-MD5": "%"}, 400, "InvalidDigest"),
+        ({"Content-MD5": "AAAA"}, 400, "InvalidDigest"),
+        ({"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "InvalidDigest"),
+        ({"x-oss-hash-crc64ecma": "1"}, 400, "InvalidCRC64"),
+    ],
+)  # fmt: skip
+def test_bad_headers_store_nothing(client, refusal, key, headers, status, code):
+    """What OSS refuses in a PUT is refused, and nothing is stored."""
+    reply = client.call("PUT", key, headers=headers, data=b"data")
+    assert refusal(reply)[:2] == (status, code)
+    assert client.oss.get(BUCKET, key) is None
+
+
+def test_conditions_on_a_put_are_not_implemented(client, refusal, key):
+    """If-None-Match on a PUT is refused, not ignored."""
+    reply = client.call("PUT", key, unsigned={"If-None-Match": "*"})
+    assert refusal(reply)[:2] == (400, "NotImplemented")
+
+
+def test_traffic_limit_comes_once(client, refusal, key):
+    """A traffic limit in the query or the header is taken, in both refused."""
+    limit = {"x-oss-traffic-limit": "819200"}
+    client.put(key, headers=limit)
+    client.put(key, query=limit)
+    reply = client.call("PUT", key, headers=limit, query=limit)
+    assert refusal(reply)[:2] == (400, "InvalidArgument")
