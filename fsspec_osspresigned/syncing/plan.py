@@ -54,13 +54,7 @@ class Entry:
 
 @frozen
 class Aside:
-    """Entry of the source that is not sent.
-
-    Attributes:
-        name: path relative to the source.
-        why: its kind.
-        error: why it could not be read; None if it is left out on purpose.
-    """
+    """Entry of the source that is not sent: its kind, or why it is unreadable."""
 
     name: str
     why: str
@@ -99,11 +93,8 @@ class PlanRules:
     """Settings of a plan.
 
     Attributes:
-        how: criterion of comparison.
-        filter: names that the sync is about, on both sides.
         prefix: of all keys; empty, or ends with a slash.
         listed: whether the destination could be listed.
-        always: send everything.
         ahead: seconds that the source's clock is ahead of the store's.
     """
 

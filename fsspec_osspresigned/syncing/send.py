@@ -49,13 +49,10 @@ class Listener:
 
 @frozen
 class SyncRoute:
-    """Common facts of the files of one sync.
+    """Source, destination and object options of the files of one sync.
 
     Attributes:
-        source: where the files are.
         root: bucket and prefix of the keys, with a slash at the end.
-        given: object options.
-        fail_fast: stop at the first failure.
     """
 
     source: SyncSource
@@ -106,8 +103,6 @@ class SyncRoute:
 
 @frozen
 class _FileUpload:
-    """Upload of one file of a sync."""
-
     client: Client
     target: Target
     entry: Entry
@@ -119,7 +114,6 @@ class _FileUpload:
         self.listener.moved(self.entry.name, count)
 
     def send_path(self, path: str) -> Receipt:
-        """Upload a local file."""
         return upload_source(
             self.client,
             self.target,
@@ -172,8 +166,9 @@ class _FileUpload:
             raise SourceChangedError(msg, path=self.target.path)
 
     def _add_parts(self, upload: Upload, reader: _BlockReader) -> None:
-        size = self.entry.size
-        for number in itertools.count(1):
+        size, number = self.entry.size, 0
+        while True:
+            number += 1
             wanted = upload.plan.size_of(number)
             if size is not None:
                 wanted = min(wanted, size - reader.count)
@@ -195,7 +190,6 @@ class _BlockReader:
     count: int = 0
 
     def read(self, size: int) -> bytearray:
-        """Return the next *size* bytes; fewer at the end of the file."""
         found = bytearray()
         while len(found) < size and not self.cancel.is_set():
             block = self.file.read(min(size - len(found), MIB))
@@ -208,17 +202,11 @@ class _BlockReader:
 
 @frozen
 class BatchLimits:
-    """Limits of the work that an executor gets.
-
-    Attributes:
-        files: of one batch.
-        size: bytes of one batch; a larger file is a batch of its own.
-        outstanding: batches that an executor has at a time.
-    """
+    """Limits of the work that an executor gets; a larger file is a batch of its own."""
 
     files: int = 64
     size: int = 128 * MIB
-    outstanding: int = 128
+    outstanding: int = 128  # batches that an executor has at a time
 
 
 LIMITS = BatchLimits()
@@ -228,10 +216,7 @@ LIMITS = BatchLimits()
 class Batch:
     """Files for another process or machine; it holds no secret and no bytes.
 
-    Attributes:
-        filesystem: of the destination, which is pickled by its options.
-        route: what the files have in common.
-        entries: the files.
+    The filesystem of the destination is pickled by its options.
     """
 
     filesystem: Any
@@ -263,10 +248,7 @@ def run_batch(batch: Batch) -> BatchResult:
 def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
     """Upload *batches* through *executor*; no upload runs when this returns.
 
-    Args:
-        executor: of ``concurrent.futures``, or a client of dask.
-        batches: the work.
-        listener: told when a batch is done; bytes on the way are not counted.
+    *listener* is called when a batch is done; bytes on the way are not counted.
     """
     if hasattr(executor, "get_executor"):  # dask must not take equal work for done
         executor = executor.get_executor(pure=False)

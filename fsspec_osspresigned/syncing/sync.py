@@ -32,19 +32,7 @@ from .state import SyncState, read_state, state_files
 
 @frozen(kw_only=True)
 class SyncOptions:
-    """Options of one sync, checked and converted.
-
-    Attributes:
-        filesystem: of the destination.
-        route: source, destination and object options.
-        rules: how the two sides are compared.
-        delete, max_delete: whether extra objects are deleted, and how many at most.
-        state: file that remembers what was sent; None for none.
-        dry_run: only plan.
-        executor: sends the files elsewhere; None sends them from this process.
-        on_event: called for each step; may be None.
-        confirm: called before objects are deleted; may be None.
-    """
+    """Options of :func:`sync`, checked and converted."""
 
     filesystem: Any
     route: SyncRoute
@@ -63,9 +51,7 @@ class SyncRun(Listener):
     """One run of a sync: compare, refuse, send, delete.
 
     Attributes:
-        options: what was asked for.
         state: open state file; None without one, and in a dry run.
-        result: the plan, and what was done so far.
     """
 
     options: SyncOptions
@@ -85,12 +71,7 @@ class SyncRun(Listener):
         return self.options.route.root
 
     def carry_out(self) -> SyncResult:
-        """Do all of it, and return the result.
-
-        Raises:
-            ConfigurationError, NotSignedError: nothing was done.
-            OSError: the source or the destination could not be listed.
-        """
+        """Do all of it, and return the result; raises before anything is done."""
         options = self.options
         before: Mapping[str, Sent] = {}
         with contextlib.ExitStack() as stack:
@@ -148,10 +129,8 @@ class SyncRun(Listener):
     def _listed(self) -> dict[str, Stored] | None:
         """Return name -> object of the destination; None if listing is not permitted.
 
-        Raises:
-            NotSignedError: listing is not permitted, and objects are to be deleted.
-            ConfigurationError: it is not permitted, and nothing else tells what is there.
-            OSSPresignedError: the listing is not complete.
+        That is an error if objects are to be deleted, or if nothing else tells what is
+        there.
         """
         found: dict[str, Stored] = {}
         try:
