@@ -1,4 +1,4 @@
-"""The values that cross module borders: all frozen, none of them does I/O."""
+"""Values that cross module borders, and the table of operations; no I/O."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
-# Bytes of a part at most, of a part of a large file, and of a file that is sent in one
-# piece, where nobody says anything else: docs/performance.md has the curves.
+# Defaults in bytes: of a part at most, of a part of a large file, and of a file that is
+# sent in one piece (docs/performance.md has the curves).
 LARGEST_PART = 8 * MIB
 LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
@@ -311,7 +311,7 @@ class SignedRequest:
         url: the presigned URL; a plain string is hidden on the way in.
         headers: exactly the headers to send with it.
         issued_at: when its life began, seconds since the epoch of *this* machine.
-        expires_at: when its life ends, same clock; None if nobody knows.
+        expires_at: when its life ends, same clock; None if unknown.
     """
 
     method: str
@@ -330,7 +330,7 @@ class SignedRequest:
 
 @frozen(eq=False, kw_only=True)
 class Reply:
-    """What a server answered, small enough to keep.
+    """Reply of a server, small enough to keep.
 
     Attributes:
         status: HTTP status.
@@ -376,7 +376,7 @@ class PartReceipt:
 
 @frozen(kw_only=True)
 class Receipt:
-    """What a finished upload proved.
+    """Proof of a finished upload.
 
     Attributes:
         path: ``bucket/key``.

@@ -1,6 +1,6 @@
-"""The XML documents of OSS, read without trust and written exactly.
+"""JSON, XML and dates of others, parsed without trust.
 
-The parsers are loaded with the first document: a small upload has none.
+The XML parsers are loaded with the first document: a small upload has none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-
-# The store's clock: its dates read, and how far ours is ahead of it.
 
 _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
 _is_http_date = re.compile(
@@ -56,14 +54,12 @@ def moment(text: str) -> float | None:
     return None
 
 
-# JSON of others, read without trust: no duplicate members, no NaN, no deep nesting.
-
 _MAX_NAME = 60
 _MAX_DIGITS = 300
 
 
 def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
-    """Return the value of one JSON document.
+    """Return the value of one JSON document without duplicate members and NaN.
 
     Args:
         data: the document; bytes are UTF-8, a byte order mark is skipped.

@@ -1,4 +1,4 @@
-"""Secrets as a type: what must never be printed cannot be printed by accident."""
+"""Secrets as a type: they hide their text wherever it could be printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .units import KIB
 
-# Compiled by their first use: most processes never have anything to blank out.
+# Compiled by their first use: most processes have nothing to blank out.
 _SENSITIVE = r"""(?ix)
     \b( (?:x-(?:oss|amz)-)?(?:signature|security-token|credential)
       | ossaccesskeyid | awsaccesskeyid | accesskeyid | sig
@@ -32,11 +32,10 @@ class Secret:
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        """Hide *text*."""
         self._text = text
 
     def reveal(self) -> str:
-        """Return the hidden text: the only way to it, so that it can be searched for."""
+        """Return the hidden text; there is no other way to it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -92,23 +91,22 @@ class SecretURL(Secret):
 def redact(text: str) -> str:
     """Return *text* with the values of signatures, tokens and key ids blanked out.
 
-    Used on what others wrote (server messages, transport errors) before it enters one
-    of our own messages.
+    Texts of others (server messages, transport errors) pass it before they enter a
+    message of this package.
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
 
 
-# Patterns here are compiled by their first use: few options are given as texts.
-# A foreign catalog may choose options: it must not be able to send OSS keys anywhere.
+# A foreign catalog may choose options, and must not send OSS keys anywhere.
 _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it says where a bearer token is: the only rule for that.
+    """Return *value* if it refers to a bearer token.
 
     Raises:
-        ValueError: it is a token itself, or names a variable that is not for us.
+        ValueError: it is a token itself, or names a variable of another program.
     """
     if callable(value):
         return value

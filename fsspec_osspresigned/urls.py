@@ -1,4 +1,4 @@
-"""What may be sent: the rules for URLs and headers that others chose."""
+"""URLs and headers that others chose: checks before they are sent."""
 
 from __future__ import annotations
 
@@ -159,15 +159,15 @@ def decoded_path(url: str) -> str:
 def oss_bucket(host: str) -> str | None:
     """Return the bucket label of a virtual-hosted OSS *host*; None for other hosts.
 
-    Only ``BUCKET.oss-*.aliyuncs.com`` counts: other services under that domain belong
-    to anybody.
+    Only ``BUCKET.oss-*.aliyuncs.com`` counts: any customer can have another name under
+    that domain.
     """
     found = re.fullmatch(_OSS_HOST, host.lower())
     return found[1] if found else None
 
 
 def object_of(url: str) -> tuple[str | None, str]:
-    """Return bucket and key that *url* seems to be for, bucket None if it is not seen.
+    """Return bucket and key of *url*; bucket None if the host does not show it.
 
     Raises:
         ValueError: the escapes of the path are not UTF-8.
@@ -179,13 +179,14 @@ def object_of(url: str) -> tuple[str | None, str]:
         bucket = host.removesuffix(".localhost")
     if bucket is not None:
         return bucket, path
-    if host == "localhost" or _is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
+    if host == "localhost" or is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
         bucket, _, path = path.partition("/")
         return bucket, path
     return None, path
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Return whether *host* is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,8 +1,7 @@
-"""Where a bucket is reached, and which names the service accepts."""
+"""Endpoints of the service, and valid names of buckets and keys."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from ..model import STYLES
+from ..urls import is_address
 from .canonical import quote_path
 
 Style = Literal["virtual", "path", "cname"]
@@ -98,7 +98,7 @@ class Endpoint:
                 problems.append("the endpoint holds more than https://HOST[:PORT]")
             elif parts.path not in ("", "/"):
                 problems.append("the endpoint holds a path: leave it out")
-            is_ip = _is_ip(name)
+            is_ip = is_address(name)
             if not (is_ip or _HOST(name)) or "\\" in text or text != text.strip():
                 problems.append(f"endpoint host {name[:80]!r} is not a host name")
             is_bare = is_ip or name == "localhost"
@@ -142,11 +142,3 @@ class Endpoint:
         if self.style == "path" and bucket:
             base += f"{bucket}/"
         return base + quote_path(key)
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
