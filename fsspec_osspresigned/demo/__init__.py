@@ -1,3 +1,4 @@
-"""``osspresigned demo``: an owner with keys, an uploader without, every byte compared."""
+"""``osspresigned demo``: an owner with keys and an uploader without.
 
-from __future__ import annotations
+Begin with ``owner``, which starts the uploader and compares every byte.
+"""

@@ -31,7 +31,7 @@ class DemoPlan:
     """Places and sizes of one run, without secrets.
 
     Attributes:
-        folder: everything of this run lies below it.
+        folder: holds everything of this run.
         signer: URL of the signer service.
         large: bytes of the large file.
         streamed: bytes of the stream, whose length is not announced.
@@ -56,7 +56,7 @@ class DemoPlan:
 
     @property
     def receipts(self) -> Path:
-        """Where the uploader's processes put their receipts."""
+        """Folder of the receipts of the uploader's processes."""
         return Path(self.folder, "receipts")
 
     def source(self, path: str) -> Path:

@@ -214,7 +214,7 @@ def _too_slow(
 
 @frozen
 class _MapOfOne:
-    """A signer of one entry that is told of expiry and http elsewhere."""
+    """A signer of one entry; expiry and http are checked elsewhere."""
 
     entry: MapEntry
 

@@ -28,7 +28,7 @@ _VERSIONS = {
 }
 _WEB = ("https:", "http:")
 _MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
-# What a URL holds beside these decides what it does.
+# Other parameters decide what a URL does.
 _OF_SIGNATURE = {
     "partnumber",
     "uploadid",

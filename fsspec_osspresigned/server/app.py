@@ -190,7 +190,7 @@ class _Service:
             response = _problem(error.status_code, error.detail)
         except ClientDisconnect:
             response = _problem(408, "the call never came whole")
-        except Exception as error:  # noqa: BLE001 - a fault of one call is told, and ends only it
+        except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
             fault = type(error).__name__
             response = _problem(500, "the signer failed")
         if response.status_code in _CODES:

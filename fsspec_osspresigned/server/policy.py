@@ -59,7 +59,7 @@ def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Policy:
-    """What the bearer of one token may have signed.
+    """The requests that are signed for the bearer of one token.
 
     Attributes:
         name: for people.

@@ -163,7 +163,7 @@ class SignerProcess:
 
 
 def launch(settings: ServiceSettings) -> None:
-    """Serve until told to stop, in this process or in several workers.
+    """Serve until SIGTERM or SIGINT, in this process or in several workers.
 
     Raises:
         ConfigurationError: policy, certificate or keys are wrong.
