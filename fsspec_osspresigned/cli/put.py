@@ -94,13 +94,7 @@ class PutPlan:
         """Place one source, and return the problems with it."""
         problems = []
         try:
-            tree = LocalTree(
-                source,
-                target,
-                recursive=True,
-                maxdepth=None,
-                is_directory=lambda _: False,
-            )
+            tree = LocalTree(source, target)
         except FileNotFoundError as error:
             self.failures.append(Failure(source, source, error))
             return []

@@ -223,9 +223,9 @@ class LocalTree:
         lpath: Any,
         rpath: Any,
         *,
-        recursive: bool,
-        maxdepth: int | None,
-        is_directory: Callable[[str], bool],
+        recursive: bool = True,
+        maxdepth: int | None = None,
+        is_directory: Callable[[str], bool] = lambda _: False,
         path_of: Callable[[str], str] = str,
     ) -> None:
         if maxdepth is not None and maxdepth < 1:
@@ -319,32 +319,6 @@ class LocalTree:
             common = [one for one, _ in takewhile(lambda two: two[0] == two[1], pairs)]
             count += 1
         return "/".join(common), count
-
-
-def pairs(
-    lpath: Any,
-    rpath: Any,
-    *,
-    recursive: bool,
-    maxdepth: int | None,
-    is_directory: Callable[[str], bool],
-) -> Iterator[tuple[str, str]]:
-    """Yield ``(local, remote)`` of the files that ``put`` would send.
-
-    Raises:
-        OSError: a directory cannot be read.
-    """
-    for entry in LocalTree(
-        lpath,
-        rpath,
-        recursive=recursive,
-        maxdepth=maxdepth,
-        is_directory=is_directory,
-    ):
-        if entry.problem is not None:
-            raise entry.problem
-        if entry.kind is Kind.FILE:
-            yield entry.local, entry.path
 
 
 def _is_pattern(path: str) -> bool:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from ..client.client import Client
 from ..errors import ConfigurationError
 from ..filesystem.connect import client_for
-from ..filesystem.trees import pairs
+from ..filesystem.trees import Kind, LocalTree
 from ..model import (
     MAX_PART,
     MAX_PARTS,
@@ -165,9 +165,12 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     found: dict[str, str] = {}
     problems = []
     for source in sources:
-        for local, path in pairs(
-            source, to, recursive=True, maxdepth=None, is_directory=lambda _: False
-        ):
+        for entry in LocalTree(source, to):
+            if entry.problem is not None:
+                raise entry.problem
+            if entry.kind is not Kind.FILE:
+                continue
+            local, path = entry.local, entry.path
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")
             found[path] = local

@@ -41,10 +41,7 @@ class LocalSource:
 
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and as Aside what `put` would not send or cannot read."""
-        tree = LocalTree(
-            self.root, "", recursive=True, maxdepth=None, is_directory=lambda _: False
-        )
-        for found in tree:
+        for found in LocalTree(self.root, ""):
             name = found.path[1:]
             if found.problem is not None:
                 yield Aside(name, "unreadable", found.problem)

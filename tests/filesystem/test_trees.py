@@ -24,7 +24,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem import trees as local_tree
-from fsspec_osspresigned.filesystem.trees import Kind, LocalTree, pairs
+from fsspec_osspresigned.filesystem.trees import Kind, LocalTree
+from fsspec_osspresigned.owner.sign import local_objects
 
 ROOT = "examplebucket"
 
@@ -123,10 +124,8 @@ def test_levels_begin_at_one(tree):
 def test_files_alone_are_told_to_owners(tree):
     """Who signs for a tree gets what would be sent, and a directory that fails."""
     os.mkfifo(tree / "fifo")
-    found = dict(
-        pairs(str(tree), "to", recursive=True, maxdepth=None, is_directory=never)
-    )
-    assert set(found.values()) == {
+    found = local_objects([f"{tree}/"], "to/")
+    assert set(found) == {
         "to/a", "to/b.txt", "to/sub/c", "to/sub/d.txt", "to/sub/deep/e",
     }  # fmt: skip
 
@@ -144,7 +143,7 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
     with pytest.raises(PermissionError, match="src/sub"):
         blind.put(str(tree), f"{ROOT}/t", recursive=True)
     with pytest.raises(PermissionError, match="src/sub"):
-        list(pairs(str(tree), "to", recursive=True, maxdepth=None, is_directory=never))
+        local_objects([str(tree)], "to/")
     found = blind.put(
         str(tree), f"{ROOT}/u", recursive=True, maxdepth=9, on_error="return"
     )
