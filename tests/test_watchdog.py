@@ -7,7 +7,7 @@ import time
 
 from fsspec_osspresigned.concurrency.workers import Transfers, Workers
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.upload.upload import Window
+from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight
 from tests import watchdog
 
 
@@ -22,7 +22,7 @@ def eventually(true):
 
 def test_thread_that_waits_for_ever_is_found():
     """A thread in an endless wait is reported with its stack; until another works."""
-    window, body = Window(1, 1 << 30), MemoryBody(b"")
+    window, body = PartsInFlight(1, 1 << 30), MemoryBody(b"")
     window.enter(body)
     waits = threading.Thread(target=window.enter, args=(body,))
     waits.start()
