@@ -97,10 +97,8 @@ class PartBuffer:
     def fill(self, view: memoryview, *, whole: int | None) -> int:
         """Append some bytes of *view* and return how many; 0 if the part is to be sent.
 
-        Args:
-            view: bytes.
-            whole: bytes of the immutable object that would be kept with them; None if
-                its bytes can change.
+        *whole* is the size of the immutable object that would be kept with them; None
+        if its bytes can change.
         """
         left = self._size - self.held
         size = min(left, view.nbytes)

@@ -12,7 +12,6 @@ class PartsInFlight:
     """Lets some parts be in flight at a time, fewer where memory is short.
 
     Args:
-        most: parts in flight at most.
         memory_limit: used bytes of *memory* from which on parts that hold some of it
             are sent one by one.
         memory: the budget of part buffers; None takes that of the process.

@@ -104,15 +104,10 @@ def plan_for(
     path: str,
     large_parts: bool = False,
 ) -> UploadPlan:
-    """Decide how an object is cut.
+    """Decide how an object of *size* bytes is cut; None stands for a stream.
 
-    Args:
-        grant: what the signer allows.
-        options: bytes wanted per part (None adapts them to the size), and above which
-            size parts are used although one PUT would do.
-        size: bytes of the object; None for a stream.
-        path: ``bucket/key``, for errors.
-        large_parts: whether adapted parts may have up to 32 MiB, not 8.
+    Without a ``part_size`` of the options, parts are adapted to the size; they have 8 MiB
+    at most, 32 with *large_parts*.
 
     Raises:
         ConfigurationError: the grant cannot carry the object; lists every reason.

@@ -77,14 +77,12 @@ class _InFlight:
 
 
 class PresignedWriter(io.BufferedIOBase):
-    """A binary file for writing; not seekable, ``tell`` counts.
+    """A binary file for writing; not seekable, so zip and xlsx writers stream.
 
     Parts are sent in the background while writing goes on; memory is bounded by part
     size times (``max_concurrency`` + 1). Nothing is visible before ``close`` returns.
 
     Args:
-        upload: an upload that has not begun.
-        path: ``bucket/key``.
         autocommit: False leaves publishing to ``commit``, as transactions do.
         publish_always: ``close`` publishes although an exception is in flight, as other
             filesystems do.
@@ -92,7 +90,6 @@ class PresignedWriter(io.BufferedIOBase):
         buffer: collects the parts; None makes one as *upload* wants it.
 
     Attributes:
-        upload: where the parts go.
         receipt: what the finished upload proved; None before.
     """
 
@@ -131,29 +128,14 @@ class PresignedWriter(io.BufferedIOBase):
         self._silent = False
         _unfinished.add(self)
 
-    # -- io ------------------------------------------------------------------------------
-
     def writable(self) -> bool:
         """Return True while open."""
         self.check_open()
         return True
 
-    def readable(self) -> bool:
-        """Return False."""
-        return False
-
-    def seekable(self) -> bool:
-        """Return False: zip and xlsx writers then stream."""
-        return False
-
     def tell(self) -> int:
         """Return the bytes written so far."""
         return self._given + self._buffer.held
-
-    def fileno(self) -> int:
-        """Raise UnsupportedOperation: there is no descriptor to write to."""
-        msg = "a presigned upload has no file descriptor"
-        raise io.UnsupportedOperation(msg)
 
     @property
     def closed(self) -> bool:
@@ -256,12 +238,7 @@ class PresignedWriter(io.BufferedIOBase):
     # -- publishing ----------------------------------------------------------------------
 
     def wait_for_parts(self) -> None:
-        """Do everything but publish; waits until all parts are sent.
-
-        Raises:
-            OSError: the upload failed; nothing was published.
-            ValueError: the file was discarded.
-        """
+        """Do everything but publish; raises as ``commit``."""
         with self._lock:
             self._last_step(self.upload.wait_for_parts)
 
@@ -290,11 +267,9 @@ class PresignedWriter(io.BufferedIOBase):
         # The error is kept, its frames are not: they would keep the parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
-            if not isinstance(error, Exception):
-                text = f"writing was interrupted ({type(error).__name__})"
-                self._failure = UploadDiscardedError(text, path=self.path)
-            else:
-                self._failure = error
+            text = f"writing was interrupted ({type(error).__name__})"
+            interrupted = UploadDiscardedError(text, path=self.path)
+            self._failure = error if isinstance(error, Exception) else interrupted
         self._forget()
         self.upload.discard(error)
 

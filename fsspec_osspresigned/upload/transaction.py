@@ -45,28 +45,19 @@ class Pending(Protocol):
     @property
     def path(self) -> str:
         """``bucket/key``."""
-        ...
 
     @property
     def receipt(self) -> Receipt | None:
         """What the finished upload proved; None before."""
-        ...
 
     def wait_for_parts(self) -> None:
-        """Do everything but the last step, which alone publishes.
-
-        Raises:
-            Exception: it cannot be published any more.
-        """
-        ...
+        """Do everything but publish; raises if it cannot be published any more."""
 
     def commit(self) -> None:
         """Publish."""
-        ...
 
     def discard(self) -> None:
         """Publish nothing. Idempotent."""
-        ...
 
 
 # -- objects that are ready and not published yet ----------------------------------------
@@ -110,16 +101,7 @@ class HeldCopies:
 
 @define(eq=False)
 class HeldObject:
-    """A small object: one PutObject, sent by the commit.
-
-    Attributes:
-        client: signs and sends.
-        target: where to.
-        body: bytes that do not change.
-        ahead: signs along with others; None leaves it to the client's signer.
-        cancel: set by another thread to give up.
-        receipt: what the finished upload proved; None before.
-    """
+    """A small object: one PutObject of *body*, sent by the commit."""
 
     client: Client
     target: Target
@@ -146,26 +128,6 @@ class HeldObject:
         """Do nothing: nothing was sent."""
 
 
-@define(eq=False)
-class SentObject:
-    """A large object, whose parts are all sent."""
-
-    path: str
-    upload: Upload
-    receipt: Receipt | None = None
-
-    def wait_for_parts(self) -> None:
-        """Return at once: the parts are stored."""
-
-    def commit(self) -> None:
-        """Complete the multipart upload."""
-        self.receipt = self.upload.finish()
-
-    def discard(self) -> None:
-        """Remove the parts."""
-        self.upload.discard()
-
-
 # -- transactions ------------------------------------------------------------------------
 
 
@@ -185,7 +147,6 @@ class Transaction:
     discards what that block has added.
 
     Attributes:
-        client: signs and sends.
         files: objects that wait to be published.
         receipts: of published objects, in the order in which they were added.
     """
@@ -195,7 +156,7 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._marks: list[int] = []  # of each block: how many files were there before
-        self._copies: HeldCopies | None = None  # from the first copy on
+        self._copies = HeldCopies()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -242,13 +203,13 @@ class Transaction:
         with self._lock:
             mark = self._marks.pop()
             outermost = not self._marks
+            if commit and not outermost:
+                return
             first = 0 if outermost else mark
             files = self.files[first:]
-            if outermost or not commit:
-                del self.files[first:]
+            del self.files[first:]
         if not outermost:
-            if not commit:
-                _discard(files)
+            _discard(files)
             return
         try:
             if commit:
@@ -256,9 +217,8 @@ class Transaction:
             else:
                 _discard(files)
         finally:
-            copies, self._copies = self._copies, None
-            if copies is not None:
-                copies.close()
+            self._copies.close()
+            self._copies = HeldCopies()
             _open.discard(self)
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
@@ -279,11 +239,7 @@ class Transaction:
     ) -> None:
         """Do all of an upload but publish it; *source* is not needed afterwards.
 
-        Args:
-            target: where to.
-            source: what; parts are sent now, a small object is copied.
-            progress: called with bytes sent, or copied.
-            cancel: set by another thread to give up.
+        Parts are sent now, a small object is copied; *progress* is called with the bytes.
 
         Raises:
             ConfigurationError: the grant cannot carry it; before the first byte.
@@ -305,15 +261,11 @@ class Transaction:
         except BaseException as error:
             upload.discard(error)
             raise
-        self.add(SentObject(target.path, upload))
+        self.add(upload)
 
     def keep(self, body: Body) -> Source:
         """Return a body of the same bytes that needs *body* no more."""
-        with self._lock:
-            if self._copies is None:
-                self._copies = HeldCopies()
-            copies = self._copies
-        return copies.keep(body)
+        return self._copies.keep(body)
 
     def holds(self, path: str) -> bool:
         """Return whether an object for *path* waits."""
@@ -388,7 +340,7 @@ def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
 
 
 def _discard(files: Iterable[Pending]) -> None:
-    """Discard each, whatever comes of the others."""
+    """Discard each, even if discarding another one fails."""
     for one in files:
         try:
             one.discard()

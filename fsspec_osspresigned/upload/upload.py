@@ -111,15 +111,12 @@ class Upload:
         at_hand: whether bodies take no memory of their own.
         ahead: signs the first request; None leaves it to the client's signer.
         progress: called with bytes sent, from several threads.
-        cancel: set by another thread to give up.
 
     Attributes:
-        plan: how the object is cut.
-        granted: the multipart upload that may be used.
         mode: how it is sent; one PutObject until the plan says otherwise.
         memory_limit: bytes of part buffers from which on parts are sent one by one.
-        in_flight: the parts that are sent now.
         resumption: what an earlier process has stored.
+        receipt: what the finished upload proved; None before.
         patience: seconds that ``discard`` waits for parts in flight.
 
     Raises:
@@ -147,11 +144,12 @@ class Upload:
             grant, options, size, path=target.path, large_parts=large_parts
         )
         check_plan(options, client.signer, target, grant, self.plan, size)
-        self._client, self._path = client, target.path
+        self._client, self.path = client, target.path
         self.granted = grant.multipart or MultipartGrant()
         self.memory_limit = options.most_memory
         self.in_flight = PartsInFlight(options.max_concurrency, self.memory_limit)
         self.resumption = NoCheckpoint()
+        self.receipt: Receipt | None = None
         self.patience = _PATIENCE
         failure = FirstFailure(target.path, Cancellation(cancel))
         exchange = Exchange(
@@ -239,6 +237,7 @@ class Upload:
                 self.resumption.remove()
             self._job.failure.keep(error)
             raise
+        self.receipt = receipt
         self._end()
         in_memory = isinstance(body, MemoryBody | PartBody)
         small = in_memory and body.size == receipt.size <= BODY_CAP
@@ -249,23 +248,25 @@ class Upload:
             warnings.warn(text, CallbackFailedWarning, stacklevel=3)
         return receipt
 
+    def commit(self) -> None:
+        """Publish, as a transaction does."""
+        self.finish()
+
     def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
     ) -> None:
         """Give the upload up: nothing is published, our own parts are removed.
 
-        Waits for parts in flight, for ``patience`` seconds at most. Idempotent, and
-        without effect after ``finish`` or in a forked child. An owner's upload is left as
-        it is, and so is one with a checkpoint, which a later process resumes.
+        Idempotent, and without effect after ``finish`` or in a forked child. An owner's
+        upload is left as it is, and so is one with a checkpoint.
 
-        Args:
-            reason: what made it fail, for the log; None if the caller decided so.
-            hurry: the process ends: wait 3 seconds at most, and try once only.
+        *reason* made it fail, and is logged. With *hurry* the process ends: it waits 3
+        seconds for parts at most, and tries once only.
         """
         if self._ended or os.getpid() != self._pid:
             return
-        text = f"the upload of {self._path} was given up"
-        self._job.failure.keep(UploadDiscardedError(text, path=self._path))
+        text = f"the upload of {self.path} was given up"
+        self._job.failure.keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.error("%s: %s", text, str(reason))
@@ -308,12 +309,12 @@ class Upload:
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
             msg = "a forked process cannot go on with an upload of its parent"
-            raise UploadDiscardedError(msg, path=self._path)
+            raise UploadDiscardedError(msg, path=self.path)
         failure = self._job.failure
         if failure.error is not None:
             raise failure.error
         if failure.cancel.is_set() or self._ended:
-            raise UploadDiscardedError("the upload is over", path=self._path)
+            raise UploadDiscardedError("the upload is over", path=self.path)
 
     def _end(self) -> None:
         self._ended = True

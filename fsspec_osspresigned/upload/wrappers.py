@@ -88,7 +88,6 @@ class _Layer:
 
     def _finish(self) -> None:
         """Write into the file below what this layer still holds."""
-        raise NotImplementedError
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):

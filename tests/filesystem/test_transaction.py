@@ -468,10 +468,11 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
                 fs.pipe_file(f"{ROOT}/{key}", data)
             else:
                 write(fs, key, data)
-        assert 0 < holdings[-1].in_memory <= 100
+        held = holdings[-1]
+        assert 0 < held.in_memory <= 100
     assert owner.stored() == values
     with pytest.raises(ValueError, match="closed file"):
-        holdings[-1].keep(MemoryBody.of(bytes(101)))
+        held.keep(MemoryBody.of(bytes(101)))
 
 
 def test_a_large_body_is_read_back_in_blocks(tmp_path):

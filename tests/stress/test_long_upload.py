@@ -233,7 +233,6 @@ def test_slow_producer_outlives_its_urls(oss, monkeypatch):
             url,
             exchange=transport.exchange,
             token=token_source("env:OSSPRESIGNED_TOKEN"),
-            budget=0.0,
             clock=oss.clock,
         )
         started = oss.clock()
