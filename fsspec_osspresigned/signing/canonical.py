@@ -13,9 +13,10 @@ import hashlib
 import hmac
 import re
 import time
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from urllib.parse import unquote
+from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
@@ -55,14 +56,7 @@ OWN_PARAMETERS = frozenset(
 )
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
-_UNRESERVED = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-)
-_STRICT = [chr(b) if b in _UNRESERVED else f"%{b:02X}" for b in range(256)]
-_PATH = ["/" if b == ord("/") else text for b, text in enumerate(_STRICT)]
 _is_moment = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
-_is_bare = re.compile(r"[A-Za-z0-9\-._~]*").fullmatch
-_is_bare_path = re.compile(r"[A-Za-z0-9\-._~/]*").fullmatch
 
 
 def _secret(value: str | Secret) -> Secret:
@@ -92,16 +86,12 @@ class Credentials:
 
 def quote(text: str) -> str:
     """Percent-encode everything but unreserved characters (RFC 3986)."""
-    if _is_bare(text):
-        return text
-    return "".join([_STRICT[b] for b in text.encode("utf-8", "surrogateescape")])
+    return urllib.parse.quote(text, safe="", errors="surrogateescape")
 
 
 def quote_path(text: str) -> str:
     """Percent-encode everything but unreserved characters and ``/``."""
-    if _is_bare_path(text):
-        return text
-    return "".join([_PATH[b] for b in text.encode("utf-8", "surrogateescape")])
+    return urllib.parse.quote(text, errors="surrogateescape")
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
@@ -110,17 +100,7 @@ def parse_query(raw: str) -> list[tuple[str, str]]:
     ``+`` is a blank, as in a form; bytes that are no UTF-8 become lone surrogates, so
     that ``quote`` gives them back.
     """
-    pairs = []
-    for item in raw.split("&"):
-        if item:
-            name, _, value = item.replace("+", " ").partition("=")
-            pairs.append(
-                (
-                    unquote(name, errors="surrogateescape"),
-                    unquote(value, errors="surrogateescape"),
-                )
-            )
-    return pairs
+    return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
 
 def parse_moment(text: str) -> int | None:
