@@ -456,55 +456,6 @@ def test_providers_are_named(monkeypatch):
         providers.credential_provider("alibabacloud")
 
 
-class Service:
-    """The command as a process, with its log."""
-
-    def __init__(self, policy: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "fsspec_osspresigned", "serve", "--port", "0"),
-                *("--policy", str(policy), *options),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started = self.line()
-        self.port = int(self.started["url"].rpartition(":")[2])
-
-    def line(self):
-        """Return the next line of the log."""
-        return json.loads(self.process.stdout.readline())
-
-    def until(self, event: str):
-        """Return the next line about *event*."""
-        while (line := self.line())["event"] != event:
-            pass
-        return line
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """Stop by a signal; return exit code, rest of the log, and stderr."""
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def start(keys, policy_file):
-    """Return a function that starts the command; every process is ended."""
-    running = []
-
-    def begin(*options: str) -> Service:
-        service = Service(policy_file, *options)
-        running.append(service.process)
-        return service
-
-    yield begin
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_process_signs_logs_and_stops(start, number):
     """From the first line of the log to the last, and exit code 0."""

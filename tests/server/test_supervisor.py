@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import json
 import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,69 +22,6 @@ from fsspec_osspresigned.server.supervisor import Supervisor
 from tests.server.conftest import TOKEN, pem, policy_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keys")]
-
-
-class Service:
-    """The command as a process, with its log."""
-
-    def __init__(self, policy: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "fsspec_osspresigned", "serve", "--port", "0"),
-                *("--policy", str(policy), *options),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started = self.until("started")
-        self.url = self.started["url"]
-        self.port = int(self.url.rpartition(":")[2])
-
-    def until(self, event: str) -> dict[str, Any]:
-        """Return the next line about *event*."""
-        assert self.process.stdout is not None
-        while (line := json.loads(self.process.stdout.readline()))["event"] != event:
-            pass
-        return line
-
-    def workers(self, count: int = 2) -> set[int]:
-        """Return the processes of the next *count* workers that take calls."""
-        return {self.until("worker_started")["pid"] for _ in range(count)}
-
-    def ask(self, token: str = TOKEN, keys: int = 1) -> int:
-        """Return the status of one call."""
-        request = {"action": "HeadObject", "bucket": "examplebucket", "key": "data/a"}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        with contextlib.closing(connection):
-            body = json.dumps({"requests": [request] * keys})
-            headers = {"Authorization": f"Bearer {token}"}
-            connection.request("POST", "/v1/sign", body, headers)
-            reply = connection.getresponse()
-            reply.read()
-            return reply.status
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """Stop by a signal; return exit code, rest of the log, and stderr."""
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def start(policy_file: Path) -> Iterator[Callable[..., Service]]:
-    """Return a function that starts the command; every process is ended."""
-    running = []
-
-    def begin(*options: str) -> Service:
-        service = Service(policy_file, *options)
-        running.append(service.process)
-        return service
-
-    yield begin
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def is_alive(pid: int) -> bool:
