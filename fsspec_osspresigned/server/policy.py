@@ -419,27 +419,35 @@ def _policy(table: _Table) -> Policy:
     return policy
 
 
-def _typed(kind: type[T], what: str) -> Callable[[Any], T]:
-    """Return a converter that takes only values of *kind*."""
+def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
+    """Return a converter that takes only the values that pass *test*."""
 
-    def converter(value: Any) -> T:
-        if not isinstance(value, kind):
+    def converter(value: Any) -> Any:
+        if not test(value):
             raise _MemberError(f"must be {what}")
         return value
 
     return converter
 
 
-_text = _typed(str, "a string")
-_flag = _typed(bool, "true or false")
-_list = _typed(list, "a list")
-_table = _typed(dict, "a table")
+def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+    return _valid(known.__contains__, f"one of {', '.join(known)}")
 
 
-def _count(value: Any) -> int:
-    if not is_int(value) or not 1 <= value <= _MAX_PER_MINUTE:
-        raise _MemberError(f"must be a whole number from 1 to {_MAX_PER_MINUTE}")
-    return int(value)
+_text: Callable[[Any], str] = _valid(lambda v: isinstance(v, str), "a string")
+_flag: Callable[[Any], bool] = _valid(lambda v: isinstance(v, bool), "true or false")
+_list: Callable[[Any], list[Any]] = _valid(lambda v: isinstance(v, list), "a list")
+_table: Callable[[Any], dict[str, Any]] = _valid(
+    lambda v: isinstance(v, dict), "a table"
+)
+_name: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and v.isprintable() and v.strip(),
+    "a string that can be printed",
+)
+_count: Callable[[Any], int] = _valid(
+    lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,
+    f"a whole number from 1 to {_MAX_PER_MINUTE}",
+)
 
 
 def _life(value: Any) -> int:
@@ -459,15 +467,6 @@ def _size(value: Any) -> int:
     return size
 
 
-def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
-    def converter(value: Any) -> str:
-        if value not in known:
-            raise _MemberError(f"must be one of {', '.join(known)}")
-        return str(value)
-
-    return converter
-
-
 def _hash(value: Any) -> str:
     # A token that stands here by mistake is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
@@ -475,12 +474,6 @@ def _hash(value: Any) -> str:
     if value.lower() == hash_token(""):
         raise _MemberError("is the hash of nothing")
     return value.lower()
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable() or not value.strip():
-        raise _MemberError("must be a string that can be printed")
-    return value
 
 
 def _bucket(value: Any) -> str:
