@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -321,47 +321,44 @@ class _MapReader:
         members = self.members(value, place, _ENTRY)
         if members is None:
             return None
-        found = self.extras(members, place)
+        found: dict[str, Any] = {
+            slot: "external"
+            if (slot, one) == ("complete", "external")
+            else self.request(one, here, method)
+            for slot, one, here, method in self.requests(members, place)
+        }
         expires_at = self.time(members, place)
-        if "url" in members:
-            put = {k: v for k, v in members.items() if k in _REQUEST}
-            put.pop("expires_at", None)
-            self.main(put, place, found)
-        elif "headers" in members:
-            self.note(f"{place}.headers", "belong to a url: give each part its own")
         if "parts" in members:
-            found["parts"] = self.parts(members["parts"], f"{place}.parts")
-            found["upload_id"] = self.upload_id(members, found["parts"], place)
+            found["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
+            found["upload_id"] = self.upload_id(members, parts, place)
             found["part_size"] = self.part_size(members, place)
         elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
             self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
-        if len(self.problems) > before:
-            return None
-        if not found:
+        if not found and len(self.problems) == before:
             self.note(place, "has no URL")
+        if len(self.problems) > before:
             return None
         return MapEntry(expires_at=expires_at, **found)
 
-    def main(self, members: Any, place: str, found: dict[str, Any]) -> None:
-        """Read the entry's own URL into the place that its method says."""
-        method = members.get("method", "PUT")
-        slot = _OWN_SLOTS.get(str(method).upper())
-        if slot is None:
+    def requests(
+        self, members: Mapping[str, Any], place: str
+    ) -> Iterator[tuple[str, Any, str, str]]:
+        """Yield slot, value, place and method of each request but the parts."""
+        for slot, method in EXTRAS.items():
+            if slot in members:
+                yield slot, members[slot], f"{place}.{slot}", method
+        own = str(members.get("method", "PUT")).upper()
+        slot = _OWN_SLOTS.get(own, "")
+        if "url" not in members:
+            if "headers" in members:
+                self.note(f"{place}.headers", "belong to a url: give each part its own")
+        elif not slot:
             self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
-        elif slot in found:
-            self.note(f"{place}.url", f"is for {method}, and there is {slot!r} too")
+        elif slot in members:
+            self.note(f"{place}.url", f"is for {own}, and there is {slot!r} too")
         else:
-            found[slot] = self.request(members, place, str(method).upper())
-
-    def extras(self, members: Mapping[str, Any], place: str) -> dict[str, Any]:
-        """Read the requests beside the upload, by their names."""
-        found: dict[str, Any] = {}
-        for name, method in EXTRAS.items():
-            if name == "complete" and members.get(name) == "external":
-                found[name] = "external"
-            elif name in members:
-                found[name] = self.request(members[name], f"{place}.{name}", method)
-        return found
+            names = _REQUEST & members.keys() - {"expires_at"}
+            yield slot, {name: members[name] for name in names}, place, own
 
     def members(
         self, value: Any, place: str, known: frozenset[str]
@@ -389,19 +386,17 @@ class _MapReader:
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
         """Read a URL, or an object with one."""
-        if isinstance(value, str):
-            if problem := urls.url_problem(value):
-                self.note(place, f"the URL {problem}")
-            return None if problem else MapRequest(url=SecretURL(value))
         before = len(self.problems)
-        members = self.members(value, place, _REQUEST)
+        is_url = isinstance(value, str)
+        members = {"url": value} if is_url else self.members(value, place, _REQUEST)
         if members is None:
             return None
-        url = members.get("url")
+        url, where = members.get("url"), place if is_url else f"{place}.url"
         if not isinstance(url, str):
-            self.note(f"{place}.url", f"must be a string, is {_kind(members, 'url')}")
+            kind = parsing.kind(url) if "url" in members else "missing"
+            self.note(where, f"must be a string, is {kind}")
         elif problem := urls.url_problem(url):
-            self.note(f"{place}.url", f"the URL {problem}")
+            self.note(where, f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
             self.note(f"{place}.method", f"must be {method}")
         headers = self.headers(members, place)
@@ -520,10 +515,6 @@ def _members_of(
         else:
             rest[name] = text.value()
     return rest
-
-
-def _kind(members: Mapping[str, Any], name: str) -> str:
-    return parsing.kind(members[name]) if name in members else "missing"
 
 
 def _is_lines(head: str) -> bool:

@@ -107,24 +107,52 @@ def load(
         ConfigurationError: the place cannot be read, or its content is bad; or it is a
             signed URL itself, which belongs into ``url=``.
     """
-    if isinstance(place, os.PathLike):
-        return _load_file(Path(place))
-    if not isinstance(place, str):
+    if not isinstance(place, str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return MapSource(lambda: url_map, path=None, local=True)
+    if isinstance(place, str):
+        found = _bytes_at(place, opener, allow_http=allow_http)
+        if found is not None:
+            name, read = found
+            return MapSource(
+                lambda: _parse_at(name, lambda: BytesIO(read())),
+                path=None,
+                local="://" not in name,
+            )
+        if place.startswith("file://"):
+            place = unquote(urlsplit(place).path)
+        place = place.removeprefix("file:")
+    path = Path(place).expanduser().absolute()
+    return MapSource(
+        lambda: _parse_at(str(path), lambda: path.open("rb")), path=path, local=True
+    )
+
+
+def _bytes_at(
+    place: str, opener: Opener | None, *, allow_http: bool
+) -> tuple[str, Callable[[], bytes]] | None:
+    """Return the name of *place*, and what reads it; None for a local file."""
     if place.lstrip()[:1] in ("{", "["):
-        return _load_bytes("url_map", lambda: place.encode("utf-8", "replace"))
+        return "url_map", lambda: place.encode("utf-8", "replace")
     if place == "-":
-        return _load_bytes("standard input", sys.stdin.buffer.read)
+        return "standard input", sys.stdin.buffer.read
     if place.startswith("env:"):
-        return _load_bytes(place, lambda: _variable(place.removeprefix("env:")))
-    if place.startswith("file:"):
-        path = urlsplit(place).path if place.startswith("file://") else place[5:]
-        text = unquote(path) if place.startswith("file://") else path
-        return _load_file(Path(text))
-    if "://" in place:
-        return _load_url(place, opener, allow_http=allow_http)
-    return _load_file(Path(place))
+        return place, lambda: _variable(place.removeprefix("env:"))
+    if place.startswith("file:") or "://" not in place:
+        return None
+    shown = SecretURL(place).shown()
+    is_http = place.lower().startswith("http:")
+    problem = is_http and http_problem(place, allow_http=allow_http, local=True)
+    if problem:
+        msg = f"the URL map at {shown} {problem}"
+        raise ConfigurationError(msg)
+    if _SIGNED.search(place):
+        msg = f"{shown} is a presigned URL, not a URL map: give it as url="
+        raise ConfigurationError(msg)
+    if opener is None:
+        msg = f"a URL map at {shown} cannot be opened here: give a local file"
+        raise ConfigurationError(msg)
+    return shown, lambda: opener(place)
 
 
 def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
@@ -153,37 +181,6 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-
-
-def _load_file(path: Path) -> MapSource:
-    path = path.expanduser().absolute()
-    return MapSource(
-        lambda: _parse_at(str(path), lambda: path.open("rb")), path=path, local=True
-    )
-
-
-def _load_bytes(
-    name: str, read: Callable[[], bytes], *, local: bool = True
-) -> MapSource:
-    return MapSource(
-        lambda: _parse_at(name, lambda: BytesIO(read())), path=None, local=local
-    )
-
-
-def _load_url(place: str, opener: Opener | None, *, allow_http: bool) -> MapSource:
-    shown = SecretURL(place).shown()
-    if place.lower().startswith("http:") and (
-        problem := http_problem(place, allow_http=allow_http, local=True)
-    ):
-        msg = f"the URL map at {shown} {problem}"
-        raise ConfigurationError(msg)
-    if _SIGNED.search(place):
-        msg = f"{shown} is a presigned URL, not a URL map: give it as url="
-        raise ConfigurationError(msg)
-    if opener is None:
-        msg = f"a URL map at {shown} cannot be opened here: give a local file"
-        raise ConfigurationError(msg)
-    return _load_bytes(shown, lambda: opener(place), local=False)
 
 
 def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
