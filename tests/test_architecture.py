@@ -194,12 +194,7 @@ EXCEPTIONS = {
     "syncing.sync.sync": "public: one keyword for each flag of the command",
 }
 # Class names that stand twice, which a search finds in the wrong place.
-AMBIGUOUS = {
-    *("Answer", "Body", "Connection", "Exchange", "Found", "Going", "Head"),
-    *("Held", "Incoming", "Journal", "Output", "Place", "Plan", "Reader"),
-    *("Record", "Source", "Stretch", "Target"),
-    *("Upload", "View"),
-}
+AMBIGUOUS = {"Output"}
 
 
 def _definitions(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:

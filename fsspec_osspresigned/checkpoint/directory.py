@@ -21,7 +21,15 @@ from attrs import frozen
 from ..concurrency.file_lock import FileLock, LockedError
 from ..concurrency.files import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
-from .journal import JournalHead, JournalRecord, Kept, head_line, parse, part_line, read
+from .journal import (
+    JournalHead,
+    JournalPart,
+    JournalRecord,
+    head_line,
+    parse,
+    part_line,
+    read,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -239,7 +247,7 @@ class HeldJournal:
             torn = self._is_torn
             self._file = LineFile.reopen(self.place, is_torn=torn, sync=True)
 
-    def append(self, kept: Kept) -> None:
+    def append(self, kept: JournalPart) -> None:
         """Add a stored part; it is on the disk afterwards (``fsync``)."""
         file = self._file
         if file is not None:

@@ -75,7 +75,7 @@ class JournalHead:
 
 
 @frozen
-class Kept:
+class JournalPart:
     """One stored part, and what proved it: ``crc64``, ``md5`` or ``none``."""
 
     part: PartReceipt
@@ -87,7 +87,7 @@ class JournalRecord:
     """What a journal says: its head, and the parts by number."""
 
     head: JournalHead
-    parts: Mapping[int, Kept]
+    parts: Mapping[int, JournalPart]
 
 
 def line_of(members: Mapping[str, Any]) -> bytes:
@@ -101,7 +101,7 @@ def head_line(head: JournalHead) -> bytes:
     return line_of(asdict(head))
 
 
-def part_line(kept: Kept) -> bytes:
+def part_line(kept: JournalPart) -> bytes:
     """Return the line of one stored part."""
     return line_of({**asdict(kept.part), "verified": kept.verified})
 
@@ -115,7 +115,7 @@ def parse(data: bytes) -> JournalRecord | None:
     head = _head(first)
     if head is None:
         return None
-    parts: dict[int, Kept] = {}
+    parts: dict[int, JournalPart] = {}
     for line in others:
         kept = _part(line, head)
         if kept is not None:
@@ -144,7 +144,7 @@ def _head(line: bytes) -> JournalHead | None:
         return None
 
 
-def _part(line: bytes, head: JournalHead) -> Kept | None:
+def _part(line: bytes, head: JournalHead) -> JournalPart | None:
     members = _members(line) or {}
     number, size, etag, crc, verified = (members.get(name) for name in _PART)
     if type(number) is not int or not 1 <= number <= head.parts:
@@ -154,7 +154,7 @@ def _part(line: bytes, head: JournalHead) -> Kept | None:
     if not isinstance(etag, str) or verified not in MODES:
         return None
     part = PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
-    return Kept(part, verified)
+    return JournalPart(part, verified)
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:

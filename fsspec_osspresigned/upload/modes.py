@@ -23,7 +23,7 @@ from .receipt import ReceiptBuilder
 from .steps import UploadSteps
 
 if TYPE_CHECKING:
-    from ..checkpoint.journal import Kept
+    from ..checkpoint.journal import JournalPart
     from ..signers.batching import Prefetcher
 
 _log = logging.getLogger(__name__)
@@ -42,13 +42,13 @@ class NoCheckpoint:
     """
 
     upload_id = ""
-    kept: Mapping[int, Kept] = {}
+    kept: Mapping[int, JournalPart] = {}
     needs_crc = False
 
     def record_upload(self, upload_id: str) -> None:
         """Write down the upload that will get the parts."""
 
-    def stored_part(self, number: int, body: Body) -> Kept | None:  # noqa: ARG002
+    def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
         """Return part *number* if it is stored with the bytes of *body*."""
         return None
 

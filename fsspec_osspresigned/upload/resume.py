@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from attrs import evolve, frozen
 
 from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
-from ..checkpoint.journal import JournalHead, Kept
+from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
 from ..errors import (
     InvalidRequestError,
@@ -55,15 +55,15 @@ class Listing:
 
 
 def agreed(
-    kept: Mapping[int, Kept], listing: Listing, head: JournalHead
-) -> dict[int, Kept]:
+    kept: Mapping[int, JournalPart], listing: Listing, head: JournalHead
+) -> dict[int, JournalPart]:
     """Return the parts that need not be sent, by the journal and the store together.
 
     A part counts if both agree; if the store could not list it; or if the store alone
     has it, with a CRC-64: its process died before it could write the part down.
     """
     last = max(listing.parts, default=0)
-    found: dict[int, Kept] = {}
+    found: dict[int, JournalPart] = {}
     for number, one in kept.items():
         if number in listing.parts:
             if _same(one.part, listing.parts[number]):
@@ -73,7 +73,7 @@ def agreed(
     for number, part in listing.parts.items():
         fits = 1 <= number <= head.parts and part.size == head.size_of(number)
         if fits and number not in found and part.crc64 is not None:
-            found[number] = Kept(part, "crc64")
+            found[number] = JournalPart(part, "crc64")
     return found
 
 
@@ -160,7 +160,7 @@ class Resumption(NoCheckpoint):
         self._lock = threading.Lock()
         self._done: set[int] = set()
         self.upload_id = ""
-        self.kept: Mapping[int, Kept] = {}
+        self.kept: Mapping[int, JournalPart] = {}
 
     def find(
         self, client: Client, target: Target, cancel: threading.Event | None
@@ -209,7 +209,7 @@ class Resumption(NoCheckpoint):
             self.upload_id = upload_id
             self._held.create(evolve(self._head, upload_id=upload_id))
 
-    def stored_part(self, number: int, body: Body) -> Kept | None:
+    def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
         found = self.kept.get(number)
         if found is None:
@@ -229,7 +229,7 @@ class Resumption(NoCheckpoint):
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
         """Write down a stored part."""
-        self._held.append(Kept(part, verified))
+        self._held.append(JournalPart(part, verified))
         with self._lock:
             self._done.add(part.part_number)
 

@@ -18,7 +18,7 @@ from fsspec_osspresigned.checkpoint.directory import (
     demands_of,
     reason_to_start_over,
 )
-from fsspec_osspresigned.checkpoint.journal import JournalHead, Kept
+from fsspec_osspresigned.checkpoint.journal import JournalHead, JournalPart
 from fsspec_osspresigned.concurrency import file_lock
 from fsspec_osspresigned.concurrency.file_lock import FileLock
 from fsspec_osspresigned.concurrency.files import LineFile
@@ -39,7 +39,7 @@ HEAD = JournalHead(
     owners=False,
     created=5.0,
 )
-PART = Kept(PartReceipt(part_number=1, size=100, etag="E", crc64=1), "crc64")
+PART = JournalPart(PartReceipt(part_number=1, size=100, etag="E", crc64=1), "crc64")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_an_upload_is_found_again_by_object_and_file(place):
     assert again.record.parts == {1: PART}
     again.resume()
     assert again.keeps
-    again.append(Kept(evolve(PART.part, part_number=2), "none"))
+    again.append(JournalPart(evolve(PART.part, part_number=2), "none"))
     again.release()
     (found,) = place.found()
     assert set(found.record.parts) == {1, 2}

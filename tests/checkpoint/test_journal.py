@@ -17,7 +17,7 @@ from hypothesis import given
 
 from fsspec_osspresigned.checkpoint.journal import (
     JournalHead,
-    Kept,
+    JournalPart,
     head_line,
     line_of,
     parse,
@@ -42,12 +42,12 @@ HEAD = JournalHead(
 )
 
 
-def kept(number: int, crc: int = 5, verified: str = "crc64") -> Kept:
+def kept(number: int, crc: int = 5, verified: str = "crc64") -> JournalPart:
     """Return one stored part of HEAD."""
     part = PartReceipt(
         part_number=number, size=HEAD.size_of(number), etag=f'"E{number}"', crc64=crc
     )
-    return Kept(part, verified)
+    return JournalPart(part, verified)
 
 
 PARTS = [kept(2), kept(1, 2**64 - 1), kept(3, 0, "md5")]
@@ -198,7 +198,7 @@ def test_of_a_part_sent_twice_the_last_word_counts():
 def test_a_part_outside_of_the_plan_is_none(number):
     """It cannot be of this upload."""
     part = evolve(kept(1).part, part_number=number)
-    assert parse(head_line(HEAD) + part_line(Kept(part, "none"))).parts == {}
+    assert parse(head_line(HEAD) + part_line(JournalPart(part, "none"))).parts == {}
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_line_that_cannot_be_synced_is_an_error_and_not_torn(place, monkeypatc
 
 _LIMITED = """
 import errno, resource, sys
-from fsspec_osspresigned.checkpoint.journal import Kept, part_line, parse, read
+from fsspec_osspresigned.checkpoint.journal import JournalPart, part_line, parse, read
 from fsspec_osspresigned.concurrency.files import LineFile
 from fsspec_osspresigned.model import PartReceipt
 place, room = sys.argv[1], int(sys.argv[2])
@@ -335,7 +335,7 @@ _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) + room, most))
 try:
     part = PartReceipt(part_number=1, size=1000, etag='"E"', crc64=1)
-    one.append(part_line(Kept(part, "crc64")))
+    one.append(part_line(JournalPart(part, "crc64")))
 except OSError as error:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     print(errno.errorcode[error.errno])
@@ -366,7 +366,7 @@ def test_lines_of_many_threads_do_not_mix(place):
     def work(first):
         for number in range(first, 161, 16):
             part = PartReceipt(part_number=number, size=1000, etag="E" * 40, crc64=1)
-            one.append(part_line(Kept(part, "crc64")))
+            one.append(part_line(JournalPart(part, "crc64")))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 17)]
     for thread in threads:

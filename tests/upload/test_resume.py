@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.checkpoint.journal import Kept, head_line, parse
+from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.concurrency.files import LineFile
@@ -622,7 +622,7 @@ def head(world):
 )
 def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
     """Both say so, or the store cannot show it, or it alone has it with a checksum."""
-    record = {one.part_number: Kept(one, "md5") for one in kept}
+    record = {one.part_number: JournalPart(one, "md5") for one in kept}
     listing = Listing({one.part_number: one for one in listed}, whole=whole)
     found = agreed(record, listing, head)
     assert set(found) == numbers
@@ -631,8 +631,10 @@ def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
 def test_a_part_that_differs_is_taken_as_the_store_has_it(head):
     """Its bytes are compared with the file's in any case."""
     theirs = part(1, etag='"F"', crc=2)
-    found = agreed({1: Kept(part(1), "md5")}, Listing({1: theirs}, whole=True), head)
-    assert found == {1: Kept(theirs, "crc64")}
+    found = agreed(
+        {1: JournalPart(part(1), "md5")}, Listing({1: theirs}, whole=True), head
+    )
+    assert found == {1: JournalPart(theirs, "crc64")}
 
 
 @pytest.mark.parametrize(("page_size", "pages"), [(1, 4), (2, 2), (3, 2), (4, 1)])
