@@ -389,7 +389,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Nothing is written if a name leads out of *lpath*, or two would be one file.
         """
         how = BulkOptions.take_from(kwargs)
-        ObjectOptions.of(self._options, kwargs, path=str(rpath))
+        ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
         read.get(self.client, found, callback, how)
 

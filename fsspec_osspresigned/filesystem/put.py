@@ -70,7 +70,7 @@ class PutCall:
             ConfigurationError: with every problem of the options.
             ValueError: *mode* is neither ``overwrite`` nor ``create``.
         """
-        options = ObjectOptions.of(client.options, given)
+        options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
         return cls(client, options, mode == "create", transaction)
 

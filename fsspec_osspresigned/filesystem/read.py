@@ -52,7 +52,7 @@ def open_reader(
         FileNotFoundError: it is not there, or cannot be seen.
     """
     client: Client = filesystem.client
-    ObjectOptions.of(client.options, given, path=path)
+    ObjectOptions.from_call(client.options, given, path=path)
     lookup = Lookup(client)
     if not lookup.can_sign(Action.GetObject, path):
         return io.BytesIO(lookup.read(path))
@@ -149,7 +149,7 @@ def get_file(
         FileNotFoundError: it is not there, or cannot be seen.
     """
     client: Client = filesystem.client
-    ObjectOptions.of(client.options, given, path=path)
+    ObjectOptions.from_call(client.options, given, path=path)
     if isfilelike(local):
         with open_reader(filesystem, path) as source:
             shutil.copyfileobj(source, local)

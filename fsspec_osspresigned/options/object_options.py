@@ -50,7 +50,7 @@ class ObjectOptions:
     options: Options
 
     @classmethod
-    def of(
+    def from_call(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
         """Return the options of a call over those of the filesystem.

@@ -27,7 +27,7 @@ from ..secret import redact, token_reference
 from ..signers import misplaced_options
 from ..units import MIB, bytes_of
 from ..urls import header_problems
-from . import headers as object_values
+from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = frozenset(
@@ -209,14 +209,10 @@ class Options:
     content_type: str | None = _per_object(None, _header_value)
     storage_class: str | None = _per_object(None, _choice(*STORAGE_CLASSES))
     acl: str | None = _per_object(None, _choice(*ACLS))
-    tagging: str | None = _per_object(None, object_values.tagging)
-    server_side_encryption: Mapping[str, str] = _per_object(
-        {}, object_values.encryption
-    )
-    callback: Mapping[str, str] = _per_object({}, object_values.callback)
-    traffic_limit: int | None = _per_object(
-        None, _integer(object_values.LEAST_TRAFFIC, object_values.MOST_TRAFFIC)
-    )
+    tagging: str | None = _per_object(None, tagging)
+    server_side_encryption: Mapping[str, str] = _per_object({}, encryption)
+    callback: Mapping[str, str] = _per_object({}, callback)
+    traffic_limit: int | None = _per_object(None, _integer(LEAST_TRAFFIC, MOST_TRAFFIC))
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
     multipart_threshold: int = _option(THRESHOLD, _size(1, MAX_PART))
     max_concurrency: int = _option(16, _integer(1, 1024))

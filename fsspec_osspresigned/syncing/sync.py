@@ -351,7 +351,7 @@ def sync(
         raise ConfigurationError("max_delete= goes with delete=True")
     bucket, prefix = _place(destination)
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
-    ObjectOptions.of(fs.client.options, given)
+    ObjectOptions.from_call(fs.client.options, given)
     here = source_of(source, source_options or {})
     refuse_overlap(here, bucket, prefix)
     wanted = Filter.of((*Filter.of(filters).rules, *_against_state(here, state)))

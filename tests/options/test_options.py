@@ -351,7 +351,7 @@ def test_reference_that_leads_nowhere(tmp_path, place, content, words):
 
 def target(base=None, *, guessed=None, exclusive=False, **call):
     """Return the target of a call over a filesystem's options."""
-    wanted = ObjectOptions.of(read(**(base or {})), call, path="b/k")
+    wanted = ObjectOptions.from_call(read(**(base or {})), call, path="b/k")
     return wanted.target("b/k", guessed=guessed, exclusive=exclusive)
 
 
@@ -386,7 +386,7 @@ def test_call_without_options_keeps_the_filesystems():
     """What only other filesystems know is passed over."""
     base = read()
     assert (
-        ObjectOptions.of(base, {"autocommit": 1, "size": None}, path="p").options
+        ObjectOptions.from_call(base, {"autocommit": 1, "size": None}, path="p").options
         is base
     )
 
@@ -394,7 +394,7 @@ def test_call_without_options_keeps_the_filesystems():
 def test_problems_of_a_call():
     """All of them, with the path and without values."""
     with pytest.raises(ConfigurationError) as caught:
-        ObjectOptions.of(
+        ObjectOptions.from_call(
             read(), {"retries": 1, "checksum": "x", "overwrite": "?"}, path="b/k"
         )
     assert caught.value.problems == (

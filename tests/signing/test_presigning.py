@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned import signing
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import (
@@ -713,3 +714,9 @@ def test_describe_what_is_no_url():
     assert describe(SecretURL("https://[bad/?Signature=x")) == SignedURL(
         version="unknown"
     )
+
+
+def test_the_package_has_no_other_names():
+    """What is not public is asked for where it lives."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = signing.nothing
