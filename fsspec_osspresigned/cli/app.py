@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from attrs import define
 
 from ..console.exit import ExitCode, code_of, why
 from ..console.terminal import silence, warnings_said
@@ -61,13 +60,6 @@ _NARROWEST, _WIDEST = 30, 80  # columns of help
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
-@define
-class _Session:
-    """Options of the group."""
-
-    debug: bool = False
-
-
 class _NobodyReadsError(Exception):
     """The reader of a pipe is gone; hidden from click, which would exit with 1."""
 
@@ -102,9 +94,9 @@ class _Commands(click.Group):
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_obj
-def osspresigned(session: _Session, *, debug: bool) -> None:
+def osspresigned(session: dict[str, bool], *, debug: bool) -> None:
     """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
-    session.debug = debug
+    session["debug"] = debug
 
 
 _FIRST = (put, sync_command, get, ls, rm, url, doctor, uploads, sign, inspect, check)
@@ -123,24 +115,11 @@ for one in (*_FIRST, resume):
               help="What goes wrong, see below; may be repeated, the first due strikes.")  # fmt: skip
 @click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
               help="How far its clock is ahead; negative for behind.")  # fmt: skip
-def emulator(
-    *,
-    port: int,
-    root: Path | None,
-    buckets: tuple[str, ...],
-    faults: tuple[str, ...],
-    clock_offset: float,
-) -> None:
+def emulator(*, faults: tuple[str, ...], **options: Any) -> None:
     """Run an OSS that checks every signature, on this machine only."""
     with needs("server"):
         from ..emulator import parse_faults, serve  # noqa: PLC0415 - an extra
-    serve(
-        port=port,
-        root=root,
-        buckets=buckets,
-        faults=parse_faults(faults),
-        clock_offset=clock_offset,
-    )
+    serve(faults=parse_faults(faults), **options)
 
 
 @osspresigned.command()
@@ -158,7 +137,7 @@ osspresigned.add_command(serve)
 
 def run(arguments: Sequence[str]) -> int:
     """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
-    session = _Session()
+    session = {"debug": False}
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(
@@ -180,7 +159,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:
-        if session.debug:
+        if session["debug"]:
             raise
         click.echo(f"error: {_in_one_line(error)}", err=True)
         return code_of(error)

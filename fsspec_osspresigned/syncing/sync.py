@@ -15,6 +15,7 @@ from ..client.client import Client
 from ..concurrency.workers import Cancellation, Transfers
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
+from ..filesystem.base import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Action, Operation, Receipt, split_path
 from ..objects import operations
@@ -345,8 +346,8 @@ def sync(
         UploadErrors: some files failed or are not covered; the others are done.
     """
     started = time.monotonic()
-    _check_word("on_error", on_error, ("raise", "return"))
-    _check_word("compare", compare, tuple(How))
+    check_choice("on_error", on_error, ("raise", "return"))
+    check_choice("compare", compare, tuple(How))
     if max_delete is not None and not delete:
         raise ConfigurationError("max_delete= goes with delete=True")
     bucket, prefix = _place(destination)
@@ -375,12 +376,6 @@ def sync(
     if on_error == "raise":
         result.check()
     return result
-
-
-def _check_word(name: str, given: str, words: Sequence[str]) -> None:
-    if given not in words:
-        msg = f"{name} must be one of {', '.join(words)}, not {given!r}"
-        raise ValueError(msg)
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
