@@ -43,7 +43,6 @@ _KEY = Credentials(
     access_key_id="LTAI5tEmulatorKeyId",
     access_key_secret=Secret("EmulatorAccessKeySecret"),
 )
-_POLL = 0.1  # seconds between two checks of a server that starts
 
 
 class EmulatorProtocol(HttpToolsProtocol):
@@ -90,8 +89,10 @@ class EmulatorServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell it."""
         self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
-        await super().startup(sockets)
-        self.listening.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.listening.set()
 
     async def main_loop(self) -> None:
         """Run until told to stop."""
@@ -278,12 +279,13 @@ class Emulator:
             daemon=True,
         )
         self._thread.start()
-        while not server.listening.wait(_POLL):
-            if not self._thread.is_alive():
-                self._server = self._thread = None
-                listener.close()
-                msg = "the emulator did not start"
-                raise RuntimeError(msg)
+        server.listening.wait()
+        if not server.started:
+            self._thread.join()
+            self._server = self._thread = None
+            listener.close()
+            msg = "the emulator did not start"
+            raise RuntimeError(msg)
 
     def stop(self) -> None:
         """Free the port and keep the objects; :meth:`start` uses both again."""

@@ -126,11 +126,11 @@ def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
     fs.pipe_file(PATH, LARGE)
     monkeypatch.setattr(
         "fsspec_osspresigned.emulator.message.replies.xml",
-        lambda root, *rows, **_: (
+        lambda root, content: (
             b"<CopyPartResult/>"
             if root == "CopyPartResult"
             else b"<InitiateMultipartUploadResult><UploadId>"
-            + rows[-1][1].encode()
+            + content["UploadId"].encode()
             + b"</UploadId></InitiateMultipartUploadResult>"
         ),
     )
@@ -475,8 +475,8 @@ def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
     real = replies.xml
     monkeypatch.setattr(
         "fsspec_osspresigned.emulator.message.replies.xml",
-        lambda root, *rows, **more: (
-            b"<no/>" if root == "CopyPartResult" else real(root, *rows, **more)
+        lambda root, content: (
+            b"<no/>" if root == "CopyPartResult" else real(root, content)
         ),
     )
     with pytest.raises(ReplyError, match="UploadPartCopy is bad"):

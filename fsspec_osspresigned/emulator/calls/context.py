@@ -20,7 +20,7 @@ from ..store.bodies import Piece
 from ..store.store import Bucket, Store, StoredObject
 
 ID = "1000000000000001"
-OWNER = ("Owner", [("ID", ID), ("DisplayName", ID)])
+OWNER = {"ID": ID, "DisplayName": ID}
 
 _MAX_CALLBACK = 5 * 1024
 _MD5_BYTES = 16
@@ -45,9 +45,9 @@ class CallContext:
         return self.settings.clock()
 
     @property
-    def encodes_keys(self) -> bool:
-        """Whether the call asks for percent-encoded keys."""
-        return self.call.parameters.get("encoding-type") == "url"
+    def encoding(self) -> str | None:
+        """``url`` if the call asks for percent-encoded keys; None if it does not."""
+        return "url" if self.call.parameters.get("encoding-type") == "url" else None
 
     @property
     def is_exclusive(self) -> bool:

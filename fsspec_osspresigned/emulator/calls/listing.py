@@ -1,4 +1,4 @@
-"""Listings: ListObjects (versions 1 and 2), ListMultipartUploads, ListParts, ListBuckets.
+"""Listings, and the calls that describe a bucket.
 
 Every listing cuts a page of at most ``max-...`` entries after a marker.
 """
@@ -9,13 +9,13 @@ import base64
 import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from attrs import frozen
 
 from ...model import STORAGE_CLASS, Action
-from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
+from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.store import StoredObject
 from .context import OWNER, CallContext, invalid_argument
 from .uploads import find_upload, names
@@ -24,8 +24,7 @@ _T = TypeVar("_T")
 
 _MOST = 1000
 _USUAL = 100
-_MADE = "2020-01-01T00:00:00.000Z"
-_PRIVATE = ("AccessControlList", [("Grant", "private")])
+_PRIVATE = {"Grant": "private"}
 _AFTER_ALL = "\U0010ffff"
 
 
@@ -43,63 +42,59 @@ async def list_objects(context: CallContext) -> EmulatorReply:
 
     Version 1 pages by marker and always tells the owner; version 2 pages by token.
     """
-    given, is_v2 = context.call.parameters, context.call.action == Action.ListObjectsV2
-    most, shown = (
-        context.number("max-keys", _USUAL, least=1, most=_MOST),
-        _shown(context),
-    )
+    given, shown = context.call.parameters, _shown(context)
+    is_v2 = context.call.action == Action.ListObjectsV2
+    most = context.number("max-keys", _USUAL, least=1, most=_MOST)
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
-    token = given.get("continuation-token") if is_v2 else None
-    if is_v2:
-        passed = "" if token is None else read_token(token)
-    else:
-        passed = given.get("marker", "")
+    passed = given.get("continuation-token" if is_v2 else "marker", "")
+    if is_v2 and passed:
+        passed = read_token(passed)
     page = cut_page(
         context.bucket.keys(),
         prefix=prefix,
         delimiter=delimiter,
-        after=given.get("start-after", "") if is_v2 and token is None else passed,
+        after=passed or (given.get("start-after", "") if is_v2 else ""),
         passed=passed,
         most=most,
     )
-    rows: Rows = [
-        ("Name", context.bucket.name),
-        ("Prefix", shown(prefix)),
-        ("MaxKeys", most),
-        ("Delimiter", shown(delimiter)),
-        *_encoding(context),
-    ]
-    following = page.next_after
+    following, start = page.next_after, given.get("start-after")
+    paging: dict[str, Any] = {
+        "Marker": shown(passed),
+        "NextMarker": None if following is None else shown(following),
+    }
     if is_v2:
-        if "start-after" in given:
-            rows.append(("StartAfter", shown(given["start-after"])))
-        if token is not None:
-            rows.append(("ContinuationToken", token))
-        if following is not None:
-            written = base64.urlsafe_b64encode(following.encode()).decode()
-            rows.append(("NextContinuationToken", written))
-        rows.append(("KeyCount", len(page.keys) + len(page.prefixes)))
-    else:
-        rows.append(("Marker", shown(passed)))
-        if following is not None:
-            rows.append(("NextMarker", shown(following)))
-    rows.append(("IsTruncated", following is not None))
-    owner = [OWNER] if not is_v2 or given.get("fetch-owner") == "true" else []
-    found = ((shown(key), context.bucket.objects[key]) for key in page.keys)
-    rows += [("Contents", [*_contents(*one), *owner]) for one in found]
-    rows += [("CommonPrefixes", [("Prefix", shown(p))]) for p in page.prefixes]
-    return xml_reply("ListBucketResult", *rows)
+        paging = {
+            "StartAfter": None if start is None else shown(start),
+            "ContinuationToken": given.get("continuation-token"),
+            "NextContinuationToken": None if following is None else _token(following),
+            "KeyCount": len(page.keys) + len(page.prefixes),
+        }
+    told = not is_v2 or given.get("fetch-owner") == "true"
+    objects = context.bucket.objects
+    content = {
+        "Name": context.bucket.name,
+        "Prefix": shown(prefix),
+        "MaxKeys": most,
+        "Delimiter": shown(delimiter),
+        "EncodingType": context.encoding,
+        **paging,
+        "IsTruncated": following is not None,
+        "Contents": [_contents(shown(k), objects[k], owner=told) for k in page.keys],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p in page.prefixes],
+    }
+    return xml_reply("ListBucketResult", content)
 
 
-def _contents(key: str, stored: StoredObject) -> Rows:
-    return [
-        ("Key", key),
-        ("LastModified", iso_date(stored.modified)),
-        ("ETag", quoted(stored.etag)),
-        ("Type", stored.kind),
-        ("Size", stored.size),
-        ("StorageClass", stored.headers[STORAGE_CLASS]),
-    ]
+def _contents(key: str, stored: StoredObject, *, owner: bool) -> dict[str, Any]:
+    return {
+        "Key": key,
+        "LastModified": iso_date(stored.modified),
+        "ETag": quoted(stored.etag),
+        "Type": stored.kind,
+        "Size": stored.size,
+        "StorageClass": stored.headers[STORAGE_CLASS],
+        "Owner": OWNER if owner else None,
+    }
 
 
 def cut_page(
@@ -145,6 +140,10 @@ def _end_of(keys: Sequence[str], prefix: str) -> int:
     return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
 
 
+def _token(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode()
+
+
 def read_token(token: str) -> str:
     """Return the key in a continuation token; RefusedError if there is none."""
     try:
@@ -156,8 +155,7 @@ def read_token(token: str) -> str:
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
     """List the open uploads by key, then by ID; a delimiter has no effect."""
-    given = context.call.parameters
-    shown = _shown(context)
+    given, shown = context.call.parameters, _shown(context)
     prefix = given.get("prefix", "")
     key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
     # Without an ID, all uploads of the marker's key are passed over.
@@ -168,26 +166,26 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
         if upload.key.startswith(prefix) and (upload.key, upload.upload_id) > after
     )
     page, limits = _cut(context, "uploads", uploads)
-    rows: Rows = [
-        ("Bucket", context.bucket.name),
-        ("KeyMarker", shown(key)),
-        ("UploadIdMarker", upload_id),
-        ("Prefix", shown(prefix)),
-        *limits,
-        *_encoding(context),
-    ]
-    if page:
-        rows.append(("NextKeyMarker", shown(page[-1][0])))
-        rows.append(("NextUploadIdMarker", page[-1][1]))
-    for key, upload_id, upload in page:
-        row: Rows = [
-            ("Key", shown(key)),
-            ("UploadId", upload_id),
-            ("StorageClass", upload.headers[STORAGE_CLASS]),
-            ("Initiated", iso_date(upload.initiated)),
-        ]
-        rows.append(("Upload", row))
-    return xml_reply("ListMultipartUploadsResult", *rows)
+    content = {
+        "Bucket": context.bucket.name,
+        "KeyMarker": shown(key),
+        "UploadIdMarker": upload_id,
+        "Prefix": shown(prefix),
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else None,
+        "NextUploadIdMarker": page[-1][1] if page else None,
+        "Upload": [
+            {
+                "Key": shown(key),
+                "UploadId": upload_id,
+                "StorageClass": upload.headers[STORAGE_CLASS],
+                "Initiated": iso_date(upload.initiated),
+            }
+            for key, upload_id, upload in page
+        ],
+    }
+    return xml_reply("ListMultipartUploadsResult", content)
 
 
 async def list_parts(context: CallContext) -> EmulatorReply:
@@ -196,62 +194,87 @@ async def list_parts(context: CallContext) -> EmulatorReply:
     marker = context.number("part-number-marker", 0)
     parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
     page, limits = _cut(context, "parts", parts)
-    rows: Rows = [
-        ("UploadId", upload.upload_id),
-        ("StorageClass", "Standard"),
-        ("PartNumberMarker", marker),
-        ("NextPartNumberMarker", page[-1].number if page else marker),
-        *limits,
-    ]
-    for part in page:
-        row: Rows = [
-            ("PartNumber", part.number),
-            ("LastModified", iso_date(part.modified)),
-            ("ETag", quoted(part.piece.etag)),
-            ("HashCrc64ecma", part.piece.crc64),
-            ("Size", part.piece.size),
-        ]
-        rows.append(("Part", row))
-    return xml_reply("ListPartsResult", *names(context), *rows)
+    content = {
+        **names(context),
+        "UploadId": upload.upload_id,
+        "StorageClass": "Standard",
+        "PartNumberMarker": marker,
+        "NextPartNumberMarker": page[-1].number if page else marker,
+        **limits,
+        "Part": [
+            {
+                "PartNumber": part.number,
+                "LastModified": iso_date(part.modified),
+                "ETag": quoted(part.piece.etag),
+                "HashCrc64ecma": part.piece.crc64,
+                "Size": part.piece.size,
+            }
+            for part in page
+        ],
+    }
+    return xml_reply("ListPartsResult", content)
+
+
+def _cut(
+    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
+) -> tuple[list[_T], dict[str, Any]]:
+    """Return the page of *entries* and the elements that tell its limits."""
+    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
+    limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
+    return entries[:most], limits
+
+
+def _shown(context: CallContext) -> Callable[[str], str]:
+    """Return how keys are written; RefusedError for an encoding that OSS lacks."""
+    if context.encoding:
+        return partial(quote, safe="", errors="surrogateescape")
+    if context.call.parameters.get("encoding-type"):
+        raise invalid_argument("Invalid Encoding Method.", "encoding-type")
+    return str
 
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
     """List the buckets by name; all of them are the owner's."""
-    given = context.call.parameters
+    given, location = context.call.parameters, context.settings.location
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
     buckets = [
-        (name, bucket)
-        for name, bucket in sorted(context.store.buckets.items())
+        name
+        for name in sorted(context.store.buckets)
         if name.startswith(prefix) and name > marker
     ]
     page, limits = _cut(context, "keys", buckets, _USUAL)
-    rows: Rows = [("Prefix", prefix), ("Marker", marker), *limits]
-    if len(page) < len(buckets):
-        rows.append(("NextMarker", page[-1][0]))
-    location = context.settings.location
-    found = [("Bucket", _description(name, location)) for name, _ in page]
-    return xml_reply("ListAllMyBucketsResult", *rows, OWNER, ("Buckets", found))
+    content = {
+        "Prefix": prefix,
+        "Marker": marker,
+        **limits,
+        "NextMarker": page[-1] if len(page) < len(buckets) else None,
+        "Owner": OWNER,
+        "Buckets": {"Bucket": [_description(name, location) for name in page]},
+    }
+    return xml_reply("ListAllMyBucketsResult", content)
 
 
-def _description(name: str, region: str) -> Rows:
-    return [
-        ("Name", name),
-        ("CreationDate", _MADE),
-        ("Location", f"oss-{region}"),
-        ("Region", region),
-        ("ExtranetEndpoint", f"oss-{region}.aliyuncs.com"),
-        ("IntranetEndpoint", f"oss-{region}-internal.aliyuncs.com"),
-        ("StorageClass", "Standard"),
-    ]
+def _description(name: str, region: str) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "CreationDate": "2020-01-01T00:00:00.000Z",
+        "Location": f"oss-{region}",
+        "Region": region,
+        "ExtranetEndpoint": f"oss-{region}.aliyuncs.com",
+        "IntranetEndpoint": f"oss-{region}-internal.aliyuncs.com",
+        "StorageClass": "Standard",
+    }
 
 
 async def get_bucket_info(context: CallContext) -> EmulatorReply:
     """Answer everything known about a bucket."""
-    rows = [*_description(context.bucket.name, context.settings.location)]
-    rows += [OWNER, _PRIVATE]
-    if context.bucket.versioned:
-        rows.append(("Versioning", "Enabled"))
-    return xml_reply("BucketInfo", ("Bucket", rows))
+    content = {
+        **_description(context.bucket.name, context.settings.location),
+        "Owner": OWNER,
+        "AccessControlList": _PRIVATE,
+        "Versioning": "Enabled" if context.bucket.versioned else None,
+    }
+    return xml_reply("BucketInfo", {"Bucket": content})
 
 
 async def get_bucket_location(context: CallContext) -> EmulatorReply:
@@ -261,37 +284,15 @@ async def get_bucket_location(context: CallContext) -> EmulatorReply:
 
 async def get_bucket_acl(_: CallContext) -> EmulatorReply:
     """Answer that a bucket is private."""
-    return xml_reply("AccessControlPolicy", OWNER, _PRIVATE)
+    content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
+    return xml_reply("AccessControlPolicy", content)
 
 
 async def get_bucket_stat(context: CallContext) -> EmulatorReply:
     """Answer how much is in a bucket."""
-    objects = list(context.bucket.objects.values())
-    return xml_reply(
-        "BucketStat",
-        ("Storage", sum(stored.size for stored in objects)),
-        ("ObjectCount", len(objects)),
-        ("MultipartUploadCount", len(context.bucket.uploads)),
-    )
-
-
-def _cut(
-    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
-) -> tuple[list[_T], Rows]:
-    """Return the page of *entries* and the rows that tell its limits."""
-    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
-    rows: Rows = [(f"Max{what.title()}", most), ("IsTruncated", len(entries) > most)]
-    return entries[:most], rows
-
-
-def _shown(context: CallContext) -> Callable[[str], str]:
-    """Return how keys are written; RefusedError for an encoding that OSS lacks."""
-    if context.encodes_keys:
-        return partial(quote, safe="", errors="surrogateescape")
-    if context.call.parameters.get("encoding-type"):
-        raise invalid_argument("Invalid Encoding Method.", "encoding-type")
-    return str
-
-
-def _encoding(context: CallContext) -> Rows:
-    return [("EncodingType", "url")] if context.encodes_keys else []
+    content = {
+        "Storage": sum(stored.size for stored in context.bucket.objects.values()),
+        "ObjectCount": len(context.bucket.objects),
+        "MultipartUploadCount": len(context.bucket.uploads),
+    }
+    return xml_reply("BucketStat", content)

@@ -100,12 +100,9 @@ async def copy_object(context: CallContext) -> EmulatorReply:
             version_id=None,
         )
     )
-    return xml_reply(
-        "CopyObjectResult",
-        ("ETag", quoted(stored.etag)),
-        ("LastModified", iso_date(stored.modified)),
-        headers=confirmation(stored),
-    )
+    modified = iso_date(stored.modified)
+    content = {"ETag": quoted(stored.etag), "LastModified": modified}
+    return xml_reply("CopyObjectResult", content, confirmation(stored))
 
 
 def _copies(context: CallContext, name: str) -> bool:
@@ -154,7 +151,7 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         context.store.drop(context.bucket, key)
     if tree.findtext("Quiet") == "true":
         return EmulatorReply()
-    encoding = [("EncodingType", "url")] if context.encodes_keys else []
-    shown = [quote(key, safe="") if encoding else key for key in keys]
-    rows = [("Deleted", [("Key", key)]) for key in shown]
-    return xml_reply("DeleteResult", *encoding, *rows)
+    shown = [quote(key, safe="") if context.encoding else key for key in keys]
+    rows = [{"Key": key} for key in shown]
+    content = {"EncodingType": context.encoding, "Deleted": rows}
+    return xml_reply("DeleteResult", content)

@@ -64,16 +64,15 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
 async def get_object_acl(context: CallContext) -> EmulatorReply:
     """Answer the ACL that the object was stored with."""
     acl = context.find_object().headers.get(OBJECT_ACL, "default")
-    return xml_reply(
-        "AccessControlPolicy", OWNER, ("AccessControlList", [("Grant", acl)])
-    )
+    content = {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
+    return xml_reply("AccessControlPolicy", content)
 
 
 async def get_object_tagging(context: CallContext) -> EmulatorReply:
     """Answer the tags that the object was stored with."""
     tags = read_tags(context.find_object().headers.get(TAGGING, ""))
-    rows = [("Tag", [("Key", name), ("Value", value)]) for name, value in tags]
-    return xml_reply("Tagging", ("TagSet", rows))
+    rows = [{"Key": name, "Value": value} for name, value in tags]
+    return xml_reply("Tagging", {"TagSet": {"Tag": rows}})
 
 
 def _headers(stored: StoredObject) -> dict[str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
 from ... import parsing
 from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
-from ..message.replies import EmulatorReply, Rows, iso_date, quoted, xml_reply
+from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.bodies import Piece, StoredBody, combined
 from ..store.store import (
     StoredObject,
@@ -42,8 +43,8 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
         sequential="sequential" in context.call.parameters,
     )
     context.store.initiate(context.bucket, upload)
-    rows = *names(context), ("UploadId", upload.upload_id)
-    return xml_reply("InitiateMultipartUploadResult", *rows)
+    content = {**names(context), "UploadId": upload.upload_id}
+    return xml_reply("InitiateMultipartUploadResult", content)
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
@@ -71,12 +72,8 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
             spool.write(chunk)
         piece = spool.finish()
     part = _add(context, upload, number, piece, ec=_GONE_FOR_COPY)
-    return xml_reply(
-        "CopyPartResult",
-        ("LastModified", iso_date(part.modified)),
-        ("ETag", quoted(piece.etag)),
-        headers=checksums(piece.etag, piece.crc64),
-    )
+    content = {"LastModified": iso_date(part.modified), "ETag": quoted(piece.etag)}
+    return xml_reply("CopyPartResult", content, checksums(piece.etag, piece.crc64))
 
 
 async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -96,16 +93,12 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
                 PartNumber=str(part.number),
             )
     stored = _finish(context, upload, parts)
-    *encoding, bucket, key = names(context)
-    reply = xml_reply(
-        "CompleteMultipartUploadResult",
-        *encoding,
-        ("Location", f"http://{call.host}{call.path}"),
-        bucket,
-        key,
-        ("ETag", quoted(stored.etag)),
-        headers=confirmation(stored),
-    )
+    content = {
+        "Location": f"http://{call.host}{call.path}",
+        **names(context),
+        "ETag": quoted(stored.etag),
+    }
+    reply = xml_reply("CompleteMultipartUploadResult", content, confirmation(stored))
     return context.after_callback(reply, callback)
 
 
@@ -115,13 +108,15 @@ async def abort_multipart_upload(context: CallContext) -> EmulatorReply:
     return EmulatorReply(status=204)
 
 
-def names(context: CallContext) -> Rows:
-    """Return the rows that name the object of an upload."""
-    bucket, key = context.bucket.name, context.call.key
-    if context.encodes_keys:
-        encoded = quote(key, safe="")
-        return [("EncodingType", "url"), ("Bucket", bucket), ("Key", encoded)]
-    return [("Bucket", bucket), ("Key", key)]
+def names(context: CallContext) -> dict[str, Any]:
+    """Return the elements that name the object of an upload."""
+    key = context.call.key
+    shown = quote(key, safe="") if context.encoding else key
+    return {
+        "EncodingType": context.encoding,
+        "Bucket": context.bucket.name,
+        "Key": shown,
+    }
 
 
 def find_upload(context: CallContext, ec: str = "") -> StoredUpload:

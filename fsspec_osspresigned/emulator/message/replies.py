@@ -21,7 +21,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}
 
-Rows = list[tuple[str, Any]]
+Content = Mapping[str, Any] | str
 
 
 @frozen(kw_only=True)
@@ -50,34 +50,35 @@ class EmulatorReply:
         return len(self.body) if isinstance(self.body, bytes) else 0
 
 
-def xml(root: str, *content: Any) -> bytes:
-    """Return a document of texts and of ``(element, content)`` pairs.
+def xml(root: str, content: Content) -> bytes:
+    """Return a document: a mapping nests, a list repeats its element, None leaves it out.
 
     No element is in a namespace: oss2 finds none that is, though OSS's own examples
     show one.
     """
-    text = _written([(root, content)])
+    text = _element(root, content)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
 
-def _written(content: Any) -> str:
-    if isinstance(content, str):
-        return escape(_UNPRINTABLE.sub("\ufffd", content), {"\r": "&#13;"})
-    if isinstance(content, int):
-        return str(content).lower()
-    return "".join(
-        _written(item)
-        if isinstance(item, str)
-        else f"<{item[0]}>{_written(item[1])}</{item[0]}>"
-        for item in content
-    )
+def _element(name: str, content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_element(name, one) for one in content)
+    if isinstance(content, Mapping):
+        text = "".join(_element(*item) for item in content.items())
+    elif isinstance(content, str):
+        text = escape(_UNPRINTABLE.sub("\ufffd", content), {"\r": "&#13;"})
+    else:
+        text = str(content).lower()
+    return f"<{name}>{text}</{name}>"
 
 
 def xml_reply(
-    root: str, *content: Any, headers: Mapping[str, str] | None = None
+    root: str, content: Content, headers: Mapping[str, str] | None = None
 ) -> EmulatorReply:
     """Return a 200 with an XML document."""
-    return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, *content))
+    return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, content))
 
 
 def error_reply(
@@ -88,19 +89,21 @@ def error_reply(
     A reply to HEAD has no body, so its document is a header.
     """
     refusal = error.refusal
-    rows = [
-        ("Code", refusal.code),
-        ("Message", refusal.message),
-        ("RequestId", request_id),
-        ("HostId", call.host),
-        *refusal.extras.items(),
-    ]
+    body = xml(
+        "Error",
+        {
+            "Code": refusal.code,
+            "Message": refusal.message,
+            "RequestId": request_id,
+            "HostId": call.host,
+            **refusal.extras,
+            "EC": refusal.ec or None,
+            "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}" if refusal.ec else None,
+        },
+    )
     headers = dict(error.headers)
     if refusal.ec:
-        rows.append(("EC", refusal.ec))
-        rows.append(("RecommendDoc", f"{_TROUBLESHOOT}{refusal.ec}"))
         headers["x-oss-ec"] = refusal.ec
-    body = xml("Error", *rows)
     if call.method == "HEAD":
         headers["x-oss-err"] = base64.b64encode(body).decode()
         body = b""
