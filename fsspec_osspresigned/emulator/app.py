@@ -15,7 +15,7 @@ from ..http.body import CRC_HEADER
 from ..signing import verify
 from ..signing.endpoint import check_key
 from .calls.context import CallContext
-from .calls.table import CALLS, action_of
+from .calls.table import HANDLERS, action_of
 from .faults.connection import (
     CutError,
     DisconnectedError,
@@ -66,12 +66,7 @@ class _Visit:
 
 
 class App:
-    """OSS as an ASGI application.
-
-    Attributes:
-        faults: the faults in force.
-        records: the requests so far.
-    """
+    """OSS as an ASGI application."""
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
@@ -205,15 +200,14 @@ class App:
         return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        row = CALLS.get(call.action)
-        if row is None:
+        handler = HANDLERS.get(call.action)
+        if handler is None:
             raise refused(
                 "MethodNotAllowed", Method=call.method, ResourceType=call.action
             )
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
-        on_service = row.on == "Service"
-        bucket = Bucket(name="") if on_service else self._store.bucket(call.bucket)
+        bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
         context = CallContext(
             call=call,
             body=body,
@@ -221,7 +215,7 @@ class App:
             store=self._store,
             settings=self._settings,
         )
-        return await row.handler(context)
+        return await handler(context)
 
     def _cors(self, call: Call) -> dict[str, str]:
         origin = call.headers.get("origin")

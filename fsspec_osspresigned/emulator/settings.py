@@ -16,12 +16,7 @@ Callback = Callable[[Mapping[str, Any]], bytes | None]
 
 @define
 class Clock:
-    """Seconds since the epoch; called like ``time.time``.
-
-    Attributes:
-        source: the clock underneath.
-        offset: seconds that the emulator is ahead of it; negative for behind.
-    """
+    """Seconds since the epoch, called like ``time.time``: *source* plus *offset*."""
 
     source: Callable[[], float]
     offset: float = 0.0

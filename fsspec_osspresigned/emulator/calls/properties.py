@@ -15,12 +15,8 @@ META = "x-oss-meta-"
 TAGGING = "x-oss-tagging"
 ENCRYPTION = "x-oss-server-side-encryption"
 HTTP_PROPERTIES = (
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
+    *("cache-control", "content-disposition", "content-encoding"),
+    *("content-language", "content-type", "expires"),
 )
 
 _MAX_META = 8 * 1024
@@ -33,12 +29,7 @@ _CHOICES = {
     ENCRYPTION: (("AES256", "KMS", "SM4"), "InvalidEncryptionAlgorithmError", ""),
 }
 _is_meta_name = re.compile(rf"{META}[A-Za-z0-9-]+").fullmatch
-_NOT_ON_PUT = (
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-unmodified-since",
-)
+_is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
 
 
 def read_properties(call: Call) -> dict[str, str]:
@@ -48,9 +39,8 @@ def read_properties(call: Call) -> dict[str, str]:
         RefusedError: a value that OSS does not take.
     """
     headers = call.headers
-    for name in _NOT_ON_PUT:
-        if name in headers:
-            raise refused("NotImplemented", Header=name)
+    for name in filter(_is_condition, headers):
+        raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:

@@ -6,53 +6,15 @@ send also tells how it is recognised. A new call is one row.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from attrs import field, frozen
-
-from ...model import COPY_SOURCE, OPERATIONS, Action
+from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ..message.call import Call
 from ..message.replies import EmulatorReply
 from . import listing, objects, reading, uploads
 from .context import CallContext
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
-
-
-@frozen
-class CallRow:
-    """One call.
-
-    Attributes:
-        action: name in the API reference.
-        handler: function that answers it.
-        on: ``Object``, ``Bucket`` or ``Service``.
-        methods: HTTP methods.
-        parameters: query parameters, one of which the call has; empty for any query.
-        fixed: parameters that must have this value, unless it is empty.
-        copies: whether the call has a copy source.
-    """
-
-    action: str
-    handler: Handler
-    on: str
-    methods: Container[str]
-    parameters: AbstractSet[str] = frozenset()
-    fixed: Mapping[str, str] = field(factory=dict)
-    copies: bool = False
-
-    def matches(self, call: Call) -> bool:
-        """Return whether *call* is this call."""
-        given = call.parameters
-        return (
-            call.method in self.methods
-            and (not self.parameters or not self.parameters.isdisjoint(given))
-            and all(
-                given.get(name) == value for name, value in self.fixed.items() if value
-            )
-            and (not self.copies or COPY_SOURCE in call.headers)
-        )
 
 
 _OPERATIONS: Mapping[Action, Handler] = {
@@ -86,26 +48,36 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
 }
 
 
-def _rows() -> Iterator[CallRow]:
-    for action, (text, handler) in _OTHERS.items():
-        methods, on, *parameters = text.split()
-        yield CallRow(action, handler, on, methods.split(","), frozenset(parameters))
-    for action, handler in _OPERATIONS.items():
+HANDLERS: Mapping[str, Handler] = {
+    **{action: handler for action, (_, handler) in _OTHERS.items()},
+    **_OPERATIONS,
+}
+
+
+def _rows() -> Iterator[tuple[str, Spec, str]]:
+    """Yield what each call is on, how it is recognised, and its name."""
+    for action, (text, _) in _OTHERS.items():
+        methods, on, *names = text.split()
+        for method in methods.split(","):
+            yield on, Spec(method=method, fixed=dict.fromkeys(names, "")), action
+    for action in _OPERATIONS:
         spec = OPERATIONS[action]
-        yield CallRow(
-            action,
-            handler,
-            "Bucket" if spec.on_bucket else "Object",
-            (spec.method,),
-            spec.parameters,
-            spec.fixed,
-            spec.copies,
-        )
+        yield "Bucket" if spec.on_bucket else "Object", spec, action
 
 
-CALLS: Mapping[str, CallRow] = {row.action: row for row in _rows()}
+def _matches(spec: Spec, call: Call) -> bool:
+    """Return whether *call* has one of the parameters and every value of *spec*."""
+    given, fixed = call.parameters, spec.fixed.items()
+    return (
+        call.method == spec.method
+        and (not spec.parameters or not spec.parameters.isdisjoint(given))
+        and all(given.get(name) == value for name, value in fixed if value)
+        and (not spec.copies or COPY_SOURCE in call.headers)
+    )
+
+
 _NARROWEST_FIRST = sorted(
-    CALLS.values(), key=lambda row: (-len(row.parameters), not row.copies)
+    _rows(), key=lambda row: (-len(row[1].parameters), not row[1].copies)
 )
 # Names of the calls on sub-resources, with the method before them.
 _ON_OBJECT = {
@@ -129,12 +101,15 @@ def action_of(call: Call) -> str:
     """Return the name of *call*; one that is not answered gets a name too."""
     if call.method == "OPTIONS":
         return "OptionObject"
-    method = call.method.title()
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"
-    rows = [row for row in _NARROWEST_FIRST if row.on == on and row.matches(call)]
-    if rows and rows[0].parameters:
-        return rows[0].action
+    rows = [
+        (spec, action)
+        for where, spec, action in _NARROWEST_FIRST
+        if where == on and _matches(spec, call)
+    ]
+    if rows and rows[0][0].parameters:
+        return rows[0][1]
     for name, called in _SUBRESOURCES[on].items():
         if name in call.parameters:
-            return f"{method}{called}"
-    return rows[0].action if rows else f"{method}{on}"
+            return f"{call.method.title()}{called}"
+    return rows[0][1] if rows else f"{call.method.title()}{on}"

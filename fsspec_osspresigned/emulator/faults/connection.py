@@ -31,15 +31,7 @@ class CutError(Exception):
 
 @define(eq=False)
 class ClientConnection:
-    """One connection.
-
-    Attributes:
-        transport: asyncio's.
-        number: counted from 1 since the server started.
-        requests: requests that it has carried so far.
-        waiting: faults that hold something back on it.
-        gone: set when it is over.
-    """
+    """One connection; ``waiting`` counts the faults that hold something back on it."""
 
     transport: asyncio.Transport
     number: int
@@ -90,13 +82,7 @@ class ClientConnection:
 
 @frozen
 class Wire:
-    """One request's view of its connection.
-
-    Attributes:
-        connection: shared with the requests before and after.
-        cycle: the server's state of this request.
-        reused: whether the connection has carried a request before.
-    """
+    """One request's view of its connection; ``cycle`` is the server's state of it."""
 
     connection: ClientConnection
     cycle: Any
@@ -108,32 +94,20 @@ class Wire:
         self.connection.transport.write(line.encode())
 
 
-class _Recorder:
+class _Recorder(bytearray):
     """Transport that keeps what the server writes for the reply."""
 
-    def __init__(self) -> None:
-        self.data = b""
-        self.is_closed = False
-
-    def write(self, data: bytes) -> None:
-        self.data += data
+    is_closed = False
+    write = bytearray.extend
 
     def close(self) -> None:
         self.is_closed = True
-
-    def take(self) -> bytes:
-        data, self.data = self.data, b""
-        return data
 
 
 class ShapedReply:
     """A reply that a fault slows down, stops or breaks.
 
-    Args:
-        wire: connection of the reply.
-        fault: its fault.
-        send: ASGI's.
-        body_length: bytes that follow the head.
+    *body_length* is the number of bytes that follow the head.
     """
 
     def __init__(
@@ -156,7 +130,8 @@ class ShapedReply:
             DisconnectedError: the client left while the reply was held back.
         """
         await self._send(message)
-        data = self._recorder.take()
+        data = bytes(self._recorder)
+        self._recorder.clear()
         if self._traps is None:
             self._traps = self._laid(len(data) + self._length)
         while self._traps and self._traps[0][0] <= self._sent + len(data):

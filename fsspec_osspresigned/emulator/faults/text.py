@@ -9,7 +9,7 @@ from typing import Any
 from attrs import fields_dict
 
 from ...errors import ConfigurationError
-from ..calls.table import CALLS
+from ..calls.table import HANDLERS
 from .fault import Fault, flag
 
 _MEMBERS = {
@@ -55,7 +55,7 @@ def _parse(text: str) -> Fault:
     members: dict[str, Any] = {}
     if action not in ("", "*"):
         members["action"] = action
-        if not set(action) & set("*?[") and action not in CALLS:
+        if not set(action) & set("*?[") and action not in HANDLERS:
             problems.append(
                 f"{action!r} is no action: an API name such as UploadPart, or *"
             )

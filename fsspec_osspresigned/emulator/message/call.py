@@ -25,17 +25,15 @@ _region_host = re.compile(
 
 @frozen(kw_only=True)
 class Call:
-    """One request.
+    """One request. The first value of a repeated parameter or header counts.
 
     Attributes:
-        action: the call of OSS, by its name in the API reference.
-        method: HTTP method.
+        action: name of the call in the API reference.
         bucket: empty for the service itself.
         key: decoded once, nothing normalised; empty for a bucket.
         target: path and query as they came.
-        query: raw.
-        parameters: decoded; the first value of a repeated name counts.
-        headers: names in lower case; the first value of a repeated name counts.
+        query: not decoded.
+        headers: names in lower case.
     """
 
     action: str = ""
@@ -96,27 +94,26 @@ def read_call(
     cnames: Mapping[str, str],
     name: Callable[[Call], str],
 ) -> Call:
-    """Read the head of a request.
+    """Read the head of a request from the raw parts of an ASGI scope.
 
-    Args:
-        scope: ASGI's; only its raw parts are used.
-        cnames: host name -> bucket.
-        name: function that finds the action.
+    *cnames* maps host names to buckets; *name* finds the action.
     """
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
-        headers.setdefault(header.decode("latin-1"), _decoded(value).strip())
+        # Bytes that are no UTF-8 become lone surrogates.
+        text = value.decode("utf-8", "surrogateescape").strip()
+        headers.setdefault(header.decode("latin-1"), text)
     path: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
     bucket = _bucket_of(headers.get("host", ""), cnames)
     raw_key = path.removeprefix("/")
     if bucket is None:
         raw_bucket, _, raw_key = raw_key.partition("/")
-        bucket = _unquoted(raw_bucket)
+        bucket = unquote(raw_bucket, errors="surrogateescape")
     call = Call(
         method=scope["method"],
         bucket=bucket,
-        key=_unquoted(raw_key),
+        key=unquote(raw_key, errors="surrogateescape"),
         target=f"{path}?{query}" if query else path,
         query=query,
         parameters=dict(reversed(parse_query(query))),
@@ -128,15 +125,6 @@ def read_call(
 def read_number(text: str) -> int | None:
     """Return a decimal number of at most 18 digits; None if *text* is none."""
     return int(text) if _is_number(text) else None
-
-
-def _decoded(value: bytes) -> str:
-    """Return header bytes as text; bytes that are no UTF-8 become lone surrogates."""
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _unquoted(text: str) -> str:
-    return unquote(text, errors="surrogateescape")
 
 
 def _bucket_of(host: str, cnames: Mapping[str, str]) -> str | None:

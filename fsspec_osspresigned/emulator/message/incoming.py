@@ -22,10 +22,7 @@ class IncomingBody:
     *timeout* seconds, DisconnectedError if the client left before the end, and CutError
     if a fault breaks the connection.
 
-    Attributes:
-        received: bytes so far.
-        traps: what a fault does at which byte, in order.
-        pace: waits for as long as so many bytes should take; None disables it.
+    *pace* waits for as long as so many bytes should take; None disables it.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:

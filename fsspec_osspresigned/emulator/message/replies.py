@@ -26,15 +26,7 @@ Content = Mapping[str, Any] | str
 
 @frozen(kw_only=True)
 class EmulatorReply:
-    """One reply.
-
-    Attributes:
-        status: HTTP status.
-        headers: without those that every reply has.
-        body: the whole body, or its chunks if it is streamed.
-        length: bytes of a streamed body.
-        code: OSS error code; None for a success.
-    """
+    """One reply: a whole body, or the chunks of one of *length* bytes."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)

@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from fsspec_osspresigned.emulator.calls.table import CALLS
+from fsspec_osspresigned.emulator.calls.table import HANDLERS
 from tests.contract.interop import table
 from tests.contract.interop.conftest import HERE, OWNER, library
 
@@ -50,4 +50,4 @@ def test_calls_of_the_emulator():
     listed = re.search(r"It answers ([^.]*)\.", text)
     assert listed
     names = set(re.findall(r"\w+", listed[1])) - {"and"}
-    assert names == set(map(str, CALLS))
+    assert names == set(map(str, HANDLERS))
