@@ -208,23 +208,17 @@ class App:
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
         bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
-        context = CallContext(
-            call=call,
-            body=body,
-            bucket=bucket,
-            store=self._store,
-            settings=self._settings,
+        return await handler(
+            CallContext(call, body, bucket, self._store, self._settings)
         )
-        return await handler(context)
 
     def _cors(self, call: Call) -> dict[str, str]:
         origin = call.headers.get("origin")
         if origin is None or not self._settings.allows(origin):
             return {}
+        shown = "*" if "*" in self._settings.origins else origin
         return {
-            "Access-Control-Allow-Origin": (
-                "*" if "*" in self._settings.origins else origin
-            ),
+            "Access-Control-Allow-Origin": shown,
             "Access-Control-Expose-Headers": _EXPOSED,
             "Vary": "Origin",
         }
@@ -272,7 +266,8 @@ async def _send(reply: EmulatorReply, send: Send) -> None:
         return
     loop = asyncio.get_running_loop()
     small = reply.content_length <= _INLINE
-    while True:
+    chunk = b"more"
+    while chunk:
         if small:
             chunk = next(reply.body, b"")
         else:
@@ -280,5 +275,3 @@ async def _send(reply: EmulatorReply, send: Send) -> None:
         await send(
             {"type": "http.response.body", "body": chunk, "more_body": bool(chunk)}
         )
-        if not chunk:
-            return

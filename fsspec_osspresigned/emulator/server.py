@@ -239,8 +239,9 @@ class Emulator:
         return list(self.store.buckets)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
-        """Return an object; None if it does not exist."""
-        return self.store.get(bucket, key)
+        """Return an object; None if it, or the bucket, does not exist."""
+        found = self.store.buckets.get(bucket)
+        return found.objects.get(key) if found else None
 
     def objects(self, bucket: str) -> Contents:
         """Return the objects of *bucket* as they stand: key -> bytes."""

@@ -26,7 +26,7 @@ _MAX_CALLBACK = 5 * 1024
 _MD5_BYTES = 16
 
 
-@frozen(kw_only=True)
+@frozen
 class CallContext:
     """Everything that the handler of a call gets.
 

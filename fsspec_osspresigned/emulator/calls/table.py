@@ -50,7 +50,7 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
 
 HANDLERS: Mapping[str, Handler] = {
     **{action: handler for action, (_, handler) in _OTHERS.items()},
-    **_OPERATIONS,
+    **{str(action): handler for action, handler in _OPERATIONS.items()},
 }
 
 

@@ -10,10 +10,11 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
 from ... import parsing
+from ...http.body import combine
 from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
-from ..store.bodies import Piece, StoredBody, combined
+from ..store.bodies import StoredBody
 from ..store.store import (
     StoredObject,
     StoredPart,
@@ -55,9 +56,9 @@ async def upload_part(context: CallContext) -> EmulatorReply:
         if name.startswith(ENCRYPTION):
             message = "The encryption method is set when the upload is initiated."
             raise invalid_argument(message, name)
-    _check_sequence(upload, number)
     piece = await context.receive_body()
-    _add(context, upload, number, piece, ec=_GONE)
+    part = StoredPart(number=number, piece=piece, modified=context.now)
+    context.store.add_part(context.bucket, upload, part, ec=_GONE)
     return EmulatorReply(headers=checksums(piece.etag, piece.crc64, piece.md5))
 
 
@@ -65,13 +66,13 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
     """Store a part from another object or a range of it."""
     await context.body.drain()
     number, upload = _place(context, _GONE_FOR_COPY)
-    _check_sequence(upload, number)
     source = copy_source(context)
     with context.store.spool() as spool:
         for chunk in source.body.chunks(*copied_range(context.call, source.size)):
             spool.write(chunk)
         piece = spool.finish()
-    part = _add(context, upload, number, piece, ec=_GONE_FOR_COPY)
+    part = StoredPart(number=number, piece=piece, modified=context.now)
+    context.store.add_part(context.bucket, upload, part, ec=_GONE_FOR_COPY)
     content = {"LastModified": iso_date(part.modified), "ETag": quoted(piece.etag)}
     return xml_reply("CopyPartResult", content, checksums(piece.etag, piece.crc64))
 
@@ -110,13 +111,9 @@ async def abort_multipart_upload(context: CallContext) -> EmulatorReply:
 
 def names(context: CallContext) -> dict[str, Any]:
     """Return the elements that name the object of an upload."""
-    key = context.call.key
-    shown = quote(key, safe="") if context.encoding else key
-    return {
-        "EncodingType": context.encoding,
-        "Bucket": context.bucket.name,
-        "Key": shown,
-    }
+    key, encoding = context.call.key, context.encoding
+    shown = quote(key, safe="") if encoding else key
+    return {"EncodingType": encoding, "Bucket": context.bucket.name, "Key": shown}
 
 
 def find_upload(context: CallContext, ec: str = "") -> StoredUpload:
@@ -134,20 +131,10 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
     if number is None or not 1 <= number <= MAX_PARTS:
         message = "Part number must be an integer between 1 and 10000, inclusive."
         raise invalid_argument(message, "partNumber", text, ec="0017-00000220")
-    return number, find_upload(context, ec)
-
-
-def _check_sequence(upload: StoredUpload, number: int) -> None:
+    upload = find_upload(context, ec)
     if upload.sequential and number > len(upload.parts) + 1:
         raise refused("PartNotSequential")
-
-
-def _add(
-    context: CallContext, upload: StoredUpload, number: int, piece: Piece, *, ec: str
-) -> StoredPart:
-    part = StoredPart(number=number, piece=piece, modified=context.now)
-    context.store.add_part(context.bucket, upload, part, ec=ec)
-    return part
+    return number, upload
 
 
 def _all_parts(
@@ -201,13 +188,16 @@ def _finish(
     context: CallContext, upload: StoredUpload, parts: Sequence[StoredPart]
 ) -> StoredObject:
     pieces = [part.piece for part in parts]
+    crc = 0
+    for piece in pieces:
+        crc = combine(crc, piece.crc64, piece.size)
     digests = b"".join(bytes.fromhex(piece.md5) for piece in pieces)
     whole = hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()
     acl = {n: v for n, v in context.call.headers.items() if n == OBJECT_ACL}
     stored = StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
-        crc64=combined((piece.crc64, piece.size) for piece in pieces),
+        crc64=crc,
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,

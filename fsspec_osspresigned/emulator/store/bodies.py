@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from attrs import define, frozen
 
-from ...http.body import combine, crc64
+from ...http.body import crc64
 from ...units import MIB
 
 CHUNK = MIB
@@ -89,18 +89,15 @@ class StoredBody:
 class Spool:
     """Receives a body while computing MD5 and CRC-64.
 
-    Leaving the ``with`` block discards a body that was not finished.
-
-    Args:
-        folder: directory for a body of more than *limit* bytes.
-        limit: most bytes in memory; below zero every body goes to a file.
+    Leaving the ``with`` block discards a body that was not finished. A body of more than
+    *limit* bytes goes to a file of *folder*; below zero every body does.
     """
 
     def __init__(self, folder: Folder, limit: int) -> None:
         self._folder = folder
         self._limit = limit
         self._memory = bytearray()
-        self._file: tuple[Path, IO[bytes]] | None = None
+        self._file: IO[bytes] | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = 0
         self._size = 0
@@ -114,9 +111,8 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         """Discard what was not finished."""
         if self._file is not None:
-            path, file = self._file
-            file.close()
-            path.unlink()
+            self._file.close()
+            Path(self._file.name).unlink()
 
     def write(self, data: bytes | bytearray) -> None:
         """Append *data*; threads may call it, one at a time."""
@@ -128,33 +124,28 @@ class Spool:
         if self._file is None:
             self._memory += data
         else:
-            self._file[1].write(data)
+            self._file.write(data)
 
     def finish(self) -> Piece:
         """Return the body; do not write after it."""
         if self._file is None:
             segment = Segment(self._size, bytes(self._memory))
         else:
-            path, file = self._file
-            file.close()
-            segment = self._folder.segment(path, self._size)
+            self._file.close()
+            segment = self._folder.segment(Path(self._file.name), self._size)
             self._file = None
         return Piece(segment, self._md5.hexdigest(), self._crc)
 
     def _spill(self) -> None:
-        path = self._folder.path / uuid.uuid4().hex
-        file = path.open("wb")
-        self._file = path, file
-        file.write(self._memory)
+        self._file = (self._folder.path / uuid.uuid4().hex).open("wb")
+        self._file.write(self._memory)
         self._memory = bytearray()
 
 
 class Folder:
     """Directory of body files; a file is deleted when its last reader releases it.
 
-    Args:
-        path: directory whose files stay at the end, made if missing; None makes a
-            temporary one at the first body.
+    The files of *path* stay at the end; None makes a temporary directory when needed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -182,10 +173,8 @@ class Folder:
 
     def sweep(self, wanted: Iterable[str]) -> None:
         """Delete all files but *wanted*: a crash left them."""
-        names = set(wanted)
-        for path in self.path.iterdir():
-            if path.name not in names:
-                path.unlink()
+        for name in {path.name for path in self.path.iterdir()}.difference(wanted):
+            (self.path / name).unlink()
 
     def close(self) -> None:
         """Stop deleting single files; a temporary directory is deleted as a whole."""
@@ -197,11 +186,3 @@ class Folder:
 def _remove(path: Path, is_open: list[bool]) -> None:
     if is_open[0]:
         path.unlink(missing_ok=True)
-
-
-def combined(pieces: Iterable[tuple[int, int]]) -> int:
-    """Return the CRC-64 of a whole from ``(CRC-64, size)`` of its parts in order."""
-    total = 0
-    for crc, size in pieces:
-        total = combine(total, crc, size)
-    return total

@@ -163,9 +163,7 @@ class Store:
     Two processes must not open the same *root*: the second would delete the bodies that
     the first receives.
 
-    Args:
-        root: directory of a disk store, made if missing. None keeps everything in
-            memory, and bodies above a few MiB in temporary files.
+    A root of None keeps everything in memory, and large bodies in temporary files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -182,11 +180,6 @@ class Store:
     def spool(self) -> Spool:
         """Return an empty body to write into."""
         return Spool(self._folder, self._spill)
-
-    def get(self, bucket: str, key: str) -> StoredObject | None:
-        """Return an object; None if it, or the bucket, is missing."""
-        found = self.buckets.get(bucket)
-        return found.objects.get(key) if found else None
 
     def bucket(self, name: str) -> Bucket:
         """Return a bucket; RefusedError if it is missing."""
@@ -288,8 +281,7 @@ class StoreLog:
     Each file is replaced as a whole. A body file exists before the JSON file that names
     it. After a crash, a body file without one is deleted at the next start.
 
-    Attributes:
-        root: directory of the disk store; None writes and reads nothing.
+    Without a root it writes and reads nothing.
     """
 
     root: Path | None
