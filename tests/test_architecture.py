@@ -250,7 +250,6 @@ def test_class_names_are_unique():
 # Private names of others that the package uses, and why.
 PRIVATE = {
     "console.exit: os._exit": "documented: the only exit that waits for no thread",
-    "concurrency.workers: above._add": "to be mended",
     "syncing.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "syncing.source: kind._find": "the same, of another filesystem",
 }

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..console.exit import ExitCode, interruptible
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..filesystem.look import expand

@@ -17,7 +17,8 @@ from fsspec.config import apply_config, conf
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..concurrency.workers import ON_ERROR, Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import ON_ERROR, Transfers
 from ..options.options import hashable, portable, surroundings
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..errors import ConfigurationError
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup

@@ -19,7 +19,7 @@ from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody
 from ..model import Receipt

@@ -13,7 +13,7 @@ from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..model import Action
 from ..objects import operations
 from ..objects.download import AtomicFile, Download

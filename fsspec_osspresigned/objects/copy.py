@@ -14,7 +14,8 @@ from urllib.parse import quote
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..errors import (
     IntegrityError,
     InvalidRequestError,

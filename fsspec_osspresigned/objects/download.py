@@ -11,7 +11,8 @@ from collections.abc import Callable
 from attrs import frozen
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
 from ..http.body import EMPTY, combine, crc64
 from ..http.transport import Exchange

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..client.written import info_of
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, Operation, split_path
 from . import operations

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from attrs import frozen
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..errors import ObjectNotFoundError
 from ..http.body import crc64
 from ..objects import operations

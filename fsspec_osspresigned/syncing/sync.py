@@ -12,7 +12,8 @@ from typing import Any
 from attrs import Factory, define, evolve, field, frozen
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.base import check_choice

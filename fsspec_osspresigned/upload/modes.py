@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
 from ..http.body import EMPTY, Body, SpooledBody
 from ..model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply

@@ -21,7 +21,8 @@ from typing import Protocol, Self
 from attrs import define
 
 from ..client.client import Client
-from ..concurrency.workers import Cancellation, Transfers
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.transfers import Transfers
 from ..errors import UploadErrors
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt

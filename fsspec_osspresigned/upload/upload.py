@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..client.client import Client
 from ..client.written import BODY_CAP
 from ..concurrency import shutdown
-from ..concurrency.workers import Cancellation
+from ..concurrency.cancellation import Cancellation
 from ..errors import (
     CallbackFailedWarning,
     ExclusiveNotEnforcedError,

@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from fsspec_osspresigned.concurrency.workers import Cancellation, Workers
+from fsspec_osspresigned.concurrency.workers import Workers
 
 
 def test_work_and_its_failure_reach_the_caller():
@@ -145,17 +145,3 @@ def test_process_ends_although_work_is_queued():
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert done.returncode == 0
-
-
-def test_cancellation_goes_down_not_up():
-    """What is set above is set below; a sibling and the one above are not touched."""
-    top = Cancellation()
-    left, right = Cancellation(top), Cancellation(top)
-    below = Cancellation(left)
-    left.set()
-    assert below.is_set()
-    assert not top.is_set()
-    assert not right.is_set()
-    top.set()
-    assert right.is_set()
-    assert Cancellation(top).is_set()

@@ -9,7 +9,7 @@ import time
 import pytest
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,

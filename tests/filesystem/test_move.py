@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.emulator.message import replies
 from fsspec_osspresigned.errors import (

@@ -10,8 +10,8 @@ import pytest
 from fsspec.callbacks import Callback, TqdmCallback
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.concurrency import workers as transfers
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency import transfers
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,

@@ -18,7 +18,7 @@ import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
-from fsspec_osspresigned.concurrency import workers as transfers
+from fsspec_osspresigned.concurrency import transfers
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,

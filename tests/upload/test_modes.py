@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import NotSignedError, UploadDiscardedError
 from fsspec_osspresigned.http.body import MemoryBody

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64

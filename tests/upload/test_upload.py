@@ -14,7 +14,7 @@ import pytest
 
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.concurrency.workers import Cancellation
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,

@@ -1,0 +1,32 @@
+"""Cancellation: an event that gives up the work of many threads, level by level."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+
+class Cancellation(threading.Event):
+    """An event that also sets those made under it, not those above."""
+
+    def __init__(self, above: Cancellation | None = None) -> None:
+        super().__init__()
+        self._below: weakref.WeakSet[Cancellation] = weakref.WeakSet()
+        self._lock = threading.RLock()  # a finalizer may come back in here
+        if above is not None:
+            above.add(self)
+
+    def add(self, below: Cancellation) -> None:
+        """Set *below* with this event: at once if this one is set already."""
+        with self._lock:
+            self._below.add(below)
+        if self.is_set():
+            below.set()
+
+    def set(self) -> None:
+        """Set it and all below it."""
+        super().set()
+        with self._lock:
+            below = list(self._below)
+        for event in below:
+            event.set()

@@ -1,0 +1,173 @@
+"""Transfers: one function over many jobs, by a few workers that stop together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Generic, TypeVar
+
+from ..errors import UploadErrors
+from .cancellation import Cancellation
+from .workers import Workers
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ON_ERROR = ("raise", "omit", "return")
+
+# Equal refusals one after the other that end the whole: no other job would be let in.
+_REFUSALS = 16
+_REFUSED = (401, 403)
+
+
+class Transfers(Generic[T, R]):
+    """Runs one function over many jobs.
+
+    The first failure stops the handing out of jobs, unless *on_error* says otherwise;
+    those under way are finished. KeyboardInterrupt cancels those too, as does whatever
+    else is no Exception. In all cases nothing runs any more when ``run`` returns or
+    raises. 16 equal refusals (401, 403) one after the other end it in any case.
+
+    Args:
+        pool: where the workers run.
+        width: workers at most.
+        work: does one job; gets a cancellation to pass on.
+        name: a job's path, for errors.
+        on_error: ``raise``; ``return`` failures in the place of results; or ``omit``
+            them.
+        cancel: set from elsewhere to give up: what is done is returned then.
+
+    Attributes:
+        failures: name of a job -> what it raised, in the order in which they failed.
+    """
+
+    def __init__(
+        self,
+        pool: Workers,
+        width: int,
+        work: Callable[[T, Cancellation], R],
+        name: Callable[[T], str],
+        *,
+        on_error: str = "raise",
+        cancel: Cancellation | None = None,
+    ) -> None:
+        self.failures: dict[str, Exception] = {}
+        self._pool = pool
+        self._width = width
+        self._work = work
+        self._name = name
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._cancel = Cancellation(cancel)
+        self._futures: list[Future[None]] = []
+        self._results: dict[int, R | Exception] = {}
+        self._refusals: list[tuple[Any, ...]] = []  # the last ones in a row, all equal
+
+    def run(self, jobs: Iterable[T]) -> list[R]:
+        """Do all *jobs* and return the results; raises as ``finish``."""
+        found = self.outcomes(jobs)
+        return [one for one in found if not isinstance(one, Exception)]
+
+    def outcomes(self, jobs: Iterable[T]) -> list[R | Exception]:
+        """Do all *jobs* and return what ``finish`` does; raises as ``finish``."""
+        self.start(jobs)
+        return self.finish()
+
+    def failures_of(self, jobs: Iterable[T]) -> dict[str, Exception]:
+        """Do *jobs* and return what failed, without raising it."""
+        self.start(jobs)
+        self._join()
+        return self.failures
+
+    def start(self, jobs: Iterable[T]) -> None:
+        """Begin with *jobs*; what is begun must be finished, or stopped."""
+        source = enumerate(jobs)
+        try:
+            for _ in range(self._width):
+                self._futures.append(self._pool.submit(self._loop, source))
+        except BaseException:
+            self.stop()
+            raise
+
+    def finish(self) -> list[R | Exception]:
+        """Wait, and return results, and failures if asked for, in the order of jobs.
+
+        Raises:
+            UploadErrors: several jobs failed, or each was refused.
+            Exception: what the only failing job raised.
+        """
+        self._join()
+        failures, given_up = self.failures, self._is_refused()
+        if failures and (self._on_error == "raise" or given_up):
+            if len(failures) == 1:
+                raise next(iter(failures.values()))
+            shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
+            msg = f"{len(failures)} transfers failed: {shown}"
+            if given_up:
+                msg = f"given up after {_REFUSALS} equal refusals in a row; {msg}"
+            raise UploadErrors(msg, failures=failures)
+        return [self._results[index] for index in sorted(self._results)]
+
+    def stop(self) -> None:
+        """Give all up; nothing runs any more when this returns."""
+        self._cancel.set()
+        self._drop_queued()
+        wait(self._futures)
+
+    def _join(self) -> None:
+        # The waits have no limit: each future is a job of a pool, so it has a thread.
+        try:
+            wait(self._futures, return_when=FIRST_COMPLETED)
+            self._drop_queued()  # no job is left for a loop that has not begun
+            wait(self._futures)
+        except BaseException:
+            self.stop()
+            raise
+        for future in self._futures:
+            if not future.cancelled():
+                future.result()
+
+    def _drop_queued(self) -> None:
+        for future in self._futures:
+            future.cancel()
+
+    def _loop(self, jobs: Iterator[tuple[int, T]]) -> None:
+        while True:
+            with self._lock:
+                if self._is_over():
+                    return
+                try:
+                    index, job = next(jobs)
+                except StopIteration:
+                    return
+            try:
+                result = self._work(job, self._cancel)
+            except Exception as error:  # noqa: BLE001 - raised by run
+                with self._lock:
+                    self._add_failure(index, self._name(job), error)
+            except BaseException:
+                self._cancel.set()
+                raise
+            else:
+                with self._lock:
+                    self._results[index] = result
+                    self._refusals.clear()
+
+    def _is_over(self) -> bool:
+        stops = self._on_error == "raise" and self.failures
+        return bool(stops) or self._is_refused() or self._cancel.is_set()
+
+    def _is_refused(self) -> bool:
+        return len(self._refusals) >= _REFUSALS
+
+    def _add_failure(self, index: int, name: str, error: Exception) -> None:
+        self.failures[name] = error
+        if self._on_error == "return":
+            self._results[index] = error
+        status = getattr(error, "status", None)
+        refusal = (type(error), status, getattr(error, "code", None))
+        if refusal not in self._refusals:
+            self._refusals.clear()
+        if status in _REFUSED:
+            self._refusals.append(refusal)

@@ -1,0 +1,19 @@
+"""Cancellation of work at several levels."""
+
+from __future__ import annotations
+
+from fsspec_osspresigned.concurrency.cancellation import Cancellation
+
+
+def test_cancellation_goes_down_not_up():
+    """What is set above is set below; a sibling and the one above are not touched."""
+    top = Cancellation()
+    left, right = Cancellation(top), Cancellation(top)
+    below = Cancellation(left)
+    left.set()
+    assert below.is_set()
+    assert not top.is_set()
+    assert not right.is_set()
+    top.set()
+    assert right.is_set()
+    assert Cancellation(top).is_set()
