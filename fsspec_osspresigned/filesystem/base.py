@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from itertools import chain, islice
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import fsspec
 from attrs import frozen
-from fsspec.asyn import AsyncFileSystem
+from fsspec.asyn import AsyncFileSystem, reset_lock
 from fsspec.config import apply_config, conf
 from fsspec.utils import stringify_path
 
@@ -22,6 +23,10 @@ from ..concurrency.transfers import ON_ERROR, Transfers
 from ..options.options import hashable, portable, surroundings
 
 T = TypeVar("T")
+
+# Older releases of fsspec keep the loop of the parent in a forked child, without its
+# thread. Newer ones do this themselves.
+os.register_at_fork(after_in_child=reset_lock)
 
 PROTOCOL = "osspresigned"
 

@@ -18,7 +18,7 @@ from ..model import Action
 from ..objects import operations
 from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
-from ..objects.ranges import Merged, cut, planned
+from ..objects.ranges import MergedRange, merged
 from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
@@ -118,19 +118,19 @@ def cat_ranges(
         raise TypeError(msg)
     lookup = Lookup(client)
     names = [object_path(client, path) for path in paths]
-    jobs = planned(names, starts, ends, max_gap, MERGED)
+    jobs = merged(names, starts, ends, max_gap, MERGED)
 
-    def work(job: Merged, _: Cancellation) -> bytes:
+    def work(job: MergedRange, _: Cancellation) -> bytes:
         return lookup.read(job.path, job.start, job.stop)
 
-    def name(job: Merged) -> str:
+    def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
     done = how.run(client, jobs, work, name)
     found: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
-        pieces = [(p.index, data) for p in job.pieces] if whole else cut(job, data)
+        pieces = [(p.index, data) for p in job.pieces] if whole else job.cut(data)
         for index, piece in pieces:
             found[index] = piece
     return found
@@ -183,18 +183,18 @@ def download(
     """
     lock = lock or threading.Lock()
 
-    def size(total: int | None) -> None:
+    def on_size(size: int) -> None:
         with lock:
-            callback.set_size(total)
+            callback.set_size(size)
 
-    def count(done: int) -> None:
+    def progress(count: int) -> None:
         with lock:
-            callback.relative_update(done)
+            callback.relative_update(count)
 
-    progress = count if is_heard(callback) else None
     file, lookup = AtomicFile(local), Lookup(client)
+    heard = {"progress": progress} if is_heard(callback) else {}
     try:
-        lookup.download(Download(client, path, file, cancel, progress, size))
+        lookup.download(Download(client, path, file, cancel, on_size=on_size, **heard))
         file.publish()
     except FileNotFoundError:
         if not lookup.holds(path):

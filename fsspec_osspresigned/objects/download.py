@@ -1,4 +1,4 @@
-"""A whole object into a local file: in one request, or in ranges at once."""
+"""Downloads: a whole object into a local file, in one request or in parallel ranges."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.transfers import Transfers
 from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
-from ..http.body import EMPTY, combine, crc64
-from ..http.transport import Exchange
+from ..http.body import combine, crc64
 from ..model import Reply
 from . import operations
-from .ranges import Range, get_object, is_beyond
-
-# A local file that appears as a whole, or not at all.
+from .ranges import Range, is_beyond
 
 
 class AtomicFile:
-    """Is written under another name beside its place, at offsets, by several threads.
+    """Local file that appears in its place as a whole, or not at all.
 
-    Nothing is made before the first byte: what cannot be fetched leaves no directory.
+    Several threads write at offsets, under another name in the same directory. Nothing
+    is made before the first byte: a failed download leaves no directory.
     """
 
     def __init__(self, place: str) -> None:
-        """Make nothing yet."""
         self._place = place
         self._name = ""
         self._descriptor = -1
@@ -49,19 +46,11 @@ class AtomicFile:
         """Write *data* at *offset*."""
         descriptor, view = self._opened(), memoryview(data)
         while view:
-            done = self._write_at(descriptor, view, offset)
+            done = os.pwrite(descriptor, view, offset)
             view, offset = view[done:], offset + done
 
-    def _write_at(self, descriptor: int, data: memoryview, offset: int) -> int:
-        write = getattr(os, "pwrite", None)
-        if write is not None:
-            return int(write(descriptor, data, offset))
-        with self._lock:  # Windows has no such call
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            return os.write(descriptor, data)
-
     def publish(self) -> None:
-        """Put the file in its place; what was there is replaced."""
+        """Put the file in its place, where it replaces another."""
         self._opened()  # an empty one, too
         self._close()
         os.replace(self._name, self._place)
@@ -82,7 +71,7 @@ class AtomicFile:
                 parent = os.path.dirname(os.path.abspath(self._place))
                 os.makedirs(parent, exist_ok=True)
                 name = os.path.join(parent, f".osspresigned-{secrets.token_hex(8)}")
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
                 self._descriptor = os.open(name, flags, 0o666)
                 self._name = name
             return self._descriptor
@@ -93,77 +82,59 @@ class AtomicFile:
             os.close(descriptor)
 
 
-Progress = Callable[[int], None]
+class RangeWriter:
+    """Sink that writes a range into a file and sums it up."""
 
-
-class _Stretch:
-    """Writes one range into the file and sums it up; starts anew at every try."""
-
-    def __init__(
-        self,
-        file: AtomicFile,
-        offset: int,
-        path: str,
-        cancel: Cancellation,
-        progress: Progress | None,
-    ) -> None:
-        self._file = file
+    def __init__(self, download: Download, offset: int, cancel: Cancellation) -> None:
+        self._download = download
         self._offset = offset
-        self._path = path
         self._cancel = cancel
-        self._progress = progress
         self.size = 0
         self.crc64 = 0
 
     def begin(self) -> None:
-        if self.size and self._progress is not None:
-            self._progress(-self.size)
+        """Forget what was written."""
+        if self.size:
+            self._download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
+        """Take the next bytes."""
         if self._cancel.is_set():
-            raise _given_up(self._path)
-        self._file.write(block, self._offset + self.size)
+            raise self._download.given_up()
+        self._download.file.write(block, self._offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
-        if self._progress is not None:
-            self._progress(len(block))
+        self._download.progress(len(block))
 
 
-@frozen
-class _Rest:
-    """The ranges behind the first one, on their way."""
-
-    transfers: Transfers[int, tuple[int, int, int]]
-    count: int
-
-
-@frozen
+@frozen(eq=False)
 class Download:
-    """Fetches one object; the file holds it when ``run`` returns.
+    """Download of one object; the file holds it when ``run`` returns.
 
     Attributes:
         client: signs and sends.
         path: ``bucket/key``.
-        file: where to.
-        cancel: set from elsewhere to give up; None if nobody does.
-        progress: called with bytes that came, negative when a try is taken back, from
-            several threads.
-        told: called with the bytes of the object, as soon as they are known.
+        file: takes the bytes.
+        cancel: set from elsewhere to give up.
+        progress: called with bytes that came, negative when they come again, from several
+            threads.
+        on_size: called with the bytes of the object, as soon as they are known.
     """
 
     client: Client
     path: str
     file: AtomicFile
     cancel: Cancellation | None = None
-    progress: Progress | None = None
-    told: Callable[[int | None], None] = lambda _: None
+    progress: Callable[[int], object] = lambda _: None
+    on_size: Callable[[int], object] = lambda _: None
 
     def run(self) -> None:
-        """Fetch it.
+        """Download it.
 
         A small object costs one request. A larger one comes in ranges, all of them of
-        the version that the first one showed.
+        the version that the first one showed. They start as soon as the head of the
+        first reply is there.
 
         Raises:
             FileNotFoundError: it is not there.
@@ -172,101 +143,85 @@ class Download:
             SourceChangedError: it was replaced meanwhile.
         """
         cancel = Cancellation(self.cancel)
-        stretch = self._stretch(0, cancel)
-        rest: list[_Rest] = []
+        writer = RangeWriter(self, 0, cancel)
+        rest: list[Transfers[int, tuple[int, int, int]]] = []
 
-        def seen() -> None:
-            # The others need not wait for the bytes of the first one.
+        def on_head() -> None:
             more = (first.total or 0) > (first.expected or 0)
             if first.partial and first.etag and more and not rest:
                 first.pin()
-                rest.append(self._rest(first, cancel))
-                stack.callback(rest[0].transfers.stop)
+                rest.append(self._begin_rest(first, cancel))
+                stack.callback(rest[0].stop)
 
         stop = self.client.options.largest_part
-        first = Range(self.path, 0, stop, stretch, takes_whole=True, seen=seen)
-
-        def check(reply: Reply) -> None:
-            first.check()
-            if not first.partial or first.total == stretch.size:
-                operations.check_whole(reply.headers, stretch.crc64, self.path)
-
+        first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
         with contextlib.ExitStack() as stack:
             try:
-                self._call(first, check, cancel)
+                self._get(first, writer, cancel)
             except InvalidRequestError as error:
                 if not is_beyond(error):
                     raise
-                self.told(0)  # of an empty object other stores have no range
+                self.on_size(0)  # other stores have no range of an empty object
                 return
             if rest:
-                self._join(rest[0], first, stretch)
+                self._join(rest[0], first, writer)
                 return
         whole = first.total is None or not first.partial
-        total = stretch.size if whole else first.total or 0
-        self.told(total)
-        if total != stretch.size:
-            self._anew(stretch, cancel)
+        total = writer.size if whole else first.total or 0
+        self.on_size(total)
+        if total != writer.size:
+            # Without an ETag, two ranges could be of two versions: get all in one.
+            everything = Range(self.path, 0, None, writer, takes_whole=True)
+            self._get(everything, writer, cancel)
 
-    def _anew(self, stretch: _Stretch, cancel: Cancellation) -> None:
-        """Fetch all in one: two ranges could be of two versions, and nothing would tell."""
-        piece = Range(self.path, 0, None, stretch, takes_whole=True)
-
+    def _get(self, piece: Range, writer: RangeWriter, cancel: Cancellation) -> None:
         def check(reply: Reply) -> None:
             piece.check()
-            operations.check_whole(reply.headers, stretch.crc64, self.path)
+            if not piece.partial or piece.total == writer.size:
+                operations.check_whole(reply.headers, writer.crc64, self.path)
 
-        self._call(piece, check, cancel)
+        operations.fetch(self.client, piece, cancel, check)
 
-    def _rest(self, first: Range, cancel: Cancellation) -> _Rest:
-        """Begin to fetch what is behind the first range, several at once."""
+    def _begin_rest(
+        self, first: Range, cancel: Cancellation
+    ) -> Transfers[int, tuple[int, int, int]]:
+        """Begin to get the ranges after the first one, several at once."""
         total, size = first.total or 0, first.expected or 1
         jobs = range(size, total, size)
-        self.told(total)
+        self.on_size(total)
         self.file.resize(total)
 
         def work(offset: int, cancel: Cancellation) -> tuple[int, int, int]:
-            stretch = self._stretch(offset, cancel)
+            writer = RangeWriter(self, offset, cancel)
             stop = min(offset + size, total)
-            operations.fetch(
-                self.client,
-                Range(self.path, offset, stop, stretch, etag=first.etag),
-                cancel,
-            )
-            return offset, stretch.size, stretch.crc64
+            piece = Range(self.path, offset, stop, writer, etag=first.etag)
+            operations.fetch(self.client, piece, cancel)
+            return offset, writer.size, writer.crc64
 
         width = min(self.client.options.max_concurrency, len(jobs))
         transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
         transfers.start(jobs)
-        return _Rest(transfers, len(jobs))
+        return transfers
 
-    def _join(self, rest: _Rest, first: Range, begun: _Stretch) -> None:
-        """Wait for all ranges, and prove what they add up to."""
+    def _join(
+        self,
+        rest: Transfers[int, tuple[int, int, int]],
+        first: Range,
+        begun: RangeWriter,
+    ) -> None:
+        """Wait for all ranges, and compare what they add up to."""
         try:
-            done = rest.transfers.finish()
+            done = rest.finish()
         except UploadErrors as error:
             raise next(iter(error.failures.values())) from None
-        found = [one for one in done if not isinstance(one, Exception)]
-        if len(found) < rest.count:
-            raise _given_up(self.path)
-        crc = begun.crc64
-        for _, length, part in sorted(found):
-            crc = combine(crc, part, length)
+        found = sorted(one for one in done if not isinstance(one, Exception))
+        crc, size = begun.crc64, begun.size
+        for _, length, part in found:
+            crc, size = combine(crc, part, length), size + length
+        if size != first.total:
+            raise self.given_up()
         operations.check_whole(first.headers, crc, self.path)
 
-    def _call(
-        self, piece: Range, check: Callable[[Reply], None], cancel: Cancellation
-    ) -> None:
-        self.client.call(
-            get_object(self.path),
-            EMPTY,
-            Exchange(free_headers=piece.free, sink=piece, cancel=cancel),
-            parse=check,
-        )
-
-    def _stretch(self, offset: int, cancel: Cancellation) -> _Stretch:
-        return _Stretch(self.file, offset, self.path, cancel, self.progress)
-
-
-def _given_up(path: str) -> UploadDiscardedError:
-    return UploadDiscardedError("the download was given up", path=path)
+    def given_up(self) -> UploadDiscardedError:
+        """Return the error of a cancelled download."""
+        return UploadDiscardedError("the download was given up", path=self.path)

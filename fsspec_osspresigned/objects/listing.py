@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-_PAGE = "1000"
+PAGE_SIZE = 1_000  # entries; the most that OSS returns
 
 
 def listing(
@@ -31,7 +31,7 @@ def listing(
         NotSignedError: listing is not signed.
         ReplyError: a page is no listing, is not of *prefix*, or does not go on.
     """
-    query = {"prefix": prefix, "max-keys": _PAGE, "encoding-type": "url"}
+    query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
     if delimiter:
         query["delimiter"] = delimiter
     while True:

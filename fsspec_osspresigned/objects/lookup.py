@@ -184,10 +184,9 @@ class Lookup:
             if download.file.begun:
                 raise  # memory must not be mixed with what the store sent
             body = self._kept(download.path, _unseen(error))
-            download.told(len(body))
+            download.on_size(len(body))
             download.file.write(body, 0)
-            if download.progress is not None:
-                download.progress(len(body))
+            download.progress(len(body))
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body of an own object that cannot be read back."""

@@ -1,9 +1,9 @@
-"""One object: looking at it, reading and deleting it, where the signer signs that."""
+"""HeadObject, GetObject and DeleteObject of one object."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,7 +21,7 @@ from ..http.body import CRC_HEADER, EMPTY, crc64
 from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
 from .ranges import (
-    Memory,
+    MemorySink,
     Range,
     WholeError,
     changed,
@@ -110,7 +110,7 @@ def look(client: Client, path: str) -> dict[str, Any]:
         return head(client, path)
     except NotSignedError as error:
         refused = error
-    piece = Range(path, 0, 1, Memory())
+    piece = Range(path, 0, 1, MemorySink())
     try:
         fetch(client, piece)
     except WholeError:
@@ -127,22 +127,29 @@ def look(client: Client, path: str) -> dict[str, Any]:
     return described(path, piece.headers, piece.total)
 
 
-def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
-    """Get one range into its output (GetObject).
+def fetch(
+    client: Client,
+    piece: Range,
+    cancel: Cancellation | None = None,
+    check: Callable[[Reply], object] | None = None,
+) -> None:
+    """Get one range into its sink (GetObject).
+
+    Args:
+        client: signs and sends.
+        piece: the range.
+        cancel: set from elsewhere to give up.
+        check: what it raises counts as the failure of a try; None checks the length.
 
     Raises:
         FileNotFoundError: it is not there.
         NotSignedError: GET is not signed.
         SourceChangedError: the pinned version is no longer there.
-        WholeError: the whole object would come, and is not wanted.
+        WholeError: the whole object would come, and is not accepted.
     """
+    exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
     try:
-        client.call(
-            get_object(piece.path),
-            EMPTY,
-            Exchange(free_headers=piece.free, sink=piece, cancel=cancel),
-            parse=piece.check,
-        )
+        client.call(get_object(piece.path), EMPTY, exchange, parse=check or piece.check)
     except InvalidRequestError as error:
         if piece.pinned and (is_changed(error) or is_beyond(error)):
             raise changed(piece.path) from error
@@ -185,7 +192,7 @@ def read(
 
 
 def _read_whole(client: Client, path: str) -> bytes:
-    sink = Memory()
+    sink = MemorySink()
 
     def check(reply: Reply) -> None:
         check_whole(reply.headers, crc64(sink.data), path)
@@ -197,7 +204,7 @@ def _read_whole(client: Client, path: str) -> bytes:
 def _read_range(
     client: Client, path: str, first: int, end: int | None, pin: str
 ) -> bytes:
-    sink = Memory()
+    sink = MemorySink()
     piece = Range(path, first, end, sink, etag=pin, takes_whole=first <= 0)
     try:
         fetch(client, piece)

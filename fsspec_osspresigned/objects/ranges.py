@@ -1,59 +1,47 @@
-"""Bytes of an object by range: what is asked for, and what the reply must prove.
+"""Ranges of an object: the request, the checks of its reply, and merged ranges.
 
 OSS answers a range that does not lie within the object with the whole object (API
-reference, GetObject), others with 416. Neither may cost the transfer of a large object,
-and no two ranges of one read may come from two versions of it.
+reference, GetObject), other stores with 416. Neither may cost the transfer of a large
+object, and no two ranges of one read may come from two versions of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
+from ..http.transport import Sink
 from ..model import Action, Operation, split_path
 
 _PARTIAL = 206
+_PRECONDITION_FAILED = 412
 _UNSATISFIABLE = 416
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
 _is_size = re.compile(r"[0-9]{1,19}").fullmatch
 
 
 class WholeError(Exception):
-    """Not an error of anybody: the store answers with the whole object, of which only a part is wanted.
+    """Control flow: the store returns the whole object (200), not the range (206).
 
     Attributes:
         total: bytes of the object.
-        etag: as the header has it; empty if it came without.
+        etag: as the header has it; empty without one.
     """
 
     def __init__(self, total: int, etag: str) -> None:
-        """Keep what the head of the reply told."""
         super().__init__(total)
         self.total = total
         self.etag = etag
 
 
-class Output(Protocol):
-    """Takes the bytes of a range, from its start at every try."""
-
-    def begin(self) -> object:
-        """Forget what was written."""
-        ...
-
-    def write(self, block: bytes, /) -> object:
-        """Take the next bytes."""
-        ...
-
-
-class Memory:
-    """Keeps bytes in memory."""
+class MemorySink:
+    """A sink that keeps the bytes."""
 
     def __init__(self) -> None:
-        """Hold nothing."""
         self.data = bytearray()
 
     def begin(self) -> None:
@@ -72,15 +60,24 @@ def get_object(path: str) -> Operation:
 
 
 class Range:
-    """One range on its way: the headers that ask for it, and the sink of the reply.
+    """One range: the headers that ask for it, and the sink that checks the reply.
 
     Attributes:
         path: ``bucket/key``.
         expected: bytes that come; None before a reply, or if it did not say.
         total: bytes of the whole object; None likewise.
-        etag: of the object, as the header has it; the one that is demanded, if any.
-        partial: whether the range came, and not the whole object.
+        etag: of the object, as the header has it.
+        partial: the range came, and not the whole object.
         headers: of the reply.
+
+    Args:
+        path: ``bucket/key``.
+        start: first byte; negative with *stop* None: so many from the end.
+        stop: end offset, exclusive; None reads to the end of the object.
+        sink: takes the bytes.
+        etag: the only version that is accepted, as the header has it; empty for any.
+        takes_whole: accept the whole object as well.
+        on_head: called when the head of a reply was accepted.
     """
 
     def __init__(
@@ -88,92 +85,79 @@ class Range:
         path: str,
         start: int,
         stop: int | None,
-        output: Output,
+        sink: Sink,
         *,
         etag: str = "",
         takes_whole: bool = False,
-        seen: Callable[[], None] | None = None,
+        on_head: Callable[[], None] = lambda: None,
     ) -> None:
-        """Set up.
-
-        Args:
-            path: ``bucket/key``.
-            start: first byte; negative with *stop* None: so many from the end.
-            stop: the byte behind the last one; None for the end of the object.
-            output: takes the bytes.
-            etag: the only version that is wanted, as the header has it.
-            takes_whole: take the whole object too, if that is the answer.
-            seen: called when a reply was judged by its head; None for nobody.
-        """
         self.path = path
-        self._start = start
-        self._stop = stop
-        self._output = output
-        self._pin = etag
-        self._takes_whole = takes_whole
-        self._seen = seen
+        self.etag = self._pin = etag
         self.expected: int | None = None
-        self._taken = 0
-        self.etag = etag
         self.total: int | None = None
         self.partial = False
         self.headers: Mapping[str, str] = {}
+        self._start = start
+        self._stop = stop
+        self._sink = sink
+        self._takes_whole = takes_whole
+        self._on_head = on_head
+        self._taken = 0
 
     @property
     def pinned(self) -> bool:
-        """Whether only one version will do."""
+        """Whether only one version is accepted."""
         return bool(self._pin)
 
     @property
     def free(self) -> dict[str, str]:
-        """The headers to send beside the signed ones."""
+        """The headers to send in addition to the signed ones."""
         last = "" if self._stop is None else self._stop - 1
         wanted = f"{self._start}" if self._start < 0 else f"{self._start}-{last}"
         pinned = {"If-Match": self._pin} if self._pin else {}
         return {"Range": f"bytes={wanted}", **pinned}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Judge the head of a reply.
+        """Check the head of a reply.
 
         Raises:
             SourceChangedError: it is of another version than the pinned one.
             WholeError: the whole object would come.
             ReplyError: it is not the range that was asked for.
         """
-        told = headers.get("etag", "")
-        if self._pin and told and told != self._pin:
+        etag = headers.get("etag", "")
+        if self._pin and etag and etag != self._pin:
             raise changed(self.path)
-        self.etag, self.headers, self.partial = told, headers, status == _PARTIAL
+        self.etag, self.headers, self.partial = etag, headers, status == _PARTIAL
         if status != _PARTIAL:
             size = headers.get("content-length", "")
             self.total = self.expected = int(size) if _is_size(size) else None
             if self.total is not None and not self._takes_whole:
-                raise WholeError(self.total, told)
+                raise WholeError(self.total, etag)
             return
         found = _is_range(headers.get("content-range", ""))
         if not found:
             raise self._bad("it names no range")
-        first, behind, self.total = int(found[1]), int(found[2]) + 1, int(found[3])
+        first, end, self.total = int(found[1]), int(found[2]) + 1, int(found[3])
         asked = self.total + self._start if self._start < 0 else self._start
-        if first != asked or behind > (self._stop or self.total) or behind <= first:
+        if first != asked or end > (self._stop or self.total) or end <= first:
             raise self._bad(f"it is the range {found[0]}")
-        self.expected = behind - first
+        self.expected = end - first
 
     def pin(self) -> None:
-        """Want no other version any more than the one that was seen."""
+        """Accept no other version than the one that was seen."""
         self._pin = self.etag
 
     def begin(self) -> None:
         """Forget what was written."""
         self._taken = 0
-        self._output.begin()
-        if self._seen is not None:
-            self._seen()
+        self._sink.begin()
+        self._on_head()
 
     def write(self, block: bytes, /) -> None:
-        """Pass the next bytes on."""
+        """Take the next bytes."""
         self._taken += len(block)
-        self._output.write(block)
+        self._sink.write(block)
 
     def check(self, _: Any = None) -> None:
         """Compare what came with what was announced.
@@ -191,44 +175,62 @@ class Range:
 
 
 def changed(path: str) -> SourceChangedError:
-    """Return the error of an object that is no longer the one that was opened."""
+    """Return the error of an object that was replaced since it was opened."""
     msg = "the object was replaced while it was read: open it again, from the start"
     return SourceChangedError(msg, path=path)
 
 
 def is_changed(error: InvalidRequestError) -> bool:
     """Return whether a pinned version is no longer there."""
-    return error.code == "PreconditionFailed" or error.status == 412  # noqa: PLR2004 - HTTP status
+    return error.code == "PreconditionFailed" or error.status == _PRECONDITION_FAILED
 
 
 def is_beyond(error: InvalidRequestError) -> bool:
-    """Return whether a range begins behind the end of the object."""
+    """Return whether a range begins after the end of the object."""
     return error.status == _UNSATISFIABLE
 
 
 @frozen
-class Wanted:
-    """One piece that somebody asked for: where its answer belongs, and its bytes."""
+class Piece:
+    """A range of a call for many: its index there, and its bytes."""
 
     index: int
-    path: str
     start: int
     stop: int | None
 
 
 @frozen
-class Merged:
-    """Bytes that are read at once, and the pieces in them."""
+class MergedRange:
+    """Bytes that one request reads, and the pieces in them."""
 
     path: str
     start: int
     stop: int | None
-    pieces: tuple[Wanted, ...]
+    pieces: tuple[Piece, ...]
+
+    def joined(self, piece: Piece, gap: int, most: int) -> MergedRange | None:
+        """Return the range with *piece*, which begins later; None if it is too far."""
+        if self.stop is not None:
+            end = max(self.stop, piece.start if piece.stop is None else piece.stop)
+            if piece.start - self.stop > gap or end - self.start > most:
+                return None
+        open_ended = self.stop is None or piece.stop is None
+        stop = None if open_ended else max(self.stop or 0, piece.stop or 0)
+        return evolve(self, stop=stop, pieces=(*self.pieces, piece))
+
+    def cut(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Return index and bytes of each piece of *data*, which was read."""
+        view, base = memoryview(data), self.start
+        ends = (None if p.stop is None else p.stop - base for p in self.pieces)
+        return [
+            (piece.index, bytes(view[piece.start - base : end]))
+            for piece, end in zip(self.pieces, ends, strict=True)
+        ]
 
 
-def planned(
+def merged(
     paths: Sequence[str], starts: Any, ends: Any, gap: int | None, most: int
-) -> list[Merged]:
+) -> list[MergedRange]:
     """Return what to read for ``cat_ranges``; nothing for what is surely empty.
 
     Args:
@@ -236,7 +238,7 @@ def planned(
         starts: where they begin; one for all, or as many.
         ends: where they end; likewise.
         gap: bytes between two ranges that are read along; None merges none.
-        most: bytes of what is merged.
+        most: bytes of a merged range, unless one of its pieces is larger.
 
     Raises:
         ValueError: the lists differ in length.
@@ -247,54 +249,19 @@ def planned(
     if len(starts) != count or len(ends) != count:
         msg = f"{count} paths, {len(starts)} starts, {len(ends)} ends"
         raise ValueError(msg)
-    alone, close = [], []
+    alone: list[MergedRange] = []
+    near: list[tuple[str, Piece]] = []
     for index, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):
-        one = Wanted(index, path, start or 0, end)
-        if min(one.start, end or 0) < 0 or gap is None:
-            alone.append(Merged(path, one.start, end, (one,)))
-        elif end is None or end > one.start:
-            close.append(one)
-    return alone + merge(close, gap or 0, most)
-
-
-def merge(wanted: Iterable[Wanted], gap: int, most: int) -> list[Merged]:
-    """Return what to read, pieces of one object together if they lie close.
-
-    Args:
-        wanted: the pieces; none of their offsets is negative.
-        gap: bytes between two pieces that are read along.
-        most: bytes of what is read at once, unless a piece alone is larger.
-    """
-    found: list[Merged] = []
-    for one in sorted(wanted, key=lambda one: (one.path, one.start)):
-        last = found[-1] if found else None
-        if last is None or last.path != one.path or last.stop is None:
-            joins = last is not None and last.path == one.path  # it is open-ended
+        piece = Piece(index, start or 0, end)
+        if min(piece.start, end or 0) < 0 or gap is None:
+            alone.append(MergedRange(path, piece.start, end, (piece,)))
+        elif end is None or end > piece.start:
+            near.append((path, piece))
+    together: list[MergedRange] = []
+    for path, piece in sorted(near, key=lambda one: (one[0], one[1].start)):
+        last = together[-1] if together and together[-1].path == path else None
+        if last is not None and (more := last.joined(piece, gap or 0, most)):
+            together[-1] = more
         else:
-            end = max(last.stop, one.start if one.stop is None else one.stop)
-            joins = one.start - last.stop <= gap and end - last.start <= most
-        if last is None or not joins:
-            found.append(Merged(one.path, one.start, one.stop, (one,)))
-            continue
-        open_ended = last.stop is None or one.stop is None
-        stop = None if open_ended else max(last.stop or 0, one.stop or 0)
-        found[-1] = Merged(last.path, last.start, stop, (*last.pieces, one))
-    return found
-
-
-def cut(merged: Merged, data: bytes) -> Sequence[tuple[int, bytes]]:
-    """Return index and bytes of each piece of what was read."""
-    view = memoryview(data)
-    return [
-        (
-            one.index,
-            bytes(
-                view[
-                    one.start - merged.start : None
-                    if one.stop is None
-                    else max(one.stop, one.start) - merged.start
-                ]
-            ),
-        )
-        for one in merged.pieces
-    ]
+            together.append(MergedRange(path, piece.start, piece.stop, (piece,)))
+    return alone + together

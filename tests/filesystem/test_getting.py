@@ -171,7 +171,7 @@ def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
         cancel.set()
 
     with pytest.raises(UploadDiscardedError, match="given up"):
-        Download(parts.client, PATH, file, cancel=cancel, told=told).run()
+        Download(parts.client, PATH, file, cancel=cancel, on_size=told).run()
     file.discard()
     file.discard()
     with pytest.raises(UploadDiscardedError, match="given up"):
@@ -255,14 +255,6 @@ def test_an_interrupt_ends_all_and_leaves_nothing(
     assert left(tmp_path) == []
     parts.client.requests.submit(int).result()
     assert len(sent) == before
-
-
-def test_a_system_without_writing_at_an_offset(parts, tmp_path, monkeypatch):
-    """Windows seeks first, one thread at a time."""
-    monkeypatch.delattr(os, "pwrite")
-    parts.pipe_file(PATH, LARGE)
-    parts.get_file(PATH, tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == LARGE
 
 
 def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def put(owner, *keys):
 def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
     """Whatever stands in a key, also across pages, it comes back unchanged."""
     put(owner, *ODD)
-    monkeypatch.setattr(listing, "_PAGE", "2")
+    monkeypatch.setattr(listing, "PAGE_SIZE", 2)
     names = sorted(f"{ROOT}/{key}" for key in ODD if not key.endswith("/"))
     assert full.find(ROOT) == names
     assert full.find(f"osspresigned://{ROOT}/") == names
@@ -174,7 +174,7 @@ def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
 def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
     """What was seen of it must not pass for all."""
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
-    monkeypatch.setattr(listing, "_PAGE", "2")
+    monkeypatch.setattr(listing, "PAGE_SIZE", 2)
     for look in (fs.ls, fs.find):
         owner.oss.faults.add(
             Fault(action="ListObjectsV2", after=1, refuse="denied", times=1)

@@ -315,7 +315,7 @@ def owner_put(owner, key):
 
 def test_listings_come_in_pages(fs, owner, monkeypatch):
     """More than one page is one answer."""
-    monkeypatch.setattr("fsspec_osspresigned.objects.listing._PAGE", "2")
+    monkeypatch.setattr("fsspec_osspresigned.objects.listing.PAGE_SIZE", 2)
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
     owner.oss.clear()
     assert len(fs.ls(f"{ROOT}/p")) == 5

@@ -13,14 +13,12 @@ from fsspec_osspresigned.errors import (
     SourceChangedError,
 )
 from fsspec_osspresigned.objects.ranges import (
-    Memory,
+    MemorySink,
     Range,
-    Wanted,
     WholeError,
-    cut,
     is_beyond,
     is_changed,
-    merge,
+    merged,
 )
 
 PATH = "examplebucket/a"
@@ -40,40 +38,35 @@ DATA = bytes(range(256)) * 4
     st.integers(1, 400),
 )
 def test_merged_ranges_hold_every_piece(asked, gap, most):
-    """However pieces lie, each gets exactly its bytes, and no two reads touch."""
-    wanted = [Wanted(index, *one) for index, one in enumerate(asked)]
-    merged = merge(wanted, gap, most)
+    """However pieces lie, each gets exactly its bytes, and no read is too long."""
+    jobs = merged(*zip(*asked, strict=True), gap, most) if asked else []
     found = {}
-    for one in merged:
-        found.update(cut(one, DATA[one.start : one.stop]))
+    for job in jobs:
+        found.update(job.cut(DATA[job.start : job.stop]))
     expected = {
-        one.index: DATA[one.start : one.stop and max(one.start, one.stop)]
-        if one.stop != 0
-        else b""
-        for one in wanted
+        index: DATA[start:stop]
+        for index, (_, start, stop) in enumerate(asked)
+        if stop is None or stop > start
     }
     assert found == expected
-    for one in merged:
-        longest = max(
-            (p.stop or len(DATA) * 2) - p.start if p.stop != 0 else 0
-            for p in one.pieces
-        )
-        if one.stop is not None:
-            assert one.stop - one.start <= max(most, longest)
+    for job in jobs:
+        if job.stop is not None:
+            longest = max(piece.stop - piece.start for piece in job.pieces)
+            assert job.stop - job.start <= max(most, longest)
 
 
 def test_close_ranges_become_one_and_far_ones_do_not():
     """The gap decides, and the most that is read at once."""
-    pieces = [Wanted(0, "a", 0, 10), Wanted(1, "a", 15, 20), Wanted(2, "b", 0, 5)]
-    assert [(m.path, m.start, m.stop) for m in merge(pieces, 5, 100)] == [
+    asked = (["a", "a", "b"], [0, 15, 0], [10, 20, 5])
+    assert [(m.path, m.start, m.stop) for m in merged(*asked, 5, 100)] == [
         ("a", 0, 20),
         ("b", 0, 5),
     ]
-    assert len(merge(pieces, 4, 100)) == 3
-    assert len(merge(pieces, 5, 19)) == 3
-    assert merge([], 5, 100) == []
-    open_ended = [Wanted(0, "a", 0, 10), Wanted(1, "a", 5, None), Wanted(2, "a", 9, 11)]
-    assert [(m.start, m.stop) for m in merge(open_ended, 0, 100)] == [(0, None)]
+    assert len(merged(*asked, 4, 100)) == 3
+    assert len(merged(*asked, 5, 19)) == 3
+    assert merged([], [], [], 5, 100) == []
+    open_ended = (["a"] * 3, [0, 5, 9], [10, None, 11])
+    assert [(m.start, m.stop) for m in merged(*open_ended, 0, 100)] == [(0, None)]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +75,8 @@ def test_close_ranges_become_one_and_far_ones_do_not():
 )
 def test_a_range_is_asked_for_by_header(start, stop, header):
     """The last byte of the header is inclusive; a pin travels along."""
-    assert Range(PATH, start, stop, Memory()).free == {"Range": header}
-    pinned = Range(PATH, start, stop, Memory(), etag='"E"')
+    assert Range(PATH, start, stop, MemorySink()).free == {"Range": header}
+    pinned = Range(PATH, start, stop, MemorySink(), etag='"E"')
     assert pinned.free == {"Range": header, "If-Match": '"E"'}
     assert pinned.pinned
 
@@ -102,14 +95,14 @@ def test_a_range_is_asked_for_by_header(start, stop, header):
 )
 def test_another_range_than_asked_for_is_refused(start, stop, told):
     """Bytes from another place would be taken for those that are wanted."""
-    piece = Range(PATH, start, stop, Memory())
+    piece = Range(PATH, start, stop, MemorySink())
     with pytest.raises(ReplyError, match="not the range"):
         piece.head(206, {"content-range": told})
 
 
 def test_a_fitting_range_is_taken():
     """The reply tells size and version of the whole object."""
-    sink = Memory()
+    sink = MemorySink()
     piece = Range(PATH, -4, None, sink)
     piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})
     assert (piece.total, piece.etag, piece.partial) == (9, '"E"', True)
@@ -125,21 +118,21 @@ def test_a_fitting_range_is_taken():
 
 def test_a_whole_object_is_not_taken_for_a_range():
     """Its head is enough to know better; what does not tell its size is read."""
-    piece = Range(PATH, 5, 9, Memory())
+    piece = Range(PATH, 5, 9, MemorySink())
     with pytest.raises(WholeError) as caught:
         piece.head(200, {"content-length": "7", "etag": '"E"'})
     assert (caught.value.total, caught.value.etag) == (7, '"E"')
     piece.head(200, {})
     assert piece.total is None
     piece.check()
-    whole = Range(PATH, 0, 9, Memory(), takes_whole=True)
+    whole = Range(PATH, 0, 9, MemorySink(), takes_whole=True)
     whole.head(200, {"content-length": "7"})
     assert whole.total == 7
 
 
 def test_another_version_is_refused_by_its_head():
     """A gateway that drops If-Match is found out by the ETag of the reply."""
-    piece = Range(PATH, 0, 5, Memory(), etag='"E"')
+    piece = Range(PATH, 0, 5, MemorySink(), etag='"E"')
     with pytest.raises(SourceChangedError, match="was replaced"):
         piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
     piece.head(206, {"content-range": "bytes 0-4/9"})
