@@ -196,6 +196,10 @@ def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
     assert len(owner.stored()) == 14
 
 
+@pytest.mark.skipif(
+    fsspec.__version__.startswith(("2025.3.", "2025.4.")),
+    reason="fsspec's rsync loses the options of a protocol before 2025.5",
+)
 def test_rsync_fills_a_bucket(environment, owner, tmp_path):
     """Fsspec's generic rsync gets through with options by protocol."""
     (tmp_path / "src" / "sub").mkdir(parents=True)

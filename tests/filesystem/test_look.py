@@ -288,8 +288,8 @@ def test_a_head_that_tells_nothing(fs):
 def test_caches_of_fsspec_see_a_new_version(full, environment, tmp_path):
     """They ask for ``ukey`` and fetch again."""
     options = {
-        "signer": full._options.signer,
-        "signer_token": full._options.signer_token,
+        "signer": full.client.options.signer,
+        "signer_token": full.client.options.signer_token,
     }
     options = {name: value for name, value in options.items() if value}
     cache = fsspec.filesystem(

@@ -211,9 +211,9 @@ def test_text_and_compression_are_read(full):
     full.pipe_file(f"{ROOT}/a.txt", "ü\r\n".encode("utf-16"))
     with full.open(f"{ROOT}/a.txt", "r", encoding="utf-16", newline="") as file:
         assert file.read() == "ü\r\n"
-    options = {"signer": full._options.signer}
-    if full._options.signer_token:
-        options["signer_token"] = full._options.signer_token
+    options = {"signer": full.client.options.signer}
+    if full.client.options.signer_token:
+        options["signer_token"] = full.client.options.signer_token
     with fsspec.open(f"osspresigned://{ROOT}/a.txt.gz", "rb", **options) as file:
         assert gzip.decompress(file.read())
 

@@ -223,16 +223,16 @@ def test_options_come_from_the_configuration_of_fsspec(owner):
         "FSSPEC_OSSPRESIGNED_URL_MAP": owner.map_file("a"),
         "FSSPEC_OSSPRESIGNED_OVERWRITE": "False",
         "FSSPEC_OSSPRESIGNED_PART_SIZE": "1MiB",
-        "FSSPEC_OSSPRESIGNED_METADATA": json.dumps({"k": "v"}),
+        "FSSPEC_OSSPRESIGNED": json.dumps({"metadata": {"k": "v"}}),
     }
     fsspec.config.set_conf_env(found, environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(fsspec.config.conf, "osspresigned", found["osspresigned"])
         fs = fsspec.filesystem("osspresigned", overwrite=True, metadata={})
         fs.pipe_file(f"{BUCKET}/a", b"x")
-        assert fsspec.filesystem("osspresigned")._options.overwrite is False
-        assert fsspec.filesystem("osspresigned")._options.metadata == {"k": "v"}
-    assert fs._options.part_size == 1024 * 1024
+        assert fsspec.filesystem("osspresigned").client.options.overwrite is False
+        assert fsspec.filesystem("osspresigned").client.options.metadata == {"k": "v"}
+    assert fs.client.options.part_size == 1024 * 1024
     assert owner.stored() == {"a": b"x"}
 
 
@@ -243,10 +243,10 @@ def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch
     OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")
     assert owner.stored() == {"a": b"x"}
     mapped = OSSPresignedFileSystem(url_map=owner.map_file("b"))
-    assert mapped._options.signer == defaults["signer"]
+    assert mapped.client.options.signer == defaults["signer"]
     mapped.pipe_file(f"{BUCKET}/b", b"y")
     again = pickle.loads(pickle.dumps(OSSPresignedFileSystem(url=owner.url_file("a"))))
     again.pipe_file("", b"z")
     assert owner.stored() == {"a": b"z", "b": b"y"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
-    assert OSSPresignedFileSystem(url_map=owner.map_file("b"))._options.url is None
+    assert OSSPresignedFileSystem(url_map=owner.map_file("b")).client.options.url is None
