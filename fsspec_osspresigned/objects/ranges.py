@@ -191,7 +191,7 @@ def is_beyond(error: InvalidRequestError) -> bool:
 
 
 @frozen
-class Piece:
+class RangePiece:
     """A range of a call for many: its index there, and its bytes."""
 
     index: int
@@ -206,9 +206,9 @@ class MergedRange:
     path: str
     start: int
     stop: int | None
-    pieces: tuple[Piece, ...]
+    pieces: tuple[RangePiece, ...]
 
-    def joined(self, piece: Piece, gap: int, most: int) -> MergedRange | None:
+    def joined(self, piece: RangePiece, gap: int, most: int) -> MergedRange | None:
         """Return the range with *piece*, which begins later; None if it is too far."""
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
@@ -250,9 +250,9 @@ def merged(
         msg = f"{count} paths, {len(starts)} starts, {len(ends)} ends"
         raise ValueError(msg)
     alone: list[MergedRange] = []
-    near: list[tuple[str, Piece]] = []
+    near: list[tuple[str, RangePiece]] = []
     for index, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):
-        piece = Piece(index, start or 0, end)
+        piece = RangePiece(index, start or 0, end)
         if min(piece.start, end or 0) < 0 or gap is None:
             alone.append(MergedRange(path, piece.start, end, (piece,)))
         elif end is None or end > piece.start:
