@@ -249,4 +249,6 @@ def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch
     again.pipe_file("", b"z")
     assert owner.stored() == {"a": b"z", "b": b"y"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
-    assert OSSPresignedFileSystem(url_map=owner.map_file("b")).client.options.url is None
+    assert (
+        OSSPresignedFileSystem(url_map=owner.map_file("b")).client.options.url is None
+    )
