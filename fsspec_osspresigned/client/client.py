@@ -140,7 +140,9 @@ class Client:
         """
         self._refuse_early(operation)
         attempts = Attempts(operation, self.policy, self._timing)
-        exchange, cancel = evolve(exchange, path=operation.path), exchange.cancel
+        cancel = exchange.cancel
+        if exchange.path != operation.path:
+            exchange = evolve(exchange, path=operation.path)
         signed: SignedRequest | None = None
         signer: Signer = ahead or self.signer
         while True:

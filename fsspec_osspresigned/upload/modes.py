@@ -97,6 +97,7 @@ class UploadJob:
 
     Attributes:
         size: bytes in all; None for a stream.
+        expires_at: when its URLs expire, seconds since the epoch; None if unknown.
         ahead: signs the first request; None leaves it to the client's signer.
         failure: takes the failure of a part.
     """
@@ -105,6 +106,7 @@ class UploadJob:
     plan: UploadPlan
     granted: MultipartGrant
     size: int | None
+    expires_at: float | None
     ahead: Prefetcher | None
     receipt: ReceiptBuilder
     failure: FirstFailure
@@ -164,29 +166,21 @@ class SpooledPut(SinglePut):
 class Multipart:
     """Parts of a multipart upload, sent by the workers of the client.
 
-    Args:
-        in_flight: bounds the parts that are sent at a time.
-        watch: warns that the URLs expire too early.
-        resumption: parts of an earlier process.
+    *resumption* knows parts of an earlier process.
     """
 
     body = EMPTY
 
-    def __init__(
-        self,
-        job: UploadJob,
-        in_flight: PartsInFlight,
-        watch: ExpiryWatch,
-        resumption: NoCheckpoint,
-    ) -> None:
+    def __init__(self, job: UploadJob, resumption: NoCheckpoint) -> None:
+        options, path = job.steps.client.options, job.steps.target.path
         self.upload_id = ""
         self._job = job
         self._steps = job.steps
         if resumption.needs_crc:
             exchange = evolve(job.steps.exchange, with_crc=True)
             self._steps = evolve(job.steps, exchange=exchange)
-        self._in_flight = in_flight
-        self._watch = watch
+        self._in_flight = PartsInFlight(options.max_concurrency, options.most_memory)
+        self._watch = ExpiryWatch(path, job.size, job.expires_at)
         self._resumption = resumption
         self._ahead: Prefetcher | None = None
         self._lock = threading.Lock()

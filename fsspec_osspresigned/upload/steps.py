@@ -54,7 +54,7 @@ class UploadSteps:
 
     @property
     def _control(self) -> Exchange:
-        return Exchange(cancel=self.exchange.cancel)
+        return Exchange(path=self.target.path, cancel=self.exchange.cancel)
 
     # -- bodies --------------------------------------------------------------------------
 

@@ -163,7 +163,10 @@ class PresignedWriter(io.BufferedIOBase):
         if type(data) is bytes:  # most are, and need no view
             size = len(data)
             with self._lock:
-                if (buffer.keep if size >= KEPT else buffer.copy)(data, size):
+                if size >= KEPT:
+                    if buffer.keep(data, size):
+                        return size
+                elif buffer.copy(data, size):
                     return size
         view = bytes_of(data)
         size = view.nbytes

@@ -29,7 +29,6 @@ from ..http.transport import Exchange
 from ..model import Receipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant, grant_for
-from .expiry_watch import ExpiryWatch
 from .modes import (
     FirstFailure,
     Multipart,
@@ -38,7 +37,6 @@ from .modes import (
     SpooledPut,
     UploadJob,
 )
-from .parts_in_flight import PartsInFlight
 from .plan import Mode, UploadPlan, check_plan, plan_for, refuse_expired
 from .receipt import ReceiptBuilder
 from .steps import UploadSteps
@@ -147,12 +145,12 @@ class Upload:
         self._client, self.path = client, target.path
         self.granted = grant.multipart or MultipartGrant()
         self.memory_limit = options.most_memory
-        self.in_flight = PartsInFlight(options.max_concurrency, self.memory_limit)
         self.resumption = NoCheckpoint()
         self.receipt: Receipt | None = None
         self.patience = _PATIENCE
         failure = FirstFailure(target.path, Cancellation(cancel))
         exchange = Exchange(
+            path=target.path,
             cancel=failure.cancel,
             progress=progress,
             with_crc=target.checksum != "none",
@@ -162,12 +160,12 @@ class Upload:
             plan=self.plan,
             granted=self.granted,
             size=size,
+            expires_at=grant.expires_at,
             ahead=ahead,
             receipt=ReceiptBuilder(target, self.plan.max_parts),
             failure=failure,
         )
         self.mode: SinglePut | Multipart = SinglePut(self._job)
-        self._watch = ExpiryWatch(target.path, size, grant.expires_at)
         self._ended = False
         self._pid = os.getpid()
 
@@ -229,7 +227,8 @@ class Upload:
         try:
             if self.plan.multipart and type(self.mode) is SinglePut:
                 self.add(EMPTY)
-            self.wait_for_parts()
+            if isinstance(self.mode, Multipart):
+                self.wait_for_parts()
             receipt, body = self.mode.publish(), self.mode.body
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
@@ -295,7 +294,7 @@ class Upload:
 
     def _begin_multipart(self) -> bool:
         """Return whether there is a multipart upload now."""
-        multipart = Multipart(self._job, self.in_flight, self._watch, self.resumption)
+        multipart = Multipart(self._job, self.resumption)
         try:
             multipart.begin()
         except NotSignedError:

@@ -25,7 +25,7 @@ fs = OSSPresignedFileSystem(signer="keys", part_size=100 * 1024, retries=1)
 def begun(path="examplebucket/a"):
     file = fs.open(path, "wb")
     file.write(bytes(300 * 1024))
-    file.upload.in_flight.drain()
+    file.upload.mode.wait()
     return file
 def wait():
     for _ in range(600):
@@ -108,7 +108,7 @@ def test_sigint_aborts(child, oss):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with fs.open("examplebucket/a", "wb") as file:
             file.write(bytes(300 * 1024))
-            file.upload.in_flight.drain()
+            file.upload.mode.wait()
             print("ready", flush=True)
             wait()
     """)

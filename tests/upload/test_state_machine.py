@@ -374,7 +374,7 @@ class Machine(RuleBasedStateMachine):
         self.drop(file)
         upload = file.writer.upload
         file.cancel.set()
-        upload.in_flight.drain()
+        upload.mode.wait()
         self.crashed.add(getattr(upload.mode, "upload_id", ""))
         self.dead.append(file)  # its finalizer would clean up
 

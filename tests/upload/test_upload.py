@@ -676,7 +676,7 @@ def test_complete_all_with_foreign_parts(oss):
     long = Upload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
     for _ in range(3):
         long.add(MemoryBody.of(bytes(MIN_PART)))
-    long.in_flight.drain()
+    long.mode.wait()
     with pytest.raises(IntegrityError, match="not those that were sent"):
         store(make(oss, signer), bytes(2 * MIN_PART))
     assert stored(oss) is None
@@ -896,7 +896,7 @@ def test_queued_parts_are_not_sent_after_a_failure(oss):
         for _ in range(2):
             one.add(MemoryBody.of(bytes(MIN_PART)))
         above.set()
-    one.in_flight.drain()
+    one.mode.wait()
     one.discard()
     assert "UploadPart" not in actions(oss)
 
@@ -947,7 +947,7 @@ def test_discard_does_not_wait_for_ever(oss, caplog, width):
         one.discard(ValueError("why"))
         assert "was given up: why" in caplog.text
         assert actions(oss)[-1] == "AbortMultipartUpload"
-    one.in_flight.drain()
+    one.mode.wait()
     assert "UploadPart" not in actions(oss)
 
 
@@ -976,7 +976,7 @@ def test_fork(oss):
     one = Upload(make(oss), Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
-    one.in_flight.drain()
+    one.mode.wait()
     before = len(oss.requests)
     child = os.fork()
     if not child:
