@@ -35,6 +35,7 @@ from .policy import Policy, ServiceError, hash_token, permitted
 _MINUTE = 60.0
 _MAX_DEPTH = 6
 _MAX_LIFE = 604_800
+_MEMBERS = tuple(fields_dict(Operation))
 
 
 @frozen(kw_only=True)
@@ -340,7 +341,7 @@ def operation_of(request: Any) -> Operation:
         action = Action(request.get("action", ""))
     except ValueError:
         raise _invalid("the action is unknown") from None
-    if nulls := [n for n in fields_dict(Operation) if request.get(n, ...) is None]:
+    if nulls := [n for n in _MEMBERS if request.get(n, ...) is None]:
         raise _invalid(f"{', '.join(nulls)} must not be null")
     spec = action.spec
     if spec.on_bucket and "key" in request:
