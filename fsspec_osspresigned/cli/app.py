@@ -28,7 +28,7 @@ from .sync import sync_command
 from .uploads import resume, uploads
 
 _RULES = """\
-A RULE is an action (or *), then what goes wrong and where, behind colons:
+A RULE is an action (or *), then what goes wrong and where, after colons:
 
 \b
   UploadPart:status=503:rate=0.3:seed=1      a storm, the same in every run

@@ -204,7 +204,7 @@ def rm(
         return ExitCode.OK
     if recursive and not yes:
         if not sys.stdin.isatty():
-            said = "nobody is there to ask: give --yes, or --dry-run first"
+            said = "standard input is no terminal: give --yes, or --dry-run first"
             raise click.UsageError(said)
         if not confirmed(meant.files):
             return ExitCode.FAILED

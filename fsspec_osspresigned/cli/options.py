@@ -216,7 +216,7 @@ class ConnectionOptions:
 
     @property
     def has_source(self) -> bool:
-        """Whether a source of signatures is named."""
+        """True if a source of signatures is named."""
         return self.url_map is not None or self.signer is not None
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
@@ -428,7 +428,7 @@ class StoringOptions:
 
     @property
     def resumes(self) -> bool:
-        """Whether an interrupted upload can be resumed."""
+        """True if an interrupted upload can be resumed."""
         return self.resume or self.checkpoint is not None
 
     def options(

@@ -72,7 +72,7 @@ class SignOptions:
 
     @property
     def in_parts(self) -> bool:
-        """Whether the parts of a multipart upload are signed."""
+        """True if the parts of a multipart upload are signed."""
         return self.parts is not None or self.file_size is not None
 
     def order(self) -> Order:

@@ -93,7 +93,7 @@ class SyncCommandOptions:
 
     @property
     def asks(self) -> bool:
-        """Whether the command asks before it deletes."""
+        """True if the command asks before it deletes."""
         return self.delete and not self.yes and not self.dry_run
 
     def check(self) -> None:
@@ -103,7 +103,9 @@ class SyncCommandOptions:
         if self.max_delete is not None and not self.delete:
             raise click.UsageError("--max-delete goes with --delete")
         if self.asks and not sys.stdin.isatty():
-            raise click.UsageError("--delete needs --yes where nobody can be asked")
+            raise click.UsageError(
+                "--delete needs --yes if standard input is no terminal"
+            )
 
     @property
     def compare(self) -> How:

@@ -95,7 +95,7 @@ class Failure:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the object is stored, as far as that is known."""
+        """Outcome for the object, as far as it is known."""
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:

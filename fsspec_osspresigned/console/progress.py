@@ -294,7 +294,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         """
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
-            raise UploadDiscardedError("not tried: nobody answers", path=path)
+            raise UploadDiscardedError("not tried: nothing has answered", path=path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
     def relative_update(self, inc: int = 1) -> None:

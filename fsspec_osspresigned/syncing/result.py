@@ -100,7 +100,7 @@ class SyncResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the destination is now what it was to be."""
+        """True if the destination is now what it was to be."""
         return not (self.failed or self.uncovered or self.not_tried or self.kept)
 
     @property

@@ -186,7 +186,7 @@ def whole_listing(
     """
     for info in listing(client, bucket, prefix, delimiter=""):
         if info["type"] != "file":
-            msg = "the listing hides objects in directories that nobody asked for"
+            msg = "the listing hides objects in directories that were not asked for"
             raise ReplyError(msg, path=info["name"], action=Action.ListObjectsV2)
         yield info
 

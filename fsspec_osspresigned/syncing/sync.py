@@ -98,7 +98,7 @@ class SyncRun(Listener):
 
     @property
     def _is_clean(self) -> bool:
-        """Whether nothing has gone wrong so far."""
+        """True if nothing has gone wrong so far."""
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
@@ -147,11 +147,11 @@ class SyncRun(Listener):
         else:
             return found
         if self.options.delete:
-            msg = "delete needs a listing of the destination, and nobody signs that"
+            msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
         if self.options.state is None and not self.options.rules.always:
             msg = (
-                "nobody may list the destination, so what is there is unknown: give "
+                "listing the destination is not granted, so its content is unknown: give "
                 "state=FILE, which remembers what was sent, or always=True, which sends "
                 "all"
             )

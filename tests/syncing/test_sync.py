@@ -386,7 +386,7 @@ def test_listing_that_hides_objects_is_refused(stored, source, monkeypatch):
     """Directories were not asked for: what is in them is not seen."""
     hidden = {"name": f"{DEST}/logs", "size": 0, "type": "directory"}
     monkeypatch.setattr(sync_source, "listing", lambda *_, **__: iter([hidden]))
-    with pytest.raises(ReplyError, match="nobody asked for"):
+    with pytest.raises(ReplyError, match="were not asked for"):
         sync(source, DEST, filesystem=stored, delete=True)
 
 
