@@ -136,7 +136,7 @@ class Checkpoint:
         held = HeldJournal(name, str(self.directory / name))
         user = record = None
         with contextlib.suppress(OSError):
-            # A lock that nobody has is no file, unless its process was killed.
+            # A free lock has no file, unless its process was killed.
             if os.path.exists(held.lock_place):
                 try:
                     held.lock()
@@ -179,7 +179,7 @@ class HeldJournal:
 
     @property
     def is_ours(self) -> bool:
-        """Whether all other processes are excluded."""
+        """True if all other processes are excluded."""
         return self._lock is not None
 
     @property

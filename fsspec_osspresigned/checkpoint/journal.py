@@ -84,7 +84,7 @@ class JournalPart:
 
 @frozen
 class JournalRecord:
-    """What a journal says: its head, and the parts by number."""
+    """Content of a journal: its head, and the parts by number."""
 
     head: JournalHead
     parts: Mapping[int, JournalPart]

@@ -13,7 +13,7 @@ from attrs import frozen
 
 @frozen
 class FileStamp:
-    """What changes when a file does: time, size and inode; None if there is no file."""
+    """Time, size and inode of a file, which change with it; None if there is no file."""
 
     facts: tuple[int, int, int] | None = None
 

@@ -37,7 +37,7 @@ class MultipartGrant:
 
     @property
     def is_owners(self) -> bool:
-        """Whether the upload belongs to its owner, so that no failure may abort it."""
+        """True if the upload belongs to its owner: no failure may abort it."""
         return self.upload_id is not None
 
 

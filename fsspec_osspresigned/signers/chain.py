@@ -24,7 +24,7 @@ class ChainSigner:
 
     @property
     def remote(self) -> bool:
-        """Whether any of them costs a round trip for each call."""
+        """True if a call of one of them costs a round trip."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

@@ -218,7 +218,7 @@ class HTTPSigner:
         *,
         reread: bool = True,
     ) -> Sequence[Outcome]:
-        """Send one call; once more with the token read anew, halved if too large."""
+        """Send one call; once more with the token read again, halved if too large."""
         try:
             token = self._token()
         except ConfigurationError as error:

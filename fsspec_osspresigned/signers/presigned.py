@@ -34,7 +34,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 
 @define(eq=False, repr=False, kw_only=True)
 class _PresignedSigner(ABC):
-    """What the signers of this module share: they hand out the requests of an entry.
+    """Base of the signers of this module: they return the requests of an entry.
 
     Attributes:
         allow_http: plain http may leave this machine.
@@ -47,7 +47,7 @@ class _PresignedSigner(ABC):
 
     @property
     def _is_local(self) -> bool:
-        """Whether the entries come from this machine, so that they may lead to it."""
+        """True if the entries come from this machine, so that they may lead to it."""
         return True
 
     @abstractmethod
@@ -190,7 +190,7 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer of ``url=``, which may be a reference that is read anew."""
+    """Return the signer of ``url=``, which may be a reference that is read at each call."""
     url = options.url
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 

@@ -81,7 +81,7 @@ class SignerProblem:
 
 @frozen(kw_only=True)
 class SignerReply:
-    """What a signer wants sent, not yet checked against what was asked."""
+    """One signed request as the signer returned it, not yet checked."""
 
     method: str
     url: str

@@ -91,7 +91,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Place:
-    """Where an entry stands; the text is made only for a problem."""
+    """Place of an entry; the text is made only for a problem."""
 
     before: str
     path: str

@@ -1,4 +1,4 @@
-"""Where a URL map lives: a file that may change, a variable, standard input, a URL."""
+"""URL map sources: a file that may change, a variable, standard input, a URL."""
 
 from __future__ import annotations
 
@@ -41,18 +41,16 @@ class MapSource:
     """A URL map at its place, re-read when its file changes.
 
     Attributes:
-        local: whether the map came from this machine, so that it may lead to it.
+        local: the map came from this machine, so that it may lead to it.
         path: the file; None if the map is not a local file.
+
+    Raises:
+        ConfigurationError: it cannot be read the first time, with every problem.
     """
 
     def __init__(
         self, read: Callable[[], URLMap], *, path: Path | None, local: bool
     ) -> None:
-        """Read the map for the first time.
-
-        Raises:
-            ConfigurationError: it cannot be read, with every problem.
-        """
         self.path = path
         self.local = local
         self._lock = threading.Lock()
@@ -65,10 +63,10 @@ class MapSource:
     def current(self) -> URLMap:
         """Return the map as it is now.
 
-        A file that vanished or became unreadable, as happens while a careless job
-        rewrites it, leaves the old map in force, with a warning for the latter.
+        If the file is missing or unreadable, as while a job rewrites it, the old map
+        stays in force, with a warning for the latter.
         """
-        # Not under the lock: each look would hand it over, and workers queue for it.
+        # Not under the lock, so that workers do not queue for it.
         if self._look() in (FileStamp(), self._stamp):
             return self._map
         with self._lock:
