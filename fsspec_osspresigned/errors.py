@@ -84,7 +84,7 @@ class Explanation:
 
 
 class Outcome(enum.StrEnum):
-    """Whether the bytes that were sent are the object now."""
+    """Outcome of a failed call: the sent bytes are the object, are not, or may be."""
 
     NOT_STORED = "not stored"
     STORED = "stored"

@@ -55,7 +55,7 @@ class Action(enum.StrEnum):
 
     @property
     def publishes(self) -> bool:
-        """Whether the call makes an object visible, all at once."""
+        """True if the call makes an object visible, all at once."""
         return self.spec.publishes
 
 

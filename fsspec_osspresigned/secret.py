@@ -72,7 +72,7 @@ class SecretURL(Secret):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Show everything in front of the query."""
+        """Show everything before the query."""
         return f"<SecretURL {self.shown()}>"
 
     def shown(self) -> str:

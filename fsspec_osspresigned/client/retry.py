@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Verb(enum.Enum):
-    """What to do after a failure."""
+    """Retry decision after a failure."""
 
     WAIT = "wait"
     SIGN_AGAIN = "sign again"
@@ -46,7 +46,7 @@ class Verb(enum.Enum):
 
 @frozen
 class Decision:
-    """What to do after a failure; WAIT has seconds."""
+    """Retry decision; WAIT has seconds."""
 
     verb: Verb
     seconds: float = 0.0

@@ -137,7 +137,7 @@ class Target:
 
     @property
     def exclusive(self) -> bool:
-        """Whether an existing object must stay."""
+        """True if an existing object must stay."""
         lower = {n.lower(): v.lower() for n, v in self.headers.items()}
         return lower.get(FORBID_OVERWRITE) == "true"
 

@@ -317,7 +317,7 @@ def _summary(sent: _SignedPieces, url: SignedURL) -> str:
 
 
 def _port_free(host: str) -> str:
-    """Return *host* without a port that is the usual one, which nobody writes."""
+    """Return *host* without the default port."""
     return host.lower().removesuffix(":443").removesuffix(":80")
 
 

@@ -65,7 +65,7 @@ class Endpoint:
     Attributes:
         scheme: ``https`` or ``http``.
         host: lower case, with the port if there is one; IPv6 in brackets.
-        style: ``virtual`` (bucket in front of the host), ``path`` (bucket in front of
+        style: ``virtual`` (bucket before the host), ``path`` (bucket before
             the key) or ``cname`` (the host stands for the bucket).
     """
 

@@ -53,12 +53,12 @@ class SignedURL:
 
     @property
     def is_v4(self) -> bool:
-        """Whether a V4 signature, of OSS or of S3, covers a canonical request."""
+        """True for a V4 signature, of OSS or of S3."""
         return self.version in ("v4", "s3-v4")
 
     @property
     def is_s3(self) -> bool:
-        """Whether an S3-compatible store is addressed in S3's own way."""
+        """True for a URL of an S3-compatible store."""
         return self.version == "s3-v4"
 
     def covers(self, name: str) -> bool:
