@@ -35,9 +35,6 @@ class Client:
     """Connections, signer and memory that filesystems with equal options share.
 
     Args:
-        options: the validated options.
-        signer: where signed requests come from.
-        transport: how they are sent.
         policy: when to retry; None takes it from the options.
         note: called with each receipt; None disables the callback.
         checkpoint: journals of uploads to resume; None keeps none.
@@ -213,9 +210,7 @@ class Client:
     ) -> tuple[Iterator[Job], Prefetcher | None]:
         """Return *jobs*, and the prefetcher of their first requests, if it helps.
 
-        Args:
-            jobs: read up to 200 ahead of what is taken from the returned iterator.
-            opening: the first request of a job; must send nothing.
+        *jobs* is read up to 200 ahead. *opening* returns the first request of a job.
         """
         coming: deque[Operation] = deque()
         made = self.prefetcher(

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 10.0
 
 
-class Unfinished(Protocol):
+class Abortable(Protocol):
     """An upload that can be discarded, at any time and more than once."""
 
     def discard(self, *, hurry: bool) -> None:
@@ -30,10 +30,10 @@ class Unfinished(Protocol):
         ...
 
 
-_begun: weakref.WeakSet[Unfinished] = weakref.WeakSet()
+_begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 
 
-def add(upload: Unfinished) -> None:
+def add(upload: Abortable) -> None:
     """Abort *upload* at the end of the process, unless it is deleted before."""
     _begun.add(upload)
     watch()
@@ -51,7 +51,7 @@ def watch() -> None:
 
 
 @atexit.register
-def end_all(seconds: float = _PATIENCE, uploads: Iterable[Unfinished] = _begun) -> None:
+def end_all(seconds: float = _PATIENCE, uploads: Iterable[Abortable] = _begun) -> None:
     """Abort all unfinished uploads, in *seconds* at most.
 
     One after the other, because no thread can be started when the interpreter ends.

@@ -145,12 +145,7 @@ def list_parts(
 
 
 class Resumption(NoCheckpoint):
-    """Parts of an upload with a journal. Thread-safe.
-
-    Args:
-        held: the journal, ours until ``release``.
-        head: the upload; its upload ID is empty unless the owner has initiated it.
-    """
+    """Parts of an upload with a journal, which is ours until ``release``. Thread-safe."""
 
     needs_crc = True
 

@@ -245,20 +245,15 @@ class UploadSteps:
         retried if *error* is an answer, such as NoSuchUpload after a lost reply; a store
         that did not answer until the end is asked once more.
 
-        Args:
-            error: how the last step failed.
-            size: bytes of the object.
-            crc: CRC-64 of all of it; None if it was not computed.
-            md5: returns the MD5 in hex of an object that was one PUT.
-            upload_id: of its multipart upload; empty without one.
+        *crc* None was not computed; *md5* computes that of an object that was one PUT;
+        *upload_id* is empty without a multipart upload.
 
         Raises:
             OutcomeUnknownError: nothing that is signed can tell.
             OSSPresignedError: *error*, if what is there is surely not ours.
         """
-        once = isinstance(error, StoreUnavailableError) or not isinstance(
-            error, ReplyError
-        )
+        answered = isinstance(error, ReplyError)
+        once = not answered or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
         unsure = "an object of this size is there, but no checksum to compare"
         stored = True

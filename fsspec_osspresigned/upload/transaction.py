@@ -65,11 +65,7 @@ class Pending(Protocol):
 
 
 class HeldCopies:
-    """Copies of small objects: in memory up to *limit* bytes, then in an unnamed file.
-
-    Attributes:
-        in_memory: bytes of the copies in memory.
-    """
+    """Copies of small objects: in memory up to *limit* bytes, then in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
