@@ -313,8 +313,6 @@ UNTESTED = {
     "objects.copy",
     "objects.reader",
     "options.object_options",
-    "signers.chain",
-    "signers.protocol",
     "signing.canonical",
     "signing.endpoint",
     "signing.signed_url",
@@ -322,7 +320,6 @@ UNTESTED = {
     "syncing.result",
     "upload.transaction",
     "upload.wrappers",
-    "url_map.model",
 }
 
 

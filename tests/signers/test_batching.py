@@ -20,7 +20,6 @@ from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signers import batching
 from fsspec_osspresigned.signers.base import sign_each
 from fsspec_osspresigned.signers.batching import Prefetcher, announced
-from fsspec_osspresigned.signers.chain import ChainSigner
 from tests.interrupts import Interrupt, at_line
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
@@ -260,19 +259,6 @@ def test_each_of_a_plain_signer_falls_back_to_single_calls():
         SignedRequest,
     ]
     assert service.calls == [[1, 2, 3], [1], [2], [3]]
-
-
-def test_each_through_a_chain_names_the_refusal():
-    """A chain hands on what the last signer refuses, at its place."""
-
-    class Nothing:
-        def sign(self, operations):
-            raise NotSignedError("not mine", path="b/k", action="UploadPart")
-
-    found = ChainSigner(Nothing(), Service()).sign_each([part(1), part(2)])
-    assert [type(outcome) for outcome in found] == [SignedRequest] * 2
-    with pytest.raises(NotSignedError, match="not mine"):
-        ChainSigner(Nothing(), Nothing()).sign([part(1), part(2)])
 
 
 def test_each_of_a_broken_signer_is_an_error():

@@ -1,0 +1,79 @@
+"""A chain takes each operation to the first signer that signs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.chain import ChainSigner
+
+URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
+
+
+class Some:
+    """A signer of the keys that it is given."""
+
+    remote = False
+
+    def __init__(self, *keys: str, name: str = "some") -> None:
+        self.keys = keys
+        self.name = name
+        self.calls: list[list[str]] = []
+
+    def sign(self, operations):
+        self.calls.append([operation.key for operation in operations])
+        for operation in operations:
+            self.preflight(operation)
+        return [SignedRequest(method="PUT", url=URL) for _ in operations]
+
+    def grant(self, path):
+        self.preflight(put(path.removeprefix("b/")))
+        return Grant(expires_at=float(len(self.keys)))
+
+    def preflight(self, operation):
+        if operation.key not in self.keys:
+            raise NotSignedError(f"not of {self.name}", path=operation.path)
+
+
+class Far(Some):
+    """A signer each of whose calls costs a round trip."""
+
+    remote = True
+
+
+def put(key: str) -> Operation:
+    """Return a PutObject."""
+    return Operation(action=Action.PutObject, bucket="b", key=key)
+
+
+def test_refused_operations_go_to_the_next_signer_in_one_call():
+    """The first one is asked for each alone, the last one for all that is left."""
+    first, last = Some("a"), Far("b", "c")
+    chain = ChainSigner(first, last)
+    found = chain.sign([put("b"), put("a"), put("c")])
+    assert [type(one) for one in found] == [SignedRequest] * 3
+    assert (first.calls, last.calls) == ([["b"], ["a"], ["c"]], [["b", "c"]])
+    assert chain.remote
+    assert not ChainSigner(first).remote
+
+
+def test_the_last_signer_names_the_refusal():
+    """What no signer signs is refused in the words of the last one."""
+    chain = ChainSigner(Some("a"), Some("b", name="the last"))
+    with pytest.raises(NotSignedError, match="not of the last"):
+        chain.sign([put("a"), put("z")])
+    found = chain.sign_each([put("a"), put("z")])
+    assert [type(one) for one in found] == [SignedRequest, NotSignedError]
+    for ask in (lambda: chain.grant("b/z"), lambda: chain.preflight(put("z"))):
+        with pytest.raises(NotSignedError, match="not of the last"):
+            ask()
+
+
+def test_the_first_signer_that_can_gives_the_grant():
+    """Grant and preflight go along the chain, too."""
+    chain = ChainSigner(Some("a", "b"), Some("b"))
+    assert chain.grant("b/b").expires_at == 2.0
+    assert ChainSigner(Some("a", "c"), Some("b")).grant("b/b").expires_at == 1.0
+    chain.preflight(put("a"))
