@@ -238,12 +238,12 @@ class Runner:
             log = Path(self._scratch, "strace")
             prefix = ("strace", "-f", "-c", "-o", os.fspath(log))
             self.run(tree, mode, prefix, **less)
-            found = Counter(dict(_counted(log.read_text())))
+            found = Counter(dict(counted(log.read_text())))
             counted.update(found) if mode == "plain" else counted.subtract(found)
         return counted, units(evolve(work, **less))[0]
 
 
-def _counted(table: str) -> Iterator[tuple[str, int]]:
+def counted(table: str) -> Iterator[tuple[str, int]]:
     """Read the table of strace: share, seconds, microseconds a call, calls, errors."""
     for line in table.splitlines():
         words = line.split()

@@ -25,7 +25,7 @@ from .results import Results, UnreadableError, compact, merged, read, series
 from .tables import GROUPS, SERIES, markdown, plain
 from .work import GIB
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 _NONE = "*Not measured.*"
 _ALT = {
     "put": "One PUT: time of every client over that of curl",
@@ -46,7 +46,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report")
     parser.add_argument("results", nargs="+", type=Path)
     parser.add_argument("--print", action="store_true", help="write nothing")
-    parser.add_argument("--docs", type=Path, default=_ROOT / "docs")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args(given)
     try:
         results = merged(map(read, arguments.results))

@@ -41,7 +41,8 @@ class Client:
         timing: clocks and random numbers.
 
     Attributes:
-        known: what this process has uploaded.
+        written: what this process has uploaded.
+        circuits: bucket -> its circuit breaker.
         trees: workers that wait for many files.
         files: workers that drive one file each, and wait for its parts.
         requests: workers that send one part each. A task never waits for another one
@@ -76,7 +77,7 @@ class Client:
         self._timing = timing
         self._turns = Turns(of_process().requests, options.max_concurrency)
         self._note = note
-        self._circuits: dict[str, Circuit] = {}
+        self.circuits: dict[str, Circuit] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
@@ -250,7 +251,7 @@ class Client:
             )
 
     def _circuit(self, bucket: str) -> Circuit:
-        if bucket not in self._circuits:
+        if bucket not in self.circuits:
             # Half of the longest wait is the mean one of a worker that tries alone.
             made = Circuit(
                 self.options.max_concurrency,
@@ -258,8 +259,8 @@ class Client:
                 longest=self.policy.cap / 2,
                 clock=self._timing.clock,
             )
-            self._circuits.setdefault(bucket, made)  # atomic: the first one stays
-        return self._circuits[bucket]
+            self.circuits.setdefault(bucket, made)  # atomic: the first one stays
+        return self.circuits[bucket]
 
 
 def _parsed(

@@ -74,4 +74,4 @@ def test_table_of_strace_is_read_with_errors_and_without():
         "------ ----------- ----------- --------- --------- ----------------\n"
         "100.00    0.001000          10       190         3 total\n"
     )
-    assert dict(profiles._counted(table)) == {"sendto": 100, "futex": 90}
+    assert dict(profiles.counted(table)) == {"sendto": 100, "futex": 90}

@@ -480,7 +480,7 @@ def test_suites_that_did_not_run_are_said_to_be_missing(tmp_path, capsys):
 
 def test_pages_of_the_project_have_their_markers():
     """The command fits the pages that it is for."""
-    docs = report._ROOT / "docs"
+    docs = report.ROOT / "docs"
     for page, names in PAGES.items():
         text = (docs / page).read_text()
         report.filled(text, dict.fromkeys(names, ""), page)

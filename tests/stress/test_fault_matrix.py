@@ -195,7 +195,7 @@ class Place:
             fs.client.policy = evolve(fs.client.policy, base=0.005)
             self._filesystems[kind] = fs
         fs = self._filesystems[kind]
-        fs.client._circuits.clear()
+        fs.client.circuits.clear()
         fs.client.clock_offset = None
         return fs
 
