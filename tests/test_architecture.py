@@ -323,7 +323,7 @@ def test_tests_use_public_names():
 
 TESTS_TO_MEND = {
     "tests/checkpoint/test_directory.py: module._SUFFIX",
-    "tests/filesystem/test_objects.py: listing._date",
+    "tests/objects/test_operations.py: listing._date",
     "tests/filesystem/test_transaction.py: transaction._tell_open",
     "tests/http/test_stall.py: peer._ahead",
 }
