@@ -345,8 +345,6 @@ UNTESTED = {
     "signing.signed_url",
     "syncing.compare",
     "syncing.result",
-    "upload.transaction",
-    "upload.wrappers",
 }
 
 

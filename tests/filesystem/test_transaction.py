@@ -475,18 +475,6 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
         held.keep(MemoryBody.of(bytes(101)))
 
 
-def test_a_large_body_is_read_back_in_blocks(tmp_path):
-    """What waits on disk comes back as it was, in blocks, as often as it is asked."""
-    data = os.urandom(600_000)
-    holding = HeldCopies(10)
-    bodies = [holding.keep(MemoryBody.of(one)) for one in (data, b"", data[::-1])]
-    for _ in range(2):
-        assert b"".join(bodies[0].blocks()) == data
-        assert b"".join(bodies[1].blocks()) == b""
-        assert b"".join(bodies[2].blocks()) == data[::-1]
-    holding.close()
-
-
 def test_a_map_of_single_puts_holds_what_is_large(owner):
     """Only one PUT is granted: the whole object waits, and goes out at the end."""
     fs = fsspec.filesystem(
