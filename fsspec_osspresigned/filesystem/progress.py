@@ -23,7 +23,7 @@ def is_heard(callback: Callback) -> bool:
 def bytes_counter(
     callback: Callback, size: int, lock: threading.Lock
 ) -> Callable[[int], None] | None:
-    """Return what reports bytes to *callback*, one call at a time; None for nobody."""
+    """Return what reports bytes to *callback*, one call at a time; None if it ignores them."""
     if not is_heard(callback):
         return None
     with lock:
@@ -55,7 +55,6 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         every: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        """Draw nothing yet."""
         super().__init__(**kwargs)
         self.total = 0
         self.done = 0

@@ -22,8 +22,8 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Store an empty object if there is none; one that is there stays as it is.
 
-        The store itself decides (``x-oss-forbid-overwrite``), because with URLs for
-        writing only nobody here can see the objects of others.
+        The store decides (``x-oss-forbid-overwrite``), because URLs for writing only do
+        not show the objects of others.
 
         Args:
             mode: not used, objects have none.
@@ -31,7 +31,7 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
 
         Raises:
             FileExistsError: not *exist_ok*, and the object is there.
-            PermissionError: nobody signs a write that replaces nothing.
+            PermissionError: a write that replaces nothing is not granted.
         """
         del mode
         try:

@@ -1,4 +1,4 @@
-"""Operations on stored objects: look, list, read, copy, delete.
+"""Operations on stored objects: HEAD, list, read, copy, delete.
 
 Begin with ``operations``; ``lookup`` answers questions about paths.
 """

@@ -1,4 +1,4 @@
-"""One object to another inside the store, and the proof that it is the same.
+"""Copies inside the store (CopyObject, UploadPartCopy), and the proof of a copy.
 
 Where HEAD is signed the source is looked at first: the copy names its ETag, so that no
 two versions are mixed, and is compared with it. Where it is not, the store's word counts.
@@ -96,7 +96,7 @@ class Copying:
         client: signs and sends.
         path: the source, ``bucket/key``.
         target: where to, and with what.
-        cancel: set from elsewhere to give up; None if nobody does.
+        cancel: set from elsewhere to give up.
         source: what HEAD told of the source; None to ask, if that is signed.
     """
 
@@ -177,7 +177,7 @@ class Copying:
         try:
             prove(self.client, source, self.target.path)
         except PermissionError:
-            _log.info("%s: nobody may look at the copy", self.target.path)
+            _log.info("%s: HeadObject of the copy is not granted", self.target.path)
 
     def _named(self) -> str:
         bucket, key = split_path(self.path)
@@ -291,7 +291,7 @@ def prove(client: Client, source: SourceHead, path: str) -> None:
 
     Raises:
         IntegrityError: it is not there, differs, or nothing can be compared.
-        PermissionError: nobody may look.
+        PermissionError: HeadObject is not granted.
     """
     try:
         copy = SourceHead.fetch(client, path)

@@ -1,4 +1,4 @@
-"""What is in a bucket, page by page (ListObjectsV2), where the signer signs that."""
+"""Listing of a bucket, page by page (ListObjectsV2)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
     def name(text: str | None) -> str:
         key = unquote(text or "") if encoded else text or ""
         if not key.startswith(prefix):
-            # Whoever deletes what is listed must not be led astray.
+            # A deletion of what is listed must not reach other objects.
             raise _bad("it names an object that was not asked for", bucket)
         return f"{bucket}/{key}"
 

@@ -1,9 +1,8 @@
-"""What can be said about objects: by the store where that is signed, else from memory.
+"""Lookup: answers about objects, from the store or from this process's memory.
 
-A write-only signer leaves nobody to ask. Then what this process wrote or made answers,
-and everything else counts as missing, with one warning a bucket, or is an error
-(``unknown="error"``): never "not there" about what was written here. A store that lets
-nobody look (403) is such a case too: many keys may write, and no more.
+With permission to write only, memory answers for what this process wrote. Everything
+else counts as missing, with one warning per bucket, or is an error
+(``unknown="error"``). A 403 of the store is the same case as a refusal of the signer.
 """
 
 from __future__ import annotations
@@ -168,7 +167,7 @@ class Lookup:
 
         Raises:
             FileNotFoundError: it is not there, or cannot be seen.
-            PermissionError: this process wrote it, but nobody signs GET and its body
+            PermissionError: this process wrote it, GET is not granted, and its body
                 was not kept.
         """
         try:
@@ -209,8 +208,8 @@ class Lookup:
         """Delete one object, and forget it; a bucket stays.
 
         Raises:
-            PermissionError: nobody signs that, and it was written or made here.
-            FileNotFoundError: nobody signs that, and it cannot be seen.
+            PermissionError: deleting is not granted, and it was written or made here.
+            FileNotFoundError: deleting is not granted, and it cannot be seen.
         """
         if split_path(path)[1]:
             self.change(path, lambda: operations.delete(self.client, path, cancel))
@@ -226,7 +225,7 @@ class Lookup:
             self.blind(path, error)
 
     def blind(self, path: str, reason: PermissionError) -> NoReturn:
-        """Answer about what nobody can see, for *reason*.
+        """Raise the answer about an object that cannot be seen, for *reason*.
 
         Raises:
             FileNotFoundError: always, after one warning per bucket; or
@@ -236,7 +235,9 @@ class Lookup:
         if self.client.options.unknown == "error":
             if denied:
                 raise reason
-            msg = "nobody signs looking at objects, so whether it is there is unknown"
+            msg = (
+                "HeadObject is not granted, so it is unknown whether the object exists"
+            )
             error = NotSignedError(msg, path=path, action=Action.HeadObject)
             raise error from reason
         root = split_path(path)[0]

@@ -1,4 +1,4 @@
-"""The file that is open for reading, where the signer signs GET."""
+"""File that is open for reading: ranges of one version of an object."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
     def __init__(
         self, fs: Any, client: Client, info: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Take what a look at the object told."""
         self._client = client
         self._etag = str(info["ETag"])
         self._cache_options = kwargs.get("cache_options")
