@@ -18,7 +18,7 @@ autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!fsspec_osspresigned\b).*"),
     # What an item of a plan was made of is nobody's business.
-    ("py:class", r"fsspec_osspresigned\.sync_plan\.(Entry|Sent|Stored|Why)"),
+    ("py:class", r"fsspec_osspresigned\.syncing\.plan\.(Entry|Sent|Stored|Why)"),
 ]
 
 html_theme = "furo"
