@@ -418,7 +418,8 @@ def test_what_was_searched_would_have_shown_a_leak(cluster_run):
     log = (run.seen / "logs" / "cluster.log").read_text()
     # All of them speak, in full: the client, the scheduler, two workers, ourselves.
     assert len({line.partition(" ")[0] for line in log.splitlines()}) >= 3
-    for speaker in ("distributed.scheduler", "distributed.worker", "urllib3", "asyncio"):  # fmt: skip
+    requests = "fsspec_osspresigned.http"
+    for speaker in ("distributed.scheduler", "distributed.worker", requests, "asyncio"):
         assert f"DEBUG {speaker}" in log
     assert "fsspec_osspresigned" in log
     graphs = [f.read_bytes() for f in (run.seen / "seen").glob("file-*.graph")]
