@@ -140,7 +140,10 @@ class BulkOptions:
 
     @classmethod
     def take_from(
-        cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
+        cls,
+        given: dict[str, Any],
+        allowed: Iterable[str] = ON_ERROR,
+        maxdepth: int | None = None,
     ) -> BulkOptions:
         """Take the options out of *given*; the first of *allowed* is the default.
 
@@ -149,7 +152,6 @@ class BulkOptions:
         """
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
-        maxdepth = given.pop("maxdepth", None)
         check_depth(maxdepth)
         return cls(maxdepth, given.pop("batch_size", None), on_error)
 

@@ -185,35 +185,29 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         rpath: Any,
         recursive: bool = False,
         callback: AnyCallback = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
         mode: str = "overwrite",
         **kwargs: Any,
     ) -> ReceiptList:
-        """Store local files, several at once, and return their receipts.
+        """Store local files, several at once, and return their receipts in order.
 
         The layout is fsspec's if listing is signed. Otherwise slashes alone decide: a
-        destination with a trailing slash is a directory. Nothing runs any more when this
-        returns or raises. Receipts come in the order of the files; none in a transaction.
+        destination with a trailing slash is a directory. *recursive* walks directories,
+        *maxdepth* levels. *callback* is told the files, its branches the bytes. With *mode*
+        ``create`` no object is replaced. Nothing runs any more when this returns or raises.
 
-        Args:
-            lpath: a file, a directory (with *recursive*), a pattern, or several.
-            rpath: ``bucket/key``, or a list as long.
-            recursive: walk directories.
-            callback: told the files; its branches are told the bytes.
-            mode: ``create`` refuses to replace an object.
-            kwargs: options of every object; ``maxdepth``: levels of directories;
-                ``batch_size``: files at once, by default ``max_concurrency``;
-                ``on_error``: ``raise`` stops at the first failure, ``return`` puts
-                exceptions in the place of receipts, ``omit`` leaves them out. 16 equal
-                refusals (401, 403) in a row stop in any case.
+        *kwargs* are options of every object, ``batch_size`` (files at once, by default
+        ``max_concurrency``) and ``on_error``: ``raise`` stops at the first failure,
+        ``return`` puts exceptions in the place of receipts, ``omit`` leaves them out. 16
+        equal refusals (401, 403) in a row stop in any case. A transaction has no receipts.
 
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        how, told = BulkOptions.take_from(kwargs), progress_callback(callback, kwargs)
-        call = self._call(kwargs, mode)
-        return call.put(
-            look.local_tree(self.client, lpath, rpath, recursive, how), told, how
-        )
+        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        tree = look.local_tree(self.client, lpath, rpath, recursive, how)
+        return call.put(tree, told, how)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Store an empty object; FileExistsError if it is there and not *truncate*."""
@@ -297,12 +291,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         found = self._lookup.ls(self._path(path))
         return found if detail else [item["name"] for item in found]
 
-    def find(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Return all objects under *path*: names, or with *detail* name to ``info``.
 
         Of ``prefix=``, the store lists only names in *path* that begin with it.
         """
-        return look.find(self.client, path, maxdepth=maxdepth, **kwargs)
+        kwargs |= {"maxdepth": maxdepth, "withdirs": withdirs, "detail": detail}
+        return look.find(self.client, path, **kwargs)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that fit a pattern; only the part before it is listed."""
@@ -350,9 +352,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Return an object, or its bytes *start* to *end* (exclusive)."""
         return self._lookup.read(self._path(path), start, end)
 
-    def cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+    def cat(
+        self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
+    ) -> Any:
         """Return the bytes of one object, or path to bytes of several, read at once."""
-        how = BulkOptions.take_from(kwargs)
+        how = BulkOptions.take_from(kwargs | {"on_error": on_error})
+        kwargs.pop("batch_size", None)
         match = look.expand(self, path, recursive)
         return read.cat(self.client, match, how, **kwargs)
 
@@ -382,13 +387,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         lpath: Any,
         recursive: bool = False,
         callback: Callback = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
         """Download objects, several at once, with fsspec's layout.
 
         Nothing is written if a name leads out of *lpath*, or two would be one file.
         """
-        how = BulkOptions.take_from(kwargs)
+        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
         read.get(self.client, found, callback, how)
@@ -403,6 +409,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         path1: Any,
         path2: Any,
         recursive: bool = False,
+        maxdepth: int | None = None,
         on_error: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -411,7 +418,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
-        how = BulkOptions.take_from(kwargs, ("raise", "ignore"))
+        how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         move.copy(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
 
@@ -421,19 +428,26 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
 
     def mv(
-        self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        **kwargs: Any,
     ) -> None:
         """Copy all objects, prove each copy by HEAD, and then delete the sources.
 
         A failure leaves a copy too many, and never one too few.
         """
-        how = BulkOptions.take_from(kwargs, ("raise",))
+        how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         move.move(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
 
-    def rm(self, path: Any, recursive: bool = False, **kwargs: Any) -> None:
+    def rm(
+        self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
+    ) -> None:
         """Delete objects, one request each; OSS does not tell whether they were there."""
-        how = BulkOptions.take_from(kwargs)
+        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         match = look.expand(self, path, recursive, how.maxdepth, markers=True)
         move.remove(self.client, match, how)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from inspect import Parameter, signature
 
 import fsspec
 import pandas as pd
 import pytest
+from fsspec.spec import AbstractFileSystem
 
+from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.errors import ConfigurationError
 
 BUCKET = "examplebucket"
@@ -100,3 +103,18 @@ def test_a_key_that_oss_refuses_is_refused_before_the_first_byte(fs, owner, key)
     with contextlib.suppress(ConfigurationError):
         fs.exists(f"{BUCKET}/{key}")
     assert not owner.actions()
+
+
+@pytest.mark.parametrize(
+    "verb", ["find", "copy", "mv", "rm", "cat", "get", "put", "info", "ls", "glob"]
+)
+def test_arguments_come_in_the_order_of_fsspec(verb):
+    """What fsspec declares may be passed by position, as with any filesystem."""
+    declared = getattr(AbstractFileSystem, verb)
+    theirs = [
+        name
+        for name, one in signature(declared).parameters.items()
+        if one.kind is Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    ours = list(signature(getattr(OSSPresignedFileSystem, verb)).parameters)
+    assert ours[: len(theirs)] == theirs
