@@ -150,8 +150,8 @@ def test_whole_filesystem_is_a_source(fs, owner, memory):
 
 
 def test_remote_source_must_be_a_directory_that_is_there(fs, memory):
-    """An empty one is there."""
-    with pytest.raises(FileNotFoundError, match="nothing to sync from"):
+    """An empty one is there; the listing of older releases of fsspec names the path."""
+    with pytest.raises(FileNotFoundError, match=r"nothing to sync from|^/none$"):
         sync("memory://none", DEST, filesystem=fs)
     with pytest.raises(ConfigurationError, match="is a file"):
         entries({"name": "r", "size": 1, "type": "file"})
