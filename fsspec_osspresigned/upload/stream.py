@@ -128,6 +128,10 @@ class PresignedWriter(io.BufferedIOBase):
         self._silent = False
         _unfinished.add(self)
 
+    def fileno(self) -> int:
+        """Raise UnsupportedOperation: there is no descriptor to write to."""
+        raise io.UnsupportedOperation("a presigned upload has no file descriptor")
+
     def writable(self) -> bool:
         """Return True while open."""
         self.check_open()

@@ -1026,6 +1026,8 @@ def test_position_counts_and_nothing_seeks(store):
         for call in (lambda: file.seek(0), file.fileno, file.read, file.truncate):
             with pytest.raises(io.UnsupportedOperation):
                 call()
+        with pytest.raises(io.UnsupportedOperation, match="has no file descriptor"):
+            file.fileno()
         assert len({file, file}) == 1
     assert file.tell() == 3
 
