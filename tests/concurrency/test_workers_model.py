@@ -301,12 +301,13 @@ def test_finalizer_at_each_line_of_a_worker(size):
     """A finalizer may submit at any step of a thread; each job is done."""
     for line in range(60):
         run = Run(size)
+        before = threading.gettrace()
         threading.settrace(tracer(FILE, line, run.submit))
         try:
             run.submit()
             assert run.jobs[0][0].result(SECONDS) == "done"
             run.rest()
         finally:
-            threading.settrace(None)
+            threading.settrace(before)
         run.finish()
     assert len(run.jobs) == 2  # the last line was behind the end of the thread
