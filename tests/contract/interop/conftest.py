@@ -24,7 +24,7 @@ from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, presign
 from tests.contract.interop import table
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parent
 BUCKET = "examplebucket"
 REGION = "cn-hangzhou"
 STRICT = bool(os.environ.get("ALL_INTEROP"))  # what is missing is an error
