@@ -1,4 +1,4 @@
-"""What is sent: bytes in memory or a stretch of a local file, readable again and again.
+"""Request bodies that can be read again, and their checksums: CRC-64 and MD5.
 
 Each pass over a body starts at its first byte, so a retried request sends exactly the
 same bytes; a file that changed in between is an error, never a mixed object.
@@ -22,7 +22,10 @@ from fastcrc import crc64 as _fastcrc
 
 from ..errors import ConfigurationError, IntegrityError, SourceChangedError
 
-# CRC-64 of what is sent, combined over parts, compared with what the store says.
+BLOCK = 256 * 1024
+SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
+_JOIN = 512 * 1024  # bytes of small pieces that are joined: they fit into a cache
+_READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
 MODES = ("auto", "crc64", "md5", "none")
@@ -30,104 +33,6 @@ MODES = ("auto", "crc64", "md5", "none")
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
-
-
-def crc64(data: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """Return the CRC-64/XZ of *data*, going on from *start* (0 for a new one)."""
-    return _fastcrc.xz(data, start)
-
-
-def _multiply(a: int, b: int) -> int:
-    """Multiply two polynomials over GF(2) modulo the CRC polynomial."""
-    product = 0
-    while a:
-        if a & _ONE:
-            product ^= b
-        a = (a << 1) & 0xFFFFFFFFFFFFFFFF
-        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
-    return product
-
-
-@cache
-def _power(k: int) -> int:
-    """Return x^(2^k)."""
-    return _ONE >> 1 if k == 0 else _multiply(_power(k - 1), _power(k - 1))
-
-
-@lru_cache(maxsize=64)
-def _shift(length: int) -> int:
-    """Return x^(8 * length): what *length* following bytes do to a CRC."""
-    power, k, result = length, 3, _ONE
-    while power:
-        if power & 1:
-            result = _multiply(_power(k), result)
-        power >>= 1
-        k += 1
-    return result
-
-
-def combine(first: int, second: int, second_length: int) -> int:
-    """Return the CRC of A + B from crc(A), crc(B) and the bytes of B."""
-    return _multiply(_shift(second_length), first) ^ second
-
-
-def compare(
-    headers: Mapping[str, str],
-    *,
-    crc: int | None,
-    md5: Callable[[], str],
-    mode: str,
-    what: str,
-    path: str,
-) -> str:
-    """Compare what the store says with what was sent.
-
-    Args:
-        headers: of the reply, names in lower case.
-        crc: CRC-64 of the bytes sent; None if it was not computed.
-        md5: computes the hexadecimal MD5 of the bytes sent; called only if needed.
-        mode: ``auto`` takes the CRC where it came, else MD5 against a plain ETag;
-            ``crc64`` and ``md5`` insist; ``none`` compares nothing.
-        what: the request, for the message.
-        path: ``bucket/key``.
-
-    Returns:
-        What was compared: ``crc64``, ``md5`` or ``none``.
-
-    Raises:
-        IntegrityError: they differ, or what *mode* insists on did not come.
-    """
-    stated = headers.get(CRC_HEADER)
-    if mode in ("auto", "crc64") and stated is not None and crc is not None:
-        if stated != str(crc):
-            msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
-            raise IntegrityError(msg, path=path)
-        return "crc64"
-    if mode == "crc64":
-        msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
-        raise IntegrityError(msg, path=path, differs=False)
-    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
-    if mode in ("auto", "md5") and plain and not _encrypted_by_key(headers):
-        if plain[1].lower() != (ours := md5()):
-            msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"
-            raise IntegrityError(msg, path=path)
-        return "md5"
-    if mode == "md5":
-        msg = f"{what}: the ETag of the reply is no MD5; checksum='auto' accepts that"
-        raise IntegrityError(msg, path=path, differs=False)
-    return "none"
-
-
-def _encrypted_by_key(headers: Mapping[str, str]) -> bool:
-    """Return whether the ETag need not be an MD5: not promised under KMS and SM4."""
-    names = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
-    return any(headers.get(n, "AES256") != "AES256" for n in names)
-
-
-BLOCK = 256 * 1024
-SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
-_JOIN = 512 * 1024  # bytes of small pieces that are joined: they fit into a cache
-_READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
 
 
 class Body(Protocol):
@@ -196,11 +101,8 @@ class PartBody:
     """One part of a stream, in pieces.
 
     Attributes:
-        pieces: its bytes, one piece after the other.
-        size: bytes of all pieces.
-        given_back: takes the buffer under the pieces, to be used for another part; None
-            if nobody wants it.
-        lease: what the pieces count for as long as they live; None for nothing.
+        given_back: takes the buffer under the pieces back, for another part.
+        lease: what the pieces count for as long as they live.
     """
 
     pieces: tuple[memoryview | bytes, ...]
@@ -268,11 +170,7 @@ class FileBody:
 
     @classmethod
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
-        """Take the whole file as it is now.
-
-        Args:
-            path: the file.
-            status: what it was found to be just now; None looks.
+        """Take the whole file as it is now; *status* is what a look just found.
 
         Raises:
             FileNotFoundError, PermissionError: it cannot be read. Of a small file that
@@ -355,10 +253,10 @@ class _SpooledPart:
 
 
 class SpooledBody:
-    """Bytes in an unnamed temporary file (in ``TMPDIR``); safe for several threads."""
+    """Bytes in *file*, None for an unnamed one in ``TMPDIR``; safe for many threads."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
         self._lock = threading.Lock()
         self.size = 0
 
@@ -393,3 +291,87 @@ def md5_of(body: Body) -> str:
     for block in body.blocks():
         digest.update(block)
     return digest.hexdigest()
+
+
+def crc64(data: bytes | bytearray | memoryview, start: int = 0) -> int:
+    """Return the CRC-64/XZ of *data*, going on from *start* (0 for a new one)."""
+    return _fastcrc.xz(data, start)
+
+
+def _multiply(a: int, b: int) -> int:
+    """Multiply two polynomials over GF(2) modulo the CRC polynomial."""
+    product = 0
+    while a:
+        if a & _ONE:
+            product ^= b
+        a = (a << 1) & 0xFFFFFFFFFFFFFFFF
+        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+@cache
+def _power(k: int) -> int:
+    """Return x^(2^k)."""
+    return _ONE >> 1 if k == 0 else _multiply(_power(k - 1), _power(k - 1))
+
+
+@lru_cache(maxsize=64)
+def _shift(length: int) -> int:
+    """Return x^(8 * length): what *length* following bytes do to a CRC."""
+    power, k, result = length, 3, _ONE
+    while power:
+        if power & 1:
+            result = _multiply(_power(k), result)
+        power >>= 1
+        k += 1
+    return result
+
+
+def combine(first: int, second: int, second_length: int) -> int:
+    """Return the CRC of A + B from crc(A), crc(B) and the bytes of B."""
+    return _multiply(_shift(second_length), first) ^ second
+
+
+def compare(
+    headers: Mapping[str, str],
+    *,
+    crc: int | None,
+    md5: Callable[[], str],
+    mode: str,
+    what: str,
+    path: str,
+) -> str:
+    """Compare what the store says with what was sent; return what was compared.
+
+    That is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``. The
+    mode ``auto`` takes *crc* where both sides have it, else MD5 against a plain ETag;
+    ``crc64`` and ``md5`` insist; ``none`` compares nothing.
+
+    Raises:
+        IntegrityError: they differ, or what *mode* insists on did not come.
+    """
+    stated = headers.get(CRC_HEADER)
+    if mode in ("auto", "crc64") and stated is not None and crc is not None:
+        if stated != str(crc):
+            msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
+            raise IntegrityError(msg, path=path)
+        return "crc64"
+    if mode == "crc64":
+        msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
+        raise IntegrityError(msg, path=path, differs=False)
+    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
+    if mode in ("auto", "md5") and plain and not _encrypted_by_key(headers):
+        if plain[1].lower() != (ours := md5()):
+            msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"
+            raise IntegrityError(msg, path=path)
+        return "md5"
+    if mode == "md5":
+        msg = f"{what}: the ETag of the reply is no MD5; checksum='auto' accepts that"
+        raise IntegrityError(msg, path=path, differs=False)
+    return "none"
+
+
+def _encrypted_by_key(headers: Mapping[str, str]) -> bool:
+    """Return whether the ETag need not be an MD5: not promised under KMS and SM4."""
+    names = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
+    return any(headers.get(n, "AES256") != "AES256" for n in names)

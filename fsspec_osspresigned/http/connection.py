@@ -49,9 +49,8 @@ class Route:
 
     Attributes:
         origin: scheme, host and port as the URL has them.
-        scheme: in lower case.
         address: host without brackets, and port.
-        tls: authorities that a certificate must come from; None if TLS is not spoken.
+        tls: None if TLS is not spoken.
         proxy: urllib3's manager of the proxy; None for a direct way.
         over_http: whether the proxy speaks HTTP; False for SOCKS and no proxy.
         forwards: whether the proxy takes whole URLs; False if it opens a tunnel.
@@ -124,11 +123,8 @@ def request_head(
 ) -> memoryview:
     """Return the head of a request as it goes over the wire (RFC 9112, 3).
 
-    Args:
-        method: of the request.
-        url: its target goes out byte for byte.
-        headers: as they are; none may hold the end of a line. Host is added.
-        route: a forward proxy gets the whole URL, and its credentials.
+    The target goes out byte for byte; a forward proxy gets the whole URL, and its
+    credentials. Host is added. No header may hold the end of a line.
     """
     target = url.reveal()
     if route.forwards:
@@ -146,11 +142,7 @@ def request_head(
 class OriginConnection:
     """An open connection that carries one request after the other.
 
-    Attributes:
-        route: where it leads.
-        sock: plain or TLS.
-        timer: ends a wait without progress.
-        broken: the peer did not take the whole request.
+    It is *broken* if the peer did not take the whole request.
     """
 
     def __init__(self, route: Route, sock: Any, timer: ProgressTimer) -> None:
@@ -251,11 +243,8 @@ def open_connection(
 ) -> OriginConnection:
     """Open a connection along *route*.
 
-    Args:
-        route: the way.
-        connect_seconds: for the socket, the consent of a proxy, and TLS, each.
-        progress_seconds: window in which enough bytes must move afterwards; ``inf``
-            waits for ever.
+    The socket, the consent of a proxy, and TLS have *connect_seconds* each. Afterwards
+    enough bytes must move within *progress_seconds*; ``inf`` waits for ever.
 
     Raises:
         requests.exceptions.ProxyError: the proxy cannot be reached, or refuses.

@@ -17,11 +17,8 @@ class ConnectionPool:
     A forked child begins with an empty pool: it must not write to connections of its
     parent.
 
-    Args:
-        size: connections kept for each origin; more may be open.
-        connect_seconds: to wait for a connection.
-        progress_seconds: window in which enough bytes must move; ``inf`` waits for
-            ever.
+    *size* connections are kept for each origin; more may be open. The seconds are those
+    of ``open_connection``.
     """
 
     def __init__(
@@ -56,12 +53,7 @@ class ConnectionPool:
         return route
 
     def acquire(self, route: Route) -> OriginConnection:
-        """Return a connection along *route*: an idle one if it is clean, or a new one.
-
-        Raises:
-            requests.exceptions.ProxyError: the proxy cannot be reached, or refuses.
-            urllib3.exceptions.HTTPError, OSError: the origin cannot be reached.
-        """
+        """Return a clean idle connection, or a new one; raises as open_connection."""
         self._notice_fork()
         idle = self._idle.get(route.origin, [])
         while (connection := _popped(idle)) is not None:
@@ -73,10 +65,8 @@ class ConnectionPool:
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:
         """Take *connection* back, for the next request or to close it.
 
-        Args:
-            connection: from :meth:`acquire`.
-            reusable: whether the last request was sent as a whole, and the end of its
-                response was read and certain.
+        It is reusable if the last request was sent as a whole, and the end of its
+        response was read and certain.
         """
         self._notice_fork()
         if reusable:

@@ -27,19 +27,15 @@ class ResponseError(OSError):
 class ResponseParser:
     """Reads one response, in pieces of any size.
 
-    A response that can be read in two ways is refused, so that its end is certain.
-
-    Args:
-        method: of the request; HEAD and CONNECT have no body in the response.
+    A response that can be read in two ways is refused, so that its end is certain. One
+    to HEAD, and a good one to CONNECT, has no body.
 
     Attributes:
         status: of the final response; 0 until its head is complete.
-        reason: the text after the status.
         headers: names in lower case; equal names are joined by commas.
         complete: whether the last byte of the body was fed.
         remaining: bytes of the body to come; None if it is chunked, or ends with the
             connection.
-        chunked: whether the body comes in chunks.
         reusable: whether another request may follow on the connection once the response
             is complete.
     """

@@ -41,7 +41,6 @@ class ProgressTimer:
 
     Attributes:
         seconds: length of a window; ``inf`` waits for ever.
-        phase: what the connection does.
         sliced: whether a call that ran into its timeout may be made again.
         deadline: when the request must be over, on the clock of ``time.monotonic``.
         moved: bytes of this phase.

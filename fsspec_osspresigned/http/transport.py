@@ -173,12 +173,7 @@ class Transport:
     def send(
         self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
     ) -> Reply:
-        """Send *signed* with *body* and return whatever the server answered.
-
-        Args:
-            signed: its target and headers go out unchanged.
-            body: sent once from its start, with Content-Length, never chunked.
-            exchange: what travels with the request.
+        """Send *signed* as it is, and *body* once; return what the server answered.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent as it is.
@@ -240,16 +235,9 @@ class Transport:
     ) -> Reply:
         """Send one small request that is not for the store, such as to a signer.
 
-        Args:
-            method: HTTP method.
-            url: the place; what follows ``?`` is hidden as everywhere.
-            headers: as they are, Content-Length is added.
-            body: all of it.
-            limit: bytes of the answer that are read; more is an error.
-
         Raises:
             NetworkError, NetworkTimeoutError: no complete answer, within a minute.
-            SignerError: the answer is longer than *limit*.
+            SignerError: the answer is longer than *limit* bytes.
         """
         # A server that drips makes progress, and would hold an upload for hours.
         deadline = time.monotonic() + min(_EXCHANGE, 10 * self.pool.progress_seconds)
@@ -383,15 +371,10 @@ def network_error(
     sent: int,
     size: int,
 ) -> NetworkError:
-    """Return our error for *error* of requests, urllib3 or the socket.
+    """Return our error for *error* of requests, urllib3 or the socket, or its causes.
 
-    Args:
-        error: its causes are searched, too.
-        host: where the request went, for the message.
-        path: ``bucket/key``; None if no object is concerned.
-        connect_seconds: how long a connection was waited for; None if there was one.
-        sent: bytes of the body that went out.
-        size: bytes of the whole body.
+    *connect_seconds* is how long a connection was waited for; None if there was one.
+    *sent* of the *size* bytes of the body went out.
     """
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:

@@ -24,16 +24,16 @@ class Peer:
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
         self.sock = sock
-        self._ahead = b""
+        self.ahead = b""
 
     def head(self) -> bytes:
         """Read the head of a request and remember it; empty at the end."""
-        while b"\r\n\r\n" not in self._ahead:
+        while b"\r\n\r\n" not in self.ahead:
             block = self.sock.recv(65536)
             if not block:
                 return b""
-            self._ahead += block
-        head, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
+            self.ahead += block
+        head, _, self.ahead = self.ahead.partition(b"\r\n\r\n")
         self.server.heads.append(head)
         return head
 
@@ -44,13 +44,13 @@ class Peer:
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 size = int(line[15:])
-        body = self._ahead
+        body = self.ahead
         while len(body) < size:
             block = self.sock.recv(1 << 20)
             if not block:
                 return b""
             body += block
-        self._ahead = body[size:]
+        self.ahead = body[size:]
         if head:
             self.server.bodies.append(body[:size])
         return head

@@ -87,7 +87,7 @@ def test_peer_that_reads_slowly(serve, send, size, pause):
 
     def slowly(peer):
         peer.head()
-        left = size - len(peer._ahead)
+        left = size - len(peer.ahead)
         while left:
             peer.server.done.wait(pause)
             left -= len(peer.sock.recv(min(left, 128 * 1024)))
