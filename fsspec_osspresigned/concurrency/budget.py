@@ -14,15 +14,9 @@ from attrs import field, frozen
 
 
 class Budget:
-    """Counter of what is used.
+    """Counter of what is used: bytes, or requests; ``lock`` guards *used*.
 
-    Args:
-        glance: poll interval in seconds for waiters, in case a notification is missed.
-
-    Attributes:
-        lock: must be held to change *used*.
-        used: bytes, or requests.
-        waiting: threads that wait.
+    Waiting threads look again after *glance* seconds: a notification may be missed.
     """
 
     def __init__(self, glance: float = 0.1) -> None:

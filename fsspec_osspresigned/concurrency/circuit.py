@@ -57,10 +57,6 @@ class Circuit:
     def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
         """Wait until a request may be sent, and count its result.
 
-        Args:
-            path: ``bucket/key``, for errors.
-            cancel: set by another thread to give up waiting.
-
         Raises:
             StoreUnavailableError, NetworkError: not sent, because the probe failed so.
         """
