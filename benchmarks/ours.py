@@ -29,7 +29,7 @@ _ACTIONS = (
 )
 _CHECKS = "CRC-64 of every body, computed while it is sent, and of the whole"
 
-_FORBIDDEN = ("click", "starlette", "uvicorn", "httptools", "pandas", "pyarrow", "dask")
+_FORBIDDEN = ("click", "starlette", "uvicorn", "pandas", "pyarrow", "dask")
 _START = """
 import os, sys
 import fsspec
