@@ -319,15 +319,7 @@ def test_tests_use_public_names():
         for name in _private_names(ast.parse(file.read_text(encoding="utf-8")))
         if name.rpartition(".")[2] not in ALLOWED_IN_TESTS
     }
-    assert found <= TESTS_TO_MEND
-
-
-TESTS_TO_MEND = {
-    "tests/checkpoint/test_directory.py: module._SUFFIX",
-    "tests/objects/test_operations.py: listing._date",
-    "tests/filesystem/test_transaction.py: transaction._tell_open",
-    "tests/http/test_stall.py: peer._ahead",
-}
+    assert found == set()
 
 
 # Modules that are tested through their only caller, and where.

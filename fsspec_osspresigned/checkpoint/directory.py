@@ -1,7 +1,7 @@
 """Checkpoint directory: one journal for each upload that can be resumed.
 
 An upload is found again by its object and its local file. One process at a time holds
-its journal. A broken disk never stops an upload: its bytes matter more than resuming it.
+its journal. A disk error ends the journal, not the upload.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .journal import (
 
 _log = logging.getLogger(__name__)
 
-_SUFFIX = ".upload.jsonl"
+SUFFIX = ".upload.jsonl"
 _LOCK = ".lock"
 _PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
 
@@ -120,7 +120,7 @@ class Checkpoint:
 
     def _place(self, path: str, source: str) -> str:
         name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
-        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + _SUFFIX
+        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
     def found(self) -> Iterator[FoundJournal]:
         """Yield what is in the directory; unreadable journals too.
@@ -129,7 +129,7 @@ class Checkpoint:
             OSError: the directory cannot be read.
         """
         for name in sorted(os.listdir(self.directory)):
-            if name.endswith(_SUFFIX):
+            if name.endswith(SUFFIX):
                 yield self._look(name)
 
     def _look(self, name: str) -> FoundJournal:
@@ -185,7 +185,7 @@ class HeldJournal:
     @property
     def lock_place(self) -> str:
         """The file that is locked: not the journal, which is replaced by a rename."""
-        return self.place.removesuffix(_SUFFIX) + _LOCK
+        return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
         """Exclude all other processes.

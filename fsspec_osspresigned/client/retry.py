@@ -66,7 +66,7 @@ class RetryRule:
         kind: class of the failure.
         retries: how often the call is sent again at most.
         acted: whether the server may have carried the request out.
-        statuses: HTTP statuses of the rule; empty for all, and for none.
+        statuses: HTTP statuses of the rule; empty means any status, or no reply.
     """
 
     kind: type[OSSPresignedError]

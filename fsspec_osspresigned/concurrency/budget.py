@@ -50,7 +50,10 @@ class Budget:
 
 
 class Turns:
-    """Requests of one client in flight: at most *limit* in the process, or one of ours.
+    """Requests of one client in flight.
+
+    A request starts if fewer than *limit* are in flight in the process, or none of this
+    client is.
 
     Used as a context manager, by many threads.
     """

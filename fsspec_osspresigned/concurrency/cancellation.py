@@ -1,4 +1,4 @@
-"""Cancellation: an event that gives up the work of many threads, level by level."""
+"""Cancellation: a tree of events; setting one sets all below it, none above it."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def find(
 
 
 class Searchable(Protocol):
-    """A filesystem of ours, as far as patterns need it."""
+    """Client and ``glob`` of a filesystem: what ``expand`` needs."""
 
     @property
     def client(self) -> Client:

@@ -15,7 +15,7 @@ SLOWEST = 256.0
 
 
 class Phase(enum.Enum):
-    """What a connection was doing when time ran out."""
+    """Step of a connection, named in the error if it stalls."""
 
     CONNECT = "connecting"
     SEND = "sending"

@@ -63,7 +63,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
             "size": _size(item.findtext("Size"), bucket),
             "type": "file",
             "ETag": (item.findtext("ETag") or "").strip('"'),
-            "LastModified": _date(item.findtext("LastModified")),
+            "LastModified": date_of(item.findtext("LastModified")),
         }
     for item in page.iter("CommonPrefixes"):
         found = name(item.findtext("Prefix")).rstrip("/")
@@ -89,7 +89,7 @@ def _bad(why: str, bucket: str) -> ReplyError:
     return ReplyError(msg, path=bucket, action=Action.ListObjectsV2)
 
 
-def _date(text: str | None) -> datetime | None:
+def date_of(text: str | None) -> datetime | None:
     """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
     try:
         return datetime.fromisoformat(text or "")

@@ -1,4 +1,4 @@
-"""Filter rules of a sync: globs, the last of which that fits a name decides."""
+"""Filter rules of a sync: ordered globs; the last one that matches a name decides."""
 
 from __future__ import annotations
 

@@ -355,7 +355,7 @@ _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 
 
 @atexit.register
-def _tell_open() -> None:
+def warn_of_open() -> None:
     """Warn of transactions that were never ended; ``shutdown`` removes their parts."""
     for one in list(_open):
         if one.under_way and one.files:

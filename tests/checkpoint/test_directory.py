@@ -279,7 +279,7 @@ def test_what_cannot_be_removed_is_said(place, caplog, monkeypatch):
 
 def test_a_journal_that_nobody_may_read_is_listed(place):
     """Its name is all there is to say."""
-    os.symlink("/nonexistent", place.directory / f"x{module._SUFFIX}")
+    os.symlink("/nonexistent", place.directory / f"x{module.SUFFIX}")
     (found,) = place.found()
     assert found.record is None
     assert found.in_use is None

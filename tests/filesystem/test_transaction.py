@@ -575,14 +575,14 @@ def test_a_transaction_that_never_ends_is_told_at_exit(owner, oss, environment):
 def test_only_open_transactions_are_told(blind):
     """One that has ended, or has nothing, is no news at exit."""
     with blind.transaction:
-        transaction._tell_open()
+        transaction.warn_of_open()
         blind.pipe_file(f"{ROOT}/a", b"x")
         with pytest.warns(ResourceWarning, match="of 1 objects was never ended"):
-            transaction._tell_open()
-    transaction._tell_open()
+            transaction.warn_of_open()
+    transaction.warn_of_open()
     gone = Transaction(blind.client)
     gone.start()
     del gone
     blind.transaction.complete()
     gc.collect()
-    transaction._tell_open()
+    transaction.warn_of_open()

@@ -407,4 +407,4 @@ def test_a_bucket_stays(fs, owner):
 @pytest.mark.parametrize("text", [None, "", "yesterday"])
 def test_an_unreadable_date_is_none(text):
     """A listing with an odd date is still a listing."""
-    assert listing._date(text) is None
+    assert listing.date_of(text) is None
