@@ -388,7 +388,7 @@ class _ErrorReply:
 
     def _not_yet(self) -> tuple[Refused, str, str]:
         cause = "the URL is not valid yet"
-        remedy = "check the clock of whoever signed it"
+        remedy = "check the clock of the machine that signed it"
         begin, store, offset = self.url.signed_at, self.store, self.offset
         if begin is None or store is None or offset is None:
             return Refused.NOT_YET_VALID, cause, remedy

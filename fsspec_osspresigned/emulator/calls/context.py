@@ -51,7 +51,7 @@ class CallContext:
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether the call must not overwrite."""
+        """True if the call must not overwrite an object."""
         return self.call.headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
     def number(

@@ -182,24 +182,24 @@ class Fault:
 
     @property
     def is_early(self) -> bool:
-        """Whether the error is answered before the body has arrived."""
+        """True if the error is answered before the body has arrived."""
         return self.early or self.early_after is not None
 
     @property
     def refuses(self) -> bool:
-        """Whether an error is answered with its own status."""
+        """True if an error is answered with its own status."""
         is_error = (self.status or self.code or self.refuse) is not None
         return is_error and not self.error_body
 
     @property
     def breaks_somewhere(self) -> bool:
-        """Whether a member other than *reset* says where the connection breaks."""
+        """True if a member other than *reset* says where the connection breaks."""
         cuts = self.cut_after is not None or self.cut_reply_after is not None
         return self.drop_reply or self.hang_up or cuts
 
     @property
     def shapes_reply(self) -> bool:
-        """Whether a member changes how the reply is sent."""
+        """True if a member changes how the reply is sent."""
         shapes = self.bytes_per_second, self.cut_reply_after, self.stall_reply_after
         return self.hang_up or shapes != (None, None, None)
 
