@@ -327,7 +327,7 @@ TESTED_BY = {
     "__main__": "cli/test_app.py",
     "cli.check": "owner/test_check.py",
     "cli.entry": "cli/test_app.py",
-    "cli.owner": "owner/test_sign.py",
+    "cli.sign": "owner/test_sign.py",
     "cli.serve": "server/test_process.py",
     "cli.sync": "syncing/test_command.py",
     "objects.copy": "filesystem/test_move.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fsspec_osspresigned.concurrency.transfers import Transfers
+from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.concurrency.workers import Workers
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight

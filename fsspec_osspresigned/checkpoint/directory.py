@@ -19,7 +19,7 @@ from pathlib import Path
 from attrs import frozen
 
 from ..concurrency.file_lock import FileLock, LockedError
-from ..concurrency.files import LineFile
+from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
 from .journal import (
     JournalHead,

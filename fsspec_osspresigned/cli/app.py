@@ -21,9 +21,9 @@ from .check import check
 from .doctor import doctor
 from .objects import get, ls, rm, url
 from .options import needs, refuse_presigned
-from .owner import inspect, sign
 from .put import put
 from .serve import serve
+from .sign import inspect, sign
 from .sync import sync_command
 from .uploads import resume, uploads
 

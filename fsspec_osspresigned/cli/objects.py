@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..console.exit import ExitCode, interruptible
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..filesystem.look import expand

@@ -28,7 +28,7 @@ from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
 from ..owner.inspect import is_presigned
 from ..secret import Secret, resolve_text
-from ..signers.presigned import OneURLSigner
+from ..signers.presigned_urls import OneURLSigner
 from ..units import KIB, bytes_of, rate_of, seconds_of, shown_text
 
 C = TypeVar("C", bound=click.Command)

@@ -13,8 +13,8 @@ from attrs import define, field, frozen
 from ..console.exit import ExitCode, Failure
 from ..console.progress import TransferProgress
 from ..errors import ConfigurationError
+from ..filesystem.destinations import Kind, LocalTree
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..filesystem.trees import Kind, LocalTree
 from ..model import Receipt
 from ..units import MIB
 from .options import StoringOptions, TransferOptions, UploadConnectionOptions, takes

@@ -21,7 +21,7 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..signers.base import MAX_REQUESTS, Signer, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
-from .written import WrittenObjects
+from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
     from ..checkpoint.directory import Checkpoint

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ..concurrency.files import LineFile
+from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
 from ..model import Receipt
 

@@ -29,8 +29,8 @@ from .faults.fault import Fault, Faults
 from .faults.refusals import RefusedCall, wrong_region
 from .message.call import Call, read_call
 from .message.errors import RefusedError, refused
-from .message.incoming import IncomingBody, Receive
 from .message.replies import EmulatorReply, error_reply, http_date
+from .message.request_body import IncomingBody, Receive
 from .records import RequestRecord
 from .settings import EmulatorSettings
 from .store.store import Bucket, Store

@@ -19,7 +19,7 @@ from fsspec.utils import stringify_path
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import ON_ERROR, Transfers
+from ..concurrency.job_runner import ON_ERROR, Transfers
 from ..options.options import hashable, portable, surroundings
 
 T = TypeVar("T")

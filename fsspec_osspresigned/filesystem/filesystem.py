@@ -27,7 +27,7 @@ from .base import (
     read_url,
     without_protocol,
 )
-from .connect import client_for
+from .client_factory import client_for
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
@@ -35,9 +35,11 @@ AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
     from ..objects.lookup import Lookup
-    from . import look, move, read, trees
+    from . import destinations, look, move, read
 else:  # with `objects`, which a process that only writes never loads
-    look, move, read, trees = map(LazyModule, ("look", "move", "read", "trees"))
+    destinations, look, move, read = map(
+        LazyModule, ("destinations", "look", "move", "read")
+    )
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
@@ -401,7 +403,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; compared with its source if HEAD is signed."""
-        one = trees.Destination(self._path(path1), self._path(path2))
+        one = destinations.Destination(self._path(path1), self._path(path2))
         move.copy_one(PutCall.from_options(self.client, kwargs), one)
 
     def copy(
@@ -424,7 +426,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object as :meth:`mv` does."""
-        one = trees.Destination(self._path(path1), self._path(path2))
+        one = destinations.Destination(self._path(path1), self._path(path2))
         move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
 
     def mv(

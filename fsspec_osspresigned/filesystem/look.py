@@ -16,9 +16,9 @@ from ..errors import NotSignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
 from ..signers.base import sign_checked
-from . import trees
+from . import destinations
 from .base import BulkOptions, check_depth, object_path, without_protocol
-from .trees import Destination, Match
+from .destinations import Destination, Match
 
 Info = dict[str, Any]
 
@@ -97,7 +97,9 @@ def expand(
     is_pattern = False
     for one in [path] if isinstance(path, str) else path:
         name = object_path(client, one)
-        is_pattern = trees.looks_like_a_pattern(name) and not lookup.shows_object(name)
+        is_pattern = destinations.looks_like_a_pattern(
+            name
+        ) and not lookup.shows_object(name)
         if not is_pattern and not recursive:
             found.setdefault(name, None)
             continue
@@ -138,14 +140,14 @@ def layout(
     client = filesystem.client
 
     def place(path: Any) -> str:
-        return trees.local_path(path) if local else object_path(client, path)
+        return destinations.local_path(path) if local else object_path(client, path)
 
     if not local:
         for path in [target] if isinstance(target, str) else target:
             client.written.trust_store(place(path))
     if not isinstance(source, str) and isinstance(target, list | tuple):
         names = [object_path(client, path) for path in source]
-        found = trees.paired(names, [place(path) for path in target])
+        found = destinations.paired(names, [place(path) for path in target])
     else:
         match = expand(filesystem, source, recursive, maxdepth)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
@@ -153,7 +155,7 @@ def layout(
         if local:
             root = place(target)
             found = match.destinations(root, is_directory=os.path.isdir)
-            trees.refuse_escapes(found, root)
+            destinations.refuse_escapes(found, root)
         else:
             root = without_protocol(target)  # its trailing slash has a meaning
             shows = Lookup(client).shows_directory
@@ -162,13 +164,13 @@ def layout(
                 for one in match.destinations(root, is_directory=shows)
                 if not one.is_directory
             ]
-    trees.refuse_clashes(found, local=local)
+    destinations.refuse_clashes(found, local=local)
     return found
 
 
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
-) -> trees.LocalTree:
+) -> destinations.LocalTree:
     """Return the local files and directories of a ``put`` and where they go.
 
     Raises:
@@ -179,7 +181,7 @@ def local_tree(
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
         client.written.trust_store(object_path(client, path))
-    return trees.LocalTree(
+    return destinations.LocalTree(
         lpath,
         targets[0] if is_one else targets,
         recursive=recursive,

@@ -13,8 +13,8 @@ from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
 from .base import BulkOptions
+from .destinations import Destination, Match
 from .put import PutCall
-from .trees import Destination, Match
 
 
 def copy_one(

@@ -34,8 +34,8 @@ from .progress import bytes_counter, is_heard
 if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
     from ..signers.batching import Prefetcher
-    from ..upload.stream import PresignedWriter
-    from .trees import LocalEntry
+    from ..upload.writer import PresignedWriter
+    from .destinations import LocalEntry
 
 T = TypeVar("T")
 
@@ -96,10 +96,10 @@ class PutCall:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
-            from ..objects import operations  # noqa: PLC0415 - `objects` is lazy
+            from ..objects import calls  # noqa: PLC0415 - `objects` is lazy
 
             with contextlib.suppress(FileNotFoundError, PermissionError):
-                operations.head(self.client, path)
+                calls.head(self.client, path)
                 raise ObjectExistsError("the object is already there", path=path)
         return target
 
@@ -305,7 +305,7 @@ class PutCall:
             text: options of the text layer.
             autocommit: False leaves publishing to the transaction, or to ``commit``.
         """
-        from ..upload.wrappers import (  # noqa: PLC0415 - only for streams
+        from ..upload.file_layers import (  # noqa: PLC0415 - only for streams
             ChainedWriter,
             TextWriter,
         )
@@ -325,7 +325,7 @@ class PutCall:
         return file
 
     def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
-        from ..upload.stream import PresignedWriter  # noqa: PLC0415 - only for streams
+        from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
         upload = Upload(self.client, target)
         keep = None

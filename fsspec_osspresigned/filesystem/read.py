@@ -15,7 +15,7 @@ from fsspec.utils import isfilelike, stringify_path
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..model import Action
-from ..objects import operations
+from ..objects import calls
 from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, merged
@@ -23,8 +23,8 @@ from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
 from .base import BulkOptions, object_path
+from .destinations import Destination, Match
 from .progress import is_heard
-from .trees import Destination, Match
 
 MERGED = 64 * MIB  # bytes of ranges that become one request
 
@@ -57,7 +57,7 @@ def open_reader(
     if not lookup.can_sign(Action.GetObject, path):
         return io.BytesIO(lookup.read(path))
     try:
-        info = operations.look(client, path)
+        info = calls.look(client, path)
     except PermissionError:
         return io.BytesIO(lookup.read(path))  # or raises why it cannot
     return PresignedReader(

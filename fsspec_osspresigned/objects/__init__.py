@@ -1,4 +1,4 @@
 """Operations on stored objects: HEAD, list, read, copy, delete.
 
-Begin with ``operations``; ``lookup`` answers questions about paths.
+Begin with ``calls``; ``lookup`` answers questions about paths.
 """

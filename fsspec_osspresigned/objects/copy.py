@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..errors import (
     IntegrityError,
     InvalidRequestError,
@@ -31,7 +31,7 @@ from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
 from ..upload.steps import UploadSteps, document, part_receipt
-from . import operations
+from . import calls
 from .ranges import changed, is_changed
 
 _log = logging.getLogger(__name__)
@@ -71,9 +71,9 @@ class SourceHead:
 
     @classmethod
     def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Look at an object; raises as ``operations.head``."""
-        headers = operations.headers_of(client, path)
-        size = operations.size_of(headers, path)
+        """Look at an object; raises as ``calls.head``."""
+        headers = calls.headers_of(client, path)
+        size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
@@ -135,7 +135,7 @@ class Copying:
         try:
             return SourceHead.fetch(self.client, self.path)
         except PermissionError as error:
-            if not operations.means_unseen(error):
+            if not calls.means_unseen(error):
                 raise
             return None
 

@@ -12,11 +12,11 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
 from ..http.body import combine, crc64
 from ..model import Reply
-from . import operations
+from . import calls
 from .ranges import Range, is_beyond
 
 
@@ -178,9 +178,9 @@ class Download:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
-                operations.check_whole(reply.headers, writer.crc64, self.path)
+                calls.check_whole(reply.headers, writer.crc64, self.path)
 
-        operations.fetch(self.client, piece, cancel, check)
+        calls.fetch(self.client, piece, cancel, check)
 
     def _begin_rest(
         self, first: Range, cancel: Cancellation
@@ -195,7 +195,7 @@ class Download:
             writer = RangeWriter(self, offset, cancel)
             stop = min(offset + size, total)
             piece = Range(self.path, offset, stop, writer, etag=first.etag)
-            operations.fetch(self.client, piece, cancel)
+            calls.fetch(self.client, piece, cancel)
             return offset, writer.size, writer.crc64
 
         width = min(self.client.options.max_concurrency, len(jobs))
@@ -220,7 +220,7 @@ class Download:
             crc, size = combine(crc, part, length), size + length
         if size != first.total:
             raise self.given_up()
-        operations.check_whole(first.headers, crc, self.path)
+        calls.check_whole(first.headers, crc, self.path)
 
     def given_up(self) -> UploadDiscardedError:
         """Return the error of a cancelled download."""

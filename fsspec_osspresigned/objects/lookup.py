@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.written import info_of
+from ..client.written_objects import info_of
 from ..concurrency.cancellation import Cancellation
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, Operation, split_path
-from . import operations
+from . import calls
 from .download import Download
 from .listing import listing
 
@@ -49,7 +49,7 @@ class Lookup:
         if not split_path(path)[1] and not self._is_own(path):
             return _directory(path)
         try:
-            return operations.look(self.client, path)
+            return calls.look(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error))
         except FileNotFoundError:
@@ -60,7 +60,7 @@ class Lookup:
     def shows_object(self, path: str) -> bool:
         """Return whether the store shows an object of exactly this name."""
         try:
-            operations.look(self.client, path)
+            calls.look(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
@@ -171,7 +171,7 @@ class Lookup:
                 was not kept.
         """
         try:
-            return operations.read(self.client, path, start, end)
+            return calls.read(self.client, path, start, end)
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
@@ -212,7 +212,7 @@ class Lookup:
             FileNotFoundError: deleting is not granted, and it cannot be seen.
         """
         if split_path(path)[1]:
-            self.change(path, lambda: operations.delete(self.client, path, cancel))
+            self.change(path, lambda: calls.delete(self.client, path, cancel))
         self.client.written.forget(path)
 
     def change(self, path: str, act: Callable[[], object]) -> None:
@@ -276,7 +276,7 @@ class Lookup:
         if not split_path(path)[1] and not self._is_own(path):
             return
         try:
-            yield operations.look(self.client, path)
+            yield calls.look(self.client, path)
         except FileNotFoundError:
             return
         except PermissionError as error:
@@ -288,7 +288,7 @@ class Lookup:
 
 def _unseen(error: PermissionError) -> PermissionError:
     """Return *error* if it means that looking is not permitted; else raise it."""
-    if not operations.means_unseen(error):
+    if not calls.means_unseen(error):
         raise error
     return error
 

@@ -7,7 +7,7 @@ from typing import Any
 from fsspec.spec import AbstractBufferedFile
 
 from ..client.client import Client
-from . import operations
+from . import calls
 from .ranges import changed
 
 
@@ -30,7 +30,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
     def _fetch_range(self, start: int, end: int) -> bytes:
         if end <= start:
             return b""
-        return operations.read(self._client, self.path, start, end, etag=self._etag)
+        return calls.read(self._client, self.path, start, end, etag=self._etag)
 
     def __reduce__(self) -> Any:
         """Pickle by path, position and version: what was read does not go along."""

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, NotSignedError
 from ..model import Operation, frozen_mapping, split_path
 from ..options.object_options import Target
 from ..options.options import Options
-from ..signers.presigned import expiry, grant_of, request_of
+from ..signers.presigned_urls import expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for

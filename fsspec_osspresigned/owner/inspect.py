@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from .. import urls
 from ..errors import ConfigurationError
 from ..secret import SecretURL
-from ..signers.presigned import expiry
+from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text

@@ -11,8 +11,8 @@ from attrs import field, frozen
 
 from ..client.client import Client
 from ..errors import ConfigurationError
-from ..filesystem.connect import client_for
-from ..filesystem.trees import Kind, LocalTree
+from ..filesystem.client_factory import client_for
+from ..filesystem.destinations import Kind, LocalTree
 from ..model import (
     MAX_PART,
     MAX_PARTS,

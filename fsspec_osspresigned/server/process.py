@@ -19,9 +19,9 @@ from ..errors import ConfigurationError
 from .app import create_ruled_app
 from .guard import ConnectionGuard, ConnectionLimits, PromptLoop, raise_file_limit
 from .log import log_call, say
-from .page_routes import page_routes
 from .reload import Certificate, PolicyFile, ReloadedFiles, watch
 from .supervisor import Supervisor
+from .upload_page import page_routes
 
 _STOP_SECONDS = 30
 

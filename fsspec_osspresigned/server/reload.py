@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from attrs import define, field
 
-from ..concurrency.files import FileStamp
+from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
 from ..signers.keys import KeySigner, credential_provider
 from .app import RateLimits, ServiceRules

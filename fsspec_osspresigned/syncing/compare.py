@@ -11,10 +11,10 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..errors import ObjectNotFoundError
 from ..http.body import crc64
-from ..objects import operations
+from ..objects import calls
 from ..units import MIB
 from .plan import Entry, Item, Plan, Sent, Why, is_what_was_sent
 from .source import SyncSource
@@ -66,11 +66,11 @@ class ContentComparison:
             etag, crc = item.sent.etag, item.sent.crc64
         if crc is None:
             try:
-                info = operations.head(self.client, self.root + entry.name)
+                info = calls.head(self.client, self.root + entry.name)
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
-                if not operations.means_unseen(error):
+                if not calls.means_unseen(error):
                     raise
                 etag = item.stored.etag if item.stored else etag
             else:

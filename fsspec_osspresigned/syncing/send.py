@@ -15,7 +15,7 @@ from attrs import Factory, define, field, frozen
 from ..client.client import Client
 from ..concurrency.budget import Lease, of_process
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..errors import ConfigurationError, SourceChangedError
 from ..filesystem.put import PutCall
 from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody

@@ -19,7 +19,7 @@ from fsspec.utils import stringify_path
 
 from ..client.client import Client
 from ..errors import ConfigurationError, ReplyError
-from ..filesystem.trees import Kind, LocalTree
+from ..filesystem.destinations import Kind, LocalTree
 from ..model import Action, split_path
 from ..objects.listing import listing
 from .plan import Aside, Entry

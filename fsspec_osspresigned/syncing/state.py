@@ -18,7 +18,7 @@ from typing import Any, Self
 from attrs import asdict
 
 from ..concurrency.file_lock import FileLock, LockedError
-from ..concurrency.files import LineFile
+from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
 from .plan import Sent
 

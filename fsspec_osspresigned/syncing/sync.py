@@ -13,13 +13,13 @@ from attrs import Factory, define, evolve, field, frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.base import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Action, Operation, Receipt, split_path
-from ..objects import operations
+from ..objects import calls
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
 from ..upload.plan import refuse_expired
@@ -142,7 +142,7 @@ class SyncRun(Listener):
                 name = info["name"].removeprefix(self.root)
                 found[name] = Stored(info["size"], info["ETag"], modified)
         except PermissionError as error:
-            if found or not operations.means_unseen(error):
+            if found or not calls.means_unseen(error):
                 raise
         else:
             return found
@@ -166,7 +166,7 @@ class SyncRun(Listener):
         """
         if self.client.clock_offset is None:
             with contextlib.suppress(OSError):
-                operations.head(self.client, self.root + name)
+                calls.head(self.client, self.root + name)
         return self.client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
@@ -239,7 +239,7 @@ class SyncRun(Listener):
 
     def _delete(self, extra: Extra, cancel: Cancellation) -> None:
         path = self.root + extra.name
-        operations.delete(self.client, path, cancel)
+        calls.delete(self.client, path, cancel)
         self.client.written.forget(path)
         if self.state is not None:
             self.state.forget(path)

@@ -19,7 +19,7 @@ from ..signers.base import MultipartGrant
 from .expiry_watch import ExpiryWatch
 from .parts_in_flight import PartsInFlight
 from .plan import UploadPlan
-from .receipt import ReceiptBuilder
+from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from attrs import define
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.transfers import Transfers
+from ..concurrency.job_runner import Transfers
 from ..errors import UploadErrors
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..client.client import Client
-from ..client.written import BODY_CAP
+from ..client.written_objects import BODY_CAP
 from ..concurrency import shutdown
 from ..concurrency.cancellation import Cancellation
 from ..errors import (
@@ -38,7 +38,7 @@ from .modes import (
     UploadJob,
 )
 from .plan import Mode, UploadPlan, check_plan, plan_for, refuse_expired
-from .receipt import ReceiptBuilder
+from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
 
 if TYPE_CHECKING:

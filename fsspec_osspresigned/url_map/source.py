@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from ..concurrency.files import FileStamp
+from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
 from ..secret import SecretURL
 from ..urls import http_problem

@@ -29,8 +29,8 @@ from fsspec_osspresigned.model import (
     Reply,
     SignedRequest,
 )
+from fsspec_osspresigned.objects import calls as objects
 from fsspec_osspresigned.objects import listing
-from fsspec_osspresigned.objects import operations as objects
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import MultipartGrant

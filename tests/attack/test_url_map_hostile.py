@@ -70,7 +70,7 @@ def test_own_headers_are_refused_when_they_are_used(name):
     """Host and Content-Length may stand in a map, but are sent only if they are signed."""
     from fsspec_osspresigned.errors import NotSignedError  # noqa: PLC0415
     from fsspec_osspresigned.model import Action, Operation  # noqa: PLC0415
-    from fsspec_osspresigned.signers.presigned import URLMapSigner  # noqa: PLC0415
+    from fsspec_osspresigned.signers.presigned_urls import URLMapSigner  # noqa: PLC0415
 
     signer = URLMapSigner(load({"b/k": {"url": URL, "headers": {name: "1"}}}))
     operation = Operation(

@@ -21,7 +21,7 @@ from fsspec_osspresigned.checkpoint.directory import (
 from fsspec_osspresigned.checkpoint.journal import JournalHead, JournalPart
 from fsspec_osspresigned.concurrency import file_lock
 from fsspec_osspresigned.concurrency.file_lock import FileLock
-from fsspec_osspresigned.concurrency.files import LineFile
+from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt

@@ -22,9 +22,9 @@ from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.stream import PresignedWriter
 from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import Upload
+from fsspec_osspresigned.upload.writer import PresignedWriter
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from fsspec_osspresigned.errors import (
     ReplyError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.objects import calls as objects
 from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.objects import listing
-from fsspec_osspresigned.objects import operations as objects
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"
@@ -264,7 +264,7 @@ def test_a_store_without_dates(fs, monkeypatch):
     """Nobody can say what the store does not."""
     fs.pipe_file(PATH, b"1")
     monkeypatch.setattr(
-        "fsspec_osspresigned.objects.operations.described",
+        "fsspec_osspresigned.objects.calls.described",
         lambda path, *_: {"name": path, "size": 1, "type": "file"},
     )
     with pytest.raises(NotImplementedError, match="does not say"):

@@ -10,7 +10,7 @@ import pytest
 from fsspec.callbacks import Callback, TqdmCallback
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.concurrency import transfers
+from fsspec_osspresigned.concurrency import job_runner
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
@@ -156,7 +156,7 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
     """After Ctrl-C nothing more is sent or published."""
     (tmp_path / "f").write_bytes(bytes(3_000_000))
     started = threading.Event()
-    wait = transfers.wait
+    wait = job_runner.wait
     calls = []
 
     def interrupted(futures, **options):
@@ -174,7 +174,7 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
             time.sleep(0.02)
             yield block
 
-    monkeypatch.setattr(transfers, "wait", interrupted)
+    monkeypatch.setattr(job_runner, "wait", interrupted)
     monkeypatch.setattr(body.FileBody, "blocks", slowly)
     with pytest.raises(KeyboardInterrupt):
         blind.put(

@@ -123,7 +123,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
     def silent(client, piece, cancel=None):
         piece.begin()
 
-    monkeypatch.setattr("fsspec_osspresigned.objects.operations.fetch", silent)
+    monkeypatch.setattr("fsspec_osspresigned.objects.calls.fetch", silent)
     with pytest.raises(ReplyError, match="how large"):
         fs.info(PATH)
 

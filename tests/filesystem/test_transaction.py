@@ -18,7 +18,7 @@ import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
-from fsspec_osspresigned.concurrency import transfers
+from fsspec_osspresigned.concurrency import job_runner
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -378,7 +378,7 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
 
 def test_an_interrupted_commit_says_what_is_published(blind, owner, monkeypatch):
     """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    wait = transfers.wait
+    wait = job_runner.wait
     calls = []
 
     def interrupted(futures, **options):
@@ -388,7 +388,7 @@ def test_an_interrupted_commit_says_what_is_published(blind, owner, monkeypatch)
             raise KeyboardInterrupt
         return done
 
-    monkeypatch.setattr(transfers, "wait", interrupted)
+    monkeypatch.setattr(job_runner, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
         for name in "012":
             blind.pipe_file(f"{ROOT}/{name}", b"x")

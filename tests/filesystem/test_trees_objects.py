@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.filesystem.trees import (
+from fsspec_osspresigned.filesystem.destinations import (
     Destination,
     Match,
     paired,

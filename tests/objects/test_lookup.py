@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from fsspec_osspresigned.client.written import BODY_CAP
+from fsspec_osspresigned.client.written_objects import BODY_CAP
 from fsspec_osspresigned.errors import BlindAnswerWarning, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 

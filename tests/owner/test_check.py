@@ -12,7 +12,7 @@ from attrs import evolve
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
-from fsspec_osspresigned.filesystem.connect import client_for
+from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.owner.check import Intent, check_map

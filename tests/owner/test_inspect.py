@@ -199,7 +199,7 @@ def test_map_is_blocks_where_the_table_is_too_wide(
 ):
     """On a terminal only; long values break at blanks, names of objects never do."""
     clock = SimpleNamespace(time=lambda: NOW + 60)
-    monkeypatch.setattr("fsspec_osspresigned.cli.owner.time", clock)
+    monkeypatch.setattr("fsspec_osspresigned.cli.sign.time", clock)
     one = MapRequest(url=signed(), headers={"Content-Type": "text/csv"})
     key = "examplebucket/a name that is longer than a line is.csv"
     entry = MapEntry(put=one, get=one)

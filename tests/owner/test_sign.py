@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import cli, parsing
-from fsspec_osspresigned.cli import owner as owner_commands
+from fsspec_osspresigned.cli import sign as owner_commands
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign

@@ -31,7 +31,7 @@ from fsspec_osspresigned.server.app import AccessRecord, ServiceRules, create_ru
 from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signers.presigned import URLMapSigner
+from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
 from fsspec_osspresigned.upload.steps import UploadSteps
 from fsspec_osspresigned.url_map.model import MapEntry, MapRequest

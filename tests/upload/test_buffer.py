@@ -16,7 +16,7 @@ from fsspec_osspresigned.http.body import BLOCK
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.buffer import EARLY, EARLY_PARTS, KEPT, PartBuffer
 from fsspec_osspresigned.upload.plan import UploadPlan
-from fsspec_osspresigned.upload.stream import PresignedWriter, bytes_of
+from fsspec_osspresigned.upload.writer import PresignedWriter, bytes_of
 
 FOREVER = 1 << 60
 opened = []  # files of the test

@@ -14,7 +14,7 @@ from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
-from fsspec_osspresigned.concurrency.files import LineFile
+from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -36,7 +36,7 @@ from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signers.presigned import URLMapSigner
+from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.upload.steps import UploadSteps

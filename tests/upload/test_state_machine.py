@@ -39,8 +39,8 @@ from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.upload.file_layers import PresignedWriter
 from fsspec_osspresigned.upload.upload import Upload, upload_source
-from fsspec_osspresigned.upload.wrappers import PresignedWriter
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from ...http.body import CRC_HEADER
 from ...model import FORBID_OVERWRITE
 from ..message.call import Call, read_number
 from ..message.errors import RefusedError, refused
-from ..message.incoming import IncomingBody, too_large
 from ..message.replies import EmulatorReply, quoted
+from ..message.request_body import IncomingBody, too_large
 from ..settings import EmulatorSettings
 from ..store.bodies import Piece
 from ..store.store import Bucket, Store, StoredObject

@@ -11,7 +11,13 @@ from ..message.errors import refused
 from ..message.replies import EmulatorReply, http_date, quoted, xml_reply
 from ..store.store import StoredObject
 from .context import OWNER, CallContext, checksums, confirmation, invalid_argument
-from .properties import HTTP_PROPERTIES, TAGGING, check_traffic_limit, read_tags, shown
+from .object_headers import (
+    HTTP_PROPERTIES,
+    TAGGING,
+    check_traffic_limit,
+    read_tags,
+    shown,
+)
 
 _is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 

@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ..message.call import Call
 from ..message.replies import EmulatorReply
-from . import listing, objects, reading, uploads
+from . import listing, reading, uploads, writing
 from .context import CallContext
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
 
 
 _OPERATIONS: Mapping[Action, Handler] = {
-    Action.PutObject: objects.put_object,
-    Action.CopyObject: objects.copy_object,
-    Action.DeleteObject: objects.delete_object,
+    Action.PutObject: writing.put_object,
+    Action.CopyObject: writing.copy_object,
+    Action.DeleteObject: writing.delete_object,
     Action.GetObject: reading.get_object,
     Action.HeadObject: reading.head_object,
     Action.ListObjectsV2: listing.list_objects,
@@ -40,11 +40,11 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
     "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
     "GetBucketStat": ("GET Bucket stat", listing.get_bucket_stat),
-    "DeleteMultipleObjects": ("POST Bucket delete", objects.delete_multiple_objects),
+    "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
     "GetObjectAcl": ("GET Object acl", reading.get_object_acl),
     "GetObjectTagging": ("GET Object tagging", reading.get_object_tagging),
     "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
-    "AppendObject": ("POST Object append", objects.append_object),
+    "AppendObject": ("POST Object append", writing.append_object),
 }
 
 

@@ -21,9 +21,9 @@ from ..store.store import (
     StoredUpload,
 )
 from .context import CallContext, checksums, confirmation, invalid_argument
-from .objects import copy_source
-from .properties import ENCRYPTION, check_traffic_limit, read_properties
+from .object_headers import ENCRYPTION, check_traffic_limit, read_properties
 from .reading import copied_range
+from .writing import copy_source
 
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _GONE = "0042-00000104"

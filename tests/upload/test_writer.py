@@ -46,7 +46,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.wrappers import (
+from fsspec_osspresigned.upload.file_layers import (
     ChainedWriter,
     PresignedWriter,
     TextWriter,

@@ -11,7 +11,7 @@ import io
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from .stream import PresignedWriter, bytes_of
+from .writer import PresignedWriter, bytes_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -11,12 +11,12 @@ from ... import parsing
 from ...http.body import combine
 from ...model import COPY_SOURCE
 from ..message.errors import refused
-from ..message.incoming import too_large
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
+from ..message.request_body import too_large
 from ..store.bodies import StoredBody
 from ..store.store import NEXT_POSITION, StoredObject, wrong_position
 from .context import CallContext, checksums, confirmation, invalid_argument
-from .properties import HTTP_PROPERTIES, META, TAGGING, read_properties
+from .object_headers import HTTP_PROPERTIES, META, TAGGING, read_properties
 from .reading import check_conditions
 
 APPENDABLE = "Appendable"

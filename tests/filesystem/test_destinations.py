@@ -23,8 +23,8 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.filesystem import trees as local_tree
-from fsspec_osspresigned.filesystem.trees import Kind, LocalTree
+from fsspec_osspresigned.filesystem import destinations as local_tree
+from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
 from fsspec_osspresigned.owner.sign import local_objects
 
 ROOT = "examplebucket"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.filesystem.connect import client_for
+from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.model import Action, Operation, Receipt
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import grant_for
@@ -15,7 +15,7 @@ from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signers.function import FunctionSigner
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signers.presigned import OneURLSigner, URLMapSigner
+from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=9999999999&Signature=S"
 

@@ -8,7 +8,7 @@ from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer, sign_checked
-from fsspec_osspresigned.signers.presigned import OneURLSigner, URLMapSigner
+from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
 
 HOST = "https://b.oss-cn-hangzhou.aliyuncs.com"

@@ -7,12 +7,12 @@ import io
 
 import pytest
 
-from fsspec_osspresigned.upload.plan import UploadPlan
-from fsspec_osspresigned.upload.wrappers import (
+from fsspec_osspresigned.upload.file_layers import (
     ChainedWriter,
     PresignedWriter,
     TextWriter,
 )
+from fsspec_osspresigned.upload.plan import UploadPlan
 
 
 class Upload:

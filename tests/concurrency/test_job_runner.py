@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.concurrency.transfers import Transfers
+from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.concurrency.workers import Workers
 from fsspec_osspresigned.errors import UploadErrors
 

@@ -1,4 +1,4 @@
-"""Files of lines lose no whole line, and a stamp tells of every change."""
+"""A file of lines loses no whole line."""
 
 from __future__ import annotations
 
@@ -6,20 +6,7 @@ import os
 
 import pytest
 
-from fsspec_osspresigned.concurrency.files import FileStamp, LineFile
-
-
-def test_a_stamp_tells_of_a_change(tmp_path):
-    """Equal as long as the file is the same; without a file it is empty."""
-    path = tmp_path / "one"
-    assert FileStamp.read(path) == FileStamp()
-    path.write_text("a")
-    before = FileStamp.read(path)
-    assert FileStamp.read(path) == before != FileStamp()
-    path.write_text("ab")
-    assert FileStamp.read(path) != before
-    os.replace(path, tmp_path / "two")
-    assert FileStamp.read(path) == FileStamp()
+from fsspec_osspresigned.concurrency.line_file import LineFile
 
 
 def test_lines_are_appended_after_a_torn_one(tmp_path):

@@ -10,7 +10,7 @@ from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
 from fsspec_osspresigned.http.body import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
 from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.receipt import ReceiptBuilder
+from fsspec_osspresigned.upload.receipt_builder import ReceiptBuilder
 
 
 def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:

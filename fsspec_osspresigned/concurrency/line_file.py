@@ -1,4 +1,4 @@
-"""Local files: append-only files of lines, and stamps that tell of a change."""
+"""Line file: an append-only local file of lines, for threads and after a crash."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ import os
 import threading
 from collections.abc import Iterable
 from typing import Self
-
-from attrs import frozen
-
-
-@frozen
-class FileStamp:
-    """Time, size and inode of a file, which change with it; None if there is no file."""
-
-    facts: tuple[int, int, int] | None = None
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> FileStamp:
-        """Return the stamp of the file *path* now."""
-        try:
-            found = os.stat(path)
-        except OSError:
-            return cls()
-        return cls((found.st_mtime_ns, found.st_size, found.st_ino))
 
 
 class LineFile:

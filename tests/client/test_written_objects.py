@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from fsspec_osspresigned.client.written import WrittenObjects
+from fsspec_osspresigned.client.written_objects import WrittenObjects
 from fsspec_osspresigned.model import PartReceipt, Receipt
 
 

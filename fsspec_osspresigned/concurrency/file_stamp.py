@@ -1,0 +1,23 @@
+"""File stamp: what changes with a local file, so that a change is seen."""
+
+from __future__ import annotations
+
+import os
+
+from attrs import frozen
+
+
+@frozen
+class FileStamp:
+    """Time, size and inode of a file, which change with it; None if there is no file."""
+
+    facts: tuple[int, int, int] | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileStamp:
+        """Return the stamp of the file *path* now."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return cls()
+        return cls((found.st_mtime_ns, found.st_size, found.st_ino))
