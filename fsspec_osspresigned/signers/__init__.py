@@ -42,8 +42,8 @@ def _is_url(value: Any) -> bool:
 
 # In the order in which they are asked: what was signed beforehand first.
 SIGNERS = (
-    SignerKind("url", "presigned:one_url_signer"),
-    SignerKind("url_map", "presigned:url_map_signer"),
+    SignerKind("url", "presigned_urls:one_url_signer"),
+    SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
         "signer", "http:http_signer", _is_url, ("signer_token",), "'https://...'"
     ),
