@@ -18,7 +18,8 @@ from typing import Any
 from attrs import asdict, field, frozen
 from attrs.validators import and_, ge, in_, instance_of, le
 
-from ..http.body import MODES, Fingerprint, crc64
+from ..http.body import Fingerprint
+from ..http.checksums import MODES, crc64
 from ..model import MAX_PARTS, PartReceipt
 
 VERSION = 1

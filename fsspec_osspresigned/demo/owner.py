@@ -22,7 +22,7 @@ from rich.table import Table
 from ..asgi import LoopbackServer
 from ..emulator import Emulator
 from ..errors import OSSPresignedError
-from ..http.body import crc64
+from ..http.checksums import crc64
 from ..model import Action
 from ..owner.sign import Cut, Order, sign
 from ..secret import Secret

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, evolve
 
-from ..http.body import CRC_HEADER
+from ..http.checksums import CRC_HEADER
 from ..signing import verify
 from ..signing.endpoint import check_key
 from .calls.context import CallContext

@@ -31,7 +31,8 @@ from ..errors import (
 from ..model import Reply, SignedRequest
 from ..secret import SecretURL, redact
 from ..urls import http_problem, url_problem
-from .body import BLOCK, EMPTY, Body, MemoryBody, crc64
+from .body import BLOCK, EMPTY, Body, MemoryBody
+from .checksums import crc64
 from .connection import OriginConnection, Route, request_head
 from .pool import ConnectionPool
 from .response import ResponseParser

@@ -17,7 +17,8 @@ from ..errors import (
     NotSignedError,
     ReplyError,
 )
-from ..http.body import CRC_HEADER, EMPTY, crc64
+from ..http.body import EMPTY
+from ..http.checksums import CRC_HEADER, crc64
 from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
 from .ranges import (

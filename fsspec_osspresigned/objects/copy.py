@@ -24,7 +24,8 @@ from ..errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from ..http.body import CRC_HEADER, EMPTY, combine
+from ..http.body import EMPTY
+from ..http.checksums import CRC_HEADER, combine
 from ..http.transport import Exchange
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply, split_path
 from ..options.object_options import Target

@@ -14,7 +14,7 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
-from ..http.body import combine, crc64
+from ..http.checksums import combine, crc64
 from ..model import Reply
 from . import calls
 from .ranges import Range, is_beyond

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import field, fields, frozen
 
 from ..errors import ConfigurationError
-from ..http.body import MODES
+from ..http.checksums import MODES
 from ..model import (
     ACLS,
     LARGEST_PART,

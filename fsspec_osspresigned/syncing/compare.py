@@ -13,7 +13,7 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import ObjectNotFoundError
-from ..http.body import crc64
+from ..http.checksums import crc64
 from ..objects import calls
 from ..units import MIB
 from .plan import Entry, Item, Plan, Sent, Why, is_what_was_sent

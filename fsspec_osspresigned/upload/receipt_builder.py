@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..errors import ExclusiveNotEnforcedError, TooLargeError
-from ..http.body import combine
+from ..http.checksums import combine
 from ..model import MAX_PARTS, PartReceipt, Receipt, Reply
 from ..options.object_options import Target
 from .steps import CALLBACK_FAILED

@@ -21,7 +21,8 @@ from ..errors import (
     StoreUnavailableError,
     UploadNotFoundError,
 )
-from ..http.body import CRC_HEADER, EMPTY, Body, MemoryBody, compare, crc64, md5_of
+from ..http.body import EMPTY, Body, MemoryBody
+from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
 from ..http.transport import PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
 from ..options.object_options import Target

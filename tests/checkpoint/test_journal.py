@@ -25,7 +25,8 @@ from fsspec_osspresigned.checkpoint.journal import (
     read,
 )
 from fsspec_osspresigned.concurrency.line_file import LineFile
-from fsspec_osspresigned.http.body import Fingerprint, crc64
+from fsspec_osspresigned.http.body import Fingerprint
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt
 
 MARK = Fingerprint(device=1, inode=2, size=2_050, mtime_ns=3)

@@ -8,7 +8,7 @@ import pytest
 
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.demo import owner, plan
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 
 pytestmark = pytest.mark.slow
 

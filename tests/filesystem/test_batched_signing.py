@@ -13,7 +13,7 @@ import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies

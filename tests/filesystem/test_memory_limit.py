@@ -14,7 +14,8 @@ import pytest
 from fsspec_osspresigned.concurrency.budget import of_process
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import MemoryBody, md5_of
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.checksums import md5_of
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.units import KIB, MIB
 from tests.concurrency.test_budget import in_child

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 
@@ -18,7 +17,6 @@ from fsspec_osspresigned.http.body import (
     FileBody,
     MemoryBody,
     SpooledBody,
-    md5_of,
 )
 
 
@@ -187,10 +185,3 @@ def test_spool_writes_all_of_a_short_write(tmp_path):
     spool.append(MemoryBody.of(b"12345"))
     assert read(spool) == b"12345"
     spool.close()
-
-
-def test_md5():
-    """One pass gives the MD5 of all bytes."""
-    data = os.urandom(BLOCK * 2)
-    expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    assert md5_of(MemoryBody.of(data)) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.units import MIB
 

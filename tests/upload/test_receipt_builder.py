@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.upload.receipt_builder import ReceiptBuilder

@@ -30,7 +30,8 @@ from fsspec_osspresigned.errors import (
     UploadNotFoundError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.body import FileBody, MemoryBody
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
 from fsspec_osspresigned.options.object_options import Target

@@ -33,7 +33,8 @@ from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
-from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.body import FileBody, MemoryBody
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.options.object_options import Target

@@ -32,7 +32,8 @@ from fsspec_osspresigned.errors import (
     TooLargeError,
     UploadDiscardedError,
 )
-from fsspec_osspresigned.http.body import FileBody, MemoryBody, crc64
+from fsspec_osspresigned.http.body import FileBody, MemoryBody
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
     MAX_SINGLE_PUT,

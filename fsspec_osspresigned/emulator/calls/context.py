@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ...http.body import CRC_HEADER
+from ...http.checksums import CRC_HEADER
 from ...model import FORBID_OVERWRITE
 from ..message.call import Call, read_number
 from ..message.errors import RefusedError, refused

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
 from ... import parsing
-from ...http.body import combine
+from ...http.checksums import combine
 from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply

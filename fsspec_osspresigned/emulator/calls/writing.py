@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from attrs import evolve
 
 from ... import parsing
-from ...http.body import combine
+from ...http.checksums import combine
 from ...model import COPY_SOURCE
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply

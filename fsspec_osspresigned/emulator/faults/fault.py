@@ -17,7 +17,7 @@ from typing import Any
 from attrs import Factory, define, evolve, field, fields, frozen
 
 from ...errors import ConfigurationError
-from ...http.body import CRC_HEADER
+from ...http.checksums import CRC_HEADER
 from ...signing.verifying import Refusal
 from ...units import bytes_of
 from ..message.call import Call

@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from attrs import define, frozen
 
-from ...http.body import crc64
+from ...http.checksums import crc64
 from ...units import MIB
 
 CHUNK = MIB

@@ -8,7 +8,7 @@ import json
 import socket
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.http import checksums as checksum
 
 BUCKET = "examplebucket"
 

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.http import checksums as checksum
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.http.body import crc64
+from fsspec_osspresigned.http.checksums import crc64
 
 BUCKET = "examplebucket"
 NEXT = "x-oss-next-append-position"

@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.http import checksums as checksum
 
 BUCKET = "examplebucket"
 PART = bytes(range(256)) * 400  # 100 KiB, the least that a part may be

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.http import body as checksum
+from fsspec_osspresigned.http import checksums as checksum
 from fsspec_osspresigned.signing.presigning import PresignRequest
 
 BUCKET = "examplebucket"

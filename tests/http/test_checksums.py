@@ -1,13 +1,23 @@
-"""CRC-64: its value, its combination, and what is compared with a reply."""
+"""CRC-64 and MD5: values, combination, and what is compared with a reply."""
 
 from __future__ import annotations
+
+import hashlib
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import IntegrityError
-from fsspec_osspresigned.http.body import CRC_HEADER, combine, compare, crc64
+from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from fsspec_osspresigned.http.checksums import (
+    CRC_HEADER,
+    combine,
+    compare,
+    crc64,
+    md5_of,
+)
 
 MD5 = "9e107d9d372bb6826bd81d3542a419d6"
 
@@ -82,3 +92,10 @@ def test_md5_is_computed_only_if_needed():
     """The second pass over the bytes is spared when the CRC came."""
     facts = {"mode": "auto", "what": "w", "path": "p", "crc": 5}
     assert compare({CRC_HEADER: "5", "etag": MD5}, md5=None, **facts) == "crc64"
+
+
+def test_md5():
+    """One pass gives the MD5 of all bytes."""
+    data = os.urandom(BLOCK * 2)
+    expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    assert md5_of(MemoryBody.of(data)) == expected

@@ -1,0 +1,107 @@
+"""Checksums of bodies: CRC-64 and MD5, and what the store reports of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+
+from fastcrc import crc64 as _fastcrc
+
+from ..errors import IntegrityError
+from .body import Body
+
+CRC_HEADER = "x-oss-hash-crc64ecma"
+MODES = ("auto", "crc64", "md5", "none")
+
+_POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
+_ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
+_PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
+_ENCRYPTION = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
+
+
+def md5_of(body: Body) -> str:
+    """Return the hexadecimal MD5 of one pass over *body* (for a plain ETag)."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in body.blocks():
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def crc64(data: bytes | bytearray | memoryview, start: int = 0) -> int:
+    """Return the CRC-64/XZ of *data*, going on from *start* (0 for a new one)."""
+    return _fastcrc.xz(data, start)
+
+
+def _multiply(a: int, b: int) -> int:
+    """Multiply two polynomials over GF(2) modulo the CRC polynomial."""
+    product = 0
+    while a:
+        if a & _ONE:
+            product ^= b
+        a = (a << 1) & 0xFFFFFFFFFFFFFFFF
+        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+@cache
+def _power(k: int) -> int:
+    """Return x^(2^k)."""
+    return _ONE >> 1 if k == 0 else _multiply(_power(k - 1), _power(k - 1))
+
+
+@lru_cache(maxsize=64)
+def _shift(length: int) -> int:
+    """Return x^(8 * length): what *length* following bytes do to a CRC."""
+    result = _ONE
+    for k in range(length.bit_length()):
+        if length >> k & 1:
+            result = _multiply(_power(k + 3), result)
+    return result
+
+
+def combine(first: int, second: int, second_length: int) -> int:
+    """Return the CRC of A + B from crc(A), crc(B) and the bytes of B."""
+    return _multiply(_shift(second_length), first) ^ second
+
+
+def compare(
+    headers: Mapping[str, str],
+    *,
+    crc: int | None,
+    md5: Callable[[], str],
+    mode: str,
+    what: str,
+    path: str,
+) -> str:
+    """Compare what the store says with what was sent; return what was compared.
+
+    That is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``. The
+    mode ``auto`` takes *crc* where both sides have it, else MD5 against a plain ETag;
+    ``crc64`` and ``md5`` insist; ``none`` compares nothing.
+
+    Raises:
+        IntegrityError: they differ, or what *mode* insists on did not come.
+    """
+    stated = headers.get(CRC_HEADER)
+    if mode in ("auto", "crc64") and stated is not None and crc is not None:
+        if stated != str(crc):
+            msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
+            raise IntegrityError(msg, path=path)
+        return "crc64"
+    if mode == "crc64":
+        msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
+        raise IntegrityError(msg, path=path, differs=False)
+    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
+    # Under KMS and SM4 no ETag is promised to be an MD5.
+    by_key = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
+    if mode in ("auto", "md5") and plain and not by_key:
+        if plain[1].lower() != (ours := md5()):
+            msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"
+            raise IntegrityError(msg, path=path)
+        return "md5"
+    if mode == "md5":
+        msg = f"{what}: the ETag of the reply is no MD5; checksum='auto' accepts that"
+        raise IntegrityError(msg, path=path, differs=False)
+    return "none"
