@@ -56,13 +56,8 @@ class _Visit:
     body: IncomingBody
     wire: Wire
     request_id: str
-    struck: Fault | None = None
+    fault: Fault = _NONE
     is_recorded: bool = False
-
-    @property
-    def fault(self) -> Fault:
-        """The fault that strikes it; one without effect if none does."""
-        return self.struck or _NONE
 
 
 class App:
@@ -77,11 +72,11 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.perf_counter()
-        wire: Wire = scope["extensions"][WIRE]
+        call = read_call(scope, self._settings.cnames)
         visit = _Visit(
-            call=read_call(scope, cnames=self._settings.cnames, name=action_of),
+            call=evolve(call, action=action_of(call)),
             body=IncomingBody(receive, timeout=self._settings.body_timeout),
-            wire=wire,
+            wire=scope["extensions"][WIRE],
             request_id=uuid.uuid4().hex[:24].upper(),
         )
         try:
@@ -92,24 +87,21 @@ class App:
                 "x-oss-request-id": visit.request_id,
                 "x-oss-server-time": str(int((time.perf_counter() - begun) * 1000)),
                 **reply.headers,
-                **self._cors(visit.call),
+                **self._cors(call),
             }
-            has_length = reply.status not in _WITHOUT_LENGTH
-            if has_length:
+            if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
             if visit.fault.shapes_reply:
-                has_body = has_length and visit.call.method != "HEAD"
-                length = reply.content_length if has_body else 0
-                shaped = ShapedReply(wire, visit.fault, send, body_length=length)
-                send = shaped.send
+                length = 0 if call.method == "HEAD" else reply.content_length
+                send = ShapedReply(visit.wire, visit.fault, send, length).send
             await _send(reply, send)
         except (CutError, DisconnectedError) as end:
             self._record(visit, None)
-            reset = visit.fault.reset and isinstance(end, CutError)
-            wire.connection.break_off(reset=reset)
-            await wire.connection.gone.wait()
+            connection = visit.wire.connection
+            connection.break_off(reset=visit.fault.reset and isinstance(end, CutError))
+            await connection.gone.wait()
 
     async def _answer(self, visit: _Visit) -> EmulatorReply:
         call = visit.call
@@ -117,9 +109,8 @@ class App:
             if call.method == "OPTIONS":
                 return self._preflight(call)
             self.authenticate(call)
-            visit.struck = self.faults.strike(call, reused=visit.wire.reused)
-            if visit.struck is not None:
-                await self._prepare(visit)
+            visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
+            await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
             reply = error_reply(error, call, visit.request_id)
@@ -133,11 +124,7 @@ class App:
         return fault.distort(reply)
 
     def authenticate(self, call: Call) -> None:
-        """Verify the signature in the query or in a header.
-
-        Raises:
-            RefusedError: OSS would refuse it.
-        """
+        """Verify the signature; RefusedError if OSS would refuse it."""
         region = self._settings.region
         refusal = verify(
             call.received,
@@ -148,7 +135,7 @@ class App:
         if refusal is not None:
             raise RefusedError(refusal)
         if region is not None and call.region not in (None, region):
-            raise wrong_region(call.bucket, region)
+            raise RefusedError(wrong_region(call.bucket, region))
 
     async def _prepare(self, visit: _Visit) -> None:
         """Do what a fault does before the call."""
@@ -161,15 +148,14 @@ class App:
         if fault.reset and not fault.breaks_somewhere:
             raise CutError
 
-        async def stall() -> None:
-            await self._stall(visit)
-
         async def refuse() -> None:
             raise self._error(visit)
 
-        early = 0 if fault.early else fault.early_after
-        wanted = ((fault.stall_after, stall), (early, refuse), (fault.cut_after, cut))
-        body.traps = in_order((at, trap) for at, trap in wanted if at is not None)
+        body.traps = in_order(
+            (fault.stall_after, lambda: self._stall(visit)),
+            (0 if fault.early else fault.early_after, refuse),
+            (fault.cut_after, cut),
+        )
         if (rate := fault.bytes_per_second) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         if body.traps and not visit.call.content_length:
@@ -184,57 +170,50 @@ class App:
 
     async def _act(self, visit: _Visit) -> EmulatorReply:
         call, fault = visit.call, visit.fault
-        if fault.error_body or (fault.refuses and not fault.acts):
-            await visit.body.drain()
-        if fault.error_body:
-            error = self._error(visit)
-            return error_reply(error, call, visit.request_id, disguised=True)
-        if fault.refuses and not fault.acts:
-            raise self._error(visit)
-        reply = await self._handle(call, visit.body)
+        if fault.refuses and fault.acts:
+            await self._handle(call, visit.body)
+        elif not (fault.refuses or fault.error_body):
+            return await self._handle(call, visit.body)
+        await visit.body.drain()
+        error = self._error(visit)
         if fault.refuses:
-            raise self._error(visit)
-        return reply
+            raise error
+        return error_reply(error, call, visit.request_id, disguised=True)
 
     def _error(self, visit: _Visit) -> RefusedError:
         return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        handler = HANDLERS.get(call.action)
+        handler, named = HANDLERS.get(call.action), call.action
         if handler is None:
-            raise refused(
-                "MethodNotAllowed", Method=call.method, ResourceType=call.action
-            )
+            raise refused("MethodNotAllowed", Method=call.method, ResourceType=named)
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
         bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
-        return await handler(
-            CallContext(call, body, bucket, self._store, self._settings)
-        )
+        context = CallContext(call, body, bucket, self._store, self._settings)
+        return await handler(context)
 
     def _cors(self, call: Call) -> dict[str, str]:
-        origin = call.headers.get("origin")
-        if origin is None or not self._settings.allows(origin):
+        allowed = self._settings.allowed(call.headers.get("origin"))
+        if allowed is None:
             return {}
-        shown = "*" if "*" in self._settings.origins else origin
         return {
-            "Access-Control-Allow-Origin": shown,
+            "Access-Control-Allow-Origin": allowed,
             "Access-Control-Expose-Headers": _EXPOSED,
             "Vary": "Origin",
         }
 
     def _preflight(self, call: Call) -> EmulatorReply:
         """Answer a browser's preflight request, which is not signed."""
-        origin = call.headers.get("origin")
-        method = call.headers.get("access-control-request-method")
-        if origin is None or method is None or not self._settings.allows(origin):
+        given = call.headers
+        allowed = self._settings.allowed(given.get("origin"))
+        if allowed is None or "access-control-request-method" not in given:
             raise refused("AccessForbidden")
-        wanted = call.headers.get("access-control-request-headers")
         headers = {
             "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
             "Access-Control-Max-Age": "600",
         }
-        if wanted is not None:
+        if (wanted := given.get("access-control-request-headers")) is not None:
             headers["Access-Control-Allow-Headers"] = wanted
         return EmulatorReply(headers=headers)
 
@@ -243,15 +222,30 @@ class App:
         if visit.is_recorded:
             return
         visit.is_recorded = True
-        record = RequestRecord.from_call(
-            visit.call,
-            reply,
-            bytes=visit.body.received,
-            request_id=visit.request_id,
-            connection=visit.wire.connection.number,
-            fault=visit.struck,
+        call = visit.call
+        sent = {} if reply is None else reply.headers
+        headers = {name.lower(): value for name, value in sent.items()}
+        self.records.append(
+            RequestRecord(
+                action=call.action,
+                method=call.method,
+                bucket=call.bucket,
+                key=call.key,
+                path=call.path,
+                parameters=call.parameters,
+                part_number=call.part_number,
+                upload_id=call.upload_id,
+                status=None if reply is None else reply.status,
+                code=None if reply is None else reply.code,
+                ec=headers.get("x-oss-ec", ""),
+                request_headers=call.headers,
+                response_headers=headers,
+                bytes=visit.body.received,
+                request_id=visit.request_id,
+                connection=visit.wire.connection.number,
+                fault=None if visit.fault is _NONE else visit.fault,
+            )
         )
-        self.records.append(record)
 
 
 async def _send(reply: EmulatorReply, send: Send) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from ..signing.canonical import SIGNATURES, TOKENS
 from .faults.fault import Fault
-from .message.call import Call
-from .message.replies import EmulatorReply
 
-_SECRET_PARAMETERS = {
-    *("OSSAccessKeyId", "Signature", "security-token"),
-    *("x-oss-credential", "x-oss-security-token", "x-oss-signature"),
-}
-_SECRET_HEADERS = {"authorization", "security-token", "x-oss-security-token"}
+_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
+
+
+def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in values.items() if name not in _SECRETS}
 
 
 @frozen(kw_only=True)
@@ -40,43 +38,15 @@ class RequestRecord:
     bucket: str
     key: str
     path: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = field(converter=_without_secrets)
     part_number: int | None
     upload_id: str | None
     status: int | None
     code: str | None
     ec: str
-    request_headers: Mapping[str, str] = field(repr=False)
+    request_headers: Mapping[str, str] = field(converter=_without_secrets, repr=False)
     response_headers: Mapping[str, str] = field(repr=False)
     bytes: int
     request_id: str
-    connection: int = 0
-    fault: Fault | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_call(
-        cls, call: Call, reply: EmulatorReply | None, **more: Any
-    ) -> RequestRecord:
-        """Return the record of *call*; *reply* is None if none was sent."""
-        sent = {} if reply is None else reply.headers
-        headers = {name.lower(): value for name, value in sent.items()}
-        return cls(
-            action=call.action,
-            method=call.method,
-            bucket=call.bucket,
-            key=call.key,
-            path=call.path,
-            parameters=_without(call.parameters, _SECRET_PARAMETERS),
-            part_number=call.part_number,
-            upload_id=call.upload_id,
-            status=None if reply is None else reply.status,
-            code=None if reply is None else reply.code,
-            ec=headers.get("x-oss-ec", ""),
-            request_headers=_without(call.headers, _SECRET_HEADERS),
-            response_headers=headers,
-            **more,
-        )
-
-
-def _without(values: Mapping[str, str], secrets: Container[str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if name not in secrets}
+    connection: int
+    fault: Fault | None = field(repr=False)

@@ -186,7 +186,7 @@ class Emulator:
             keys={key.access_key_id: key for key in keys},
             region=region,
             clock=self.clock,
-            cnames=cnames,
+            cnames={name.lower(): bucket for name, bucket in (cnames or {}).items()},
             origins=tuple(origins),
             min_part=min_part,
             max_put=max_put,
@@ -230,8 +230,8 @@ class Emulator:
     @property
     def held(self) -> int:
         """Open connections that a fault holds."""
-        server = self._server
-        return sum(bool(p.link.waiting) for p in server.connections) if server else 0
+        connections = self._server.connections if self._server else []
+        return sum(bool(protocol.link.waiting) for protocol in connections)
 
     @property
     def buckets(self) -> list[str]:
@@ -252,12 +252,7 @@ class Emulator:
         return list(self.store.buckets[bucket].uploads.values())
 
     def start(self) -> None:
-        """Bind the port and return when connections are accepted.
-
-        Raises:
-            OSError: the port is taken.
-            RuntimeError: the server ended at once.
-        """
+        """Bind the port (OSError if it is taken), and return when connections are accepted."""
         listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         config = uvicorn.Config(
@@ -285,8 +280,7 @@ class Emulator:
             self._thread.join()
             self._server = self._thread = None
             listener.close()
-            msg = "the emulator did not start"
-            raise RuntimeError(msg)
+            raise RuntimeError("the emulator did not start")
 
     def stop(self) -> None:
         """Free the port and keep the objects; :meth:`start` uses both again."""
@@ -301,20 +295,16 @@ class Emulator:
         self.store.close()
 
     def __enter__(self) -> Self:
-        """Start."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close, whatever happened inside."""
         self.close()
 
 
 def serve(
-    host: str = _LOOPBACK,
-    port: int = 9000,
-    root: Path | None = None,
     *,
+    port: int = 9000,
     out: TextIO | None = None,
     stop: threading.Event | None = None,
     **options: Any,
@@ -322,12 +312,10 @@ def serve(
     """Run an emulator until SIGINT, SIGTERM or *stop*; print how to reach it.
 
     Args:
-        host: address to listen on.
         port: TCP port; 0 takes a free one.
-        root: directory of a disk store; None keeps everything until the end only.
         out: where to print; None is standard output.
         stop: event that ends it.
-        options: further arguments of :class:`Emulator`.
+        options: arguments of :class:`Emulator`.
 
     Raises:
         OSError: the port is taken.
@@ -341,7 +329,7 @@ def serve(
     if threading.current_thread() is threading.main_thread():
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with Emulator(host=host, port=port, root=root, **options) as oss:
+        with Emulator(port=port, **options) as oss:
             print(_description(oss), file=out or sys.stdout, flush=True)
             done.wait()
     finally:

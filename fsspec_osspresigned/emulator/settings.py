@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from ..signing import Credentials
 
@@ -35,10 +35,6 @@ def accept_callback(_: Mapping[str, Any]) -> bytes | None:
     return b'{"Status":"OK"}'
 
 
-def _lower(cnames: Mapping[str, str] | None) -> Mapping[str, str]:
-    return {name.lower(): bucket for name, bucket in (cnames or {}).items()}
-
-
 @frozen(kw_only=True)
 class EmulatorSettings:
     """Arguments of :class:`Emulator` that its calls need; ``keys`` by access key ID."""
@@ -46,7 +42,7 @@ class EmulatorSettings:
     keys: Mapping[str, Credentials]
     region: str | None
     clock: Clock
-    cnames: Mapping[str, str] = field(converter=_lower)
+    cnames: Mapping[str, str]
     origins: Container[str]
     min_part: int
     max_put: int
@@ -58,6 +54,8 @@ class EmulatorSettings:
         """Region of the buckets."""
         return self.region or DEFAULT_REGION
 
-    def allows(self, origin: str) -> bool:
-        """Return whether CORS allows *origin*."""
-        return "*" in self.origins or origin in self.origins
+    def allowed(self, origin: str | None) -> str | None:
+        """Return the origin to answer to *origin*; None if CORS refuses it."""
+        if origin is None:
+            return None
+        return next((one for one in ("*", origin) if one in self.origins), None)

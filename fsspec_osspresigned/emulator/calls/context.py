@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -13,7 +13,7 @@ from ...http.checksums import CRC_HEADER
 from ...model import FORBID_OVERWRITE
 from ..message.call import Call, read_number
 from ..message.errors import RefusedError, refused
-from ..message.replies import EmulatorReply, quoted
+from ..message.replies import Content, EmulatorReply, quoted, xml_reply
 from ..message.request_body import IncomingBody, too_large
 from ..settings import EmulatorSettings
 from ..store.bodies import Piece
@@ -23,15 +23,11 @@ ID = "1000000000000001"
 OWNER = {"ID": ID, "DisplayName": ID}
 
 _MAX_CALLBACK = 5 * 1024
-_MD5_BYTES = 16
 
 
 @frozen
 class CallContext:
-    """Everything that the handler of a call gets.
-
-    A call on the service has a bucket without a name.
-    """
+    """What the handler of a call gets; a call on the service has a nameless bucket."""
 
     call: Call
     body: IncomingBody
@@ -78,11 +74,7 @@ class CallContext:
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
     async def receive_body(self) -> Piece:
-        """Receive the bytes of an object or part, and compare them with the checksums.
-
-        Raises:
-            RefusedError: no length, too large, or damaged.
-        """
+        """Receive the bytes of an object or part, and compare them with the checksums."""
         limit = self.settings.max_put
         if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
             raise refused("MissingContentLength")
@@ -99,36 +91,17 @@ class CallContext:
         return segment.read(0, segment.size)
 
     async def _receive(self, limit: int) -> Piece:
-        wanted = self._content_md5()
         with self.store.spool() as spool:
             await self.body.into(spool, limit=limit)
             piece = spool.finish()
-        if wanted not in (None, piece.md5):
+        if self.call.headers.get("content-md5") not in (None, _content_md5(piece.md5)):
             raise refused("InvalidDigest")
         return piece
 
-    def _content_md5(self) -> str | None:
-        text = self.call.headers.get("content-md5")
-        if text is None:
-            return None
-        try:
-            digest = base64.b64decode(text, validate=True)
-        except ValueError:
-            digest = b""
-        if len(digest) != _MD5_BYTES:
-            raise refused("InvalidDigest")
-        return digest.hex()
-
     def callback(self) -> Mapping[str, Any] | None:
-        """Return the decoded callback that the call asks for; None without one.
-
-        Raises:
-            RefusedError: given twice, or unreadable.
-        """
-        given = (
-            self.call.parameters.get("callback"),
-            self.call.headers.get("x-oss-callback"),
-        )
+        """Return the decoded callback that the call asks for; None without one."""
+        call = self.call
+        given = call.parameters.get("callback"), call.headers.get("x-oss-callback")
         texts = [text for text in given if text is not None]
         if not texts:
             return None
@@ -145,11 +118,7 @@ class CallContext:
     def after_callback(
         self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
     ) -> EmulatorReply:
-        """Return *reply*, or the callback server's in its place.
-
-        Raises:
-            RefusedError: the callback failed; the object stays stored.
-        """
+        """Return *reply*, or the callback server's; if that fails, the object stays."""
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
@@ -158,6 +127,18 @@ class CallContext:
             raise refused("CallbackFailed", headers=headers)
         headers["Content-Type"] = "application/json"
         return evolve(reply, headers=headers, body=said)
+
+
+Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
+
+
+def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
+    """Return the handler of a call that only answers a document."""
+
+    async def answer(context: CallContext) -> EmulatorReply:
+        return xml_reply(root, content(context))
+
+    return answer
 
 
 def invalid_argument(
@@ -169,11 +150,15 @@ def invalid_argument(
     return refused("InvalidArgument", message, ec=ec, extras=extras)
 
 
+def _content_md5(md5: str) -> str:
+    return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
 def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
     """Return the headers with which stored bytes are confirmed."""
     headers = {"ETag": quoted(etag), CRC_HEADER: str(crc64)}
     if md5 is not None:
-        headers["Content-MD5"] = base64.b64encode(bytes.fromhex(md5)).decode()
+        headers["Content-MD5"] = _content_md5(md5)
     return headers
 
 

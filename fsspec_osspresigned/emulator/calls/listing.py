@@ -8,16 +8,13 @@ from __future__ import annotations
 import base64
 import bisect
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
-
-from attrs import frozen
 
 from ...model import STORAGE_CLASS, Action
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.store import StoredObject
-from .context import OWNER, CallContext, invalid_argument
+from .context import OWNER, CallContext, document, invalid_argument
 from .uploads import find_upload, names
 
 _T = TypeVar("_T")
@@ -28,8 +25,7 @@ _PRIVATE = {"Grant": "private"}
 _AFTER_ALL = "\U0010ffff"
 
 
-@frozen(kw_only=True)
-class Page:
+class Page(NamedTuple):
     """One page: keys, common prefixes, and the entry after which the next one begins."""
 
     keys: Sequence[str]
@@ -50,21 +46,21 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     if is_v2 and passed:
         passed = read_token(passed)
     page = cut_page(
-        context.bucket.keys(),
+        context.bucket.keys,
         prefix=prefix,
         delimiter=delimiter,
         after=passed or (given.get("start-after", "") if is_v2 else ""),
         passed=passed,
         most=most,
     )
-    following, start = page.next_after, given.get("start-after")
+    following = page.next_after
     paging: dict[str, Any] = {
         "Marker": shown(passed),
-        "NextMarker": None if following is None else shown(following),
+        "NextMarker": shown(following),
     }
     if is_v2:
         paging = {
-            "StartAfter": None if start is None else shown(start),
+            "StartAfter": shown(given.get("start-after")),
             "ContinuationToken": given.get("continuation-token"),
             "NextContinuationToken": None if following is None else _token(following),
             "KeyCount": len(page.keys) + len(page.prefixes),
@@ -85,7 +81,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     return xml_reply("ListBucketResult", content)
 
 
-def _contents(key: str, stored: StoredObject, *, owner: bool) -> dict[str, Any]:
+def _contents(key: str | None, stored: StoredObject, *, owner: bool) -> dict[str, Any]:
     return {
         "Key": key,
         "LastModified": iso_date(stored.modified),
@@ -108,9 +104,8 @@ def cut_page(
 ) -> Page:
     """Return the page of sorted *keys* that follows *after*.
 
-    A common prefix counts as one entry and is passed over as a whole; *passed* is the
-    last entry of the previous page. If that is a common prefix, everything below it is
-    passed over.
+    A common prefix counts as one entry. If *passed*, the last entry of the previous
+    page, is one, all keys below it are passed over.
     """
     found: list[str] = []
     prefixes: list[str] = []
@@ -122,7 +117,7 @@ def cut_page(
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
         if len(found) + len(prefixes) == most:
-            return Page(keys=found, prefixes=prefixes, next_after=last)
+            return Page(found, prefixes, last)
         last = keys[at]
         end = last.find(delimiter, len(prefix)) if delimiter else -1
         if end < 0:
@@ -132,7 +127,7 @@ def cut_page(
             last = last[: end + len(delimiter)]
             prefixes.append(last)
             at = _end_of(keys, last)
-    return Page(keys=found, prefixes=prefixes, next_after=None)
+    return Page(found, prefixes, None)
 
 
 def _end_of(keys: Sequence[str], prefix: str) -> int:
@@ -224,13 +219,13 @@ def _cut(
     return entries[:most], limits
 
 
-def _shown(context: CallContext) -> Callable[[str], str]:
+def _shown(context: CallContext) -> Callable[[str | None], str | None]:
     """Return how keys are written; RefusedError for an encoding that OSS lacks."""
     if context.encoding:
-        return partial(quote, safe="", errors="surrogateescape")
+        return lambda key: key and quote(key, safe="", errors="surrogateescape")
     if context.call.parameters.get("encoding-type"):
         raise invalid_argument("Invalid Encoding Method.", "encoding-type")
-    return str
+    return lambda key: key
 
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
@@ -266,33 +261,28 @@ def _description(name: str, region: str) -> dict[str, Any]:
     }
 
 
-async def get_bucket_info(context: CallContext) -> EmulatorReply:
-    """Answer everything known about a bucket."""
-    content = {
-        **_description(context.bucket.name, context.settings.location),
-        "Owner": OWNER,
-        "AccessControlList": _PRIVATE,
-        "Versioning": "Enabled" if context.bucket.versioned else None,
-    }
-    return xml_reply("BucketInfo", {"Bucket": content})
-
-
-async def get_bucket_location(context: CallContext) -> EmulatorReply:
-    """Answer the region."""
-    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
-
-
-async def get_bucket_acl(_: CallContext) -> EmulatorReply:
-    """Answer that a bucket is private."""
-    content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
-    return xml_reply("AccessControlPolicy", content)
-
-
-async def get_bucket_stat(context: CallContext) -> EmulatorReply:
-    """Answer how much is in a bucket."""
-    content = {
+get_bucket_info = document(
+    "BucketInfo",
+    lambda context: {
+        "Bucket": {
+            **_description(context.bucket.name, context.settings.location),
+            "Owner": OWNER,
+            "AccessControlList": _PRIVATE,
+            "Versioning": "Enabled" if context.bucket.versioned else None,
+        }
+    },
+)
+get_bucket_location = document(
+    "LocationConstraint", lambda context: f"oss-{context.settings.location}"
+)
+get_bucket_acl = document(
+    "AccessControlPolicy", lambda _: {"Owner": OWNER, "AccessControlList": _PRIVATE}
+)
+get_bucket_stat = document(
+    "BucketStat",
+    lambda context: {
         "Storage": sum(stored.size for stored in context.bucket.objects.values()),
         "ObjectCount": len(context.bucket.objects),
         "MultipartUploadCount": len(context.bucket.uploads),
-    }
-    return xml_reply("BucketStat", content)
+    },
+)

@@ -33,11 +33,7 @@ _is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
 
 
 def read_properties(call: Call) -> dict[str, str]:
-    """Return the headers of *call* that an object keeps.
-
-    Raises:
-        RefusedError: a value that OSS does not take.
-    """
+    """Return the headers of *call* that an object keeps; RefusedError for a bad value."""
     headers = call.headers
     for name in filter(_is_condition, headers):
         raise refused("NotImplemented", Header=name)
@@ -60,11 +56,7 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Check the traffic limit, which has no effect.
-
-    Raises:
-        RefusedError: given twice, or outside what OSS takes.
-    """
+    """Refuse a traffic limit that OSS does not take; a good one has no effect."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:

@@ -8,9 +8,16 @@ from email.utils import parsedate_to_datetime
 from ...model import OBJECT_ACL
 from ..message.call import Call
 from ..message.errors import refused
-from ..message.replies import EmulatorReply, http_date, quoted, xml_reply
+from ..message.replies import Content, EmulatorReply, http_date, quoted
 from ..store.store import StoredObject
-from .context import OWNER, CallContext, checksums, confirmation, invalid_argument
+from .context import (
+    OWNER,
+    CallContext,
+    checksums,
+    confirmation,
+    document,
+    invalid_argument,
+)
 from .object_headers import (
     HTTP_PROPERTIES,
     TAGGING,
@@ -67,18 +74,18 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
     )
 
 
-async def get_object_acl(context: CallContext) -> EmulatorReply:
-    """Answer the ACL that the object was stored with."""
+def _acl(context: CallContext) -> Content:
     acl = context.find_object().headers.get(OBJECT_ACL, "default")
-    content = {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
-    return xml_reply("AccessControlPolicy", content)
+    return {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
 
 
-async def get_object_tagging(context: CallContext) -> EmulatorReply:
-    """Answer the tags that the object was stored with."""
+def _tagging(context: CallContext) -> Content:
     tags = read_tags(context.find_object().headers.get(TAGGING, ""))
-    rows = [{"Key": name, "Value": value} for name, value in tags]
-    return xml_reply("Tagging", {"TagSet": {"Tag": rows}})
+    return {"TagSet": {"Tag": [{"Key": name, "Value": value} for name, value in tags]}}
+
+
+get_object_acl = document("AccessControlPolicy", _acl)
+get_object_tagging = document("Tagging", _tagging)
 
 
 def _headers(stored: StoredObject) -> dict[str, str]:
@@ -92,11 +99,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
-    """Compare the conditional headers of *call*, named with *prefix*, with *stored*.
-
-    Raises:
-        RefusedError: 304 or 412.
-    """
+    """Refuse with 304 or 412 what the conditions, named with *prefix*, rule out."""
 
     def given(name: str) -> str | None:
         return call.headers.get(f"{prefix}if-{name}")
@@ -132,9 +135,6 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
 
     OSS answers the whole object to a range that does not lie within it, unless the
     standard behaviour is asked for (API reference, GetObject, ``x-oss-range-behavior``).
-
-    Raises:
-        RefusedError: 416, under the standard behaviour only.
     """
     found = _is_range(call.headers.get("range", "").replace(" ", ""))
     if not found or not (found[1] or found[2]):
@@ -161,9 +161,6 @@ def copied_range(call: Call, size: int) -> tuple[int, int]:
     if text is None:
         return 0, size
     found = _is_range(text)
-    if not (found and found[1] and found[2]):
-        raise refused("InvalidRange")
-    start, end = int(found[1]), int(found[2])
-    if not start <= end < size:
-        raise refused("InvalidRange")
-    return start, end + 1
+    if found and found[1] and found[2] and int(found[1]) <= int(found[2]) < size:
+        return int(found[1]), int(found[2]) + 1
+    raise refused("InvalidRange")

@@ -6,16 +6,12 @@ send also tells how it is recognised. A new call is one row.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ..message.call import Call
-from ..message.replies import EmulatorReply
 from . import listing, reading, uploads, writing
-from .context import CallContext
-
-Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
-
+from .context import Handler
 
 _OPERATIONS: Mapping[Action, Handler] = {
     Action.PutObject: writing.put_object,
@@ -46,8 +42,6 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
     "AppendObject": ("POST Object append", writing.append_object),
 }
-
-
 HANDLERS: Mapping[str, Handler] = {
     **{action: handler for action, (_, handler) in _OTHERS.items()},
     **{str(action): handler for action, handler in _OPERATIONS.items()},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
@@ -15,19 +17,13 @@ from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.bodies import StoredBody
-from ..store.store import (
-    StoredObject,
-    StoredPart,
-    StoredUpload,
-)
+from ..store.store import StoredObject, StoredPart, StoredUpload
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import ENCRYPTION, check_traffic_limit, read_properties
 from .reading import copied_range
 from .writing import copy_source
 
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
-_GONE = "0042-00000104"
-_GONE_FOR_COPY = "0042-00000311"
 _MALFORMED = "0042-00000205"
 
 
@@ -37,20 +33,21 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
     headers = read_properties(context.call)
     context.check_exclusive()
     upload = StoredUpload(
+        upload_id=uuid.uuid4().hex.upper(),
         bucket=context.bucket.name,
         key=context.call.key,
         headers=headers,
         initiated=context.now,
         sequential="sequential" in context.call.parameters,
     )
-    context.store.initiate(context.bucket, upload)
+    context.store.initiate(upload)
     content = {**names(context), "UploadId": upload.upload_id}
     return xml_reply("InitiateMultipartUploadResult", content)
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
     """Store a part; one of the same number is replaced."""
-    number, upload = _place(context, _GONE)
+    number, upload = _place(context, ec := "0042-00000104")
     check_traffic_limit(context.call)
     for name in context.call.headers:
         if name.startswith(ENCRYPTION):
@@ -58,21 +55,21 @@ async def upload_part(context: CallContext) -> EmulatorReply:
             raise invalid_argument(message, name)
     piece = await context.receive_body()
     part = StoredPart(number=number, piece=piece, modified=context.now)
-    context.store.add_part(context.bucket, upload, part, ec=_GONE)
+    context.store.add_part(upload, part, ec=ec)
     return EmulatorReply(headers=checksums(piece.etag, piece.crc64, piece.md5))
 
 
 async def upload_part_copy(context: CallContext) -> EmulatorReply:
     """Store a part from another object or a range of it."""
     await context.body.drain()
-    number, upload = _place(context, _GONE_FOR_COPY)
+    number, upload = _place(context, ec := "0042-00000311")
     source = copy_source(context)
     with context.store.spool() as spool:
         for chunk in source.body.chunks(*copied_range(context.call, source.size)):
             spool.write(chunk)
         piece = spool.finish()
     part = StoredPart(number=number, piece=piece, modified=context.now)
-    context.store.add_part(context.bucket, upload, part, ec=_GONE_FOR_COPY)
+    context.store.add_part(upload, part, ec=ec)
     content = {"LastModified": iso_date(part.modified), "ETag": quoted(piece.etag)}
     return xml_reply("CopyPartResult", content, checksums(piece.etag, piece.crc64))
 
@@ -83,7 +80,11 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
     body = await context.receive_document(_MAX_COMPLETE_BODY)
     callback = context.callback()
     upload = find_upload(context)
-    parts = _all_parts(context, upload, body) or _listed_parts(upload, body)
+    wants_all = call.headers.get("x-oss-complete-all")
+    if wants_all is None:
+        parts = _listed_parts(upload, body)
+    else:
+        parts = _all_parts(upload, wants_all, body)
     least = context.settings.min_part
     for part in parts[:-1]:
         if part.piece.size < least:
@@ -93,19 +94,18 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
                 ProposedSize=str(part.piece.size),
                 PartNumber=str(part.number),
             )
-    stored = _finish(context, upload, parts)
-    content = {
-        "Location": f"http://{call.host}{call.path}",
-        **names(context),
-        "ETag": quoted(stored.etag),
-    }
+    stored = context.store.complete(
+        upload, _joined(context, upload, parts), exclusive=context.is_exclusive
+    )
+    location = f"http://{call.host}{call.path}"
+    content = {"Location": location, **names(context), "ETag": quoted(stored.etag)}
     reply = xml_reply("CompleteMultipartUploadResult", content, confirmation(stored))
     return context.after_callback(reply, callback)
 
 
 async def abort_multipart_upload(context: CallContext) -> EmulatorReply:
     """Forget an upload and its parts."""
-    context.store.abort(context.bucket, find_upload(context))
+    context.store.abort(find_upload(context))
     return EmulatorReply(status=204)
 
 
@@ -137,13 +137,8 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
     return number, upload
 
 
-def _all_parts(
-    context: CallContext, upload: StoredUpload, body: bytes
-) -> list[StoredPart] | None:
-    """Return every part if ``x-oss-complete-all`` asks for them; None if it does not."""
-    value = context.call.headers.get("x-oss-complete-all")
-    if value is None:
-        return None
+def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[StoredPart]:
+    """Return every part, as ``x-oss-complete-all: yes`` asks."""
     if value.lower() != "yes":
         raise invalid_argument("x-oss-complete-all must be yes.", "", value)
     if body:
@@ -178,31 +173,24 @@ def _listed_parts(upload: StoredUpload, body: bytes) -> list[StoredPart]:
 def _number_and_etag(element: Element) -> tuple[int, str]:
     etag = element.findtext("ETag")
     if etag is None:
-        msg = "a part without an ETag"
-        raise ValueError(msg)
+        raise ValueError("a part without an ETag")
     number = int(element.findtext("PartNumber") or "")
     return number, etag.strip().strip('"').upper()
 
 
-def _finish(
+def _joined(
     context: CallContext, upload: StoredUpload, parts: Sequence[StoredPart]
 ) -> StoredObject:
     pieces = [part.piece for part in parts]
-    crc = 0
-    for piece in pieces:
-        crc = combine(crc, piece.crc64, piece.size)
     digests = b"".join(bytes.fromhex(piece.md5) for piece in pieces)
     whole = hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()
     acl = {n: v for n, v in context.call.headers.items() if n == OBJECT_ACL}
-    stored = StoredObject(
+    return StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
-        crc64=crc,
+        crc64=reduce(lambda crc, one: combine(crc, one.crc64, one.size), pieces, 0),
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,
         body=StoredBody(tuple(piece.segment for piece in pieces)),
-    )
-    return context.store.complete(
-        context.bucket, upload, stored, exclusive=context.is_exclusive
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from attrs import evolve
@@ -82,27 +83,20 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     context.check_exclusive()
     source = copy_source(context)
     if _copies(context, "x-oss-metadata-directive"):
-        kept = {
-            name: value
-            for name, value in source.headers.items()
-            if name in HTTP_PROPERTIES or name.startswith(META)
-        }
-        headers = {n: v for n, v in headers.items() if not n.startswith(META)} | kept
+        headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
-        headers.pop(TAGGING, None)
-        headers |= {n: v for n, v in source.headers.items() if n == TAGGING}
-    stored = context.put(
-        evolve(
-            source,
-            key=context.call.key,
-            headers=headers,
-            modified=context.now,
-            version_id=None,
-        )
-    )
-    modified = iso_date(stored.modified)
-    content = {"ETag": quoted(stored.etag), "LastModified": modified}
+        headers = _replaced(headers, source.headers, (TAGGING,))
+    copy = evolve(source, key=context.call.key, headers=headers, version_id=None)
+    stored = context.put(evolve(copy, modified=context.now))
+    content = {"ETag": quoted(stored.etag), "LastModified": iso_date(stored.modified)}
     return xml_reply("CopyObjectResult", content, confirmation(stored))
+
+
+def _replaced(
+    mine: Mapping[str, str], theirs: Mapping[str, str], names: tuple[str, ...]
+) -> dict[str, str]:
+    kept = {n: v for n, v in mine.items() if not n.startswith(names)}
+    return kept | {n: v for n, v in theirs.items() if n.startswith(names)}
 
 
 def _copies(context: CallContext, name: str) -> bool:
@@ -113,11 +107,7 @@ def _copies(context: CallContext, name: str) -> bool:
 
 
 def copy_source(context: CallContext) -> StoredObject:
-    """Return the object that the call copies.
-
-    Raises:
-        RefusedError: unreadable, missing, or a condition of the call does not hold.
-    """
+    """Return the object that the call copies, if its conditions hold."""
     text = context.call.headers[COPY_SOURCE].partition("?")[0]
     bucket, _, key = unquote(text).removeprefix("/").partition("/")
     if not bucket or not key:

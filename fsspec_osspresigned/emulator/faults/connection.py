@@ -6,7 +6,10 @@ import asyncio
 import select
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from attrs import define, field, frozen
@@ -18,7 +21,8 @@ _STEPS = 20  # pieces a second of a slow reply
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Trap = tuple[int, Callable[[], Awaitable[None]]]
+Spring = Callable[[], Awaitable[None]]
+Trap = tuple[int, Spring]
 
 
 class DisconnectedError(Exception):
@@ -49,11 +53,7 @@ class ClientConnection:
             self.transport.close()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait *seconds*; None waits for the end of the connection.
-
-        Raises:
-            DisconnectedError: the connection ended before.
-        """
+        """Wait *seconds*, or for ever; DisconnectedError if the connection ends before."""
         loop = asyncio.get_running_loop()
         end = None if seconds is None else loop.time() + seconds
         self.waiting += 1
@@ -72,11 +72,9 @@ class ClientConnection:
 
     def _client_has_left(self) -> bool:
         """Ask the socket: asyncio does not notice while reading is paused."""
-        poll = select.poll()
+        poll, peer = select.poll(), self.transport.get_extra_info("socket")
         # Without that flag (macOS) only a reset is noticed.
-        poll.register(
-            self.transport.get_extra_info("socket"), getattr(select, "POLLRDHUP", 0)
-        )
+        poll.register(peer, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
 
@@ -105,35 +103,29 @@ class _Recorder(bytearray):
 
 
 class ShapedReply:
-    """A reply that a fault slows down, stops or breaks.
+    """A reply that a fault slows down, stops or breaks; *length* is that of its body."""
 
-    *body_length* is the number of bytes that follow the head.
-    """
-
-    def __init__(
-        self, wire: Wire, fault: Fault, send: Send, *, body_length: int
-    ) -> None:
-        self._connection = wire.connection
-        self._fault = fault
-        self._send = send
-        self._length = body_length
+    def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
+        self._transport, self._wait = wire.connection.transport, wire.connection.wait
+        self._fault, self._send, self._length = fault, send, length
         self._recorder = _Recorder()
         wire.cycle.transport = self._recorder
         self._traps: list[Trap] | None = None
         self._sent = 0
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send a message of ASGI.
-
-        Raises:
-            CutError: the fault breaks the connection here.
-            DisconnectedError: the client left while the reply was held back.
-        """
+        """Send a message of ASGI; CutError where the fault breaks the connection."""
         await self._send(message)
         data = bytes(self._recorder)
         self._recorder.clear()
         if self._traps is None:
-            self._traps = self._laid(len(data) + self._length)
+            total, fault = len(data) + self._length, self._fault
+            self._traps = in_order(
+                (fault.stall_reply_after, partial(self._wait, fault.stall_for)),
+                (fault.cut_reply_after, cut),
+                (total if fault.hang_up else None, cut),
+                total=total,
+            )
         while self._traps and self._traps[0][0] <= self._sent + len(data):
             position, spring = self._traps.pop(0)
             ahead = position - self._sent
@@ -142,21 +134,7 @@ class ShapedReply:
             await spring()
         await self._write(data)
         if self._recorder.is_closed:
-            self._connection.transport.close()
-
-    def _laid(self, total: int) -> list[Trap]:
-        """Return where the reply of *total* bytes stops and breaks, in order."""
-        fault = self._fault
-        wanted = (
-            (fault.stall_reply_after, lambda: self._connection.wait(fault.stall_for)),
-            (fault.cut_reply_after, cut),
-            (total if fault.hang_up else None, cut),
-        )
-        return in_order(
-            (min(at, total) if at >= 0 else max(0, total + at), spring)
-            for at, spring in wanted
-            if at is not None
-        )
+            self._transport.close()
 
     async def _write(self, data: bytes) -> None:
         rate = self._fault.bytes_per_second
@@ -164,8 +142,8 @@ class ShapedReply:
         for at in range(0, len(data), step or 1):
             piece = data[at : at + step]
             if rate is not None:
-                await self._connection.wait(len(piece) / rate)
-            self._connection.transport.write(piece)
+                await self._wait(len(piece) / rate)
+            self._transport.write(piece)
             self._sent += len(piece)
 
 
@@ -174,6 +152,11 @@ async def cut() -> None:
     raise CutError
 
 
-def in_order(traps: Iterable[Trap]) -> list[Trap]:
-    """Return *traps* by position."""
-    return sorted(traps, key=lambda trap: trap[0])
+def in_order(*traps: tuple[int | None, Spring], total: int = sys.maxsize) -> list[Trap]:
+    """Return the traps that have a place in *total* bytes, by place; -1 is the last."""
+    placed = [
+        (min(at, total) if at >= 0 else max(0, total + at), spring)
+        for at, spring in traps
+        if at is not None
+    ]
+    return sorted(placed, key=itemgetter(0))

@@ -150,7 +150,6 @@ class Fault:
     clock_jump: float = _member(_number, 0.0)
 
     def __attrs_post_init__(self) -> None:
-        """Check the members."""
         if problems := list(self._problems()):
             raise ConfigurationError(problems)
 
@@ -213,7 +212,7 @@ class Fault:
     def error(self, case: RefusedCall) -> RefusedError:
         """Return the error to answer."""
         headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
-        usual = REASONS[self.refuse](case).refusal if self.refuse else self.refusal
+        usual = REASONS[self.refuse](case) if self.refuse else self.refusal
         refusal = evolve(
             usual,
             message=self.message or usual.message,
@@ -253,11 +252,13 @@ class FaultRule:
 
     @property
     def is_worn_out(self) -> bool:
-        """Whether it has no strikes left."""
+        """True if it has no strikes left."""
         return self.fault.times is not None and self.struck >= self.fault.times
 
-    def strikes(self, call: Call) -> bool:
+    def strikes(self, call: Call, *, reused: bool) -> bool:
         """Count a request that matches, and return whether it is struck."""
+        if self.is_worn_out or not self.fault.matches(call, reused=reused):
+            return False
         self.seen += 1
         if self.seen <= self.fault.after:
             return False
@@ -282,7 +283,7 @@ class Faults:
     def add(self, *faults: Fault) -> None:
         """Append *faults*."""
         with self._lock:
-            self._rules += [FaultRule(fault) for fault in faults]
+            self._rules += map(FaultRule, faults)
 
     def clear(self) -> None:
         """Remove all of them."""
@@ -292,13 +293,8 @@ class Faults:
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
         """Return the fault that strikes this request, and count it."""
         with self._lock:
-            for rule in self._rules:
-                matches = not rule.is_worn_out and rule.fault.matches(
-                    call, reused=reused
-                )
-                if matches and rule.strikes(call):
-                    return rule.fault
-            return None
+            due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
+            return next(due, None)
 
     @property
     def pending(self) -> list[Fault]:
@@ -307,6 +303,5 @@ class Faults:
             return [rule.fault for rule in self._rules if not rule.is_worn_out]
 
     def __iter__(self) -> Iterator[Fault]:
-        """Iterate over all faults, worn out or not."""
         with self._lock:
             return iter([rule.fault for rule in self._rules])

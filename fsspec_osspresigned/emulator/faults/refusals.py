@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
 
 from ...secret import Secret
 from ...signing import Credentials, verify
+from ...signing.verifying import SKEW, Refusal
 from ..message.call import Call
-from ..message.errors import RefusedError, refused
+from ..message.errors import refused
 from ..message.replies import http_date, iso_date
 from ..settings import DEFAULT_REGION, EmulatorSettings
-
-_MAX_SKEW = 900  # seconds
-_signed_by = re.compile(
-    r"(?:OSS |OSS4-HMAC-SHA256 +Credential=)?([^/:]+)[/:].*"
-).fullmatch
 
 
 @frozen
@@ -39,27 +34,14 @@ class RefusedCall:
         in_query = "x-oss-signature-version" in self.call.parameters
         return in_query or header.startswith("OSS4")
 
-    @property
-    def key_id(self) -> str:
-        """The access key ID that signed."""
-        header = self.call.headers.get("authorization", "")
-        scope = self.call.parameters.get("x-oss-credential", "")
-        found = _signed_by(header or scope)
-        return found[1] if found else self.call.parameters.get("OSSAccessKeyId", "")
-
-    def find_with_another_secret(self, key_id: str) -> Credentials | None:
-        """Return a key with a secret that has not signed."""
-        key = self.settings.keys.get(key_id)
-        return key and evolve(key, access_key_secret=Secret("another"))
-
-    def verify(self, find: Callable[[str], Credentials | None]) -> RefusedError:
-        """Return the error of a server that knows only the keys of *find*."""
-        refusal = verify(self.call.received, find=find, now=self.now)
-        assert refusal is not None  # noqa: S101 - no secret that *find* knows has signed
-        return RefusedError(refusal)
+    def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
+        """Return the refusal of a server that knows only *keys*."""
+        refusal = verify(self.call.received, find=keys.get, now=self.now)
+        assert refusal is not None  # noqa: S101 - none of *keys* has signed
+        return refusal
 
 
-def wrong_region(bucket: str, region: str) -> RefusedError:
+def wrong_region(bucket: str, region: str) -> Refusal:
     """Return the error for an endpoint that is not that of *region*."""
     return refused(
         "AccessDenied",
@@ -68,43 +50,45 @@ def wrong_region(bucket: str, region: str) -> RefusedError:
         ec="0003-00001403",
         Bucket=bucket,
         Endpoint=f"oss-{region}.aliyuncs.com",
-    )
+    ).refusal
 
 
-REASONS: Mapping[str, Callable[[RefusedCall], RefusedError]] = {
-    "denied": lambda _: refused(
-        "AccessDenied",
-        "You have no right to access this object because of bucket policy.",
+def _signature(case: RefusedCall) -> Refusal:
+    """Verify with another secret: that makes the real document."""
+    another, keys = Secret("another"), case.settings.keys.items()
+    return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
+
+
+REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
+    "denied": lambda _: Refusal(
+        message="You have no right to access this object because of bucket policy.",
     ),
-    "expired": lambda case: refused(
-        "AccessDenied",
-        "Request has expired.",
+    "expired": lambda case: Refusal(
+        message="Request has expired.",
         ec="0002-00000236" if case.is_v4 else "0002-00000069",
-        Expires=iso_date(case.now - 1),
-        ServerTime=iso_date(case.now),
+        extras={"Expires": iso_date(case.now - 1), "ServerTime": iso_date(case.now)},
     ),
-    "key-disabled": lambda case: refused(
-        "InvalidAccessKeyId",
-        "The OSS Access Key Id you provided is disabled.",
+    "key-disabled": lambda case: evolve(
+        case.verified({}),
+        message="The OSS Access Key Id you provided is disabled.",
         ec="0002-00000903",
-        OSSAccessKeyId=case.key_id,
     ),
-    "key-unknown": lambda case: case.verify(lambda _: None),
-    "not-yet": lambda case: refused(
-        "AccessDenied",
-        "Request is not valid yet.",
+    "key-unknown": lambda case: case.verified({}),
+    "not-yet": lambda case: Refusal(
+        message="Request is not valid yet.",
         ec="0002-00000235",
-        ServerTime=iso_date(case.now),
+        extras={"ServerTime": iso_date(case.now)},
     ),
-    # Another secret makes the real document.
-    "signature": lambda case: case.verify(case.find_with_another_secret),
-    "skewed": lambda case: refused(
-        "RequestTimeTooSkewed",
-        MaxAllowedSkewMilliseconds=str(_MAX_SKEW * 1000),
-        RequestTime=http_date(case.now - 2 * _MAX_SKEW),
-        ServerTime=iso_date(case.now),
+    "signature": _signature,
+    "skewed": lambda case: (
+        refused(
+            "RequestTimeTooSkewed",
+            MaxAllowedSkewMilliseconds=str(SKEW * 1000),
+            RequestTime=http_date(case.now - 2 * SKEW),
+            ServerTime=iso_date(case.now),
+        ).refusal
     ),
-    "token-expired": lambda _: refused("SecurityTokenExpired"),
+    "token-expired": lambda _: refused("SecurityTokenExpired").refusal,
     "wrong-region": lambda case: wrong_region(
         case.call.bucket,
         DEFAULT_REGION if case.settings.region == "eu-central-1" else "eu-central-1",

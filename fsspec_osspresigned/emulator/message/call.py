@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from ...signing import Received
 from ...signing.canonical import parse_query
@@ -31,8 +31,7 @@ class Call:
         action: name of the call in the API reference.
         bucket: empty for the service itself.
         key: decoded once, nothing normalised; empty for a bucket.
-        target: path and query as they came.
-        query: not decoded.
+        path: as it came, like the query.
         headers: names in lower case.
     """
 
@@ -40,7 +39,7 @@ class Call:
     method: str = "GET"
     bucket: str = ""
     key: str = ""
-    target: str = ""
+    path: str = ""
     query: str = ""
     parameters: Mapping[str, str] = field(factory=dict)
     headers: Mapping[str, str] = field(factory=dict)
@@ -49,11 +48,6 @@ class Call:
     def host(self) -> str:
         """The Host header."""
         return self.headers.get("host", "")
-
-    @property
-    def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
 
     @property
     def upload_id(self) -> str | None:
@@ -88,16 +82,8 @@ class Call:
         )
 
 
-def read_call(
-    scope: MutableMapping[str, Any],
-    *,
-    cnames: Mapping[str, str],
-    name: Callable[[Call], str],
-) -> Call:
-    """Read the head of a request from the raw parts of an ASGI scope.
-
-    *cnames* maps host names to buckets; *name* finds the action.
-    """
+def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
+    """Read the head of a request; *cnames* maps host names to buckets."""
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
         # Bytes that are no UTF-8 become lone surrogates.
@@ -110,16 +96,15 @@ def read_call(
     if bucket is None:
         raw_bucket, _, raw_key = raw_key.partition("/")
         bucket = unquote(raw_bucket, errors="surrogateescape")
-    call = Call(
+    return Call(
         method=scope["method"],
         bucket=bucket,
         key=unquote(raw_key, errors="surrogateescape"),
-        target=f"{path}?{query}" if query else path,
+        path=path,
         query=query,
         parameters=dict(reversed(parse_query(query))),
         headers=headers,
     )
-    return evolve(call, action=name(call))
 
 
 def read_number(text: str) -> int | None:

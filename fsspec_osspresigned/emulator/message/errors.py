@@ -74,8 +74,7 @@ class RefusedError(Exception):
         self, refusal: Refusal, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(refusal.code)
-        self.refusal = refusal
-        self.headers = headers or {}
+        self.refusal, self.headers = refusal, headers or {}
 
 
 def refused(

@@ -43,11 +43,8 @@ class EmulatorReply:
 
 
 def xml(root: str, content: Content) -> bytes:
-    """Return a document: a mapping nests, a list repeats its element, None leaves it out.
-
-    No element is in a namespace: oss2 finds none that is, though OSS's own examples
-    show one.
-    """
+    """Return a document: a mapping nests, a list repeats its element, None leaves it out."""
+    # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
     text = _element(root, content)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
@@ -76,30 +73,23 @@ def xml_reply(
 def error_reply(
     error: RefusedError, call: Call, request_id: str, *, disguised: bool = False
 ) -> EmulatorReply:
-    """Return *error* as a reply to *call*, or *disguised* as a success.
-
-    A reply to HEAD has no body, so its document is a header.
-    """
+    """Return *error* as a reply to *call*, or *disguised* as a success."""
     refusal = error.refusal
-    body = xml(
-        "Error",
-        {
-            "Code": refusal.code,
-            "Message": refusal.message,
-            "RequestId": request_id,
-            "HostId": call.host,
-            **refusal.extras,
-            "EC": refusal.ec or None,
-            "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}" if refusal.ec else None,
-        },
-    )
+    content = {
+        "Code": refusal.code,
+        "Message": refusal.message,
+        "RequestId": request_id,
+        "HostId": call.host,
+        **refusal.extras,
+    }
     headers = dict(error.headers)
     if refusal.ec:
+        content |= {"EC": refusal.ec, "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}"}
         headers["x-oss-ec"] = refusal.ec
-    if call.method == "HEAD":
+    body = xml("Error", content)
+    if call.method == "HEAD":  # which has no body
         headers["x-oss-err"] = base64.b64encode(body).decode()
-        body = b""
-    elif refusal.status == HTTPStatus.NOT_MODIFIED:
+    if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
         body = b""
     else:
         headers |= _XML

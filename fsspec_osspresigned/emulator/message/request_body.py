@@ -20,9 +20,7 @@ class IncomingBody:
 
     Each method that reads raises RefusedError if the body is too large or stalls for
     *timeout* seconds, DisconnectedError if the client left before the end, and CutError
-    if a fault breaks the connection.
-
-    *pace* waits for as long as so many bytes should take; None disables it.
+    if a fault breaks the connection. *pace* waits as long as so many bytes should take.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:

@@ -27,11 +27,6 @@ class Segment:
     memory: bytes = b""
     path: Path | None = None
 
-    @property
-    def name(self) -> str:
-        """The name of its file; empty if it has none."""
-        return "" if self.path is None else self.path.name
-
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes ``start:stop``; both lie within the segment."""
         if self.path is None:
@@ -103,13 +98,11 @@ class Spool:
         self._size = 0
 
     def __enter__(self) -> Self:
-        """Return itself."""
         if self._limit < 0:
             self._spill()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Discard what was not finished."""
         if self._file is not None:
             self._file.close()
             Path(self._file.name).unlink()
@@ -150,7 +143,7 @@ class Folder:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._open = [True]
+        self._is_open = True
         self._sweeper: weakref.finalize[[str], Folder] | None = None
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
@@ -166,10 +159,13 @@ class Folder:
     def segment(self, path: Path, size: int) -> Segment:
         """Return the file as a segment, deleted with the last reference to it."""
         segment = Segment(size, path=path)
-        finalizer = weakref.finalize(segment, _remove, path, self._open)
-        # A disk store still refers to its files at exit.
-        finalizer.atexit = False
+        # Not at exit: a disk store still refers to its files then.
+        weakref.finalize(segment, self._remove, path).atexit = False
         return segment
+
+    def _remove(self, path: Path) -> None:
+        if self._is_open:
+            path.unlink(missing_ok=True)
 
     def sweep(self, wanted: Iterable[str]) -> None:
         """Delete all files but *wanted*: a crash left them."""
@@ -178,11 +174,6 @@ class Folder:
 
     def close(self) -> None:
         """Stop deleting single files; a temporary directory is deleted as a whole."""
-        self._open[0] = False
+        self._is_open = False
         if self._sweeper is not None:
             self._sweeper()
-
-
-def _remove(path: Path, is_open: list[bool]) -> None:
-    if is_open[0]:
-        path.unlink(missing_ok=True)

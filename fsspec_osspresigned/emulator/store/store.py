@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
+from attrs.filters import exclude
 
 from ...units import MIB
 from ..message.errors import RefusedError, refused
@@ -29,7 +30,6 @@ class StoredObject:
     """One object.
 
     Attributes:
-        key: object key.
         etag: without quotes.
         crc64: CRC-64/XZ of the whole.
         md5: hexadecimal; None for a multipart or appendable object.
@@ -37,7 +37,6 @@ class StoredObject:
         kind: ``Normal``, ``Multipart`` or ``Appendable``.
         modified: seconds since the epoch, the emulator's clock.
         version_id: in a versioned bucket; None otherwise.
-        body: the bytes.
     """
 
     key: str
@@ -69,15 +68,11 @@ class StoredPart:
     modified: float
 
 
-def _new_upload_id() -> str:
-    return uuid.uuid4().hex.upper()
-
-
 @define(kw_only=True, eq=False)
 class StoredUpload:
     """An open multipart upload; ``parts`` by number."""
 
-    upload_id: str = field(factory=_new_upload_id)
+    upload_id: str
     bucket: str
     key: str
     headers: Mapping[str, str]
@@ -94,13 +89,7 @@ class Bucket:
     versioned: bool = False
     objects: dict[str, StoredObject] = field(factory=dict)
     uploads: dict[str, StoredUpload] = field(factory=dict)
-    _sorted: list[str] | None = field(default=None, init=False)
-
-    def keys(self) -> list[str]:
-        """Return the keys in the byte order of their UTF-8; do not change the list."""
-        if self._sorted is None:
-            self._sorted = sorted(self.objects)
-        return self._sorted
+    keys: list[str] = field(factory=list, init=False)  # sorted, as their UTF-8 is
 
     def find(self, key: str) -> StoredObject:
         """Return an object; RefusedError if it is missing."""
@@ -122,15 +111,15 @@ class Bucket:
 
     def set(self, stored: StoredObject) -> None:
         """Add or replace an object."""
-        if self._sorted is not None and stored.key not in self.objects:
-            bisect.insort(self._sorted, stored.key)
+        if stored.key not in self.objects:
+            bisect.insort(self.keys, stored.key)
         self.objects[stored.key] = stored
 
     def drop(self, key: str) -> StoredObject | None:
         """Remove an object and return it; None if it was missing."""
         stored = self.objects.pop(key, None)
-        if stored is not None and self._sorted is not None:
-            del self._sorted[bisect.bisect_left(self._sorted, key)]
+        if stored is not None:
+            del self.keys[bisect.bisect_left(self.keys, key)]
         return stored
 
 
@@ -141,19 +130,15 @@ class Contents(Mapping[str, bytes]):
     objects: Mapping[str, StoredObject]
 
     def __getitem__(self, key: str) -> bytes:
-        """Return the bytes of *key*."""
         return self.objects[key].data()
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys in order."""
         return iter(sorted(self.objects))
 
     def __len__(self) -> int:
-        """Count the objects."""
         return len(self.objects)
 
     def __repr__(self) -> str:
-        """Show the keys with their sizes."""
         return f"<Contents { {key: self.objects[key].size for key in self} }>"
 
 
@@ -161,9 +146,7 @@ class Store:
     """Buckets, safe between threads; its methods raise RefusedError as OSS refuses.
 
     Two processes must not open the same *root*: the second would delete the bodies that
-    the first receives.
-
-    A root of None keeps everything in memory, and large bodies in temporary files.
+    the first receives. None keeps all in memory, and large bodies in temporary files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -216,51 +199,38 @@ class Store:
             if bucket.drop(key) is not None:
                 self._log.delete(_object_place(bucket.name, key))
 
-    def initiate(self, bucket: Bucket, upload: StoredUpload) -> None:
+    def initiate(self, upload: StoredUpload) -> None:
         """Open *upload*."""
         with self._lock:
-            names = ("key", "headers", "initiated", "sequential")
-            value = {name: getattr(upload, name) for name in names}
-            self._log.write(_upload_place(upload), value)
-            bucket.uploads[upload.upload_id] = upload
+            left_out = exclude("upload_id", "bucket", "parts")
+            self._log.write(_upload_place(upload), asdict(upload, filter=left_out))
+            self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
-    def add_part(
-        self, bucket: Bucket, upload: StoredUpload, part: StoredPart, *, ec: str
-    ) -> None:
-        """Store a part; an earlier one of its number is replaced.
-
-        *ec* is of the error if the upload was completed or aborted meanwhile.
-        """
+    def add_part(self, upload: StoredUpload, part: StoredPart, *, ec: str) -> None:
+        """Store a part, in place of an earlier one; *ec* is as in ``find_upload``."""
         with self._lock:
-            bucket.find_upload(upload.upload_id, upload.key, ec)
-            value = {
-                "number": part.number,
-                "modified": part.modified,
-                "md5": part.piece.md5,
-                "crc64": part.piece.crc64,
-                "body": part.piece.segment,
-            }
-            self._log.write(_upload_place(upload, f"{part.number:05}.json"), value)
+            # It may have been completed or aborted meanwhile.
+            self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
+            piece, place = part.piece, _upload_place(upload, f"{part.number:05}.json")
+            sums = {"md5": piece.md5, "crc64": piece.crc64, "body": piece.segment}
+            own = {"number": part.number, "modified": part.modified}
+            self._log.write(place, own | sums)
             upload.parts[part.number] = part
 
     def complete(
-        self,
-        bucket: Bucket,
-        upload: StoredUpload,
-        stored: StoredObject,
-        *,
-        exclusive: bool,
+        self, upload: StoredUpload, stored: StoredObject, *, exclusive: bool
     ) -> StoredObject:
         """Publish the finished object and close the upload, which a refusal leaves."""
         with self._lock:
+            bucket = self.buckets[upload.bucket]
             stored = self.put(bucket, stored, exclusive=exclusive)
-            self.abort(bucket, upload)
+            self.abort(upload)
             return stored
 
-    def abort(self, bucket: Bucket, upload: StoredUpload) -> None:
+    def abort(self, upload: StoredUpload) -> None:
         """Close the upload and forget its parts."""
         with self._lock:
-            del bucket.uploads[upload.upload_id]
+            del self.buckets[upload.bucket].uploads[upload.upload_id]
             self._log.delete(_upload_place(upload))
 
     def close(self) -> None:
@@ -279,9 +249,7 @@ class StoreLog:
     """Log of a disk store: one JSON file for each object, upload and part.
 
     Each file is replaced as a whole. A body file exists before the JSON file that names
-    it. After a crash, a body file without one is deleted at the next start.
-
-    Without a root it writes and reads nothing.
+    it; one without is deleted at the next start. Without a root it does nothing.
     """
 
     root: Path | None
@@ -321,16 +289,15 @@ class StoreLog:
                 body = StoredBody(tuple(map(segment, value.pop("body"))))
                 bucket.set(StoredObject(body=body, **value))
             for path in (home / "uploads").glob("*"):
-                parts = {}
-                for value in _values(path, "[01]*.json"):
-                    piece = Piece(
-                        segment(value.pop("body")), value.pop("md5"), value.pop("crc64")
-                    )
-                    parts[value["number"]] = StoredPart(piece=piece, **value)
                 for value in _values(path, _UPLOAD):
-                    bucket.uploads[path.name] = StoredUpload(
-                        upload_id=path.name, bucket=home.name, parts=parts, **value
+                    upload = StoredUpload(
+                        upload_id=path.name, bucket=home.name, **value
                     )
+                    bucket.uploads[path.name] = upload
+                    for part in _values(path, "[01]*.json"):
+                        place, *sums = map(part.pop, ("body", "md5", "crc64"))
+                        piece = Piece(segment(place), *sums)
+                        upload.parts[part["number"]] = StoredPart(piece=piece, **part)
             yield bucket
         folder.sweep(segments)
 
@@ -350,4 +317,4 @@ def _values(folder: Path, pattern: str = "*.json") -> Iterator[dict[str, Any]]:
 
 
 def _place(segment: Segment) -> tuple[str, int]:
-    return segment.name, segment.size
+    return segment.path.name if segment.path else "", segment.size
