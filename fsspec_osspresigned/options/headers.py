@@ -11,6 +11,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -23,9 +24,7 @@ _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TAG = r"[\w +\-=.:/]*"  # compiled, as the others, by its first use
 _ENCRYPTION = "x-oss-server-side-encryption"
 _KEY_ID = r"[\x21-\x7e]{1,512}"
-_CALLBACK_FIELDS = {
-    f"callback{name}" for name in ("Url", "Host", "Body", "BodyType", "SNI")
-}
+_CALLBACK_FIELDS = {f"callback{n}" for n in ("Url", "Host", "Body", "BodyType", "SNI")}
 _BODY_TYPES = ("application/x-www-form-urlencoded", "application/json")
 _VARIABLES = "callback-var"
 _VARIABLE = r"x:[a-z0-9_.-]+"
@@ -62,21 +61,14 @@ def tagging(value: Any) -> str:
 
 
 def encryption(value: Any) -> Mapping[str, str]:
-    """Return the headers of server-side encryption.
-
-    Args:
-        value: the algorithm; or a mapping of ``algorithm`` and, for KMS, ``key_id`` and
-            ``data_encryption``.
-    """
+    """Return the headers of server-side encryption, given by algorithm or as a mapping."""
     given = {"algorithm": value} if isinstance(value, str) else value
-    known = {"algorithm", "key_id", "data_encryption"}
-    if not isinstance(given, Mapping) or not set(given) <= known:
-        raise ValueError(
-            f"one of {', '.join(ALGORITHMS)}, or a mapping of algorithm, key_id and "
-            "data_encryption"
-        )
+    known = ("algorithm", "key_id", "data_encryption")
+    names = ", ".join(ALGORITHMS)
+    if not isinstance(given, Mapping) or not given.keys() <= {*known}:
+        raise ValueError(f"one of {names}, or a mapping of {', '.join(known)}")
     if given.get("algorithm") not in ALGORITHMS:
-        raise ValueError(f"an algorithm of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"an algorithm of {names}")
     headers = {_ENCRYPTION: str(given["algorithm"])}
     if len(given) > 1 and given["algorithm"] != "KMS":
         raise ValueError("KMS where there is a key_id or data_encryption")
@@ -94,14 +86,11 @@ def encryption(value: Any) -> Mapping[str, str]:
 def callback(value: Any) -> Mapping[str, str]:
     """Return the headers that make OSS call a server when the object is stored.
 
-    Args:
-        value: OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
+    *value* is OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
     """
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = json.loads(value)
-        except ValueError:
-            value = None
     if not isinstance(value, Mapping):
         raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - a converter
     fields = {name: one for name, one in value.items() if name != _VARIABLES}
@@ -118,25 +107,23 @@ def callback(value: Any) -> Mapping[str, str]:
             isinstance(n, str) and re.fullmatch(_VARIABLE, n) and isinstance(v, str)
             for n, v in variables.items()
         ):
-            raise ValueError(
-                f"a mapping whose {_VARIABLES} has names such as 'x:name', in lower "
-                "case, and texts"
-            )
+            what = "names such as 'x:name', in lower case, and texts"
+            raise ValueError(f"a mapping whose {_VARIABLES} has {what}")
         headers["x-oss-callback-var"] = _encoded(variables)
     return frozen_mapping(headers)
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
     for name, one in fields.items():
-        good = isinstance(one, bool if name == "callbackSNI" else str)
-        if not good:
-            what = "true or false" if name == "callbackSNI" else "a text"
-            raise ValueError(f"a mapping whose {name} is {what}")
+        kind, what = (
+            (bool, "true or false") if name == "callbackSNI" else (str, "a text")
+        )
+        if not isinstance(one, kind):
+            raise ValueError(f"a mapping whose {name} is {what}")  # noqa: TRY004 - a converter
     urls = [url.strip() for url in fields.get("callbackUrl", "").split(";")]
     if not all(urls) or len(urls) > _MAX_URLS:
-        raise ValueError(
-            f"a mapping whose callbackUrl is one URL, or up to {_MAX_URLS} with ';'"
-        )
+        what = f"one URL, or up to {_MAX_URLS} with ';'"
+        raise ValueError(f"a mapping whose callbackUrl is {what}")
     if any(not url.isascii() or not url.isprintable() or " " in url for url in urls):
         raise ValueError("a mapping whose callbackUrl is URL-encoded")
     if not fields.get("callbackBody"):

@@ -29,18 +29,10 @@ _HEADERS = {
     "traffic_limit": TRAFFIC_LIMIT,
 }
 # Keywords that fsspec and its users pass to every filesystem, without meaning here.
-_FOREIGN = frozenset(
-    [
-        "autocommit",
-        "batch_size",
-        "block_size",
-        "cache_options",
-        "cache_type",
-        "max_concurrency",
-        "mode",
-        "size",
-    ]
-)
+_FOREIGN = {
+    *("autocommit", "batch_size", "block_size", "cache_options", "cache_type"),
+    *("max_concurrency", "mode", "size"),
+}
 
 
 @frozen(eq=False)
@@ -53,11 +45,7 @@ class ObjectOptions:
     def from_call(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
-        """Return the options of a call over those of the filesystem.
-
-        Raises:
-            ConfigurationError: with every problem.
-        """
+        """Return the options of a call over those of the filesystem."""
         own = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
         if not own:
             return cls(base)
@@ -80,11 +68,7 @@ class ObjectOptions:
         return cls(evolve(base, **values))
 
     def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
-        """Return the target; *guessed* is a Content-Type that is only wished.
-
-        Raises:
-            ConfigurationError: a header is given twice.
-        """
+        """Return the target; *guessed* is a Content-Type that is only wished."""
         options = self.options
         named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
         named |= {**options.server_side_encryption, **options.callback}
@@ -121,14 +105,7 @@ def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
 
 @frozen(eq=False, kw_only=True)
 class Target:
-    """Object to store, with its headers.
-
-    Attributes:
-        path: ``bucket/key``.
-        headers: demanded headers.
-        optional_headers: wished headers, such as a guessed Content-Type.
-        checksum: ``auto``, ``crc64``, ``md5`` or ``none``.
-    """
+    """Object to store, with its demanded and its wished headers."""
 
     path: str
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)

@@ -24,25 +24,16 @@ from ..model import (
     frozen_mapping,
 )
 from ..secret import redact, token_reference
-from ..signers import misplaced_options
+from ..signers import chosen, misplaced_options
 from ..units import MIB, bytes_of
 from ..urls import header_problems
 from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
-FOREIGN = frozenset(
-    [
-        "add_aliases",
-        "add_docs",
-        "asynchronous",
-        "batch_size",
-        "listings_expiry_time",
-        "loop",
-        "max_paths",
-        "skip_instance_cache",
-        "use_listings_cache",
-    ]
-)
+FOREIGN = {
+    *("add_aliases", "add_docs", "asynchronous", "batch_size", "listings_expiry_time"),
+    *("loop", "max_paths", "skip_instance_cache", "use_listings_cache"),
+}
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
@@ -99,12 +90,12 @@ def _seconds(value: Any) -> float:
 
 def _timeout(value: Any) -> tuple[float, float]:
     """Read seconds for connecting and for no progress; one number is the latter."""
-    if isinstance(value, list | tuple):
-        if len(value) != 2:  # noqa: PLR2004 - a pair
-            raise ValueError("seconds, or a pair [connect, no progress]")
-        return _seconds(value[0]), _seconds(value[1])
-    number = _seconds(value)
-    return min(10.0, number), number
+    if not isinstance(value, list | tuple):
+        number = _seconds(value)
+        return min(10.0, number), number
+    if len(value) != 2:  # noqa: PLR2004 - a pair
+        raise ValueError("seconds, or a pair [connect, no progress]")
+    return _seconds(value[0]), _seconds(value[1])
 
 
 def _choice(*allowed: str) -> Convert:
@@ -154,24 +145,26 @@ def _directory(value: Any) -> str:
 def _hosts(value: Any) -> Mapping[str, str | None]:
     if isinstance(value, str):
         value = [host.strip() for host in value.split(",")]
-    pairs: list[tuple[Any, Any]] = []
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    elif isinstance(value, list | tuple):
-        pairs = [(host, None) for host in value]
-    if not pairs or not all(
-        isinstance(h, str) and h and (b is None or isinstance(b, str)) for h, b in pairs
+    if isinstance(value, list | tuple) and all(isinstance(h, str) for h in value):
+        value = dict.fromkeys(value)
+    if (
+        not isinstance(value, Mapping)
+        or not value
+        or not all(
+            isinstance(h, str) and h and isinstance(b, str | None)
+            for h, b in value.items()
+        )
     ):
         raise ValueError("hosts: a list, or a mapping of host to bucket")
-    return {host.lower(): bucket for host, bucket in pairs}
-
-
-def _any(value: Any) -> Any:
-    return value
+    return {host.lower(): bucket for host, bucket in value.items()}
 
 
 def _option(
-    default: Any, convert: Convert, *, shown: Any = True, per_object: bool = False
+    default: Any,
+    convert: Convert = lambda value: value,
+    *,
+    shown: Any = True,
+    per_object: bool = False,
 ) -> Any:
     """Return an attribute; *per_object* if the options of one call may override it."""
     metadata = {"convert": convert, "per_object": per_object}
@@ -196,8 +189,8 @@ class Options:
     """
 
     url: str | None = _option(None, _text, shown=_unless_secret)
-    url_map: Any = _option(None, _any, shown=_unless_secret)
-    signer: Any = _option(None, _any)
+    url_map: Any = _option(None, shown=_unless_secret)
+    signer: Any = _option(None)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
     endpoint: str | None = _option(None, _text)
@@ -223,7 +216,7 @@ class Options:
     retry_timeout: float = _option(300.0, _seconds)
     timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
     on_exception: str = _option("discard", _choice("discard", "publish"))
-    receipts: Any = _option(None, _any)
+    receipts: Any = _option(None)
     checkpoint: str | None = _option(None, _directory)
     unknown: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
@@ -241,7 +234,7 @@ class Options:
         known = {a.name: a for a in fields(cls)}
         problems: list[str] = []
         values: dict[str, Any] = {}
-        if chained := CHAINED & set(given):
+        if chained := CHAINED & given.keys():
             problems.append(
                 f"'::' in a path makes fsspec chain filesystems ({', '.join(sorted(chained))} "
                 "arrived): call the filesystem itself, fs.open(...), for such a key; a "
@@ -256,8 +249,7 @@ class Options:
             try:
                 values[name] = known[name].metadata["convert"](value)
             except ValueError as error:
-                shown = _show(name, value)
-                problems.append(f"{name}={shown}: must be {error}")
+                problems.append(f"{name}={_show(name, value)}: must be {error}")
         problems += _source_problems({**given, **values})
         if problems:
             raise ConfigurationError(problems)
@@ -275,13 +267,9 @@ class Options:
         return self.memory_limit or max(_MEMORY, least)
 
     def check_portable(self) -> None:
-        """Refuse to leave this process with options that hold or are secrets.
-
-        Raises:
-            TypeError: naming the option and the remedy.
-        """
+        """Raise TypeError if options that hold or are secrets would leave this process."""
         remedies = []
-        if self.url is not None and not _is_reference(self.url):
+        if self.url is not None and not self.url.startswith(("env:", "file:")):
             remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
         if self.url_map is not None and not _is_place(self.url_map):
             remedies.append("url_map= is given inline: pass a file, or env:NAME")
@@ -300,14 +288,10 @@ class Options:
         return (*own, surroundings() if self.signer == "keys" else None)
 
 
-def _is_reference(text: str) -> bool:
-    return text.startswith(("env:", "file:"))
-
-
 def _is_place(url_map: Any) -> bool:
-    if isinstance(url_map, os.PathLike):
-        return True
-    return isinstance(url_map, str) and url_map.lstrip()[:1] not in ("{", "[", "-")
+    inline = ("{", "[", "-")
+    is_text = isinstance(url_map, str) and url_map.lstrip()[:1] not in inline
+    return is_text or isinstance(url_map, os.PathLike)
 
 
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,15 +324,15 @@ def _is_path(text: str) -> bool:
 def _source_problems(values: dict[str, Any]) -> list[str]:
     """Return what is wrong with the source of signatures."""
     problems = []
-    url, url_map, signer = (values.get(n) for n in ("url", "url_map", "signer"))
-    if url is None and url_map is None and signer is None:
+    used = chosen(values.get)
+    if not used:
         problems.append(
             "nothing says where signatures come from: give url= (one presigned URL), "
             "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
         )
-    if url is not None and (url_map is not None or signer is not None):
+    if "url" in used and len(used) > 1:
         problems.append("url= stands alone: leave out url_map= and signer=")
-    return problems + misplaced_options(values)
+    return problems + misplaced_options(values.get)
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

@@ -36,16 +36,16 @@ class SignerKind:
     hint: str = ""
 
 
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and "://" in value
-
-
 # In the order in which they are asked: what was signed beforehand first.
 SIGNERS = (
     SignerKind("url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
-        "signer", "http:http_signer", _is_url, ("signer_token",), "'https://...'"
+        "signer",
+        "http:http_signer",
+        lambda value: isinstance(value, str) and "://" in value,
+        ("signer_token",),
+        "'https://...'",
     ),
     SignerKind(
         "signer",
@@ -58,24 +58,24 @@ SIGNERS = (
 )
 
 
-def chosen(values: dict[str, Any]) -> tuple[SignerKind, ...]:
-    """Return the kinds that the options *values* choose, one for each option."""
+def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
+    """Return the kinds that the values of the options choose, by their option."""
     found: dict[str, SignerKind] = {}
     for kind in SIGNERS:
-        value = values.get(kind.option)
+        value = value_of(kind.option)
         if value is not None and kind.accepts(value):
             found.setdefault(kind.option, kind)
-    return tuple(found.values())
+    return found
 
 
-def misplaced_options(values: dict[str, Any]) -> list[str]:
-    """Return a problem for each option of a signer that *values* do not choose."""
-    used = chosen(values)
+def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
+    """Return a problem for each option of a signer that is not chosen."""
+    used = chosen(value_of).values()
     return [
         f"{name}= is for signer={kind.hint}"
         for kind in SIGNERS
         for name in kind.own_options
-        if kind not in used and values.get(name) is not None
+        if kind not in used and value_of(name) is not None
     ]
 
 
@@ -87,9 +87,8 @@ def make_signer(
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.
     """
-    names = ("url", "url_map", "signer")
     made: list[Signer] = []
-    for kind in chosen({name: getattr(options, name) for name in names}):
+    for kind in chosen(lambda name: getattr(options, name)).values():
         module, _, function = kind.maker.partition(":")
         make = getattr(import_module(f".{module}", __name__), function)
         made.append(make(options, exchange, opener))

@@ -22,8 +22,7 @@ class MultipartGrant:
     Attributes:
         upload_id: an upload that its owner initiated; None if we initiate one.
         part_size: bytes of every part but the last; None leaves it to us.
-        completes: CompleteMultipartUpload can be signed; False means that the owner
-            completes the upload from the receipts.
+        completes: False if the owner completes the upload from the receipts.
         complete_all: the signed Complete takes no part list (``x-oss-complete-all``).
         complete_all_proven: ListParts is signed too, so the stored parts can be read.
     """
@@ -48,8 +47,8 @@ class Grant:
     Attributes:
         single: one PutObject can be signed.
         multipart: the multipart upload that can be signed; None if none.
-        expires_at: when the first of the requests expires, seconds since the epoch;
-            None if it is unknown.
+        expires_at: when the first request expires, seconds since the epoch; None if
+            unknown.
     """
 
     single: bool = True
@@ -79,11 +78,7 @@ class Signer(Protocol):
 
 
 def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* lets *path* be uploaded; all ways if it does not tell.
-
-    Raises:
-        NotSignedError: the signer knows that it has nothing for *path*.
-    """
+    """Return how *signer* lets *path* be uploaded; all ways if it does not tell."""
     grant: Callable[[str], Grant] = getattr(signer, "grant", lambda _: Grant())
     return grant(path)
 
@@ -98,12 +93,7 @@ def preflight(signer: object, operation: Operation) -> None:
 def sign_checked(
     signer: Signer, operations: Sequence[Operation]
 ) -> Sequence[SignedRequest]:
-    """Sign *operations* and check that every demanded header came back unchanged.
-
-    Raises:
-        NotSignedError: the signer will not sign one, or dropped a demanded header.
-        SignerError: it answered another number of requests, or no SignedRequest.
-    """
+    """Sign *operations*, and check each answer."""
     signed = signer.sign(operations)
     if len(signed) != len(operations):
         msg = f"the signer answered {len(signed)} requests to {len(operations)}"
@@ -118,17 +108,9 @@ def sign_each(
     operations: Sequence[Operation],
     caught: type[OSSPresignedError] = NotSignedError,
 ) -> Sequence[Outcome]:
-    """Return a signed request for each of *operations*, or the error in its place.
+    """Return a signed request for each of *operations*, or the *caught* error instead.
 
     A signer without ``sign_each`` that refuses the batch signs each one separately.
-
-    Args:
-        signer: signs.
-        operations: at least one.
-        caught: class of the errors that take the place of a request.
-
-    Raises:
-        SignerError: it cannot sign now, or breaks its contract.
     """
     own = getattr(signer, "sign_each", None)
     try:
@@ -153,22 +135,13 @@ def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequ
 
 
 def check_signed(operation: Operation, request: Any) -> None:
-    """Check that a signer returned a request for *operation* that can be sent.
-
-    Raises:
-        NotSignedError: it dropped a demanded header.
-        SignerError: it returned no SignedRequest, or one with another method.
-    """
+    """Raise unless *request* is for the call *operation*, with every demanded header."""
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
     sent = {name.lower(): value for name, value in request.headers.items()}
-    missing = [
-        name
-        for name, value in operation.headers.items()
-        if sent.get(name.lower()) != value.strip()
-    ]
-    if missing:
+    demanded = operation.headers.items()
+    if missing := [n for n, v in demanded if sent.get(n.lower()) != v.strip()]:
         msg = (
             f"the signer did not sign the demanded header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"

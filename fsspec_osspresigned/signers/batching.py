@@ -27,16 +27,11 @@ _GLANCE = 0.1
 
 @define(eq=False)
 class _Prefetch:
-    """One operation that is to be signed.
-
-    Attributes:
-        outcome: None before the call, and after a call that failed.
-        alone: the prefetched request does not fit, so *operation* is signed by itself.
-    """
+    """One operation that is to be signed."""
 
     operation: Operation
-    outcome: Outcome | Exception | None = None
-    alone: bool = False
+    outcome: Outcome | Exception | None = None  # until the call, and if it failed
+    alone: bool = False  # what was prefetched for it does not fit
 
     @property
     def slot(self) -> tuple[object, ...]:

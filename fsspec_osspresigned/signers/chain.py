@@ -13,27 +13,18 @@ T = TypeVar("T")
 
 
 class ChainSigner:
-    """Takes each operation to the first signer that signs it.
-
-    Args:
-        signers: in the order in which they are asked; one at least.
-    """
+    """Takes each operation to the first of *signers* that signs it; the last raises."""
 
     def __init__(self, *signers: Signer) -> None:
         self._signers = signers
 
     @property
     def remote(self) -> bool:
-        """True if a call of one of them costs a round trip."""
+        """True if one of them is."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*; what one signer refuses goes to the next, in one batch.
-
-        Raises:
-            NotSignedError: no signer signs one of the operations; the last one raises.
-            SignerError: a signer that had to be asked cannot sign now.
-        """
+        """Sign *operations*; what all others refuse goes to the last in one batch."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
@@ -51,11 +42,7 @@ class ChainSigner:
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that has something for *path*.
-
-        Raises:
-            NotSignedError: no signer has; the last one raises.
-        """
+        """Return the grant of the first signer that has something for *path*."""
         return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:

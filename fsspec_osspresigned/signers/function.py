@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +27,7 @@ class FunctionSigner:
     (exactly those are sent), ``expires_in`` (seconds from now) and ``method``; or a
     string, the URL, with which the demanded headers of the operation are sent.
     It refuses with NotSignedError or any other PermissionError.
-
-    Args:
-        function: the function.
-        allow_http: plain http may leave this machine.
-        clock: seconds since the epoch.
     """
-
-    remote = False
 
     def __init__(
         self,
@@ -47,12 +41,7 @@ class FunctionSigner:
         self._clock = clock
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the function and read its answers.
-
-        Raises:
-            NotSignedError: the function refused.
-            SignerError: it failed, or answered something else.
-        """
+        """Call the function and read its answers."""
         path = operations[0].path
         began = self._clock()
         try:
@@ -68,26 +57,20 @@ class FunctionSigner:
         if single and len(operations) == 1:
             answers = [answers]
         if not isinstance(answers, Sequence):
-            msg = f"the signer function returned a {type(answers).__name__}, not a list"
-            raise SignerError(msg, path=path)
-        if len(answers) != len(operations):
-            msg = f"the signer function answered {len(answers)} of {len(operations)}"
-            raise SignerError(msg, path=path)
-        pairs = zip(operations, answers, strict=True)
-        return [self._read(operation, answer, began) for operation, answer in pairs]
+            said = f"returned a {type(answers).__name__}, not a list"
+        elif len(answers) != len(operations):
+            said = f"answered {len(answers)} of {len(operations)}"
+        else:
+            pairs = zip(operations, answers, strict=True)
+            return [self._read(operation, answer, began) for operation, answer in pairs]
+        raise SignerError(f"the signer function {said}", path=path)
 
     def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
         if isinstance(answer, SignedRequest):
             return answer
         if isinstance(answer, SecretURL):
             answer = {"url": answer, "headers": operation.headers}
-        problem = _problem(answer)
-        if problem is None:
-            problem = http_problem(
-                answer["url"].reveal(), allow_http=self._allow_http, local=True
-            )
-            problem = problem and f"its URL {problem}"
-        if problem:
+        if problem := _problem(answer, allow_http=self._allow_http):
             msg = f"the signer function's answer to {operation} is wrong: {problem}"
             raise SignerError(msg, path=operation.path, action=operation.action)
         expires_in = answer.get("expires_in")
@@ -113,29 +96,27 @@ def _hide(answer: Any) -> Any:
     return answer
 
 
-def _problem(answer: Any) -> str | None:
+def _problem(answer: Any, *, allow_http: bool) -> str | None:
     """Return what is wrong with an answer that must be a mapping."""
     if not isinstance(answer, Mapping):
-        return (
-            f"it is a {type(answer).__name__}, not a URL, a mapping or a SignedRequest"
-        )
+        kind = type(answer).__name__
+        return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
     if unknown := {str(name) for name in answer} - _MEMBERS:
         return f"it has unknown members {', '.join(sorted(unknown))}"
-    url, method = answer.get("url"), answer.get("method", "")
-    headers, expires_in = answer.get("headers") or {}, answer.get("expires_in")
+    url, life = answer.get("url"), answer.get("expires_in", 1)
     if not isinstance(url, SecretURL):
         return "it has no url"
-    if found := url_problem(url.reveal()):
+    if found := url_problem(url.reveal()) or http_problem(
+        url.reveal(), allow_http=allow_http, local=True
+    ):
         return f"its URL {found}"
-    if not isinstance(method, str):
+    if not isinstance(answer.get("method", ""), str):
         return "its method is no string"
+    headers = answer.get("headers") or {}
     if not isinstance(headers, Mapping) or not all(isinstance(n, str) for n in headers):
         return "its headers are no mapping of strings"
-    if expires_in is not None and (
-        isinstance(expires_in, bool)
-        or not isinstance(expires_in, (int, float))
-        or not expires_in > 0
-    ):
+    is_number = isinstance(life, (int, float)) and not isinstance(life, bool)
+    if life is not None and not (is_number and life > 0):
         return "its expires_in is no positive number of seconds"
     return next(header_problems(headers), None)
 
@@ -144,43 +125,15 @@ def _said(error: BaseException) -> str:
     return f"the signer function raised {type(error).__name__}: {clean(str(error))}"
 
 
-def import_signer(
-    reference: str,
-    *,
-    allow_http: bool = False,
-) -> Signer:
-    """Return the signer that ``module:name`` means: a Signer, or a function.
+def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
+    """Return the signer that *found* is: a Signer, a function, or ``module:name`` of one.
 
     Raises:
-        ConfigurationError: no such module or name, or it is neither.
+        ConfigurationError: it is nothing of that, or cannot be imported.
     """
-    module, colon, name = reference.partition(":")
-    if not colon or not all(
-        part.isidentifier() for part in (*module.split("."), *name.split("."))
-    ):
-        msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
-        raise ConfigurationError(msg)
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:  # a module of the user's can raise anything
-        msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
-        raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return as_signer(found, reference, allow_http=allow_http)
-
-
-def as_signer(
-    found: Any,
-    shown: str = "signer",
-    *,
-    allow_http: bool = False,
-) -> Signer:
-    """Return *found* if it is a Signer, or a signer around it if it is callable.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
+    shown = "signer"
+    if isinstance(found, str):
+        shown, found = found, _imported(found)
     if isinstance(found, Signer) and not isinstance(found, type):
         return found
     if callable(found) and not isinstance(found, type):
@@ -189,7 +142,21 @@ def as_signer(
     raise ConfigurationError(msg)
 
 
+def _imported(reference: str) -> Any:
+    """Return what ``module:name`` means; None if the module has no such name."""
+    module, colon, name = reference.partition(":")
+    names = name.split(".")
+    if not colon or not all(n.isidentifier() for n in (*module.split("."), *names)):
+        msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
+        raise ConfigurationError(msg)
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:  # a module of the user's can raise anything
+        msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
+        raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
+    return functools.reduce(lambda of, name: getattr(of, name, None), names, found)
+
+
 def function_signer(options: Any, *_: object) -> Signer:
     """Return the signer of ``signer='module:function'``, or of a function."""
-    make = import_signer if isinstance(options.signer, str) else as_signer
-    return make(options.signer, allow_http=options.allow_http)
+    return as_signer(options.signer, allow_http=options.allow_http)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import evolve
@@ -21,17 +19,12 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
-from ..secret import Secret, SecretURL, token_reference
+from ..secret import Secret, SecretURL, resolve_text, token_reference
 from ..signing.signed_url import describe
 from ..units import KIB
-from ..urls import (
-    header_problems,
-    http_problem,
-    own_header_problem,
-    url_problem,
-)
+from ..urls import header_problems, http_problem, own_header_problem, url_problem
 from . import protocol
-from .base import Grant, Outcome, all_signed
+from .base import Outcome, all_signed
 from .batching import Prefetcher
 from .protocol import SignerProblem, SignerReply, URLBinding
 
@@ -51,40 +44,17 @@ def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
 
     Raises:
         ConfigurationError: *reference* is none of them. The returned callable raises it
-            if the token is missing or not a bearer token.
+            if there is no bearer token.
     """
     if reference is None:
         return lambda: None
     try:
         token_reference(reference)
     except ValueError as error:
-        msg = f"signer_token= must be {error}"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(f"signer_token= must be {error}") from None
     if callable(reference):
         return lambda: _from_callable(reference())
-    kind, _, place = reference.partition(":")
-    if kind == "env":
-        return lambda: _checked(Secret(_variable(place)), f"the variable {place}")
-    return lambda: _checked(Secret(_file(place)), place)
-
-
-def _variable(name: str) -> str:
-    text = os.environ.get(name)
-    if text is None:
-        msg = f"signer_token=: the environment variable {name} is not set"
-        raise ConfigurationError(msg)
-    return text
-
-
-def _file(place: str) -> str:
-    try:
-        with Path(place).expanduser().open("rb") as file:
-            data = file.read(_MAX_TOKEN + 3)
-    except OSError as error:
-        msg = f"signer_token=: cannot read {place}: {error.strerror}"
-        raise ConfigurationError(msg) from None
-    # One line: its own end is taken off, any other makes the token invalid.
-    return data.decode("latin-1").removesuffix("\n").removesuffix("\r")
+    return lambda: _checked(resolve_text(reference), reference)
 
 
 def _from_callable(answer: object) -> Secret | None:
@@ -106,32 +76,14 @@ def _checked(held: Secret, place: str) -> Secret:
 
 
 # Headers that a signer may not add: they would read, link or open something else.
-_NEVER_ADDED = (
-    "x-oss-copy-source",
-    "x-oss-symlink-target",
-    "x-oss-object-acl",
-    "x-oss-acl",
+_NEVER_ADDED = tuple(
+    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
 )
 
 
-class SignerExchange(Protocol):
-    """Sends one small request and returns any answer; redirects are not followed."""
-
-    def __call__(
-        self,
-        method: str,
-        url: SecretURL,
-        headers: Mapping[str, str],
-        body: bytes,
-        limit: int,
-    ) -> Reply:
-        """Send *body*.
-
-        Raises:
-            NetworkError: no complete answer.
-            SignerError: the answer is longer than *limit* bytes.
-        """
-        ...
+# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
+# NetworkError without one, SignerError if it is longer. Redirects are not followed.
+SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
 
 class HTTPSigner:
@@ -144,9 +96,6 @@ class HTTPSigner:
         allowed_hosts: host -> its bucket, None for any: where else URLs may lead.
         allow_http: plain http may leave this machine.
         clock: seconds since the epoch.
-
-    Raises:
-        ConfigurationError: *url* is not such a URL.
     """
 
     remote = True
@@ -161,12 +110,11 @@ class HTTPSigner:
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        problem = url_problem(url) or http_problem(
-            url, allow_http=allow_http, local=True
-        )
-        if problem is None and "?" in url:
-            problem = "has a query: give the signer's base URL"
-        if problem:
+        if problem := (
+            url_problem(url)
+            or http_problem(url, allow_http=allow_http, local=True)
+            or ("has a query: give the signer's base URL" if "?" in url else None)
+        ):
             msg = f"signer={SecretURL(url).shown()!r} {problem}"
             raise ConfigurationError(msg)
         self._url = SecretURL(f"{url.rstrip('/')}/v1/sign")
@@ -180,20 +128,8 @@ class HTTPSigner:
         self._clock = clock
         self._shared = Prefetcher(self, now=clock)
 
-    def grant(self, path: str) -> Grant:  # noqa: ARG002 - the same for every path
-        """Return that everything may be asked for."""
-        return Grant()
-
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Ask the signer; single operations of many threads share calls.
-
-        Raises:
-            NotSignedError: it will not sign one of them.
-            ConfigurationError, TooLargeError: it says that one is not valid.
-            BindingError: it signed something else than was asked.
-            SignerUnavailableError: it cannot answer now.
-            SignerError: it refused the call, or its reply breaks the protocol.
-        """
+        """Ask the signer; single operations of many threads share calls."""
         for operation in operations:
             if not operation.bucket:
                 msg = "a signer needs a path of the form bucket/key"
@@ -223,15 +159,11 @@ class HTTPSigner:
             token = self._token()
         except ConfigurationError as error:
             return [ConfigurationError(error.problems, path=o.path) for o in operations]
-        sent_at = self._clock()
+        sent_at, data = self._clock(), protocol.body(items)
         try:
             # No variable of a frame that a traceback may show holds the headers.
             reply = self._exchange(
-                "POST",
-                self._url,
-                _headers(token),
-                protocol.body(items),
-                protocol.MAX_REPLY,
+                "POST", self._url, _headers(token), data, protocol.MAX_REPLY
             )
         except NetworkError as error:
             text = f"no answer from the signer at {self._host}: {error.message}"
@@ -242,10 +174,8 @@ class HTTPSigner:
             return self._call(operations, items, reread=False)
         if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(operations) > 1:
             half = len(operations) // 2
-            return [
-                *self._call(operations[:half], items[:half]),
-                *self._call(operations[half:], items[half:]),
-            ]
+            first = self._call(operations[:half], items[:half])
+            return [*first, *self._call(operations[half:], items[half:])]
         return self._outcomes(operations, reply, sent_at, token)
 
     def _outcomes(
@@ -257,8 +187,8 @@ class HTTPSigner:
     ) -> Sequence[Outcome]:
         if token is not None:
             # The signer cannot bring the token into a message.
-            secret = token.reveal().encode()
-            reply = evolve(reply, body=reply.body.replace(secret, b"<hidden>"))
+            body = reply.body.replace(token.reveal().encode(), b"<hidden>")
+            reply = evolve(reply, body=body)
         if reply.status != HTTPStatus.OK:
             problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
             return [protocol.error_of_call(problem, o, self._host) for o in operations]
@@ -278,9 +208,9 @@ class HTTPSigner:
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
         """Return the answer as a signed request if it is for *operation* only."""
-        problem = self._binding.problem(operation, answer.url)
         url = SecretURL(answer.url)
         signed = describe(url)
+        problem = self._binding.problem(operation, answer.url)
         problem = problem or _answer_problem(
             operation, answer, signed.additional_headers
         )
@@ -315,7 +245,7 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return what is wrong with method, life or headers; None if nothing is."""
+    """Return what is wrong with method, life or headers."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:

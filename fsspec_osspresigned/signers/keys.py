@@ -83,22 +83,13 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Reads the official chain again for every batch; the chain itself caches.
+    """Reads the official chain again for every batch; the chain itself caches."""
 
-    Attributes:
-        chain: a provider with ``get_credentials()``.
-        clock: seconds since the epoch.
-    """
-
-    chain: Any = field(repr=False)
+    chain: Any = field(repr=False)  # a provider with get_credentials()
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __call__(self) -> Credentials:
-        """Return the access key of now.
-
-        Raises:
-            SignerUnavailableError: no provider of the chain has one.
-        """
+        """Return the access key of now."""
         try:
             found = _with_end(self.chain)
         except Exception as error:  # noqa: BLE001 - every provider has its own
@@ -133,9 +124,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         msg = f"credentials {name[:40]!r}: use environment or alibabacloud"
         raise ConfigurationError(msg)
     try:
-        from alibabacloud_credentials.provider import (  # noqa: PLC0415 - an extra
-            DefaultCredentialsProvider,
-        )
+        from alibabacloud_credentials import provider  # noqa: PLC0415 - an extra
     except ImportError:
         msg = (
             "credentials 'alibabacloud' needs the package alibabacloud-credentials: "
@@ -143,11 +132,10 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         )
         raise ConfigurationError(msg) from None
     try:
-        chain = DefaultCredentialsProvider()
+        return ChainCredentials(chain=provider.DefaultCredentialsProvider())
     except Exception as error:  # noqa: BLE001 - what it dislikes in the environment
         msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
         raise ConfigurationError(msg) from None
-    return ChainCredentials(chain=chain)
 
 
 @frozen(kw_only=True)
@@ -156,11 +144,9 @@ class KeySigner:
 
     Attributes:
         credentials: called for each batch, so that temporary keys can be renewed.
-        endpoint: where the buckets are reached.
         region: V4 signs it; None for V1.
         version: ``v4`` or ``v1``.
         expires_in: seconds, unless the operation has its own.
-        clock: seconds since the epoch.
     """
 
     remote: ClassVar[bool] = False
@@ -200,43 +186,36 @@ class KeySigner:
         text = endpoint or os.environ.get("OSS_ENDPOINT")
         problems = _missing_keys() if credentials is None else []
         place = None
-        if not text and not region:
+        if text or region:
+            try:
+                public = f"https://oss-{region}.aliyuncs.com"
+                place = Endpoint.parse(text or public, style=style)
+            except ConfigurationError as error:
+                problems += error.problems
+        else:
             problems.append(
                 "neither region nor endpoint is known: set OSS_REGION or region=, for "
                 "example cn-hangzhou"
             )
-        else:
-            public = f"https://oss-{region}.aliyuncs.com"
-            try:
-                place = Endpoint.parse(text or public, style=style)
-            except ConfigurationError as error:
-                problems += error.problems
-        if place is not None:
-            told = place.region
-            if region and told and region != told:
-                problem = f"region {region} does not fit the endpoint's region {told}"
-                problems.append(problem)
-            if not region and not told and version != "v1":
-                problem = f"the endpoint {place.host} does not tell its region"
-                problems.append(f"{problem}: set OSS_REGION or region=")
-            region = region or told
+        told = place.region if place else None
+        if region and told and region != told:
+            problem = f"region {region} does not fit the endpoint's region {told}"
+            problems.append(problem)
+        if place and not (region or told or version == "v1"):
+            problem = f"the endpoint {place.host} does not tell its region"
+            problems.append(f"{problem}: set OSS_REGION or region=")
         if problems or place is None:
             raise ConfigurationError(problems)
         return cls(
             credentials=credentials or environment_credentials,
             endpoint=place,
-            region=region,
+            region=region or told,
             version=version,
             expires_in=expires_in,
         )
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*, in order, with one reading of the credentials.
-
-        Raises:
-            ConfigurationError: an operation that the service would refuse.
-            SignerError: the temporary key has expired.
-        """
+        """Sign *operations*, in order, with one reading of the credentials."""
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
@@ -297,37 +276,26 @@ class KeySigner:
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
     """Return all that is signed and sent: a demand wins over a wish of that name."""
-    demanded = {name.lower() for name in operation.headers}
-    wished = {
-        name: value
-        for name, value in operation.optional_headers.items()
-        if name.lower() not in demanded | _ON_DEMAND
-    }
+    barred = _ON_DEMAND | {name.lower() for name in operation.headers}
+    wishes = operation.optional_headers.items()
+    wished = {name: value for name, value in wishes if name.lower() not in barred}
     return {**wished, **operation.headers}
 
 
 def _misfits(operation: Operation) -> list[str]:
     """Return what an operation lacks, or has though its call takes none."""
-    action, spec, number = (
-        operation.action,
-        operation.action.spec,
-        operation.part_number,
-    )
+    spec, number = operation.action.spec, operation.part_number
     is_part = number is not None and 1 <= number <= MAX_PARTS
-    own = sorted(_OWN & operation.query.keys())
     rules = (
-        (
-            spec.upload_id and not operation.upload_id,
-            "needs the upload_id of a multipart upload",
-        ),
+        (spec.upload_id and not operation.upload_id, "needs the upload_id"),
         (not spec.upload_id and operation.upload_id is not None, "takes no upload_id"),
         (spec.part_number and not is_part, f"needs a part_number of 1..{MAX_PARTS}"),
         (not spec.part_number and number is not None, "takes no part_number"),
         (spec.on_bucket and operation.key, "takes no key: use the parameter prefix"),
         (not spec.on_bucket and not operation.key, "needs a key"),
     )
-    problems = [f"{action} {text}" for is_wrong, text in rules if is_wrong]
-    if own:
+    problems = [f"{operation.action} {text}" for is_wrong, text in rules if is_wrong]
+    if own := sorted(_OWN & operation.query.keys()):
         problems.append(f"query parameter {', '.join(own)} belongs to the signer")
     return problems
 

@@ -34,12 +34,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 
 @define(eq=False, repr=False, kw_only=True)
 class _PresignedSigner(ABC):
-    """Base of the signers of this module: they return the requests of an entry.
-
-    Attributes:
-        allow_http: plain http may leave this machine.
-        clock: seconds since the epoch.
-    """
+    """Base of the signers of this module: they return the requests of an entry."""
 
     remote = False
     allow_http: bool = False
@@ -55,16 +50,10 @@ class _PresignedSigner(ABC):
         """Return the entry of *path*; raises NotSignedError if there is none."""
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return the presigned requests for *operations*.
-
-        Raises:
-            NotSignedError: there is none for one of them, it has expired, or conflicts
-                with the headers that were signed.
-            ConfigurationError: a URL is plain http and must not be, or became invalid.
-        """
+        """Return the presigned requests for *operations*."""
         return [
             request_of(
-                self._entry(_place(operation), operation.action),
+                self._entry(operation.listed_path, operation.action),
                 operation,
                 now=self.clock(),
                 allow_http=self.allow_http,
@@ -74,11 +63,7 @@ class _PresignedSigner(ABC):
         ]
 
     def grant(self, path: str) -> Grant:
-        """Return how *path* may be uploaded.
-
-        Raises:
-            NotSignedError: nothing can be uploaded to it.
-        """
+        """Return how *path* may be uploaded."""
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
@@ -105,16 +90,14 @@ class URLMapSigner(_PresignedSigner):
 
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
         url_map = self.source.current()
-        entry = url_map.get(path)
-        if entry is not None:
+        if (entry := url_map.get(path)) is not None:
             return entry
         nearest: tuple[str, ...] = ()
         if action in _UPLOADING and self.guesses > 0:
             self.guesses -= 1
             nearest = url_map.nearest(path)
-        msg = f"the URL map has no entry for {path!r}"
-        if nearest:
-            msg += f"; nearest: {', '.join(nearest)}"
+        hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+        msg = f"the URL map has no entry for {path!r}{hint}"
         raise NotSignedError(msg, path=path, action=action, nearest=nearest)
 
 
@@ -137,11 +120,11 @@ class _OneObject:
         try:
             bucket, key = object_of(url.reveal())
         except ValueError:
-            msg = f"the path of {shown} is not UTF-8"
-            raise ConfigurationError(msg) from None
+            raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
         if not key:
-            msg = f"{shown} names no object: ask for a URL of PutObject"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"{shown} names no object: ask for one of PutObject"
+            )
         if describe(url).upload_id is not None:
             msg = f"{shown} is for one step of a multipart upload: use url_map="
             raise ConfigurationError(msg)
@@ -154,15 +137,9 @@ class OneURLSigner(_PresignedSigner):
 
     The path may be empty, or must be that object's own, so that two different files
     never go to one object.
-
-    Attributes:
-        read: returns the URL; asked for each call, so that it can be renewed.
-
-    Raises:
-        ConfigurationError: what *read* returns is no presigned URL of a whole object.
     """
 
-    read: Callable[[], Secret]
+    read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
     _known: _OneObject = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -204,19 +181,12 @@ def url_map_signer(
 
 
 def grant_of(entry: MapEntry, path: str) -> Grant:
-    """Return how the object of *entry* may be uploaded.
-
-    Raises:
-        NotSignedError: it has no request for that.
-    """
+    """Return how the object of *entry* may be uploaded; NotSignedError if it may not."""
     multipart = _multipart(entry)
     if entry.put is None and multipart is None:
         what = "only URLs for reading"
         if entry.parts:
-            what = (
-                'part URLs but no "complete": add it, or "external" if the owner '
-                "completes the upload"
-            )
+            what = 'part URLs but no "complete": add it, or "external" if the owner does it'
         msg = f"nothing can be uploaded to {path!r}: its entry has {what}"
         raise NotSignedError(msg, path=path)
     requests = [entry.put, *((*entry.parts, entry.complete) if multipart else ())]
@@ -231,14 +201,13 @@ def grant_of(entry: MapEntry, path: str) -> Grant:
 def _multipart(entry: MapEntry) -> MultipartGrant | None:
     if not entry.parts or entry.complete is None:
         return None
-    completes = isinstance(entry.complete, MapRequest)
     headers: Mapping[str, str] = getattr(entry.complete, "headers", None) or {}
     lower = {name.lower(): value for name, value in headers.items()}
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
         max_parts=len(entry.parts),
-        completes=completes,
+        completes=isinstance(entry.complete, MapRequest),
         complete_all=lower.get("x-oss-complete-all") == "yes",
         complete_all_proven=entry.list is not None,
     )
@@ -249,10 +218,8 @@ def expiry(request: MapRequest, entry: MapEntry) -> float | None:
 
     The request's own time wins over that of its entry, and both over the URL's.
     """
-    for said in (request.expires_at, entry.expires_at):
-        if said is not None:
-            return said
-    return describe(request.url).expires_at
+    said = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
+    return next((end for end in said if end is not None), None)
 
 
 def request_of(
@@ -260,22 +227,16 @@ def request_of(
 ) -> SignedRequest:
     """Return the request of *entry* that does *operation*.
 
-    Args:
-        entry: the presigned requests of the object.
-        operation: the call.
-        now: seconds since the epoch.
-        allow_http: plain http may leave this machine.
-        local: the entry came from this machine.
-
     Raises:
         NotSignedError: there is none, it has expired, or its headers conflict.
         ConfigurationError: it is plain http and must not be.
     """
     request = _find(entry, operation)
-    problem = http_problem(request.url.reveal(), allow_http=allow_http, local=local)
-    if problem:
-        msg = f"the URL {request.url.shown()} {problem}"
-        raise ConfigurationError(msg, path=operation.path)
+    url = request.url
+    if problem := http_problem(url.reveal(), allow_http=allow_http, local=local):
+        raise ConfigurationError(
+            f"the URL {url.shown()} {problem}", path=operation.path
+        )
     extra = operation.query.keys() - _HARMLESS_QUERY
     if operation.action is Action.ListObjectsV2:
         _check_listing(request, operation)
@@ -290,18 +251,11 @@ def request_of(
         raise _refused(operation, why)
     return SignedRequest(
         method=operation.action.method,
-        url=request.url,
+        url=url,
         headers=_headers(request, operation),
         issued_at=now,
         expires_at=expires_at,
     )
-
-
-def _place(operation: Operation) -> str:
-    """Return the path of the entry: that of a listing is its prefix."""
-    if operation.action is Action.ListObjectsV2:
-        return f"{operation.bucket}/{operation.query.get('prefix', '')}"
-    return operation.path
 
 
 def _check_listing(request: MapRequest, operation: Operation) -> None:
@@ -346,30 +300,21 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     sent = demanded if request.headers is None else request.headers
     signed = {name.lower(): value for name, value in sent.items()}
     conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
-    additional = describe(request.url).additional_headers
-    lacking = sorted(set(additional) - signed.keys() - _SENT_ANYWAY)
-    problem = None
     if conflicts:
-        problem = (
-            f"the header {', '.join(conflicts)} is not signed with that value: leave it "
-            "out, or ask the owner for a URL that is signed with it"
+        why = f"the header {', '.join(conflicts)} is not signed with that value"
+        remedy = "leave it out, or ask the owner for a URL that is signed with it"
+        raise _refused(operation, f"{why}: {remedy}")
+    additional = describe(request.url).additional_headers
+    if lacking := sorted(set(additional) - signed.keys() - _SENT_ANYWAY):
+        why = f"its URL was signed with the header {', '.join(lacking)}, which is not given"
+        raise _refused(
+            operation, f"{why}: name it in the map, or give it with headers="
         )
-    elif lacking:
-        problem = (
-            f"its URL was signed with the header {', '.join(lacking)}, which nobody "
-            "gives: name it in the map, or give it with headers="
-        )
-    else:
-        # Before the body of a PUT is known, its length is not known either.
-        unknown = operation.content_length is None and operation.action.method == "PUT"
-        checked = {
-            name: value
-            for name, value in sent.items()
-            if not (unknown and name.lower() == "content-length")
-        }
-        problem = own_header_problem(
-            checked, request.url.reveal(), additional, operation.content_length
-        )
-    if problem:
+    # Before the body of a PUT is known, its length is not known either.
+    unknown = operation.content_length is None and operation.action.method == "PUT"
+    later = {"content-length"} if unknown else set()
+    checked = {n: v for n, v in sent.items() if n.lower() not in later}
+    url, length = request.url.reveal(), operation.content_length
+    if problem := own_header_problem(checked, url, additional, length):
         raise _refused(operation, problem)
     return sent

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from .. import parsing
 from ..errors import (
@@ -25,8 +26,6 @@ from ..signing.canonical import SUBRESOURCES
 from ..units import MIB
 from ..urls import decoded_path, http_problem, is_loopback, oss_bucket, url_problem
 from .base import MAX_REQUESTS
-
-E = TypeVar("E", bound=OSSPresignedError)
 
 MAX_REQUEST_BODY = MIB
 MAX_REPLY = 4 * MIB
@@ -48,7 +47,6 @@ _FAMILIES: dict[int, type[OSSPresignedError]] = {
     401: NotSignedError,
     403: NotSignedError,
     413: TooLargeError,
-    429: SignerUnavailableError,
 }
 _HINTS = {
     401: "check signer_token=",
@@ -64,14 +62,7 @@ _CHOOSING = frozenset(("list-type", "x-oss-process", "x-oss-async-process"))
 
 @frozen(kw_only=True)
 class SignerProblem:
-    """Why a call or an item was refused (RFC 9457 members).
-
-    Attributes:
-        status: HTTP status.
-        code: of the protocol, or unknown; empty if there is none.
-        detail: for people, redacted.
-        retry_after: seconds that the signer asks to wait; None if it does not.
-    """
+    """Why a call or an item was refused (RFC 9457 members); *detail* is redacted."""
 
     status: int
     code: str = ""
@@ -91,18 +82,8 @@ class SignerReply:
 
 def encode(operation: Operation) -> str:
     """Return the JSON of one request; members that say nothing are left out."""
-    members: dict[str, Any] = {"action": operation.action, "bucket": operation.bucket}
-    if operation.key:
-        members["key"] = operation.key
-    for name in ("upload_id", "part_number", "content_length", "expires_in"):
-        value = getattr(operation, name)
-        if value is not None:
-            members[name] = value
-    for name in ("headers", "optional_headers", "query"):
-        value = getattr(operation, name)
-        if value:
-            members[name] = dict(value)
-    return json.dumps(members)
+    said = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
+    return json.dumps(said, default=dict)  # its mappings are read-only ones
 
 
 def batches(items: Sequence[str]) -> Iterator[range]:
@@ -127,43 +108,36 @@ def body(items: Sequence[str]) -> bytes:
 def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
     """Return the results of a 200 reply to *count* requests, in their order.
 
-    Raises:
-        ValueError: the reply as a whole breaks the protocol; the message says how.
+    Raises ValueError where the reply breaks the protocol.
     """
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     results = reply.get("results") if isinstance(reply, dict) else None
     if not isinstance(results, list):
         raise ValueError("it has no list of results")  # noqa: TRY004 - bad data
     if len(results) != count:
-        msg = f"it has {len(results)} results for {count} requests"
-        raise ValueError(msg)
+        raise ValueError(f"it has {len(results)} results for {count} requests")
     return [_result(result, f"results[{i}]") for i, result in enumerate(results)]
 
 
 def _result(result: Any, place: str) -> SignerReply | SignerProblem:
     if not isinstance(result, dict):
-        msg = f"{place} is {parsing.kind(result)}"
-        raise ValueError(msg)  # noqa: TRY004 - bad data
+        raise ValueError(f"{place} is {parsing.kind(result)}")  # noqa: TRY004 - bad data
     if "error" in result:
         error = result["error"]
         if not isinstance(error, dict) or not parsing.is_int(error.get("status")):
-            msg = f"{place}.error has no status"
-            raise ValueError(msg)
+            raise ValueError(f"{place}.error has no status")
         return problem_of(error, error["status"])
-    expires_in = result.get("expires_in")
-    if "expires_in" in result and not parsing.is_int(expires_in):
-        msg = f"{place}.expires_in is no whole number"
-        raise ValueError(msg)
+    if not parsing.is_int(result.get("expires_in", 0)):
+        raise ValueError(f"{place}.expires_in is no whole number")
     for name, kind in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), kind):
             shown = parsing.kind(result[name]) if name in result else "missing"
-            msg = f"{place}.{name} is {shown}"
-            raise ValueError(msg)  # noqa: TRY004 - bad data
+            raise ValueError(f"{place}.{name} is {shown}")  # noqa: TRY004 - bad data
     return SignerReply(
         method=result["method"],
         url=result["url"],
         headers=result.get("headers", {}),
-        expires_in=expires_in,
+        expires_in=result.get("expires_in"),
     )
 
 
@@ -187,12 +161,10 @@ def problem_of_reply(
     """Return the problem of a reply that is not 200; any body will do."""
     members: Any = None
     if "json" in headers.get("content-type", ""):
-        try:
+        with suppress(ValueError):
             members = parsing.loads(data, max_depth=_MAX_DEPTH)
-        except ValueError:
-            members = None
-    asked = headers.get("retry-after", "").strip()
     known = dict(members) if isinstance(members, dict) else {}
+    asked = headers.get("retry-after", "").strip()
     if asked.isdecimal() and len(asked) < len(str(_MAX_WAIT)):
         known["retry_after"] = int(asked)
     return problem_of(known, status)
@@ -226,20 +198,18 @@ def _signer_error(status: int) -> type[SignerError]:
 
 
 def _error(
-    family: type[E],
+    family: type[OSSPresignedError],
     text: str,
     problem: SignerProblem,
     operation: Operation,
     hint: str | None = None,
-) -> E:
+) -> OSSPresignedError:
     detail = problem.detail and f"({problem.detail})"
     said = " ".join(filter(None, (problem.code, detail)))
     text += (f": {said}" if said else "") + (f"; {hint}" if hint else "")
     error = family(text, path=operation.path)
-    error.status = problem.status
-    error.code = problem.code or None
-    error.action = operation.action
-    error.retry_after = problem.retry_after
+    error.status, error.code = problem.status, problem.code or None
+    error.action, error.retry_after = operation.action, problem.retry_after
     if isinstance(error, NotSignedError):
         error.final = problem.code == "action_not_granted"
     return error
@@ -247,12 +217,11 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Check that a signed URL is for one operation, and for nothing else.
+    """Checks that a signed URL is for one operation, and for nothing else.
 
     Attributes:
         signer_host: host name of the signer, which may be the store's too.
         allowed_hosts: host, with or without port -> its bucket; None: any bucket.
-        allow_http: plain http may leave this machine.
     """
 
     signer_host: str
@@ -274,9 +243,8 @@ class URLBinding:
             path = decoded_path(url)
         except ValueError:
             return "the path of the URL is not UTF-8"
-        return self._host_problem(operation, url, path) or _query_problem(
-            operation, url
-        )
+        found = self._host_problem(operation, url, path)
+        return found or _query_problem(operation, url)
 
     def _host_problem(self, operation: Operation, url: str, path: str) -> str | None:
         parts = urlsplit(url)
@@ -285,16 +253,14 @@ class URLBinding:
         names = [name for name in (parts.netloc.lower(), host) if name in allowed]
         bucket, key = operation.bucket, operation.key
         keys = {key}
-        bound = oss_bucket(host) if not names else allowed[names[0]]
+        bound = allowed[names[0]] if names else oss_bucket(host)
         if bound is None:
             if not names and host != self.signer_host.lower():
                 return (
                     f"the host {host} is neither of OSS nor the signer's own: if it is "
                     f'right, allow it by allowed_hosts={{"{host}": "{bucket}"}}'
                 )
-            keys.add(f"{bucket}/{key}")
-            if not key:
-                keys.add(bucket)
+            keys |= {f"{bucket}/{key}", operation.path}
         elif bound != bucket:
             return f"the host {host} is of bucket {bound!r}, asked was {bucket!r}"
         if path not in keys:

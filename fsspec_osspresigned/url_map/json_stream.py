@@ -11,9 +11,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from .. import parsing
+
+T = TypeVar("T")
 
 PIECE = 256 * 1024
 # A number may continue after as many characters as ``e-``.
@@ -26,15 +28,10 @@ _scan: Callable[[str, int], tuple[Any, int]] = parsing.DECODER.scan_once  # type
 
 
 class JSONStream:
-    """A text and a position in it. All methods read from there.
+    """A text, or a file of it, and a position in it. All methods read from there.
 
-    Args:
-        data: the text, or a file of it; a byte order mark is left out.
-        piece: bytes that are read at once.
-
-    Raises:
-        ValueError: from all methods, where the text is not JSON or not UTF-8. The
-            message holds a position, never a part of the text.
+    They raise ValueError where the text is not JSON or not UTF-8, with a position and
+    never a part of the text. A byte order mark is left out.
     """
 
     def __init__(self, data: bytes | str | BinaryIO, piece: int = PIECE) -> None:
@@ -68,8 +65,7 @@ class JSONStream:
             try:
                 value, end = _scan(self._text, self._at)
             except RecursionError:
-                msg = "nested too deeply"
-                raise ValueError(msg) from None
+                raise ValueError("nested too deeply") from None
             except (StopIteration, json.JSONDecodeError) as error:
                 if self._fill():
                     continue
@@ -83,24 +79,23 @@ class JSONStream:
 
     def members(self) -> Iterator[str]:
         """Read an object: yield each name, after which its value must be read."""
-        self._at += 1
-        is_over = self.ahead() == "}"
-        self._at += is_over
-        while not is_over:
-            found = _NAME.match(self._text, self._at)
-            if found:
-                self._at = found.end()
-            yield found[1] if found else self._name()
-            is_over = self._is_over("}")
+        return self._each(self._name, "}")
 
     def items(self) -> Iterator[Any]:
         """Read a list: yield its values."""
+        return self._each(self.value, "]")
+
+    def _each(self, read: Callable[[], T], mark: str) -> Iterator[T]:
         self._at += 1
-        is_over = self.ahead() == "]"
+        is_over = self.ahead() == mark
         self._at += is_over
         while not is_over:
-            yield self.value()
-            is_over = self._is_over("]")
+            yield read()
+            found = self.ahead()
+            if found not in (mark, ","):
+                raise self._error("Expecting ',' delimiter", self._at)
+            self._at += 1
+            is_over = found == mark
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Read the rest: yield lines that are not blank, with their numbers.
@@ -127,6 +122,9 @@ class JSONStream:
             raise self._error("Extra data", self._at)
 
     def _name(self) -> str:
+        if found := _NAME.match(self._text, self._at):
+            self._at = found.end()
+            return found[1]
         if self.ahead() != '"':
             problem = "Expecting property name enclosed in double quotes"
             raise self._error(problem, self._at)
@@ -135,14 +133,6 @@ class JSONStream:
             raise self._error("Expecting ':' delimiter", self._at)
         self._at += 1
         return name
-
-    def _is_over(self, mark: str) -> bool:
-        """Read what stands after a member or an item."""
-        found = self.ahead()
-        if found not in (mark, ","):
-            raise self._error("Expecting ',' delimiter", self._at)
-        self._at += 1
-        return found == mark
 
     def _fill(self) -> bool:
         """Drop what was read, and take at least as much again as is left.
@@ -189,8 +179,7 @@ def _decoded(data: bytes | str | BinaryIO, piece: int) -> Iterator[str]:
         except UnicodeDecodeError as error:
             # Bytes of a cut character were kept from the piece before.
             place = before - (len(error.object) - len(read)) + error.start
-            msg = f"not UTF-8 at byte {place}"
-            raise ValueError(msg) from None
+            raise ValueError(f"not UTF-8 at byte {place}") from None
         before += len(read)
         if text and is_first:
             text, is_first = text.removeprefix("\ufeff"), False

@@ -57,8 +57,7 @@ class MapEntry:
         upload_id: of the multipart upload that the owner initiated.
         part_size: bytes that bind every part but the last; None leaves it to us.
         parts: UploadPart requests, part 1 first.
-        complete: or ``external`` if the owner completes the upload.
-        list: ListParts.
+        complete: ``external`` if the owner completes the upload.
         copy: CopyObject, to here from the source that its headers name.
         ls: ListObjectsV2 of what begins with the key, one page.
     """
@@ -94,7 +93,6 @@ class URLMap(Mapping[str, MapEntry]):
     _nearest: list[Nearest] = field(factory=list, init=False)
 
     def __getitem__(self, path: str) -> MapEntry:
-        """Return the entry of *path*."""
         kept = self._entries[path]
         if isinstance(kept, SecretURL):
             return MapEntry(put=MapRequest(url=kept))
@@ -104,11 +102,9 @@ class URLMap(Mapping[str, MapEntry]):
         return kept
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the paths in the order of the map."""
         return iter(self._entries)
 
     def __len__(self) -> int:
-        """Return how many objects the map holds."""
         return len(self._entries)
 
     def __repr__(self) -> str:
@@ -183,10 +179,9 @@ def _dump_entry(entry: MapEntry) -> dict[str, Any]:
         members["parts"] = [_shortest(_dump_request(part)) for part in entry.parts]
     for name in EXTRAS:
         extra = getattr(entry, name)
-        if isinstance(extra, MapRequest):
-            members[name] = _shortest(_dump_request(extra))
-        elif extra is not None:
-            members[name] = extra
+        if extra is not None:
+            is_request = isinstance(extra, MapRequest)
+            members[name] = _shortest(_dump_request(extra)) if is_request else extra
     return members
 
 

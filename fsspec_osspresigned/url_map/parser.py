@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -28,9 +28,7 @@ _SIMPLE = {"path", "url", "headers", "expires_at"}
 _MARKS = {"path", "url", "parts", "upload_id"}
 # An entry's own URL goes by its method.
 _OWN_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
-_TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)"
-)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
 _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
 _MAX_PATH = 63 + 1 + 1024
@@ -105,32 +103,22 @@ def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
     headers = dict(pairs)
     if not all(isinstance(name, str) for name in headers):
         return None
-    is_bad = next(urls.header_problems(headers), None) is not None
-    return None if is_bad else frozen_mapping(headers)
+    return None if any(urls.header_problems(headers)) else frozen_mapping(headers)
 
 
 def _moment(text: str) -> float | None:
     """Read RFC 3339 with a zone, in seconds since the epoch; None for anything else."""
-    found = _TIME.fullmatch(text)
-    if not found:
+    if not _TIME.fullmatch(text):
         return None
-    day, clock, fraction, zone = found.groups(default="0")
-    micros = (fraction + "00000")[:6]
-    zone = "+00:00" if zone in "Zz" else zone
     try:
-        return datetime.fromisoformat(f"{day}T{clock}.{micros}{zone}").timestamp()
+        return datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
 @define
 class _MapReader:
-    """Collects entries by their paths; methods return None where they noted a problem.
-
-    Attributes:
-        problems: the first thousand, each with its place.
-        entries: what was read, by ``bucket/key``.
-    """
+    """Collects entries by their paths; methods return None where they noted a problem."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
@@ -157,8 +145,7 @@ class _MapReader:
         elif mark == "{":
             self.whole(text)
         elif mark == "[":
-            for index, item in enumerate(text.items()):
-                self.item(item, f"[{index}]")
+            self.items(text.items())
             text.end()
         else:
             value = text.value()
@@ -201,27 +188,24 @@ class _MapReader:
 
     def document(self, value: Any) -> None:
         if isinstance(value, (list, tuple)):
-            for index, item in enumerate(value):
-                self.item(item, f"[{index}]")
+            self.items(value)
         elif not isinstance(value, Mapping):
             self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
         elif "version" in value:
-            objects = value.get("objects")
-            if not self.is_known(value["version"]):
-                return
-            if isinstance(objects, Mapping):
-                self.objects(objects, "objects")
-            else:
-                self.note("objects", "must be an object of paths")
+            if self.is_known(value["version"]):
+                if isinstance(objects := value.get("objects"), Mapping):
+                    self.objects(objects, "objects")
+                else:
+                    self.note("objects", "must be an object of paths")
         elif _MARKS & value.keys():
             self.item(value, "URL map")
         else:
             self.objects(value, "")
 
     def is_known(self, version: Any) -> bool:
-        problem = f"only {VERSION} is known: update this package, or the map"
         if parsing.is_int(version) and version == VERSION:
             return True
+        problem = f"only {VERSION} is known: update this package, or the map"
         if version is None:
             problem = f'is missing beside "objects": add "version": {VERSION}'
         self.note("version", problem)
@@ -230,6 +214,10 @@ class _MapReader:
     def objects(self, objects: Mapping[Any, Any], place: str) -> None:
         for path, value in objects.items():
             self.add(path, value, _Place(place, str(path)))
+
+    def items(self, items: Iterable[Any]) -> None:
+        for index, item in enumerate(items):
+            self.item(item, f"[{index}]")
 
     def item(self, value: Any, place: str) -> None:
         """Read an entry that names its path itself, or by its URL."""
@@ -248,14 +236,13 @@ class _MapReader:
         except ValueError:
             self.note(place, "the URL's path is not UTF-8: give the path yourself")
             return
-        if bucket is None:
-            self.note(
-                place,
-                f"the bucket of {request.url.shown()} cannot be seen: give the path, "
-                'as in {"bucket/key": URL}',
-            )
+        if bucket is not None:
+            self.keep(f"{bucket}/{key}", entry, place)
             return
-        self.keep(f"{bucket}/{key}", entry, place)
+        problem = (
+            f"the bucket of {request.url.shown()} cannot be seen: give the path, as in"
+        )
+        self.note(place, f'{problem} {{"bucket/key": URL}}')
 
     def add(self, path: Any, value: Any, place: object) -> None:
         kept = self.simple(value) or self.entry(value, str(place))
@@ -322,7 +309,7 @@ class _MapReader:
         if members is None:
             return None
         found: dict[str, Any] = {
-            slot: "external"
+            slot: one
             if (slot, one) == ("complete", "external")
             else self.request(one, here, method)
             for slot, one, here, method in self.requests(members, place)
@@ -403,9 +390,8 @@ class _MapReader:
         expires_at = self.time(members, place)
         if len(self.problems) > before:
             return None
-        return MapRequest(
-            url=SecretURL(str(url)), headers=headers, expires_at=expires_at
-        )
+        url = SecretURL(str(url))
+        return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
         """Read what must be sent; None if nothing is said."""
@@ -417,13 +403,12 @@ class _MapReader:
             isinstance(name, str) for name in headers
         ):
             self.note(place, "must be an object of names and values")
-            return None
-        if any("?" in name for name in headers):
+        elif any("?" in name for name in headers):
             # It can be a signed URL, which must not be shown.
             self.note(place, "a header name is not an HTTP token")
-            return None
-        for problem in urls.header_problems(headers):
-            self.note(place, problem)
+        else:
+            for problem in urls.header_problems(headers):
+                self.note(place, problem)
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
@@ -432,10 +417,10 @@ class _MapReader:
             return None
         found = self.moment(members["expires_at"])
         if found is None:
-            self.note(
-                f"{place}.expires_at",
-                "must be a time with a zone (RFC 3339), such as 2026-11-25T10:00:00Z",
+            problem = (
+                "must be a time with a zone (RFC 3339), such as 2026-11-25T10:00:00Z"
             )
+            self.note(f"{place}.expires_at", problem)
         return found
 
     def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
@@ -461,11 +446,8 @@ class _MapReader:
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
-        missing = next(
-            (n for n in range(1, max(found, default=0)) if n not in found), 0
-        )
-        if missing:
-            self.note(place, f"part {missing} is missing")
+        if missing := {*range(1, max(found, default=0))} - found.keys():
+            self.note(place, f"part {min(missing)} is missing")
         return tuple(request for _, request in sorted(found.items()) if request)
 
     def upload_id(
@@ -504,8 +486,7 @@ def _members_of(
     rest: dict[str, Any] = {}
     for name in text.members():
         if name in rest:
-            msg = f"the member {shown(name)} comes twice in one object"
-            raise ValueError(msg)
+            raise ValueError(f"the member {shown(name)} comes twice in one object")
         if name == "objects" and text.ahead() == "{":
             rest[name] = listed
             for path in text.members():
@@ -518,11 +499,7 @@ def _members_of(
 
 
 def _is_lines(head: str) -> bool:
-    """Return whether a text is lines: URLs, or objects that are closed in a line.
-
-    Args:
-        head: its beginning, without blanks before.
-    """
+    """Return whether a text that begins with *head* is lines: URLs, or whole objects."""
     first, _, rest = head.partition("\n")
     first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
     if first.lower().startswith(("https:", "http:")):

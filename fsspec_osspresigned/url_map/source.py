@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -43,9 +44,6 @@ class MapSource:
     Attributes:
         local: the map came from this machine, so that it may lead to it.
         path: the file; None if the map is not a local file.
-
-    Raises:
-        ConfigurationError: it cannot be read the first time, with every problem.
     """
 
     def __init__(
@@ -74,16 +72,11 @@ class MapSource:
             if stamp in (FileStamp(), self._stamp):
                 return self._map
             try:
-                found = self._read()
+                self._map = self._read()
             except ConfigurationError as error:
-                self._stamp = stamp
-                warnings.warn(
-                    f"the old URL map stays in force: {error.message}",
-                    UnreadableMapWarning,
-                    stacklevel=2,
-                )
-            else:
-                self._map, self._stamp = found, stamp
+                said = f"the old URL map stays in force: {error.message}"
+                warnings.warn(said, UnreadableMapWarning, stacklevel=2)
+            self._stamp = stamp
             return self._map
 
     def _look(self) -> FileStamp:
@@ -109,21 +102,17 @@ def load(
         url_map = place if isinstance(place, URLMap) else parse(place)
         return MapSource(lambda: url_map, path=None, local=True)
     if isinstance(place, str):
-        found = _bytes_at(place, opener, allow_http=allow_http)
-        if found is not None:
+        if found := _bytes_at(place, opener, allow_http=allow_http):
             name, read = found
-            return MapSource(
-                lambda: _parse_at(name, lambda: BytesIO(read())),
-                path=None,
-                local="://" not in name,
-            )
+            is_local = "://" not in name
+            found_map = functools.partial(_parse_at, name, lambda: BytesIO(read()))
+            return MapSource(found_map, path=None, local=is_local)
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
         place = place.removeprefix("file:")
     path = Path(place).expanduser().absolute()
-    return MapSource(
-        lambda: _parse_at(str(path), lambda: path.open("rb")), path=path, local=True
-    )
+    read_file = functools.partial(_parse_at, str(path), lambda: path.open("rb"))
+    return MapSource(read_file, path=path, local=True)
 
 
 def _bytes_at(
@@ -142,8 +131,7 @@ def _bytes_at(
     is_http = place.lower().startswith("http:")
     problem = is_http and http_problem(place, allow_http=allow_http, local=True)
     if problem:
-        msg = f"the URL map at {shown} {problem}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"the URL map at {shown} {problem}")
     if _SIGNED.search(place):
         msg = f"{shown} is a presigned URL, not a URL map: give it as url="
         raise ConfigurationError(msg)
@@ -154,20 +142,12 @@ def _bytes_at(
 
 
 def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
-    """Write *url_map* to *path* in one step, readable by its owner only.
-
-    Raises:
-        OSError: the file cannot be written; what was there stays.
-    """
+    """Write *url_map* as ``write_text`` does."""
     write_text(dump(url_map), path)
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
-    """Write *text*, a secret, to *path* in one step, readable by its owner only.
-
-    Raises:
-        OSError: the file cannot be written; what was there stays.
-    """
+    """Write *text*, a secret, to *path* in one step, readable by its owner only."""
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -201,15 +181,11 @@ def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
 def _variable(name: str) -> bytes:
     text = os.environ.get(name)
     if text is None:
-        msg = "the environment variable is not set"
-        raise FileNotFoundError(2, msg)
+        raise FileNotFoundError(2, "the environment variable is not set")
     return os.fsencode(text)
 
 
 def _warn_if_exposed(path: Path) -> None:
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
-        warnings.warn(
-            f"{path} holds presigned URLs and can be read by others: chmod 600 it",
-            ExposedMapWarning,
-            stacklevel=5,
-        )
+        said = f"{path} holds presigned URLs and can be read by others: chmod 600 it"
+        warnings.warn(said, ExposedMapWarning, stacklevel=5)

