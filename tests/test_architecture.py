@@ -192,7 +192,6 @@ MAX_PARAMETERS = 7
 EXCEPTIONS = {
     "filesystem.filesystem.OSSPresignedFileSystem": "all verbs of fsspec, some lines each",
     "emulator.server.__init__": "public: one keyword for each property of the store",
-    "signing.presigning.presign": "public, and each argument is a part of the signature",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
 }
 

@@ -56,14 +56,7 @@ class Row:
 
 
 def main(large: int = 300) -> int:
-    """Run the demo.
-
-    Args:
-        large: MiB of the large file.
-
-    Returns:
-        0 if every object arrived as it left, else 1.
-    """
+    """Run the demo with a large file of *large* MiB; return 0 if every byte arrived."""
     started = time.monotonic()
     token = secrets.token_urlsafe(24)
     key = Credentials("DemoOwner", Secret(secrets.token_urlsafe(24)))
@@ -93,7 +86,7 @@ def main(large: int = 300) -> int:
             environment[names.URL_VARIABLE] = url.reveal()
             environment[names.TOKEN_VARIABLE] = token
             module = f"{__package__}.uploader"
-            command = [sys.executable, "-m", module, str(plan.write())]
+            command = [sys.executable, "-m", module, plan.dump()]
             code = _run(command, environment)
         if code:
             say(f"the uploader FAILED with exit code {code}")
@@ -132,15 +125,12 @@ def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
 
 
 def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return path -> receipt of everything that the uploader's processes stored.
-
-    A receipt of an upload through a single URL has an empty path: there the folder has
-    the path as its name.
-    """
+    """Return path -> receipt of everything that the uploader's processes stored."""
     found = {}
     for file in sorted(folder.rglob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             receipt = json.loads(line)
+            # Through a single URL the path is empty: the folder is named after it.
             found[receipt["path"] or str(file.parent.relative_to(folder))] = receipt
     return found
 
@@ -165,15 +155,9 @@ def examine(
         "CRC-64": check != receipt["crc64"],
         "unproven": receipt["verified"] != "crc64",
     }
-    parts = len(receipt["parts"])
-    return Row(
-        path,
-        f"{parts} parts" if parts else "one PUT",
-        receipt["size"],
-        receipt["seconds"],
-        check,
-        ", ".join(name for name, differs in faults.items() if differs),
-    )
+    fault = ", ".join(name for name, differs in faults.items() if differs)
+    how = f"{len(receipt['parts'])} parts" if receipt["parts"] else "one PUT"
+    return Row(path, how, receipt["size"], receipt["seconds"], check, fault)
 
 
 def _crc_of(file: Path) -> int:
@@ -192,12 +176,8 @@ def show(rows: list[Row]) -> None:
     table.add_column("verified")
     for row in rows:
         table.add_row(
-            row.path,
-            row.how,
-            f"{row.size:,}",
-            f"{row.seconds:.2f}",
-            f"{row.crc64:016x}",
-            f"NO: {row.fault}" if row.fault else "yes",
+            *(row.path, row.how, f"{row.size:,}", f"{row.seconds:.2f}"),
+            *(f"{row.crc64:016x}", f"NO: {row.fault}" if row.fault else "yes"),
         )
     console = Console()
     console.width = max(console.width, 120)

@@ -28,20 +28,12 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 @frozen
 class DemoPlan:
-    """Places and sizes of one run, without secrets.
+    """Places and sizes, in bytes, of one run, without secrets."""
 
-    Attributes:
-        folder: holds everything of this run.
-        signer: URL of the signer service.
-        large: bytes of the large file.
-        streamed: bytes of the stream, whose length is not announced.
-        part_size: bytes of a part.
-    """
-
-    folder: str
-    signer: str
+    folder: str  # holds everything of this run
+    signer: str  # URL of the service
     large: int
-    streamed: int
+    streamed: int  # the stream, whose length is not announced
     part_size: int
 
     @property
@@ -63,13 +55,11 @@ class DemoPlan:
         """Return the local file whose bytes must arrive at *path*."""
         return Path(self.folder, "sources", path)
 
-    def write(self) -> Path:
-        """Write the plan for the uploader and return where."""
-        place = Path(self.folder, "plan.json")
-        place.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        return place
+    def dump(self) -> str:
+        """Return the plan as an argument for the uploader."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def read(cls, place: str) -> DemoPlan:
-        """Read what :meth:`write` wrote."""
-        return cls(**json.loads(Path(place).read_text(encoding="utf-8")))
+    def load(cls, text: str) -> DemoPlan:
+        """Read what :meth:`dump` made."""
+        return cls(**json.loads(text))

@@ -16,22 +16,22 @@ from . import plan as names
 from .plan import DemoPlan
 
 
-def main(place: str) -> int:
-    """Upload what the plan at *place* says and return the exit code."""
+def main(text: str) -> int:
+    """Upload what the plan *text* says and return the exit code."""
     try:
-        upload(place)
+        upload(text)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
         say(f"stopped by {type(error).__name__}: {redact(str(error))}")
         return 1
     return 0
 
 
-def upload(place: str) -> None:
-    """Upload everything of the plan at *place*, each object in its own way."""
+def upload(text: str) -> None:
+    """Upload everything of the plan *text*, each object in its own way."""
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
         sys.exit(f"the uploader must not have {', '.join(keys)}")
-    plan = DemoPlan.read(place)
+    plan = DemoPlan.load(text)
     frame = pd.DataFrame({"n": range(50_000)})
     frame["square"] = frame["n"] ** 2
     for path in names.EVERYTHING:

@@ -22,22 +22,17 @@ from ..url_map.model import MapEntry, MapRequest, URLMap
 from .inspect import requests_of
 
 _SENT_ANYWAY = frozenset({"host", "content-length"})
-# For how many files without a URL the nearest paths are looked for.
-_GUESSED = 100
-
+_GUESSED = 100  # files without a URL for which the nearest paths are looked for
 
 Found: TypeAlias = tuple[str, str]  # kind and text
 
 
 @frozen
 class MapProblem:
-    """The mistake in a URL map for one path.
+    """The mistake in a URL map for one path, and what to do.
 
-    Attributes:
-        path: ``bucket/key``.
-        kind: ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
-            ``http`` or ``upload``.
-        text: the mistake, and what to do.
+    Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
+    ``http`` or ``upload``.
     """
 
     path: str
@@ -49,23 +44,17 @@ class MapProblem:
 class Intent:
     """The uploads that a map is to be used for.
 
-    Attributes:
-        files: path -> local file; empty checks the map alone.
-        headers: that the uploads will demand.
-        rate: bytes per second that are expected; None judges the present only.
-        now: seconds since the epoch, when the first upload begins.
-        receipts: the uploader will set ``receipts=``.
-        allow_http: the uploader will set ``allow_http=True``.
-        local: the map comes from the uploader's machine, so it may lead to it.
+    *files* are path -> local file, none to check the map alone; *headers* are what the
+    uploads will demand, and *receipts* and *allow_http* the uploader's options.
     """
 
     files: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    rate: float | None = None
-    now: float
+    rate: float | None = None  # bytes per second; None judges the present only
+    now: float  # seconds since the epoch, when the first upload begins
     receipts: bool = False
     allow_http: bool = False
-    local: bool = True
+    local: bool = True  # the map comes from the uploader's machine, and may lead to it
 
 
 def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
@@ -112,16 +101,14 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
             grant_of(entry, path)
         except NotSignedError as error:
             yield "parts", error.message
-    for name, request in requests_of(entry):
+    requests = [*requests_of(entry)]
+    for name, request in requests:
         found = [*_check_request(path, entry, name, request, intent)]
         yield from found
         if found:
             break  # 10,000 parts have one mistake in common, not 10,000
-    ended = [
-        (name, end)
-        for name, request in requests_of(entry)
-        if (end := expiry(request, entry)) is not None and end <= intent.now
-    ]
+    ends = ((name, expiry(request, entry)) for name, request in requests)
+    ended = [(name, end) for name, end in ends if end is not None and end <= intent.now]
     if ended:
         name, end = ended[0]
         more = f", and {len(ended) - 1} more of it" if len(ended) > 1 else ""
@@ -152,9 +139,8 @@ def _check_request(
         if lacking:
             text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
             yield "headers", shown_text(text)
-    if problem := urls.http_problem(
-        url, allow_http=intent.allow_http, local=intent.local
-    ):
+    allowed = {"allow_http": intent.allow_http, "local": intent.local}
+    if problem := urls.http_problem(url, **allowed):
         yield "http", f"{name} {problem}"
 
 
@@ -164,15 +150,13 @@ def _check_call(
     """Yield where the URL is another call than its place in the map says."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
-        yield (
-            "object",
-            f"{name} has no partNumber in its URL: it would replace the object",
-        )
+        text = f"{name} has no partNumber in its URL: it would replace the object"
+        yield "object", text
     if name in ("complete", "abort", "list") and told.upload_id != entry.upload_id:
         yield "object", f"{name} is of another upload"
-    if name == "url" and (wrong := sorted({"uploadId", "uploads", "acl"} & set(query))):
-        text = f"{name} has the parameter {', '.join(wrong)}: it stores no object"
-        yield "object", text
+    wrong = ", ".join(sorted({"uploadId", "uploads", "acl"} & query.keys()))
+    if name == "url" and wrong:
+        yield "object", f"{name} has the parameter {wrong}: it stores no object"
 
 
 def _check_upload(
@@ -191,23 +175,16 @@ def _check_upload(
     except ConfigurationError as error:
         for problem in error.problems:
             yield "parts" if plan is None else "upload", problem
-    if plan is not None and intent.rate is not None:
-        yield from _too_slow(entry, plan, size, before, intent.now, intent.rate)
-
-
-def _too_slow(
-    entry: MapEntry, plan: UploadPlan, size: int, before: int, now: float, rate: float
-) -> Iterator[Found]:
-    """Yield the first request that would come after its end.
-
-    OSS looks at the clock when a request arrives, so a body may take longer.
-    """
+    if plan is None or intent.rate is None:
+        return
+    # OSS looks at the clock when a request arrives, so a body may take longer.
     for name, request, sent in _timetable(entry, plan, size):
-        start = now + (before + sent) / rate
-        end = expiry(request, entry)
-        if end is not None and now < end <= start:
-            late, ends = shown_seconds(start - now), shown_moment(end)
-            text = f"{name} would be sent after {late}, it ends at {ends}"
+        wait, end = (before + sent) / intent.rate, expiry(request, entry)
+        if end is not None and intent.now < end <= intent.now + wait:
+            ends = shown_moment(end)
+            text = (
+                f"{name} would be sent after {shown_seconds(wait)}, it ends at {ends}"
+            )
             yield "expiry", f"{text}: sign it for longer, or later"
             return
 

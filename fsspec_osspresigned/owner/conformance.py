@@ -40,32 +40,24 @@ class RuleSkippedError(Exception):
 
 @define(kw_only=True, slots=False)
 class Kit:
-    """One signer under examination.
+    """One signer under examination, whose *token* is granted *prefix* in *bucket*.
 
-    Attributes:
-        url: the signer's URL, as a client is given it.
-        bucket: a bucket that the token is granted.
-        prefix: begin of the keys that it is granted there; empty for all.
-        exchange: sends the calls.
-        token: None if the signer takes none.
-        allowed_hosts: host -> its bucket, None for any: where else URLs may lead.
-        allowed_headers: lower-case names of ACL, callback and symlink headers that the
-            policy grants.
-        allow_http: plain http may leave this machine.
-        clock: seconds since the epoch.
+    *allowed_hosts* are host -> its bucket, None for any: where else URLs may lead.
+    *allowed_headers* are the ACL, callback and symlink headers that the policy grants,
+    in lower case.
 
     Raises:
         ConfigurationError: *url* is no URL of a signer.
     """
 
-    url: str
+    url: str  # as a client is given it
     bucket: str
-    prefix: str
+    prefix: str  # empty for all keys
     exchange: SignerExchange
-    token: Secret | None = None
+    token: Secret | None = None  # None if the signer takes none
     allowed_hosts: Mapping[str, str | None] = field(factory=dict)
     allowed_headers: frozenset[str] = frozenset()
-    allow_http: bool = False
+    allow_http: bool = False  # plain http may leave this machine
     clock: Callable[[], float] = time.time
 
     def __attrs_post_init__(self) -> None:
@@ -98,11 +90,7 @@ class Kit:
         return {**request, **members}
 
     def probe(self, name: str = "k", **members: Any) -> Request:
-        """Return a request for what is granted: PutObject, if it is.
-
-        Raises:
-            RuleSkippedError: nothing but copies or listings is granted.
-        """
+        """Return a request for what is granted: PutObject, if it is."""
         for action in self.granted:
             if not (action.spec.copies or action.spec.on_bucket):
                 return self.request(action, name, **members)
@@ -119,11 +107,7 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one call; *authorization* replaces the token's header, empty omits it.
-
-        Raises:
-            RuleBrokenError: no answer, or one that says nothing about a rule.
-        """
+        """Send one call; *authorization* replaces the token's header, empty omits it."""
         headers = {
             "Accept": "application/json, application/problem+json",
             "Content-Type": "application/json",
@@ -138,30 +122,24 @@ class Kit:
         except (NetworkError, SignerError) as error:
             raise RuleBrokenError(error.message) from None
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise RuleBrokenError(
-                "HTTP 429: raise the rate limit of this token for the check"
-            )
+            text = "HTTP 429: raise the rate limit of this token for the check"
+            raise RuleBrokenError(text)
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the results of one call, as they came; *members* are of the call.
-
-        Raises:
-            RuleBrokenError: it was not answered by as many results.
-        """
+        """Return the results of one call, as they came; *members* are of the call."""
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
     def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the results in *reply*; raises RuleBrokenError as ``raw`` does."""
+        """Return the *count* results in *reply*, or raise RuleBrokenError."""
         if reply.status != HTTPStatus.OK:
             problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
             said = f" ({problem.code})" if problem.code else ""
             raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200")
         if media_type(reply) != "application/json":
-            raise RuleBrokenError(
-                "the Content-Type of the reply is not application/json"
-            )
+            text = "the Content-Type of the reply is not application/json"
+            raise RuleBrokenError(text)
         try:
             protocol.decode(reply.body, count)
             results: list[Any] = parsing.loads(reply.body)["results"]
@@ -170,16 +148,16 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the results of one call, read; raises as ``raw`` does."""
+        """Return the results of one call, read."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
         """Yield each of *cases* with its result; one call asks for all of them."""
-        results = self.results(*cases.values())
-        for (what, request), result in zip(cases.items(), results, strict=True):
-            yield what, request, result
+        yield from zip(
+            cases, cases.values(), self.results(*cases.values()), strict=True
+        )
 
     @cached_property
     def outcomes(self) -> dict[Action, Result]:
@@ -193,28 +171,24 @@ class Kit:
 
     def misplaced(self, request: Request, url: str) -> str | None:
         """Return why *url* does not lead to the object of *request*; None if it does."""
-        place = Operation(
-            action=Action.HeadObject,
-            bucket=request["bucket"],
-            key=request.get("key", ""),
-        )
-        return self._unbound(place, url.partition("?")[0], self.allowed_hosts)
+        place = {name: request[name] for name in ("bucket", "key") if name in request}
+        operation = Operation(action=Action.HeadObject, **place)
+        return self._unbound(operation, url.partition("?")[0], self.allowed_hosts)
 
     def another_call(self, request: Request, url: str) -> str | None:
         """Return why the query of *url* is not that of *request*; None if it is."""
         operation = Operation(**request)
-        where = f"https://{self.bucket}.oss-cn-hangzhou.aliyuncs.com"
-        query = url.partition("?")[2]
-        return self._unbound(
-            operation, f"{where}/{quote_path(operation.key)}?{query}", {}
-        )
+        host = f"{self.bucket}.oss-cn-hangzhou.aliyuncs.com"
+        path, query = quote_path(operation.key), url.partition("?")[2]
+        return self._unbound(operation, f"https://{host}/{path}?{query}", {})
 
     def _unbound(
         self, operation: Operation, url: str, allowed: Mapping[str, str | None]
     ) -> str | None:
-        host = urlsplit(self.url).hostname or ""
         binding = protocol.URLBinding(
-            signer_host=host, allowed_hosts=allowed, allow_http=self.allow_http
+            signer_host=urlsplit(self.url).hostname or "",
+            allowed_hosts=allowed,
+            allow_http=self.allow_http,
         )
         return binding.problem(operation, url)
 
@@ -226,16 +200,10 @@ def media_type(reply: Reply) -> str:
 
 @frozen
 class ProtocolRule:
-    """One rule of the signer protocol.
-
-    Attributes:
-        name: for reports.
-        says: the rule in one sentence.
-        check: tries the rule and yields what breaks it.
-    """
+    """One rule of the signer protocol: *check* tries it and yields what breaks it."""
 
     name: str
-    says: str
+    says: str  # the rule in one sentence
     check: Callable[[Kit], Iterator[str]]
 
 
@@ -261,15 +229,14 @@ class Verdict:
 
 def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
     """Yield a verdict on each of *rules*; if the first is broken, none is tried."""
-    stopped = False
-    for rule in rules:
-        if stopped:
-            reason = f"not tried, because {rules[0].name} is broken"
+    first = _verdict(rules[0], kit)
+    yield first
+    for rule in rules[1:]:
+        if first.outcome == "fail":
+            reason = f"not tried, because {first.rule} is broken"
             yield Verdict(rule.name, rule.says, "skip", reason)
-            continue
-        verdict = _verdict(rule, kit)
-        stopped = rule is rules[0] and verdict.outcome == "fail"
-        yield verdict
+        else:
+            yield _verdict(rule, kit)
 
 
 def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:

@@ -29,11 +29,7 @@ _VERSIONS = {
 _WEB = ("https:", "http:")
 _MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
-_OF_SIGNATURE = {
-    "partnumber",
-    "uploadid",
-    *(name.lower() for name in OWN_PARAMETERS),
-}
+_OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 
 
 def is_web(text: str) -> bool:
@@ -42,10 +38,8 @@ def is_web(text: str) -> bool:
 
 
 def is_presigned(reference: str) -> bool:
-    """Return whether *reference* is a secret itself, rather than a place of one.
-
-    What is public, such as the URL of a map on a server of one's own, has no query.
-    """
+    """Return whether *reference* is a secret itself, rather than a place of one."""
+    # What is public, such as the URL of a map on one's own server, has no query.
     return is_web(reference) and "?" in reference
 
 
@@ -112,15 +106,9 @@ def object_shown(url: SecretURL) -> str:
 
 
 def _call(url: SecretURL, found: SignedURL) -> str:
-    names = [name for name, _ in parse_query(urlsplit(url.reveal()).query)]
-    foreign = sorted(
-        {
-            name
-            for name in names
-            if name.lower() not in _OF_SIGNATURE
-            and not name.lower().startswith("x-amz-")
-        }
-    )
+    names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
+    own = {n for n in names if n.lower().startswith("x-amz-")}
+    foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
     if found.part_number is not None:
         text = f"part {found.part_number} of the upload {found.upload_id}"
     elif found.upload_id is not None:

@@ -54,9 +54,8 @@ class Cut:
             ConfigurationError: more than 10,000 parts, or parts that OSS does not take.
         """
         if not MIN_PART <= part_size <= MAX_PART:
-            raise ConfigurationError(
-                f"parts of {shown_bytes(part_size)}: OSS takes 100 KiB to 5 GiB"
-            )
+            found = f"parts of {shown_bytes(part_size)}"
+            raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
@@ -70,33 +69,22 @@ class Cut:
 
 @frozen(kw_only=True)
 class Order:
-    """The request that is signed for every object.
-
-    Attributes:
-        method: of the request.
-        headers: signed, so that the uploader must send exactly these.
-        cut: in parts; None signs one request.
-        owner_completes: no Complete of the parts is handed out.
-    """
+    """The request that is signed for every object, with the headers to send."""
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    cut: Cut | None = None
-    owner_completes: bool = False
+    cut: Cut | None = None  # in parts; None signs one request
+    owner_completes: bool = False  # no Complete of the parts is handed out
 
 
 @frozen(kw_only=True)
 class Signed:
-    """The requests that were signed, by path; ``entries`` is empty for DELETE.
+    """The requests that were signed, by path."""
 
-    Attributes:
-        requests: one for each object, unless it goes in parts.
-        entries: the same as entries of a URL map.
-        method: of the requests.
-    """
-
-    requests: Mapping[str, SignedRequest]
-    entries: Mapping[str, MapEntry]
+    requests: Mapping[
+        str, SignedRequest
+    ]  # one for each object, unless it goes in parts
+    entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
     method: Method
 
     @property
@@ -112,33 +100,26 @@ class Signed:
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map: a secret.
-
-        Raises:
-            ConfigurationError: a URL map has no place for a DELETE of an object.
-        """
+        """Return the URL map, a secret; it has no place for the DELETE of an object."""
         if not self.entries:
-            raise ConfigurationError(
-                "a URL map has no place for the DELETE of an object: use --json-lines"
-            )
+            text = "a URL map has no place for the DELETE of an object"
+            raise ConfigurationError(f"{text}: use --json-lines")
         return dump(self.entries)
 
     def lines_text(self) -> str:
         """Return one JSON object a line: a secret."""
         if self.entries:
             return "".join(dump_line(*item) for item in self.entries.items())
-        return "".join(
-            json.dumps(
-                {
-                    "path": path,
-                    "method": request.method,
-                    "url": request.url.reveal(),
-                    "headers": dict(request.headers),
-                }
-            )
-            + "\n"
+        lines = (
+            {
+                "path": path,
+                "method": request.method,
+                "url": request.url.reveal(),
+                "headers": dict(request.headers),
+            }
             for path, request in self.requests.items()
         )
+        return "".join(f"{json.dumps(line)}\n" for line in lines)
 
     def url_text(self) -> str:
         """Return the URL of the only object: a secret."""
@@ -184,12 +165,9 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
     """Yield which of path -> local file one PUT cannot hold."""
     for path, local in files.items():
-        size = os.path.getsize(local)
-        if size > MAX_SINGLE_PUT:
-            yield (
-                f"{local} has {size} bytes, one PUT holds 5 GiB: sign {path} alone, "
-                f"with --file-size {size}"
-            )
+        if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
+            advice = f"sign {path} alone, with --file-size {size}"
+            yield f"{local} has {size} bytes, one PUT holds 5 GiB: {advice}"
 
 
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
@@ -227,27 +205,24 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     client = _client(signer)
     upload = UploadSteps(client, target).initiate()
 
-    def call(action: Action, **more: Any) -> MapRequest:
-        return _entry(_sign(signer, action, path, upload_id=upload, **more))
+    def call(action: Action, **more: Any) -> SignedRequest:
+        return _sign(signer, action, path, upload_id=upload, **more)
 
     try:
-        first = _sign(signer, Action.UploadPart, path, upload_id=upload, part_number=1)
+        numbers = range(1, cut.parts + 1)
+        parts = [call(Action.UploadPart, part_number=number) for number in numbers]
+        complete: Any = "external"
+        if not order.owner_completes:
+            headers = target.on_complete
+            complete = _entry(call(Action.CompleteMultipartUpload, headers=headers))
         return MapEntry(
-            expires_at=first.expires_at,
+            expires_at=parts[0].expires_at,
             upload_id=upload,
             part_size=cut.part_size,
-            parts=(
-                _entry(first),
-                *(
-                    call(Action.UploadPart, part_number=number)
-                    for number in range(2, cut.parts + 1)
-                ),
-            ),
-            abort=call(Action.AbortMultipartUpload),
-            list=call(Action.ListParts),
-            complete="external"
-            if order.owner_completes
-            else call(Action.CompleteMultipartUpload, headers=target.on_complete),
+            parts=tuple(map(_entry, parts)),
+            abort=_entry(call(Action.AbortMultipartUpload)),
+            list=_entry(call(Action.ListParts)),
+            complete=complete,
         )
     except BaseException:
         UploadSteps(client, target).abort(upload)
@@ -258,8 +233,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
     """Abort the uploads that were begun: their URLs reach no uploader."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
-            client = _client(signer)
-            UploadSteps(client, Target(path=path)).abort(entry.upload_id)
+            UploadSteps(_client(signer), Target(path=path)).abort(entry.upload_id)
 
 
 def _client(signer: KeySigner) -> Client:

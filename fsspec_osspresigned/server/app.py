@@ -40,40 +40,24 @@ _MEMBERS = tuple(fields_dict(Operation))
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies; a call keeps to the rules that it began with.
-
-    Attributes:
-        signer: signs what a policy lets through.
-        tokens: SHA-256 of a bearer token in hex -> what its bearer may have signed.
-    """
+    """Signer and policies; a call keeps to the rules that it began with."""
 
     signer: Signer
-    tokens: Mapping[str, Policy]
+    tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
 
 
 @frozen(kw_only=True)
 class AccessRecord:
-    """Facts about one call, without tokens, URLs and headers.
+    """Facts about one call, without tokens, URLs and headers."""
 
-    Attributes:
-        at: when it began, seconds since the epoch.
-        token: name of the policy; None if the token was unknown.
-        paths: ``bucket/key`` of what was asked for, as far as it was valid.
-        requests: how many were asked for.
-        status: of the whole call.
-        codes: how often each code of the protocol was answered.
-        milliseconds: from the call's headers to the reply.
-        fault: the class of an exception that should not have been.
-    """
-
-    at: float
-    token: str | None
-    paths: tuple[str, ...]
+    at: float  # when it began, seconds since the epoch
+    token: str | None  # name of the policy; None if the token was unknown
+    paths: tuple[str, ...]  # bucket/key of what was asked for, as far as it was valid
     requests: int
-    status: int
-    codes: Mapping[str, int]
-    milliseconds: float
-    fault: str | None = None
+    status: int  # of the whole call
+    codes: Mapping[str, int]  # how often each code of the protocol was answered
+    milliseconds: float  # from the call's headers to the reply
+    fault: str | None = None  # the class of an exception that should not have been
 
 
 @define
@@ -183,8 +167,7 @@ class _Service:
     tell: Callable[[AccessRecord], object]
 
     async def sign(self, request: Request) -> Response:
-        at, began, fault = self.clock(), time.perf_counter(), None
-        call = _SignCall()
+        at, began, fault, call = self.clock(), time.perf_counter(), None, _SignCall()
         try:
             response = await self.answer(request, call)
         except HTTPException as error:
@@ -244,26 +227,25 @@ class _Service:
         # One bad item must not refuse the others.
         outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
-            results[index] = self.result(outcome)
+            results[index] = _result(outcome)
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
         return results
 
-    def result(self, outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
-        if isinstance(outcome, OSSPresignedError):
-            return _error_of(outcome)
-        url = outcome.url.reveal()
-        if len(url) > MAX_URL:
-            detail = f"the URL would be longer than {MAX_URL} bytes"
-            return _error("invalid_request", detail)
-        result: dict[str, Any] = {
-            "method": outcome.method,
-            "url": url,
-            "headers": dict(outcome.headers),
-        }
-        if outcome.expires_at is not None:
-            # By the clock of the signature: a second look may be a second later.
-            result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
-        return result
+
+def _result(outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
+    if isinstance(outcome, OSSPresignedError):
+        return _error_of(outcome)
+    url = outcome.url.reveal()
+    if len(url) > MAX_URL:
+        return _error(
+            "invalid_request", f"the URL would be longer than {MAX_URL} bytes"
+        )
+    headers = dict(outcome.headers)
+    result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
+    if outcome.expires_at is not None:
+        # By the clock of the signature: a second look may be a second later.
+        result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
+    return result
 
 
 async def _body_of(request: Request) -> bytes:
@@ -320,7 +302,6 @@ _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
 
 
 def _error_of(error: OSSPresignedError) -> dict[str, Any]:
-    """Return the item error of what the signer raised."""
     for kind, code in _ITEM_CODES:
         if isinstance(error, kind):
             return _error(code, error.message)
@@ -346,18 +327,18 @@ def operation_of(request: Any) -> Operation:
     spec = action.spec
     if spec.on_bucket and "key" in request:
         raise _invalid(f"{action} takes no key")
+    names: dict[str, Any] = {"bucket": _name(request, "bucket", check_bucket)}
+    if not spec.on_bucket:
+        names["key"] = _name(request, "key", check_key)
+    if spec.upload_id:
+        names["upload_id"] = _name(request, "upload_id", _empty_problem)
+    needs_body = bool(spec.body)
     return Operation(
         action=action,
-        bucket=_name(request, "bucket", check_bucket),
-        key="" if spec.on_bucket else _name(request, "key", check_key),
-        upload_id=_name(request, "upload_id", _empty_problem)
-        if spec.upload_id
-        else None,
+        **names,
         part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
-        content_length=_number(
-            request, "content_length", 2**53, needed=bool(spec.body), least=0
-        ),
-        expires_in=_number(request, "expires_in", _MAX_LIFE, needed=False),
+        content_length=_number(request, "content_length", 2**53, 0, needed=needs_body),
+        expires_in=_number(request, "expires_in", _MAX_LIFE),
         headers=_headers(request, "headers"),
         optional_headers=_headers(request, "optional_headers"),
         query=_strings(request, "query"),
@@ -384,23 +365,26 @@ def _name(
 
 
 def _number(
-    request: Mapping[str, Any], member: str, most: int, *, needed: bool, least: int = 1
+    request: Mapping[str, Any],
+    member: str,
+    most: int,
+    least: int = 1,
+    *,
+    needed: bool = False,
 ) -> int | None:
-    value = request.get(member)
+    value: Any = request.get(member)
     if value is None and not needed:
         return None
-    if not parsing.is_int(value) or not least <= int(value or 0) <= most:
+    if not parsing.is_int(value) or not least <= value <= most:
         raise _invalid(f"{member} must be a whole number from {least} to {most}")
-    return int(value or 0)
+    return int(value)
 
 
 def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
     value = request.get(member, {})
-    if not isinstance(value, dict) or not all(
-        isinstance(text, str) for text in value.values()
-    ):
-        raise _invalid(f"{member} must be an object of strings")
-    return value
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    raise _invalid(f"{member} must be an object of strings")
 
 
 def _headers(request: Mapping[str, Any], member: str) -> Mapping[str, str]:

@@ -50,10 +50,9 @@ def _actions(value: Iterable[Action]) -> frozenset[Action]:
 
 
 def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
-    bad = [prefix for prefix in value if not prefix.partition("/")[1]]
+    bad = [f"the prefix {p!r} must be bucket/..." for p in value if "/" not in p]
     if bad:
-        problems = (f"the prefix {prefix!r} must be bucket/..." for prefix in bad)
-        raise ConfigurationError(problems)
+        raise ConfigurationError(bad)
     return tuple(value)
 
 
@@ -143,8 +142,9 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
         for name, value in operation.optional_headers.items()
         if name.lower() != COPY_SOURCE and _may_ask(name.lower(), value, action, policy)
     }
-    if action.spec.copies:
-        _check_source(operation.headers, policy)
+    if action.spec.copies and not policy.reads(_source_of(operation.headers)):
+        detail = "the copy source lies outside what may be read"
+        raise ServiceError("forbidden", detail)
     life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
     return evolve(
         operation,
@@ -175,13 +175,9 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
     )
 
 
-def _check_source(headers: Mapping[str, str], policy: Policy) -> None:
-    """Refuse a copy from where the policy does not let its bearer read."""
+def _source_of(headers: Mapping[str, str]) -> str:
     lower = {name.lower(): value for name, value in headers.items()}
-    source = unquote(lower.get(COPY_SOURCE, "").partition("?")[0]).removeprefix("/")
-    if not policy.reads(source):
-        detail = "the copy source lies outside what may be read"
-        raise ServiceError("forbidden", detail)
+    return unquote(lower.get(COPY_SOURCE, "").partition("?")[0]).removeprefix("/")
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
@@ -222,29 +218,17 @@ _MAX_PER_MINUTE = 1_000_000_000
 
 @frozen(kw_only=True)
 class SignerSettings:
-    """With what the service signs; None leaves it to the environment.
-
-    Attributes:
-        region: for example ``cn-hangzhou``.
-        endpoint: host or URL.
-        style: ``virtual``, ``path`` or ``cname``.
-        credentials: ``environment`` or ``alibabacloud``.
-    """
+    """With what the service signs; None leaves it to the environment."""
 
     region: str | None = None
-    endpoint: str | None = None
+    endpoint: str | None = None  # host or URL
     style: str | None = None
     credentials: str = ENVIRONMENT
 
 
 @frozen(kw_only=True)
 class Policies:
-    """All that a policy file says.
-
-    Attributes:
-        signer: with what is signed.
-        tokens: SHA-256 of a bearer token in lower-case hex -> what its bearer may have.
-    """
+    """All that a policy file says; *tokens* by their SHA-256 in lower-case hex."""
 
     signer: SignerSettings
     tokens: Mapping[str, Policy] = field(repr=False)
@@ -405,13 +389,13 @@ def _policy(table: _Table) -> Policy:
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
     copies = sorted(action for action in policy.actions if action.spec.copies)
+    part = policy.max_part_size
     if policy.copy_sources is not None and not copies:
         table.wrong("copy_sources", "is of no use: actions name no copy")
-    if policy.max_size is None:
-        if policy.max_part_size is not None:
-            table.wrong("max_part_size", "is of no use without max_size")
-    else:
-        if Action.UploadPart in policy.actions and policy.max_part_size is None:
+    if policy.max_size is None and part is not None:
+        table.wrong("max_part_size", "is of no use without max_size")
+    if policy.max_size is not None:
+        if Action.UploadPart in policy.actions and part is None:
             table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
         for action in copies:
             table.wrong("max_size", f"cannot be kept by {action}: its size is unsigned")

@@ -28,27 +28,16 @@ _STOP_SECONDS = 30
 
 @frozen(kw_only=True)
 class ServiceSettings:
-    """The options of ``osspresigned serve``.
-
-    Attributes:
-        policy_file: TOML.
-        host: address to listen on.
-        port: TCP port; 0 takes a free one.
-        workers: processes that share it.
-        ssl_certfile: PEM of certificate and chain; None speaks plain HTTP.
-        ssl_keyfile: PEM of the key; None if *ssl_certfile* holds it.
-        log_keys: log the names of objects.
-        page: serve the page for browsers, too.
-    """
+    """The options of ``osspresigned serve``."""
 
     policy_file: Path
     host: str = "127.0.0.1"
-    port: int = 0
-    workers: int = 1
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    port: int = 0  # 0 takes a free one
+    workers: int = 1  # processes that share it
+    ssl_certfile: Path | None = None  # None speaks plain HTTP
+    ssl_keyfile: Path | None = None  # None if *ssl_certfile* holds it
     log_keys: bool = False
-    page: bool = False
+    page: bool = False  # serve the page for browsers, too
 
     def url_of(self, listener: socket.socket) -> str:
         """Return the URL at which *listener* is reached."""
@@ -68,17 +57,11 @@ class _ServiceServer(AnnouncingServer):
 
 @define
 class SignerProcess:
-    """The signer service in this process.
-
-    Attributes:
-        settings: of the command.
-        policy: the policy file, loaded.
-        certificate: loaded; None speaks plain HTTP.
-    """
+    """The signer service in this process."""
 
     settings: ServiceSettings
     policy: PolicyFile
-    certificate: Certificate | None
+    certificate: Certificate | None  # None speaks plain HTTP
 
     @classmethod
     def load(cls, settings: ServiceSettings) -> SignerProcess:
@@ -181,9 +164,7 @@ def launch(settings: ServiceSettings) -> None:
         if settings.workers > 1:
             started()
             supervisor = Supervisor(
-                work=partial(work, settings),
-                count=settings.workers,
-                listener=listener,
+                work=partial(work, settings), count=settings.workers, listener=listener
             )
             asyncio.run(supervisor.run())
         else:

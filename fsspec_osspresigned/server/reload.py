@@ -24,14 +24,9 @@ _MAX_POLICY = 16 * 1024 * 1024
 
 @define(kw_only=True)
 class ReloadedFiles(ABC):
-    """A value that is read from files, and read again when they change.
+    """A value that is read from files, and read again when they change."""
 
-    Attributes:
-        kind: begins the names of its events.
-        say: logs an event.
-    """
-
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # begins the names of its events
     say: Say = say
     _stamp: object = field(default=None, init=False)
 
@@ -43,28 +38,25 @@ class ReloadedFiles(ABC):
     def read(self) -> dict[str, Any]:
         """Read the files and return facts for the log; a mistake changes nothing."""
 
-    def load(self) -> None:
-        """Read the files; after a mistake the value of before stays.
+    def load(self) -> dict[str, Any]:
+        """Read the files and return facts for the log; a mistake changes nothing.
 
         Raises:
             ConfigurationError: every mistake.
         """
-        self._load()
+        self._stamp = self._look()
+        return self.read()
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the files again if they changed, or by *force*, and log the result."""
         if not force and self._look() == self._stamp:
             return
         try:
-            facts = self._load()
+            facts = self.load()
         except ConfigurationError as error:
             self.say(f"{self.kind}_refused", problems=list(error.problems))
         else:
             self.say(f"{self.kind}_reloaded", **facts)
-
-    def _load(self) -> dict[str, Any]:
-        self._stamp = self._look()
-        return self.read()
 
     def _look(self) -> object:
         return [FileStamp.read(file) for file in self.files()]
@@ -72,17 +64,11 @@ class ReloadedFiles(ABC):
 
 @define(kw_only=True)
 class Certificate(ReloadedFiles):
-    """A TLS certificate and its key.
-
-    Attributes:
-        certfile: PEM, the whole chain.
-        keyfile: PEM, not encrypted; None if *certfile* holds it.
-        context: encrypts new connections.
-    """
+    """A TLS certificate and its key; *context* encrypts new connections."""
 
     kind = "certificate"
-    certfile: Path
-    keyfile: Path | None
+    certfile: Path  # PEM, the whole chain
+    keyfile: Path | None  # PEM, not encrypted; None if *certfile* holds it
     context: ssl.SSLContext = field(
         factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), init=False
     )
@@ -92,20 +78,17 @@ class Certificate(ReloadedFiles):
         return [self.certfile, self.keyfile or self.certfile]
 
     def read(self) -> dict[str, Any]:
-        """Load both files.
-
-        Raises:
-            ConfigurationError: they cannot be read, or do not fit together.
-        """
+        """Load both files."""
         # A pair that does not fit would spoil the context that is in use.
         for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
             try:
                 # The password keeps OpenSSL from asking the terminal for one.
                 context.load_cert_chain(self.certfile, self.keyfile, "")
             except (OSError, ValueError) as error:
-                reason = getattr(error, "reason", None) or error.__class__.__name__
                 if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
                     reason = error.strerror
+                else:
+                    reason = getattr(error, "reason", None) or type(error).__name__
                 files = f"{self.certfile} and {self.keyfile or 'its key'}"
                 msg = f"the certificate {files} cannot be used: {reason}"
                 raise ConfigurationError(msg) from None
@@ -126,28 +109,16 @@ def make_signer(settings: SignerSettings) -> KeySigner:
         style=settings.style,
         credentials=None if own else provider,
     )
-    if own:
-        found = provider()
-        if found.security_token is not None and found.expires_at is None:
-            msg = (
-                "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not: the URLs "
-                "would outlive the temporary key"
-            )
-            raise ConfigurationError(msg)
+    key = provider() if own else None
+    if key and key.security_token is not None and key.expires_at is None:
+        msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"
+        raise ConfigurationError(f"{msg}: the URLs would outlive the temporary key")
     return signer
 
 
 @define(kw_only=True)
 class PolicyFile(ReloadedFiles):
-    """The rules of the service, from a policy file.
-
-    Attributes:
-        path: the policy file.
-        max_bytes: size of the file at most.
-        limits: rate limits; a new policy removes the names that it no longer has.
-        rules: of the last policy without a mistake.
-        signer: of the same policy.
-    """
+    """The rules of the service: of the last policy file without a mistake."""
 
     kind = "policy"
     path: Path
@@ -162,11 +133,7 @@ class PolicyFile(ReloadedFiles):
         return [self.path]
 
     def read(self) -> dict[str, Any]:
-        """Load the policy, and make a new signer if its settings changed.
-
-        Raises:
-            ConfigurationError: every mistake.
-        """
+        """Load the policy, and make a new signer if its settings changed."""
         policies = parse_policies(self._text())
         if policies.signer != self._settings:
             self.signer = make_signer(policies.signer)
@@ -179,16 +146,14 @@ class PolicyFile(ReloadedFiles):
         try:
             with self.path.open("rb") as file:
                 data = file.read(self.max_bytes + 1)
-            if len(data) > self.max_bytes:
-                msg = f"{self.path} is larger than {self.max_bytes} bytes"
-                raise ConfigurationError(msg)
-            return data.decode()
+            if len(data) <= self.max_bytes:
+                return data.decode()
+            problem = f"{self.path} is larger than {self.max_bytes} bytes"
         except OSError as error:
-            msg = f"cannot read {self.path}: {error.strerror}"
-            raise ConfigurationError(msg) from None
+            problem = f"cannot read {self.path}: {error.strerror}"
         except UnicodeDecodeError as error:
-            msg = f"{self.path} is not UTF-8 at byte {error.start}"
-            raise ConfigurationError(msg) from None
+            problem = f"{self.path} is not UTF-8 at byte {error.start}"
+        raise ConfigurationError(problem)
 
 
 async def watch(

@@ -29,22 +29,14 @@ class Supervisor:
     """Starts the workers, replaces those that die, and passes signals on.
 
     The workers share a listening socket and nothing else.
-
-    Attributes:
-        work: called with the socket in each worker; it can be pickled.
-        count: how many workers.
-        listener: the socket.
-        say: logs an event.
-        first_wait: seconds before a worker that died at once is replaced; they double.
-        good_seconds: after that long a death has another cause than the start.
     """
 
-    work: Callable[[socket.socket], object]
+    work: Callable[[socket.socket], object]  # called in each worker; it can be pickled
     count: int
     listener: socket.socket
     say: Say = say
-    first_wait: float = 0.5
-    good_seconds: float = 60.0
+    first_wait: float = 0.5  # seconds until a worker that died is replaced; they double
+    good_seconds: float = 60.0  # then a death has another cause than the start
     _running: set[SpawnProcess] = field(factory=set, init=False)
     _stop: asyncio.Event = field(factory=asyncio.Event, init=False)
 

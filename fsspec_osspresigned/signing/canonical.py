@@ -19,6 +19,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from ..secret import Secret
 
@@ -63,24 +64,17 @@ def _secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
-def _optional_secret(value: str | Secret | None) -> Secret | None:
-    return None if value is None else _secret(value)
-
-
 @frozen
 class Credentials:
     """An access key; plain strings are hidden on the way in.
 
-    Attributes:
-        access_key_id: names the key; not secret.
-        access_key_secret: signs.
-        security_token: of a temporary (STS) key; None for a permanent one.
-        expires_at: when a temporary key ends, seconds since the epoch; None if unknown.
+    A temporary (STS) key has a *security_token*, and *expires_at*, in seconds since the
+    epoch, if its end is known.
     """
 
     access_key_id: str
     access_key_secret: Secret = field(converter=_secret)
-    security_token: Secret | None = field(default=None, converter=_optional_secret)
+    security_token: Secret | None = field(default=None, converter=optional(_secret))
     expires_at: float | None = None
 
 
@@ -95,11 +89,8 @@ def quote_path(text: str) -> str:
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
-    """Split and decode a query, in order, repeats kept; ``a`` and ``a=`` are the same.
-
-    ``+`` is a blank, as in a form; bytes that are no UTF-8 become lone surrogates, so
-    that ``quote`` gives them back.
-    """
+    """Split and decode a query, in order, repeats kept; ``a`` and ``a=`` are the same."""
+    # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
 
@@ -134,32 +125,18 @@ def string_to_sign_v1(
 ) -> str:
     """Return the text that V1 signs (OSS, "Include a V1 signature in a URL").
 
-    Args:
-        method: upper case.
-        bucket: empty for the service itself.
-        key: not encoded; empty for the bucket.
-        expires: as the URL says it.
-        headers: lower-case names; what is not signed is left out here.
-        query: decoded; what is not signed is left out here.
+    *headers* have lower-case names, *key* and *query* are decoded; what is not signed
+    is left out here. *bucket* is empty for the service itself.
     """
-    md5 = kind = lines = ""
-    if headers:
-        md5 = headers.get("content-md5", "").strip()
-        kind = headers.get("content-type", "").strip()
-        lines = "".join(
-            f"{name}:{headers[name].strip()}\n"
-            for name in sorted(headers)
-            if name.startswith("x-oss-")
-        )
+    md5 = headers.get("content-md5", "").strip()
+    kind = headers.get("content-type", "").strip()
+    own = [name for name in sorted(headers) if name.startswith("x-oss-")]
+    lines = "".join([f"{name}:{headers[name].strip()}\n" for name in own])
     resource = f"/{bucket}/{key}" if bucket else "/"
-    if query:
-        signed = [
-            f"{name}={query[name]}" if query[name] else name
-            for name in sorted(query)
-            if is_subresource(name)
-        ]
-        if signed:
-            resource = f"{resource}?{'&'.join(signed)}"
+    names = [name for name in sorted(query) if is_subresource(name)]
+    signed = "&".join([f"{n}={query[n]}" if query[n] else n for n in names])
+    if signed:
+        resource = f"{resource}?{signed}"
     return f"{method}\n{md5}\n{kind}\n{expires}\n{lines}{resource}"
 
 
@@ -187,13 +164,9 @@ def canonical_request_v4(
 ) -> str:
     """Return the canonical request of V4 (OSS, "Include a V4 signature in a URL").
 
-    Args:
-        method: upper case.
-        bucket: part of the path whatever the URL looks like; empty for the service.
-        key: not encoded.
-        query: canonical, without the signature itself.
-        headers: lower-case names; what is not signed is left out here.
-        additional: lower-case names that are signed too, sorted.
+    Bucket and key make the path, whatever the URL looks like; *query* is canonical and
+    has no signature. Of *headers*, with lower-case names, what is neither always signed
+    nor *additional*, which is sorted, is left out here.
     """
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:
@@ -209,13 +182,7 @@ def canonical_request_v4(
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
-    """Return the text that V4 signs.
-
-    Args:
-        moment: ``x-oss-date``, ``20260101T000000Z``.
-        scope: ``day/region/product/aliyun_v4_request``.
-        canonical_request: of the same request.
-    """
+    """Return the text that V4 signs; *scope* is ``day/region/product/aliyun_v4_request``."""
     text = canonical_request.encode("utf-8", "surrogateescape")
     return f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
 

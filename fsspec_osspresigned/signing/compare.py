@@ -37,19 +37,12 @@ _MAX_SHOWN = 80
 
 @frozen(kw_only=True)
 class Comparison:
-    """Differences between a request as it was sent and as it was received.
+    """Differences between a request as it was sent and as it was received."""
 
-    Attributes:
-        told: whether the store said what it received.
-        changed: what changed on the way, one line each.
-        spoilt: what is wrong with the request as it was sent, one line each.
-        sent: the signed pieces of what was sent, for people.
-    """
-
-    told: bool
-    changed: tuple[str, ...] = ()
-    spoilt: tuple[str, ...] = ()
-    sent: str = ""
+    told: bool  # whether the store said what it received
+    changed: tuple[str, ...] = ()  # on the way, one line each
+    spoilt: tuple[str, ...] = ()  # wrong as it was sent, one line each
+    sent: str = ""  # the signed pieces of what was sent, for people
 
 
 @frozen(kw_only=True)
@@ -68,13 +61,9 @@ def compare(
     operation: Operation,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
-    """Compare the text of the store with what was sent.
+    """Compare the text of the store, in its error *document*, with what was sent.
 
-    Args:
-        document: members of the error document.
-        signed: what was sent.
-        operation: the call that it was for.
-        hide: blanks out the secrets of the request, before anything is cut short.
+    *hide* blanks out the secrets of the request, before anything is cut short.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -90,10 +79,9 @@ def compare(
     got = _received(document, url, sent.query)
     changed: list[str] = []
     if got is not None:
-        method = hide(got.method)
-        if method != sent.method:
-            shown = method[:20]
-            changed.append(f"the method left as {sent.method} and arrived as {shown!r}")
+        if (method := hide(got.method)) != sent.method:
+            came = repr(method[:20])
+            changed.append(f"the method left as {sent.method} and arrived as {came}")
         changed += _path(hide(got.path), sent.path, oss_bucket(parts.hostname or ""))
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
@@ -124,18 +112,13 @@ def _received(
     """Read what the store says that it received; None if it does not say."""
     if url.is_v4:
         return _read_canonical(document.get("CanonicalRequest", ""))
-    return _read_v1(_exact_text(document), sent)
-
-
-def _exact_text(document: Mapping[str, str]) -> str:
-    """Return the V1 text; its bytes survive what XML does to blanks and controls."""
     try:
+        # The bytes survive what XML does to blanks and controls.
         octets = bytes.fromhex(document.get("StringToSignBytes", ""))
     except ValueError:
         octets = b""
-    if octets:
-        return octets.decode("utf-8", "surrogateescape")
-    return document.get("StringToSign", "")
+    text = octets.decode("utf-8", "surrogateescape")
+    return _read_v1(text or document.get("StringToSign", ""), sent)
 
 
 def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
@@ -148,15 +131,10 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
         line, _, rest = rest.partition("\n")
         key, _, value = line.partition(":")
         headers[key] = value
-    path, query = _split_resource(
-        rest, {n: sent[n] for n in filter(is_subresource, sent)}
-    )
-    return _SignedPieces(
-        method=method,
-        path=path,
-        query={"Expires": expires, **query},
-        headers=_tidy(headers),
-    )
+    own = {name: sent[name] for name in filter(is_subresource, sent)}
+    path, query = _split_resource(rest, own)
+    query = {"Expires": expires, **query}
+    return _SignedPieces(method=method, path=path, query=query, headers=_tidy(headers))
 
 
 def _split_resource(
@@ -197,15 +175,13 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
     """Compare paths: the store puts the bucket in front where the host named it."""
-    head = got.removesuffix(sent)
     if got == sent:
         return
+    head = got.removesuffix(sent)
     if got.endswith(sent) and re.fullmatch("/[^/]+", head):
         if bucket and head[1:] != bucket:
-            yield (
-                f"the request for bucket {bucket!r} arrived at bucket "
-                f"{head[1:][:_MAX_SHOWN]!r}"
-            )
+            came = repr(head[1:][:_MAX_SHOWN])
+            yield f"the request for bucket {bucket!r} arrived at bucket {came}"
         return
     line = f"the path left as {_cut(sent)} and arrived as {_cut(got)}"
     if "/../" in sent or "/./" in sent or "//" in sent:
@@ -234,34 +210,40 @@ def _headers(
 ) -> Iterator[str]:
     signed = {name for name in sent if url.covers(name)}
     for name in sorted(got.keys() | signed):
-        shown = _spell(name)
         known, found = sent.get(name), got.get(name)
+        left, came = (
+            f" as {_cut(value)}" if name in _SHOWN and value is not None else ""
+            for value in (known, found)
+        )
         if known is None and name in _TRANSPORTS:
             if name == "host" and _port_free(found or "") != _port_free(url.host):
-                yield f"{shown} arrived with another value"
+                yield f"{name} arrived with another value"
         elif known is None:
-            value = f" as {_cut(found or '')}" if name in _SHOWN else ""
-            yield f"{shown} arrived{value} and was not sent"
+            yield f"{_spell(name)} arrived{came} and was not sent"
         elif found is None:
-            value = f" as {_cut(known)}" if name in _SHOWN else ""
-            yield f"{shown} was sent{value} and did not arrive"
+            yield f"{_spell(name)} was sent{left} and did not arrive"
         elif found != known:
-            if name in _SHOWN:
-                yield f"{shown} left as {_cut(known)} and arrived as {_cut(found)}"
-            else:
-                yield f"{shown} arrived with another value"
+            line = (
+                f"left{left} and arrived{came}"
+                if left
+                else "arrived with another value"
+            )
+            yield f"{_spell(name)} {line}"
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
     """Compare signature and key id with what the store says that it was given."""
-    own = next((query[name] for name in SIGNATURES if name in query), None)
-    given = document.get("SignatureProvided")
-    if own and given and given != own:
-        yield "the signature arrived with another value"
-    own = query.get("OSSAccessKeyId") or query.get("AWSAccessKeyId")
-    given = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId")
-    if own and given and given != own:
-        yield "the access key id arrived with another value"
+    ids = ("OSSAccessKeyId", "AWSAccessKeyId")
+    for what, own, given in (
+        ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
+        ("access key id", _first(query, ids), _first(document, ids)),
+    ):
+        if own and given and given != own:
+            yield f"the {what} arrived with another value"
+
+
+def _first(found: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((found[name] for name in names if found.get(name)), "")
 
 
 def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
@@ -279,8 +261,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
-    query = dict(reversed(pairs))
-    signature = next((query[name] for name in SIGNATURES if name in query), "")
+    signature = _first(dict(reversed(pairs)), SIGNATURES)
     if url.version == "v1" and not _is_v1_signature(signature):
         if _is_v1_signature(signature.replace(" ", "+")):
             yield "the signature in the URL holds a bare '+', which means a blank"
@@ -294,24 +275,18 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
     # Another key is none of our business: a URL map may send a path anywhere.
     key = operation.key
     if not sent.path.endswith(f"/{key}") and unquote(sent.path).endswith(f"/{key}"):
-        yield (
-            f"the key is {_cut(key)} and the path of the URL means {_cut(sent.path)}, "
-            "percent-encoded twice"
-        )
+        means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
+        yield f"the key is {_cut(key)} and {means}"
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
     """Name what the signature has to cover, so that a signer can be compared with it."""
-    names = sorted(
-        name
-        for name in sent.headers
-        if name in _SHOWN or name.startswith("x-amz-") or url.covers(name)
-    )
     told = [
-        f"{_spell(n)} {_cut(sent.headers[n])}" if n in _SHOWN else _spell(n)
-        for n in names
+        f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
+        for name, value in sorted(sent.headers.items())
+        if name in _SHOWN or name.startswith("x-amz-") or url.covers(name)
     ]
-    if "content-type" not in names:
+    if "content-type" not in sent.headers:
         told.insert(0, "without Content-Type")
     return f"{sent.method} {', '.join(told)}"
 

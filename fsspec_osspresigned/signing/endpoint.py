@@ -24,24 +24,15 @@ _PUBLIC = (
 
 
 def check_bucket(bucket: str) -> str | None:
-    """Return what is wrong with a bucket name; None if nothing.
-
-    3..63 of ``a-z 0-9 -``, no ``-`` at the ends (OSS, "Bucket naming conventions").
-    """
+    """Return what is wrong with a name (OSS, "Bucket naming conventions"), else None."""
     if _BUCKET(bucket):
         return None
-    return (
-        f"bucket {bucket[:80]!r} is no valid name: use 3..63 of a-z, 0-9 and '-', "
-        "with a letter or digit at both ends"
-    )
+    rule = "use 3..63 of a-z, 0-9 and '-', with a letter or digit at both ends"
+    return f"bucket {bucket[:80]!r} is no valid name: {rule}"
 
 
 def check_key(key: str) -> str | None:
-    """Return what is wrong with an object key; None if nothing.
-
-    1..1023 bytes of UTF-8, no slash or backslash in front (OSS, "Object naming
-    conventions").
-    """
+    """Return what is wrong with a key (OSS, "Object naming conventions"), else None."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -49,10 +40,8 @@ def check_key(key: str) -> str | None:
     if not size:
         return "the key is empty: name an object"
     if size > MAX_KEY_BYTES:
-        return (
-            f"key {key[:80]!r}... has {size} bytes in UTF-8: the limit is "
-            f"{MAX_KEY_BYTES}"
-        )
+        limit = f"the limit is {MAX_KEY_BYTES}"
+        return f"key {key[:80]!r}... has {size} bytes in UTF-8: {limit}"
     if key[0] in "/\\":
         return f"key {key[:80]!r} starts with {key[0]!r}: leave that character out"
     return None
@@ -62,15 +51,12 @@ def check_key(key: str) -> str | None:
 class Endpoint:
     """The address of the service, and how a bucket is put into it.
 
-    Attributes:
-        scheme: ``https`` or ``http``.
-        host: lower case, with the port if there is one; IPv6 in brackets.
-        style: ``virtual`` (bucket before the host), ``path`` (bucket before
-            the key) or ``cname`` (the host stands for the bucket).
+    By its style the bucket stands before the host (``virtual``) or before the key
+    (``path``), or the host stands for the bucket (``cname``).
     """
 
     scheme: str
-    host: str
+    host: str  # lower case, with the port if there is one; IPv6 in brackets
     style: Style
 
     @classmethod
@@ -105,9 +91,8 @@ class Endpoint:
             host = f"[{name}]" if ":" in name else name
             host += "" if port is None else f":{port}"
             if is_ip and style == "virtual":
-                problems.append(
-                    "an IP address has no room for a bucket: use path style"
-                )
+                text = "an IP address has no room for a bucket: use path style"
+                problems.append(text)
         style = style or ("path" if is_bare else "virtual")
         if style not in STYLES:
             problems.append(f"endpoint style {style[:20]!r}: use {', '.join(STYLES)}")
@@ -117,28 +102,18 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """The region that a public host name tells; None for every other host.
-
-        ``oss-REGION[-internal].aliyuncs.com`` and ``REGION.oss.aliyuncs.com`` tell it;
-        the acceleration hosts, a CNAME and an IP address do not.
-        """
+        """The region that a public host name tells; None for every other host."""
         name = self.host.partition(":")[0]
         found = (re.fullmatch(pattern, name) for pattern in _PUBLIC)
         return next((match[1] for match in found if match), None)
 
     def netloc(self, bucket: str) -> str:
         """Return host and port where *bucket* is reached, as the Host header says."""
-        return (
-            f"{bucket}.{self.host}" if self.style == "virtual" and bucket else self.host
-        )
+        is_in_host = self.style == "virtual" and bucket
+        return f"{bucket}.{self.host}" if is_in_host else self.host
 
     def url(self, bucket: str, key: str = "") -> str:
-        """Return the URL of an object, or of the bucket, without a query.
-
-        The key is percent-encoded but for unreserved characters and ``/``; dots and
-        double slashes stay, because they are part of the name.
-        """
-        base = f"{self.scheme}://{self.netloc(bucket)}/"
-        if self.style == "path" and bucket:
-            base += f"{bucket}/"
-        return base + quote_path(key)
+        """Return the URL of an object, or of the bucket, without a query."""
+        # Dots and double slashes stay: they are part of the name.
+        path = f"{bucket}/" if self.style == "path" and bucket else ""
+        return f"{self.scheme}://{self.netloc(bucket)}/{path}{quote_path(key)}"

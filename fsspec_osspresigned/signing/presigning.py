@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from attrs import field, frozen
 
@@ -42,25 +43,28 @@ _is_region = re.compile(r"(?!oss-)[a-z0-9][a-z0-9-]*").fullmatch
 _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"})
 
 
-def presign(
-    credentials: Credentials,
-    endpoint: Endpoint,
-    *,
-    method: str,
-    bucket: str,
-    key: str = "",
-    headers: Mapping[str, str] = _NONE,
-    query: Mapping[str, str] = _NONE,
-    version: str = "v4",
-    region: str | None = None,
-    product: str = "oss",
-    now: float,
-    expires_in: int,
-    additional_headers: Iterable[str] = (),
-) -> SecretURL:
+def presign(credentials: Credentials, endpoint: Endpoint, **request: Any) -> SecretURL:
     """Return the presigned URL of one request.
 
     Args:
+        credentials: sign it.
+        endpoint: where the bucket is reached.
+        **request: the other attributes of :class:`PresignRequest`.
+
+    Raises:
+        ConfigurationError: what the service would refuse; all problems at once.
+    """
+    wanted = PresignRequest(credentials, endpoint, **request)
+    if problems := [*wanted.problems()]:
+        raise ConfigurationError(problems)
+    return wanted.sign()
+
+
+@frozen
+class PresignRequest:
+    """One request to be signed.
+
+    Attributes:
         credentials: sign it.
         endpoint: where the bucket is reached.
         method: upper case.
@@ -75,33 +79,7 @@ def presign(
         now: seconds since the epoch; the life begins here.
         expires_in: seconds; 1..604800 for V4.
         additional_headers: names of more headers to sign; V4 only.
-
-    Raises:
-        ConfigurationError: what the service would refuse; all problems at once.
     """
-    request = PresignRequest(
-        credentials,
-        endpoint,
-        method=method,
-        bucket=bucket,
-        key=key,
-        headers=headers,
-        query=query,
-        version=version,
-        region=region or "",
-        product=product,
-        now=now,
-        expires_in=expires_in,
-        additional_headers=tuple(additional_headers),
-    )
-    if problems := [*request.problems()]:
-        raise ConfigurationError(problems)
-    return request.sign()
-
-
-@frozen
-class PresignRequest:
-    """One request to be signed; its attributes are the arguments of ``presign``."""
 
     credentials: Credentials
     endpoint: Endpoint
@@ -111,20 +89,18 @@ class PresignRequest:
     headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
     version: str = field(kw_only=True, default="v4")
-    region: str = field(kw_only=True, default="")
+    region: str | None = field(kw_only=True, default=None)
     product: str = field(kw_only=True, default="oss")
     now: float = field(kw_only=True)
     expires_in: int = field(kw_only=True)
-    additional_headers: tuple[str, ...] = field(kw_only=True, default=())
+    additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def sign(self) -> SecretURL:
         """Return the presigned URL, whatever :meth:`problems` finds."""
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4
-        lowered = (
-            {n.lower(): v for n, v in self.headers.items()} if self.headers else _NONE
-        )
-        return SecretURL(f"{base}?{sign(lowered)}")
+        headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
+        return SecretURL(f"{base}?{sign(headers)}")
 
     def _query_v1(self, headers: Mapping[str, str]) -> str:
         credentials, parameters = self.credentials, dict(self.query)
@@ -147,9 +123,9 @@ class PresignRequest:
         )
 
     def _query_v4(self, headers: Mapping[str, str]) -> str:
-        moment = _moment(int(self.now))
+        moment, region = _moment(int(self.now)), self.region or ""
         day = moment[:8]
-        scope = f"{day}/{self.region}/{self.product}/{TERMINATOR}"
+        scope = f"{day}/{region}/{self.product}/{TERMINATOR}"
         wanted = {name.lower() for name in self.additional_headers}
         names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
         credential = f"{self.credentials.access_key_id}/{scope}"
@@ -169,7 +145,7 @@ class PresignRequest:
         )
         text = string_to_sign_v4(moment, scope, request)
         secret = self.credentials.access_key_secret
-        signature = sign_v4(day_key(secret, day, self.region, self.product), text)
+        signature = sign_v4(day_key(secret, day, region, self.product), text)
         return f"{written}&x-oss-signature={signature}"
 
     def problems(self) -> Iterator[str]:
@@ -177,9 +153,10 @@ class PresignRequest:
         yield from _problems_of_key(self.credentials)
         if not _is_method(self.method):
             yield f"method {self.method[:20]!r} is not in upper-case letters"
-        yield from filter(
-            None, (check_bucket(self.bucket), self.key and check_key(self.key))
-        )
+        if problem := check_bucket(self.bucket):
+            yield problem
+        if problem := self.key and check_key(self.key):
+            yield problem
         yield from self._problems_of_life()
         yield from self._problems_of_headers()
         yield from _problems_of_query(self.query)
@@ -188,10 +165,8 @@ class PresignRequest:
         elif not self.region:
             yield "no region: V4 signs it, for example cn-hangzhou"
         elif not _is_region(self.region):
-            yield (
-                f"region {self.region[:80]!r} is no region id: write cn-hangzhou, "
-                "without oss-"
-            )
+            found = f"region {self.region[:80]!r} is no region id"
+            yield f"{found}: write cn-hangzhou, without oss-"
         if not _is_token(self.product) or "/" in self.product:
             yield f"product {self.product[:80]!r} is no product name: use oss"
 
@@ -217,10 +192,8 @@ class PresignRequest:
             elif low in seen:
                 yield f"header {name} is given twice"
             if not _is_value(value):
-                yield (
-                    f"the value of header {name[:80]!r} is not printable ASCII without "
-                    "blanks around it: encode it"
-                )
+                rule = "printable ASCII without blanks around it"
+                yield f"the value of header {name[:80]!r} is not {rule}: encode it"
             seen.add(low)
         listed = self.additional_headers
         if listed and self.version == "v1":
@@ -298,10 +271,8 @@ def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
     for name, value in query.items():
         is_two = "&" in value and re.search(f"&{_signed()}", value)
         if is_two and is_subresource(name):
-            yield (
-                f"the value of query parameter {name} reads like two parameters in V1: "
-                "use v4"
-            )
+            means = "reads like two parameters in V1: use v4"
+            yield f"the value of query parameter {name} {means}"
 
 
 @cache

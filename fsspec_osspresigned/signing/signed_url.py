@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
@@ -10,46 +11,29 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from ..secret import SecretURL
-from .canonical import (
-    ALGORITHM,
-    TOKENS,
-    is_always_signed,
-    parse_moment,
-    parse_query,
-)
+from .canonical import ALGORITHM, TOKENS, is_always_signed, parse_moment, parse_query
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v4", "unknown"]
-_MAX_DIGITS = 15
+_is_number = re.compile(r"[0-9]{1,15}").fullmatch
 
 
 @frozen(kw_only=True)
 class SignedURL:
     """The facts in a presigned URL; never its signature, token or key.
 
-    Attributes:
-        version: kind of signature; ``s3-v4`` is that of S3-compatible stores.
-        host: with the port if there is one; empty if it is no URL.
-        path: as it stands, percent-encoded.
-        signed_at: seconds since the epoch; None if the URL does not tell.
-        expires_at: seconds since the epoch; None if the URL does not tell.
-        additional_headers: lower-case names that must be sent as they were signed; more
-            may be signed without the URL telling.
-        upload_id: of a multipart upload; None without one.
-        part_number: None without one.
-        region: that it was signed for; None if the URL does not tell.
-        has_token: whether a temporary (STS) key signed it, which may end earlier.
+    None is what the URL does not tell. More headers than it lists may be signed.
     """
 
-    version: URLVersion
-    host: str = ""
-    path: str = ""
-    signed_at: float | None = None
-    expires_at: float | None = None
-    additional_headers: tuple[str, ...] = ()
+    version: URLVersion  # s3-v4 is that of S3-compatible stores
+    host: str = ""  # with the port if there is one; empty if it is no URL
+    path: str = ""  # as it stands, percent-encoded
+    signed_at: float | None = None  # seconds since the epoch
+    expires_at: float | None = None  # seconds since the epoch
+    additional_headers: tuple[str, ...] = ()  # lower-case names, listed as signed
     upload_id: str | None = None
     part_number: int | None = None
     region: str | None = None
-    has_token: bool = False
+    has_token: bool = False  # a temporary (STS) key signed it, which may end earlier
 
     @property
     def is_v4(self) -> bool:
@@ -69,12 +53,9 @@ class SignedURL:
         return is_signed or name in self.additional_headers
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # a URL of a map is described five times on its way out
 def describe(url: SecretURL) -> SignedURL:
-    """Read what *url* tells; what cannot be read is None, never an error.
-
-    The result is kept, because a URL of a map is described five times on its way out.
-    """
+    """Read what *url* tells; what cannot be read is None, never an error."""
     try:
         parts = urlsplit(url.reveal())
     except ValueError:
@@ -83,20 +64,18 @@ def describe(url: SecretURL) -> SignedURL:
     version = _version(query)
     names = _S3_NAMES if version == "s3-v4" else _OSS_NAMES
     date, life, listed, credential = (query.get(name, "") for name in names)
-    signed_at = expires_at = None
-    if version in ("v4", "s3-v4"):
-        signed_at, seconds = parse_moment(date), _number(life)
-        if signed_at is not None and seconds is not None:
-            expires_at = signed_at + seconds
-    else:
-        expires_at = _number(life if version == "v2" else query.get("Expires"))
+    is_v4 = version in ("v4", "s3-v4")
+    signed_at = parse_moment(date) if is_v4 else None
+    end = _number(life if is_v4 or version == "v2" else query.get("Expires"))
+    if is_v4:
+        end = None if signed_at is None or end is None else signed_at + end
     scope = credential.rsplit("/", 4)
     return SignedURL(
         version=version,
         host=parts.netloc.rpartition("@")[2],
         path=parts.path,
         signed_at=signed_at,
-        expires_at=expires_at,
+        expires_at=end,
         additional_headers=tuple(n for n in listed.lower().split(";") if n),
         upload_id=query.get("uploadId") or None,
         part_number=_number(query.get("partNumber")),
@@ -125,7 +104,4 @@ def _version(query: Mapping[str, str]) -> URLVersion:
 
 
 def _number(text: str | None) -> int | None:
-    is_number = (
-        text and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
-    )
-    return int(text) if text and is_number else None
+    return int(text) if text and _is_number(text) else None

@@ -12,6 +12,8 @@ import re
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
 
 from attrs import field, frozen
 
@@ -44,20 +46,12 @@ _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
 @frozen(kw_only=True)
 class Received:
-    """A request as a server got it.
-
-    Attributes:
-        method: as it came.
-        bucket: from the host or the path; empty if none.
-        key: decoded; bytes that are no UTF-8 as lone surrogates.
-        query: as it came, not decoded.
-        headers: lower-case names; values decoded as UTF-8.
-    """
+    """A request as a server got it; bytes that are no UTF-8 are lone surrogates."""
 
     method: str
-    bucket: str
-    key: str
-    query: str = field(default="", repr=False)
+    bucket: str  # from the host or the path; empty if none
+    key: str  # decoded
+    query: str = field(default="", repr=False)  # not decoded
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
@@ -67,19 +61,14 @@ class Received:
 class Refusal:
     """The error that the service answers to a request.
 
-    Attributes:
-        status: HTTP status.
-        code: OSS error code.
-        message: for people.
-        ec: OSS's finer number, as its documentation lists it; empty if not documented.
-        extras: further members of the error document; they repeat what came, secrets
-            included, as the service does.
+    *extras* are further members of its document; they repeat what came, secrets
+    included, as the service does.
     """
 
     status: int = 403
     code: str = "AccessDenied"
     message: str
-    ec: str = ""
+    ec: str = ""  # a finer number; empty where the documentation has none
     extras: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
@@ -108,53 +97,46 @@ def verify(
 
 
 class _RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
+    """Carries the refusal; *ec* may be the last digits of ``0002-00000...`` alone."""
+
+    def __init__(
+        self,
+        message: str,
+        ec: str = "",
+        *,
+        code: str = "AccessDenied",
+        status: int = 403,
+        **extras: str,
+    ) -> None:
+        if ec and "-" not in ec:
+            ec = f"0002-{ec:0>8}"
+        self.refusal = Refusal(
+            status=status, code=code, message=message, ec=ec, extras=extras
+        )
 
 
-def _denied(message: str, ec: str = "", **more: str) -> _RefusedSignature:
-    return _RefusedSignature(Refusal(message=message, ec=ec, extras=more))
-
-
-def _invalid(message: str, ec: str = "") -> _RefusedSignature:
-    refusal = Refusal(status=400, code="InvalidArgument", message=message, ec=ec)
-    return _RefusedSignature(refusal)
-
-
-def _refused(code: str, message: str, ec: str = "", **more: str) -> _RefusedSignature:
-    return _RefusedSignature(Refusal(code=code, message=message, ec=ec, extras=more))
+_invalid = partial(_RefusedSignature, code="InvalidArgument", status=400)
 
 
 @frozen
 class _Claim:
-    """A V4 signature with what it says of itself.
+    """A V4 signature with what it says of itself."""
 
-    Attributes:
-        credential: ``key-id/day/region/product/aliyun_v4_request``.
-        moment: ``20260101T000000Z``.
-        additional: names of the additional headers, with ``;`` between them.
-        given: the signature.
-    """
-
-    credential: str
+    credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
-    additional: str
+    additional: str  # names of the additional headers, with ";" between them
     given: str
 
     @property
     def name(self) -> str:
-        """Access key ID."""
         return self.credential.rsplit("/", 4)[0]
 
     @property
     def scope(self) -> list[str]:
-        """Day, region, product and end."""
         return self.credential.rsplit("/", 4)[1:]
 
     @property
     def names(self) -> list[str]:
-        """Names of the additional headers, lower case and sorted."""
         names = self.additional.lower()
         return sorted(set(names.split(";"))) if names else []
 
@@ -178,56 +160,49 @@ class _Verification:
         header = self.received.headers.get("authorization")
         if header is not None:
             if is_signed:
-                text = "The request is signed in its header and in its query."
-                raise _invalid(text)
+                raise _invalid("The request is signed in its header and in its query.")
             self._header(header, pairs)
         elif not is_signed:
             text = "You have no right to access this object because of bucket acl."
-            raise _denied(text, "0003-00000001")
+            raise _RefusedSignature(text, "0003-00000001")
         elif version is None:
             self._query_v1(query)
         elif version == ALGORITHM:
             self._query_v4(pairs)
         else:
-            raise _invalid("The signature version is not supported.", "0002-00000066")
+            raise _invalid("The signature version is not supported.", "66")
 
     def _query_v1(self, query: Mapping[str, str]) -> None:
         # Life first: a URL that is stale and wrong is reported as stale.
         expires = query.get("Expires")
         if not expires:
             word, ec = ("missing", "67") if expires is None else ("empty", "68")
-            raise _denied(f"The Expires parameter is {word}.", f"0002-000000{ec}")
+            raise _RefusedSignature(f"The Expires parameter is {word}.", ec)
         if not _is_number(expires):
             text = "Invalid date (should be seconds since epoch)"
-            raise _denied(text, "0002-00000070")
+            raise _RefusedSignature(text, "70")
         if self.now > int(expires):
-            raise self._expired("0002-00000069")
+            raise self._expired("69")
         for name in ("OSSAccessKeyId", "Signature"):
             if not query.get(name):
-                raise _denied(f"The {name} parameter is missing.")
+                raise _RefusedSignature(f"The {name} parameter is missing.")
         if _TOKEN in self.received.headers:
             text = "Security-token must be provided by query string parameter."
-            refusal = Refusal(status=400, code="InvalidRequest", message=text)
-            raise _RefusedSignature(refusal)
+            raise _RefusedSignature(text, code="InvalidRequest", status=400)
         key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
         self._compare_v1(key, query, expires, query["Signature"])
 
     def _query_v4(self, pairs: list[tuple[str, str]]) -> None:
         query = dict(reversed(pairs))
-        claim = _Claim(
-            query.get("x-oss-credential", ""),
-            query.get("x-oss-date", ""),
-            query.get("x-oss-additional-headers", ""),
-            query.get("x-oss-signature", ""),
-        )
+        names = ("credential", "date", "additional-headers", "signature")
+        claim = _Claim(*(query.get(f"x-oss-{name}", "") for name in names))
         self._check_scope(claim)
         self._check_life(claim, query.get("x-oss-expires"))
         self._check_additional(claim)
         key = self._key(claim.name, query.get(_TOKEN))
         # Only the first signature is left out: a second one is an unsigned addition.
         at = next(i for i, pair in enumerate(pairs) if pair[0] == "x-oss-signature")
-        signed = pairs[:at] + pairs[at + 1 :]
-        self._compare_v4(key, signed, claim, "0002-00000201")
+        self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, "201")
 
     def _header(self, header: str, pairs: list[tuple[str, str]]) -> None:
         scheme, _, text = header.partition(" ")
@@ -258,49 +233,47 @@ class _Verification:
 
     def _check_scope(self, claim: _Claim) -> None:
         if not claim.credential:
-            text = "The x-oss-credential parameter is missing."
-            raise _invalid(text, "0002-00000217")
+            raise _invalid("The x-oss-credential parameter is missing.", "217")
         scope = claim.scope
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
-            text = "The x-oss-credential parameter is malformed."
-            raise _invalid(text, "0002-00000224")
+            raise _invalid("The x-oss-credential parameter is malformed.", "224")
         _, region, product, _ = scope
         if not _is_visible(claim.name):
-            raise _invalid("The access key id is malformed.", "0002-00000222")
+            raise _invalid("The access key id is malformed.", "222")
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
-            text = "The signing region in credential is invalid."
-            raise _invalid(text, "0002-00000226")
+            raise _invalid("The signing region in credential is invalid.", "226")
         if product not in _PRODUCTS:
-            text = "The signing product in credential is invalid."
-            raise _invalid(text, "0002-00000227")
+            raise _invalid("The signing product in credential is invalid.", "227")
 
     def _check_life(self, claim: _Claim, expires: str | None) -> None:
         if expires is None:
-            raise _invalid("The x-oss-expires parameter is missing.", "0002-00000215")
+            raise _invalid("The x-oss-expires parameter is missing.", "215")
         if not _is_number(expires) or not 1 <= int(expires) <= MAX_V4_LIFE:
-            raise _invalid("The x-oss-expires parameter is invalid.", "0002-00000232")
+            raise _invalid("The x-oss-expires parameter is invalid.", "232")
         signed_at = parse_moment(claim.moment)
         if signed_at is None or claim.moment[:8] != claim.scope[0]:
             raise _invalid("The x-oss-date parameter is missing or invalid.")
         if self.now < signed_at - SKEW:
-            text = "Request is not valid yet."
-            raise _denied(text, "0002-00000235", ServerTime=_iso(self.now))
+            there = _iso(self.now)
+            raise _RefusedSignature(
+                "Request is not valid yet.", "235", ServerTime=there
+            )
         if self.now > signed_at + int(expires):
-            raise self._expired("0002-00000236")
+            raise self._expired("236")
 
     def _expired(self, ec: str) -> _RefusedSignature:
-        return _denied("Request has expired.", ec, ServerTime=_iso(self.now))
+        return _RefusedSignature("Request has expired.", ec, ServerTime=_iso(self.now))
 
     def _check_date(self, text: str, moment: float | None) -> None:
         if moment is None:
-            raise _denied("OSS authentication requires a valid Date.")
+            raise _RefusedSignature("OSS authentication requires a valid Date.")
         if abs(self.now - moment) > SKEW:
-            raise _refused(
-                "RequestTimeTooSkewed",
+            raise _RefusedSignature(
                 "The difference between the request time and the current time is too "
                 "large.",
-                "0002-00000504",
+                "504",
+                code="RequestTimeTooSkewed",
                 MaxAllowedSkewMilliseconds=str(SKEW * 1000),
                 RequestTime=text,
                 ServerTime=_iso(self.now),
@@ -310,8 +283,7 @@ class _Verification:
         if not claim.given:
             raise _invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
-            text = "The x-oss-additional-headers are malformed."
-            raise _invalid(text, "0002-00000210")
+            raise _invalid("The x-oss-additional-headers are malformed.", "210")
         absent = [name for name in claim.names if name not in self.received.headers]
         if absent:
             raise _invalid(f"The signed header {absent[0][:80]} was not sent.")
@@ -321,20 +293,21 @@ class _Verification:
         key = self.find(name)
         token = None if key is None else key.security_token
         if key is None or (token is not None and given is None):
-            raise _refused(
-                "InvalidAccessKeyId",
-                "The OSS access key id you provided does not exist in our records.",
-                "0002-00000902",
-                OSSAccessKeyId=name,
-            )
-        if token is None and given is not None:
-            text = "The access key id takes no security token."
-            raise _refused("AccessKeyIdAndSecurityTokenNotMatch", text)
-        if token is not None and not _same(token.reveal(), given or ""):
-            raise _refused("InvalidSecurityToken", "The security token is invalid.")
-        end = None if token is None else key.expires_at
-        if end is not None and self.now >= end:
-            raise _refused("SecurityTokenExpired", "The security token has expired.")
+            text = "The OSS access key id you provided does not exist in our records."
+            code = "InvalidAccessKeyId"
+            raise _RefusedSignature(text, "902", code=code, OSSAccessKeyId=name)
+        if token is None:
+            if given is not None:
+                text = "The access key id takes no security token."
+                code = "AccessKeyIdAndSecurityTokenNotMatch"
+                raise _RefusedSignature(text, code=code)
+            return key
+        if not _same(token.reveal(), given or ""):
+            text = "The security token is invalid."
+            raise _RefusedSignature(text, code="InvalidSecurityToken")
+        if key.expires_at is not None and self.now >= key.expires_at:
+            text = "The security token has expired."
+            raise _RefusedSignature(text, code="SecurityTokenExpired")
         return key
 
     def _compare_v1(
@@ -350,7 +323,7 @@ class _Verification:
             query=query,
         )
         if not _same(sign_v1(key.access_key_secret, text), given):
-            raise _mismatch("0002-00000040", key.access_key_id, given, text)
+            raise _mismatch("40", key.access_key_id, given, text)
 
     def _compare_v4(
         self,
@@ -370,20 +343,20 @@ class _Verification:
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
-        if not _same(sign_v4(signing_key, text), claim.given):
-            given = claim.given
+        given = claim.given
+        if not _same(sign_v4(signing_key, text), given):
             raise _mismatch(ec, claim.name, given, text, CanonicalRequest=request)
 
 
 def _mismatch(
-    ec: str, name: str, given: str, text: str, **more: str
+    ec: str, name: str, given: str, text: str, **more: Any
 ) -> _RefusedSignature:
     """Return the refusal of a signature, with the text that the server has signed."""
-    return _refused(
-        "SignatureDoesNotMatch",
+    return _RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
         ec,
+        code="SignatureDoesNotMatch",
         OSSAccessKeyId=name,
         SignatureProvided=given,
         StringToSign=text,
