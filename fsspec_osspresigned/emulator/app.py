@@ -127,7 +127,7 @@ class App:
         """Verify the signature; RefusedError if OSS would refuse it."""
         region = self._settings.region
         refusal = verify(
-            call.received,
+            call,
             find=self._settings.keys.get,
             now=self._settings.clock(),
             regions=None if region is None else {region},

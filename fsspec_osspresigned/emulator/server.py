@@ -9,13 +9,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self, TextIO, cast
+from typing import Any, Self, TextIO, TypeVar, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from ..asgi import listen, settle, stop_accepting
 from ..errors import ConfigurationError
@@ -35,6 +37,8 @@ from .settings import (
     accept_callback,
 )
 from .store.store import Contents, Store, StoredObject, StoredUpload
+
+_T = TypeVar("_T")
 
 DEFAULT_BUCKET = "examplebucket"
 GRACE = 1.0  # seconds that running requests get when the server stops
@@ -72,42 +76,55 @@ class EmulatorProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
-class EmulatorServer(uvicorn.Server):
-    """Server that tells when it listens and stops as soon as it is told to."""
+class EmulatorServer:
+    """Serves an application from a thread of its own, from its making until ``stop``."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-        self._told: asyncio.Event
-        self._loop: asyncio.AbstractEventLoop
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        self._config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            date_header=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=75,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._listener = listener
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="osspresigned-emulator", daemon=True
+        )
+        self._thread.start()
+        make = partial(EmulatorProtocol, self._config, self._state, {})
+        self._server = self._run(self._loop.create_server(make, sock=listener))
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     @property
     def connections(self) -> list[EmulatorProtocol]:
         """The open connections."""
-        return cast("list[EmulatorProtocol]", list(self.server_state.connections))
+        return cast("list[EmulatorProtocol]", list(self._state.connections))
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell it."""
-        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            await super().startup(sockets)
-        finally:
-            self.listening.set()
+    def stop(self) -> None:
+        """Stop; this takes a little longer than :data:`GRACE` at most."""
+        self._run(self._shutdown())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    async def main_loop(self) -> None:
-        """Run until told to stop."""
-        await self._told.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish running requests within :data:`GRACE`, then abort the others."""
-        await stop_accepting(sockets or [])
-        for server in self.servers:
-            server.close()
+    async def _shutdown(self) -> None:
+        """Finish running requests within the grace, then abort the others."""
+        await stop_accepting([self._listener])
+        self._server.close()
         for protocol in self.connections:
             protocol.shutdown()
             if protocol.link.waiting:  # a fault holds it
                 protocol.link.transport.abort()
-        running = set(self.server_state.tasks)
+        running = set(self._state.tasks)
         if running:
             _, running = await asyncio.wait(running, timeout=GRACE)
         for protocol in self.connections:
@@ -116,10 +133,7 @@ class EmulatorServer(uvicorn.Server):
             # Whatever they wait for ends with their connection.
             await asyncio.wait(running)
         await settle()  # a transport that was told to close is closed a turn later
-
-    def tell_to_stop(self) -> None:
-        """Stop; called from another thread."""
-        self._loop.call_soon_threadsafe(self._told.set)
+        await self._loop.shutdown_default_executor()
 
 
 class Emulator:
@@ -204,7 +218,6 @@ class Emulator:
         self.faults = self._app.faults
         self.faults.add(*faults)
         self._server: EmulatorServer | None = None
-        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -255,39 +268,13 @@ class Emulator:
         """Bind the port (OSError if it is taken), and return when connections are accepted."""
         listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
-        config = uvicorn.Config(
-            self._app,
-            http=EmulatorProtocol,
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            date_header=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=75,
-        )
-        self._server = server = EmulatorServer(config)
-        self._thread = threading.Thread(
-            target=server.run,
-            kwargs={"sockets": [listener]},
-            name="osspresigned-emulator",
-            daemon=True,
-        )
-        self._thread.start()
-        server.listening.wait()
-        if not server.started:
-            self._thread.join()
-            self._server = self._thread = None
-            listener.close()
-            raise RuntimeError("the emulator did not start")
+        self._server = EmulatorServer(self._app, listener)
 
     def stop(self) -> None:
         """Free the port and keep the objects; :meth:`start` uses both again."""
-        if self._server is not None and self._thread is not None:
-            self._server.tell_to_stop()
-            self._thread.join()  # no limit: shutdown aborts each open connection
-            self._server = self._thread = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def close(self) -> None:
         """Stop, and release a memory store."""

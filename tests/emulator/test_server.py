@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import requests
-import uvicorn
 
 from fsspec_osspresigned.emulator import Emulator, serve
 from fsspec_osspresigned.errors import ConfigurationError
@@ -48,22 +47,6 @@ def test_a_taken_port_is_an_error():
     """A port that is in use is an OSError at once."""
     with Emulator() as oss, pytest.raises(OSError, match="in use"):
         Emulator(port=int(oss.url.rpartition(":")[2])).start()
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_server_that_ends_at_once_is_an_error(monkeypatch):
-    """Starting does not wait for a server that has failed; a later start works."""
-
-    async def startup(*_):
-        raise SystemExit
-
-    emulator = Emulator()
-    with monkeypatch.context() as patch:
-        patch.setattr(uvicorn.Server, "startup", startup)
-        with pytest.raises(RuntimeError, match="did not start"):
-            emulator.start()
-    with emulator:
-        assert requests.get(emulator.url, timeout=5).status_code == 403
 
 
 def test_a_bad_bucket_name_is_an_error():

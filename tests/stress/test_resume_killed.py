@@ -125,7 +125,7 @@ class Uploader:
         assert stored.size == self.size
         assert stored.crc64 == self.crc
         with self.source.open("rb") as file:
-            for chunk in stored.body.chunks(0, stored.size):
+            for chunk in stored.chunks(0, stored.size):
                 assert file.read(len(chunk)) == chunk
         # Killed before it could write down what it had begun, it had sent no part.
         assert not [one for one in self.oss.uploads(BUCKET) if one.parts]

@@ -89,7 +89,7 @@ def weather(
     }
     for name in random.Random(0).sample(sorted(sizes), 5):  # noqa: S311 - repeatable
         with (place / name).open("rb") as file:
-            chunks = stored[name].body.chunks(0, sizes[name])
+            chunks = stored[name].chunks(0, sizes[name])
             assert all(file.read(len(chunk)) == chunk for chunk in chunks)
     # An Initiate whose reply was lost has left an upload that nobody can name.
     lost = [r for r in oss.requests if r.action.startswith("Initiate") and not r.status]

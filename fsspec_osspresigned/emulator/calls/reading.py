@@ -49,7 +49,7 @@ async def get_object(context: CallContext) -> EmulatorReply:
     return EmulatorReply(
         status=206 if found else 200,
         headers=headers,
-        body=stored.body.chunks(start, stop),
+        body=stored.chunks(start, stop),
         length=stop - start,
     )
 

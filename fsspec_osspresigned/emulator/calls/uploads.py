@@ -16,7 +16,6 @@ from ...http.checksums import combine
 from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
-from ..store.bodies import StoredBody
 from ..store.store import StoredObject, StoredPart, StoredUpload
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import ENCRYPTION, check_traffic_limit, read_properties
@@ -65,7 +64,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
     number, upload = _place(context, ec := "0042-00000311")
     source = copy_source(context)
     with context.store.spool() as spool:
-        for chunk in source.body.chunks(*copied_range(context.call, source.size)):
+        for chunk in source.chunks(*copied_range(context.call, source.size)):
             spool.write(chunk)
         piece = spool.finish()
     part = StoredPart(number=number, piece=piece, modified=context.now)
@@ -192,5 +191,5 @@ def _joined(
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,
-        body=StoredBody(tuple(piece.segment for piece in pieces)),
+        body=tuple(piece.segment for piece in pieces),
     )

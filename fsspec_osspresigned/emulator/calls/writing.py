@@ -14,7 +14,6 @@ from ...model import COPY_SOURCE
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..message.request_body import too_large
-from ..store.bodies import StoredBody
 from ..store.store import NEXT_POSITION, StoredObject, wrong_position
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import HTTP_PROPERTIES, META, TAGGING, read_properties
@@ -40,7 +39,7 @@ async def put_object(context: CallContext) -> EmulatorReply:
             md5=piece.md5,
             headers=headers,
             modified=context.now,
-            body=StoredBody((piece.segment,)),
+            body=(piece.segment,),
         )
     )
     reply = EmulatorReply(headers=confirmation(stored))
@@ -69,7 +68,7 @@ async def append_object(context: CallContext) -> EmulatorReply:
         crc64=combine(start.crc64, piece.crc64, piece.size),
         kind=APPENDABLE,
         modified=context.now,
-        body=StoredBody((*start.body.segments, piece.segment)),
+        body=(*start.body, piece.segment),
     )
     stored = context.store.replace(context.bucket, stored, before)
     end = {NEXT_POSITION: str(stored.size)}

@@ -55,16 +55,12 @@ def _position(text: str) -> int:
     return -bytes_of(text[1:]) if text.startswith("-") else bytes_of(text)
 
 
-def _speed(text: str) -> float:
-    return float(bytes_of(text))
-
-
 def _times(text: str) -> int | None:
     return None if text == "always" else _whole(text)
 
 
-def _statuses(text: str) -> tuple[int, ...]:
-    return tuple(map(_whole, text.split("+")))
+def _statuses(text: str) -> list[int]:
+    return [_whole(status) for status in text.split("+")]
 
 
 Check = tuple[Callable[[Any], bool], str]
@@ -84,6 +80,9 @@ _INTERIM: Check = (
 _SPEED: Check = (lambda speed: speed > 0, "never ends: above 0")
 
 
+_TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_self=True)
+
+
 def _member(
     read: Callable[[str], Any] | None,
     default: Any = None,
@@ -91,10 +90,6 @@ def _member(
     **options: Any,
 ) -> Any:
     return field(default=default, metadata={"read": read, "check": check}, **options)
-
-
-def _usual_times(fault: Fault) -> int | None:
-    return 1 if fault.rate is None else None
 
 
 @frozen(kw_only=True)
@@ -118,9 +113,7 @@ class Fault:
     after: int = _member(_whole, 0, _NOT_NEGATIVE)
     rate: float | None = _member(_number, None, _SHARE)
     seed: int = _member(_whole, 0)
-    times: int | None = _member(
-        _times, Factory(_usual_times, takes_self=True), _STRIKES
-    )
+    times: int | None = _member(_times, _TIMES, _STRIKES)
     status: int | None = _member(_whole, None, _FINAL)
     code: str | None = _member(str)
     message: str | None = _member(str)
@@ -134,7 +127,7 @@ class Fault:
     error_body: bool = _member(flag, default=False)
     interim: tuple[int, ...] = _member(_statuses, (), _INTERIM, converter=tuple)
     delay: float = _member(_number, 0.0, _NOT_NEGATIVE)
-    bytes_per_second: float | None = _member(_speed, None, _SPEED)
+    bytes_per_second: float | None = _member(bytes_of, None, _SPEED)
     cut_after: int | None = _member(_position, None, _NOT_NEGATIVE)
     stall_after: int | None = _member(_position, None, _NOT_NEGATIVE)
     cut_reply_after: int | None = _member(_position)

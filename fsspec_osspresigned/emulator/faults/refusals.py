@@ -36,7 +36,7 @@ class RefusedCall:
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
         """Return the refusal of a server that knows only *keys*."""
-        refusal = verify(self.call.received, find=keys.get, now=self.now)
+        refusal = verify(self.call, find=keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 

@@ -24,25 +24,20 @@ _region_host = re.compile(
 
 
 @frozen(kw_only=True)
-class Call:
+class Call(Received):
     """One request. The first value of a repeated parameter or header counts.
 
     Attributes:
         action: name of the call in the API reference.
         bucket: empty for the service itself.
         key: decoded once, nothing normalised; empty for a bucket.
-        path: as it came, like the query.
-        headers: names in lower case.
+        path: as it came, not decoded, without the query.
     """
 
     action: str = ""
     method: str = "GET"
-    bucket: str = ""
-    key: str = ""
     path: str = ""
-    query: str = ""
-    parameters: Mapping[str, str] = field(factory=dict)
-    headers: Mapping[str, str] = field(factory=dict)
+    parameters: Mapping[str, str] = field(factory=dict, repr=False)
 
     @property
     def host(self) -> str:
@@ -69,17 +64,6 @@ class Call:
     def content_length(self) -> int | None:
         """Announced bytes; None for a chunked body or none at all."""
         return read_number(self.headers.get("content-length", ""))
-
-    @property
-    def received(self) -> Received:
-        """The request as its signature is verified."""
-        return Received(
-            method=self.method,
-            bucket=self.bucket,
-            key=self.key,
-            query=self.query,
-            headers=self.headers,
-        )
 
 
 def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:

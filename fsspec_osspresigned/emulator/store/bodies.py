@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Self
 
@@ -53,32 +53,6 @@ class Piece:
     def etag(self) -> str:
         """The MD5 in upper case, without quotes."""
         return self.md5.upper()
-
-
-@frozen
-class StoredBody:
-    """The bytes of an object: one segment, or those of its parts in order."""
-
-    segments: tuple[Segment, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(segment.size for segment in self.segments)
-
-    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes ``start:stop`` in chunks of at most 1 MiB."""
-        offset = 0
-        for segment in self.segments:
-            first = max(start - offset, 0)
-            last = min(stop - offset, segment.size)
-            for at in range(first, last, CHUNK):
-                yield segment.read(at, min(at + CHUNK, last))
-            offset += segment.size
-
-    def read(self) -> bytes:
-        """Return all bytes."""
-        return b"".join(self.chunks(0, self.size))
 
 
 class Spool:

@@ -17,7 +17,7 @@ from attrs.filters import exclude
 
 from ...units import MIB
 from ..message.errors import RefusedError, refused
-from .bodies import Folder, Piece, Segment, Spool, StoredBody
+from .bodies import CHUNK, Folder, Piece, Segment, Spool
 
 NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
@@ -47,16 +47,26 @@ class StoredObject:
     kind: str = "Normal"
     modified: float = 0.0
     version_id: str | None = None
-    body: StoredBody = field(factory=StoredBody, repr=False)
+    body: tuple[Segment, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.body.size
+        return sum(segment.size for segment in self.body)
 
     def data(self) -> bytes:
         """Return all of its bytes."""
-        return self.body.read()
+        return b"".join(self.chunks(0, self.size))
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes ``start:stop`` in chunks of at most 1 MiB."""
+        offset = 0
+        for segment in self.body:
+            first = max(start - offset, 0)
+            last = min(stop - offset, segment.size)
+            for at in range(first, last, CHUNK):
+                yield segment.read(at, min(at + CHUNK, last))
+            offset += segment.size
 
 
 @frozen(kw_only=True, eq=False)
@@ -178,8 +188,8 @@ class Store:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned:
                 stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
-            value = {**asdict(stored, recurse=False), "body": stored.body.segments}
-            self._log.write(_object_place(bucket.name, stored.key), value)
+            place = _object_place(bucket.name, stored.key)
+            self._log.write(place, asdict(stored, recurse=False))
             bucket.set(stored)
             return stored
 
@@ -286,7 +296,7 @@ class StoreLog:
         for home in sorted((self.root / "buckets").glob("*")):
             bucket = Bucket(name=home.name)
             for value in _values(home / "objects"):
-                body = StoredBody(tuple(map(segment, value.pop("body"))))
+                body = tuple(map(segment, value.pop("body")))
                 bucket.set(StoredObject(body=body, **value))
             for path in (home / "uploads").glob("*"):
                 for value in _values(path, _UPLOAD):

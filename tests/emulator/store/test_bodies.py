@@ -37,7 +37,7 @@ def test_a_large_body_goes_to_a_file(make_client):
         assert peak < 16 * MIB
         stored = oss.get(BUCKET, "large")
         assert stored.size == 64 * MIB
-        (segment,) = stored.body.segments
+        (segment,) = stored.body
         folder = segment.path.parent
         assert files(folder) == 2
         del stored, segment
@@ -61,7 +61,7 @@ def test_a_body_that_breaks_off_leaves_nothing(make_client):
     with Emulator() as oss:
         client = make_client(oss)
         client.put("other", b"x" * (5 * MIB))
-        folder = oss.get(BUCKET, "other").body.segments[0].path.parent
+        folder = oss.get(BUCKET, "other").body[0].path.parent
         oss.faults.add(Fault(cut_after=8 * MIB))
         with pytest.raises(requests.ConnectionError):
             client.call("PUT", "k", data=b"x" * (20 * MIB))
