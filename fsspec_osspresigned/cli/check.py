@@ -13,7 +13,7 @@ import click
 from attrs import frozen
 
 from ..console.terminal import table
-from ..filesystem.base import read_url
+from ..filesystem.client_factory import read_url
 from ..http.transport import Transport
 from ..owner.check import Intent, check_map
 from ..owner.conformance import Kit, run

@@ -11,7 +11,7 @@ import click
 from attrs import frozen
 
 from ..console.terminal import Output, pairs, table_or_pairs
-from ..filesystem.base import read_url
+from ..filesystem.client_factory import read_url
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.inspect import about_entry, about_url, is_web, read

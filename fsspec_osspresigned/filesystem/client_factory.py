@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fsspec
 
 from ..client.client import Client, shared_client
 from ..concurrency import shutdown
@@ -10,23 +10,23 @@ from ..http.transport import Transport
 from ..options.options import Options
 from ..signers import make_signer
 
-Opener = Callable[[str], bytes]
+
+def read_url(place: str) -> bytes:
+    """Read a URL map through the filesystem that fsspec has for *place*."""
+    with fsspec.open(place, "rb") as file:
+        return bytes(file.read())
 
 
-def client_for(options: Options, opener: Opener) -> Client:
+def client_for(options: Options) -> Client:
     """Return this process's client for *options*, made when it is the first.
-
-    Args:
-        options: the validated options.
-        opener: reads a URL map that is not on this machine.
 
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.
     """
-    return shared_client(options, lambda found: _make(found, opener))
+    return shared_client(options, _make)
 
 
-def _make(options: Options, opener: Opener) -> Client:
+def _make(options: Options) -> Client:
     shutdown.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
@@ -44,5 +44,5 @@ def _make(options: Options, opener: Opener) -> Client:
         from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
 
         journals = Checkpoint(options.checkpoint)
-    signer = make_signer(options, transport.exchange, opener)
+    signer = make_signer(options, transport.exchange, read_url)
     return Client(options, signer, transport, note=note, checkpoint=journals)

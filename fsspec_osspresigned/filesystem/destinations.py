@@ -10,7 +10,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
-from itertools import takewhile
 from typing import Any
 
 from attrs import evolve, frozen
@@ -19,26 +18,21 @@ from fsspec.implementations.local import (
     make_path_posix,
     trailing_sep,
 )
-from fsspec.utils import other_paths, stringify_path
+from fsspec.utils import common_prefix, other_paths, stringify_path
 
 from ..errors import ConfigurationError
+from .bulk_options import check_depth
 
 _MAX_SHOWN = 20
 
 
 @frozen(eq=False)
 class Match:
-    """The objects and directories that a path, a pattern or several of them stand for.
+    """The objects and directories that a path, a pattern or several of them stand for."""
 
-    Attributes:
-        source: as it was given.
-        kinds: name -> ``file``, ``directory``, or None if it was not looked up; sorted.
-        is_pattern: *source* is one pattern, and no object of that very name.
-    """
-
-    source: Any
-    kinds: Mapping[str, str | None]
-    is_pattern: bool
+    source: Any  # as it was given
+    kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
+    is_pattern: bool  # one pattern, and no object of that very name
 
     @property
     def directories(self) -> list[str]:
@@ -59,9 +53,7 @@ class Match:
     ) -> list[Destination]:
         """Return where each name goes; those of a list go into one directory.
 
-        Args:
-            target: a path; a trailing slash makes it a directory.
-            is_directory: asked about a target without a trailing slash.
+        *is_directory* is asked about a *target* without a trailing slash.
         """
         if not self.kinds:
             return []
@@ -86,33 +78,15 @@ class Destination:
     is_directory: bool = False
 
 
-def paired(sources: Sequence[str], targets: Sequence[str]) -> list[Destination]:
-    """Return the destinations of two lists: each source has its own target.
-
-    Raises:
-        ValueError: they differ in length.
-    """
-    _check_lengths(sources, targets)
-    return [Destination(*pair) for pair in zip(sources, targets, strict=True)]
-
-
-def _check_lengths(sources: Sequence[str], targets: Sequence[str]) -> None:
+def paired(sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Return the pairs of two lists; raise ValueError if they differ in length."""
     if len(sources) != len(targets):
-        msg = f"{len(sources)} sources for {len(targets)} destinations"
-        raise ValueError(msg)
-
-
-def looks_like_a_pattern(path: str) -> bool:
-    """Return whether *path* may stand for several."""
-    return bool(has_magic(path))
+        raise ValueError(f"{len(sources)} sources for {len(targets)} destinations")
+    return zip(sources, targets, strict=True)
 
 
 def refuse_clashes(destinations: Iterable[Destination], *, local: bool = False) -> None:
-    """Refuse two objects with one destination, where one of them would be lost.
-
-    Raises:
-        ConfigurationError: names them.
-    """
+    """Raise ConfigurationError if two objects have one destination: one would be lost."""
     seen: dict[str, str] = {}
     problems = []
     for one in destinations:
@@ -124,21 +98,17 @@ def refuse_clashes(destinations: Iterable[Destination], *, local: bool = False) 
 
 
 def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
-    """Refuse names of objects that would become files outside of *root*.
-
-    Raises:
-        ConfigurationError: names them.
-    """
-    base = root.rstrip("/")
+    """Raise ConfigurationError if objects would become files outside of *root*."""
     problems = []
     for one in destinations:
-        name = one.target.removeprefix(base)
-        why = "has a NUL in its name" if "\0" in name else ""
-        if ".." in name.split("/"):
-            why = why or "would leave the directory"
-        if why:
-            text = f"{one.path!r} {why}: get it alone, to a name of your own"
-            problems.append(text)
+        name = one.target.removeprefix(root.rstrip("/"))
+        if "\0" in name:
+            why = "has a NUL in its name"
+        elif ".." in name.split("/"):
+            why = "would leave the directory"
+        else:
+            continue
+        problems.append(f"{one.path!r} {why}: get it alone, to a name of your own")
     _refuse(problems)
 
 
@@ -168,14 +138,7 @@ _KINDS = tuple(Kind)
 
 @frozen
 class LocalEntry:
-    """A local name, and its destination.
-
-    Attributes:
-        local: absolute path.
-        path: the destination.
-        kind: file, directory, link or device.
-        problem: why the directory cannot be walked; None without a problem.
-    """
+    """A local name, its destination, and why the directory cannot be walked, if so."""
 
     local: str
     path: str
@@ -203,15 +166,8 @@ class LocalTree:
 
     A directory is walked while it is iterated: memory grows with the largest single
     directory, not with the tree. A local name that exists is taken as it is, even if it
-    looks like a pattern.
-
-    Args:
-        lpath: a file, a directory, a pattern, or several of them.
-        rpath: a path without protocol, or a list as long as *lpath*.
-        recursive: walk directories.
-        maxdepth: levels of directories; None for all.
-        is_directory: asked about a destination without a trailing slash.
-        path_of: turns a destination into a path.
+    looks like a pattern. *rpath* has no protocol, or is a list as long as *lpath*.
+    *is_directory* is asked about a destination without a trailing slash.
 
     Raises:
         FileNotFoundError: nothing is at *lpath*.
@@ -228,21 +184,17 @@ class LocalTree:
         is_directory: Callable[[str], bool] = lambda _: False,
         path_of: Callable[[str], str] = str,
     ) -> None:
-        if maxdepth is not None and maxdepth < 1:
-            msg = "maxdepth must be at least 1"
-            raise ValueError(msg)
+        check_depth(maxdepth)
         self._one = isinstance(lpath, str | os.PathLike)
         given = [local_path(path) for path in ([lpath] if self._one else lpath)]
         self._path_of = path_of
         self._recursive = recursive
         self._maxdepth = self._depth = maxdepth
-        self._targets: list[str] | None = None
+        self._pairs: list[tuple[str, str]] | None = None
         if not isinstance(rpath, str):
-            self._targets, self._tops = list(rpath), given
             if self._one:
-                msg = f"1 sources for {len(self._targets)} destinations"
-                raise ValueError(msg)
-            _check_lengths(given, self._targets)
+                raise ValueError(f"1 sources for {len(rpath)} destinations")
+            self._pairs = list(paired(given, rpath))
             return
         self._only_files = self._one and (not recursive or maxdepth is not None)
         self._tops = [path.rstrip("/") or "/" for path in _tops(given, maxdepth)]
@@ -250,15 +202,13 @@ class LocalTree:
         if self._one and self._is_pattern and maxdepth is not None:
             self._depth = maxdepth - 1  # the pattern is the first level
         self._root = rpath.rstrip("/")
-        # fsspec walks a list into one directory; one source decides by its kind.
-        self._cut = (
-            self._prefix_length(given[0], rpath, is_directory) if self._one else 0
-        )
+        if self._one:  # fsspec walks a list into one directory
+            self._cut = self._prefix_length(given[0], rpath, is_directory)
 
     def __iter__(self) -> Iterator[LocalEntry]:
         """Yield files and directories."""
-        if self._targets is not None:
-            for local, path in zip(self._tops, self._targets, strict=True):
+        if self._pairs is not None:
+            for local, path in self._pairs:
                 yield LocalEntry(local, self._path_of(path), _kind_of_top(local))
             return
         several = len(self._tops) > 1
@@ -279,12 +229,10 @@ class LocalTree:
                 kind = Kind.SPECIAL  # a pipe is sent only if it is named
             if not (self._only_files and kind is Kind.DIRECTORY):
                 yield LocalEntry(top, "", kind)
-            deep = self._depth is None or self._depth > 0
-            if not (self._recursive and deep and kind is Kind.DIRECTORY):
+            if not self._recursive or self._depth == 0 or kind is not Kind.DIRECTORY:
                 continue
             for entry in _walk(top, self._depth):
-                is_directory = entry.kind is Kind.DIRECTORY and entry.problem is None
-                if not (self._only_files and is_directory):
+                if not self._only_files or entry.is_sent or entry.is_skipped:
                     yield entry
 
     def _prefix_length(
@@ -309,16 +257,12 @@ class LocalTree:
             alone = _kind_of_top(top) is not Kind.DIRECTORY
             empty = not alone and next(_walk(top, None), None) is None
             return ("" if top == "/" else top), 1 if alone or empty else 2
-        common: list[str] = []
-        count = 0
+        common, count = "", 0
         for entry in self._walked():
-            if self._only_files and entry.kind is Kind.LINK:
-                continue
-            parts = entry.local.split("/")
-            pairs = zip(common if count else parts, parts, strict=False)
-            common = [one for one, _ in takewhile(lambda two: two[0] == two[1], pairs)]
-            count += 1
-        return "/".join(common), count
+            if not (self._only_files and entry.kind is Kind.LINK):
+                both = [common if count else entry.local, entry.local]
+                common, count = common_prefix(both), count + 1
+        return common, count
 
 
 def _is_pattern(path: str) -> bool:

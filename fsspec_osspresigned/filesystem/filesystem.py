@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop
@@ -17,17 +21,11 @@ from ..options.object_options import ObjectOptions
 from ..options.options import Options
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from .base import (
-    PROTOCOL,
-    BulkOptions,
-    InstanceCache,
-    LazyModule,
-    as_coroutine,
-    object_path,
-    read_url,
-    without_protocol,
-)
+from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
+from .instances import InstanceCache
+from .paths import PROTOCOL, object_path, without_protocol
+from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
@@ -37,6 +35,16 @@ if TYPE_CHECKING:
     from ..objects.lookup import Lookup
     from . import destinations, look, move, read
 else:  # with `objects`, which a process that only writes never loads
+
+    class LazyModule:
+        """A module of this folder that is imported when one of its names is used."""
+
+        def __init__(self, name: str) -> None:
+            self._name = f".{name}"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name, __package__), name)
+
     destinations, look, move, read = map(
         LazyModule, ("destinations", "look", "move", "read")
     )
@@ -75,7 +83,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """The client of this process, which equal options share."""
         pid = os.getpid()
         if pid not in self._clients:
-            self._clients = {pid: client_for(self._options, read_url)}
+            self._clients = {pid: client_for(self._options)}
         return self._clients[pid]
 
     @property
@@ -262,12 +270,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def _open(
         self, path: str, mode: str = "rb", autocommit: bool = True, **kwargs: Any
     ) -> Any:
-        path = self._path(path)
         if mode == "rb":
-            return read.open_reader(self, path, **kwargs)
-        for name in ("block_size", "cache_options"):
-            kwargs.pop(name, None)
-        return self._call(kwargs, write_mode(mode)).open(path, autocommit=autocommit)
+            return read.open_reader(self, self._path(path), **kwargs)
+        return self.open(path, mode, autocommit=autocommit, **kwargs)
 
     async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
         """Refuse: files here are blocking; use ``_pipe_file`` and ``_cat_file``."""
@@ -305,8 +310,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         Of ``prefix=``, the store lists only names in *path* that begin with it.
         """
-        kwargs |= {"maxdepth": maxdepth, "withdirs": withdirs, "detail": detail}
-        return look.find(self.client, path, **kwargs)
+        check_depth(maxdepth)
+        walk = self._lookup.walk(
+            self._path(path),
+            maxdepth=maxdepth,
+            withdirs=withdirs,
+            prefix=kwargs.get("prefix", ""),
+        )
+        return look.find(walk, detail)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that fit a pattern; only the part before it is listed."""
@@ -358,8 +369,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
     ) -> Any:
         """Return the bytes of one object, or path to bytes of several, read at once."""
-        how = BulkOptions.take_from(kwargs | {"on_error": on_error})
-        kwargs.pop("batch_size", None)
+        kwargs["on_error"] = on_error
+        how = BulkOptions.take_from(kwargs)
         match = look.expand(self, path, recursive)
         return read.cat(self.client, match, how, **kwargs)
 
@@ -399,7 +410,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
-        read.get(self.client, found, callback, how)
+        read.get(self.client, found, SharedCallback(callback), how)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; compared with its source if HEAD is signed."""
@@ -458,6 +469,19 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self._lookup.remove(self._path(path))
 
 
+def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
+    """Return a coroutine function that runs *verb* in a worker of the client's *pool*."""
+
+    async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(getattr(self, verb), *args, **kwargs)
+        context = contextvars.copy_context()  # holds the transaction of the caller
+        future = getattr(self.client, pool).submit(context.run, call)
+        return await asyncio.wrap_future(future)
+
+    coroutine.__name__ = f"_{verb}"
+    return coroutine
+
+
 # fsspec awaits coroutines of the verbs. Those of one file run in the workers for files;
 # those that wait for workers for files run in other ones.
 for _pool, _verbs in {
@@ -468,4 +492,4 @@ for _pool, _verbs in {
     "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
 }.items():
     for _verb in _verbs:
-        setattr(OSSPresignedFileSystem, f"_{_verb}", as_coroutine(_verb, _pool))
+        setattr(OSSPresignedFileSystem, f"_{_verb}", _coroutine(_verb, _pool))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from glob import has_magic
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import evolve
 
@@ -17,34 +19,15 @@ from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
 from ..signers.base import sign_checked
 from . import destinations
-from .base import BulkOptions, check_depth, object_path, without_protocol
+from .bulk_options import BulkOptions, check_depth
 from .destinations import Destination, Match
+from .paths import object_path, without_protocol
 
 Info = dict[str, Any]
 
-# Headers that every HTTP client sends by itself.
-_SENT_ANYWAY = ("host", "content-length")
 
-
-def find(
-    client: Client,
-    path: Any,
-    *,
-    maxdepth: int | None = None,
-    withdirs: bool = False,
-    detail: bool = False,
-    prefix: str = "",
-    **_: Any,
-) -> Any:
-    """Return all names under *path*, sorted; with *detail* name -> ``info``.
-
-    Raises:
-        PermissionError: it cannot be seen, with ``unknown="error"``.
-    """
-    check_depth(maxdepth)
-    walk = Lookup(client).walk(
-        object_path(client, path), maxdepth=maxdepth, withdirs=withdirs, prefix=prefix
-    )
+def find(walk: Iterable[Info], detail: bool) -> Any:
+    """Return all names of *walk*, sorted; with *detail* name -> ``info``."""
     if not detail:
         return sorted({item["name"] for item in walk})
     found: dict[str, Info] = {}
@@ -55,56 +38,36 @@ def find(
     return {name: found[name] for name in sorted(found)}
 
 
-class Searchable(Protocol):
-    """Client and ``glob`` of a filesystem: what ``expand`` needs."""
-
-    @property
-    def client(self) -> Client:
-        """Looks."""
-        ...
-
-    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return the names that fit a pattern."""
-        ...
-
-
 def expand(
-    filesystem: Searchable,
+    filesystem: Any,
     path: Any,
     recursive: bool,
     maxdepth: int | None = None,
     *,
     markers: bool = False,
 ) -> Match:
-    """Return the objects and directories that *path* stands for.
+    """Return the objects and directories that a path, a pattern or several stand for.
 
-    A name that looks like a pattern means the object of that name if there is one.
-
-    Args:
-        filesystem: looks.
-        path: a path, a pattern, or several.
-        recursive: whether directories are walked.
-        maxdepth: levels of directories; None for all.
-        markers: also objects that stand for directories: their names end in a slash.
+    A name that looks like a pattern means the object of that name if there is one. With
+    *markers* also objects that stand for directories: their names end in a slash.
 
     Raises:
         FileNotFoundError: nothing fits.
     """
     check_depth(maxdepth)
-    client, glob = filesystem.client, filesystem.glob
-    lookup = Lookup(client)
+    lookup = Lookup(filesystem.client)
     found: dict[str, str | None] = {}
     is_pattern = False
     for one in [path] if isinstance(path, str) else path:
-        name = object_path(client, one)
-        is_pattern = destinations.looks_like_a_pattern(
-            name
-        ) and not lookup.shows_object(name)
+        name = object_path(lookup.client, one)
+        is_pattern = has_magic(name) and not lookup.shows_object(name)
         if not is_pattern and not recursive:
             found.setdefault(name, None)
             continue
         tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
-        fits = glob(one, maxdepth=maxdepth, detail=True).values() if is_pattern else ()
+        fits: Iterable[Info] = ()
+        if is_pattern:
+            fits = filesystem.glob(one, maxdepth=maxdepth, detail=True).values()
         if recursive and maxdepth != 1:
             deeper = None if maxdepth is None else maxdepth - 1
             tops += [(i["name"], deeper) for i in fits if i["type"] == "directory"]
@@ -121,7 +84,7 @@ def expand(
 
 
 def layout(
-    filesystem: Searchable,
+    filesystem: Any,
     source: Any,
     target: Any,
     recursive: bool,
@@ -132,8 +95,7 @@ def layout(
     """Return where ``get`` (*local*) and ``copy`` put each object, by fsspec's rules.
 
     Raises:
-        ConfigurationError: two objects would become one, or a name leads out of the
-            local *target*.
+        ConfigurationError: two would become one, or a name leads out of *target*.
         FileNotFoundError: nothing fits.
         ValueError: two lists of different length.
     """
@@ -147,7 +109,8 @@ def layout(
             client.written.trust_store(place(path))
     if not isinstance(source, str) and isinstance(target, list | tuple):
         names = [object_path(client, path) for path in source]
-        found = destinations.paired(names, [place(path) for path in target])
+        pairs = destinations.paired(names, [place(path) for path in target])
+        found = [Destination(*pair) for pair in pairs]
     else:
         match = expand(filesystem, source, recursive, maxdepth)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
@@ -191,15 +154,10 @@ def local_tree(
     )
 
 
-def object_info(info: Info, path: str) -> Info:
-    """Return *info* if it is of an object.
-
-    Raises:
-        IsADirectoryError: it is of a directory.
-    """
+def refuse_directory(info: Info, path: str) -> None:
+    """Raise IsADirectoryError unless *info* is of an object."""
     if info["type"] != "file":
         raise IsADirectoryError(21, "a directory, and no object", path)
-    return info
 
 
 def created(info: Info, path: str) -> datetime:
@@ -209,12 +167,12 @@ def created(info: Info, path: str) -> datetime:
         IsADirectoryError: a directory was never stored.
         NotImplementedError: the store does not say.
     """
-    found = object_info(info, path).get("LastModified")
+    refuse_directory(info, path)
+    found = info.get("LastModified")
     if found is None and "created" in info:
         found = datetime.fromtimestamp(info["created"], UTC)
     if not isinstance(found, datetime):
-        msg = f"the store does not say when {path} was stored"
-        raise NotImplementedError(msg)
+        raise NotImplementedError(f"the store does not say when {path} was stored")
     return found
 
 
@@ -224,7 +182,7 @@ def content_key(info: Info, path: str) -> str:
     Raises:
         IsADirectoryError: *info* is of a directory.
     """
-    object_info(info, path)
+    refuse_directory(info, path)
     facts = (info["size"], info.get("ETag") or info.get("crc64"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -241,20 +199,18 @@ def presigned_url(
     """
     action = PLAIN_ACTIONS.get(method.upper())
     if action is None or expiration < 1:
-        msg = f"method must be {', '.join(PLAIN_ACTIONS)}, expiration 1 s or more"
-        raise ValueError(msg)
+        allowed = ", ".join(PLAIN_ACTIONS)
+        raise ValueError(f"method must be {allowed}, expiration 1 s or more")
     bucket, key = split_path(object_path(client, path))
+    life = int(expiration)
     wanted = Operation(
-        action=action,
-        bucket=bucket,
-        key=key,
-        content_length=size,
-        expires_in=int(expiration),
+        action=action, bucket=bucket, key=key, content_length=size, expires_in=life
     )
     (signed,) = sign_checked(client.signer, [wanted])
-    needed = [n for n in signed.headers if n.lower() not in _SENT_ANYWAY]
+    sent = ("host", "content-length")  # by every HTTP client
+    needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:
-        names = ", ".join(sorted(needed))
+        names = ", ".join(needed)
         msg = f"the URL is good only with the headers {names}, which it cannot carry"
         raise NotSignedError(msg, path=wanted.path, action=action)
     return signed.url.reveal()

@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
-from .base import BulkOptions
+from .bulk_options import BulkOptions
 from .destinations import Destination, Match
 from .put import PutCall
 
@@ -26,11 +26,7 @@ def copy_one(
     call.client.written.remember_copy(one.path, one.target)
 
 
-def copy(
-    call: PutCall,
-    destinations: Sequence[Destination],
-    how: BulkOptions,
-) -> None:
+def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
     """Copy objects, several at once.
 
     Raises:
@@ -60,12 +56,11 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
     """
     client, lookup = call.client, Lookup(call.client)
     sources = {one.path for one in destinations}
-    problems = [
+    if problems := [
         f"{one.path!r} would replace {one.target!r}, which is moved, too"
         for one in destinations
         if one.target in sources
-    ]
-    if problems:
+    ]:
         raise ConfigurationError(problems)
     proved: dict[str, SourceHead] = {}
 
@@ -96,10 +91,6 @@ def remove(client: Client, match: Match, how: BulkOptions) -> None:
         PermissionError: DeleteObject is not granted.
         UploadErrors: several could not be deleted.
     """
-
-    def work(name: str, cancel: Cancellation) -> None:
-        Lookup(client).remove(name, cancel)
-
-    how.run(client, match.files, work, str)
+    how.run(client, match.files, Lookup(client).remove, str)
     for name in match.directories:
         client.written.forget_directory(name)

@@ -5,35 +5,51 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
-from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
+from fsspec.callbacks import Callback, NoOpCallback
 
 from ..units import short_bytes
 
 _WIDTH = 24  # characters of the bar
 
 
-def is_heard(callback: Callback) -> bool:
-    """Return whether *callback* does anything with what it is told."""
-    return callback is not DEFAULT_CALLBACK and not isinstance(callback, NoOpCallback)
+class SharedCallback:
+    """A callback of fsspec that is told by several threads, one call at a time."""
 
+    def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
+        self.is_heard = not isinstance(callback, NoOpCallback)
+        self._callback = callback
+        self._lock = lock or threading.Lock()
 
-def bytes_counter(
-    callback: Callback, size: int, lock: threading.Lock
-) -> Callable[[int], None] | None:
-    """Return what reports bytes to *callback*, one call at a time; None if it ignores them."""
-    if not is_heard(callback):
-        return None
-    with lock:
-        callback.set_size(size)
+    @property
+    def counter(self) -> Callable[[int], None] | None:
+        """What counts bytes; None if nothing is heard, which costs nothing."""
+        return self.add if self.is_heard else None
 
-    def count(sent: int) -> None:
-        with lock:
-            callback.relative_update(sent)
+    def set_size(self, size: int) -> None:
+        """Tell how much there is."""
+        with self._lock:
+            self._callback.set_size(size)
 
-    return count
+    def add(self, count: int) -> None:
+        """Tell how much more is done; negative when a failed try is taken back."""
+        with self._lock:
+            self._callback.relative_update(count)
+
+    @contextmanager
+    def of_file(self, source: str, target: str) -> Iterator[SharedCallback]:
+        """Yield the callback of one file, which is counted here when it is done."""
+        if not self.is_heard:  # 32 workers would queue for the lock
+            yield self
+            return
+        with self._lock:
+            child = self._callback.branched(source, target)
+        with child:
+            yield SharedCallback(child, self._lock)
+        self.add(1)
 
 
 class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
@@ -75,21 +91,11 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._branched, self.total, self.done = True, 0, 0
         return _FileBytes(self)
 
-    def set_size(self, size: int | None) -> None:
+    def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
         """Take the bytes of one file; files of a whole call are not counted."""
-        super().set_size(size)
+        super().call(hook_name, **kwargs)
         if not self._branched:
-            self.total = size or 0
-
-    def relative_update(self, inc: int = 1) -> None:
-        """Take bytes that were sent; negative when a failed try is taken back."""
-        super().relative_update(inc)
-        if not self._branched:
-            self.add(0, inc)
-
-    def absolute_update(self, value: int) -> None:
-        """Take how many bytes were sent so far."""
-        self.relative_update(value - self.value)
+            self.add((self.size or 0) - self.total, self.value - self.done)
 
     def add(self, total: int, done: int) -> None:
         """Add to the bytes expected and the bytes done, and draw now and then."""
@@ -97,7 +103,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self.total += total
             self.done += done
             now = time.monotonic()
-            if self._live and now - self._drawn >= self._every:
+            if done and self._live and now - self._drawn >= self._every:
                 self._drawn = now
                 self._draw(now)
 
@@ -117,10 +123,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             f"{short_bytes(self.done)} of {short_bytes(self.total)}, {short_bytes(rate)}/s"
         )
         self._longest = max(self._longest, len(text))
-        if self._live:
-            self._stream.write(f"\r{text:<{self._longest}}")
-        else:
-            self._stream.write(text)
+        self._stream.write(f"\r{text:<{self._longest}}" if self._live else text)
         self._stream.flush()
 
 
@@ -130,15 +133,10 @@ class _FileBytes(Callback):  # type: ignore[misc]  # fsspec is untyped
     def __init__(self, root: BytesProgress) -> None:
         super().__init__()
         self._root = root
+        self._told = (0, 0)
 
-    def set_size(self, size: int | None) -> None:
-        before = self.size or 0
-        super().set_size(size)
-        self._root.add((size or 0) - before, 0)
-
-    def relative_update(self, inc: int = 1) -> None:
-        super().relative_update(inc)
-        self._root.add(0, inc)
-
-    def absolute_update(self, value: int) -> None:
-        self.relative_update(value - self.value)
+    def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+        super().call(hook_name, **kwargs)
+        size, value = self._told
+        self._told = self.size or 0, self.value
+        self._root.add(self._told[0] - size, self._told[1] - value)

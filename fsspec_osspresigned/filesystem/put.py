@@ -6,14 +6,13 @@ import contextlib
 import mimetypes
 import os
 import stat
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
-from fsspec.callbacks import DEFAULT_CALLBACK, Callback
+from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.utils import stringify_path
@@ -22,14 +21,14 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody
-from ..model import Receipt
+from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction
 from ..upload.upload import Upload, upload_source
-from .base import BulkOptions, check_choice
-from .progress import bytes_counter, is_heard
+from .bulk_options import BulkOptions, check_choice
+from .progress import SharedCallback
 
 if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
@@ -44,11 +43,7 @@ T = TypeVar("T")
 class PutCall:
     """Options of one call that writes, and where its objects go; paths are ``bucket/key``.
 
-    Attributes:
-        client: signs and sends.
-        options: of the objects.
-        create: refuse to replace an object.
-        transaction: publishes later; None publishes at once.
+    With *create* no object is replaced; a *transaction* publishes later.
     """
 
     client: Client
@@ -107,7 +102,6 @@ class PutCall:
         self,
         path: str,
         value: Any,
-        *,
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
@@ -123,48 +117,39 @@ class PutCall:
         self,
         local: Any,
         path: str,
-        callback: Callback,
-        *,
-        lock: threading.Lock | None = None,
+        told: SharedCallback,
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
-        Return None in a transaction, and for a directory, which is remembered.
-
-        Args:
-            local: the file.
-            path: ``bucket/key``.
-            callback: told the bytes, one call at a time.
-            lock: held while *callback* is called; None for a new one.
-            ahead: signs the first request, together with those of other files.
-            cancel: set from elsewhere to give up.
+        Return None in a transaction, and for a directory, which is remembered. *ahead*
+        signs the first request, together with those of other files.
         """
         local = os.fspath(stringify_path(local))
-        lock = lock or threading.Lock()
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
             self.client.written.remember_directory(path)
             return None
         target = self.checked_target(path)
         if not stat.S_ISREG(status.st_mode):
-            return self._put_stream(local, target, callback, lock, cancel)
+            return self._put_stream(local, target, told, cancel)
         body = FileBody.of(local, status)
-        progress = bytes_counter(callback, body.size, lock)
+        if told.is_heard:
+            told.set_size(body.size)
+        count = told.counter
         if self.transaction is not None:
-            self.transaction.add_source(target, body, progress=progress, cancel=cancel)
+            self.transaction.add_source(target, body, progress=count, cancel=cancel)
             return None
         return upload_source(
-            self.client, target, body, ahead=ahead, progress=progress, cancel=cancel
+            self.client, target, body, ahead=ahead, progress=count, cancel=cancel
         )
 
     def _put_stream(
         self,
         local: str,
         target: Target,
-        callback: Callback,
-        lock: threading.Lock,
+        told: SharedCallback,
         cancel: Cancellation | None,
     ) -> Receipt | None:
         at_once = self.transaction is None
@@ -176,59 +161,36 @@ class PutCall:
                     msg = "the upload was given up"
                     raise UploadDiscardedError(msg, path=target.path)
                 sink.write(block)
-                with lock:
-                    callback.relative_update(len(block))
+                told.add(len(block))
         return sink.receipt
 
     def put(
-        self,
-        tree: Iterable[LocalEntry],
-        callback: Callback,
-        how: BulkOptions,
+        self, tree: Iterable[LocalEntry], told: SharedCallback, how: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at once; directories are remembered.
 
-        Args:
-            tree: iterated once more before, to count its files, if *callback* is heard.
-            callback: told the files; its branches are told the bytes.
-            how: files at once, and failures.
+        *tree* is iterated once more before, to count its files, if *told* is heard.
 
         Raises:
             UploadErrors: several files failed.
         """
-        lock, heard = threading.Lock(), is_heard(callback)
-        if heard:
-            callback.set_size(sum(entry.is_sent for entry in tree))
+        if told.is_heard:
+            told.set_size(sum(entry.is_sent for entry in tree))
         skipped: list[LocalEntry] = []
-        files, ahead = self._announced(
-            self._files(tree, skipped),
-            lambda entry: entry.path,
-            lambda entry: os.path.getsize(entry.local),
-        )
 
-        def work(entry: LocalEntry, cancel: Cancellation) -> Receipt | None:
+        def store(entry: LocalEntry, *more: Any) -> Receipt | None:
             if entry.problem is not None:
                 raise entry.problem
-            if not heard:  # 32 workers would queue for the lock
-                return self.put_file(
-                    entry.local, entry.path, callback, ahead=ahead, cancel=cancel
-                )
-            with lock:
-                child = callback.branched(entry.local, entry.path)
-            with child:
-                done = self.put_file(
-                    entry.local,
-                    entry.path,
-                    child,
-                    lock=lock,
-                    ahead=ahead,
-                    cancel=cancel,
-                )
-            with lock:
-                callback.relative_update(1)
-            return done
+            with told.of_file(entry.local, entry.path) as child:
+                return self.put_file(entry.local, entry.path, child, *more)
 
-        done = self._receipts(files, work, lambda entry: entry.path, how)
+        done = self._store_all(
+            self._files(tree, skipped),
+            store,
+            lambda entry: entry.path,
+            lambda entry: os.path.getsize(entry.local),
+            how,
+        )
         if skipped:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
@@ -251,40 +213,34 @@ class PutCall:
 
     def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
         """Store values, several at once; raises as ``put``."""
-        jobs, ahead = self._announced(
-            pairs, lambda pair: pair[0], lambda pair: MemoryBody.of(pair[1]).size
+        return self._store_all(
+            pairs,
+            lambda pair, *more: self.pipe_file(*pair, *more),
+            lambda pair: pair[0],
+            lambda pair: MemoryBody.of(pair[1]).size,
+            how,
         )
 
-        def work(pair: tuple[str, Any], cancel: Cancellation) -> Receipt | None:
-            return self.pipe_file(*pair, ahead=ahead, cancel=cancel)
-
-        return self._receipts(jobs, work, lambda pair: pair[0], how)
-
-    def _announced(
+    def _store_all(
         self,
         jobs: Iterable[T],
+        store: Callable[[T, Prefetcher | None, Cancellation], Receipt | None],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
-    ) -> tuple[Iterator[T], Prefetcher | None]:
-        if self.transaction is not None:
-            return iter(jobs), None
-        return self.client.announced(
-            jobs,
-            lambda job: first_request(
-                self.client, self.target(path_of(job)), size_of(job)
-            ),
-        )
-
-    def _receipts(
-        self,
-        jobs: Iterator[T],
-        work: Callable[[T, Cancellation], Receipt | None],
-        name: Callable[[T], str],
         how: BulkOptions,
     ) -> ReceiptList:
+        """Run *store* for all *jobs*, whose first requests are signed together."""
         from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
-        found = how.run(self.client, jobs, work, name)
+        def opening(job: T) -> Operation:
+            return first_request(self.client, self.target(path_of(job)), size_of(job))
+
+        ahead = None
+        if self.transaction is None:
+            jobs, ahead = self.client.announced(jobs, opening)
+        found = how.run(
+            self.client, jobs, lambda job, cancel: store(job, ahead, cancel), path_of
+        )
         return ReceiptList(one for one in found if one is not None)
 
     def open(
@@ -296,14 +252,9 @@ class PutCall:
         text: Mapping[str, Any] | None = None,
         autocommit: bool = True,
     ) -> Any:
-        """Return a file for writing, with its layers of text and compression.
+        """Return a file for writing, with its layers of *text* and compression.
 
-        Args:
-            path: ``bucket/key``.
-            binary: bytes are written, not text.
-            codec: the name of a compression of fsspec; None for none.
-            text: options of the text layer.
-            autocommit: False leaves publishing to the transaction, or to ``commit``.
+        Without *autocommit* publishing is left to the transaction, or to ``commit``.
         """
         from ..upload.file_layers import (  # noqa: PLC0415 - only for streams
             ChainedWriter,
@@ -346,7 +297,7 @@ def media_type(name: str) -> str | None:
         return None  # spares the table: to fill it takes longer than to send a PUT
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
-        guessed = "application/gzip" if coding == "gzip" else None
+        return "application/gzip" if coding == "gzip" else None
     return guessed
 
 
@@ -355,12 +306,12 @@ def _media_types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes(filenames=())  # the same on every machine
 
 
-def progress_callback(callback: Any, options: dict[str, Any]) -> Callback:
-    """Return fsspec's callback; a callback of OSS (a mapping) goes into *options*."""
+def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
+    """Share fsspec's callback; a callback of OSS (a mapping) goes into *options*."""
     if isinstance(callback, Mapping | str):
         options["callback"] = callback
-        return DEFAULT_CALLBACK
-    return DEFAULT_CALLBACK if callback is None else callback
+        callback = None
+    return SharedCallback(DEFAULT_CALLBACK if callback is None else callback)
 
 
 def write_mode(mode: str) -> str:
@@ -371,9 +322,8 @@ def write_mode(mode: str) -> str:
     """
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
-        msg = (
+        raise ValueError(
             f"mode {mode!r}: an object cannot be changed in place; write a new one "
             "with 'wb' or 'xb'"
         )
-        raise ValueError(msg)
     return "create" if kind == "x" else "overwrite"

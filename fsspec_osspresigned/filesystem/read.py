@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,9 +21,10 @@ from ..objects.ranges import MergedRange, merged
 from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
-from .base import BulkOptions, object_path
+from .bulk_options import BulkOptions
 from .destinations import Destination, Match
-from .progress import is_heard
+from .paths import object_path
+from .progress import SharedCallback
 
 MERGED = 64 * MIB  # bytes of ranges that become one request
 
@@ -40,13 +40,7 @@ def open_reader(
 ) -> Any:
     """Return a file that reads ranges, or what was kept in memory without GET.
 
-    Args:
-        filesystem: the file's ``fs``.
-        path: ``bucket/key``.
-        block_size: bytes of fsspec's read cache; None for its default.
-        cache_type: None for ``readahead``.
-        cache_options: of the read cache.
-        given: options of the call, which are only checked.
+    *given* are options of the call, which are only checked.
 
     Raises:
         FileNotFoundError: it is not there, or cannot be seen.
@@ -114,8 +108,7 @@ def cat_ranges(
         UploadErrors: several could not be read, unless ``on_error`` is ``return``.
     """
     if not isinstance(paths, list | tuple):
-        msg = "paths must be a list, with one path for each range"
-        raise TypeError(msg)
+        raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
     names = [object_path(client, path) for path in paths]
     jobs = merged(names, starts, ends, max_gap, MERGED)
@@ -137,11 +130,7 @@ def cat_ranges(
 
 
 def get_file(
-    filesystem: Any,
-    path: str,
-    local: Any,
-    callback: Callback,
-    given: Mapping[str, Any],
+    filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
     """Download one object into a file or a file object, or make a directory of one.
 
@@ -155,7 +144,7 @@ def get_file(
             shutil.copyfileobj(source, local)
         return
     place = os.fspath(stringify_path(local))
-    if not download(client, path, place, callback):
+    if not download(client, path, place, SharedCallback(callback)):
         os.makedirs(place, exist_ok=True)
 
 
@@ -163,38 +152,18 @@ def download(
     client: Client,
     path: str,
     local: str,
-    callback: Callback,
-    *,
-    lock: threading.Lock | None = None,
+    told: SharedCallback,
     cancel: Cancellation | None = None,
 ) -> bool:
     """Download one object into *local*; return False, and make nothing, for a directory.
 
-    Args:
-        client: signs and sends.
-        path: ``bucket/key``.
-        local: replaced only when complete.
-        callback: told the bytes, one call at a time.
-        lock: held while *callback* is called; None for a new one.
-        cancel: set from elsewhere to give up.
-
     Raises:
         FileNotFoundError: it is not there, or cannot be seen.
     """
-    lock = lock or threading.Lock()
-
-    def on_size(size: int) -> None:
-        with lock:
-            callback.set_size(size)
-
-    def progress(count: int) -> None:
-        with lock:
-            callback.relative_update(count)
-
     file, lookup = AtomicFile(local), Lookup(client)
-    heard = {"progress": progress} if is_heard(callback) else {}
+    heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
-        lookup.download(Download(client, path, file, cancel, on_size=on_size, **heard))
+        lookup.download(Download(client, path, file, cancel, **heard))
         file.publish()
     except FileNotFoundError:
         if not lookup.holds(path):
@@ -208,7 +177,7 @@ def download(
 def get(
     client: Client,
     destinations: Sequence[Destination],
-    callback: Callback,
+    told: SharedCallback,
     how: BulkOptions,
 ) -> None:
     """Download objects, several at once, and make directories.
@@ -216,18 +185,13 @@ def get(
     Raises:
         UploadErrors: several could not be downloaded.
     """
-    lock = threading.Lock()
-    callback.set_size(len(destinations))
+    told.set_size(len(destinations))
 
     def work(one: Destination, cancel: Cancellation) -> None:
-        with lock:
-            child = callback.branched(one.path, one.target)
-        with child:
+        with told.of_file(one.path, one.target) as child:
             if one.is_directory:
                 os.makedirs(one.target, exist_ok=True)
             else:
-                download(client, one.path, one.target, child, lock=lock, cancel=cancel)
-        with lock:
-            callback.relative_update(1)
+                download(client, one.path, one.target, child, cancel)
 
     how.run(client, destinations, work, lambda one: one.path)

@@ -23,11 +23,7 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
         """Store an empty object if there is none; one that is there stays as it is.
 
         The store decides (``x-oss-forbid-overwrite``), because URLs for writing only do
-        not show the objects of others.
-
-        Args:
-            mode: not used, objects have none.
-            exist_ok: whether an object may be there already.
+        not show the objects of others. *mode* is not used: objects have none.
 
         Raises:
             FileExistsError: not *exist_ok*, and the object is there.

@@ -238,7 +238,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
 
 def _client(signer: KeySigner) -> Client:
     options = Options.from_storage_options({"signer": signer})
-    return client_for(options, str.encode)  # without a URL map nothing is opened
+    return client_for(options)
 
 
 def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> SignedRequest:

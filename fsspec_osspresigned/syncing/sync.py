@@ -16,7 +16,7 @@ from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
-from ..filesystem.base import check_choice
+from ..filesystem.bulk_options import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Action, Operation, Receipt, split_path
 from ..objects import calls

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import threading
 
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
-from fsspec_osspresigned.filesystem.progress import BytesProgress, bytes_counter
+from fsspec_osspresigned.filesystem.progress import BytesProgress, SharedCallback
 
 
 class Terminal(io.StringIO):
@@ -20,16 +19,17 @@ class Terminal(io.StringIO):
 
 def test_nobody_is_told_when_nobody_listens():
     """The default callback costs nothing."""
-    assert bytes_counter(DEFAULT_CALLBACK, 1, threading.Lock()) is None
-    assert bytes_counter(NoOpCallback(), 1, threading.Lock()) is None
+    assert SharedCallback(DEFAULT_CALLBACK).counter is None
+    assert SharedCallback(NoOpCallback()).counter is None
 
 
 def test_a_callback_is_told_size_and_bytes():
     """Negative numbers take back a failed try."""
     callback = Callback()
-    count = bytes_counter(callback, 10, threading.Lock())
+    told = SharedCallback(callback)
+    told.set_size(10)
     for sent in (6, -6, 10):
-        count(sent)
+        told.counter(sent)
     assert (callback.size, callback.value) == (10, 10)
 
 

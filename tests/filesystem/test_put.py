@@ -20,6 +20,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
+from fsspec_osspresigned.filesystem.progress import SharedCallback
 from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http import body
 
@@ -268,7 +269,7 @@ def test_a_pipe_stops_when_it_is_cancelled(blind, owner, tmp_path):
     cancel.set()
     with pytest.raises(UploadDiscardedError, match="given up"):
         PutCall.from_options(blind.client, {}).put_file(
-            fifo, f"{ROOT}/f", Callback(), cancel=cancel
+            fifo, f"{ROOT}/f", SharedCallback(Callback()), cancel=cancel
         )
     thread.join()
     assert not owner.actions()

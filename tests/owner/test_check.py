@@ -329,7 +329,7 @@ def test_check_and_upload_agree(entry, headers, size, file):
     url_map = URLMap({path: ENTRIES[entry]})
     intent = Intent(files=file(size), headers=headers, now=time.time())
     problems = check_map(url_map, intent)
-    client = client_for(Options(url_map=url_map), str.encode)
+    client = client_for(Options(url_map=url_map))
     try:
         Upload(client, Target(path=path, headers=headers), size=size)
     except (ConfigurationError, NotSignedError):

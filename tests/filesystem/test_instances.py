@@ -247,12 +247,6 @@ def test_a_process_pool_of_forked_workers(fs, owner):
     assert len(owner.stored()) == 7
 
 
-def test_paths_lose_their_protocol_one_or_many(fs):
-    """Fsspec strips single paths and lists alike."""
-    paths = [f"osspresigned://{ROOT}/a/", f"{ROOT}/b"]
-    assert fs._strip_protocol(paths) == [f"{ROOT}/a", f"{ROOT}/b"]
-
-
 class Masked:
     """A signer that hides what tells it from another."""
 

@@ -1,0 +1,75 @@
+"""Options of a verb for many files, and its jobs in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from ..client.client import Client
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import ON_ERROR, Transfers
+
+T = TypeVar("T")
+
+
+def check_choice(name: str, given: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless *given* is one of *allowed*."""
+    if given not in allowed:
+        msg = f"{name} must be one of {', '.join(allowed)}, not {given!r}"
+        raise ValueError(msg)
+
+
+def check_depth(maxdepth: int | None) -> None:
+    """Raise ValueError if *maxdepth* is below 1."""
+    if maxdepth is not None and maxdepth < 1:
+        raise ValueError("maxdepth must be at least 1")
+
+
+@frozen
+class BulkOptions:
+    """Options of a verb for many files.
+
+    *batch_size* is jobs at once, None or -1 for ``max_concurrency``.
+    """
+
+    maxdepth: int | None = None
+    batch_size: int | None = None
+    on_error: str = "raise"
+
+    @classmethod
+    def take_from(
+        cls,
+        given: dict[str, Any],
+        allowed: Iterable[str] = ON_ERROR,
+        maxdepth: int | None = None,
+    ) -> BulkOptions:
+        """Take the options out of *given*; the first of *allowed* is the default."""
+        on_error = given.pop("on_error", next(iter(allowed)))
+        check_choice("on_error", on_error, allowed)
+        check_depth(maxdepth)
+        return cls(maxdepth, given.pop("batch_size", None), on_error)
+
+    def run(
+        self,
+        client: Client,
+        jobs: Iterable[T],
+        work: Callable[[T, Cancellation], Any],
+        name: Callable[[T], str],
+    ) -> list[Any]:
+        """Run *work* for all *jobs*, several at once; nothing runs any more at the end.
+
+        *jobs* is iterated as workers become free, *name* gives a job's path for errors.
+
+        Raises:
+            UploadErrors: several jobs failed.
+        """
+        most = client.options.max_concurrency
+        size = self.batch_size
+        width = most if size in (None, -1) else int(size or 1)
+        source = iter(jobs)
+        first = list(islice(source, max(1, min(width, most))))  # no idle worker
+        run = Transfers(client.files, len(first), work, name, on_error=self.on_error)
+        return run.outcomes(chain(first, source))

@@ -1,0 +1,53 @@
+"""Instances of the filesystem: one for equal options, in all threads of a process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, reset_lock
+from fsspec.config import apply_config, conf
+
+from ..options.options import hashable, portable, surroundings
+from .paths import PROTOCOL
+
+# Older releases of fsspec keep the loop of the parent in a forked child, without its
+# thread. Newer ones do this themselves.
+os.register_at_fork(after_in_child=reset_lock)
+
+# Sources of signatures in fsspec's configuration that an explicit source replaces.
+# A map may stand before any signer.
+_REPLACED = {
+    "url": {"url_map", "signer", "signer_token"},
+    "signer": {"url", "url_map"},
+    "url_map": {"url"},
+}
+
+
+class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Metaclass that makes one instance of equal options, for all threads.
+
+    fsspec's own cache compares options by their text, and two signers may have the same
+    text. Before 2026.9 it also makes an instance for each thread.
+    """
+
+    def __call__(cls, **storage_options: Any) -> Any:
+        """Return the instance of equal options, which is made if it is the first."""
+        given = dict(storage_options)
+        configured = conf.get(PROTOCOL, {}).keys()
+        for named, others in _REPLACED.items():
+            if given.get(named) is not None:
+                given = {**dict.fromkeys(others & configured), **given}
+        given = portable(apply_config(cls, given))
+        is_cached = not given.pop("skip_instance_cache", False)
+        options = sorted(given.items(), key=lambda option: option[0])
+        # By type as well: 1 equals True, and is refused where True is valid.
+        key = (surroundings(), *((n, type(v), hashable(v)) for n, v in options))
+        found = cls._cache.get(key) if is_cached else None
+        if found is None:
+            found = super().__call__(skip_instance_cache=True, **given)
+            found.token = f"{hash(key) % 2**64:016x}"
+            if is_cached:
+                found = cls._cache.setdefault(key, found)
+        cls._latest = key
+        return found

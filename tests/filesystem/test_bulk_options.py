@@ -1,0 +1,74 @@
+"""Failures of a verb for many files: raised, returned, left out, or the end of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import AccessDeniedError, NotSignedError, UploadErrors
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+
+ROOT = "examplebucket"
+
+
+@pytest.mark.parametrize("verb", ["put", "pipe"])
+def test_failures_are_returned_in_their_places(blind, owner, tmp_path, verb):
+    """With ``return`` every object is tried, and the order is that of the call."""
+    names = [f"{n:02}" for n in range(40)]
+    bad = {"03", "17", "39"}
+    for name in bad:
+        owner.oss.faults.add(
+            Fault(action="PutObject", key=name, times=None, status=403)
+        )
+    (tmp_path / "f").write_bytes(b"x")
+
+    def run(on_error):
+        if verb == "pipe":
+            values = {f"{ROOT}/{name}": b"x" for name in names}
+            return blind.pipe(values, on_error=on_error)
+        paths = [f"{ROOT}/{name}" for name in names]
+        return blind.put([tmp_path / "f"] * 40, paths, on_error=on_error)
+
+    found = run("return")
+    assert [one.path for one in found] == [f"{ROOT}/{name}" for name in names]
+    failed = [one for one in found if isinstance(one, AccessDeniedError)]
+    assert {one.path for one in failed} == {f"{ROOT}/{name}" for name in bad}
+    found = run("omit")
+    assert [one.path for one in found] == [f"{ROOT}/{n}" for n in names if n not in bad]
+    with pytest.raises((AccessDeniedError, UploadErrors)):
+        run("raise")
+    with pytest.raises(ValueError, match="on_error must be one of raise, omit, return"):
+        run("ignore")
+
+
+def test_equal_refusals_in_a_row_end_it(only, owner):
+    """Where nobody is let in any more the rest is spared, whatever is asked."""
+    fs = only(max_concurrency=2)
+    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+    values = {f"{ROOT}/{n:03}": b"x" for n in range(300)}
+    for on_error in ("return", "omit"):
+        owner.oss.clear()
+        owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
+        with pytest.raises(UploadErrors, match="16 equal refusals in a row") as caught:
+            fs.pipe(values, on_error=on_error)
+        assert 16 <= len(caught.value.failures) <= 17
+        assert len(owner.oss.requests) <= 17
+
+
+def test_refusals_between_successes_do_not_end_it(only, owner):
+    """Some prefixes may be forbidden: only a run of equal answers is one."""
+    fs = only(max_concurrency=1)
+    for n in range(0, 60, 2):
+        fault = Fault(action="PutObject", key=f"{n:02}", times=None, status=403)
+        owner.oss.faults.add(fault)
+    found = fs.pipe({f"{ROOT}/{n:02}": b"x" for n in range(60)}, on_error="omit")
+    assert len(found) == 30
+
+
+def test_what_a_map_does_not_have_costs_nothing(owner):
+    """Files without an entry fail one by one, and those with one are stored."""
+    fs = OSSPresignedFileSystem(url_map=owner.map_file("40"))
+    values = {f"{ROOT}/{n}": b"x" for n in range(41)}
+    found = fs.pipe(values, on_error="return")
+    assert sum(isinstance(one, NotSignedError) for one in found) == 40
+    assert owner.stored() == {"40": b"x"}
