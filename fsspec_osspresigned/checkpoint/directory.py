@@ -11,10 +11,10 @@ import hashlib
 import logging
 import os
 import stat
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from attrs import frozen
 
@@ -69,7 +69,6 @@ class FoundJournal:
     """One journal of the directory.
 
     Attributes:
-        name: of the file.
         record: what it says; None if it cannot be read.
         in_use: the process that holds it; None if it is free.
     """
@@ -95,24 +94,26 @@ class Checkpoint:
             why = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
         if mode & stat.S_IWOTH:
-            msg = f"checkpoint={self.directory}: everybody can write there: use a directory of your own"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"checkpoint={self.directory}: everybody can write there: use a "
+                "directory of your own"
+            )
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"checkpoint={self.directory}: not writable")
 
     def hold(self, path: str, source: str) -> HeldJournal:
         """Return the journal of the upload of *source* to *path*, held by us alone.
 
-        Args:
-            path: ``bucket/key``.
-            source: absolute path of the local file.
+        *path* is ``bucket/key``, *source* the absolute path of the local file.
 
         Raises:
             CheckpointInUseError: another process, or thread, does this upload.
         """
-        held = HeldJournal(path, self._place(path, source))
-        held.acquire()
-        return held
+        return HeldJournal(path, self._place(path, source)).acquire()
+
+    def hold_name(self, name: str) -> HeldJournal:
+        """Return the journal that :meth:`found` has named; raises as :meth:`hold`."""
+        return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
         """Return whether there is a journal of the upload of *source* to *path*."""
@@ -123,11 +124,7 @@ class Checkpoint:
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
     def found(self) -> Iterator[FoundJournal]:
-        """Yield what is in the directory; unreadable journals too.
-
-        Raises:
-            OSError: the directory cannot be read.
-        """
+        """Yield what is in the directory; unreadable journals too."""
         for name in sorted(os.listdir(self.directory)):
             if name.endswith(SUFFIX):
                 yield self._look(name)
@@ -146,19 +143,11 @@ class Checkpoint:
         held.release()
         return FoundJournal(name, record, user)
 
-    def hold_name(self, name: str) -> HeldJournal:
-        """Return the journal that :meth:`found` has named; raises as :meth:`hold`."""
-        held = HeldJournal(name, str(self.directory / name))
-        held.acquire()
-        return held
-
 
 class HeldJournal:
-    """One journal while this process has it. Safe for many threads.
+    """The journal in the file *place* while this process has it. Safe for many threads.
 
-    Args:
-        path: names the upload in messages.
-        place: the file.
+    *path* names the upload in messages.
 
     Attributes:
         record: what an earlier process left there; None if nothing that can be read.
@@ -170,12 +159,10 @@ class HeldJournal:
         self.record: JournalRecord | None = None
         self.keeps = False
         self._path = path
-        self._is_torn = False
+        self._is_torn = self._warned = False
         self._lock: FileLock | None = None
         self._file: LineFile | None = None
-        self._guard = threading.Lock()
         self._pid = os.getpid()
-        self._warned = False
 
     @property
     def is_ours(self) -> bool:
@@ -188,12 +175,7 @@ class HeldJournal:
         return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Exclude all other processes.
-
-        Raises:
-            LockedError: another process has the journal.
-            OSError: it cannot be locked.
-        """
+        """Exclude all other processes; LockedError if one has the journal."""
         for wait in _PATIENCE:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
@@ -201,56 +183,53 @@ class HeldJournal:
             time.sleep(wait)
         self._lock = FileLock.take(self.lock_place)
 
-    def acquire(self) -> None:
+    def acquire(self) -> Self:
         """Exclude all other processes and read what is there.
 
         Raises:
             CheckpointInUseError: another process has the journal.
         """
-        data = None
         try:
             self.lock()
             data = read(self.place)
         except LockedError as error:
-            msg = (
+            raise CheckpointInUseError(
                 f"{error} is at this upload, and its checkpoint is for one at a time: "
-                "wait for it, or end it"
-            )
-            raise CheckpointInUseError(msg, path=self._path) from None
+                "wait for it, or end it",
+                path=self._path,
+            ) from None
         except OSError as error:
             self.release()
             self._warn(error)
-        if data is None:
-            return
-        self.record = parse(data)
-        self._is_torn = not data.endswith(b"\n")
-        if self.record is None:
-            _log.warning(
-                "%s: its journal %s cannot be read: starting over; parts of an "
-                "earlier upload may be left in the bucket",
-                self._path,
-                self.place,
-            )
+            return self
+        if data is not None:
+            self.record = parse(data)
+            self._is_torn = not data.endswith(b"\n")
+            if self.record is None:
+                _log.warning(
+                    "%s: its journal %s cannot be read: starting over; parts of an "
+                    "earlier upload may be left in the bucket",
+                    self._path,
+                    self.place,
+                )
+        return self
 
     def create(self, head: JournalHead) -> None:
         """Begin the journal of a new upload; without a lock there is none."""
         if self._lock is not None:
             with self._warning():
-                lines = [head_line(head)]
-                self._file = LineFile.create(self.place, lines, sync=True)
+                self._file = LineFile.create(self.place, [head_line(head)], sync=True)
                 self.keeps = True
 
     def resume(self) -> None:
         """Continue the journal that is there."""
         self.keeps = True  # as far as it goes, even if nothing more can be added
         with self._warning():
-            torn = self._is_torn
-            self._file = LineFile.reopen(self.place, is_torn=torn, sync=True)
+            self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
 
     def append(self, kept: JournalPart) -> None:
         """Add a stored part; it is on the disk afterwards (``fsync``)."""
-        file = self._file
-        if file is not None:
+        if (file := self._file) is not None:
             with self._warning():
                 file.append(part_line(kept))
 
@@ -292,9 +271,8 @@ class HeldJournal:
 
     def _warn(self, error: OSError) -> None:
         """Log once that the disk is full or broken; the upload continues."""
-        with self._guard:
-            first, self._warned = not self._warned, True
-        if first:
+        if not self._warned:
+            self._warned = True
             _log.warning(
                 "%s: the checkpoint %s cannot be used (%s): the upload goes on, but what "
                 "is not in there will be sent again if it fails",

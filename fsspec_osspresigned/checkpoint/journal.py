@@ -118,35 +118,34 @@ def parse(data: bytes) -> JournalRecord | None:
         return None
     parts: dict[int, JournalPart] = {}
     for line in others:
-        kept = _part(line, head)
-        if kept is not None:
+        if (kept := _part(line, head)) is not None:
             parts[kept.part.part_number] = kept
     return JournalRecord(head, MappingProxyType(parts))
 
 
-def _members(line: bytes) -> dict[str, Any] | None:
-    """Return the members of a line whose checksum is right."""
+def _members(line: bytes) -> dict[str, Any]:
+    """Return the members of a line; none if its checksum is wrong."""
     found = _LINE.fullmatch(line)
     if found is None or int(found[2], 16) != crc64(found[1] + b"}"):
-        return None
+        return {}
     try:
-        members = json.loads(found[1] + b"}")
+        members: dict[str, Any] = json.loads(found[1] + b"}")
     except ValueError:
-        return None
-    return members if isinstance(members, dict) else None
+        return {}
+    return members
 
 
 def _head(line: bytes) -> JournalHead | None:
     members = _members(line)
     try:
-        fingerprint = Fingerprint(**(members or {}).pop("fingerprint"))
-        return JournalHead(fingerprint=fingerprint, **(members or {}))
+        fingerprint = Fingerprint(**members.pop("fingerprint"))
+        return JournalHead(fingerprint=fingerprint, **members)
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _part(line: bytes, head: JournalHead) -> JournalPart | None:
-    members = _members(line) or {}
+    members = _members(line)
     number, size, etag, crc, verified = (members.get(name) for name in _PART)
     if type(number) is not int or not 1 <= number <= head.parts:
         return None
@@ -161,8 +160,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
     """Return the bytes of the journal at *place*; None if there is none.
 
-    Raises:
-        OSError: it cannot be read, or has more than *limit* bytes.
+    Raises OSError if it cannot be read, or has more than *limit* bytes.
     """
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
@@ -171,6 +169,5 @@ def read(place: str, limit: int = _LIMIT) -> bytes | None:
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        msg = "too large for a journal"
-        raise OSError(msg)
+        raise OSError("too large for a journal")
     return data

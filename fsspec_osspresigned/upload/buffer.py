@@ -35,9 +35,6 @@ class PartBuffer:
         limit: used bytes of *memory* from which on a part is sent early.
         early: whether parts may be smaller than they should be.
         early_parts: the last part that may be sent early.
-
-    Attributes:
-        number: of the part, counted from 1.
     """
 
     def __init__(
@@ -49,17 +46,16 @@ class PartBuffer:
         early: bool,
         early_parts: int = EARLY_PARTS,
     ) -> None:
-        self.number = 1
+        self.number = 1  # of the part
         self._size_of = size_of
-        self._size = size_of(1)
-        self._memory = memory
-        self._limit = limit
+        self._memory, self._limit = memory, limit
         self._early_parts = early_parts if early else 0
         self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
         self._closed = False
         self._reset()
 
     def _reset(self) -> None:
+        self._size = self._size_of(self.number)
         self._pieces: list[memoryview | bytes] = []
         self._kept = self._copied = 0  # bytes of the part, by how they are held
         self._leased = 0  # bytes that kept pieces may have in all
@@ -125,9 +121,8 @@ class PartBuffer:
         if chunk is not None and lease is not None and self._end == size > 0:
             given_back = partial(self._give_back, chunk, lease)
         body = PartBody(tuple(self._pieces), size, given_back, lease)
-        self._reset()
         self.number += 1
-        self._size = self._size_of(self.number)
+        self._reset()
         return body
 
     def close(self) -> None:

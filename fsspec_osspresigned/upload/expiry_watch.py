@@ -7,56 +7,49 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from attrs import Factory, define, field
+
 _log = logging.getLogger(__name__)
 
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
 
 
+@define
 class ExpiryWatch:
     """Measures one upload whose URLs were all signed beforehand; warns once.
 
-    Args:
-        path: ``bucket/key``, for the warning.
+    Attributes:
         size: bytes in all; None for a stream, which is not watched.
         expires_at: when its URLs expire, seconds since the epoch; None if unknown.
         clock: monotonic seconds.
         now: seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        path: str,
-        size: int | None,
-        expires_at: float | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._path = path
-        self._size = size
-        self._expires_at = expires_at
-        self._clock = clock
-        self._now = now
-        self._started = clock()
-        self._sent = 0
+    path: str
+    size: int | None
+    expires_at: float | None
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    _started: float = field(
+        init=False, default=Factory(lambda self: self.clock(), takes_self=True)
+    )
+    _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
         """Count *count* bytes more; call it from one thread at a time."""
         self._sent += count
-        spent = self._clock() - self._started
-        if self._size is None or self._expires_at is None or spent < _WARMED_UP:
+        spent = self.clock() - self._started
+        if self.size is None or self.expires_at is None or spent < _WARMED_UP:
             return
-        left = (self._size - self._sent) * spent / max(self._sent, 1)
-        late = self._now() + left - self._expires_at
-        if late <= 0:
-            return
-        when = datetime.fromtimestamp(self._expires_at, UTC).isoformat(" ", "seconds")
-        _log.warning(
-            "%s: at this rate the last parts start after their presigned URLs end, at "
-            "%s: ask the owner for URLs that live %d s longer, or for larger parts",
-            self._path,
-            when,
-            late + 1,
-        )
-        self._expires_at = None
+        left = (self.size - self._sent) * spent / max(self._sent, 1)
+        late = self.now() + left - self.expires_at
+        if late > 0:
+            _log.warning(
+                "%s: at this rate the last parts start after their presigned URLs end, "
+                "at %s: ask the owner for URLs that live %d s longer, or for larger parts",
+                self.path,
+                datetime.fromtimestamp(self.expires_at, UTC).isoformat(" ", "seconds"),
+                late + 1,
+            )
+            self.expires_at = None

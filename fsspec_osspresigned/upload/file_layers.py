@@ -1,14 +1,13 @@
 """Text and compression layers over the writable file, closed and decided as one.
 
 Stock fsspec never closes the file under a codec, and a stock text layer does not tell it
-how a ``with`` block ended. These layers do both; the rules are those of ``stream``.
+how a ``with`` block ended. These layers do both; the rules are those of ``writer``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .writer import PresignedWriter, bytes_of
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from ..model import Receipt
 
 
-__all__ = ["ChainedWriter", "PresignedWriter", "TextWriter"]
-
-
 class _Layer:
     """A layer that leaves every decision to the file below it."""
 
@@ -29,61 +25,42 @@ class _Layer:
 
     @property
     def path(self) -> str:
-        """``bucket/key``."""
         return self._inner.path
 
     @property
     def receipt(self) -> Receipt | None:
-        """What the finished upload proved; None before."""
         return self._inner.receipt
 
     @property
     def publish_always(self) -> bool:
-        """Whether ``close`` publishes although an exception is in flight."""
         return self._inner.publish_always
 
     def check_open(self) -> None:
-        """Raise the first failure, or ValueError if the file is closed."""
         self._inner.check_open()
 
     def wait_for_parts(self) -> None:
-        """Do everything but publish."""
         self._finish()
         self._inner.wait_for_parts()
 
     def commit(self) -> None:
-        """Publish now, whatever exception is in flight."""
         self._finish()
         self._inner.commit()
 
     def discard(self) -> None:
-        """Publish nothing."""
         self._inner.discard()
 
-    def leave(self, error: BaseException | None) -> None:
-        """End as ``__exit__`` does."""
+    def __enter__(self) -> Self:
+        self.check_open()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
             self.discard()
         else:
             self._finish()
-            self._inner.leave(error)
-
-    def __enter__(self) -> Self:
-        """Return the file."""
-        self.check_open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Publish if the body ended well, else discard."""
-        self.leave(error)
+            self._inner.__exit__(None, error, None)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuse, as the file below does."""
         self._inner.__reduce_ex__(protocol)
 
     def _finish(self) -> None:
@@ -91,12 +68,7 @@ class _Layer:
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
-    """A codec over a writer: closing it closes both, in the right order.
-
-    Args:
-        codec: a file that writes into *inner*.
-        inner: the writer.
-    """
+    """A *codec* that writes into *inner*: closing it closes both, in the right order."""
 
     mode = "wb"
 
@@ -113,18 +85,12 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return self._ended
 
     def writable(self) -> bool:
-        """Return True while open."""
+        """Return True; ValueError if it is closed."""
         self.check_open()
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Compress *data* and return its bytes, before compression.
-
-        Raises:
-            OSError: the first failure of the upload, at every further call.
-            TypeError: *data* is no buffer of bytes.
-            ValueError: the file is closed.
-        """
+        """Compress *data* and return its bytes before that; raises as the file below."""
         view = bytes_of(data)
         self.check_open()
         try:
@@ -154,7 +120,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         self._drop_codec()
 
     def __del__(self) -> None:
-        """Leave the warning about an unclosed file to the writer below."""
+        # The writer below warns of an unclosed file.
         if not getattr(self, "_ended", True):
             try:
                 self._inner.__del__()
@@ -195,12 +161,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         super().__init__(raw, **text_options)
 
     def write(self, text: str, /) -> int:
-        """Take *text* and return its characters.
-
-        Raises:
-            OSError: the first failure of the upload, at every further call.
-            ValueError: the file is closed.
-        """
+        """Take *text* and return its characters; raises as the file below."""
         self.check_open()
         return super().write(text)
 
@@ -212,7 +173,6 @@ class TextWriter(_Layer, io.TextIOWrapper):
             super().close()
 
     def __del__(self) -> None:
-        """Leave the warning about an unclosed file to the writer below."""
         with contextlib.suppress(ValueError, AttributeError):  # detached, never made
             if self.buffer is self._inner and not self._inner.closed:
                 self._inner.__del__()

@@ -67,12 +67,7 @@ class NoCheckpoint:
 
 
 class FirstFailure:
-    """First failure of an upload; it cancels what is in flight.
-
-    Attributes:
-        error: the failure; None as long as there is none.
-        cancel: set by a failure, or from above.
-    """
+    """First failure of an upload; it sets *cancel*, for what is in flight."""
 
     def __init__(self, path: str, cancel: Cancellation) -> None:
         self.error: Exception | None = None
@@ -99,7 +94,6 @@ class UploadJob:
         size: bytes in all; None for a stream.
         expires_at: when its URLs expire, seconds since the epoch; None if unknown.
         ahead: signs the first request; None leaves it to the client's signer.
-        failure: takes the failure of a part.
     """
 
     steps: UploadSteps
@@ -147,12 +141,7 @@ class SpooledPut(SinglePut):
         self.body = self._spool = SpooledBody()
 
     def add(self, body: Body) -> None:
-        """Append *body* to the file.
-
-        Raises:
-            TooLargeError: one PutObject cannot hold it.
-            OSError: the disk is full.
-        """
+        """Append *body* to the file; TooLargeError if one PutObject cannot hold it."""
         if self._spool.size + body.size > MAX_SINGLE_PUT:
             msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
             raise TooLargeError(msg, path=self._job.steps.target.path)
@@ -174,23 +163,17 @@ class Multipart:
     def __init__(self, job: UploadJob, resumption: NoCheckpoint) -> None:
         options, path = job.steps.client.options, job.steps.target.path
         self.upload_id = ""
-        self._job = job
-        self._steps = job.steps
+        self._job, self._steps, self._resumption = job, job.steps, resumption
         if resumption.needs_crc:
             exchange = evolve(job.steps.exchange, with_crc=True)
             self._steps = evolve(job.steps, exchange=exchange)
         self._in_flight = PartsInFlight(options.max_concurrency, options.most_memory)
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
-        self._resumption = resumption
         self._ahead: Prefetcher | None = None
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Initiate the upload, unless it exists.
-
-        Raises:
-            NotSignedError: the signer grants none.
-        """
+        """Initiate the upload, unless it exists; NotSignedError if none is granted."""
         job, client = self._job, self._steps.client
         self.upload_id = (
             job.granted.upload_id
@@ -207,11 +190,7 @@ class Multipart:
         self._ahead = client.prefetcher(lambda: next(coming, None), first=first)
 
     def add(self, body: Body) -> None:
-        """Send *body* as the next part; waits while too many are in flight.
-
-        Raises:
-            TooLargeError: no more parts are granted.
-        """
+        """Send *body* as the next part; waits while too many are in flight."""
         with self._lock:
             number = self._job.receipt.next_number()
         self._in_flight.enter(body)

@@ -9,20 +9,17 @@ from ..http.body import Body, PartBody
 
 
 class PartsInFlight:
-    """Lets some parts be in flight at a time, fewer where memory is short.
+    """Lets *most* parts be in flight at a time, fewer where memory is short.
 
-    Args:
-        memory_limit: used bytes of *memory* from which on parts that hold some of it
-            are sent one by one.
-        memory: the budget of part buffers; None takes that of the process.
+    From *memory_limit* used bytes of *memory* on, parts that hold some of it are sent one
+    by one. *memory* None takes the budget of the process.
     """
 
     def __init__(
         self, most: int, memory_limit: int, memory: Budget | None = None
     ) -> None:
         self.count = 0
-        self._most = most
-        self._memory_limit = memory_limit
+        self._most, self._memory_limit = most, memory_limit
         self._memory = memory or of_process().memory
         # Not "with" of the condition: an interrupt at its end would leave it locked.
         self._lock = threading.Lock()

@@ -36,7 +36,6 @@ _DOUBLE_EVERY = 500
 # Where part sizes are ours, there is one part for each of 16 connections, two in a large
 # file. `max_concurrency` does not count, so a resumed upload has the same parts.
 _CONNECTIONS = 16
-_SMALLEST_PART = MIB
 
 
 class Mode(enum.Enum):
@@ -65,13 +64,11 @@ class UploadPlan:
     grows: bool = False
     spools: bool = False
 
-    def mode(self, bodies: int, *, initiate_refused: bool = False) -> Mode:
+    def mode(self, bodies: int) -> Mode:
         """Return how an object that consists of *bodies* so far is sent."""
-        if self.multipart:
-            return Mode.MULTIPART
-        if bodies <= 1:
+        if bodies <= 1 and not self.multipart:
             return Mode.SINGLE
-        return Mode.SPOOLED if self.spools or initiate_refused else Mode.MULTIPART
+        return Mode.SPOOLED if self.spools else Mode.MULTIPART
 
     def size_of(self, number: int) -> int:
         """Return the bytes of part *number* (1 or more) unless it is the last."""
@@ -149,7 +146,7 @@ def _misfits(size: int, cut: int, most: int) -> Iterator[str]:
 def _adapted(size: int, largest: int) -> int:
     one_each, two_each = -(-size // _CONNECTIONS), -(-size // (2 * _CONNECTIONS))
     part = one_each if one_each <= LARGEST_PART else max(two_each, LARGEST_PART)
-    return max(_SMALLEST_PART, min(-(-part // MIB) * MIB, largest))
+    return max(MIB, min(-(-part // MIB) * MIB, largest))
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
@@ -168,11 +165,11 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
             multipart=False, part_size=part_size, max_parts=1, spools=True
         )
     if unsized:
-        msg = (
-            "a stream needs to know the part size of its part URLs: put "
-            '"part_size" into the entry, or upload a file of known size'
+        raise ConfigurationError(
+            'a stream needs to know the part size of its part URLs: put "part_size" into '
+            "the entry, or upload a file of known size",
+            path=path,
         )
-        raise ConfigurationError(msg, path=path)
     return UploadPlan(
         multipart=not grant.single,
         part_size=parts.part_size or part_size,
@@ -185,12 +182,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 def first_request(client: Client, target: Target, size: int) -> Operation:
-    """Return the first request of an upload of *size* bytes.
-
-    Raises:
-        ConfigurationError: the grant cannot carry it.
-        NotSignedError: the signer has nothing for this path.
-    """
+    """Return the first request of an upload of *size* bytes; raises as ``plan_for``."""
     grant = grant_for(client.signer, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
@@ -213,9 +205,7 @@ def check_plan(
     plan: UploadPlan,
     size: int | None,
 ) -> None:
-    """Refuse a plan that the granted requests cannot carry out.
-
-    Costs no call: a remote signer is not asked here.
+    """Refuse a plan that the granted requests cannot carry out; asks no remote signer.
 
     Raises:
         ConfigurationError: with every reason.
@@ -227,10 +217,10 @@ def check_plan(
         problems.append(
             "the owner completes this upload from its receipts: receipts= is required"
         )
-    lost = sorted(set(target.on_initiate) - set(target.on_complete))
+    lost = ", ".join(sorted(target.on_initiate.keys() - target.on_complete.keys()))
     if plan.multipart and granted.is_owners and lost:
         problems.append(
-            f"the owner has initiated this upload: {', '.join(lost)} cannot be set now"
+            f"the owner has initiated this upload: {lost} cannot be set now"
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
@@ -253,7 +243,5 @@ def _needed(
     yield target.part_operation(parts.upload_id, 1, length)
     if parts.completes:
         yield target.operation(
-            Action.CompleteMultipartUpload,
-            headers=target.on_complete,
-            upload_id=parts.upload_id,
+            Action.CompleteMultipartUpload, upload_id=parts.upload_id
         )

@@ -15,26 +15,20 @@ class ReceiptBuilder:
     """Numbers the parts of one upload, and adds up what is stored. Not thread-safe."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
-        self._target = target
-        self._max_parts = max_parts
-        self._numbered = 0
+        self._target, self._max_parts = target, max_parts
+        self._numbered = self._retries = self._resigns = 0
         self._stored: dict[int, PartReceipt] = {}
         self._verified: set[str] = set()
-        self._replies = [0, 0]  # retries, resigns
         self._started = time.monotonic()
 
     def next_number(self) -> int:
-        """Return the next part number, counted from 1.
-
-        Raises:
-            TooLargeError: all part numbers are used up.
-        """
+        """Return the next part number, from 1 on; TooLargeError if all are used up."""
         if self._numbered >= self._max_parts:
-            msg = (
-                f"all {self._max_parts} parts are used up: more part URLs or "
-                "larger parts are needed; nothing was published"
+            raise TooLargeError(
+                f"all {self._max_parts} parts are used up: more part URLs or larger "
+                "parts are needed; nothing was published",
+                path=self._target.path,
             )
-            raise TooLargeError(msg, path=self._target.path)
         self._numbered += 1
         return self._numbered
 
@@ -49,18 +43,14 @@ class ReceiptBuilder:
 
     def _count(self, reply: Reply | None) -> None:
         if reply is not None:
-            self._replies[0] += reply.retries
-            self._replies[1] += reply.resigns
+            self._retries += reply.retries
+            self._resigns += reply.resigns
 
     @property
     def parts(self) -> tuple[PartReceipt, ...]:
-        """The stored parts in order.
-
-        Raises:
-            AssertionError: a numbered part is not stored; never publish then.
-        """
+        """The stored parts in order; AssertionError if one is missing: never publish."""
         numbers = range(1, self._numbered + 1)
-        if set(self._stored) != set(numbers):
+        if self._stored.keys() != set(numbers):
             msg = f"parts of {self._target.path} are missing: refusing to complete"
             raise AssertionError(msg)
         return tuple(self._stored[n] for n in numbers)
@@ -93,26 +83,21 @@ class ReceiptBuilder:
         verified: str = "none",
         upload_id: str = "",
     ) -> Receipt:
-        """Return the receipt of the upload.
+        """Return the receipt of *size* stored bytes.
 
-        Args:
-            reply: the last one; None means that the owner completes.
-            size: bytes of the object.
-            crc64: CRC-64 of the object; None if it was not computed.
-            verified: ``none`` takes what verified all of the parts.
-            upload_id: of the multipart upload; empty for one PutObject.
+        *reply* None means that the owner completes, *verified* ``none`` takes what verified
+        all parts, and *upload_id* is empty for one PutObject.
 
         Raises:
             ExclusiveNotEnforcedError: it is stored, over an object that had to stay.
         """
         version = reply.headers.get("x-oss-version-id") if reply else None
         if version and self._target.exclusive:
-            msg = (
-                f"stored as version {version}, but a bucket that keeps versions ignores "
-                "forbid-overwrite: what was there before is hidden now"
-            )
             raise ExclusiveNotEnforcedError(
-                msg, path=self._target.path, version_id=version
+                f"stored as version {version}, but a bucket that keeps versions ignores "
+                "forbid-overwrite: what was there before is hidden now",
+                path=self._target.path,
+                version_id=version,
             )
         self._count(reply)
         if verified == "none" and len(self._verified) == 1:
@@ -131,8 +116,8 @@ class ReceiptBuilder:
             request_id=reply.request_id if reply else None,
             upload_id=upload_id or None,
             parts=self.parts,
-            retries=self._replies[0],
-            resigns=self._replies[1],
+            retries=self._retries,
+            resigns=self._resigns,
             seconds=time.monotonic() - self._started,
             content_type=self._target.content_type,
         )

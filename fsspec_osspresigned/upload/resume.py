@@ -43,12 +43,7 @@ _log = logging.getLogger(__name__)
 
 @frozen
 class Listing:
-    """Parts that the store lists.
-
-    Attributes:
-        parts: by number; their CRC-64 is None if the store does not state it.
-        whole: there are no others; False if later ones could not be listed.
-    """
+    """Parts that the store lists, by number; *whole* if there are no others."""
 
     parts: Mapping[int, PartReceipt]
     whole: bool
@@ -88,8 +83,7 @@ def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
 def is_stale(error: BaseException | None) -> bool:
     """Return whether *error* means that this upload can never be resumed."""
     if isinstance(error, OutcomeUnknownError):
-        # The first try found the upload gone: completed by an earlier process, or
-        # aborted.
+        # The first try found it gone: completed by an earlier process, or aborted.
         error = error.__context__
         return isinstance(error, UploadNotFoundError) and error.tries == 1
     if isinstance(error, InvalidRequestError):
@@ -105,10 +99,9 @@ def list_parts(
     *,
     page_size: int = 1000,
 ) -> Listing:
-    """Ask the store for the parts of an upload (ListParts).
+    """Ask the store for the parts of an upload: one ListParts for *page_size* parts.
 
-    Costs one request for each *page_size* parts; a presigned URL shows only the first
-    page.
+    A presigned URL shows only the first page.
 
     Raises:
         NotSignedError: it is not signed.
@@ -136,11 +129,10 @@ def list_parts(
         except ValueError as error:
             msg = f"the reply to ListParts is bad: {error}"
             raise NetworkError(msg, path=target.path) from None
-        if root.findtext("IsTruncated") != "true":
-            return Listing(parts, whole=True)
         last = max(parts, default=0)
-        if not marker < last < MAX_PARTS:
-            return Listing(parts, whole=False)
+        ends = root.findtext("IsTruncated") != "true"
+        if ends or not marker < last < MAX_PARTS:
+            return Listing(parts, whole=ends)
         marker = last
 
 
@@ -150,9 +142,7 @@ class Resumption(NoCheckpoint):
     needs_crc = True
 
     def __init__(self, held: HeldJournal, head: JournalHead) -> None:
-        self._held = held
-        self._head = head
-        self._lock = threading.Lock()
+        self._held, self._head = held, head
         self._done: set[int] = set()
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
@@ -160,11 +150,7 @@ class Resumption(NoCheckpoint):
     def find(
         self, client: Client, target: Target, cancel: threading.Event | None
     ) -> None:
-        """Resume the upload of the journal, or abort it and start over.
-
-        Raises:
-            UploadNotFoundError: it is its owner's, and gone.
-        """
+        """Resume the upload of the journal, or abort it and start over."""
         record = self._held.record
         if record is None:
             return
@@ -185,18 +171,12 @@ class Resumption(NoCheckpoint):
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
-            _log.warning("%s: starting over: %s", old.path, reason)
-            _forget(self._held, client, target)
+            _start_over(self._held, client, target, reason)
             return
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._held.resume()
-        _log.info(
-            "%s: going on with upload %s: %d of %d parts are stored",
-            old.path,
-            old.upload_id,
-            len(kept),
-            old.parts,
-        )
+        text = "%s: going on with upload %s: %d of %d parts are stored"
+        _log.info(text, old.path, old.upload_id, len(kept), old.parts)
 
     def record_upload(self, upload_id: str) -> None:
         """Write down the upload that will get the parts, unless it was before."""
@@ -207,9 +187,7 @@ class Resumption(NoCheckpoint):
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
         found = self.kept.get(number)
-        if found is None:
-            return None
-        if crc_of(body) != found.part.crc64:
+        if found is not None and crc_of(body) != found.part.crc64:
             _log.warning(
                 "%s: part %d of %s has other bytes than when it was sent: sending it "
                 "again",
@@ -218,15 +196,14 @@ class Resumption(NoCheckpoint):
                 self._head.source,
             )
             return None
-        with self._lock:
+        if found is not None:
             self._done.add(number)
         return found
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
         """Write down a stored part."""
         self._held.append(JournalPart(part, verified))
-        with self._lock:
-            self._done.add(part.part_number)
+        self._done.add(part.part_number)
 
     def remove(self) -> None:
         """Remove the journal."""
@@ -252,8 +229,9 @@ class Resumption(NoCheckpoint):
         self._held.release()
 
 
-def _forget(held: HeldJournal, client: Client, target: Target) -> None:
-    """Abort the upload of a journal, unless its owner began it, and forget it."""
+def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> None:
+    """Forget the upload of a journal, and abort it unless its owner began it."""
+    _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not held.record.head.owners:
         UploadSteps(client, target).abort(held.record.head.upload_id)
     held.remove()
@@ -297,8 +275,7 @@ def resumption_of(
     with contextlib.ExitStack() as undo:
         undo.callback(held.release)
         if not plan.multipart:
-            _log.warning("%s: starting over: the file is one PUT now", target.path)
-            _forget(held, client, target)
+            _start_over(held, client, target, "the file is one PUT now")
             return NoCheckpoint()
         found = Resumption(held, head)
         found.find(client, target, cancel)

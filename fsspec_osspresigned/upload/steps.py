@@ -81,11 +81,7 @@ class UploadSteps:
     def send_part(
         self, upload_id: str, number: int, body: Body, ahead: Prefetcher | None = None
     ) -> tuple[PartReceipt, str, Reply]:
-        """Send UploadPart; return the stored part, what verified it, and the reply.
-
-        Raises:
-            IntegrityError: the store has other bytes, or states no ETag.
-        """
+        """Send UploadPart; return the stored part, what verified it, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
         reply, verified = self._send(operation, body, ahead)
         part = part_receipt(operation, body.size, reply.etag, reply.crc64)
@@ -124,12 +120,7 @@ class UploadSteps:
     # -- multipart uploads ---------------------------------------------------------------
 
     def initiate(self, ahead: Prefetcher | None = None) -> str:
-        """Begin a multipart upload and return its upload ID.
-
-        Raises:
-            NotSignedError: the signer grants none.
-            NetworkError: the reply is no InitiateMultipartUploadResult.
-        """
+        """Begin a multipart upload and return its upload ID."""
         operation = self.target.initiate_operation()
 
         def parse(reply: Reply) -> str:
@@ -168,7 +159,6 @@ class UploadSteps:
             body = MemoryBody.of(parsing.complete_multipart_upload(named))
         operation = self.target.operation(
             Action.CompleteMultipartUpload,
-            headers=self.target.on_complete,
             upload_id=upload_id,
             content_length=body.size,
         )
@@ -190,10 +180,7 @@ class UploadSteps:
             raise _visible(error)  # noqa: B904 - it is the same error
 
     def _prove_parts(self, upload_id: str, parts: tuple[PartReceipt, ...]) -> None:
-        """Compare ListParts with what was sent, since this Complete names no parts.
-
-        Its first page is all that one signed request can show: 1,000 parts.
-        """
+        """Compare ListParts with what was sent, since this Complete names no parts."""
         operation = self.target.operation(Action.ListParts, upload_id=upload_id)
         reply = self.client.call(operation, EMPTY, self._control)
         root = document(reply, operation, "ListPartsResult")
@@ -202,7 +189,7 @@ class UploadSteps:
             listed = [_shape(part) for part in listed_parts(root)]
         sent = [_shape(part) for part in parts]
         if root.findtext("IsTruncated") == "true":
-            sent = sent[: len(listed)]
+            sent = sent[: len(listed)]  # one signed request shows 1,000 parts
         if not listed or listed != sent:
             msg = "the parts that are stored are not those that were sent"
             raise IntegrityError(msg, path=operation.path)
@@ -244,10 +231,8 @@ class UploadSteps:
 
         Costs one HeadObject, and a ListParts where that one is not signed. They are
         retried if *error* is an answer, such as NoSuchUpload after a lost reply; a store
-        that did not answer until the end is asked once more.
-
-        *crc* None was not computed; *md5* computes that of an object that was one PUT;
-        *upload_id* is empty without a multipart upload.
+        that did not answer until the end is asked once more. *crc* None was not computed;
+        *md5* computes that of one PUT; *upload_id* is empty without a multipart upload.
 
         Raises:
             OutcomeUnknownError: nothing that is signed can tell.
@@ -260,9 +245,8 @@ class UploadSteps:
         stored = True
         try:
             reply = self.client.call(head, once=once)
-            if reply.headers.get("content-length") != str(size):
-                stored = False
-            else:
+            stored = reply.headers.get("content-length") == str(size)
+            if stored:
                 mode = "auto" if md5 is not None else None
                 proof = _compared(reply, head, crc, md5, mode)
                 if proof != "none":
@@ -299,8 +283,7 @@ def document(
 ) -> Element:
     """Return the root element of the XML document that answers *operation*.
 
-    Raises:
-        OSSPresignedError: of *kind*; the body is no document with this *root*.
+    Raises *kind* if the body is no document with this *root*.
     """
     try:
         return parsing.parse(reply.body, root)
@@ -315,8 +298,7 @@ def part_receipt(
 ) -> PartReceipt:
     """Return the receipt of a part that was sent or copied by *operation*.
 
-    Raises:
-        IntegrityError: it has no ETag, so CompleteMultipartUpload cannot name it.
+    IntegrityError without an ETag, which CompleteMultipartUpload has to name.
     """
     number = operation.part_number or 0
     if not etag:
@@ -326,11 +308,7 @@ def part_receipt(
 
 
 def listed_parts(listing: Element) -> list[PartReceipt]:
-    """Return the parts of a ListPartsResult, without CRC-64 where it states none.
-
-    Raises:
-        ValueError: a part has no number or size.
-    """
+    """Return the parts of a ListPartsResult; ValueError if one has no number or size."""
     return [
         PartReceipt(
             part_number=int(part.findtext("PartNumber", "")),
@@ -374,13 +352,7 @@ def _compared(
     md5: Callable[[], str] | None = None,
     mode: str | None = None,
 ) -> str:
-    """Return what proves the object: ``crc64``, ``md5`` or ``none``.
-
-    *mode* None compares the CRC-64 where there are two.
-
-    Raises:
-        IntegrityError: it is another one.
-    """
+    """Return ``compare`` of a reply; *mode* None compares the CRC-64 if there are two."""
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(
         reply.headers,
@@ -395,8 +367,7 @@ def _compared(
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     """Return *reply* with the ETag that some stores only have in its body.
 
-    Raises:
-        OSSPresignedError: a 200 that carries an error, or confirms nothing.
+    Raises OSSPresignedError for a 200 that carries an error, or confirms nothing.
     """
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place

@@ -15,8 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from attrs import define
 
@@ -32,33 +31,21 @@ from ..signers.batching import Prefetcher
 from ..units import MIB
 from .upload import Upload, upload_source
 
+if TYPE_CHECKING:
+    from .file_layers import ChainedWriter, TextWriter
+    from .writer import PresignedWriter
+
+# An object that is published when its transaction ends.
+Pending: TypeAlias = (
+    "HeldObject | Upload | PresignedWriter | ChainedWriter | TextWriter"
+)
+
 _log = logging.getLogger(__name__)
 
 # Bytes that all small objects of one transaction may have in memory.
 MEMORY = 32 * MIB
 
 _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
-
-
-class Pending(Protocol):
-    """An object that is published when its transaction ends."""
-
-    @property
-    def path(self) -> str:
-        """``bucket/key``."""
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """What the finished upload proved; None before."""
-
-    def wait_for_parts(self) -> None:
-        """Do everything but publish; raises if it cannot be published any more."""
-
-    def commit(self) -> None:
-        """Publish."""
-
-    def discard(self) -> None:
-        """Publish nothing. Idempotent."""
 
 
 # -- objects that are ready and not published yet ----------------------------------------
@@ -76,9 +63,7 @@ class HeldCopies:
     def keep(self, body: Body) -> Source:
         """Return a body of the same bytes that needs *body* no more.
 
-        Raises:
-            OSError: the disk is full.
-            SourceChangedError: *body* changed while it was read.
+        Raises OSError if the disk is full, and what reading *body* raises.
         """
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
@@ -170,17 +155,10 @@ class Transaction:
         self._marks.append(len(self.files))
 
     def __enter__(self) -> Self:
-        """Begin."""
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Publish if the body ended well, else discard."""
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.complete(commit=error is None)
 
     def complete(self, commit: bool = True) -> None:
@@ -202,9 +180,8 @@ class Transaction:
             outermost = not self._marks
             if commit and not outermost:
                 return
-            first = 0 if outermost else mark
-            files = self.files[first:]
-            del self.files[first:]
+            files = self.files[mark:]
+            del self.files[mark:]
         if not outermost:
             _discard(files)
             return
@@ -237,12 +214,7 @@ class Transaction:
         """Do all of an upload but publish it; *source* is not needed afterwards.
 
         Parts are sent now, a small object is copied; *progress* is called with the bytes.
-
-        Raises:
-            ConfigurationError: the grant cannot carry it; before the first byte.
-            NotSignedError: the signer will not sign it.
-            SourceChangedError: it changed while it was read.
-            OSSPresignedError: a part could not be stored.
+        Raises as :func:`upload_source`.
         """
         upload = Upload(
             self.client, target, size=source.size, progress=progress, cancel=cancel

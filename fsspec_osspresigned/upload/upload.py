@@ -65,16 +65,13 @@ def upload_source(
     the number of parts + 2. With a checkpoint, a local file in parts is resumed where an
     earlier process left it.
 
-    *ahead* signs the first request, among those of other objects. *progress* is called
-    with bytes sent, negative when a failed try is taken back. *cancel* is set by another
-    thread to give up.
+    *progress* is called with negative bytes when a failed try is taken back. *cancel* is
+    set by another thread to give up.
 
     Raises:
-        ConfigurationError: the grant cannot carry it; before the first byte.
-        NotSignedError: the signer will not sign it.
-        SourceChangedError: it changed while it was read.
+        ConfigurationError, NotSignedError: the grant cannot carry it; before any byte.
         CheckpointInUseError: another process stores it there.
-        OSSPresignedError: it could not be stored.
+        OSSPresignedError: it changed while it was read, or could not be stored.
     """
     upload = Upload(
         client,
@@ -117,9 +114,7 @@ class Upload:
         receipt: what the finished upload proved; None before.
         patience: seconds that ``discard`` waits for parts in flight.
 
-    Raises:
-        ConfigurationError: the grant cannot carry it, with every reason.
-        NotSignedError: the signer has nothing for this path.
+    Raises as ``plan_for`` and ``check_plan``.
     """
 
     def __init__(
@@ -148,10 +143,10 @@ class Upload:
         self.resumption = NoCheckpoint()
         self.receipt: Receipt | None = None
         self.patience = _PATIENCE
-        failure = FirstFailure(target.path, Cancellation(cancel))
+        self._failure = FirstFailure(target.path, Cancellation(cancel))
         exchange = Exchange(
             path=target.path,
-            cancel=failure.cancel,
+            cancel=self._failure.cancel,
             progress=progress,
             with_crc=target.checksum != "none",
         )
@@ -163,7 +158,7 @@ class Upload:
             expires_at=grant.expires_at,
             ahead=ahead,
             receipt=ReceiptBuilder(target, self.plan.max_parts),
-            failure=failure,
+            failure=self._failure,
         )
         self.mode: SinglePut | Multipart = SinglePut(self._job)
         self._ended = False
@@ -172,7 +167,7 @@ class Upload:
     @property
     def failure(self) -> Exception | None:
         """The first failure; None as long as there is none."""
-        return self._job.failure.error
+        return self._failure.error
 
     def add(self, body: Body) -> None:
         """Take the next bytes; waits while too many parts are in flight.
@@ -190,15 +185,14 @@ class Upload:
                 self._choose_mode(self.mode)
             self.mode.add(body)
         except BaseException as error:
-            self._job.failure.keep(error)
+            self._failure.keep(error)
             raise
 
     def add_source(self, source: Source) -> None:
-        """Add all of *source*; returns when its parts are stored.
+        """Add all of *source*; returns when its parts are stored. Raises as ``add``.
 
         Raises:
             SourceChangedError: it changed while it was read.
-            OSSPresignedError: the first failure of any part.
         """
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
@@ -208,11 +202,7 @@ class Upload:
             source.check()
 
     def wait_for_parts(self) -> None:
-        """Wait until no part is in flight.
-
-        Raises:
-            OSSPresignedError: the first failure of any part.
-        """
+        """Wait until no part is in flight; raises the first failure of any."""
         self.mode.wait()
         self._check_alive()
 
@@ -234,7 +224,7 @@ class Upload:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 self._end()
                 self.resumption.remove()
-            self._job.failure.keep(error)
+            self._failure.keep(error)
             raise
         self.receipt = receipt
         self._end()
@@ -257,15 +247,13 @@ class Upload:
         """Give the upload up: nothing is published, our own parts are removed.
 
         Idempotent, and without effect after ``finish`` or in a forked child. An owner's
-        upload is left as it is, and so is one with a checkpoint.
-
-        *reason* made it fail, and is logged. With *hurry* the process ends: it waits 3
-        seconds for parts at most, and tries once only.
+        upload is left as it is, and so is one with a checkpoint. *reason* made it fail, and
+        is logged. With *hurry* the process ends: it waits 3 seconds for parts, and tries once.
         """
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was given up"
-        self._job.failure.keep(UploadDiscardedError(text, path=self.path))
+        self._failure.keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.error("%s: %s", text, str(reason))
@@ -281,11 +269,9 @@ class Upload:
 
     def _choose_mode(self, single: SinglePut) -> None:
         """Leave the single PutObject if the next body does not fit into it."""
-        bodies = single.bodies + 1
-        mode = self.plan.mode(bodies)
-        if mode is Mode.MULTIPART and not self._begin_multipart():
-            mode = self.plan.mode(bodies, initiate_refused=True)
-        if mode is Mode.SPOOLED:
+        mode = self.plan.mode(single.bodies + 1)
+        refused = mode is Mode.MULTIPART and not self._begin_multipart()
+        if refused or mode is Mode.SPOOLED:
             self.mode = SpooledPut(self._job)
         if self.mode is not single and single.bodies:
             body = single.body
@@ -309,10 +295,9 @@ class Upload:
         if os.getpid() != self._pid:
             msg = "a forked process cannot go on with an upload of its parent"
             raise UploadDiscardedError(msg, path=self.path)
-        failure = self._job.failure
-        if failure.error is not None:
-            raise failure.error
-        if failure.cancel.is_set() or self._ended:
+        if self._failure.error is not None:
+            raise self._failure.error
+        if self._failure.cancel.is_set() or self._ended:
             raise UploadDiscardedError("the upload is over", path=self.path)
 
     def _end(self) -> None:

@@ -25,7 +25,6 @@ import traceback
 import warnings
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..concurrency import budget
@@ -43,11 +42,7 @@ T = TypeVar("T")
 
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
-    """Return the bytes of any buffer, whatever its shape, strides and item format.
-
-    Raises:
-        TypeError: it is no buffer, such as a str.
-    """
+    """Return the bytes of any buffer, whatever its shape, strides and item format."""
     view = memoryview(data)
     try:
         return view.cast("B")
@@ -108,8 +103,7 @@ class PresignedWriter(io.BufferedIOBase):
         super().__init__()
         self.path = self.name = path
         self.receipt: Receipt | None = None
-        self.autocommit = autocommit
-        self.publish_always = publish_always
+        self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
         self._keep = keep
         self._in_flight = _InFlight()
@@ -124,8 +118,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
-        self._released = False
-        self._silent = False
+        self._released = self._silent = False
         _unfinished.add(self)
 
     def fileno(self) -> int:
@@ -133,7 +126,7 @@ class PresignedWriter(io.BufferedIOBase):
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
 
     def writable(self) -> bool:
-        """Return True while open."""
+        """Return True; raises as ``write`` if nothing can be written any more."""
         self.check_open()
         return True
 
@@ -208,21 +201,10 @@ class PresignedWriter(io.BufferedIOBase):
             self._end()
 
     def __enter__(self) -> Self:
-        """Return the file."""
         self.check_open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Publish if the body ended well, else discard."""
-        self.leave(error)
-
-    def leave(self, error: BaseException | None) -> None:
-        """End as ``__exit__`` does: also for wrappers that know how the body ended."""
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
             self.discard()
         else:
@@ -230,17 +212,14 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def __del__(self) -> None:
-        """Discard a file that was never closed, without network in this thread."""
-        if getattr(self, "_state", ""):
+        if getattr(self, "_state", ""):  # a worker sends what there is to send
             self.drop(self.upload.abandon)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Refuse: an open upload belongs to one process."""
-        msg = (
+        raise TypeError(
             f"the open file {self.path} cannot be pickled: pickle the filesystem and "
             "open the file where it is written"
         )
-        raise TypeError(msg)
 
     # -- publishing ----------------------------------------------------------------------
 
@@ -285,8 +264,7 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None:
             raise self._failure
         if self.closed:
-            msg = f"{self.path} is closed"
-            raise ValueError(msg)
+            raise ValueError(f"{self.path} is closed")
 
     def silence(self) -> None:
         """Swallow what is written from now on: the end of a codec that is dropped."""
@@ -298,8 +276,7 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
-            msg = f"{self.path} was discarded"
-            raise ValueError(msg)
+            raise ValueError(f"{self.path} was discarded")
         try:
             if self._state == "open":
                 self._close_body()
@@ -350,12 +327,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._forget()
         self._released = self._silent = True
         give_up()
-        warnings.warn(
-            f"{self.path} was never {missing} and was not published",
-            ResourceWarning,
-            source=self,
-            stacklevel=3,
-        )
+        text = f"{self.path} was never {missing} and was not published"
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
         self._state = "discarded"
@@ -379,9 +352,7 @@ class PresignedWriter(io.BufferedIOBase):
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
         body: Body = self._buffer.take()
         self._given += body.size
-        if keep is not None:
-            body = keep(body)
-        self.upload.add(body)
+        self.upload.add(keep(body) if keep is not None else body)
 
 
 # Only to find unfinished files at exit; it keeps nothing alive.

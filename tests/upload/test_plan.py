@@ -197,21 +197,17 @@ def test_cut(size, parts):
 
 
 @pytest.mark.parametrize(
-    ("facts", "bodies", "refused", "mode"),
+    ("facts", "bodies", "mode"),
     [
-        ({"multipart": True}, 0, False, Mode.MULTIPART),
-        ({"multipart": True}, 1, False, Mode.MULTIPART),
-        ({"multipart": True}, 2, True, Mode.MULTIPART),
-        ({"multipart": False}, 0, False, Mode.SINGLE),
-        ({"multipart": False}, 1, False, Mode.SINGLE),
-        ({"multipart": False}, 2, False, Mode.MULTIPART),
-        ({"multipart": False}, 2, True, Mode.SPOOLED),
-        ({"multipart": False, "spools": True}, 1, False, Mode.SINGLE),
-        ({"multipart": False, "spools": True}, 2, False, Mode.SPOOLED),
-        ({"multipart": False, "spools": True}, 2, True, Mode.SPOOLED),
+        ({"multipart": True}, 0, Mode.MULTIPART),
+        ({"multipart": True}, 1, Mode.MULTIPART),
+        ({"multipart": False}, 0, Mode.SINGLE),
+        ({"multipart": False}, 1, Mode.SINGLE),
+        ({"multipart": False}, 2, Mode.MULTIPART),
+        ({"multipart": False, "spools": True}, 1, Mode.SINGLE),
+        ({"multipart": False, "spools": True}, 2, Mode.SPOOLED),
     ],
 )
-def test_mode(facts, bodies, refused, mode):
+def test_mode(facts, bodies, mode):
     """One body is one PUT; more are parts where those are granted, else they spool."""
-    plan = UploadPlan(part_size=5, **facts)
-    assert plan.mode(bodies, initiate_refused=refused) is mode
+    assert UploadPlan(part_size=5, **facts).mode(bodies) is mode
