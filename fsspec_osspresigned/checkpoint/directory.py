@@ -51,17 +51,17 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     the machine. The bytes of every stored part are compared later in any case.
     """
     was, now = old.fingerprint, new.fingerprint
-    if was.size != now.size:
-        return f"the file has {now.size} bytes, it had {was.size}"
-    if (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode):
-        return "the file has changed"
-    if old.part_size != new.part_size:
-        return f"parts have {new.part_size} bytes now, they had {old.part_size}"
-    if old.demands != new.demands:
-        return "other headers are demanded"
-    if old.owners != new.owners or (new.owners and old.upload_id != new.upload_id):
-        return "another upload is granted"
-    return None
+    reasons = {
+        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
+        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
+        f"parts have {new.part_size} bytes now, they had {old.part_size}": (
+            old.part_size != new.part_size
+        ),
+        "other headers are demanded": old.demands != new.demands,
+        "another upload is granted": old.owners != new.owners
+        or (new.owners and old.upload_id != new.upload_id),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 @frozen

@@ -24,7 +24,6 @@ from ..model import MAX_PARTS, PartReceipt
 
 VERSION = 1
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
-_PART = ("part_number", "size", "etag", "crc64", "verified")
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
 
@@ -41,13 +40,9 @@ class JournalHead:
     """The upload and the local file of a journal.
 
     Attributes:
-        path: ``bucket/key``.
         source: absolute path of the local file.
         fingerprint: of the local file when the upload began.
-        part_size: bytes of every part but the last.
-        parts: how many parts there are.
         demands: SHA-256 of the demanded headers.
-        upload_id: the multipart upload.
         owners: its owner initiated it, so it is not ours to abort.
         created: seconds since the epoch.
         version: of this format.
@@ -146,7 +141,8 @@ def _head(line: bytes) -> JournalHead | None:
 
 def _part(line: bytes, head: JournalHead) -> JournalPart | None:
     members = _members(line)
-    number, size, etag, crc, verified = (members.get(name) for name in _PART)
+    names = ("part_number", "size", "etag", "crc64", "verified")
+    number, size, etag, crc, verified = map(members.get, names)
     if type(number) is not int or not 1 <= number <= head.parts:
         return None
     if size != head.size_of(number) or not isinstance(crc, int):

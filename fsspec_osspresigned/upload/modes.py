@@ -88,13 +88,7 @@ class FirstFailure:
 
 @frozen(kw_only=True, eq=False)
 class UploadJob:
-    """What all modes of one upload work with.
-
-    Attributes:
-        size: bytes in all; None for a stream.
-        expires_at: when its URLs expire, seconds since the epoch; None if unknown.
-        ahead: signs the first request; None leaves it to the client's signer.
-    """
+    """What all modes of one upload work with; *size* None stands for a stream."""
 
     steps: UploadSteps
     plan: UploadPlan

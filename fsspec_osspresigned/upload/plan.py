@@ -1,11 +1,10 @@
-"""Upload plan: part sizes, the mode of the upload, and refusals before the first byte.
+"""Upload plan: part sizes, and refusals before the first byte.
 
 All decisions are pure: options, grant and size go in, a plan or an error comes out.
 """
 
 from __future__ import annotations
 
-import enum
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,14 +37,6 @@ _DOUBLE_EVERY = 500
 _CONNECTIONS = 16
 
 
-class Mode(enum.Enum):
-    """How an object is sent: exactly one of three ways."""
-
-    SINGLE = "one PutObject"
-    MULTIPART = "multipart upload"
-    SPOOLED = "one PutObject, spooled to disk"
-
-
 @frozen(kw_only=True)
 class UploadPlan:
     """How one object is cut and sent.
@@ -63,12 +54,6 @@ class UploadPlan:
     max_parts: int = MAX_PARTS
     grows: bool = False
     spools: bool = False
-
-    def mode(self, bodies: int) -> Mode:
-        """Return how an object that consists of *bodies* so far is sent."""
-        if bodies <= 1 and not self.multipart:
-            return Mode.SINGLE
-        return Mode.SPOOLED if self.spools else Mode.MULTIPART
 
     def size_of(self, number: int) -> int:
         """Return the bytes of part *number* (1 or more) unless it is the last."""

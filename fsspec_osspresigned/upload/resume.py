@@ -102,11 +102,6 @@ def list_parts(
     """Ask the store for the parts of an upload: one ListParts for *page_size* parts.
 
     A presigned URL shows only the first page.
-
-    Raises:
-        NotSignedError: it is not signed.
-        UploadNotFoundError: there is no such upload.
-        NetworkError: the reply is no list of parts.
     """
     parts: dict[int, PartReceipt] = {}
     marker = 0

@@ -73,8 +73,7 @@ class UploadSteps:
             raise _visible(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
             cancel = self.exchange.cancel
-            cancelled = cancel is not None and cancel.is_set()
-            if error.outcome is not Outcome.UNKNOWN or cancelled:
+            if error.outcome is not Outcome.UNKNOWN or (cancel and cancel.is_set()):
                 raise
             return self._put_after_all(body, error)
 
@@ -162,12 +161,13 @@ class UploadSteps:
             upload_id=upload_id,
             content_length=body.size,
         )
-
-        def parse(reply: Reply) -> Reply:
-            return _completed(reply, operation, self.target)
-
         try:
-            reply = self.client.call(operation, body, self._control, parse=parse)
+            reply = self.client.call(
+                operation,
+                body,
+                self._control,
+                parse=lambda reply: _completed(reply, operation, self.target),
+            )
         except OSSPresignedError as error:
             gone = isinstance(error, UploadNotFoundError)
             if not gone and error.outcome is not Outcome.UNKNOWN:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # An object that is published when its transaction ends.
 Pending: TypeAlias = (
-    "HeldObject | Upload | PresignedWriter | ChainedWriter | TextWriter"
+    "_HeldObject | Upload | PresignedWriter | ChainedWriter | TextWriter"
 )
 
 _log = logging.getLogger(__name__)
@@ -46,9 +46,6 @@ _log = logging.getLogger(__name__)
 MEMORY = 32 * MIB
 
 _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
-
-
-# -- objects that are ready and not published yet ----------------------------------------
 
 
 class HeldCopies:
@@ -82,7 +79,7 @@ class HeldCopies:
 
 
 @define(eq=False)
-class HeldObject:
+class _HeldObject:
     """A small object: one PutObject of *body*, sent by the commit."""
 
     client: Client
@@ -94,23 +91,18 @@ class HeldObject:
 
     @property
     def path(self) -> str:
-        """``bucket/key``."""
         return self.target.path
 
     def wait_for_parts(self) -> None:
         """Return at once: there is only the last step."""
 
     def commit(self) -> None:
-        """Store it."""
         self.receipt = upload_source(
             self.client, self.target, self.body, ahead=self.ahead, cancel=self.cancel
         )
 
     def discard(self) -> None:
         """Do nothing: nothing was sent."""
-
-
-# -- transactions ------------------------------------------------------------------------
 
 
 def current(client: Client) -> Transaction | None:
@@ -196,8 +188,6 @@ class Transaction:
             _open.discard(self)
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
-    # -- adding --------------------------------------------------------------------------
-
     def add(self, one: Pending) -> None:
         """Add an object that is being written."""
         with self._lock:
@@ -223,7 +213,7 @@ class Transaction:
             body = self.keep(source)
             if progress is not None:
                 progress(body.size)
-            self.add(HeldObject(self.client, target, body))
+            self.add(_HeldObject(self.client, target, body))
             return
         try:
             upload.add_source(source)
@@ -240,8 +230,6 @@ class Transaction:
         """Return whether an object for *path* waits."""
         with self._lock:
             return any(one.path == path for one in self.files)
-
-    # -- publishing ----------------------------------------------------------------------
 
     def _publish(self, files: Sequence[Pending]) -> None:
         last = {one.path: one for one in files}
@@ -275,7 +263,7 @@ class Transaction:
         coming = (
             one.target.put_operation(one.body.size)
             for one in chosen
-            if isinstance(one, HeldObject)
+            if isinstance(one, _HeldObject)
         )
         most = self.client.options.max_concurrency
         ahead = self.client.prefetcher(
@@ -283,7 +271,7 @@ class Transaction:
         )
 
         def work(one: Pending, cancel: Cancellation) -> None:
-            if isinstance(one, HeldObject):
+            if isinstance(one, _HeldObject):
                 one.ahead, one.cancel = ahead, cancel
             one.commit()
 

@@ -37,7 +37,7 @@ from .modes import (
     SpooledPut,
     UploadJob,
 )
-from .plan import Mode, UploadPlan, check_plan, plan_for, refuse_expired
+from .plan import UploadPlan, check_plan, plan_for, refuse_expired
 from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
 
@@ -173,11 +173,8 @@ class Upload:
         """Take the next bytes; waits while too many parts are in flight.
 
         *body* must stay unchanged until ``finish`` or ``discard`` returns, and have the
-        bytes that the plan says unless it is the last.
-
-        Raises:
-            TooLargeError: no more parts are granted, or one PUT cannot hold them.
-            OSSPresignedError: the first failure of any part.
+        bytes that the plan says unless it is the last. Raises the first failure of any part,
+        and TooLargeError if what is granted cannot hold it.
         """
         self._check_alive()
         try:
@@ -189,10 +186,9 @@ class Upload:
             raise
 
     def add_source(self, source: Source) -> None:
-        """Add all of *source*; returns when its parts are stored. Raises as ``add``.
+        """Add all of *source* and wait until its parts are stored.
 
-        Raises:
-            SourceChangedError: it changed while it was read.
+        Raises as ``add``, and SourceChangedError if it changed while it was read.
         """
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
@@ -237,9 +233,7 @@ class Upload:
             warnings.warn(text, CallbackFailedWarning, stacklevel=3)
         return receipt
 
-    def commit(self) -> None:
-        """Publish, as a transaction does."""
-        self.finish()
+    commit = finish  # as a transaction calls it
 
     def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
@@ -268,12 +262,12 @@ class Upload:
             self._client.files.submit(self.discard)
 
     def _choose_mode(self, single: SinglePut) -> None:
-        """Leave the single PutObject if the next body does not fit into it."""
-        mode = self.plan.mode(single.bodies + 1)
-        refused = mode is Mode.MULTIPART and not self._begin_multipart()
-        if refused or mode is Mode.SPOOLED:
+        """Leave the single PutObject if it cannot carry one body more."""
+        if not (self.plan.multipart or single.bodies):
+            return
+        if self.plan.spools or not self._begin_multipart():
             self.mode = SpooledPut(self._job)
-        if self.mode is not single and single.bodies:
+        if single.bodies:
             body = single.body
             single.close()
             self.mode.add(body)

@@ -25,6 +25,7 @@ import traceback
 import warnings
 import weakref
 from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from ..concurrency import budget
@@ -51,24 +52,10 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
         return memoryview(view.tobytes())
 
 
-class _InFlight:
-    """The exception that was being handled when the file was opened."""
-
-    def __init__(self) -> None:
-        self.error = sys.exception()
-        self.traceback = self.error.__traceback__ if self.error else None
-
-    def leaving(self) -> BaseException | None:
-        """Return the exception that leaves a body now; None if it was there before."""
-        now = sys.exception()
-        if now is None:
-            return None
-        same = now is self.error and now.__traceback__ is self.traceback
-        return None if same else now
-
-    def forget(self) -> None:
-        """Let go of the exception and of all frames that its traceback keeps alive."""
-        self.error = self.traceback = None
+def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
+    """Return the exception that is being handled, and its traceback so far."""
+    error = sys.exception()
+    return error, error.__traceback__ if error else None
 
 
 class PresignedWriter(io.BufferedIOBase):
@@ -83,9 +70,6 @@ class PresignedWriter(io.BufferedIOBase):
             filesystems do.
         keep: copies what must wait for ``commit``; None leaves it in memory.
         buffer: collects the parts; None makes one as *upload* wants it.
-
-    Attributes:
-        receipt: what the finished upload proved; None before.
     """
 
     mode = "wb"
@@ -102,11 +86,11 @@ class PresignedWriter(io.BufferedIOBase):
     ) -> None:
         super().__init__()
         self.path = self.name = path
-        self.receipt: Receipt | None = None
+        self.receipt: Receipt | None = None  # None before it was published
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
         self._keep = keep
-        self._in_flight = _InFlight()
+        self._before = _in_flight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._given = 0  # bytes of the parts before the one that is written
@@ -191,8 +175,11 @@ class PresignedWriter(io.BufferedIOBase):
             BaseException: the exception in flight, after a discard because of it.
         """
         with self._lock:
-            leaving = None if self.publish_always else self._in_flight.leaving()
-            if leaving is not None and not self.closed:
+            leaving, now = _in_flight()
+            known = leaving is self._before[0] and now is self._before[1]
+            if leaving is not None and not (
+                known or self.publish_always or self.closed
+            ):
                 if self._failure is None:
                     self._discard_loudly(leaving)
                 if not isinstance(leaving, Exception):
@@ -306,7 +293,7 @@ class PresignedWriter(io.BufferedIOBase):
             self.give_up(error)
             raise
         self._state = "closed"
-        self._in_flight.forget()
+        self._before = None, None  # with all frames that the traceback keeps alive
 
     def _discard_loudly(self, leaving: BaseException) -> NoReturn:
         self.discard()
@@ -333,9 +320,7 @@ class PresignedWriter(io.BufferedIOBase):
     def _forget(self) -> None:
         self._state = "discarded"
         self._buffer.close()
-        self._in_flight.forget()
-
-    # -- slicing -------------------------------------------------------------------------
+        self._before = None, None
 
     def _fill(self, view: memoryview) -> None:
         """Write *view* into parts of exactly their size."""

@@ -16,7 +16,7 @@ from fsspec_osspresigned.model import (
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.units import GIB, KIB, MIB
-from fsspec_osspresigned.upload.plan import Mode, UploadPlan, plan_for
+from fsspec_osspresigned.upload.plan import UploadPlan, plan_for
 
 BOTH = Grant()
 SINGLE = Grant(multipart=None)
@@ -194,20 +194,3 @@ def test_cut(size, parts):
     assert (
         list(UploadPlan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
     )
-
-
-@pytest.mark.parametrize(
-    ("facts", "bodies", "mode"),
-    [
-        ({"multipart": True}, 0, Mode.MULTIPART),
-        ({"multipart": True}, 1, Mode.MULTIPART),
-        ({"multipart": False}, 0, Mode.SINGLE),
-        ({"multipart": False}, 1, Mode.SINGLE),
-        ({"multipart": False}, 2, Mode.MULTIPART),
-        ({"multipart": False, "spools": True}, 1, Mode.SINGLE),
-        ({"multipart": False, "spools": True}, 2, Mode.SPOOLED),
-    ],
-)
-def test_mode(facts, bodies, mode):
-    """One body is one PUT; more are parts where those are granted, else they spool."""
-    assert UploadPlan(part_size=5, **facts).mode(bodies) is mode
