@@ -314,7 +314,8 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     unknown = operation.content_length is None and operation.action.method == "PUT"
     later = {"content-length"} if unknown else set()
     checked = {n: v for n, v in sent.items() if n.lower() not in later}
-    url, length = request.url.reveal(), operation.content_length
-    if problem := own_header_problem(checked, url, additional, length):
+    length = operation.content_length
+    problem = own_header_problem(checked, request.url.reveal(), additional, length)
+    if problem:
         raise _refused(operation, problem)
     return sent
