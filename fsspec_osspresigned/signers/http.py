@@ -38,13 +38,8 @@ _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
     """Return a callable that reads the bearer token again at each call.
 
-    Args:
-        reference: ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
-            string, a Secret or None; or None for no token.
-
-    Raises:
-        ConfigurationError: *reference* is none of them. The returned callable raises it
-            if there is no bearer token.
+    *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
+    string, a Secret or None; or None for no token.
     """
     if reference is None:
         return lambda: None

@@ -111,12 +111,8 @@ class ChainCredentials:
 def credential_provider(name: str) -> Callable[[], Credentials]:
     """Return the source of access keys that *name* stands for.
 
-    Args:
-        name: ``environment``, or ``alibabacloud`` for the official chain: variables,
-            OIDC role, profiles, instance role, URI.
-
-    Raises:
-        ConfigurationError: no such source, or its package is not installed.
+    That is ``environment``, or ``alibabacloud`` for the official chain: variables, OIDC
+    role, profiles, instance role, URI.
     """
     if name == "environment":
         return environment_credentials
@@ -171,13 +167,9 @@ class KeySigner:
     ) -> KeySigner:
         """Complete the options from the environment and from each other.
 
-        Args:
-            region: else ``OSS_REGION``, else the region in the endpoint.
-            endpoint: else ``OSS_ENDPOINT``, else the public one of the region.
-            version: ``v4`` or ``v1``.
-            expires_in: seconds.
-            style: ``virtual``, ``path`` or ``cname``; None goes by the endpoint.
-            credentials: where the access key comes from; None is the environment.
+        The region is also ``OSS_REGION``, or told by the endpoint; the endpoint is also
+        ``OSS_ENDPOINT``, or the public one of the region. No *style* goes by the
+        endpoint, no *credentials* are those of the environment.
 
         Raises:
             ConfigurationError: all that is missing or wrong, access keys too.

@@ -122,9 +122,7 @@ class _OneObject:
         except ValueError:
             raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
         if not key:
-            raise ConfigurationError(
-                f"{shown} names no object: ask for one of PutObject"
-            )
+            raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
         if describe(url).upload_id is not None:
             msg = f"{shown} is for one step of a multipart upload: use url_map="
             raise ConfigurationError(msg)
@@ -307,9 +305,8 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     additional = describe(request.url).additional_headers
     if lacking := sorted(set(additional) - signed.keys() - _SENT_ANYWAY):
         why = f"its URL was signed with the header {', '.join(lacking)}, which is not given"
-        raise _refused(
-            operation, f"{why}: name it in the map, or give it with headers="
-        )
+        remedy = "name it in the map, or give it with headers="
+        raise _refused(operation, f"{why}: {remedy}")
     # Before the body of a PUT is known, its length is not known either.
     unknown = operation.content_length is None and operation.action.method == "PUT"
     later = {"content-length"} if unknown else set()

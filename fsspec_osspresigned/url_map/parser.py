@@ -47,15 +47,11 @@ def parse(
 
     Accepted: the version-1 object; a bare object ``{"bucket/key": URL or entry}``; JSON
     Lines with a ``path`` each; a list of URLs, in JSON or one a line; one entry or one
-    signed request as Alibaba Cloud's samples print them.
-
-    Args:
-        data: the text, a file of it, or what a JSON reader made of it.
-        piece: bytes of a file that are read at once.
+    signed request as Alibaba Cloud's samples print them. *data* is the text, a file of it
+    that is read by *piece* bytes, or what a JSON reader made of it.
 
     Raises:
         ConfigurationError: with every problem and its place, never a URL's query.
-        OSError: the file cannot be read.
     """
     reader = _MapReader()
     if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
@@ -239,10 +235,8 @@ class _MapReader:
         if bucket is not None:
             self.keep(f"{bucket}/{key}", entry, place)
             return
-        problem = (
-            f"the bucket of {request.url.shown()} cannot be seen: give the path, as in"
-        )
-        self.note(place, f'{problem} {{"bucket/key": URL}}')
+        problem = f"the bucket of {request.url.shown()} cannot be seen"
+        self.note(place, problem + ': give the path, as in {"bucket/key": URL}')
 
     def add(self, path: Any, value: Any, place: object) -> None:
         kept = self.simple(value) or self.entry(value, str(place))
@@ -415,11 +409,8 @@ class _MapReader:
         """Read when the request or entry ends, seconds since the epoch."""
         if "expires_at" not in members:
             return None
-        found = self.moment(members["expires_at"])
-        if found is None:
-            problem = (
-                "must be a time with a zone (RFC 3339), such as 2026-11-25T10:00:00Z"
-            )
+        if (found := self.moment(members["expires_at"])) is None:
+            problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
             self.note(f"{place}.expires_at", problem)
         return found
 
@@ -469,14 +460,10 @@ class _MapReader:
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
         """Read the bytes of a part; None if nothing is said."""
-        if "part_size" not in members:
-            return None
-        size = members["part_size"]
+        size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
-            problem = f"must be {MIN_PART} to {MAX_PART} bytes"
-            self.note(f"{place}.part_size", problem)
-            return None
-        return int(size)
+            self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
+        return members.get("part_size")
 
 
 def _members_of(

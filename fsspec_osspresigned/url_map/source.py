@@ -88,15 +88,9 @@ def load(
 ) -> MapSource:
     """Return the map at *place*.
 
-    Args:
-        place: a mapping or list, JSON text, a path, ``file:PATH``, ``env:NAME``, ``-``
-            for standard input, or any URL that *opener* can read.
-        opener: reads what is not on this machine; None refuses such places.
-        allow_http: the map, a secret, may come over plain http from another machine.
-
-    Raises:
-        ConfigurationError: the place cannot be read, or its content is bad; or it is a
-            signed URL itself, which belongs into ``url=``.
+    That is a mapping or list, JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for
+    standard input, or any URL that *opener* can read. The map is a secret, so it comes
+    over plain http from this machine only, unless *allow_http*.
     """
     if not isinstance(place, str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
@@ -104,15 +98,14 @@ def load(
     if isinstance(place, str):
         if found := _bytes_at(place, opener, allow_http=allow_http):
             name, read = found
-            is_local = "://" not in name
-            found_map = functools.partial(_parse_at, name, lambda: BytesIO(read()))
-            return MapSource(found_map, path=None, local=is_local)
+            parsed = functools.partial(_parse_at, name, lambda: BytesIO(read()))
+            return MapSource(parsed, path=None, local="://" not in name)
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
         place = place.removeprefix("file:")
     path = Path(place).expanduser().absolute()
-    read_file = functools.partial(_parse_at, str(path), lambda: path.open("rb"))
-    return MapSource(read_file, path=path, local=True)
+    parsed = functools.partial(_parse_at, str(path), lambda: path.open("rb"))
+    return MapSource(parsed, path=path, local=True)
 
 
 def _bytes_at(
