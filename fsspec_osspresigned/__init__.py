@@ -110,23 +110,16 @@ __all__ = [
     "sync",
 ]
 
-# Every public name that is not an error or a warning, and the module it lives in.
+# The modules of the public names that are no errors or warnings.
 _HOMES = {
-    "Action": "model",
+    **dict.fromkeys(("Action", "Operation", "SignedRequest"), "model"),
+    **dict.fromkeys(("PartReceipt", "Receipt"), "model"),
+    **dict.fromkeys(("Secret", "SecretURL"), "secret"),
+    **dict.fromkeys(("Grant", "MultipartGrant", "Signer"), "signers.base"),
+    **dict.fromkeys(("SyncEvent", "SyncResult"), "syncing.result"),
     "BytesProgress": "filesystem.progress",
-    "Grant": "signers.base",
-    "MultipartGrant": "signers.base",
     "OSSPresignedFileSystem": "filesystem",
-    "Operation": "model",
-    "PartReceipt": "model",
-    "Receipt": "model",
     "ReceiptList": "client.receipts",
-    "Secret": "secret",
-    "SecretURL": "secret",
-    "SignedRequest": "model",
-    "Signer": "signers.base",
-    "SyncEvent": "syncing.result",
-    "SyncResult": "syncing.result",
     "sync": "syncing.sync",
 }
 

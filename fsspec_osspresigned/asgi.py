@@ -22,9 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
     Accepted sockets inherit TCP_NODELAY. asyncio would set it only on sockets that name
     their protocol, and an answer's body would wait 40 ms behind its head.
 
-    Args:
-        host: address to listen on; with a colon it is IPv6.
-        port: TCP port; 0 takes a free one.
+    A *host* with a colon is IPv6; *port* 0 takes a free one.
 
     Raises:
         OSError: the port is taken.
@@ -75,14 +73,8 @@ class LoopbackServer:
     """Serve *app* on 127.0.0.1 in a thread while the ``with`` block runs.
 
     Entering returns when connections are accepted; leaving stops the server and frees
-    the port. A request that still runs a second later is cancelled.
-
-    Args:
-        app: any ASGI application.
-        port: TCP port; 0 takes a free one.
-
-    Attributes:
-        port: the port; 0 until it is bound.
+    the port. A request that still runs a second later is cancelled. *port* 0 takes a
+    free one, and becomes its number.
 
     Raises:
         OSError: the port is taken.
@@ -128,8 +120,7 @@ class LoopbackServer:
         self._stack.callback(setattr, server, "should_exit", True)
         if not ready.wait(_START_SECONDS) or not server.started:
             self.stop()
-            msg = "the app did not start"
-            raise RuntimeError(msg)
+            raise RuntimeError("the app did not start")
 
     def stop(self) -> None:
         """Stop serving and free the port; a second call does nothing."""

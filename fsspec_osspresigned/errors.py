@@ -1,33 +1,4 @@
-"""Errors and warnings, in builtin families, with errno and path.
-
-::
-
-    OSSPresignedError (OSError)
-    |-- ConfigurationError (ValueError)       options, map or plan: .problems lists all
-    |-- NotSignedError (PermissionError)      the signer will not sign this operation
-    |-- SignerError                           the signer cannot be used
-    |   |-- SignerUnavailableError            ... for now: worth a retry
-    |   `-- BindingError (PermissionError)    ... it signed something else than was asked
-    |-- ReplyError                            the store answered with an error
-    |   |-- AccessDeniedError (PermissionError)
-    |   |   |-- URLExpiredError               sign again, once
-    |   |   `-- SignatureMismatchError        what was sent is not what was signed
-    |   |-- ObjectNotFoundError (FileNotFoundError)
-    |   |-- UploadNotFoundError (FileNotFoundError)
-    |   |-- ObjectExistsError (FileExistsError)
-    |   |-- InvalidRequestError (ValueError)  the store refuses what was asked
-    |   |-- DamagedBodyError                  the body was damaged on the way
-    |   `-- StoreUnavailableError             5xx, throttled: worth a retry
-    |-- NetworkError (ConnectionError)        no answer
-    |   `-- NetworkTimeoutError (TimeoutError)
-    |-- IntegrityError                        checksums differ
-    |-- TooLargeError                         more bytes than what is granted can hold
-    |-- SourceChangedError                    the file changed while it was read
-    |-- ExclusiveNotEnforcedError             stored, but forbid-overwrite was ignored
-    |-- OutcomeUnknownError                   it is unknown whether it is stored
-    |-- UploadDiscardedError                  the upload was given up
-    |-- CheckpointInUseError (BlockingIOError)  another process has this upload
-    `-- UploadErrors                          several: .failures
+"""Errors and warnings, in builtin families, with errno and path: see docs/errors.md.
 
 A message names what is bad and what to do; it never holds a query string, a signature
 or a token. All of them survive pickling. ``client.retry`` decides by their class.
@@ -132,17 +103,14 @@ class OSSPresignedError(OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling: OSError's own way would drop the keyword facts."""
-        return _rebuild, (type(self), self.message), dict(self.__dict__, path=self.path)
-
-    def __setstate__(self, state: dict[str, Any] | None) -> None:
-        if state:
-            self.__dict__.update(state)
-            self.filename = state.get("path")
+        return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
-def _rebuild(cls: type[OSSPresignedError], message: str) -> OSSPresignedError:
+def _rebuild(
+    cls: type[OSSPresignedError], message: str, path: str | None
+) -> OSSPresignedError:
     error = cls.__new__(cls, message)
-    OSSPresignedError.__init__(error, message)
+    OSSPresignedError.__init__(error, message, path=path)
     return error
 
 

@@ -128,25 +128,20 @@ class Spec:
     @property
     def parameters(self) -> frozenset[str]:
         """Names of the parameters that make the request this call."""
-        own = {"uploadId"} if self.upload_id else set()
-        return frozenset(
-            own | ({"partNumber"} if self.part_number else set()) | {*self.fixed}
-        )
+        named = {"uploadId": self.upload_id, "partNumber": self.part_number}
+        return frozenset({n for n, has in named.items() if has} | {*self.fixed})
 
     def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return those of *headers* that belong to the call."""
-        return {
-            n: v for n, v in headers.items() if HeaderKind.of_header(n) in self.headers
-        }
+        kind = HeaderKind.of_header
+        return {n: v for n, v in headers.items() if kind(n) in self.headers}
 
 
 _VERSION = {"versionId"}
 _RESPONSE = {
-    f"response-{name}"
-    for name in (
-        *("cache-control", "content-disposition", "content-encoding"),
-        *("content-language", "content-type", "expires"),
-    )
+    *("response-cache-control", "response-content-disposition"),
+    *("response-content-encoding", "response-content-language"),
+    *("response-content-type", "response-expires"),
 }
 _LISTING = {
     *("prefix", "delimiter", "start-after", "continuation-token"),
@@ -200,17 +195,10 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         Action.GetObject: Spec(method="GET", query=_VERSION | _RESPONSE, slot="get"),
         Action.DeleteObject: Spec(method="DELETE", query=_VERSION, slot="delete"),
         Action.CopyObject: Spec(
-            method="PUT",
-            copies=True,
-            headers=_WHOLE,
-            publishes=True,
-            slot="copy",
+            method="PUT", copies=True, headers=_WHOLE, publishes=True, slot="copy"
         ),
         Action.UploadPartCopy: Spec(
-            method="PUT",
-            upload_id=True,
-            part_number=True,
-            copies=True,
+            method="PUT", upload_id=True, part_number=True, copies=True
         ),
         Action.ListObjectsV2: Spec(
             method="GET",
@@ -223,11 +211,7 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
 )
 # HTTP method -> the call of that method on an object itself.
 PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
-    {
-        spec.method: action
-        for action, spec in OPERATIONS.items()
-        if not (spec.parameters or spec.copies)
-    }
+    {s.method: a for a, s in OPERATIONS.items() if not (s.parameters or s.copies)}
 )
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -20,22 +21,25 @@ if TYPE_CHECKING:
 
 
 _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
-_is_http_date = re.compile(
-    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII
-).fullmatch
+_is_http_date = re.compile(r"(?a)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT").fullmatch
+_MAX_NAME = 60
+_MAX_DIGITS = 300
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    str: "a string",
+    **dict.fromkeys((int, float), "a number"),
+    **dict.fromkeys((list, tuple), "a list"),
+}
 
 
 def clock_offset(
-    headers: Mapping[str, str],
-    now: Callable[[], float],
-    known: float | None = None,
+    headers: Mapping[str, str], now: Callable[[], float], known: float | None = None
 ) -> float | None:
     """Return how many seconds this machine's clock is ahead of the store's.
 
-    Args:
-        headers: of a reply that came just now, names in lower case.
-        now: this machine's clock; asked only if the reply has a readable ``Date``.
-        known: what was measured before, and counts if there is none.
+    *headers* are those of a reply that came just now, names in lower case. Without a
+    readable ``Date`` among them, *known* counts.
     """
     there = moment(headers.get("date", ""))
     return known if there is None else float(round(now() - there))
@@ -44,42 +48,26 @@ def clock_offset(
 @lru_cache(maxsize=64)  # many replies come in one second
 def moment(text: str) -> float | None:
     """Return a date of HTTP or of OSS's XML as seconds since the epoch; None if none."""
-    try:
+    with suppress(ValueError):
         if _is_iso(text):
             return datetime.fromisoformat(text).timestamp()
         if _is_http_date(text):
             return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        pass
     return None
-
-
-_MAX_NAME = 60
-_MAX_DIGITS = 300
 
 
 def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
     """Return the value of one JSON document without duplicate members and NaN.
 
-    Args:
-        data: the document; bytes are UTF-8, a byte order mark is skipped.
-        max_depth: how deep lists and objects may nest; None leaves it to Python.
-
-    Raises:
-        ValueError: not UTF-8, not JSON, a member twice in one object, or too deep. The
-            message holds a place in the text, never a piece of it.
+    Bytes are UTF-8; a byte order mark is skipped. Lists and objects may nest *max_depth*
+    deep; None leaves it to Python. All that is wrong is a ValueError, whose message holds
+    a place in the text, never a piece of it.
     """
-    if isinstance(data, bytes):
-        try:
-            data = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"not UTF-8 at byte {error.start}") from None
     try:
-        value = DECODER.decode(data)
+        value = DECODER.decode(_decoded(data) if isinstance(data, bytes) else data)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        ) from None
+        where = f"at line {error.lineno} column {error.colno}"
+        raise ValueError(f"not JSON: {error.msg} {where}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if max_depth is not None and _is_deeper(value, max_depth):
@@ -87,17 +75,16 @@ def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
     return value
 
 
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+
+
 def kind(value: object) -> str:
     """Return what JSON calls the type of *value*, for messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "a list" if isinstance(value, (list, tuple)) else "an object"
+    return _KINDS.get(type(value), "an object")
 
 
 def is_int(value: object) -> bool:
@@ -136,16 +123,12 @@ def _float(text: str) -> float:
 
 def _is_deeper(value: Any, limit: int) -> bool:
     level = [value]
-    for _ in range(limit):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
+    for _ in range(limit + 1):
+        nested = [item for item in level if isinstance(item, (dict, list))]
+        if not nested:
             return False
-    return any(isinstance(item, (dict, list)) for item in level)
+        level = [x for i in nested for x in (i.values() if isinstance(i, dict) else i)]
+    return True
 
 
 DECODER = json.JSONDecoder(
@@ -160,32 +143,21 @@ def parse(body: bytes, root: str | None = None) -> Element:
     """Return the root element of *body*, its tags without namespaces.
 
     A document type declaration is refused before parsing, so no entity is ever
-    expanded; callers bound the size by what they read.
-
-    Args:
-        body: the document, UTF-8.
-        root: the tag that the root must have; None accepts any.
-
-    Raises:
-        ValueError: not XML, a declaration, or another root.
+    expanded; callers bound the size by what they read. ValueError if it is no XML in
+    UTF-8, or has another root than *root*.
     """
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
     from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
 
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    text = _decoded(body)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("holds a document type declaration")
     try:
         tree = fromstring(text)  # noqa: S314 - declarations are refused above
     except ParseError as error:
         # Its own text would repeat names from the document, however long.
-        line, column = error.position
-        raise ValueError(
-            f"not XML: {ErrorString(error.code)} at line {line} column {column + 1}"
-        ) from None
+        where = f"at line {error.position[0]} column {error.position[1] + 1}"
+        raise ValueError(f"not XML: {ErrorString(error.code)} {where}") from None
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root is not None and tree.tag != root:

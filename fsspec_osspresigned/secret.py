@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -21,12 +22,10 @@ _BEARER = r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+"
 
 
 class Secret:
-    """A string that hides itself in ``repr``, ``str``, formatting and pickles.
+    """A string that hides itself in ``repr``, ``str`` and formatting.
 
-    Comparison and hashing use the hidden text, so equal secrets are equal.
-
-    Raises:
-        TypeError: on pickling, because a pickle would spell the secret out.
+    Comparison and hashing use the hidden text, so equal secrets are equal. Pickling is a
+    TypeError, because a pickle would spell the secret out.
     """
 
     __slots__ = ("_text",)
@@ -77,15 +76,13 @@ class SecretURL(Secret):
 
     def shown(self) -> str:
         """Return the URL without user information, query and fragment, for messages."""
-        try:
+        with suppress(ValueError):
             parts = urlsplit(self._text)
             host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            return "(not a URL)"
-        if not parts.scheme or not host:
-            return "(not a URL)"
-        hidden = "?..." if parts.query else ""
-        return f"{parts.scheme}://{host}{parts.path}{hidden}"
+            if parts.scheme and host:
+                hidden = "?..." if parts.query else ""
+                return f"{parts.scheme}://{host}{parts.path}{hidden}"
+        return "(not a URL)"
 
 
 def redact(text: str) -> str:
@@ -103,37 +100,30 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it refers to a bearer token.
-
-    Raises:
-        ValueError: it is a token itself, or names a variable of another program.
-    """
-    if callable(value):
+    """Return *value* if it refers to a bearer token; ValueError for any other text."""
+    text = value if isinstance(value, str) else ""
+    if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value
-    if isinstance(value, str):
-        if re.fullmatch(_TOKEN_REFERENCE, value):
-            return value
-        if value.startswith("env:"):
-            raise ValueError(
-                "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
-                "options could send it away; copy the token into one of that name"
-            )
+    if text.startswith("env:"):
+        raise ValueError(
+            "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
+            "options could send it away; copy the token into one of that name"
+        )
     raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH, or a callable")
 
 
 def resolve_text(reference: str) -> Secret:
     """Read ``env:NAME`` or ``file:PATH``; anything else is the text itself.
 
-    Raises:
-        ConfigurationError: the variable is not set, the file cannot be read, or what
-            was read is empty.
+    Raises ConfigurationError if it cannot be read, or is empty.
     """
     kind, _, place = reference.partition(":")
+    text, missing = reference, ""
     if kind == "env":
         text = os.environ.get(place, "")
-        if not text.strip():
-            raise ConfigurationError(f"the environment variable {place} is not set")
+        missing = f"the environment variable {place} is not set"
     elif kind == "file":
+        missing = f"{place} is empty"
         try:
             with open(os.path.expanduser(place), encoding="utf-8") as handle:
                 text = handle.read(64 * KIB)
@@ -141,8 +131,6 @@ def resolve_text(reference: str) -> Secret:
             raise ConfigurationError(f"{place} is not UTF-8") from None
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read {place}: {error}") from None
-        if not text.strip():
-            raise ConfigurationError(f"{place} is empty")
-    else:
-        text = reference
+    if missing and not text.strip():
+        raise ConfigurationError(missing)
     return Secret(text.strip())

@@ -22,8 +22,7 @@ _RATE = re.compile(
 def seconds_of(text: str) -> int:
     """Read a life such as ``90s``, ``30m``, ``2h`` or ``7d``, in seconds.
 
-    Raises:
-        ValueError: it is none, or not between one second and the service's seven days.
+    Raises ValueError if it is none from one second to the service's seven days.
     """
     found = _LIFE.fullmatch(text.strip())
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
@@ -35,11 +34,7 @@ def seconds_of(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Read a size such as ``8388608``, ``8MiB`` or ``10G``, in bytes.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read a size such as ``8388608``, ``8MiB`` or ``10G``, in bytes, or ValueError."""
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise ValueError(f"{text[:40]!r} is no size: write 8388608, 8MiB or 10GiB")
@@ -49,12 +44,8 @@ def bytes_of(text: str) -> int:
 def rate_of(text: str, plain: int = 1) -> float:
     """Read a rate such as ``500K``, ``10MiB`` or ``2.5M/s``, in bytes per second.
 
-    Args:
-        text: the rate.
-        plain: bytes that a number without a unit counts.
-
-    Raises:
-        ValueError: it is no rate, or zero.
+    A number without a unit counts *plain* bytes. Raises ValueError if it is no rate, or
+    zero.
     """
     found = _RATE.fullmatch(text.strip())
     unit = found[2][0].lower() if found and found[2] else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
@@ -33,13 +34,12 @@ def url_problem(url: str) -> str | None:
 
     The answer never holds a piece of the URL.
     """
-    if _URL.fullmatch(url) and len(url) <= MAX_URL:
-        # A bracketed host or a port can still be nonsense.
-        return (
-            None if "[" not in url[:9] and url.count(":", 0, 300) == 1 else _parse(url)
-        )
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
+    if _URL.fullmatch(url):
+        # A bracketed host or a port can still be nonsense.
+        is_plain = "[" not in url[:9] and url.count(":", 0, 300) == 1
+        return None if is_plain else _parse(url)
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return "is not an absolute http or https URL"
@@ -55,12 +55,11 @@ def url_problem(url: str) -> str | None:
 
 
 def _parse(url: str) -> str | None:
-    try:
-        host = urlsplit(url).hostname
-        port = urlsplit(url).port
-    except ValueError:
-        return "has no valid host or port"
-    return None if host and port != 0 else "has no valid host or port"
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return None
+    return "has no valid host or port"
 
 
 def header_problems(headers: Mapping[str, object]) -> Iterator[str]:
@@ -98,11 +97,8 @@ def own_header_problem(
 ) -> str | None:
     """Return why Host or Content-Length of *headers* may not be sent; None if they may.
 
-    Args:
-        headers: exactly what the signer wants sent.
-        url: the presigned URL.
-        signed: its ``x-oss-additional-headers``, lower case.
-        content_length: bytes of the body; None for a request without one.
+    *signed* are the ``x-oss-additional-headers`` of *url*, lower case. *content_length*
+    is None for a request without a body.
     """
     real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
     for name, value in headers.items():
@@ -121,47 +117,37 @@ def own_header_problem(
 def is_loopback(host: str) -> bool:
     """Return whether the name or address *host* is this machine."""
     host = host.lower().strip("[]")
-    if host == "localhost" or host.endswith(".localhost"):
+    if f".{host}".endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_address(host) and ipaddress.ip_address(host).is_loopback
 
 
 def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     """Return why a plain-http *url* may not be used; None for https, or if it may.
 
-    Args:
-        url: a URL that ``url_problem`` passed.
-        allow_http: the user allows http off this machine.
-        local: the URL came from this machine, so that it may lead to it.
+    *allow_http* lets it leave this machine; *local* says that it comes from here, so
+    that it may lead here.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() == "https":
         return None
     if is_loopback(parts.hostname or ""):
-        if local:
-            return None
-        return "leads to this machine over http, and comes from elsewhere"
+        problem = "leads to this machine over http, and comes from elsewhere"
+        return None if local else problem
     return None if allow_http else "is plain http: use https, or allow_http=True"
 
 
 def decoded_path(url: str) -> str:
     """Return the path of *url* decoded once, without its first slash; ``+`` stays.
 
-    Raises:
-        ValueError: the escapes are not UTF-8.
+    Raises ValueError if its escapes are not UTF-8.
     """
     return unquote(urlsplit(url).path, errors="strict").removeprefix("/")
 
 
 def oss_bucket(host: str) -> str | None:
-    """Return the bucket label of a virtual-hosted OSS *host*; None for other hosts.
-
-    Only ``BUCKET.oss-*.aliyuncs.com`` counts: any customer can have another name under
-    that domain.
-    """
+    """Return the bucket label of a virtual-hosted OSS *host*; None for other hosts."""
+    # Nothing else under that domain: any customer can have another name there.
     found = re.fullmatch(_OSS_HOST, host.lower())
     return found[1] if found else None
 
@@ -169,20 +155,16 @@ def oss_bucket(host: str) -> str | None:
 def object_of(url: str) -> tuple[str | None, str]:
     """Return bucket and key of *url*; bucket None if the host does not show it.
 
-    Raises:
-        ValueError: the escapes of the path are not UTF-8.
+    Raises ValueError if the escapes of its path are not UTF-8.
     """
     host = (urlsplit(url).hostname or "").lower()
     path = decoded_path(url)
-    bucket = oss_bucket(host)
-    if bucket is None and host.endswith(".localhost"):
-        bucket = host.removesuffix(".localhost")
-    if bucket is not None:
-        return bucket, path
     if host == "localhost" or is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
-        bucket, _, path = path.partition("/")
-        return bucket, path
-    return None, path
+        bucket, _, key = path.partition("/")
+        return bucket, key
+    if host.endswith(".localhost"):
+        return host.removesuffix(".localhost"), path
+    return oss_bucket(host), path
 
 
 def is_address(host: str) -> bool:

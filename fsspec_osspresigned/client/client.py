@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
@@ -24,21 +24,23 @@ from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from ..checkpoint.directory import Checkpoint
     from ..signers.batching import Prefetcher
 
-T = TypeVar("T")
-Job = TypeVar("Job")
+    T = TypeVar("T", default=Reply)
+    Job = TypeVar("Job")
+
+
+def _itself(reply: Reply) -> Any:
+    return reply
 
 
 class Client:
     """Connections, signer and memory that filesystems with equal options share.
 
-    Args:
-        policy: when to retry; None takes it from the options.
-        note: called with each receipt; None disables the callback.
-        checkpoint: journals of uploads to resume; None keeps none.
-        timing: clocks and random numbers.
+    *policy* None takes it from the options. *note* is called with each receipt.
 
     Attributes:
         written: what this process has uploaded.
@@ -86,39 +88,16 @@ class Client:
         if self._note is not None:
             self._note(receipt)
 
-    @overload
-    def call(
-        self,
-        operation: Operation,
-        body: Body = ...,
-        exchange: Exchange = ...,
-        *,
-        ahead: Prefetcher | None = ...,
-        once: bool = ...,
-    ) -> Reply: ...
-
-    @overload
-    def call(
-        self,
-        operation: Operation,
-        body: Body = ...,
-        exchange: Exchange = ...,
-        *,
-        parse: Callable[[Reply], T],
-        ahead: Prefetcher | None = ...,
-        once: bool = ...,
-    ) -> T: ...
-
     def call(
         self,
         operation: Operation,
         body: Body = EMPTY,
         exchange: Exchange = PLAIN,
         *,
-        parse: Callable[[Reply], T] | None = None,
+        parse: Callable[[Reply], T] = _itself,
         ahead: Prefetcher | None = None,
         once: bool = False,
-    ) -> T | Reply:
+    ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
         Args:
@@ -126,9 +105,7 @@ class Client:
             body: sent from its start at every try.
             exchange: what else travels with the request.
             parse: reads a 2xx reply; what it raises counts as the failure of a try.
-                None returns the reply.
-            ahead: signs the first try; None leaves it to the client's signer, which
-                signs all other tries.
+            ahead: signs the first try; the client's own signer signs all others.
             once: do not retry.
 
         Raises:
@@ -152,13 +129,7 @@ class Client:
                         signed = self._sign(asked, operation)
                     with self._circuit(operation.bucket).turn(operation.path, cancel):
                         reply = self._sent(operation, signed, body, exchange)
-                        if attempts.retries or attempts.resigns:
-                            reply = evolve(
-                                reply,
-                                retries=attempts.retries,
-                                resigns=attempts.resigns,
-                            )
-                        return _parsed(reply, parse, exchange)
+                        return _parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:
                 failure = error
             gone = cancel is not None and cancel.is_set()
@@ -183,28 +154,22 @@ class Client:
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
-        if not ok:
-            from .failures import from_reply  # noqa: PLC0415 - only for a failure
+        if ok:
+            return reply
+        from .failures import from_reply  # noqa: PLC0415 - only for a failure
 
-            raise from_reply(
-                operation, reply, signed, now=now, offset=self.clock_offset
-            )
-        return reply
+        raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return what signs *coming* in batches; None where that spares no call.
-
-        See :class:`Prefetcher` for the arguments.
-        """
+        """Return what signs *coming* in batches; None where that spares no call."""
         if not getattr(self.signer, "remote", False):
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
 
-        return Prefetcher(
-            self.signer, coming, first=first, low=low, now=self._timing.now
-        )
+        now = self._timing.now
+        return Prefetcher(self.signer, coming, first=first, low=low, now=now)
 
     def announced(
         self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
@@ -244,11 +209,10 @@ class Client:
 
     def _refuse_early(self, operation: Operation) -> None:
         """Spare the call where the signer grants the action nowhere in the bucket."""
-        if (operation.action, operation.bucket) in self._refused:
-            msg = f"{operation.action} is not granted in {operation.bucket}"
-            raise NotSignedError(
-                msg, path=operation.path, action=operation.action, final=True
-            )
+        action, bucket = operation.action, operation.bucket
+        if (action, bucket) in self._refused:
+            msg = f"{action} is not granted in {bucket}"
+            raise NotSignedError(msg, path=operation.path, action=action, final=True)
 
     def _circuit(self, bucket: str) -> Circuit:
         if bucket not in self.circuits:
@@ -263,12 +227,8 @@ class Client:
         return self.circuits[bucket]
 
 
-def _parsed(
-    reply: Reply, parse: Callable[[Reply], T] | None, exchange: Exchange
-) -> T | Reply:
+def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
     """Return what *parse* makes of *reply*; the bytes of a failed try do not count."""
-    if parse is None:
-        return reply
     try:
         return parse(reply)
     except OSSPresignedError:
@@ -292,9 +252,8 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
 
 def reset() -> None:
-    """Forget the shared clients, so that equal options make a new one.
+    """Forget the shared clients: for tests, whose stores reuse ports.
 
-    For tests, whose stores reuse ports. Instances that fsspec caches keep their client:
-    call ``OSSPresignedFileSystem.clear_instance_cache()`` as well.
+    Instances that fsspec caches keep theirs: clear its instance cache as well.
     """
     _registries.clear()

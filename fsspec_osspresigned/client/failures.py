@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -50,17 +49,15 @@ class Meaning:
     reason: Refused | None = None
 
 
+_DENIED = Meaning(AccessDeniedError, reason=Refused.DENIED)
 _EXPIRED = Meaning(URLExpiredError, reason=Refused.EXPIRED)
 _NOT_YET = Meaning(AccessDeniedError, reason=Refused.NOT_YET_VALID)
 _TOKEN_ENDED = Meaning(URLExpiredError, reason=Refused.TOKEN_ENDED)
 _TOKEN_INVALID = Meaning(URLExpiredError, reason=Refused.TOKEN_INVALID)
 _ELSEWHERE = Meaning(reason=Refused.WRONG_REGION)
 _KEY_DISABLED = Meaning(AccessDeniedError, reason=Refused.KEY_DISABLED)
-_DAMAGED = Meaning(DamagedBodyError, "the body was damaged on the way")
-_THERE = Meaning(ObjectExistsError, "the object is already there")
 
-# OSS API reference, "Error codes". An EC number decides before the code.
-MEANINGS: Mapping[str, Meaning] = {
+_REFUSALS = {
     "0002-00000007": _TOKEN_ENDED,
     "0002-00000069": _EXPIRED,
     "0002-00000226": _ELSEWHERE,
@@ -69,7 +66,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "0002-00000418": _EXPIRED,
     "0002-00000903": _KEY_DISABLED,
     "0002-00000904": _KEY_DISABLED,
-    "AccessDenied": Meaning(AccessDeniedError, reason=Refused.DENIED),
+    "AccessDenied": _DENIED,
     "SignatureDoesNotMatch": Meaning(SignatureMismatchError, reason=Refused.MISMATCH),
     "SecurityTokenExpired": _TOKEN_ENDED,
     "InvalidSecurityToken": _TOKEN_INVALID,
@@ -77,43 +74,33 @@ MEANINGS: Mapping[str, Meaning] = {
     "RequestTimeTooSkewed": Meaning(URLExpiredError, reason=Refused.CLOCK_SKEW),
     "InvalidAccessKeyId": Meaning(AccessDeniedError, reason=Refused.UNKNOWN_KEY),
     "UserDisable": _KEY_DISABLED,
-    "SecondLevelDomainForbidden": Meaning(
-        AccessDeniedError, "sign a virtual-hosted URL"
-    ),
-    "NoSuchKey": Meaning(ObjectNotFoundError),
-    "NoSuchBucket": Meaning(
-        ObjectNotFoundError, "the bucket does not exist: tell the owner"
-    ),
-    "NoSuchUpload": Meaning(
-        UploadNotFoundError, "it was completed or aborted: start anew"
-    ),
-    "FileAlreadyExists": _THERE,
-    "ObjectAlreadyExists": _THERE,
-    "FileImmutable": Meaning(
-        ObjectExistsError, "the object is write-once: use another key"
-    ),
-    "PreconditionFailed": Meaning(InvalidRequestError),
-    "InvalidDigest": _DAMAGED,
-    "BadDigest": _DAMAGED,
-    "InvalidCRC64": _DAMAGED,
-    "IncompleteBody": Meaning(DamagedBodyError, "the body was cut on the way"),
-    "RequestTimeout": Meaning(DamagedBodyError, "the body arrived too slowly"),
-    "EntityTooSmall": Meaning(
-        InvalidRequestError, "parts but the last need 100 KiB at least"
-    ),
-    "EntityTooLarge": Meaning(
-        InvalidRequestError, "one PUT holds 5 GiB at most: use parts"
-    ),
-    "InvalidPart": Meaning(InvalidRequestError, "a listed part is not the one stored"),
-    "InvalidPartOrder": Meaning(InvalidRequestError, "parts must be listed in order"),
-    "QpsLimitExceeded": Meaning(
-        StoreUnavailableError, "too many requests: use fewer at once"
-    ),
     # Codes of S3 alone.
     "ExpiredToken": _TOKEN_ENDED,
     "InvalidToken": _TOKEN_INVALID,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
 }
+_OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
+    "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
+    "NoSuchKey": (ObjectNotFoundError, ""),
+    "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
+    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start anew"),
+    "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
+    "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
+    "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
+    "PreconditionFailed": (InvalidRequestError, ""),
+    "InvalidDigest": (DamagedBodyError, "the body was damaged on the way"),
+    "BadDigest": (DamagedBodyError, "the body was damaged on the way"),
+    "InvalidCRC64": (DamagedBodyError, "the body was damaged on the way"),
+    "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
+    "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
+    "EntityTooSmall": (InvalidRequestError, "parts but the last need 100 KiB at least"),
+    "EntityTooLarge": (InvalidRequestError, "one PUT holds 5 GiB at most: use parts"),
+    "InvalidPart": (InvalidRequestError, "a listed part is not the one stored"),
+    "InvalidPartOrder": (InvalidRequestError, "parts must be listed in order"),
+    "QpsLimitExceeded": (StoreUnavailableError, "too many requests: use fewer at once"),
+}
+# OSS API reference, "Error codes". An EC number decides before the code.
+MEANINGS = {**_REFUSALS, **{code: Meaning(*row) for code, row in _OTHERS.items()}}
 _BY_STATUS: Mapping[int, Meaning] = {
     **dict.fromkeys((401, 403), Meaning(AccessDeniedError)),
     **dict.fromkeys((408, 429), Meaning(StoreUnavailableError)),
@@ -141,6 +128,10 @@ _SIMPLE = {
     Refused.UNKNOWN_KEY: (
         "the store does not know the key that signed the URL",
         "tell the owner: it was deleted, or it is an STS key whose token is missing",
+    ),
+    Refused.MISMATCH: (
+        "what was sent is not what was signed",
+        "send exactly the headers that were signed, and the URL untouched",
     ),
 }
 
@@ -187,8 +178,7 @@ def from_reply(
     hide = _hider(signed)
     document = members(reply.body, reply.headers)
     if offset is None:
-        there = parsing.moment(document.get("ServerTime", ""))
-        offset = None if there is None else float(round(now() - there))
+        offset = parsing.clock_offset({"date": document.get("ServerTime", "")}, now)
     case = _ErrorReply(
         status=reply.status,
         document=document,
@@ -230,16 +220,11 @@ def from_reply(
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the members of an ``<Error>`` document; empty if there is none.
 
-    Args:
-        body: of the reply; that of a HEAD stands in the header ``x-oss-err``, base64.
-        headers: of the reply, names in lower case.
+    The document of a reply to HEAD stands in the header ``x-oss-err``, base64.
     """
-    if not body and "x-oss-err" in headers:
-        try:
-            body = base64.b64decode(headers["x-oss-err"], validate=True)
-        except (binascii.Error, ValueError):
-            return {}
     try:
+        if not body and "x-oss-err" in headers:
+            body = base64.b64decode(headers["x-oss-err"], validate=True)
         root = parsing.parse(body, "Error")
     except ValueError:
         return {}
@@ -287,16 +272,10 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 
 @frozen(kw_only=True)
 class _ErrorReply:
-    """One error reply beside its request.
+    """One error reply beside its request; *code* and *ec* are empty without one.
 
-    Attributes:
-        status: HTTP status.
-        document: members of the error document.
-        code: its code; empty without one.
-        ec: its EC number; empty without one.
-        url: facts of the presigned URL.
-        now: this machine's clock, seconds since the epoch.
-        offset: seconds that this machine is ahead of the store; None if unknown.
+    *offset* are the seconds that this machine's clock, *now*, is ahead of the store's;
+    None if unknown.
     """
 
     status: int
@@ -308,21 +287,16 @@ class _ErrorReply:
     offset: float | None
 
     @property
-    def here(self) -> float:
-        """Time of this machine at the refusal; only refusals ask for it."""
-        return self.now()
-
-    @property
     def store(self) -> float | None:
         """Time of the store at the refusal; None if unknown."""
-        return None if self.offset is None else self.here - self.offset
+        return None if self.offset is None else self.now() - self.offset
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
         """Return class, advice and reason."""
         fine = MEANINGS.get(self.ec, Meaning())
         coarse = MEANINGS.get(self.code, Meaning())
         if self.code == "AccessDenied" and self.status == _FORBIDDEN:
-            coarse = self._denied() or coarse
+            coarse = self._denied()
         last = _BY_STATUS.get(self.status, Meaning(InvalidRequestError))
         if self.status >= 500:  # noqa: PLR2004 - HTTP status class
             last = Meaning(StoreUnavailableError)
@@ -333,18 +307,17 @@ class _ErrorReply:
         advice = coarse.advice if coarse.kind else last.advice
         return kind, advice, fine.reason or coarse.reason
 
-    def _denied(self) -> Meaning | None:
+    def _denied(self) -> Meaning:
         """Return the closer meaning of AccessDenied from a store without EC numbers."""
         if "Endpoint" in self.document:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
-        if store is None:
-            return None
-        if url.expires_at is not None and store > url.expires_at + _BLUR:
-            return _EXPIRED
-        if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
-            return _NOT_YET
-        return None
+        if store is not None:
+            if url.expires_at is not None and store > url.expires_at + _BLUR:
+                return _EXPIRED
+            if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
+                return _NOT_YET
+        return _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
         """Return the explanation of *reason*; a clock that is off can change it."""
@@ -353,15 +326,10 @@ class _ErrorReply:
         elif reason is Refused.NOT_YET_VALID:
             reason, cause, remedy = self._not_yet()
         elif reason is Refused.CLOCK_SKEW:
-            cause, remedy = (
-                self._clocks() or self._dated(),
-                "set the clock, then sign anew",
-            )
+            cause = self._clocks() or self._dated()
+            remedy = "set the clock, then sign anew"
         elif reason is Refused.WRONG_REGION:
             cause, remedy = self._elsewhere()
-        elif reason is Refused.MISMATCH:
-            cause = "what was sent is not what was signed"
-            remedy = "send exactly the headers that were signed, and the URL untouched"
         else:
             cause, remedy = _SIMPLE[reason]
         return Explanation(
@@ -381,7 +349,7 @@ class _ErrorReply:
             return Refused.EXPIRED, cause, remedy
         if store - end >= 1:
             cause += f" {shown_seconds(store - end)} ago"
-        if store > end >= self.here and offset < -_BLUR:
+        if store > end >= self.now() and offset < -_BLUR:
             cause += f", which went unnoticed because {self._clocks(0)}"
             return Refused.CLOCK_SKEW, cause, "set the clock, then ask for a new one"
         return Refused.EXPIRED, self._with_clocks(cause), remedy
@@ -393,7 +361,7 @@ class _ErrorReply:
         if begin is None or store is None or offset is None:
             return Refused.NOT_YET_VALID, cause, remedy
         cause += f": it was signed for {shown_seconds(begin - store)} from now"
-        if self.here >= begin - _EARLY and offset > _BLUR:
+        if self.now() >= begin - _EARLY and offset > _BLUR:
             cause += f", and {self._clocks(0)}"
             return Refused.CLOCK_SKEW, cause, "set the clock, then sign anew"
         return Refused.NOT_YET_VALID, self._with_clocks(cause), remedy

@@ -50,11 +50,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
 def receipt_writer(place: object) -> Callable[[Receipt], None]:
     """Return a function that hands receipts to *place*.
 
-    Args:
-        place: a directory, made if it is missing, or a callable.
-
-    Raises:
-        ConfigurationError: it is neither, or the directory cannot be made.
+    That is a directory, made if it is missing, or a callable; else ConfigurationError.
     """
     if callable(place):
         return place

@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..errors import (
     DamagedBodyError,
@@ -31,7 +31,7 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from ..model import Operation
+from ..model import Operation, Reply
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ class Decision:
 
 GIVE_UP = Decision(Verb.GIVE_UP)
 SIGN_AGAIN = Decision(Verb.SIGN_AGAIN)
-
 OFTEN = 1_000  # the policy's own limits come first
 
 
@@ -143,11 +142,10 @@ class RetryPolicy:
         """
         if isinstance(failure, URLExpiredError):
             return GIVE_UP if resigned else SIGN_AGAIN
-        if attempt > min(self.retries, _rule(failure).retries):
-            return GIVE_UP
         wait = draw * min(self.cap, self.base * 2 ** (attempt - 1))
         wait = max(wait, failure.retry_after or 0.0)
-        if elapsed + wait > self.total:
+        most = min(self.retries, _rule(failure).retries)
+        if attempt > most or elapsed + wait > self.total:
             return GIVE_UP
         return Decision(Verb.WAIT, wait)
 
@@ -171,16 +169,12 @@ REAL_TIME = Timing()
 
 
 class Attempts:
-    """Tries of one operation: counts them, and lets the policy decide what comes next.
-
-    Attributes:
-        resigns: how often the operation was to be signed again.
-    """
+    """Tries of one operation: counts them, and lets the policy decide what comes next."""
 
     def __init__(
         self, operation: Operation, policy: RetryPolicy, timing: Timing
     ) -> None:
-        self.resigns = 0
+        self._resigns = 0
         self._operation = operation
         self._policy = policy
         self._timing = timing
@@ -188,29 +182,27 @@ class Attempts:
         self._count = 1
         self._doubtful = False
 
-    @property
-    def retries(self) -> int:
-        """Tries after the first one that were not to be signed again."""
-        return self._count - 1 - self.resigns
+    def counted(self, reply: Reply) -> Reply:
+        """Return *reply* with the tries before it."""
+        if self._count == 1:
+            return reply
+        retries = self._count - 1 - self._resigns
+        return evolve(reply, retries=retries, resigns=self._resigns)
 
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
         """Return what to do after *failure*; the next try begins with it.
 
-        Args:
-            failure: of this try.
-            last: whether there must be no other one.
-
         Raises:
-            OSSPresignedError: *failure*, with its ``tries``, and with its ``outcome`` if
-                any of the tries may have stored an object.
+            OSSPresignedError: *failure*, if it is the *last* one, with its ``tries``, and
+                with its ``outcome`` if any of the tries may have stored an object.
         """
         spent = self._timing.clock() - self._started
         decision = self._policy.decide(
             failure,
-            attempt=self._count - self.resigns,
+            attempt=self._count - self._resigns,
             elapsed=spent,
             draw=self._timing.draw(),
-            resigned=self.resigns > 0,
+            resigned=self._resigns > 0,
         )
         failure.tries = self._count
         self._doubtful = self._doubtful or may_have_acted(failure)
@@ -224,5 +216,5 @@ class Attempts:
             raise failure
         _log.info("%s: %s; %s", self._operation, failure.message, decision.verb.value)
         self._count += 1
-        self.resigns += decision.verb is Verb.SIGN_AGAIN
+        self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision

@@ -39,10 +39,8 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
 class WrittenObjects:
     """Objects and directories of this process; safe for many threads.
 
-    Args:
-        most: objects that are remembered; above it the oldest tenth is forgotten.
-        most_body: bytes of the largest body that is kept.
-        most_bodies: bytes of all bodies; the least recently used are dropped first.
+    Above *most* objects, the oldest tenth is forgotten. Bodies of *most_body* bytes are
+    kept, *most_bodies* bytes in all; the least recently used are dropped first.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class WrittenObjects:
         most_bodies: int = 16 * MIB,
     ) -> None:
         self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._objects: dict[str, Receipt] = {}  # the oldest first
         self._directories: set[str] = set()
         self._new: set[str] = set()  # directories made, and not written into yet
@@ -65,15 +63,15 @@ class WrittenObjects:
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
-            self._trust_store(receipt.path)
+            self.trust_store(receipt.path)
             self._keep(receipt, data)
 
     def remember_copy(self, source: str, path: str) -> None:
         """Remember *path* as a copy of *source*, if this process wrote that."""
         with self._lock:
             own, body = self._objects.get(source), self._bodies.get(source)
-            self._forget(path)
-            self._trust_store(path)
+            self.forget(path)
+            self.trust_store(path)
             if own is not None:
                 self._keep(evolve(own, path=path, etag=""), body)
 
@@ -87,7 +85,9 @@ class WrittenObjects:
     def forget(self, path: str) -> None:
         """Drop an object or a directory that was deleted or replaced."""
         with self._lock:
-            self._forget(path)
+            self._objects.pop(path, None)
+            self.forget_directory(path)
+            self._drop_body(path)
 
     def forget_directory(self, path: str) -> None:
         """Drop a directory, and keep an object of the same name."""
@@ -98,18 +98,9 @@ class WrittenObjects:
     def trust_store(self, path: str) -> None:
         """Let the store answer for *path* and its parents from the first write on."""
         with self._lock:
-            self._trust_store(path)
-
-    def _trust_store(self, path: str) -> None:
-        while path:
-            self._new.discard(path)
-            path = path.rpartition("/")[0]
-
-    def _forget(self, path: str) -> None:
-        self._objects.pop(path, None)
-        self._directories.discard(path)
-        self._new.discard(path)
-        self._drop_body(path)
+            while path:
+                self._new.discard(path)
+                path = path.rpartition("/")[0]
 
     def _keep(self, receipt: Receipt, data: bytes | None) -> None:
         path = receipt.path
@@ -166,32 +157,31 @@ class WrittenObjects:
 
         *begin* is how their names in *path* must begin.
         """
-        prefix = f"{path}/{begin}" if path else begin
-        with self._lock:
-            objects, directories = [*self._objects.values()], [*self._directories]
-        for one in objects:
-            if one.path.startswith(prefix):
-                yield info_of(one)
+        objects, directories = self._under(f"{path}/{begin}" if path else begin)
+        yield from map(info_of, objects)
         for name in directories:
-            if name.startswith(prefix) and name != path:
+            if name != path:
                 yield {"name": name, "size": 0, "type": "directory"}
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield ``info`` of what lies directly in *path*; objects come first."""
         prefix = f"{path}/" if path else ""
-        with self._lock:
-            objects, directories = [*self._objects.values()], [*self._directories]
+        objects, directories = self._under(prefix)
         seen: set[str] = {path}
         for one in objects:
-            if one.path.startswith(prefix) and "/" not in one.path[len(prefix) :]:
+            if "/" not in one.path[len(prefix) :]:
                 seen.add(one.path)
                 yield info_of(one)
         for name in [one.path for one in objects] + [f"{d}/" for d in directories]:
-            if name.startswith(prefix) and "/" in name[len(prefix) :]:
-                child = prefix + name[len(prefix) :].partition("/")[0]
-                if child not in seen:
-                    seen.add(child)
-                    yield {"name": child, "size": 0, "type": "directory"}
+            child, slash, _ = name[len(prefix) :].partition("/")
+            if slash and (child := prefix + child) not in seen:
+                seen.add(child)
+                yield {"name": child, "size": 0, "type": "directory"}
+
+    def _under(self, prefix: str) -> tuple[list[Receipt], list[str]]:
+        with self._lock:
+            objects = [o for p, o in self._objects.items() if p.startswith(prefix)]
+            return objects, [d for d in self._directories if d.startswith(prefix)]
 
     def warn_once(self, root: str) -> bool:
         """Return True the first time that *root* was answered from memory alone."""

@@ -50,12 +50,10 @@ class Budget:
 
 
 class Turns:
-    """Requests of one client in flight.
+    """Requests of one client in flight: a context manager for many threads.
 
     A request starts if fewer than *limit* are in flight in the process, or none of this
     client is.
-
-    Used as a context manager, by many threads.
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:

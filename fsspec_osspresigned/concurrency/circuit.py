@@ -14,20 +14,15 @@ from collections.abc import Callable, Iterator
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 
-# Seconds after which a waiting worker checks whether its caller has cancelled.
-_GLANCE = 0.1
-# Seconds after which a probe that was interrupted is held to be lost.
-_LOST = 60.0
+_GLANCE = 0.1  # seconds after which a waiting worker looks whether it was cancelled
+_LOST = 60.0  # seconds after which a probe that was interrupted is held to be lost
 
 
 class Circuit:
-    """Counts the failures in a row of one bucket.
+    """Counts the failures in a row of one bucket; *threshold* of them open it.
 
-    Args:
-        threshold: failures in a row that open it.
-        pause: seconds between the first two requests that are let through; doubles.
-        longest: seconds of any pause at most.
-        clock: seconds that only grow.
+    *pause* are the seconds between the first two requests that are let through; it
+    doubles, up to *longest*.
     """
 
     def __init__(
@@ -57,8 +52,7 @@ class Circuit:
     def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
         """Wait until a request may be sent, and count its result.
 
-        Raises:
-            StoreUnavailableError, NetworkError: not sent, because the probe failed so.
+        If the probe failed meanwhile, its error is raised for *path*.
         """
         probes = self._enter(path, cancel)
         failure: OSSPresignedError | None = None
@@ -66,11 +60,11 @@ class Circuit:
         try:
             yield
             answered = True
-        except (StoreUnavailableError, NetworkError) as error:
-            failure = error
-            raise
         except OSSPresignedError as error:
-            answered = error.status is not None
+            if isinstance(error, StoreUnavailableError | NetworkError):
+                failure = error
+            else:
+                answered = error.status is not None
             raise
         finally:
             self._leave(probes=probes, answered=answered, failure=failure)
@@ -94,18 +88,18 @@ class Circuit:
         self, *, probes: bool, answered: bool, failure: OSSPresignedError | None
     ) -> None:
         with self._lock:
+            if probes:
+                self._probed_until = 0.0
             if answered:
                 self._failures = 0
                 self._next_pause = self._pause
             if failure is not None:
                 self._failures += 1
                 self._last = _again(failure)
-            if probes:
-                self._probed_until = 0.0
-            if probes and failure is not None:
-                self._probes += 1
-                self._quiet_until = self._clock() + self._next_pause
-                self._next_pause = min(self._longest, 2 * self._next_pause)
+                if probes:
+                    self._probes += 1
+                    self._quiet_until = self._clock() + self._next_pause
+                    self._next_pause = min(self._longest, 2 * self._next_pause)
             self._changed.notify_all()
 
 

@@ -7,7 +7,6 @@ import fcntl
 import os
 import socket
 import weakref
-from functools import cache
 
 _NOTE = 200  # bytes that are read of the owner's name
 
@@ -30,13 +29,10 @@ class FileLock:
 
     @classmethod
     def take(cls, place: str) -> FileLock:
-        """Lock *place*, a path whose directory exists, without waiting.
+        """Lock *place*, a path whose directory exists; LockedError if it is taken.
 
-        Raises:
-            LockedError: another process or thread has it.
-            OSError: the file cannot be made or locked.
+        Raises OSError if the file cannot be made or locked.
         """
-        _watch_forks()
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             descriptor = os.open(place, flags, 0o600)
@@ -70,10 +66,9 @@ class FileLock:
 
 def _is_at(descriptor: int, place: str) -> bool:
     """Return whether *place* still names the open file."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(place))
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def _sign(descriptor: int) -> None:
@@ -93,6 +88,4 @@ def forget_all() -> None:
         lock.forget()
 
 
-@cache
-def _watch_forks() -> None:
-    os.register_at_fork(after_in_child=forget_all)
+os.register_at_fork(after_in_child=forget_all)

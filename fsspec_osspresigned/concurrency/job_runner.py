@@ -22,7 +22,7 @@ _REFUSED = (401, 403)
 
 
 class Transfers(Generic[T, R]):
-    """Runs one function over many jobs.
+    """Runs one function over many jobs, in *width* workers of *pool* at most.
 
     The first failure stops the handing out of jobs, unless *on_error* says otherwise;
     those under way are finished. KeyboardInterrupt cancels those too, as does whatever
@@ -30,8 +30,6 @@ class Transfers(Generic[T, R]):
     raises. 16 equal refusals (401, 403) one after the other end it in any case.
 
     Args:
-        pool: where the workers run.
-        width: workers at most.
         work: does one job; gets a cancellation to pass on.
         name: a job's path, for errors.
         on_error: ``raise``; ``return`` failures in the place of results; or ``omit``

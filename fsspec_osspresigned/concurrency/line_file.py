@@ -10,12 +10,10 @@ from typing import Self
 
 
 class LineFile:
-    """Appends lines to an open file; safe for many threads.
+    """Appends lines to the open file *descriptor*; safe for many threads.
 
-    Args:
-        descriptor: open for appending.
-        is_torn: the last line has no end, so another one is begun first.
-        sync: each line is on the disk (``fsync``) when ``append`` returns.
+    If it *is_torn*, its last line has no end, so another one is begun first. With *sync*
+    each line is on the disk (``fsync``) when ``append`` returns.
     """
 
     def __init__(
@@ -30,8 +28,7 @@ class LineFile:
     def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
         """Replace *place* in one step by a file of *lines*, mode 0600, on the disk.
 
-        Raises:
-            OSError: it cannot be written; *place* is as it was.
+        If it cannot be written, OSError, and *place* is as it was.
         """
         new = f"{place}.new"
         with contextlib.suppress(FileNotFoundError):
@@ -58,19 +55,14 @@ class LineFile:
 
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
-        """Open the file at *place*, not a link, to append more.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Open the file at *place*, not a link, to append more."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
         return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:
         """Append *line*, which ends in a line feed; without effect after ``close``.
 
-        Raises:
-            OSError: the disk is full or broken; the lines before are whole.
+        If the disk is full or broken, OSError; the lines before are whole.
         """
         with self._lock:
             if self._descriptor is None:

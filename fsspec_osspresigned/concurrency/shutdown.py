@@ -18,9 +18,6 @@ from typing import Protocol
 
 _log = logging.getLogger(__name__)
 
-# Seconds for all uploads together; what is not aborted by then is left to its owner.
-_PATIENCE = 10.0
-
 
 class Abortable(Protocol):
     """An upload that can be discarded, at any time and more than once."""
@@ -51,8 +48,8 @@ def watch() -> None:
 
 
 @atexit.register
-def end_all(seconds: float = _PATIENCE, uploads: Iterable[Abortable] = _begun) -> None:
-    """Abort all unfinished uploads, in *seconds* at most.
+def end_all(seconds: float = 10.0, uploads: Iterable[Abortable] = _begun) -> None:
+    """Abort all unfinished uploads, or what *seconds* suffice for; leave the others.
 
     One after the other, because no thread can be started when the interpreter ends.
     """

@@ -38,12 +38,8 @@ class Workers:
       for jobs a last time. So the order of steps does not matter, even to a finalizer
       that submits in the middle of one.
 
-    Args:
-        name: threads are called ``name-1`` and so on.
-        size: threads at most.
-        patience: seconds that a thread waits for a job before it ends; None stands for
-            ``PATIENCE``.
-        bell: makes the lock in which idle threads wait: ``release`` wakes one of them.
+    A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``.
+    *bell* makes the lock in which idle threads wait: ``release`` wakes one of them.
     """
 
     def __init__(
@@ -92,9 +88,7 @@ class Workers:
     ) -> Future[T]:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
-        Raises:
-            RuntimeError: the pool has no thread and none can be started, as when the
-                interpreter ends.
+        Raises RuntimeError if the pool has no thread and none can be started.
         """
         future: Future[T] = Future()
         self._jobs.append((future, partial(function, *args, **kwargs)))

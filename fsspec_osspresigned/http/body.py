@@ -35,8 +35,7 @@ class Body(Protocol):
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes from the start; a block is valid until the next is asked for.
 
-        Raises:
-            SourceChangedError: the source is not what it was.
+        Raises SourceChangedError if the source is not what it was.
         """
         ...
 
@@ -243,8 +242,7 @@ class SpooledBody:
     def append(self, body: Body) -> _SpooledPart:
         """Append the bytes of *body*, and return them as a body of their own.
 
-        Raises:
-            OSError: the disk is full; what was appended before is kept.
+        If the disk is full, OSError; what was appended before is kept.
         """
         with self._lock:
             self._file.seek(self.size)

@@ -73,10 +73,8 @@ class Route:
 def find_route(origin: str) -> Route:
     """Return the way to *origin* that requests would take.
 
-    Raises:
-        requests.RequestException, urllib3.exceptions.HTTPError: the proxy of the
-            environment cannot be used.
-        OSError: the bundle of authorities cannot be read.
+    A proxy of the environment that is of no use raises RequestException or HTTPError, a
+    bundle of authorities that cannot be read OSError.
     """
     parts = urlsplit(origin)
     settings: Any = requests.Session().merge_environment_settings(
@@ -160,14 +158,8 @@ class OriginConnection:
         pending = getattr(self.sock, "pending", None)
         return not wait_for_read(self.sock, 0) and not (pending and pending())
 
-    def send(self, data: Any) -> None:
-        """Send a block of a head or a body.
-
-        Raises:
-            BrokenPipeError: the peer takes no more; an answer may be there.
-            StalledError: it takes too little.
-        """
-        view = memoryview(data)
+    def send(self, view: memoryview) -> None:
+        """Send a block; BrokenPipeError if the peer takes no more, and may have answered."""
         try:
             while view:
                 view = view[self.timer.run(self.sock, self.sock.send, view) :]
@@ -178,31 +170,24 @@ class OriginConnection:
             raise BrokenPipeError from None
 
     def send_request(self, head: memoryview, body: Iterable[memoryview]) -> None:
-        """Send a request, or as much of it as the peer takes.
-
-        Raises:
-            StalledError: it takes too little, and has not answered.
-        """
+        """Send a request, or as much of it as the peer takes before it answers."""
         self.timer.enter(Phase.SEND)
-        left: memoryview | None = head
+        left = head
         with contextlib.suppress(BrokenPipeError):
             for block in body:
                 if left and len(block) <= _JOINED:
                     # One piece, and not two that the peer has to wait for.
                     self.send(memoryview(b"".join((left, block))))
                 else:
-                    if left:
-                        self.send(left)
+                    self.send(left)
                     self.send(block)
-                left = None
-            if left:
-                self.send(left)
+                left = memoryview(b"")
+            self.send(left)
 
     def read_head(self, method: str) -> ResponseParser:
         """Return the response to a request of *method*; its body is not read yet.
 
-        Raises:
-            OSError: this is no response, too little comes, or the connection failed.
+        Raises OSError if this is none, too little comes, or the connection fails.
         """
         connecting = self.timer.phase is Phase.CONNECT
         if not connecting:
@@ -215,10 +200,7 @@ class OriginConnection:
         return response
 
     def read_block(self, response: ResponseParser, most: int = BLOCK) -> bytes:
-        """Return the next bytes of the body; empty at its end. Raises as read_head.
-
-        No more than *most* bytes are received for that.
-        """
+        """Return the next *most* bytes of the body, or fewer; none at its end."""
         while not (block := response.take()) and not response.complete:
             self._feed(response, min(most, response.remaining or _RECEIVED))
         return block
@@ -241,14 +223,10 @@ class OriginConnection:
 def open_connection(
     route: Route, connect_seconds: float, progress_seconds: float
 ) -> OriginConnection:
-    """Open a connection along *route*.
+    """Open a connection along *route*; ProxyError, HTTPError or OSError if it fails.
 
     The socket, the consent of a proxy, and TLS have *connect_seconds* each. Afterwards
     enough bytes must move within *progress_seconds*; ``inf`` waits for ever.
-
-    Raises:
-        requests.exceptions.ProxyError: the proxy cannot be reached, or refuses.
-        urllib3.exceptions.HTTPError, OSError: the origin cannot be reached.
     """
     _log.debug("opening a connection to %s", route.origin)
     timer = ProgressTimer(connect_seconds, Phase.CONNECT)
@@ -325,11 +303,9 @@ def _limit(sock: Any, seconds: float) -> None:
     Where the system does that by itself, one call in two is spared: Python looks
     whether it would have to wait before each of them.
     """
-    by_system = type(sock) is socket.socket and sys.platform == "linux"
-    sock.settimeout(None if by_system or seconds == math.inf else seconds)
-    if not by_system or seconds == math.inf:
-        return
-    whole, part = divmod(seconds, 1)
-    time = struct.pack("ll", int(whole), max(1, int(part * 1e6)))
-    for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        sock.setsockopt(socket.SOL_SOCKET, name, time)
+    sock.settimeout(None if seconds == math.inf else seconds)
+    if seconds < math.inf and type(sock) is socket.socket and sys.platform == "linux":
+        sock.settimeout(None)
+        time = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+        for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, name, time)

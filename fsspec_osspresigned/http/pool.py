@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import suppress
 
 from .connection import OriginConnection, Route, find_route, open_connection
 
@@ -34,12 +35,7 @@ class ConnectionPool:
         weakref.finalize(self, _close_all, self._idle)
 
     def route_to(self, origin: str) -> Route:
-        """Return the way to *origin*, which is looked up once.
-
-        Raises:
-            requests.RequestException, urllib3.exceptions.HTTPError, OSError: the proxy
-                or the authorities of the environment cannot be used.
-        """
+        """Return the way to *origin*, which is looked up once; raises as find_route."""
         self._notice_fork()
         route = self._routes.get(origin)
         if route is None:
@@ -56,10 +52,10 @@ class ConnectionPool:
         """Return a clean idle connection, or a new one; raises as open_connection."""
         self._notice_fork()
         idle = self._idle.get(route.origin, [])
-        while (connection := _popped(idle)) is not None:
-            if connection.is_clean():
-                return connection
-            connection.close()
+        with suppress(IndexError):  # none is left, or another thread got the last one
+            while not (connection := idle.pop()).is_clean():
+                connection.close()
+            return connection
         return open_connection(route, self.connect_seconds, self.progress_seconds)
 
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:
@@ -93,13 +89,6 @@ class ConnectionPool:
 
 def _close_all(idle: dict[str, list[OriginConnection]]) -> None:
     for connections in list(idle.values()):
-        while (connection := _popped(connections)) is not None:
-            connection.close()
-
-
-def _popped(idle: list[OriginConnection]) -> OriginConnection | None:
-    """Return the latest of *idle*, which no other thread gets; None if none is left."""
-    try:
-        return idle.pop()
-    except IndexError:
-        return None
+        with suppress(IndexError):
+            while True:
+                connections.pop().close()

@@ -59,8 +59,7 @@ class ResponseParser:
     def feed(self, data: bytes) -> None:
         """Take the next bytes from the connection; none are its end.
 
-        Raises:
-            ResponseError: this is no response, or one that cannot be trusted.
+        Raises ResponseError if this is no response, or one that cannot be trusted.
         """
         try:
             if not data:

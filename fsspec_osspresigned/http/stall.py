@@ -62,8 +62,7 @@ class ProgressTimer:
     def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
         """Return ``step(argument)``: bytes that *sock* received, or how many it sent.
 
-        Raises:
-            StalledError: too few bytes moved within the window.
+        Raises StalledError if too few bytes moved within the window.
         """
         while True:
             started = time.monotonic()

@@ -81,13 +81,11 @@ class Exchange:
 
     Attributes:
         path: ``bucket/key`` for errors; None if no object is concerned.
-        with_crc: whether to compute the CRC-64 of what is sent.
         cancel: set by another thread to give the request up before the next block.
         progress: called with bytes sent, and with minus that after a failure.
         free_headers: headers that no signature covers, such as Range.
         sink: takes the body of a 2xx reply block by block; None keeps it in the reply.
-        limit: bytes of the body that the reply takes; more is an error, but the body
-            of an error is cut.
+        limit: bytes of the reply's body; more is an error, but that of an error is cut.
         deadline: when all must be over, on the clock of ``time.monotonic``.
     """
 
@@ -126,8 +124,7 @@ class _Outgoing:
         try:
             for block in self.body.blocks():
                 if cancel is not None and cancel.is_set():
-                    msg = "the upload was given up"
-                    raise UploadDiscardedError(msg)
+                    raise UploadDiscardedError("the upload was given up")
                 if self.crc64 is not None:
                     self.crc64 = crc64(block, self.crc64)
                 yield block
@@ -145,13 +142,10 @@ class _Outgoing:
 class Transport:
     """Sends requests over one pool of connections; one a process and set of options.
 
-    Args:
-        pool: connections kept for reuse per host.
-        connect_timeout: seconds to wait for a connection.
-        progress_timeout: seconds within which enough bytes must move (256 for each of
-            them), while sending, waiting for the answer and reading it; None waits
-            for ever.
-        allow_http: whether plain http may leave this machine.
+    *pool* connections are kept for each host. Enough bytes must move within
+    *progress_timeout* seconds (256 for each of them), while sending, waiting for the
+    answer and reading it; None waits for ever. *allow_http* lets plain http leave this
+    machine.
     """
 
     def __init__(
@@ -183,7 +177,7 @@ class Transport:
             UploadDiscardedError: cancelled.
             OSError: what reading the body or writing to the sink raised.
         """
-        origin = self._origin(signed.url, exchange.path)
+        origin = self._origin(signed, exchange.path)
         outgoing = _Outgoing(body, exchange)
         connection: OriginConnection | None = None
         reusable = False
@@ -198,7 +192,7 @@ class Transport:
             if _log.isEnabledFor(logging.DEBUG):
                 line = '"%s %s HTTP/1.1" %d'
                 _log.debug(line, signed.method, _shown(signed), response.status)
-            reply = _reply(connection, response, outgoing, signed)
+            reply = _reply(connection, response, outgoing, _shown(signed))
             reusable = response.complete and response.reusable and not connection.broken
         except _LocalFailed as error:
             failure = error.__cause__  # type: ignore[assignment]  # raised "from" above
@@ -252,13 +246,11 @@ class Transport:
             text = error.message
         raise SignerError(text)
 
-    def _origin(self, url: SecretURL, path: str | None) -> str:
+    def _origin(self, signed: SignedRequest, path: str | None) -> str:
         """Return scheme, host and port of a URL that may be sent to."""
-        text = url.reveal()
+        text = signed.url.reveal()
         problem = url_problem(text)
-        shown = text.partition("?")[0]
-        slash = shown.find("/", len("https://"))
-        origin = shown if slash < 0 else shown[:slash]
+        origin = "/".join(_shown(signed).split("/", 3)[:3])
         if problem is None and origin not in self._allowed:
             problem = http_problem(text, allow_http=self._allow_http, local=True)
             if problem is None:
@@ -295,9 +287,9 @@ def _reply(
     connection: OriginConnection,
     response: ResponseParser,
     outgoing: _Outgoing,
-    signed: SignedRequest,
+    url: str,
 ) -> Reply:
-    """Read the body of *response*, and return the reply."""
+    """Read the body of *response*, and return the reply; *url* is for messages."""
     exchange, body = outgoing.exchange, b""
     host, path = connection.route.netloc, exchange.path
     whole = outgoing.sent == outgoing.body.size
@@ -318,8 +310,8 @@ def _reply(
     else:
         body = _collect(connection, response, exchange.limit + 1)
         if len(body) > exchange.limit:
-            msg = f"{_shown(signed)} answered more than {exchange.limit} bytes"
-            raise _TooLongError(msg, path=path)
+            text = f"{url} answered more than {exchange.limit} bytes"
+            raise _TooLongError(text, path=path)
     return Reply(
         status=response.status,
         headers=response.headers,
@@ -358,8 +350,7 @@ def _pour(connection: OriginConnection, response: ResponseParser, sink: Sink) ->
         except OSError as error:
             raise _LocalFailed from error
         del block  # so that the next one can have its memory
-        block = connection.read_block(response)
-        if not block:
+        if not (block := connection.read_block(response)):
             return
 
 
@@ -375,7 +366,6 @@ def network_error(
     """Return our error for *error* of requests, urllib3 or the socket, or its causes.
 
     *connect_seconds* is how long a connection was waited for; None if there was one.
-    *sent* of the *size* bytes of the body went out.
     """
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
