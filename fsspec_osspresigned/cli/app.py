@@ -14,7 +14,6 @@ import click
 
 from ..console.exit import ExitCode, code_of, why
 from ..console.terminal import silence, warnings_said
-from ..errors import OSSPresignedError
 from ..secret import redact
 from ..units import shown_text
 from .check import check
@@ -138,13 +137,14 @@ osspresigned.add_command(serve)
 def run(arguments: Sequence[str]) -> int:
     """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
     session = {"debug": False}
+    columns = shutil.get_terminal_size().columns
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(
             list(arguments),
             prog_name="osspresigned",
             standalone_mode=False,
-            terminal_width=_help_width(),
+            terminal_width=max(_NARROWEST, min(columns, _WIDEST) - 2),
             obj=session,
         )
     except _NobodyReadsError:
@@ -166,17 +166,8 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def _help_width() -> int:
-    """Return the width of help: click's, or less on a narrow terminal."""
-    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST) - 2)
-
-
 def _in_one_line(error: Exception) -> str:
-    if isinstance(error, OSSPresignedError):
-        path, hint = error.path, ""
-    elif isinstance(error, OSError) and error.strerror:
-        path, hint = error.filename, ""
-    else:
-        path, hint = None, " (osspresigned --debug ... shows where)"
-    where = f"{shown_text(str(path))}: " if path else ""
-    return f"{where}{why(error)}{hint}"
+    if not isinstance(error, OSError) or not error.strerror:
+        return f"{why(error)} (osspresigned --debug ... shows where)"
+    where = f"{shown_text(str(error.filename))}: " if error.filename else ""
+    return f"{where}{why(error)}"

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from attrs import frozen
@@ -22,7 +22,7 @@ from ..owner.sign import local_objects
 from ..signers.http import token_source
 from ..units import rate_of, shown_seconds, shown_text
 from ..url_map.source import load
-from .options import HOST, PAIR, counted, flag, option, read_by, takes
+from .options import HOST, counted, flag, mapping, option, read_by, takes
 
 _MEGABYTE = 1_000_000
 
@@ -42,9 +42,8 @@ class CheckMapOptions:
     rate: float | None = option("--rate MB/s",
         "Expected rate: do the URLs live long enough?",
         type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
-    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
-        "Header that the uploads will ask for; may be repeated.", type=PAIR,
-        multiple=True)
+    headers: Mapping[str, str] = mapping("--header NAME=VALUE",
+        "Header that the uploads will ask for; may be repeated.")
     receipts: bool = flag("--receipts",
         "The uploader sets receipts=, from which you complete.")
     allow_http: bool = flag("--allow-http", "The uploader sets allow_http=True.")
@@ -52,7 +51,7 @@ class CheckMapOptions:
     # fmt: on
 
 
-@takes(wanted=CheckMapOptions)
+@takes
 @check.command(name="map", short_help="Check a URL map, alone or for files.")
 @click.argument("place", metavar="MAP")
 @click.argument("files", nargs=-1, metavar="[FILES...]")
@@ -70,7 +69,7 @@ def check_map_command(
     found = local_objects(files, to) if to is not None else {}
     intent = Intent(
         files=found,
-        headers=dict(wanted.headers),
+        headers=wanted.headers,
         rate=rate,
         now=time.time(),
         receipts=wanted.receipts,
@@ -104,8 +103,8 @@ class CheckSignerOptions:
         "Prefix of the keys that the token is granted; '' for all.", required=True)
     token: str | None = option("--token",
         "env:OSSPRESIGNED_... or file:PATH of the bearer token.")
-    hosts: Sequence[tuple[str, str | None]] = option("--allowed-host HOST[=BUCKET]",
-        "Host of signed URLs outside OSS; may be repeated.", type=HOST, multiple=True)
+    hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
+        "Host of signed URLs outside OSS; may be repeated.", type=HOST)
     headers: Sequence[str] = option("--allowed-header NAME",
         "ACL, callback or symlink header that the policy grants.", multiple=True)
     allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
@@ -113,7 +112,7 @@ class CheckSignerOptions:
     # fmt: on
 
 
-@takes(wanted=CheckSignerOptions)
+@takes
 @check.command(short_help="Ask a signer for signatures, and try the protocol's rules.")
 @click.argument("url")
 def signer(url: str, wanted: CheckSignerOptions) -> int:
@@ -129,7 +128,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         prefix=wanted.prefix,
         exchange=transport.exchange,
         token=token_source(wanted.token)(),
-        allowed_hosts=dict(wanted.hosts),
+        allowed_hosts=wanted.hosts,
         allowed_headers=frozenset(name.lower() for name in wanted.headers),
         allow_http=wanted.allow_http,
     )

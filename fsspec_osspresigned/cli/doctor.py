@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 import time
 import urllib.request
@@ -26,7 +27,7 @@ from ..signers.base import Grant, grant_for, sign_checked
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for, refuse_expired
-from .options import SIZE, UploadConnectionOptions, takes
+from .options import SIZE, UploadConnectionOptions, examples, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
@@ -41,14 +42,7 @@ _RESOLUTION = 2.0  # of a date that has seconds only
 
 @frozen
 class Finding:
-    """Result of one check.
-
-    Attributes:
-        name: its subject.
-        text: the result; never a secret.
-        code: OK, or the exit code that it stands for.
-        noted: whether it may cause trouble, but has not yet.
-    """
+    """Result of one check; *noted* if it may cause trouble, but has not yet."""
 
     name: str
     text: str
@@ -97,52 +91,40 @@ def _version(name: str) -> str:
 
 def proxy_shown(text: str) -> str:
     """Return a proxy's URL without user and password."""
-    front, at, host = text.rpartition("@")
-    if not at:
-        return text
-    scheme = front.partition("://")[0] if "://" in front else "http"
-    return f"{scheme}://(hidden)@{host}"
+    return re.sub(r"(?s)^(\w+://)?.*@", r"\1(hidden)@", text)
 
 
 def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
     """Yield what an upload of *size* bytes to ``bucket/key`` would meet; sends none."""
+    stage = "plan"
     try:
-        target = ObjectOptions(client.options).target(
-            path, guessed=None, exclusive=False
-        )
+        options = client.options
+        target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
         grant = grant_for(client.signer, path)
         refuse_expired(grant, path)
-        cut = plan_for(
-            grant,
-            client.options,
-            size,
-            path=path,
-            large_parts=client.checkpoint is None,
-        )
-        check_plan(client.options, client.signer, target, grant, cut, size)
-    except OSSPresignedError as error:
-        yield _bad("plan", error)
-        return
-    yield Finding("plan", _cut_shown(cut, size, grant))
-    parts = grant.multipart
-    if cut.multipart and parts is not None and parts.upload_id:
-        operation = target.part_operation(parts.upload_id, 1, min(size, cut.part_size))
-    elif cut.multipart:
-        operation = target.initiate_operation()
-    else:
-        operation = target.put_operation(size)
-    try:
+        large = client.checkpoint is None
+        cut = plan_for(grant, options, size, path=path, large_parts=large)
+        check_plan(options, client.signer, target, grant, cut, size)
+        yield Finding(stage, _cut_shown(cut, size, grant))
+        parts = grant.multipart
+        if not cut.multipart:
+            operation = target.put_operation(size)
+        elif parts is not None and parts.upload_id:
+            first = min(size, cut.part_size)
+            operation = target.part_operation(parts.upload_id, 1, first)
+        else:
+            operation = target.initiate_operation()
+        stage = "signer"
         (signed,) = sign_checked(client.signer, [operation])
     except OSSPresignedError as error:
-        yield _bad("signer", error)
+        yield _bad(stage, error)
         return
     now = time.time()
-    yield Finding("signer", f"signs {operation.action} of {shown_text(path)}")
+    yield Finding(stage, f"signs {operation.action} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
     yield Finding("life of the URL", ends, noted=signed.is_stale(now))
     yield from about_host(client, "store", signed.url.shown())
-    found = describe(signed.url)
-    if found.version == "v1":
+    if describe(signed.url).version == "v1":
         text = "the URL has a V1 signature: new buckets refuse it"
         yield Finding("signature", text, noted=True)
 
@@ -150,20 +132,12 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
 def about_host(
     client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield whether the host of *url* answers, and what its clock says.
-
-    Args:
-        client: sends a HEAD for the root.
-        name: of the finding.
-        url: without a query.
-        now: seconds since the epoch.
-    """
+    """Yield whether the host of *url* answers, and what its clock says."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
+    root = SecretURL(f"{origin}/")
     try:
-        reply = client.transport.exchange(
-            "HEAD", SecretURL(f"{origin}/"), {}, b"", _SMALL_REPLY
-        )
+        reply = client.transport.exchange("HEAD", root, {}, b"", _SMALL_REPLY)
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
@@ -176,14 +150,8 @@ def about_host(
     far = abs(offset)
     text = "agrees" if far <= _RESOLUTION else f"is {shown_seconds(far)} {word} it"
     code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
-    yield Finding(
-        f"clock ({name})", f"this machine's clock {text}", code, far > _NOTED_SKEW
-    )
-
-
-def worst(findings: list[Finding]) -> ExitCode:
-    """Return the exit code of the first bad finding."""
-    return next((one.code for one in findings if one.code), ExitCode.OK)
+    said = f"this machine's clock {text}"
+    yield Finding(f"clock ({name})", said, code, far > _NOTED_SKEW)
 
 
 def _bad(name: str, error: OSSPresignedError) -> Finding:
@@ -202,9 +170,6 @@ def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
 
 
 _EXAMPLES = """\
-Examples:
-
-\b
   osspresigned doctor
   osspresigned doctor examplebucket/in/a.csv --map urls.json
   osspresigned doctor examplebucket/in/big.bin --size 20GiB \\
@@ -212,11 +177,8 @@ Examples:
 """
 
 
-@takes(connection=UploadConnectionOptions)
-@click.command(
-    epilog=_EXAMPLES,
-    short_help="Look for what may be wrong, before anything is sent.",
-)
+@takes
+@click.command(epilog=examples(_EXAMPLES))
 @click.argument("path", required=False, default="", metavar="[BUCKET/KEY]")
 @click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
               help="Bytes of the upload that is tried out.")  # fmt: skip
@@ -224,18 +186,20 @@ Examples:
 def doctor(
     path: str, *, size: int, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
-    """Look for what may be wrong, and plan an upload to BUCKET/KEY without sending it.
+    """Look for what may be wrong, before anything is sent.
 
-    Versions, proxies, clock, signer, store and the plan of the upload. The exit code is
-    0, or that of the first thing that is bad.
+    Versions, proxies, clock, signer, store, and the plan of an upload to BUCKET/KEY. The
+    exit code is 0, or that of the first thing that is bad.
     """
     findings: list[Finding] = []
+    out = Output(sys.stdout)
     with interruptible():
         for finding in _findings(path, size, connection):
             findings.append(finding)
             if not as_json:
-                _say(finding)
-    code = worst(findings)
+                text = f"{finding.word:4}  {finding.name}: {finding.text}"
+                click.echo(out.red(text) if finding.code else text)
+    code = next((one.code for one in findings if one.code), ExitCode.OK)
     if as_json:
         members = [
             {"name": one.name, "state": one.word, "text": one.text} for one in findings
@@ -253,7 +217,7 @@ def _findings(
     try:
         filesystem = connection.filesystem()
     except OSSPresignedError as error:
-        yield Finding("configuration", why(error), code_of(error))
+        yield _bad("configuration", error)
         return
     yield Finding("configuration", "can be used")
     signer = connection.options.get("signer", "")
@@ -262,9 +226,3 @@ def _findings(
     path = path.removeprefix("osspresigned://") or connection.path(filesystem, "")
     if path:
         yield from about_path(filesystem.client, path, size)
-
-
-def _say(finding: Finding) -> None:
-    output = Output(sys.stdout)
-    text = f"{finding.word:4}  {finding.name}: {finding.text}"
-    click.echo(output.red(text) if finding.code is not ExitCode.OK else text)

@@ -5,30 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-_NEEDED = {"click"}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code.
+    """Run the command, and return its exit code; docs/cli.md lists them.
 
     Args:
         arguments: without the program's name; None takes the process's own.
-
-    Returns:
-        0 when all went well, 2 when the call was wrong or an extra is missing; the
-        others are in ``exit_code`` and in docs/cli.md.
     """
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:
         return 130  # ExitCode.INTERRUPTED, which is not there yet
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        if error.name != "click":
             raise
-        print(  # noqa: T201 - without click there is no nicer way
-            f"osspresigned needs the package {error.name}: "
-            "pip install 'fsspec-osspresigned[cli]'",
-            file=sys.stderr,
-        )
+        remedy = "pip install 'fsspec-osspresigned[cli]'"
+        said = f"osspresigned needs the package {error.name}: {remedy}"
+        print(said, file=sys.stderr)  # noqa: T201 - without click
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)

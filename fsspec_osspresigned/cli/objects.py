@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from ..filesystem.look import expand
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..units import MIB, short_bytes, shown_end, shown_text
-from .options import ConnectionOptions, TransferOptions, confirmed, takes
+from .options import ConnectionOptions, TransferOptions, confirmed, examples, takes
 
 _STDOUT = "-"
 _LIFE = 3600  # seconds
@@ -28,41 +29,26 @@ _LIFE = 3600  # seconds
 _STRICT = {"unknown": "error"}
 
 _GET = """\
-Examples:
-
-\b
   osspresigned get examplebucket/out/a.csv . --signer keys
   osspresigned get examplebucket/out/ results/ --recursive --signer keys
   osspresigned get examplebucket/db.sql - --signer keys | psql db
 """
 _LS = """\
-Examples:
-
-\b
   osspresigned ls examplebucket/in/ --signer keys
   osspresigned ls examplebucket --recursive --long --signer keys
 """
 _RM = """\
-Examples:
-
-\b
   osspresigned rm examplebucket/in/a.csv --signer keys
   osspresigned rm examplebucket/in/ --recursive --dry-run --signer keys
 """
 _URL = """\
-Examples:
-
-\b
   osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
   osspresigned url examplebucket/in/b.csv --method PUT --signer keys > link.url
 """
 
 
-@takes(connection=ConnectionOptions, transfer=TransferOptions)
-@click.command(
-    epilog=_GET,
-    short_help="Fetch objects into a file, a directory, or standard output.",
-)
+@takes
+@click.command(epilog=examples(_GET))
 @click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
 @click.argument("target", metavar="DEST")
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
@@ -74,59 +60,54 @@ def get(
     connection: ConnectionOptions,
     transfer: TransferOptions,
 ) -> int:
-    """Fetch objects into DEST: a file, a directory, or - for standard output.
+    """Fetch objects into a file, a directory, or standard output.
 
-    A local file is replaced only after the whole object has arrived and its checksum
-    agrees.
+    DEST is - for standard output. A local file is replaced only after the whole object
+    has arrived and its checksum agrees.
     """
     filesystem = connection.filesystem(**_STRICT, **transfer.options())
     if target == _STDOUT:
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress(fetching=True)
-
-    def fetch() -> None:
-        filesystem.get(
-            list(paths) if len(paths) > 1 else paths[0],
-            os.path.join(target, "") if len(paths) > 1 else target,
-            recursive=recursive,
-            callback=progress,
-            on_error=transfer.on_error,
-        )
-
+    several = len(paths) > 1
+    fetch = functools.partial(
+        filesystem.get,
+        list(paths) if several else paths[0],
+        os.path.join(target, "") if several else target,
+        recursive=recursive,
+        callback=progress,
+        on_error=transfer.on_error,
+    )
     return transfer.carry_out("fetched", progress, fetch)
 
 
 def _print_objects(
-    filesystem: OSSPresignedFileSystem,
-    paths: Sequence[str],
-    transfer: TransferOptions,
+    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
     """Write objects to standard output, one after the other."""
     if transfer.as_json:
-        raise click.UsageError(
-            "--json and the object itself do not fit into one stream"
-        )
+        said = "--json and the object itself do not fit into one stream"
+        raise click.UsageError(said)
     progress = transfer.progress(files=len(paths), fetching=True)
 
     def fetch() -> None:
+        out = sys.stdout.buffer
         for path in paths:
-            with progress.branched(path, _STDOUT) as child:
-                _copy(filesystem, path, child)
+            with (
+                progress.branched(path, _STDOUT) as child,
+                filesystem.open(path, "rb") as source,
+            ):
+                child.set_size(getattr(source, "size", None))
+                while block := source.read(MIB):
+                    out.write(block)
+                    child.relative_update(len(block))
+                out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
 
 
-def _copy(filesystem: OSSPresignedFileSystem, path: str, child: Any) -> None:
-    with filesystem.open(path, "rb") as source:
-        child.set_size(getattr(source, "size", None))
-        while block := source.read(MIB):
-            sys.stdout.buffer.write(block)
-            child.relative_update(len(block))
-    sys.stdout.buffer.flush()
-
-
-@takes(connection=ConnectionOptions)
-@click.command(epilog=_LS)
+@takes
+@click.command(epilog=examples(_LS))
 @click.argument("path", metavar="BUCKET[/PREFIX]")
 @click.option("--recursive", "-r", is_flag=True, help="All objects, at any depth.")
 @click.option("--long", "-l", is_flag=True, help="With size and time.")
@@ -142,11 +123,10 @@ def ls(
     """List objects, if your signer grants that."""
     filesystem = connection.filesystem(**_STRICT)
     with interruptible():
-        items = (
-            list(filesystem.find(path, detail=True).values())
-            if recursive
-            else filesystem.ls(path, detail=True)
-        )
+        if recursive:
+            items = [*filesystem.find(path, detail=True).values()]
+        else:
+            items = filesystem.ls(path, detail=True)
     for line in _rows(items, long=long, as_json=as_json):
         click.echo(line)
 
@@ -158,15 +138,14 @@ def _rows(
         is_directory = item["type"] == "directory"
         when = item.get("LastModified")
         if as_json:
-            yield json.dumps(
-                {
-                    "path": item["name"],
-                    "type": item["type"],
-                    "size": item["size"],
-                    "modified": when.isoformat() if when else None,
-                    "etag": item.get("ETag"),
-                }
-            )
+            members = {
+                "path": item["name"],
+                "type": item["type"],
+                "size": item["size"],
+                "modified": when.isoformat() if when else None,
+                "etag": item.get("ETag"),
+            }
+            yield json.dumps(members)
             continue
         name = shown_text(item["name"]) + ("/" if is_directory else "")
         if not long:
@@ -177,8 +156,8 @@ def _rows(
         yield f"{size:>9}  {time_:20}  {name}"
 
 
-@takes(connection=ConnectionOptions)
-@click.command(epilog=_RM)
+@takes
+@click.command(epilog=examples(_RM))
 @click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted.")
@@ -220,8 +199,8 @@ def rm(
     return transfer.carry_out("deleted", progress, lambda: run.failures_of(meant.files))
 
 
-@takes(connection=ConnectionOptions)
-@click.command(epilog=_URL)
+@takes
+@click.command(epilog=examples(_URL))
 @click.argument("path", metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip

@@ -1,7 +1,7 @@
 """Shared options of commands, collected into frozen values.
 
-``@takes(transfer=TransferOptions)`` adds the options that the attrs class declares by
-:func:`option`, and hands the command one value of it.
+``@takes`` adds the options that attrs classes declare by :func:`option`: those classes
+that annotate parameters of the command, which gets one value of each.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import click
-from attrs import field, fields, frozen
+from attrs import field, fields, frozen, has
 
 from ..client.receipts import ReceiptFile, receipt_writer
+from ..concurrency.rate import RateLimit
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import Display, Events, Lines, RateLimit, TransferProgress
+from ..console.progress import Display, Events, Lines, TransferProgress
 from ..console.summary import Summary
 from ..console.terminal import Output
-from ..errors import ConfigurationError, UploadDiscardedError, UploadErrors
+from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
 from ..owner.inspect import is_presigned
@@ -42,7 +43,7 @@ MOST_SHOWN = 10  # names, before a command asks whether to delete them
 _SOURCES = (
     "here that is --map MAP, --signer SIGNER or, to upload one file, --url-file FILE"
 )
-REMEDY = (
+_REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
     "and stays in the shell's history: save it in a file and name that, or paste it "
     "into standard input (-); to upload with it, --url-file FILE or --url-file -"
@@ -55,14 +56,15 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     Args:
         flags: the flags and, if it takes a value, its name: ``--jobs -j N``.
         text: the help.
-        settings: of ``click.Option``.
+        settings: of ``click.Option``; *converter* is that of the field.
     """
     words = flags.split()
     if not words[-1].startswith("-"):
         settings["metavar"] = words.pop()
     default = settings.get("default", () if settings.get("multiple") else None)
-    settings["help"] = text
-    return field(default=default, metadata={"flags": words, "settings": settings})
+    converter = settings.pop("converter", None)
+    declared = {"flags": words, "settings": {**settings, "help": text}}
+    return field(default=default, converter=converter, metadata=declared)
 
 
 def flag(flags: str, text: str) -> Any:
@@ -70,30 +72,33 @@ def flag(flags: str, text: str) -> Any:
     return option(flags, text, is_flag=True, default=False)
 
 
-def takes(**groups: type) -> Callable[[C], C]:
-    """Add the options of attrs classes to a command, which gets one value of each."""
+def mapping(flags: str, text: str, **settings: Any) -> Any:
+    """Return the same for an option that may be repeated: a mapping."""
+    settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
+    return option(flags, text, **settings)
+
+
+def takes(command: C) -> C:
+    """Add the options of the attrs classes that annotate parameters of a command."""
+    callback: Any = command.callback
     declared = {
-        name: [one for one in fields(kind) if "settings" in one.metadata]
-        for name, kind in groups.items()
+        name: (kind, [one for one in fields(kind) if "flags" in one.metadata])
+        for name, kind in get_type_hints(callback).items()
+        if has(kind)
     }
 
-    def decorate(command: C) -> C:
-        callback: Any = command.callback
+    @functools.wraps(callback)
+    def collected(**given: Any) -> Any:
+        for name, (kind, own) in declared.items():
+            given[name] = kind(**{one.name: given.pop(one.name) for one in own})
+        return callback(**given)
 
-        @functools.wraps(callback)
-        def collected(**given: Any) -> Any:
-            for name, kind in groups.items():
-                own = {one.name: given.pop(one.name) for one in declared[name]}
-                given[name] = kind(**own)
-            return callback(**given)
-
-        command.callback = collected
-        for one in (one for group in declared.values() for one in group):
+    command.callback = collected
+    for _, own in declared.values():
+        for one in own:
             names = [*one.metadata["flags"], one.name]
             command.params.append(click.Option(names, **one.metadata["settings"]))
-        return command
-
-    return decorate
+    return command
 
 
 def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -111,8 +116,7 @@ def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 def _pair_of(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        msg = "write it as NAME=VALUE"
-        raise ValueError(msg)
+        raise ValueError("write it as NAME=VALUE")
     return name.strip(), value.strip()
 
 
@@ -122,10 +126,8 @@ def _host_of(text: str) -> tuple[str, str | None]:
 
 
 def _limit_of(text: str) -> RateLimit:
-    rate = rate_of(text)
-    if rate < _LEAST_RATE:
-        msg = f"{text[:40]!r} is too slow: 16K a second is the least"
-        raise ValueError(msg)
+    if (rate := rate_of(text)) < _LEAST_RATE:
+        raise ValueError(f"{text[:40]!r} is too slow: 16K a second is the least")
     return RateLimit(rate)
 
 
@@ -145,10 +147,14 @@ def needs(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fsspec_osspresigned"):
             raise
-        raise click.UsageError(
-            f"this needs the package {error.name}: "
-            f"pip install 'fsspec-osspresigned[{name}]'"
-        ) from error
+        remedy = f"pip install 'fsspec-osspresigned[{name}]'"
+        said = f"this needs the package {error.name}: {remedy}"
+        raise click.UsageError(said) from error
+
+
+def examples(lines: str) -> str:
+    """Return the epilog of a command that shows *lines* as they are."""
+    return f"Examples:\n\n\b\n{lines}"
 
 
 def counted(number: int, what: str) -> str:
@@ -165,15 +171,16 @@ def confirmed(names: Sequence[str], prefix: str = "", more: str = "") -> bool:
     return click.confirm(f"delete {len(names)} objects?", err=True)
 
 
-def refuse_presigned(arguments: Sequence[str]) -> None:
-    """Refuse a command line with a presigned URL in it.
+def without_none(**options: Any) -> dict[str, Any]:
+    """Return the *options* that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
-    Raises:
-        click.UsageError: says what to do instead.
-    """
+
+def refuse_presigned(arguments: Sequence[str]) -> None:
+    """Refuse a command line with a presigned URL in it, and say what to do instead."""
     for argument in arguments:
         if is_presigned(argument) or is_presigned(argument.partition("=")[2]):
-            raise click.UsageError(REMEDY)
+            raise click.UsageError(_REMEDY)
 
 
 @frozen(kw_only=True)
@@ -194,9 +201,8 @@ class ConnectionOptions:
         "For keys: how the bucket is addressed.", type=ADDRESSING)
     expires_in: int | None = option("--expires LIFE",
         "Requested life of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
-    allowed_hosts: Sequence[tuple[str, str | None]] = option(
-        "--allowed-host HOST[=BUCKET]",
-        "Host of signed URLs outside OSS; may be repeated.", multiple=True, type=HOST)
+    allowed_hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
+        "Host of signed URLs outside OSS; may be repeated.", type=HOST)
     allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
     retries: int | None = option("--retries",
         "Retries of a failed request.  [default: 5]", type=click.IntRange(0, 100))
@@ -210,9 +216,9 @@ class ConnectionOptions:
         """Storage options as they were given, without a URL."""
         names = [one.name for one in fields(ConnectionOptions)]
         given = {name: getattr(self, name) for name in names}
-        given["allowed_hosts"] = dict(self.allowed_hosts) or None
+        given["allowed_hosts"] = self.allowed_hosts or None
         given["allow_http"] = self.allow_http or None
-        return {name: value for name, value in given.items() if value is not None}
+        return without_none(**given)
 
     @property
     def has_source(self) -> bool:
@@ -220,11 +226,7 @@ class ConnectionOptions:
         return self.url_map is not None or self.signer is not None
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem; *more* storage options win.
-
-        Raises:
-            ConfigurationError: lists every problem of the options.
-        """
+        """Return the filesystem; *more* storage options win."""
         given = {**self.options, **more}
         try:
             return OSSPresignedFileSystem(**given)
@@ -238,10 +240,10 @@ class ConnectionOptions:
 class UploadConnectionOptions(ConnectionOptions):
     """The same, with one presigned URL as another source: it is for one upload."""
 
-    url_file: str | None = option(
-        "--url-file FILE|-",
-        "One presigned URL: in a file, on standard input (-), or env:NAME.",
-    )
+    # fmt: off
+    url_file: str | None = option("--url-file FILE|-",
+        "One presigned URL: in a file, on standard input (-), or env:NAME.")
+    # fmt: on
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
@@ -264,12 +266,12 @@ class UploadConnectionOptions(ConnectionOptions):
 def _url_reader(place: str) -> Callable[[], Secret]:
     """Return a function that reads the one URL; standard input is read only now."""
     if place == "-":
-        text = url_of(_pasted())
+        text = _url_of(_pasted())
         return lambda: text
     if not place.startswith("env:"):
         local = os.path.expanduser(place.removeprefix("file:"))
         place = f"file:{os.path.abspath(local)}"
-    return lambda: url_of(resolve_text(place).reveal())
+    return lambda: _url_of(resolve_text(place).reveal())
 
 
 def _pasted() -> str:
@@ -280,28 +282,21 @@ def _pasted() -> str:
     return sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
 
 
-def url_of(text: str) -> Secret:
-    """Return the one URL of *text*, as it was pasted from a message.
-
-    Raises:
-        ConfigurationError: there is none, or more than one line.
-    """
+def _url_of(text: str) -> Secret:
+    """Return the one URL of *text*, as it was pasted from a message."""
     text = text.removeprefix("\ufeff").strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
     if "\n" in text or "\r" in text:
-        msg = "--url-file holds several lines: a presigned URL is one, without breaks"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            "--url-file holds several lines: a presigned URL is one, without breaks"
+        )
     return Secret(text)
 
 
 @frozen(kw_only=True)
 class TransferOptions:
-    """Options of a command that moves bytes.
-
-    Attributes:
-        out, err: standard output and standard error.
-    """
+    """Options of a command that moves bytes, and the streams that it writes to."""
 
     # fmt: off
     jobs: int | None = option("--jobs",
@@ -332,58 +327,41 @@ class TransferOptions:
 
     def progress(self, **facts: Any) -> TransferProgress:
         """Return the callback for a verb; *facts* are those of TransferProgress."""
-        display: Display = Lines(self.err)
+        display = Display() if self.quiet else Lines(self.err)
         if self.as_json:
             display = Events(self.out)
-        elif self.quiet:
-            display = Display()
         return TransferProgress(display, rate=self.rate, **facts)
-
-    def lift(self) -> None:
-        """End the rate limit; a signal handler may call it."""
-        if self.rate is not None:
-            self.rate.lift()
 
     def carry_out(
         self, verb: str, progress: TransferProgress, act: Callable[[], object]
     ) -> ExitCode:
-        """Run *act*, print a summary, and return the exit code.
+        """Run *act*, print a summary with *verb*, and return the exit code.
 
-        Args:
-            verb: ``stored``, ``fetched`` or ``deleted``, for the summary.
-            progress: counts while *act* runs.
-            act: the work. What it raises about a single file goes into the summary; all
-                else is raised.
+        What *act* raises about a single file goes into the summary; all else is raised.
         """
-        interrupted = given_up = False
         try:
-            with interruptible(self.lift):
+            with interruptible(progress.interrupt):
                 act()
         except KeyboardInterrupt:
-            interrupted = True
+            progress.interrupt()
         except UploadErrors as error:
-            given_up = True
+            progress.given_up = True
             for path, one in error.failures.items():
                 progress.fail(path, "", one)
-        except BrokenPipeError:
-            raise
         except OSError as error:
-            if not any(error is one.error for one in progress.failures.values()):
+            told = any(error is one.error for one in progress.failures.values())
+            if isinstance(error, BrokenPipeError) or not told:
                 raise
         meter = progress.meter
         summary = Summary(
             verb=verb,
             done=meter.files_done,
             files=meter.files,
-            failures=[
-                one
-                for one in progress.failures.values()
-                if not (interrupted and isinstance(one.error, UploadDiscardedError))
-            ],
+            failures=progress.failures.values(),
             size=None if verb == "deleted" else meter.done,
             seconds=meter.seconds,
-            interrupted=interrupted,
-            given_up=given_up or progress.given_up,
+            interrupted=progress.interrupted,
+            given_up=progress.given_up,
         )
         self._print(summary)
         return summary.code
@@ -404,10 +382,10 @@ class StoringOptions:
     """Options of a command that stores objects."""
 
     # fmt: off
-    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
-        "Header to sign and send; may be repeated.", type=PAIR, multiple=True)
-    metadata: Sequence[tuple[str, str]] = option("--metadata NAME=VALUE",
-        "Header x-oss-meta-NAME; may be repeated.", type=PAIR, multiple=True)
+    headers: Mapping[str, str] = mapping("--header NAME=VALUE",
+        "Header to sign and send; may be repeated.")
+    metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
+        "Header x-oss-meta-NAME; may be repeated.")
     content_type: str | None = option("--content-type",
         "By default the signer may guess it from the name.")
     storage_class: str | None = option("--storage-class",
@@ -438,14 +416,12 @@ class StoringOptions:
 
         Only then, because asking for receipts says that the owner may complete uploads
         from them.
-
-        Raises:
-            click.UsageError: there is no place for receipts.
         """
         takers = [stored] if transfer.as_json else []
-        if self.receipts == "-" and transfer.as_json:
-            raise click.UsageError("--json prints the receipts already: leave out one")
         if self.receipts == "-":
+            if transfer.as_json:
+                said = "--json prints the receipts already: leave out one"
+                raise click.UsageError(said)
             out = transfer.out
             takers.append(lambda receipt: out.line(json.dumps(receipt.as_dict())))
         elif self.receipts is not None:
@@ -455,19 +431,16 @@ class StoringOptions:
             for one in takers:
                 one(receipt)
 
-        journals = self.checkpoint or (default_journals() if self.resume else None)
-        given = {
-            "headers": dict(self.headers) or None,
-            "metadata": dict(self.metadata) or None,
-            "content_type": self.content_type,
-            "storage_class": self.storage_class,
-            "overwrite": False if self.no_overwrite else None,
-            "part_size": self.part_size,
-            "checkpoint": journals,
-            "receipts": take if takers else None,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        return {**transfer.options(), **given}
+        return transfer.options() | without_none(
+            headers=self.headers or None,
+            metadata=self.metadata or None,
+            content_type=self.content_type,
+            storage_class=self.storage_class,
+            overwrite=False if self.no_overwrite else None,
+            part_size=self.part_size,
+            checkpoint=self.checkpoint or (default_journals() if self.resume else None),
+            receipts=take if takers else None,
+        )
 
 
 def _keeper(place: str) -> Callable[[Receipt], None]:
@@ -476,9 +449,8 @@ def _keeper(place: str) -> Callable[[Receipt], None]:
         return receipt_writer(place)
     path = Path(os.path.expanduser(place)).absolute()
     if not path.parent.is_dir():
-        raise click.UsageError(
-            f"--receipts {place}: there is no directory {path.parent}"
-        )
+        said = f"--receipts {place}: there is no directory {path.parent}"
+        raise click.UsageError(said)
     return ReceiptFile(path)
 
 

@@ -39,12 +39,15 @@ class ServeOptions:
     # fmt: on
 
 
-@takes(wanted=ServeOptions)
+@takes
 @click.command()
 def serve(wanted: ServeOptions) -> None:
     """Sign for others, by a policy: the reference signer service."""
     if wanted.wants_hash:
-        _hash_token()
+        token = sys.stdin.readline().rstrip("\r\n")
+        if problem := token_problem(token):
+            raise click.UsageError(f"the token {problem}")
+        click.echo(hash_token(token))
         return
     if wanted.policy_file is None:
         raise click.UsageError("serve needs --policy FILE")
@@ -54,10 +57,3 @@ def serve(wanted: ServeOptions) -> None:
         from ..server.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
     names = fields_dict(ServiceSettings)
     launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
-
-
-def _hash_token() -> None:
-    token = sys.stdin.readline().rstrip("\r\n")
-    if problem := token_problem(token):
-        raise click.UsageError(f"the token {problem}")
-    click.echo(hash_token(token))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import click
@@ -20,7 +21,17 @@ from ..secret import SecretURL
 from ..signers.keys import KeySigner
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
-from .options import ADDRESSING, LIFE, PAIR, SIZE, counted, flag, option, takes
+from .options import (
+    ADDRESSING,
+    LIFE,
+    PAIR,
+    SIZE,
+    counted,
+    flag,
+    option,
+    takes,
+    without_none,
+)
 
 _PART_SIZE = 8 * MIB
 _COLUMNS = ("object", "what", "until", "headers", "where")
@@ -82,7 +93,7 @@ class SignOptions:
             "x-oss-storage-class": self.storage_class,
             FORBID_OVERWRITE: "true" if self.no_overwrite else None,
         }
-        wanted = {name: value for name, value in named.items() if value is not None}
+        wanted = without_none(**named)
         if self.method != "PUT" and (wanted or self.in_parts):
             said = f"{self.method} sends no object: only --header fits it"
             raise click.UsageError(said)
@@ -92,11 +103,9 @@ class SignOptions:
             raise click.UsageError("--part-size needs --parts, or --file-size")
         if self.owner_completes and not self.in_parts:
             raise click.UsageError("--owner-completes needs --parts, or --file-size")
-        names = [
-            name.lower() for name in (*wanted, *(name for name, _ in self.headers))
-        ]
-        for name in names:
-            if names.count(name) > 1:
+        names = [*wanted, *(name for name, _ in self.headers)]
+        for name, count in Counter(map(str.lower, names)).items():
+            if count > 1:
                 raise click.UsageError(f"the header {name} is given twice")
         cut = None
         if self.in_parts:
@@ -112,18 +121,8 @@ class SignOptions:
             owner_completes=self.owner_completes,
         )
 
-    def signer(self) -> KeySigner:
-        """Return a signer with the keys of the environment."""
-        return KeySigner.from_options(
-            region=self.region,
-            endpoint=self.endpoint,
-            version=self.signature_version,
-            expires_in=self.expires,
-            style=self.addressing_style,
-        )
 
-
-@takes(wanted=SignOptions)
+@takes
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="BUCKET/KEY | FILES...")
 def sign(sources: tuple[str, ...], wanted: SignOptions) -> None:
@@ -136,10 +135,15 @@ def sign(sources: tuple[str, ...], wanted: SignOptions) -> None:
     paths = _paths(sources, wanted.to, order)
     place = _place(wanted)
     if place is None and (len(paths) > 1 or order.cut is not None):
-        raise click.UsageError(
-            "--print is for one URL: leave it out, a file is written"
-        )
-    signer = wanted.signer()
+        said = "--print is for one URL: leave it out, a file is written"
+        raise click.UsageError(said)
+    signer = KeySigner.from_options(
+        region=wanted.region,
+        endpoint=wanted.endpoint,
+        version=wanted.signature_version,
+        expires_in=wanted.expires,
+        style=wanted.addressing_style,
+    )
     signed = owner_sign.sign(signer, paths, order)
     if place is None:
         _print_url(signed)
@@ -205,9 +209,8 @@ def _print_url(signed: Signed) -> None:
     (request,) = signed.requests.values()
     for name, value in request.headers.items():
         click.echo(f"send exactly this header: {name}: {value}", err=True)
-    click.echo(
-        f"{signed.method} until {shown_end(signed.expires_at, time.time())}", err=True
-    )
+    ends = shown_end(signed.expires_at, time.time())
+    click.echo(f"{signed.method} until {ends}", err=True)
 
 
 def _say_written(signed: Signed, place: str) -> None:
@@ -237,8 +240,7 @@ def inspect(reference: str) -> None:
         lines = pairs(list(about_url(found, now)), room)
     else:
         rows = [
-            (shown_text(path), *about_entry(entry, now))
-            for path, entry in found.items()
+            (shown_text(name), *about_entry(one, now)) for name, one in found.items()
         ]
         lines = table_or_pairs(_COLUMNS, rows, room)
     for line in lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -21,21 +21,19 @@ from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync
 from ..units import short_bytes, shown_text
 from .options import (
-    PAIR,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
     confirmed,
+    examples,
     flag,
+    mapping,
     option,
     takes,
 )
 
 _RULES = "fsspec_osspresigned.sync_rules"
 _EXAMPLES = """\
-Examples:
-
-\b
   osspresigned sync data examplebucket/backup --signer keys --dry-run
   osspresigned sync data examplebucket/backup --signer keys --delete --yes
   osspresigned sync data examplebucket/in --map urls.json --state sent.jsonl
@@ -87,8 +85,8 @@ class SyncCommandOptions:
         "Remember what was sent; needed if listing is not granted.",
         type=click.Path(dir_okay=False))
     always: bool = flag("--always", "Send everything.")
-    source_options: Sequence[tuple[str, str]] = option("--source-option NAME=VALUE",
-        "Option of the filesystem of SRC.", type=PAIR, multiple=True)
+    source_options: Mapping[str, str] = mapping("--source-option NAME=VALUE",
+        "Option of the filesystem of SRC.")
     # fmt: on
 
     @property
@@ -103,9 +101,8 @@ class SyncCommandOptions:
         if self.max_delete is not None and not self.delete:
             raise click.UsageError("--max-delete goes with --delete")
         if self.asks and not sys.stdin.isatty():
-            raise click.UsageError(
-                "--delete needs --yes if standard input is no terminal"
-            )
+            said = "--delete needs --yes if standard input is no terminal"
+            raise click.UsageError(said)
 
     @property
     def compare(self) -> How:
@@ -123,13 +120,8 @@ def _value(text: str) -> Any:
         return text
 
 
-@takes(
-    wanted=SyncCommandOptions,
-    connection=UploadConnectionOptions,
-    transfer=TransferOptions,
-    storing=StoringOptions,
-)
-@click.command(name="sync", cls=_InOrder, epilog=_EXAMPLES)
+@takes
+@click.command(name="sync", cls=_InOrder, epilog=examples(_EXAMPLES))
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DEST")
 def sync_command(
@@ -158,7 +150,9 @@ def sync_command(
         source,
         destination,
         filesystem=connection.filesystem(**options),
-        source_options={name: _value(text) for name, text in wanted.source_options},
+        source_options={
+            name: _value(text) for name, text in wanted.source_options.items()
+        },
         filters=click.get_current_context().meta[_RULES],
         compare=wanted.compare,
         delete=wanted.delete,
@@ -174,10 +168,9 @@ def sync_command(
         report.would(result)
         return result.exit_code
 
-    def act() -> None:
-        report.end(run(on_event=report.hear))
-
-    code = transfer.carry_out("stored", progress, act)
+    code = transfer.carry_out(
+        "stored", progress, lambda: report.end(run(on_event=report.hear))
+    )
     # The result also counts files that needed no upload.
     return code if report.result is None else report.result.exit_code
 

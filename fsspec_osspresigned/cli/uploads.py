@@ -6,7 +6,6 @@ import functools
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,9 +24,9 @@ from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
 from .options import ConnectionOptions, counted, takes
 
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_EXISTING = click.Path(exists=True, file_okay=False)
+_directory = click.argument("directory", type=_EXISTING, metavar="DIR")
 _paths = click.argument("paths", nargs=-1, metavar="[BUCKET/KEY...]")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -39,75 +38,68 @@ def uploads() -> None:
 
 
 @uploads.command(name="list")
-@click.argument("directory", type=_DIRECTORY, metavar="DIR")
+@_directory
 @_paths
-@_json
-def list_uploads(directory: Path, paths: Sequence[str], *, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_uploads(directory: str, paths: Sequence[str], *, as_json: bool) -> None:
     """List the uploads whose journals are in DIR; all, or those of BUCKET/KEY."""
-    _list(_chosen(Checkpoint(str(directory)), paths), as_json=as_json)
+    now = time.time()
+    found = [_members(one, now) for one in _chosen(Checkpoint(directory), paths)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for one in found:
+        click.echo(_line(**one))
+    click.echo(counted(len(found), "upload"))
 
 
-@takes(connection=ConnectionOptions)
+@takes
 @uploads.command(name="abort")
-@click.argument("directory", type=_DIRECTORY, metavar="DIR")
+@_directory
 @_paths
 def abort_uploads(
-    directory: Path, paths: Sequence[str], connection: ConnectionOptions
+    directory: str, paths: Sequence[str], connection: ConnectionOptions
 ) -> int:
     """Abort the uploads whose journals are in DIR, and remove the journals.
 
     Without --signer or --map, the keys of the environment sign. The exit code is 1 if an
     upload could not be aborted; its journal is kept.
     """
-    return _abort_all(directory, paths, connection)
+    checkpoint = Checkpoint(directory)
+    given = {} if connection.has_source else {"signer": "keys"}
+    client = functools.cache(lambda: connection.filesystem(**given).client)
+    code = 0
+    for one in _chosen(checkpoint, paths):
+        name = shown_text(one.record.head.path if one.record else one.name)
+        try:
+            click.echo(f"{name}: {_abort(checkpoint, one, client)}")
+        except ConfigurationError:
+            raise
+        except OSSPresignedError as error:
+            click.echo(f"{name}: not aborted: {error.message}", err=True)
+            code = 1
+    return code
 
 
-@takes(connection=ConnectionOptions)
-@click.command(hidden=True)
-@click.option("--list", "listed", type=_DIRECTORY, metavar="DIR")
-@click.option("--abort", "aborted", type=_DIRECTORY, metavar="DIR")
-@_paths
-@_json
+@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.option("--list", "listed")
+@click.option("--abort", "aborted")
+@click.argument("others", nargs=-1)
+@click.pass_context
 def resume(
-    listed: Path | None,
-    aborted: Path | None,
-    paths: Sequence[str],
-    *,
-    as_json: bool,
-    connection: ConnectionOptions,
-) -> int:
+    context: click.Context,
+    listed: str | None,
+    aborted: str | None,
+    others: Sequence[str],
+) -> Any:
     """Do what ``uploads list`` and ``uploads abort`` do: their old name."""
     if (listed is None) == (aborted is None):
         raise click.UsageError("give --list DIR or --abort DIR")
-    word = "abort" if listed is None else "list"
-    said = f"deprecated: use osspresigned uploads {word} DIR"
-    click.echo(said, err=True)
-    if listed is not None:
-        _list(_chosen(Checkpoint(str(listed)), paths), as_json=as_json)
-        return 0
-    if as_json:
-        raise click.UsageError("--json goes with --list")
-    return _abort_all(str(aborted), paths, connection)
-
-
-def _abort_all(
-    directory: Path | str, paths: Sequence[str], connection: ConnectionOptions
-) -> int:
-    checkpoint = Checkpoint(str(directory))
-    client = functools.cache(lambda: _client(connection))
-    failed = False
-    for one in _chosen(checkpoint, paths):
-        said, done = _abort(checkpoint, one, client)
-        failed |= not done
-        name = one.record.head.path if one.record else one.name
-        click.echo(f"{shown_text(name)}: {said}", err=not done)
-    return 1 if failed else 0
-
-
-def _client(connection: ConnectionOptions) -> Client:
-    given = {} if connection.has_source else {"signer": "keys"}
-    client: Client = connection.filesystem(**given).client
-    return client
+    word = "list" if aborted is None else "abort"
+    click.echo(f"deprecated: use osspresigned uploads {word} DIR", err=True)
+    command, arguments = uploads.commands[word], [str(listed or aborted), *others]
+    with command.make_context(word, arguments, parent=context) as inner:
+        return command.invoke(inner)
 
 
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
@@ -122,29 +114,6 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
         shown = ", ".join(shown_text(path) for path in sorted(missing))
         raise click.ClickException(f"no journal in there is of {shown}")
     return found
-
-
-def _list(found: Sequence[FoundJournal], *, as_json: bool) -> None:
-    now = time.time()
-    if as_json:
-        click.echo(json.dumps([_members(one, now) for one in found], indent=2))
-        return
-    for one in found:
-        if one.record is None:
-            click.echo(f"{shown_text(one.name)}: cannot be read")
-            continue
-        head = one.record.head
-        facts = [
-            shown_bytes(head.size),
-            f"{len(one.record.parts)} of {head.parts} parts stored",
-            f"begun {shown_seconds(max(0.0, now - head.created))} ago",
-            f"upload {head.upload_id}",
-            *(["its owner's"] if head.owners else []),
-            *([f"in use by {one.in_use}"] if one.in_use else []),
-        ]
-        names = f"{shown_text(head.path)} from {shown_text(head.source)}"
-        click.echo(f"{names}: {', '.join(facts)}")
-    click.echo(counted(len(found), "upload"))
 
 
 def _members(one: FoundJournal, now: float) -> dict[str, Any]:
@@ -166,42 +135,45 @@ def _members(one: FoundJournal, now: float) -> dict[str, Any]:
     }
 
 
+def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> str:
+    if path is None:
+        return f"{shown_text(journal)}: cannot be read"
+    size, age = shown_bytes(more["size"]), shown_seconds(more["age"])
+    owners = ", its owner's" if more["owners"] else ""
+    user = f", in use by {in_use}" if in_use else ""
+    return (
+        f"{shown_text(path)} from {shown_text(more['source'])}: {size}, "
+        f"{more['parts_stored']} of {more['parts']} parts stored, begun {age} ago, "
+        f"upload {more['upload_id']}{owners}{user}"
+    )
+
+
 def _abort(
     checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
-) -> tuple[str, bool]:
-    """Abort one upload; return the message, and whether its journal is gone."""
+) -> str:
+    """Abort one upload, remove its journal, and return what was done."""
+    held = checkpoint.hold_name(one.name)
     try:
-        held = checkpoint.hold_name(one.name)
-    except CheckpointInUseError as error:
-        return error.message, False
-    if not held.is_ours:
-        return "not aborted: its journal cannot be locked or read", False
-    try:
+        if not held.is_ours:
+            raise CheckpointInUseError("its journal cannot be locked or read")
         said = "the journal could not be read, and is removed"
         if held.record is not None:
             said = _end(client, held.record)
         held.remove()
-    except ConfigurationError:
-        raise
-    except OSSPresignedError as error:
-        return f"not aborted: {error.message}", False
     finally:
         held.release()
-    return said, True
+    return said
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
     """Abort the upload of *record*, unless its owner has to do that."""
     head = record.head
+    upload = f"upload {head.upload_id}"
     if head.owners:
-        return (
-            f"upload {head.upload_id} is its owner's to abort; the journal is removed"
-        )
-    operation = Target(path=head.path).operation(
-        Action.AbortMultipartUpload, upload_id=head.upload_id
-    )
+        return f"{upload} is its owner's to abort; the journal is removed"
+    abort = Action.AbortMultipartUpload
     try:
-        client().call(operation)
+        client().call(Target(path=head.path).operation(abort, upload_id=head.upload_id))
     except UploadNotFoundError:
-        return f"upload {head.upload_id} was gone already"
-    return f"upload {head.upload_id} is aborted"
+        return f"{upload} was gone already"
+    return f"{upload} is aborted"

@@ -1,11 +1,15 @@
-"""Token bucket: a rate that allows short bursts."""
+"""Rates that allow short bursts: a token bucket, and a limit of bytes per second."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 from attrs import Factory, define, field
+
+_BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
+_NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 
 
 @define
@@ -39,3 +43,38 @@ class TokenBucket:
     def _after(self, count: float) -> float:
         paid = max(self._paid, self.clock() - self.burst)
         return paid + count * self.period / self.tokens
+
+
+@define
+class RateLimit:
+    """Limit of bytes per second over all threads; :meth:`lift` ends it.
+
+    A block that exceeds the limit goes into debt and waits until that is paid, so blocks
+    of any size keep the rate.
+
+    Attributes:
+        per_second: bytes.
+        clock: seconds that never run backwards.
+        sleep: waits that many of them.
+    """
+
+    per_second: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    _lifted: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _bucket: TokenBucket = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._bucket = TokenBucket(self.per_second, 1.0, _BURST, self.clock)
+
+    def take(self, size: int) -> None:
+        """Wait until *size* more bytes may have gone."""
+        with self._lock:
+            end = self.clock() + self._bucket.spend(size)
+        while not self._lifted and (left := end - self.clock()) > 0:
+            self.sleep(min(left, _NAP))
+
+    def lift(self) -> None:
+        """End the limit and all waits; takes no lock, so a signal handler may call it."""
+        self._lifted = True

@@ -28,11 +28,7 @@ from ..units import shown_text
 
 
 class ExitCode(enum.IntEnum):
-    """Exit code of a command; docs/cli.md lists their meaning.
-
-    Several failures of one kind have the code of that kind if nothing went well, and
-    ``FAILED`` in all other cases.
-    """
+    """Exit code of a command; docs/cli.md lists their meaning."""
 
     OK = 0
     FAILED = 1
@@ -52,16 +48,16 @@ def code_of(error: BaseException) -> ExitCode:
         return ExitCode.UNKNOWN
     if isinstance(error, ConfigurationError):
         return ExitCode.USAGE
-    denied = isinstance(error, OSSPresignedError) and isinstance(error, PermissionError)
-    if denied or (isinstance(error, SignerError) and error.status in (401, 403)):
-        return ExitCode.DENIED
     if isinstance(error, NetworkError | SignerUnavailableError | StoreUnavailableError):
         return ExitCode.NETWORK
-    return ExitCode.FAILED
+    if isinstance(error, SignerError) and error.status in (401, 403):
+        return ExitCode.DENIED
+    denied = isinstance(error, OSSPresignedError) and isinstance(error, PermissionError)
+    return ExitCode.DENIED if denied else ExitCode.FAILED
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code after *errors*, when *went_well* things succeeded."""
+    """Return the exit code after *errors*: their own if all agree and nothing went well."""
     codes = {code_of(error) for error in errors}
     if not codes:
         return ExitCode.OK
@@ -81,13 +77,7 @@ def why(error: BaseException) -> str:
 
 @frozen
 class Failure:
-    """File or object that failed.
-
-    Attributes:
-        path: ``bucket/key``.
-        local: the local file, or ``-``; empty without one.
-        error: the reason.
-    """
+    """File or object that failed; *local* is ``-`` for a stream, empty without a file."""
 
     path: str
     local: str
@@ -117,10 +107,8 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
 
     Does nothing in other threads than the main one, and where the program handles
     SIGINT itself. After a first Ctrl-C the second one keeps its effect to the end of the
-    process, which may still have uploads to abort.
-
-    Args:
-        stop: called at the first Ctrl-C, by the signal handler; must not take a lock.
+    process, which may still have uploads to abort. The first one calls *stop* in the
+    signal handler, where no lock may be taken.
     """
     if (
         threading.current_thread() is not threading.main_thread()

@@ -1,4 +1,4 @@
-"""Progress of a transfer of many files: a bar, log lines or JSON events, and its rate."""
+"""Progress of a transfer of many files: a bar, log lines or JSON events."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 from attrs import Factory, define, field
 from fsspec.callbacks import Callback
 
-from ..concurrency.rate import TokenBucket
+from ..concurrency.rate import RateLimit
 from ..errors import UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
-_BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
 _WINDOW = 15.0  # seconds that the measured rate looks back
 _SPACING = 0.25  # seconds between two samples of it
 _LEAST_BAR, _MOST_BAR = 8, 40  # characters
@@ -29,58 +28,12 @@ MOST_SILENT = 16
 LIVE_EVERY = 0.1  # seconds between two drawings of the bar
 
 
-class RateLimit:
-    """Limit of bytes per second over all threads of a command.
-
-    A block that exceeds the limit goes into debt and waits until that is paid, so blocks
-    of any size keep the rate.
-
-    Args:
-        per_second: bytes.
-        clock: monotonic seconds.
-        wait: waits that many seconds; None waits until :meth:`lift` at most.
-    """
-
-    def __init__(
-        self,
-        per_second: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], object] | None = None,
-    ) -> None:
-        self.per_second = per_second
-        self._lifted = False
-        self._wait = wait or self._sleep
-        self._lock = threading.Lock()
-        self._bucket = TokenBucket(per_second, 1.0, _BURST, clock)
-
-    def take(self, size: int) -> None:
-        """Wait until *size* more bytes may have gone."""
-        if self._lifted:
-            return
-        with self._lock:
-            seconds = self._bucket.spend(size)
-        if seconds > 0:
-            self._wait(seconds)
-
-    def lift(self) -> None:
-        """End the limit and all waits; takes no lock, so a signal handler may call it."""
-        self._lifted = True
-
-    def _sleep(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._lifted and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
-
-
 @define
 class Meter:
     """Counters of a transfer; their owner locks.
 
     Attributes:
-        clock: monotonic seconds.
         files, size: all files and their bytes, as far as they are known.
-        files_done, files_failed: files that are finished.
         done: bytes that have moved.
     """
 
@@ -126,25 +79,25 @@ class Meter:
     @property
     def share(self) -> float:
         """Fraction that is done, 0 to 1; by files if there are no bytes."""
-        done, of = (
-            (self.done, self.size) if self.size else (self.files_done, self.files)
-        )
-        return min(1.0, done / of) if of else 0.0
+        if self.size:
+            return min(1.0, self.done / self.size)
+        return self.files_done / self.files if self.files else 0.0
+
+    @property
+    def _failed(self) -> str:
+        return f", {self.files_failed} failed" if self.files_failed else ""
 
     def line(self, width: int) -> str:
         """Return what fits into one line of *width* characters; the bar comes last."""
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
-        files = f"{self.files_done}/{self.files} files"
-        if self.files_failed:
-            files += f", {self.files_failed} failed"
         text = ""
         for wanted in (
             f"{self.share:4.0%}",
             f"{number if size.endswith(f' {unit}') else done}/{size}",
             "" if self.left is None else short_seconds(self.left),
             f"{short_bytes(self.rate)}/s",
-            files,
+            f"{self.files_done}/{self.files} files{self._failed}",
         ):
             longer = f"{text}  {wanted}" if text else wanted
             if wanted and len(longer) <= width:
@@ -157,10 +110,9 @@ class Meter:
     def sentence(self) -> str:
         """Return the same for a log: no bar, and no width."""
         ends = "" if self.left is None else f", {short_seconds(self.left)} left"
-        failed = f", {self.files_failed} failed" if self.files_failed else ""
         return (
             f"{self.files_done} of {self.files} files, {short_bytes(self.done)} of "
-            f"{short_bytes(self.size)}, {short_bytes(self.rate)}/s{ends}{failed}"
+            f"{short_bytes(self.size)}, {short_bytes(self.rate)}/s{ends}{self._failed}"
         )
 
 
@@ -172,13 +124,9 @@ def short_seconds(seconds: float) -> str:
 
 
 class Display:
-    """Display of a transfer that shows nothing; one thread at a time calls it.
+    """Display of a transfer that shows nothing; one thread at a time calls it."""
 
-    Attributes:
-        every: seconds between two calls of *moved*.
-    """
-
-    every = float("inf")
+    every = float("inf")  # seconds between two calls of `moved`
 
     def moved(self, meter: Meter) -> None:
         """Show the counters."""
@@ -242,18 +190,14 @@ class Events(Display):
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Callback of ``put`` and ``get``: counts, keeps failures and limits the rate.
 
-    Attributes:
-        meter: the counters.
-        failures: ``bucket/key`` -> failure.
-        given_up: whether so many files got no answer that the rest is not tried.
-
     Args:
-        display: shows it.
-        files: number of files; None takes it from fsspec.
+        files: their number; None takes it from fsspec.
         size: bytes of all files; None adds them up as they come.
-        rate: limit of the bytes per second.
         fetching: whether files come from the store.
-        clock: monotonic seconds.
+
+    Attributes:
+        failures: ``bucket/key`` -> failure.
+        given_up: whether it ended itself, since nothing answers or all is refused.
     """
 
     def __init__(
@@ -269,7 +213,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         super().__init__()
         self.meter = Meter(clock, files=files or 0, size=size or 0)
         self.failures: dict[str, Failure] = {}
-        self.given_up = False
+        self.interrupted = self.given_up = False
         self._silent = 0
         self._display = display
         self._knows_files = files is not None
@@ -280,6 +224,12 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._lock = threading.Lock()
         self._shown = clock()
 
+    def interrupt(self) -> None:
+        """Lift the rate; what is discarded from now on is no failure. Takes no lock."""
+        self.interrupted = True
+        if self._rate is not None:
+            self._rate.lift()
+
     def set_size(self, size: int | None) -> None:
         """Take the number of files from fsspec."""
         super().set_size(size)
@@ -287,19 +237,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self.meter.files = size or 0
 
     def branched(self, path_1: str, path_2: str, **_: Any) -> Callback:
-        """Return the callback of one file: its source, and where it goes.
-
-        Raises:
-            UploadDiscardedError: the rest is not tried, because nothing answers.
-        """
+        """Return the callback of one file: its source, and where it goes."""
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: nothing has answered", path=path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
-
-    def relative_update(self, inc: int = 1) -> None:
-        """Ignore fsspec's count of files: each file has reported itself."""
-        super().relative_update(inc)
 
     def end_one(self, *, is_file: bool) -> None:
         """Count a success; a directory was counted as a file before."""
@@ -318,6 +260,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def fail(self, path: str, local: str, error: BaseException) -> None:
         """Keep a failure, once for each path."""
+        if self.interrupted and isinstance(error, UploadDiscardedError):
+            return
         with self._lock:
             if path not in self.failures:
                 self.failures[path] = Failure(path, local, error)
@@ -356,16 +300,15 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     ) -> None:
         super().__init__()
         self._root = root
-        self._path = path
-        self._local = local
+        self._names = path, local
         self._may_be_directory = may_be_directory
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if error is None:
-            is_file = self.size is not None or not self._may_be_directory
-            self._root.end_one(is_file=is_file)
+            known = self.size is not None
+            self._root.end_one(is_file=known or not self._may_be_directory)
         elif isinstance(error, Exception):
-            self._root.fail(self._path, self._local, error)
+            self._root.fail(*self._names, error)
 
     def set_size(self, size: int | None) -> None:
         before = self.size or 0

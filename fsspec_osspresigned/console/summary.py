@@ -25,12 +25,8 @@ class Summary:
 
     Attributes:
         verb: ``stored``, ``fetched`` or ``deleted``.
-        done: number of files that went well.
-        files: number of all files.
-        failures: files that failed; the rest was not tried.
+        files: number of all files, the untried ones included.
         size: bytes that moved; None for commands that move none.
-        seconds: duration.
-        interrupted: whether Ctrl-C ended it.
         given_up: whether it ended itself.
     """
 
@@ -53,15 +49,12 @@ class Summary:
         """Exit code."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        errors = [failure.error for failure in self.failures]
-        return code_of_all(errors, went_well=self.done)
+        return code_of_all([f.error for f in self.failures], went_well=self.done)
 
     def lines(self, room: int | None = None) -> Iterator[str]:
         """Yield lines for people; equal failures are listed under one reason.
 
-        Args:
-            room: columns of the last line, which omits or wraps what does not fit; None
-                is no limit.
+        The last line omits or wraps what exceeds *room* columns; None is no limit.
         """
         for reason, failures in self._reasons().items():
             paths = [shown_text(failure.path) for failure in failures]

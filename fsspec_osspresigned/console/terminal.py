@@ -68,11 +68,7 @@ def wrapped(text: str, room: int, head: str = "") -> list[str]:
 
 
 class Output:
-    """Stream for whole lines, from many threads; silent once its reader is gone.
-
-    Args:
-        stream: standard output or standard error.
-    """
+    """Stream for whole lines, from many threads; silent once its reader is gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

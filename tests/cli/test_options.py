@@ -8,6 +8,7 @@ import pytest
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.cli.options import TransferOptions
+from fsspec_osspresigned.concurrency.rate import RateLimit
 from fsspec_osspresigned.console.exit import ExitCode
 from fsspec_osspresigned.console.terminal import Output
 from tests.cli.conftest import Text
@@ -44,12 +45,15 @@ def test_failure_that_is_told_is_not_raised():
 
 
 def test_given_up_files_are_no_failures_of_an_interrupt():
-    """They are what is left."""
+    """They are what is left; the rate limits no more."""
     err = Text()
-    transfer = TransferOptions(out=Output(Text()), err=Output(err))
+    rate = RateLimit(1)
+    transfer = TransferOptions(rate=rate, out=Output(Text()), err=Output(err))
     progress = transfer.progress(files=2)
 
     def act():
+        progress.interrupt()
+        rate.take(1_000_000)
         progress.fail("b/k", "f", errors.UploadDiscardedError("given up"))
         raise KeyboardInterrupt
 

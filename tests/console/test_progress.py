@@ -1,9 +1,6 @@
-"""Rate limit, counters, and what they show."""
+"""Counters, and what they show."""
 
 from __future__ import annotations
-
-import threading
-import time
 
 import pytest
 
@@ -13,7 +10,6 @@ from fsspec_osspresigned.console.progress import (
     Events,
     Lines,
     Meter,
-    RateLimit,
     TransferProgress,
     short_seconds,
 )
@@ -24,60 +20,19 @@ from tests.cli.conftest import Text
 
 
 class Clock:
-    """Seconds that a test moves; waiting moves them, too."""
+    """Seconds that a test moves."""
 
     def __init__(self):
         self.now = 0.0
-        self.waits = []
 
     def __call__(self):
         return self.now
-
-    def wait(self, seconds):
-        self.waits.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture
 def clock():
     """A clock that stands still."""
     return Clock()
-
-
-def test_rate_is_kept_by_blocks_of_any_size(clock):
-    """So many bytes take so many seconds, but for what a pause has saved."""
-    rate = RateLimit(1000, clock=clock, wait=clock.wait)
-    for size in (100, 5000, 1, 899, 4000):
-        rate.take(size)
-    assert clock.now == pytest.approx(10 - 0.25)
-
-
-def test_pause_saves_a_quarter_of_a_second(clock):
-    """Nobody may make up for an hour at once."""
-    rate = RateLimit(1000, clock=clock, wait=clock.wait)
-    clock.now = 3600.0
-    rate.take(250)
-    assert clock.waits == []
-    rate.take(100)
-    assert clock.waits == [pytest.approx(0.1)]
-
-
-def test_rate_that_is_lifted_lets_everybody_go():
-    """Also those who wait already."""
-    rate = RateLimit(1)
-    waiting = threading.Thread(target=rate.take, args=(1_000_000,))
-    waiting.start()
-    rate.lift()
-    waiting.join(10)
-    assert not waiting.is_alive()
-    rate.take(1_000_000)
-
-
-def test_rate_waits_by_itself():
-    """A short wait ends by itself."""
-    started = time.monotonic()
-    RateLimit(1000).take(300)
-    assert time.monotonic() - started >= 0.04
 
 
 def test_meter_shows_what_fits(clock):
