@@ -76,7 +76,7 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
         client.written.remember_copy(one.path, one.target)
 
     def delete(path: str, cancel: Cancellation) -> None:
-        if not proved[path].is_same(SourceHead.fetch(client, path)):
+        if proved[path] != SourceHead.fetch(client, path):
             raise changed(path)
         lookup.remove(path, cancel)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 from ..client.client import Client
@@ -21,20 +21,11 @@ from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, crc64
 from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
-from .ranges import (
-    MemorySink,
-    Range,
-    WholeError,
-    changed,
-    get_object,
-    is_beyond,
-    is_changed,
-)
-
-_is_number = re.compile(r"[0-9]{1,20}").fullmatch
+from .ranges import MemorySink, Range, WholeError, changed, is_changed, is_number
 
 
-def _operation(action: Action, path: str) -> Operation:
+def operation_on(action: Action, path: str) -> Operation:
+    """Return the call *action* on the object *path*."""
     bucket, key = split_path(path)
     return Operation(action=action, bucket=bucket, key=key)
 
@@ -60,20 +51,20 @@ def means_unseen(error: PermissionError) -> bool:
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:
     """Return what HEAD tells, names in lower case; raises as :func:`head`."""
-    return client.call(_operation(Action.HeadObject, path)).headers
+    return client.call(operation_on(Action.HeadObject, path)).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the bytes of an object from the reply to its HEAD.
-
-    Raises:
-        ReplyError: it does not say.
-    """
+    """Return the bytes of an object from the reply to its HEAD, or raise ReplyError."""
     text = headers.get("content-length", "")
-    if not _is_number(text):
-        msg = "the reply to HeadObject does not say how large the object is"
-        raise ReplyError(msg, path=path, action=Action.HeadObject)
+    if not is_number(text):
+        raise _sizeless(Action.HeadObject, path)
     return int(text)
+
+
+def _sizeless(action: Action, path: str) -> ReplyError:
+    msg = f"the reply to {action} does not say how large the object is"
+    return ReplyError(msg, path=path, action=action)
 
 
 def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
@@ -84,7 +75,7 @@ def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any
         "size": size,
         "type": "file",
         "ETag": headers.get("etag", "").strip('"'),
-        "crc64": int(crc) if _is_number(crc) else None,
+        "crc64": int(crc) if is_number(crc) else None,
         "LastModified": _date(headers.get("last-modified", "")),
         "ContentType": headers.get("content-type"),
         "StorageClass": headers.get("x-oss-storage-class"),
@@ -93,7 +84,6 @@ def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any
 
 
 def _date(text: str) -> datetime | None:
-    """Read a date of HTTP; None if it is none."""
     try:
         return parsedate_to_datetime(text)
     except ValueError:
@@ -118,13 +108,8 @@ def look(client: Client, path: str) -> dict[str, Any]:
         pass  # an empty object, or a store without ranges: its head was seen
     except NotSignedError:
         raise refused from None
-    except InvalidRequestError as error:
-        if not is_beyond(error):
-            raise
-        return described(path, {}, 0)
     if piece.total is None:
-        msg = "the reply to GetObject does not say how large the object is"
-        raise ReplyError(msg, path=path, action=Action.GetObject)
+        raise _sizeless(Action.GetObject, path)
     return described(path, piece.headers, piece.total)
 
 
@@ -136,25 +121,26 @@ def fetch(
 ) -> None:
     """Get one range into its sink (GetObject).
 
-    Args:
-        client: signs and sends.
-        piece: the range.
-        cancel: set from elsewhere to give up.
-        check: what it raises counts as the failure of a try; None checks the length.
+    What *check* raises counts as the failure of a try; None checks the length.
 
     Raises:
         FileNotFoundError: it is not there.
         NotSignedError: GET is not signed.
         SourceChangedError: the pinned version is no longer there.
-        WholeError: the whole object would come, and is not accepted.
+        WholeError: the range does not lie within the object.
     """
     exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
+    operation = operation_on(Action.GetObject, piece.path)
     try:
-        client.call(get_object(piece.path), EMPTY, exchange, parse=check or piece.check)
+        client.call(operation, EMPTY, exchange, parse=check or piece.check)
     except InvalidRequestError as error:
-        if piece.pinned and (is_changed(error) or is_beyond(error)):
+        is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if piece.pin and (is_beyond or is_changed(error)):
             raise changed(piece.path) from error
-        raise
+        if not is_beyond:
+            raise
+        piece.total = 0  # that is: there is nothing from its start on
+        raise WholeError from error
 
 
 def read(
@@ -198,7 +184,8 @@ def _read_whole(client: Client, path: str) -> bytes:
     def check(reply: Reply) -> None:
         check_whole(reply.headers, crc64(sink.data), path)
 
-    client.call(get_object(path), EMPTY, Exchange(sink=sink), parse=check)
+    operation = operation_on(Action.GetObject, path)
+    client.call(operation, EMPTY, Exchange(sink=sink), parse=check)
     return bytes(sink.data)
 
 
@@ -206,21 +193,17 @@ def _read_range(
     client: Client, path: str, first: int, end: int | None, pin: str
 ) -> bytes:
     sink = MemorySink()
-    piece = Range(path, first, end, sink, etag=pin, takes_whole=first <= 0)
+    piece = Range(path, first, end, sink, pin=pin, takes_whole=first <= 0)
     try:
         fetch(client, piece)
-    except WholeError as whole:
-        # The range does not lie within the object: ask for what there is of it.
-        end = whole.total if end is None else min(end, whole.total)
-        if first >= end:
+    except WholeError:
+        # Ask for what there is of the range.
+        total = piece.total or 0
+        end = total if end is None else min(end, total)
+        if first >= end or not end:
             return b""
-        pin = pin or whole.etag
-        piece = Range(path, first, end, sink, etag=pin, takes_whole=True)
+        piece = Range(path, first, end, sink, pin=pin or piece.etag, takes_whole=True)
         fetch(client, piece)
-    except InvalidRequestError as error:
-        if is_beyond(error):
-            return b""
-        raise
     if piece.partial:
         return bytes(sink.data)
     check_whole(piece.headers, crc64(sink.data), path)
@@ -228,11 +211,7 @@ def _read_range(
 
 
 def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
-    """Compare what came of a whole object with what the store says of it.
-
-    Raises:
-        IntegrityError: the CRC-64 differs.
-    """
+    """Raise IntegrityError if the store states another CRC-64 of the whole object."""
     stated = headers.get(CRC_HEADER)
     if stated is not None and stated != str(crc):
         msg = f"GetObject: the store says CRC-64 {stated[:24]}, {crc} was received"
@@ -242,4 +221,4 @@ def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
 def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
     """Delete one object (DeleteObject); one that is not there is no error to OSS."""
     exchange = Exchange(cancel=cancel)
-    return client.call(_operation(Action.DeleteObject, path), EMPTY, exchange)
+    return client.call(operation_on(Action.DeleteObject, path), EMPTY, exchange)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
@@ -27,7 +27,7 @@ from ..errors import (
 from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, combine
 from ..http.transport import Exchange
-from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply, split_path
+from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
@@ -45,18 +45,14 @@ COPY_PART = 128 * MIB
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
 # What CopyObject takes over by itself, and a copy in parts has to say (ibidem).
 _CARRIED = (
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
+    *("content-type", "cache-control", "content-disposition"),
+    *("content-encoding", "content-language", "expires"),
 )
 
 
 @frozen
 class SourceHead:
-    """What HEAD told of the object to copy.
+    """What HEAD told of the object to copy; equal if it is the same version.
 
     Attributes:
         size: bytes.
@@ -68,7 +64,7 @@ class SourceHead:
     size: int
     etag: str
     crc64: str | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(eq=False)
 
     @classmethod
     def fetch(cls, client: Client, path: str) -> SourceHead:
@@ -83,20 +79,12 @@ class SourceHead:
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
-    def is_same(self, other: SourceHead) -> bool:
-        """Return whether *other* is the same version of the object."""
-        ours = (self.size, self.etag, self.crc64)
-        return ours == (other.size, other.etag, other.crc64)
-
 
 @frozen
 class Copying:
-    """Copies one object.
+    """Copies the object *path* to *target*.
 
     Attributes:
-        client: signs and sends.
-        path: the source, ``bucket/key``.
-        target: where to, and with what.
         cancel: set from elsewhere to give up.
         source: what HEAD told of the source; None to ask, if that is signed.
     """
@@ -143,23 +131,20 @@ class Copying:
     # -- one request --------------------------------------------------------------------
 
     def _at_once(self, source: SourceHead | None) -> None:
-        headers = {**self.target.headers, "x-oss-copy-source": self._named()}
-        if self._replaces():
+        headers = {**self.target.headers, **self._named}
+        if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
-        wished = {}
-        if source is not None and source.etag:
-            wished["x-oss-copy-source-if-match"] = source.etag
         operation = self.target.operation(
-            Action.CopyObject, headers=headers, optional_headers=wished
+            Action.CopyObject, headers=headers, optional_headers=_condition(source)
         )
 
-        def parse(reply: Reply) -> Reply:
+        def parse(reply: Reply) -> str | None:
             document(reply, operation, "CopyObjectResult", ReplyError)
-            return reply
+            return reply.headers.get(CRC_HEADER)
 
         exchange = Exchange(cancel=self.cancel)
         try:
-            reply = self.client.call(operation, EMPTY, exchange, parse=parse)
+            stated = self.client.call(operation, EMPTY, exchange, parse=parse)
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
@@ -171,7 +156,6 @@ class Copying:
             return
         if source is None or source.crc64 is None:
             return
-        stated = reply.headers.get(CRC_HEADER)
         if stated is not None:
             _compare(source, source.size, stated, self.target.path)
             return
@@ -180,10 +164,11 @@ class Copying:
         except PermissionError:
             _log.info("%s: HeadObject of the copy is not granted", self.target.path)
 
-    def _named(self) -> str:
-        bucket, key = split_path(self.path)
-        return f"/{bucket}/{quote(key)}"
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"x-oss-copy-source": f"/{quote(self.path)}"}
 
+    @property
     def _replaces(self) -> bool:
         return any(name.lower() not in _KEEP for name in self.target.headers)
 
@@ -200,20 +185,16 @@ class Copying:
             steps.complete(upload_id, parts, source.number, MultipartGrant())
         except BaseException as error:
             cancel.set()
-            once = not isinstance(error, Exception)
-            steps.abort(upload_id, once=once)
+            steps.abort(upload_id, once=not isinstance(error, Exception))
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
         """Return the target with what CopyObject would take over from the source."""
-        if self._replaces():
+        if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
-            _log.warning(
-                "%s: HEAD does not tell the tags of %s, so they are not copied",
-                self.target.path,
-                self.path,
-            )
+            said = "%s: HEAD does not tell the tags of %s, so they are not copied"
+            _log.warning(said, self.target.path, self.path)
         carried = {
             name: value
             for name, value in source.headers.items()
@@ -224,18 +205,13 @@ class Copying:
     def _parts(
         self, source: SourceHead, upload_id: str, cancel: Cancellation
     ) -> tuple[PartReceipt, ...]:
-        """Copy all parts, several at once.
-
-        Raises:
-            IntegrityError: together they are not the source.
-        """
+        """Copy all parts, several at once; IntegrityError if they are not the source."""
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
         def work(offset: int, cancel: Cancellation) -> PartReceipt:
-            stop = min(offset + size, source.size)
-            number = offset // size + 1
-            return self._part(source, upload_id, number, (offset, stop), cancel)
+            span = range(offset, min(offset + size, source.size))
+            return self._part(source, upload_id, offset // size + 1, span, cancel)
 
         width = min(self.client.options.max_concurrency, len(jobs))
         transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
@@ -258,18 +234,13 @@ class Copying:
         source: SourceHead,
         upload_id: str,
         number: int,
-        span: tuple[int, int],
+        span: range,
         cancel: Cancellation,
     ) -> PartReceipt:
-        headers = {
-            "x-oss-copy-source": self._named(),
-            "x-oss-copy-source-range": f"bytes={span[0]}-{span[1] - 1}",
-        }
-        if source.etag:
-            headers["x-oss-copy-source-if-match"] = source.etag
+        wanted = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
         operation = self.target.operation(
             Action.UploadPartCopy,
-            headers=headers,
+            headers={**self._named, **wanted, **_condition(source)},
             upload_id=upload_id,
             part_number=number,
         )
@@ -279,12 +250,16 @@ class Copying:
             etag = page.findtext("ETag") or reply.etag
             return etag, reply.headers.get(CRC_HEADER)
 
-        etag, stated = self.client.call(
-            operation, EMPTY, Exchange(cancel=cancel), parse=parse
-        )
+        exchange = Exchange(cancel=cancel)
+        etag, stated = self.client.call(operation, EMPTY, exchange, parse=parse)
         crc = None if stated is None else int(stated)
-        size = span[1] - span[0]
-        return part_receipt(operation, size, etag, crc)
+        return part_receipt(operation, len(span), etag, crc)
+
+
+def _condition(source: SourceHead | None) -> dict[str, str]:
+    if source is None or not source.etag:
+        return {}
+    return {"x-oss-copy-source-if-match": source.etag}
 
 
 def prove(client: Client, source: SourceHead, path: str) -> None:
@@ -307,8 +282,6 @@ def prove(client: Client, source: SourceHead, path: str) -> None:
 
 def _compare(source: SourceHead, size: int, crc: str, path: str) -> None:
     if (size, crc) != (source.size, source.crc64 or crc):
-        msg = (
-            f"the copy has {size} bytes and CRC-64 {crc[:24]}, "
-            f"its source {source.size} and {source.crc64}"
-        )
+        copied = f"the copy has {size} bytes and CRC-64 {crc[:24]}"
+        msg = f"{copied}, its source {source.size} and {source.crc64}"
         raise IntegrityError(msg, path=path)

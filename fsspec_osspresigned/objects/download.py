@@ -7,17 +7,18 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
-from ..errors import InvalidRequestError, UploadDiscardedError, UploadErrors
+from ..errors import UploadDiscardedError, UploadErrors
 from ..http.checksums import combine, crc64
 from ..model import Reply
 from . import calls
-from .ranges import Range, is_beyond
+from .ranges import Range, WholeError
 
 
 class AtomicFile:
@@ -82,30 +83,33 @@ class AtomicFile:
             os.close(descriptor)
 
 
+@define(eq=False)
 class RangeWriter:
-    """Sink that writes a range into a file and sums it up."""
+    """Sink that writes a range into a file from *offset* on, and sums it up."""
 
-    def __init__(self, download: Download, offset: int, cancel: Cancellation) -> None:
-        self._download = download
-        self._offset = offset
-        self._cancel = cancel
-        self.size = 0
-        self.crc64 = 0
+    download: Download
+    offset: int
+    cancel: Cancellation
+    size: int = 0
+    crc64: int = 0
 
     def begin(self) -> None:
         """Forget what was written."""
         if self.size:
-            self._download.progress(-self.size)
+            self.download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
         """Take the next bytes."""
-        if self._cancel.is_set():
-            raise self._download.given_up()
-        self._download.file.write(block, self._offset + self.size)
+        if self.cancel.is_set():
+            raise self.download.given_up()
+        self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
-        self._download.progress(len(block))
+        self.download.progress(len(block))
+
+
+_Rest: TypeAlias = Transfers[int, RangeWriter]
 
 
 @frozen(eq=False)
@@ -113,8 +117,6 @@ class Download:
     """Download of one object; the file holds it when ``run`` returns.
 
     Attributes:
-        client: signs and sends.
-        path: ``bucket/key``.
         file: takes the bytes.
         cancel: set from elsewhere to give up.
         progress: called with bytes that came, negative when they come again, from several
@@ -144,12 +146,12 @@ class Download:
         """
         cancel = Cancellation(self.cancel)
         writer = RangeWriter(self, 0, cancel)
-        rest: list[Transfers[int, tuple[int, int, int]]] = []
+        rest: list[_Rest] = []
 
         def on_head() -> None:
             more = (first.total or 0) > (first.expected or 0)
             if first.partial and first.etag and more and not rest:
-                first.pin()
+                first.pin = first.etag
                 rest.append(self._begin_rest(first, cancel))
                 stack.callback(rest[0].stop)
 
@@ -158,9 +160,7 @@ class Download:
         with contextlib.ExitStack() as stack:
             try:
                 self._get(first, writer, cancel)
-            except InvalidRequestError as error:
-                if not is_beyond(error):
-                    raise
+            except WholeError:
                 self.on_size(0)  # other stores have no range of an empty object
                 return
             if rest:
@@ -182,42 +182,34 @@ class Download:
 
         calls.fetch(self.client, piece, cancel, check)
 
-    def _begin_rest(
-        self, first: Range, cancel: Cancellation
-    ) -> Transfers[int, tuple[int, int, int]]:
+    def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
         """Begin to get the ranges after the first one, several at once."""
         total, size = first.total or 0, first.expected or 1
         jobs = range(size, total, size)
         self.on_size(total)
         self.file.resize(total)
 
-        def work(offset: int, cancel: Cancellation) -> tuple[int, int, int]:
+        def work(offset: int, cancel: Cancellation) -> RangeWriter:
             writer = RangeWriter(self, offset, cancel)
             stop = min(offset + size, total)
-            piece = Range(self.path, offset, stop, writer, etag=first.etag)
+            piece = Range(self.path, offset, stop, writer, pin=first.etag)
             calls.fetch(self.client, piece, cancel)
-            return offset, writer.size, writer.crc64
+            return writer
 
         width = min(self.client.options.max_concurrency, len(jobs))
         transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
         transfers.start(jobs)
         return transfers
 
-    def _join(
-        self,
-        rest: Transfers[int, tuple[int, int, int]],
-        first: Range,
-        begun: RangeWriter,
-    ) -> None:
+    def _join(self, rest: _Rest, first: Range, begun: RangeWriter) -> None:
         """Wait for all ranges, and compare what they add up to."""
         try:
-            done = rest.finish()
+            found: list[Any] = rest.finish()
         except UploadErrors as error:
             raise next(iter(error.failures.values())) from None
-        found = sorted(one for one in done if not isinstance(one, Exception))
         crc, size = begun.crc64, begun.size
-        for _, length, part in found:
-            crc, size = combine(crc, part, length), size + length
+        for one in found:
+            crc, size = combine(crc, one.crc64, one.size), size + one.size
         if size != first.total:
             raise self.given_up()
         calls.check_whole(first.headers, crc, self.path)

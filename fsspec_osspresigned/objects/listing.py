@@ -15,7 +15,6 @@ from ..model import Action, Operation
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-
 PAGE_SIZE = 1_000  # entries; the most that OSS returns
 
 
@@ -32,19 +31,31 @@ def listing(
         ReplyError: a page is no listing, is not of *prefix*, or does not go on.
     """
     query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
-    if delimiter:
-        query["delimiter"] = delimiter
+    query |= {"delimiter": delimiter}
     while True:
         asked = {name: value for name, value in query.items() if value}
         operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
         reply = client.call(operation)
-        yield from _entries(page := _document(reply.body, bucket), bucket, prefix)
-        if (page.findtext("IsTruncated") or "").lower() != "true":
+        try:
+            page = parsing.parse(reply.body, "ListBucketResult")
+            yield from _entries(page, bucket, prefix)
+            token = _next_token(page, query.get("continuation-token"))
+        except ValueError as error:
+            msg = f"the reply to ListObjectsV2 is bad: {error}"
+            raise ReplyError(msg, path=bucket, action=operation.action) from None
+        if not token:
             return
-        token = page.findtext("NextContinuationToken") or ""
-        if token in ("", query.get("continuation-token")):
-            raise _bad("it is cut, and does not say where it goes on", bucket)
         query["continuation-token"] = token
+
+
+def _next_token(page: Element, last: str | None) -> str:
+    """Return what the next page begins with; empty after the last page."""
+    if (page.findtext("IsTruncated") or "").lower() != "true":
+        return ""
+    token = page.findtext("NextContinuationToken") or ""
+    if token in ("", last):
+        raise ValueError("it is cut, and does not say where it goes on")
+    return token
 
 
 def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -54,13 +65,16 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
         key = unquote(text or "") if encoded else text or ""
         if not key.startswith(prefix):
             # A deletion of what is listed must not reach other objects.
-            raise _bad("it names an object that was not asked for", bucket)
+            raise ValueError("it names an object that was not asked for")
         return f"{bucket}/{key}"
 
     for item in page.iter("Contents"):
+        size = item.findtext("Size") or "0"
+        if not size.isdecimal():
+            raise ValueError("it names no size")
         yield {
             "name": name(item.findtext("Key")),
-            "size": _size(item.findtext("Size"), bucket),
+            "size": int(size),
             "type": "file",
             "ETag": (item.findtext("ETag") or "").strip('"'),
             "LastModified": date_of(item.findtext("LastModified")),
@@ -68,25 +82,6 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
     for item in page.iter("CommonPrefixes"):
         found = name(item.findtext("Prefix")).rstrip("/")
         yield {"name": found, "size": 0, "type": "directory"}
-
-
-def _size(text: str | None, bucket: str) -> int:
-    try:
-        return int(text or 0)
-    except ValueError:
-        raise _bad("it names no size", bucket) from None
-
-
-def _document(body: bytes, bucket: str) -> Element:
-    try:
-        return parsing.parse(body, "ListBucketResult")
-    except ValueError as error:
-        raise _bad(str(error), bucket) from None
-
-
-def _bad(why: str, bucket: str) -> ReplyError:
-    msg = f"the reply to ListObjectsV2 is bad: {why}"
-    return ReplyError(msg, path=bucket, action=Action.ListObjectsV2)
 
 
 def date_of(text: str | None) -> datetime | None:

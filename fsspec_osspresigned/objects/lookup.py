@@ -19,7 +19,7 @@ from ..client.client import Client
 from ..client.written_objects import info_of
 from ..concurrency.cancellation import Cancellation
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
-from ..model import Action, Operation, split_path
+from ..model import Action, split_path
 from . import calls
 from .download import Download
 from .listing import listing
@@ -29,24 +29,22 @@ Info = dict[str, Any]
 
 @frozen
 class Lookup:
-    """Looks through one client; paths are ``bucket/key`` without a trailing slash."""
+    """Looks through one client; paths are ``bucket/key`` without a trailing slash.
+
+    What cannot be seen is a FileNotFoundError, or with ``unknown="error"`` a
+    PermissionError.
+    """
 
     client: Client
 
     def can_sign(self, action: Action, path: str) -> bool:
         """Return whether *action* on *path* is signed; asks the signer only."""
-        bucket, key = split_path(path)
-        operation = Operation(action=action, bucket=bucket, key=key)
-        return bool(key) and self.client.can_sign(operation)
+        operation = calls.operation_on(action, path)
+        return bool(operation.key) and self.client.can_sign(operation)
 
     def info(self, path: str) -> Info:
-        """Return name, size, type and what else is known of an object or directory.
-
-        Raises:
-            FileNotFoundError: it is not there, or cannot be seen.
-            PermissionError: it cannot be seen, with ``unknown="error"``.
-        """
-        if not split_path(path)[1] and not self._is_own(path):
+        """Return name, size, type and what else is known of an object or directory."""
+        if not split_path(path)[1] and not self.client.written.receipt(path):
             return _directory(path)
         try:
             return calls.look(self.client, path)
@@ -71,7 +69,7 @@ class Lookup:
         if not key:
             return bool(bucket)
         try:
-            return next(listing(self.client, bucket, f"{key}/"), None) is not None
+            return next(self._listed(path), None) is not None
         except PermissionError:
             return False
 
@@ -86,13 +84,7 @@ class Lookup:
         return seen or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
-        """Return what lies directly in a directory, sorted by name.
-
-        Raises:
-            FileNotFoundError: nothing is there, or it cannot be seen.
-            PermissionError: it cannot be seen, with ``unknown="error"``.
-        """
-        key = split_path(path)[1]
+        """Return what lies directly in a directory, sorted by name."""
         written = self.client.written
         try:
             listed = self._listed(path)
@@ -104,7 +96,8 @@ class Lookup:
         else:
             own = (path, f"{path}/")
             found = {item["name"]: item for item in listed if item["name"] not in own}
-            if not found and key and not self.client.written.is_new_directory(path):
+            key = split_path(path)[1]
+            if not found and key and not written.is_new_directory(path):
                 found = {path: self.info(path)}
                 if found[path]["type"] == "directory":
                     return []
@@ -131,44 +124,33 @@ class Lookup:
             withdirs: whether directories are wanted, *path* among them.
             prefix: how names in *path* must begin, so that fewer are listed.
             markers: whether objects are wanted whose names end in a slash.
-
-        Raises:
-            PermissionError: it cannot be seen, with ``unknown="error"``.
         """
         written = self.client.written
         reason: PermissionError | None = None
-        delimiter = "/" if maxdepth == 1 else ""
         try:
-            listed = self._listed(path, prefix, delimiter=delimiter)
+            listed = self._listed(path, prefix, delimiter="/" if maxdepth == 1 else "")
         except PermissionError as error:
             reason = _unseen(error)
             listed = written.descendants(path, prefix)
-        first = next(listed, None)
-        is_there = first is not None or (
-            reason is not None and written.is_directory(path)
-        )
-        if not is_there:
-            yield from self._alone(path, reason) if not prefix else ()
+        first = list(islice(listed, 1))
+        if not first and (reason is None or not written.is_directory(path)):
+            yield from () if prefix else self._alone(path, reason)
             return
         if withdirs and path:
             yield _directory(path)
-        if first is not None:
-            root = f"{path}/" if path else ""
-            for item in _below(chain([first], listed), root, maxdepth):
-                name = item["name"]
-                is_dir = item["type"] == "directory"
-                if withdirs if is_dir else markers or not name.endswith("/"):
-                    yield item
+        root = f"{path}/" if path else ""
+        for item in _below(chain(first, listed), root, maxdepth):
+            is_dir = item["type"] == "directory"
+            if withdirs if is_dir else markers or not item["name"].endswith("/"):
+                yield item
 
     def read(
         self, path: str, start: int | None = None, end: int | None = None
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
-        Raises:
-            FileNotFoundError: it is not there, or cannot be seen.
-            PermissionError: this process wrote it, GET is not granted, and its body
-                was not kept.
+        An own object is a PermissionError if GET is not granted and its body was not
+        kept.
         """
         try:
             return calls.read(self.client, path, start, end)
@@ -193,7 +175,7 @@ class Lookup:
         body = written.body(path)
         if body is not None:
             return body
-        if self._is_own(path):
+        if written.receipt(path):
             msg = (
                 "this process wrote it, but reading it back is not signed, and "
                 "only small bodies that were in memory are kept"
@@ -207,9 +189,8 @@ class Lookup:
     def remove(self, path: str, cancel: Cancellation | None = None) -> None:
         """Delete one object, and forget it; a bucket stays.
 
-        Raises:
-            PermissionError: deleting is not granted, and it was written or made here.
-            FileNotFoundError: deleting is not granted, and it cannot be seen.
+        Where deleting is not granted, what was written or made here is a
+        PermissionError.
         """
         if split_path(path)[1]:
             self.change(path, lambda: calls.delete(self.client, path, cancel))
@@ -217,19 +198,18 @@ class Lookup:
 
     def change(self, path: str, act: Callable[[], object]) -> None:
         """Do what changes *path*; raises as :meth:`remove`."""
+        written = self.client.written
         try:
             act()
         except NotSignedError as error:
-            if self._is_own(path) or self.client.written.is_directory(path):
+            if written.receipt(path) or written.is_directory(path):
                 raise
             self.blind(path, error)
 
     def blind(self, path: str, reason: PermissionError) -> NoReturn:
         """Raise the answer about an object that cannot be seen, for *reason*.
 
-        Raises:
-            FileNotFoundError: always, after one warning per bucket; or
-            PermissionError: with ``unknown="error"``.
+        A FileNotFoundError comes after one warning per bucket.
         """
         denied = isinstance(reason, AccessDeniedError)
         if self.client.options.unknown == "error":
@@ -258,11 +238,7 @@ class Lookup:
         within = f"{key}/{prefix}" if key else prefix
         found = listing(self.client, bucket, within, delimiter=delimiter)
         # Here, and not on a later page, it shows whether anybody may look.
-        first = list(islice(found, 1))
-        return chain(first, found)
-
-    def _is_own(self, path: str) -> bool:
-        return self.client.written.receipt(path) is not None
+        return chain(list(islice(found, 1)), found)
 
     def _remembered(self, path: str, reason: PermissionError) -> Info:
         if own := self.client.written.receipt(path):
@@ -273,14 +249,12 @@ class Lookup:
 
     def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
         """Yield what ``find`` answers about a path with nothing under it."""
-        if not split_path(path)[1] and not self._is_own(path):
+        if not split_path(path)[1] and not self.client.written.receipt(path):
             return
-        try:
-            yield calls.look(self.client, path)
-        except FileNotFoundError:
-            return
-        except PermissionError as error:
-            with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                yield calls.look(self.client, path)
+            except PermissionError as error:
                 found = self._remembered(path, reason or _unseen(error))
                 if found["type"] == "file":
                     yield found

@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
 from ..http.transport import Sink
-from ..model import Action, Operation, split_path
+from ..model import Action
 
-_PARTIAL = 206
-_PRECONDITION_FAILED = 412
-_UNSATISFIABLE = 416
+is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
-_is_size = re.compile(r"[0-9]{1,19}").fullmatch
 
 
 class WholeError(Exception):
-    """Control flow: the store returns the whole object (200), not the range (206).
-
-    Attributes:
-        total: bytes of the object.
-        etag: as the header has it; empty without one.
-    """
-
-    def __init__(self, total: int, etag: str) -> None:
-        super().__init__(total)
-        self.total = total
-        self.etag = etag
+    """Control flow: the range does not lie within the object, which is not accepted."""
 
 
 class MemorySink:
@@ -53,68 +41,44 @@ class MemorySink:
         self.data += block
 
 
-def get_object(path: str) -> Operation:
-    """Return the GetObject of *path*."""
-    bucket, key = split_path(path)
-    return Operation(action=Action.GetObject, bucket=bucket, key=key)
-
-
+@define(eq=False)
 class Range:
     """One range: the headers that ask for it, and the sink that checks the reply.
 
     Attributes:
-        path: ``bucket/key``.
+        start: first byte; negative with *stop* None: so many from the end.
+        stop: end offset, exclusive; None reads to the end of the object.
+        sink: takes the bytes.
+        pin: the only version that is accepted, as the header has it; empty for any.
+        takes_whole: accept the whole object as well.
+        on_head: called when the head of a reply was accepted.
         expected: bytes that come; None before a reply, or if it did not say.
         total: bytes of the whole object; None likewise.
         etag: of the object, as the header has it.
         partial: the range came, and not the whole object.
         headers: of the reply.
-
-    Args:
-        path: ``bucket/key``.
-        start: first byte; negative with *stop* None: so many from the end.
-        stop: end offset, exclusive; None reads to the end of the object.
-        sink: takes the bytes.
-        etag: the only version that is accepted, as the header has it; empty for any.
-        takes_whole: accept the whole object as well.
-        on_head: called when the head of a reply was accepted.
     """
 
-    def __init__(
-        self,
-        path: str,
-        start: int,
-        stop: int | None,
-        sink: Sink,
-        *,
-        etag: str = "",
-        takes_whole: bool = False,
-        on_head: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.path = path
-        self.etag = self._pin = etag
-        self.expected: int | None = None
-        self.total: int | None = None
-        self.partial = False
-        self.headers: Mapping[str, str] = {}
-        self._start = start
-        self._stop = stop
-        self._sink = sink
-        self._takes_whole = takes_whole
-        self._on_head = on_head
-        self._taken = 0
-
-    @property
-    def pinned(self) -> bool:
-        """Whether only one version is accepted."""
-        return bool(self._pin)
+    path: str
+    start: int
+    stop: int | None
+    sink: Sink
+    pin: str = field(default="", kw_only=True)
+    takes_whole: bool = field(default=False, kw_only=True)
+    on_head: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    expected: int | None = field(default=None, init=False)
+    total: int | None = field(default=None, init=False)
+    etag: str = field(default="", init=False)
+    partial: bool = field(default=False, init=False)
+    headers: Mapping[str, str] = field(factory=dict, init=False)
+    _taken: int = field(default=0, init=False)
 
     @property
     def free(self) -> dict[str, str]:
         """The headers to send in addition to the signed ones."""
-        last = "" if self._stop is None else self._stop - 1
-        wanted = f"{self._start}" if self._start < 0 else f"{self._start}-{last}"
-        pinned = {"If-Match": self._pin} if self._pin else {}
+        last = "" if self.stop is None else self.stop - 1
+        wanted = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
+        pinned = {"If-Match": self.pin} if self.pin else {}
         return {"Range": f"bytes={wanted}", **pinned}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
@@ -126,45 +90,38 @@ class Range:
             ReplyError: it is not the range that was asked for.
         """
         etag = headers.get("etag", "")
-        if self._pin and etag and etag != self._pin:
+        if self.pin and etag and etag != self.pin:
             raise changed(self.path)
-        self.etag, self.headers, self.partial = etag, headers, status == _PARTIAL
-        if status != _PARTIAL:
+        self.etag, self.headers = etag, headers
+        self.partial = status == HTTPStatus.PARTIAL_CONTENT
+        if not self.partial:
             size = headers.get("content-length", "")
-            self.total = self.expected = int(size) if _is_size(size) else None
-            if self.total is not None and not self._takes_whole:
-                raise WholeError(self.total, etag)
+            self.total = self.expected = int(size) if is_number(size) else None
+            if self.total is not None and not self.takes_whole:
+                raise WholeError
             return
         found = _is_range(headers.get("content-range", ""))
         if not found:
             raise self._bad("it names no range")
         first, end, self.total = int(found[1]), int(found[2]) + 1, int(found[3])
-        asked = self.total + self._start if self._start < 0 else self._start
-        if first != asked or end > (self._stop or self.total) or end <= first:
+        asked = self.total + self.start if self.start < 0 else self.start
+        if first != asked or end > (self.stop or self.total) or end <= first:
             raise self._bad(f"it is the range {found[0]}")
         self.expected = end - first
-
-    def pin(self) -> None:
-        """Accept no other version than the one that was seen."""
-        self._pin = self.etag
 
     def begin(self) -> None:
         """Forget what was written."""
         self._taken = 0
-        self._sink.begin()
-        self._on_head()
+        self.sink.begin()
+        self.on_head()
 
     def write(self, block: bytes, /) -> None:
         """Take the next bytes."""
         self._taken += len(block)
-        self._sink.write(block)
+        self.sink.write(block)
 
     def check(self, _: Any = None) -> None:
-        """Compare what came with what was announced.
-
-        Raises:
-            NetworkError: it is less or more.
-        """
+        """Raise NetworkError if less or more came than was announced."""
         if self.expected is not None and self._taken != self.expected:
             msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
@@ -182,12 +139,8 @@ def changed(path: str) -> SourceChangedError:
 
 def is_changed(error: InvalidRequestError) -> bool:
     """Return whether a pinned version is no longer there."""
-    return error.code == "PreconditionFailed" or error.status == _PRECONDITION_FAILED
-
-
-def is_beyond(error: InvalidRequestError) -> bool:
-    """Return whether a range begins after the end of the object."""
-    return error.status == _UNSATISFIABLE
+    status = HTTPStatus.PRECONDITION_FAILED
+    return error.code == "PreconditionFailed" or error.status == status
 
 
 @frozen
@@ -220,12 +173,11 @@ class MergedRange:
 
     def cut(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return index and bytes of each piece of *data*, which was read."""
-        view, base = memoryview(data), self.start
-        ends = (None if p.stop is None else p.stop - base for p in self.pieces)
-        return [
-            (piece.index, bytes(view[piece.start - base : end]))
-            for piece, end in zip(self.pieces, ends, strict=True)
-        ]
+        view, base, found = memoryview(data), self.start, []
+        for piece in self.pieces:
+            end = None if piece.stop is None else piece.stop - base
+            found.append((piece.index, bytes(view[piece.start - base : end])))
+        return found
 
 
 def merged(
@@ -233,15 +185,9 @@ def merged(
 ) -> list[MergedRange]:
     """Return what to read for ``cat_ranges``; nothing for what is surely empty.
 
-    Args:
-        paths: an object for each range.
-        starts: where they begin; one for all, or as many.
-        ends: where they end; likewise.
-        gap: bytes between two ranges that are read along; None merges none.
-        most: bytes of a merged range, unless one of its pieces is larger.
-
-    Raises:
-        ValueError: the lists differ in length.
+    *starts* and *ends* are one for all, or one for each of *paths*. Ranges that are
+    *gap* bytes apart become one of at most *most* bytes, or as large as its largest
+    piece; with *gap* None none do. Lists that differ in length are a ValueError.
     """
     count = len(paths)
     starts = list(starts) if isinstance(starts, Iterable) else [starts] * count

@@ -34,30 +34,19 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
 
     def __reduce__(self) -> Any:
         """Pickle by path, position and version: what was read does not go along."""
-        place = (self.path, self.blocksize, self.loc, self.cache.name)
-        return _reopen, (self.fs, *place, self._cache_options, self._etag)
+        options = {
+            "block_size": self.blocksize,
+            "cache_type": self.cache.name,
+            "cache_options": self._cache_options,
+        }
+        return _reopen, (self.fs, self.path, self.loc, self._etag, options)
 
 
 def _reopen(
-    fs: Any,
-    path: str,
-    block_size: int,
-    position: int,
-    cache_type: str,
-    cache_options: dict[str, Any] | None,
-    etag: str,
+    fs: Any, path: str, position: int, etag: str, options: dict[str, Any]
 ) -> Any:
-    """Open *path* again where another process left it.
-
-    Raises:
-        SourceChangedError: it was replaced meanwhile.
-    """
-    file = fs.open(
-        path,
-        block_size=block_size,
-        cache_type=cache_type,
-        cache_options=cache_options,
-    )
+    """Open *path* again where another process left it, if it is still of that *etag*."""
+    file = fs.open(path, **options)
     if file.details["ETag"] != etag:
         raise changed(path)
     file.seek(position)

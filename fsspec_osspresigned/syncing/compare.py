@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -19,7 +18,7 @@ from ..units import MIB
 from .plan import Entry, Item, Plan, Sent, Why, is_what_was_sent
 from .source import SyncSource
 
-_PLAIN_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
+_is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
 
 # The verdict, with what to remember (SAME) or why the source is unreadable (UNSURE).
 Proof: TypeAlias = tuple[Why, Sent | OSError | None]
@@ -36,14 +35,8 @@ class ContentComparison:
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all unsure files of *plan*, several at once.
 
-        Reads each file and, unless an earlier run has recorded the CRC-64, sends one
-        HeadObject per file.
-
-        Returns:
-            Name -> what to remember of the files that are the same.
-
-        Raises:
-            OSSPresignedError: the store does not answer.
+        Returns name -> what to remember of the files that are the same. Reads each file
+        and, unless an earlier run has recorded the CRC-64, sends a HeadObject for it.
         """
         unsure, plan.unsure = plan.unsure, []
         width = min(len(unsure), self.client.options.max_concurrency)
@@ -83,21 +76,16 @@ class ContentComparison:
             return Why.UNSURE, error
 
     def _compare(self, entry: Entry, etag: str, crc: int | None) -> Proof:
-        ours, size = 0, 0
-        digest = hashlib.md5(usedforsecurity=False)
-        if crc is None and not _PLAIN_MD5.fullmatch(etag):
+        if crc is None and not _is_md5(etag):
             return Why.CONTENT, None  # nothing to compare with
-        for block in self._blocks(entry):
-            size += len(block)
-            if crc is None:
-                digest.update(block)
-            else:
-                ours = crc64(block, ours)
+        ours, size, digest = 0, 0, hashlib.md5(usedforsecurity=False)
+        with self.source.open(entry.name) as file:
+            while block := file.read(MIB):
+                size += len(block)
+                if crc is None:
+                    digest.update(block)
+                else:
+                    ours = crc64(block, ours)
         if digest.hexdigest() != etag.lower() if crc is None else ours != crc:
             return Why.CONTENT, None
         return Why.SAME, Sent(size, entry.mtime_ns, entry.tag, etag, crc)
-
-    def _blocks(self, entry: Entry) -> Iterator[Any]:
-        with self.source.open(entry.name) as file:
-            while block := file.read(MIB):
-                yield block

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Self
 
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 
 from ..errors import ConfigurationError
 
@@ -15,6 +16,7 @@ _PIECES = re.compile(r"(?s)\*\*/|\*\*|\\.|\[[!^]?+.[^]]*]|.")
 _WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
+@functools.cache
 def _pattern(glob: str) -> re.Pattern[str]:
     """Return the regular expression that matches the whole of a name."""
     body = glob.removeprefix("/").removesuffix("/")
@@ -51,9 +53,9 @@ def _translated(glob: str) -> str:
 
 def _class(text: str, glob: str) -> str:
     """Translate a character class; a bracket that comes first stands for itself."""
-    negated = text[1] in "!^"
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + negated : -1])
-    piece = f"(?!/)[{'^' if negated else ''}{members}]"
+    negation = "^" if text[1] in "!^" else ""
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
+    piece = f"(?!/)[{negation}{members}]"
     try:
         re.compile(piece)
     except re.error:
@@ -77,13 +79,7 @@ class Rule:
     """
 
     takes: bool
-    glob: str
-    _matches: re.Pattern[str] = field(
-        init=False,
-        repr=False,
-        eq=False,
-        default=Factory(lambda self: _pattern(self.glob), takes_self=True),
-    )
+    glob: str = field(validator=lambda _rule, _field, glob: _pattern(glob))
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -100,7 +96,7 @@ class Rule:
 
     def fits(self, name: str) -> bool:
         """Return whether the glob fits *name* or a directory above it."""
-        return self._matches.fullmatch(name) is not None
+        return _pattern(self.glob).fullmatch(name) is not None
 
 
 @frozen

@@ -80,13 +80,6 @@ class Sent:
     etag: str = ""
     crc64: int | None = None
 
-    def judge(self, entry: Entry) -> Why:
-        """Compare *entry* with the file that was sent, by its listing alone."""
-        if entry.mtime_ns is None and not entry.tag:
-            return Why.UNSURE
-        is_same = (entry.mtime_ns, entry.tag) == (self.mtime_ns, self.tag)
-        return Why.SAME if is_same else Why.TIME
-
 
 @frozen(kw_only=True)
 class PlanRules:
@@ -176,37 +169,32 @@ def plan(
     before: Mapping[str, Sent],
     rules: PlanRules,
 ) -> Plan:
-    """Compare two listings in one pass over each.
+    """Compare *source* with the objects *there* and the files sent *before*, by name.
 
-    Args:
-        source: entries of the source, in any order.
-        there: name -> object. Names that the source also has are removed. Empty if the
-            destination could not be listed.
-        before: name -> file that an earlier run sent.
-        rules: settings.
+    Names that the source has are removed from *there*, which is empty if the
+    destination could not be listed.
     """
     made = Plan()
     unseen: set[str] = set()  # nothing is known of what lies below
     for entry in source:
+        name, takes = entry.name, rules.filter.takes(entry.name)
         if isinstance(entry, Aside):
-            if rules.filter.skips(entry.name):
+            if rules.filter.skips(name):
                 continue
-            unseen.add(entry.name)
-            there.pop(entry.name, None)
+            unseen.add(name)
+            there.pop(name, None)
             if entry.error is not None:
-                made.errors[entry.name] = entry.error
-            elif rules.filter.takes(entry.name):
-                made.left_out[entry.name] = entry.why
-            continue
-        if not rules.filter.takes(entry.name):
-            continue
-        made.found += 1
-        stored = there.pop(entry.name, None)
-        if (problem := name_problem(entry.name, rules.prefix)) is not None:
-            made.problems[entry.name] = problem
-            continue
-        sent = before.get(entry.name)
-        made.place(Item(entry, verdict(entry, stored, sent, rules), stored, sent))
+                made.errors[name] = entry.error
+            elif takes:
+                made.left_out[name] = entry.why
+        elif takes:
+            made.found += 1
+            stored, sent = there.pop(name, None), before.get(name)
+            if (problem := name_problem(name, rules.prefix)) is not None:
+                made.problems[name] = problem
+            else:
+                why = verdict(entry, stored, sent, rules)
+                made.place(Item(entry, why, stored, sent))
     made.extra = sorted(_extra(there, unseen, rules.filter), key=lambda one: one.name)
     return made
 
@@ -227,7 +215,10 @@ def verdict(
     if rules.how is not How.TIME:
         return Why.UNSURE
     if sent is not None and is_what_was_sent(stored, sent):
-        return sent.judge(entry)
+        if entry.mtime_ns is None and not entry.tag:
+            return Why.UNSURE
+        is_same = (entry.mtime_ns, entry.tag) == (sent.mtime_ns, sent.tag)
+        return Why.SAME if is_same else Why.TIME
     if entry.mtime_ns is None or stored is None or stored.modified is None:
         return Why.UNSURE
     younger = entry.mtime_ns / 1e9 - rules.ahead - stored.modified
@@ -237,10 +228,7 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether the object is the one that an earlier run sent.
-
-    An object that cannot be listed counts as that one.
-    """
+    """Return whether the object is what an earlier run sent; it is if not listed."""
     return stored is None or (
         bool(sent.etag)
         and sent.etag.lower() == stored.etag.lower()

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeAlias
 
 from attrs import Factory, define, field, frozen
@@ -20,13 +21,11 @@ from ..errors import ConfigurationError, SourceChangedError
 from ..filesystem.put import PutCall
 from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody
 from ..model import Operation, Receipt
-from ..options.object_options import Target
-from ..signers.batching import Prefetcher
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.upload import Upload, upload_source
 from .plan import Entry
-from .source import SyncSource
+from .source import RemoteSource, SyncSource
 
 _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
 _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
@@ -74,18 +73,22 @@ class SyncRoute:
 
         source, ahead = client.announced(entries, opening)
 
+        def store(entry: Entry, cancel: Cancellation) -> Receipt:
+            target = call.checked_target(self.root + entry.name)
+            moved = partial(listener.moved, entry.name)
+            how: dict[str, Any] = {"ahead": ahead, "progress": moved, "cancel": cancel}
+            if self.source.is_local:
+                body = FileBody.of(self.source.place(entry.name))
+                return upload_source(client, target, body, **how)
+            is_large = entry.size is None or entry.size > _HELD
+            with large if is_large else contextlib.nullcontext():
+                upload = Upload(client, target, size=entry.size, **how)
+                return _sent_stream(upload, entry, self.source, cancel)
+
         def work(entry: Entry, cancel: Cancellation) -> None:
             listener.begin(entry)
             try:
-                target = call.checked_target(self.root + entry.name)
-                one = _FileUpload(client, target, entry, ahead, cancel, listener)
-                if self.source.is_local:
-                    receipt = one.send_path(self.source.place(entry.name))
-                elif entry.size is None or entry.size > _HELD:
-                    with large:
-                        receipt = one.send_stream(self.source)
-                else:
-                    receipt = one.send_stream(self.source)
+                receipt = store(entry, cancel)
             except Exception as error:
                 listener.failed(entry, error)
                 raise
@@ -102,84 +105,52 @@ class SyncRoute:
         transfers.failures_of(itertools.chain(first, source))
 
 
-@frozen
-class _FileUpload:
-    client: Client
-    target: Target
-    entry: Entry
-    ahead: Prefetcher | None
-    cancel: Cancellation
-    listener: Listener
+def _sent_stream(
+    upload: Upload, entry: Entry, source: SyncSource, cancel: Cancellation
+) -> Receipt:
+    """Upload a file of another filesystem while it is read."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(source.open(entry.name))
+            _add_all(upload, entry.size, _BlockReader(file, cancel), stack)
+            return upload.finish()
+        except BaseException as error:
+            upload.discard(error)
+            raise
 
-    def _moved(self, count: int) -> None:
-        self.listener.moved(self.entry.name, count)
 
-    def send_path(self, path: str) -> Receipt:
-        return upload_source(
-            self.client,
-            self.target,
-            FileBody.of(path),
-            ahead=self.ahead,
-            progress=self._moved,
-            cancel=self.cancel,
-        )
+def _add_all(
+    upload: Upload, size: int | None, reader: _BlockReader, stack: contextlib.ExitStack
+) -> None:
+    """Add all bytes; SourceChangedError if they are not the *size* that was listed."""
+    if size is None or upload.plan.multipart:
+        _add_parts(upload, size, reader)
+    elif size <= _HELD:
+        upload.add(MemoryBody.of(reader.read(size)))
+    else:
+        # A single PUT may have to be sent again, so its bytes wait on the disk.
+        spool = SpooledBody()
+        stack.callback(spool.close)
+        while block := reader.read(min(MIB, size - reader.count)):
+            spool.append(MemoryBody.of(block))
+        upload.add(spool)
+    if size is not None and (reader.count != size or reader.read(1)):
+        msg = f"the source has not the {size} bytes that it was listed with"
+        raise SourceChangedError(msg, path=upload.path)
 
-    def send_stream(self, source: SyncSource) -> Receipt:
-        """Upload a file of another filesystem while it is read.
 
-        Raises:
-            SourceChangedError: the file does not have the size that was listed.
-        """
-        upload = Upload(
-            self.client,
-            self.target,
-            size=self.entry.size,
-            ahead=self.ahead,
-            progress=self._moved,
-            cancel=self.cancel,
-        )
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(source.open(self.entry.name))
-                self._add_all(upload, _BlockReader(file, self.cancel), stack)
-                return upload.finish()
-            except BaseException as error:
-                upload.discard(error)
-                raise
-
-    def _add_all(
-        self, upload: Upload, reader: _BlockReader, stack: contextlib.ExitStack
-    ) -> None:
-        size = self.entry.size
-        if size is None or upload.plan.multipart:
-            self._add_parts(upload, reader)
-        elif size <= _HELD:
-            upload.add(MemoryBody.of(reader.read(size)))
-        else:
-            # A single PUT may have to be sent again, so its bytes wait on the disk.
-            spool = SpooledBody()
-            stack.callback(spool.close)
-            while block := reader.read(min(MIB, size - reader.count)):
-                spool.append(MemoryBody.of(block))
-            upload.add(spool)
-        if size is not None and (reader.count != size or reader.read(1)):
-            msg = f"the source has not the {size} bytes that it was listed with"
-            raise SourceChangedError(msg, path=self.target.path)
-
-    def _add_parts(self, upload: Upload, reader: _BlockReader) -> None:
-        size, number = self.entry.size, 0
-        while True:
-            number += 1
-            wanted = upload.plan.size_of(number)
-            if size is not None:
-                wanted = min(wanted, size - reader.count)
-            part = reader.read(wanted)
-            if part or number == 1:
-                # The lease counts the part in the memory budget of the process.
-                lease = Lease(of_process().memory, len(part))
-                upload.add(PartBody((memoryview(part),), len(part), lease=lease))
-            if len(part) < wanted or reader.count == size:
-                return
+def _add_parts(upload: Upload, size: int | None, reader: _BlockReader) -> None:
+    for number in itertools.count(1):
+        wanted = upload.plan.size_of(number)
+        if size is not None:
+            wanted = min(wanted, size - reader.count)
+        part = reader.read(wanted)
+        if part or number == 1:
+            # The lease counts the part in the memory budget of the process.
+            lease = Lease(of_process().memory, len(part))
+            upload.add(PartBody((memoryview(part),), len(part), lease=lease))
+        if len(part) < wanted or reader.count == size:
+            return
 
 
 @define
@@ -328,14 +299,11 @@ def batches_of(
 
 
 def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Refuse what cannot, or must not, be pickled for *executor*.
-
-    Raises:
-        ConfigurationError: names it.
-    """
+    """Raise ConfigurationError for what cannot, or must not, go to *executor*."""
     if isinstance(executor, ThreadPoolExecutor):
         return
-    route.source.check_portable()
+    if isinstance(route.source, RemoteSource):
+        route.source.check_portable()
     try:
         pickle.dumps((filesystem, route))
     except (TypeError, AttributeError, pickle.PicklingError) as error:

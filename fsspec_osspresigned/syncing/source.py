@@ -21,7 +21,7 @@ from ..client.client import Client
 from ..errors import ConfigurationError, ReplyError
 from ..filesystem.destinations import Kind, LocalTree
 from ..model import Action, split_path
-from ..objects.listing import listing
+from ..objects.listing import date_of, listing
 from .plan import Aside, Entry
 
 # Names that filesystems give to the modification time, and to the content's identifier.
@@ -46,7 +46,12 @@ class LocalSource:
             if found.problem is not None:
                 yield Aside(name, "unreadable", found.problem)
             elif found.kind is Kind.FILE:
-                yield _local_entry(name, found.local)
+                try:
+                    status = os.stat(found.local)
+                except OSError as error:
+                    yield Aside(name, "unreadable", error)
+                else:
+                    yield Entry(name, status.st_size, status.st_mtime_ns)
             elif found.kind is not Kind.DIRECTORY:
                 yield Aside(name, found.kind.value)
 
@@ -57,17 +62,6 @@ class LocalSource:
     def open(self, name: str) -> Any:
         """Open a file for reading bytes."""
         return open(self.place(name), "rb", buffering=0)
-
-    def check_portable(self) -> None:
-        """Do nothing: a path holds no secret."""
-
-
-def _local_entry(name: str, local: str) -> Entry | Aside:
-    try:
-        status = os.stat(local)
-    except OSError as error:
-        return Aside(name, "unreadable", error)
-    return Entry(name, status.st_size, status.st_mtime_ns)
 
 
 @frozen
@@ -104,7 +98,9 @@ class RemoteSource:
             if info.get("type") != "file":
                 yield Aside(name, str(info.get("type")))
                 continue
-            yield Entry(name, _size(info), _time(info), _tag(info))
+            size = info.get("size")
+            known = size if isinstance(size, int) and size >= 0 else None
+            yield Entry(name, known, _time(info), _tag(info))
         if empty and self.root and not self.fs.isdir(self.root):
             raise FileNotFoundError(2, "nothing to sync from", self.root)
 
@@ -122,8 +118,7 @@ class RemoteSource:
     def _walked(self) -> Iterator[Mapping[str, Any]]:
         """Yield the same, directory by directory.
 
-        ``find`` and ``walk`` of fsspec skip directories that cannot be listed, whatever
-        ``on_error`` says.
+        ``find`` and ``walk`` of fsspec skip directories that cannot be listed.
         """
         stack = [self._front.rstrip("/")]
         while stack:
@@ -155,10 +150,8 @@ class RemoteSource:
         named = [n for n in _SECRETS if isinstance(given.get(n), str)]
         named = [n for n in named if n != "token" or given[n] not in _WORDS]
         if named:
-            msg = (
-                f"the source's options {', '.join(named)} would travel with every piece "
-                "of work: let its filesystem find them on the machines that run it"
-            )
+            why = f"the source's options {', '.join(named)} would travel with all work"
+            msg = f"{why}: let its filesystem find them on the machines that run it"
             raise ConfigurationError(msg)
 
 
@@ -192,11 +185,7 @@ def whole_listing(
 
 
 def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
-    """Return the source for a path or an fsspec URL.
-
-    Args:
-        source: the directory.
-        options: storage options of its filesystem.
+    """Return the source for a path, or an fsspec URL with storage *options*.
 
     Raises:
         FileNotFoundError: the local directory does not exist.
@@ -209,9 +198,8 @@ def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
         if not isinstance(fs, LocalFileSystem):
             return RemoteSource(fs, path.rstrip("/"))
     if options:
-        raise ConfigurationError(
-            "a local source has no options: these are for one like s3://..."
-        )
+        msg = "a local source has no options: these are for one like s3://..."
+        raise ConfigurationError(msg)
     if not os.path.lexists(path):
         raise FileNotFoundError(2, "no such local directory", path)
     if not os.path.isdir(path):
@@ -224,49 +212,27 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Refuse a source and a destination in one bucket of which one contains the other.
-
-    Args:
-        source: the source.
-        bucket: of the destination.
-        prefix: of its keys; empty, or ends with a slash.
-
-    Raises:
-        ConfigurationError: they overlap.
-    """
-    if not isinstance(source, RemoteSource) or not _is_oss(source.fs):
+    """Raise ConfigurationError if *source* and the keys of *prefix* share a key."""
+    if not isinstance(source, RemoteSource):
+        return
+    protocol = source.fs.protocol
+    names = {protocol} if isinstance(protocol, str) else {*protocol}
+    if names.isdisjoint({"osspresigned", "oss"}):
         return
     where, _, key = source.root.lstrip("/").partition("/")
     front = f"{key}/" if key else ""
     if where == bucket and (front.startswith(prefix) or prefix.startswith(front)):
-        msg = (
-            f"source and destination overlap: {where}/{front} and {bucket}/{prefix} "
-            "hold the same objects"
-        )
-        raise ConfigurationError(msg)
-
-
-def _is_oss(fs: Any) -> bool:
-    names = [fs.protocol] if isinstance(fs.protocol, str) else fs.protocol
-    return not {"osspresigned", "oss"}.isdisjoint(names)
-
-
-def _size(info: Mapping[str, Any]) -> int | None:
-    size = info.get("size")
-    return size if isinstance(size, int) and size >= 0 else None
+        both = f"{where}/{front} and {bucket}/{prefix} hold the same objects"
+        raise ConfigurationError(f"source and destination overlap: {both}")
 
 
 def _time(info: Mapping[str, Any]) -> int | None:
     """Return the modification time in nanoseconds since the epoch; None if unknown."""
     value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
+        value = date_of(value)
     if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        value = aware.timestamp()
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return round(value * 1e9)
     return None

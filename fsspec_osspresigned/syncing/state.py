@@ -35,11 +35,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> what was sent there, without locking the file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or has another format.
-    """
+    """Return path -> what was sent there, without locking; raises ConfigurationError."""
     return _read(os.path.expanduser(place))[0]
 
 
@@ -64,17 +60,17 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
 
-def _members(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _members(line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        if isinstance(members := json.loads(line), dict):
+            return members
+    return {}
 
 
-def _add_row(rows: dict[str, Sent], members: Any) -> None:
-    if not isinstance(members, dict) or not isinstance(members.get("path"), str):
+def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
+    path = members.pop("path", None)
+    if not isinstance(path, str):
         return
-    path = members.pop("path")
     if members == {"deleted": True}:
         rows.pop(path, None)
     elif members.keys() == _TYPES.keys() and all(
@@ -152,12 +148,8 @@ class SyncState:
             self._file.append(_line(members))
         except OSError as error:
             if not self._warned:
-                _log.warning(
-                    "%s cannot be written (%s): "
-                    "what is not in there is sent again next time",
-                    self.place,
-                    error.strerror,
-                )
+                said = "%s cannot be written (%s): the rest is sent again next time"
+                _log.warning(said, self.place, error.strerror)
             self._warned = True
 
     def _lines(self) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
@@ -18,7 +18,7 @@ from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..model import Action, Operation, Receipt, split_path
+from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
@@ -32,9 +32,13 @@ from .source import LocalSource, SyncSource, refuse_overlap, source_of, whole_li
 from .state import SyncState, read_state, state_files
 
 
-@frozen(kw_only=True)
-class SyncOptions:
-    """Options of :func:`sync`, checked and converted."""
+@define(kw_only=True)
+class SyncRun(Listener):
+    """One run of a sync: compare, refuse, send, delete; takes options of :func:`sync`.
+
+    Attributes:
+        held: open state file; None without one, and in a dry run.
+    """
 
     filesystem: Any
     route: SyncRoute
@@ -46,52 +50,40 @@ class SyncOptions:
     executor: Any = None
     on_event: Callable[[SyncEvent], None] | None = None
     confirm: Callable[[Sequence[Extra]], None] | None = None
-
-
-@define
-class SyncRun(Listener):
-    """One run of a sync: compare, refuse, send, delete.
-
-    Attributes:
-        state: open state file; None without one, and in a dry run.
-    """
-
-    options: SyncOptions
-    state: SyncState | None = None
+    held: SyncState | None = None
     result: SyncResult = Factory(lambda: SyncResult(plan=Plan()))
     _lock: threading.Lock = Factory(threading.Lock)
 
     @property
     def client(self) -> Client:
         """Client of the destination."""
-        client: Client = self.options.filesystem.client
+        client: Client = self.filesystem.client
         return client
 
     @property
     def root(self) -> str:
         """Bucket and prefix of the destination, with a slash at the end."""
-        return self.options.route.root
+        return self.route.root
 
     def carry_out(self) -> SyncResult:
         """Do all of it, and return the result; raises before anything is done."""
-        options = self.options
         before: Mapping[str, Sent] = {}
         with contextlib.ExitStack() as stack:
-            if options.state is not None and options.dry_run:
-                before = read_state(options.state)
-            elif options.state is not None:
-                self.state = stack.enter_context(SyncState(options.state))
-                before = self.state.rows
+            if self.state is not None and self.dry_run:
+                before = read_state(self.state)
+            elif self.state is not None:
+                self.held = stack.enter_context(SyncState(self.state))
+                before = self.held.rows
             self._make_plan(before)
             self._check_delete()
             self._report_plan()
             extra = self.result.plan.extra
-            if options.dry_run:
+            if self.dry_run:
                 self.result.dry_run = True
                 self.result.kept = 0 if self._is_clean else len(extra)
             else:
-                if extra and self._is_clean and options.confirm is not None:
-                    options.confirm(extra)
+                if extra and self._is_clean and self.confirm is not None:
+                    self.confirm(extra)
                 self._send()
                 self._delete_extra()
         return self.result
@@ -103,36 +95,31 @@ class SyncRun(Listener):
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
         """Compare both sides; read files that only their bytes can tell apart."""
-        options, source, root = self.options, self.options.route.source, self.root
+        source, root, result = self.route.source, self.root, self.result
         there = self._listed()
-        rules = evolve(options.rules, listed=there is not None)
+        rules = evolve(self.rules, listed=there is not None)
         # Times of local files are by this machine's clock, those of objects by the
         # store's.
         if source.is_local and there and rules.how is How.TIME:
             rules = evolve(rules, ahead=self._clock_offset(next(iter(there))))
-        sent = {
-            path.removeprefix(root): one
-            for path, one in before.items()
-            if path.startswith(root)
-        }
-        made = plan(source.entries(), there or {}, sent, rules)
+        ours = (path for path in before if path.startswith(root))
+        sent = {path.removeprefix(root): before[path] for path in ours}
+        result.plan = made = plan(source.entries(), there or {}, sent, rules)
         proved = ContentComparison(self.client, source, root).resolve(made)
-        if self.state is not None:
+        if self.held is not None:
             for name, row in proved.items():
-                self.state.record(root + name, row)
-        if not options.delete:
+                self.held.record(root + name, row)
+        if not self.delete:
             made.extra.clear()
-        self.result.plan = made
         made.send = list(self._covered(made.send))
         for name, problem in made.problems.items():
-            self.result.failed[name] = ConfigurationError(problem, path=root + name)
-        self.result.failed.update(made.errors)
+            result.failed[name] = ConfigurationError(problem, path=root + name)
+        result.failed.update(made.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
         """Return name -> object of the destination; None if listing is not permitted.
 
-        That is an error if objects are to be deleted, or if nothing else tells what is
-        there.
+        That is an error if objects are to be deleted, or if nothing else tells of them.
         """
         found: dict[str, Stored] = {}
         try:
@@ -146,16 +133,13 @@ class SyncRun(Listener):
                 raise
         else:
             return found
-        if self.options.delete:
+        if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
-        if self.options.state is None and not self.options.rules.always:
-            msg = (
-                "listing the destination is not granted, so its content is unknown: give "
-                "state=FILE, which remembers what was sent, or always=True, which sends "
-                "all"
-            )
-            raise ConfigurationError(msg, path=self.root)
+        if self.state is None and not self.rules.always:
+            why = "listing the destination is not granted, so its content is unknown"
+            how = "state=FILE, which remembers what was sent, or always=True for all"
+            raise ConfigurationError(f"{why}: give {how}", path=self.root)
         return None
 
     def _clock_offset(self, name: str) -> float:
@@ -182,7 +166,7 @@ class SyncRun(Listener):
 
     def _check_delete(self) -> None:
         """Refuse to delete too many objects, or all, or without a signature."""
-        plan, most = self.result.plan, self.options.max_delete
+        plan, most = self.result.plan, self.max_delete
         if not plan.extra:
             return
         count = len(plan.extra)
@@ -190,16 +174,14 @@ class SyncRun(Listener):
             msg = f"{count} objects would be deleted, {most} may be: nothing is done"
             raise ConfigurationError(msg, path=self.root)
         if most is None and not plan.found:
-            msg = (
-                f"the source is empty, and all {count} objects would be deleted: "
-                f"say max_delete={count} if that is meant"
-            )
+            why = f"the source is empty, and all {count} objects would be deleted"
+            msg = f"{why}: say max_delete={count} if that is meant"
             raise ConfigurationError(msg, path=self.root)
-        bucket, key = split_path(self.root + plan.extra[0].name)
-        delete = Operation(action=Action.DeleteObject, bucket=bucket, key=key)
+        path = self.root + plan.extra[0].name
+        delete = calls.operation_on(Action.DeleteObject, path)
         if not self.client.can_sign(delete):
             msg = "delete needs DELETE to be signed, and it is not: nothing is done"
-            raise NotSignedError(msg, path=delete.path, action=delete.action)
+            raise NotSignedError(msg, path=path, action=delete.action)
 
     def _report_plan(self) -> None:
         made, problems = self.result.plan, self.result.problems
@@ -212,15 +194,15 @@ class SyncRun(Listener):
 
     def _send(self) -> None:
         """Send what is to be sent; no upload runs when this returns."""
-        options, result = self.options, self.result
+        result, route = self.result, self.route
         entries = (item.entry for item in result.plan.send)
         before = len(result.problems)
-        if not options.route.fail_fast or self._is_clean:
-            if options.executor is None:
-                options.route.send(self.client, entries, self)
+        if not route.fail_fast or self._is_clean:
+            if self.executor is None:
+                route.send(self.client, entries, self)
             else:
-                batches = batches_of(options.filesystem, options.route, entries)
-                spread(options.executor, batches, self)
+                batches = batches_of(self.filesystem, route, entries)
+                spread(self.executor, batches, self)
         tried = result.sent + len(result.problems) - before
         result.not_tried = len(result.plan.send) - tried
 
@@ -230,19 +212,19 @@ class SyncRun(Listener):
         if extra and self._is_clean:
             width = min(len(extra), self.client.options.max_concurrency)
             transfers = Transfers(
-                self.client.files, width, self._delete, lambda one: one.name
+                self.client.files, width, self._delete_one, lambda one: one.name
             )
             for name, error in transfers.failures_of(extra).items():
                 self.result.failed[name] = error
                 self._report_failure(name, 0, error)
         self.result.kept = len(extra) - len(self.result.deleted)
 
-    def _delete(self, extra: Extra, cancel: Cancellation) -> None:
+    def _delete_one(self, extra: Extra, cancel: Cancellation) -> None:
         path = self.root + extra.name
         calls.delete(self.client, path, cancel)
         self.client.written.forget(path)
-        if self.state is not None:
-            self.state.forget(path)
+        if self.held is not None:
+            self.held.forget(path)
         with self._lock:
             self.result.deleted.append(extra.name)
         self._report(EventKind.DELETED, extra.name, extra.size)
@@ -253,16 +235,14 @@ class SyncRun(Listener):
 
     def moved(self, name: str, count: int) -> None:
         """Report bytes, without the lock: the receiver may wait for its bandwidth."""
-        if self.options.on_event is not None:
-            self.options.on_event(SyncEvent(EventKind.BYTES, name, count))
+        if self.on_event is not None:
+            self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Count a stored file; remember it, unless its owner has yet to complete it."""
-        if self.state is not None and receipt.status != "pending":
-            row = Sent(
-                receipt.size, entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
-            )
-            self.state.record(receipt.path, row)
+        if self.held is not None and receipt.status != "pending":
+            known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
+            self.held.record(receipt.path, Sent(receipt.size, *known))
         with self._lock:
             self.result.sent += 1
             self.result.sent_bytes += receipt.size
@@ -285,8 +265,8 @@ class SyncRun(Listener):
         self, kind: EventKind, name: str = "", size: int = 0, **facts: Any
     ) -> None:
         with self._lock:
-            if self.options.on_event is not None:
-                self.options.on_event(SyncEvent(kind, name, size, **facts))
+            if self.on_event is not None:
+                self.on_event(SyncEvent(kind, name, size, **facts))
 
 
 def sync(
@@ -360,7 +340,7 @@ def sync(
     route = SyncRoute(here, f"{bucket}/{prefix}", given, fail_fast)
     if executor is not None:
         check_portable(executor, fs, route)
-    options = SyncOptions(
+    run = SyncRun(
         filesystem=fs,
         route=route,
         rules=PlanRules(how=How(compare), filter=wanted, prefix=prefix, always=always),
@@ -372,7 +352,7 @@ def sync(
         on_event=on_event,
         confirm=confirm,
     )
-    result = SyncRun(options).carry_out()
+    result = run.carry_out()
     result.seconds = time.monotonic() - started
     if on_error == "raise":
         result.check()
@@ -392,9 +372,10 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
 
 def _place(destination: str) -> tuple[str, str]:
     """Return bucket and prefix; the prefix is empty, or ends with a slash."""
-    path = str(destination).removeprefix("osspresigned://").rstrip("/")
+    text = str(destination)
+    path = text.removeprefix("osspresigned://").rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
-        msg = f"{str(destination)[:80]!r} is no destination: write BUCKET/PREFIX"
+        msg = f"{text[:80]!r} is no destination: write BUCKET/PREFIX"
         raise ConfigurationError(msg)
     return bucket, f"{key}/" if key else ""

@@ -141,11 +141,9 @@ def test_object_that_goes_meanwhile_is_sent(fs, owner, source):
 
 def test_object_that_is_replaced_meanwhile_is_sent(fs, source, monkeypatch):
     """HEAD shows another size than the listing."""
-    from fsspec_osspresigned.syncing import compare as sync_proof  # noqa: PLC0415 - to replace its parts
-
     sync(source, DEST, filesystem=fs)
     info = {"size": 7, "ETag": "", "crc64": 1}
-    monkeypatch.setattr(sync_proof.operations, "head", lambda *_: info)
+    monkeypatch.setattr("fsspec_osspresigned.objects.calls.head", lambda *_: info)
     result = sync(source, DEST, filesystem=fs, compare="checksum", dry_run=True)
     assert {item.why for item in result.plan.send} == {"other size"}
 
@@ -524,11 +522,11 @@ def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
     from fsspec_osspresigned.syncing.plan import Entry  # noqa: PLC0415
     from fsspec_osspresigned.syncing.send import SyncRoute  # noqa: PLC0415
     from fsspec_osspresigned.syncing.source import LocalSource  # noqa: PLC0415
-    from fsspec_osspresigned.syncing.sync import SyncOptions, SyncRun  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.sync import SyncRun  # noqa: PLC0415
 
     route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
     with SyncState(state) as held:
-        run = SyncRun(SyncOptions(filesystem=only(), route=route), state=held)
+        run = SyncRun(filesystem=only(), route=route, held=held)
         run.stored(Entry("a", 1), Receipt(path="b/a", size=1, status="pending"))
     assert run.result.sent == 1
     with SyncState(state) as held:
