@@ -31,12 +31,7 @@ def operation_on(action: Action, path: str) -> Operation:
 
 
 def head(client: Client, path: str) -> dict[str, Any]:
-    """Return what ``fs.info`` answers for one object (HeadObject).
-
-    Raises:
-        FileNotFoundError: it is not there.
-        NotSignedError: HEAD is not signed.
-    """
+    """Return what ``fs.info`` answers for one object (HeadObject)."""
     headers = headers_of(client, path)
     return described(path, headers, size_of(headers, path))
 
@@ -50,7 +45,7 @@ def means_unseen(error: PermissionError) -> bool:
 
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Return what HEAD tells, names in lower case; raises as :func:`head`."""
+    """Return what HEAD tells, names in lower case."""
     return client.call(operation_on(Action.HeadObject, path)).headers
 
 
@@ -91,12 +86,7 @@ def _date(text: str) -> datetime | None:
 
 
 def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` by HEAD, or by the first byte where only GET is signed.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        NotSignedError: neither is signed.
-    """
+    """Return ``info`` by HEAD, or by the first byte where only GET is signed."""
     try:
         return head(client, path)
     except NotSignedError as error:
@@ -124,8 +114,6 @@ def fetch(
     What *check* raises counts as the failure of a try; None checks the length.
 
     Raises:
-        FileNotFoundError: it is not there.
-        NotSignedError: GET is not signed.
         SourceChangedError: the pinned version is no longer there.
         WholeError: the range does not lie within the object.
     """
@@ -153,16 +141,10 @@ def read(
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
-    Args:
-        client: signs and sends.
-        path: ``bucket/key``.
-        start: None for 0; negative counts from the end.
-        end: None for the end of the object; negative counts from it.
-        etag: the only version that will do, as ``info`` has it; empty for any.
+    None is the start and the end of the object, and negative numbers count from its end.
+    *etag* is the only version that will do, as ``info`` has it; empty for any.
 
     Raises:
-        FileNotFoundError: it is not there.
-        NotSignedError: GET is not signed.
         IntegrityError: the whole object was read and its CRC-64 differs.
         SourceChangedError: it is no longer of that *etag*.
     """

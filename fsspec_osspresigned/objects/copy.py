@@ -52,42 +52,30 @@ _CARRIED = (
 
 @frozen
 class SourceHead:
-    """What HEAD told of the object to copy; equal if it is the same version.
-
-    Attributes:
-        size: bytes.
-        etag: as the header has it; empty if it came without.
-        crc64: as the header has it; None if it came without.
-        headers: of the reply.
-    """
+    """What HEAD told of the object to copy; equal if it is the same version."""
 
     size: int
-    etag: str
+    etag: str  # as the header has it, like the CRC-64
     crc64: str | None
     headers: Mapping[str, str] = field(eq=False)
 
     @classmethod
     def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Look at an object; raises as ``calls.head``."""
+        """Look at an object (HeadObject)."""
         headers = calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
     def number(self) -> int | None:
-        """The CRC-64; None if there is none, or what came is no number."""
+        """The CRC-64 as a number; None if it is none."""
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
 
 @frozen
 class Copying:
-    """Copies the object *path* to *target*.
-
-    Attributes:
-        cancel: set from elsewhere to give up.
-        source: what HEAD told of the source; None to ask, if that is signed.
-    """
+    """Copies the object *path* to *target*; asks for its *source* if that is None."""
 
     client: Client
     path: str
@@ -103,9 +91,7 @@ class Copying:
         ``x-oss-metadata-directive``). Up to 1 GiB costs one CopyObject.
 
         Raises:
-            FileNotFoundError: the source is not there.
             FileExistsError: *target* is exclusive and there.
-            NotSignedError: copying is not signed.
             SourceChangedError: the source was replaced meanwhile.
             IntegrityError: the copy is not what the source was.
         """
@@ -263,12 +249,7 @@ def _condition(source: SourceHead | None) -> dict[str, str]:
 
 
 def prove(client: Client, source: SourceHead, path: str) -> None:
-    """Look at a copy and compare it with its source.
-
-    Raises:
-        IntegrityError: it is not there, differs, or nothing can be compared.
-        PermissionError: HeadObject is not granted.
-    """
+    """Raise IntegrityError if HEAD does not show that the copy *path* is *source*."""
     try:
         copy = SourceHead.fetch(client, path)
     except FileNotFoundError as error:

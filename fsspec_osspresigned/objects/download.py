@@ -116,12 +116,8 @@ _Rest: TypeAlias = Transfers[int, RangeWriter]
 class Download:
     """Download of one object; the file holds it when ``run`` returns.
 
-    Attributes:
-        file: takes the bytes.
-        cancel: set from elsewhere to give up.
-        progress: called with bytes that came, negative when they come again, from several
-            threads.
-        on_size: called with the bytes of the object, as soon as they are known.
+    *progress* is called with bytes that came, negative when they come again, from
+    several threads; *on_size* with the bytes of the object, as soon as they are known.
     """
 
     client: Client
@@ -139,8 +135,6 @@ class Download:
         first reply is there.
 
         Raises:
-            FileNotFoundError: it is not there.
-            NotSignedError: GET is not signed.
             IntegrityError: its CRC-64 differs.
             SourceChangedError: it was replaced meanwhile.
         """

@@ -118,12 +118,8 @@ class Lookup:
         number of directories, and one page is held at a time. In the order of the
         keys, but for directories. Nothing found is an empty answer.
 
-        Args:
-            path: a directory.
-            maxdepth: levels; None for all.
-            withdirs: whether directories are wanted, *path* among them.
-            prefix: how names in *path* must begin, so that fewer are listed.
-            markers: whether objects are wanted whose names end in a slash.
+        *withdirs* yields directories too, *path* among them, and *markers* objects whose
+        names end in a slash. Names in *path* must begin with *prefix*.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -215,9 +211,7 @@ class Lookup:
         if self.client.options.unknown == "error":
             if denied:
                 raise reason
-            msg = (
-                "HeadObject is not granted, so it is unknown whether the object exists"
-            )
+            msg = "HeadObject is not granted: it is unknown whether the object exists"
             error = NotSignedError(msg, path=path, action=Action.HeadObject)
             raise error from reason
         root = split_path(path)[0]

@@ -48,7 +48,6 @@ class Range:
     Attributes:
         start: first byte; negative with *stop* None: so many from the end.
         stop: end offset, exclusive; None reads to the end of the object.
-        sink: takes the bytes.
         pin: the only version that is accepted, as the header has it; empty for any.
         takes_whole: accept the whole object as well.
         on_head: called when the head of a reply was accepted.
@@ -56,7 +55,6 @@ class Range:
         total: bytes of the whole object; None likewise.
         etag: of the object, as the header has it.
         partial: the range came, and not the whole object.
-        headers: of the reply.
     """
 
     path: str

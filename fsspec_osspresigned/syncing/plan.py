@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import Factory, define, evolve, field, frozen
+from attrs.validators import instance_of, optional
 
 from ..signing.endpoint import check_key
 from .filter import Filter
@@ -74,11 +75,11 @@ class Stored:
 class Sent:
     """File that an earlier run sent, as it was listed, and the object it became."""
 
-    size: int
-    mtime_ns: int | None = None
-    tag: str = ""
-    etag: str = ""
-    crc64: int | None = None
+    size: int = field(validator=instance_of(int))
+    mtime_ns: int | None = field(default=None, validator=optional(instance_of(int)))
+    tag: str = field(default="", validator=instance_of(str))
+    etag: str = field(default="", validator=instance_of(str))
+    crc64: int | None = field(default=None, validator=optional(instance_of(int)))
 
 
 @frozen(kw_only=True)

@@ -110,9 +110,8 @@ class SyncResult:
             return ExitCode.OK
         would = len(self.plan.send) if self.dry_run else 0
         went_well = self.sent + self.same + len(self.deleted) + would
-        return (
-            code_of_all(self.problems.values(), went_well=went_well) or ExitCode.FAILED
-        )
+        code = code_of_all(self.problems.values(), went_well=went_well)
+        return code or ExitCode.FAILED
 
     def check(self) -> None:
         """Raise UploadErrors with all failures, unless the sync is complete."""

@@ -49,14 +49,10 @@ class Listener:
 
 @frozen
 class SyncRoute:
-    """Source, destination and object options of the files of one sync.
-
-    Attributes:
-        root: bucket and prefix of the keys, with a slash at the end.
-    """
+    """Source, destination and object options of the files of one sync."""
 
     source: SyncSource
-    root: str
+    root: str  # bucket and prefix of the keys, with a slash at the end
     given: Mapping[str, Any] = field(factory=dict)
     fail_fast: bool = False
 
@@ -186,17 +182,15 @@ LIMITS = BatchLimits()
 
 @frozen
 class Batch:
-    """Files for another process or machine; it holds no secret and no bytes.
+    """Files for another process or machine; it holds no secret and no bytes."""
 
-    The filesystem of the destination is pickled by its options.
-    """
-
-    filesystem: Any
+    filesystem: Any  # pickled by its options
     route: SyncRoute
     entries: tuple[Entry, ...]
 
 
 BatchResult: TypeAlias = list[tuple[Entry, Receipt | Exception]]
+_Running: TypeAlias = dict[Future[BatchResult], Batch]
 
 
 @frozen
@@ -224,7 +218,7 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
     """
     if hasattr(executor, "get_executor"):  # dask must not take equal work for done
         executor = executor.get_executor(pure=False)
-    running: dict[Future[BatchResult], Batch] = {}
+    running: _Running = {}
     try:
         while True:
             for batch in itertools.islice(batches, LIMITS.outstanding - len(running)):
@@ -241,9 +235,7 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
         raise
 
 
-def _without_queued(
-    running: dict[Future[BatchResult], Batch],
-) -> dict[Future[BatchResult], Batch]:
+def _without_queued(running: _Running) -> _Running:
     """Cancel what has not begun, and return the rest, which must be waited for."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 

@@ -80,10 +80,7 @@ class RemoteSource:
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and as Aside what is neither a file nor a directory.
 
-        Raises:
-            ConfigurationError: a listed name lies outside the directory.
-            FileNotFoundError: the directory does not exist.
-            OSError: the listing is not complete.
+        A listing that is not complete, or names what lies elsewhere, is an error.
         """
         empty = True
         for info in self._infos():
@@ -171,12 +168,7 @@ def _finds_by_itself(fs: Any) -> bool:
 def whole_listing(
     client: Client, bucket: str, prefix: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ``info`` of all objects whose keys begin with *prefix*.
-
-    Raises:
-        NotSignedError: listing is not signed.
-        ReplyError: the listing is not complete.
-    """
+    """Yield ``info`` of all objects whose keys begin with *prefix*, or an error."""
     for info in listing(client, bucket, prefix, delimiter=""):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
@@ -185,12 +177,7 @@ def whole_listing(
 
 
 def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
-    """Return the source for a path, or an fsspec URL with storage *options*.
-
-    Raises:
-        FileNotFoundError: the local directory does not exist.
-        ConfigurationError: it is a file, or it is local and has options.
-    """
+    """Return the source for a local path, or an fsspec URL with storage *options*."""
     text = str(stringify_path(source))
     path = str(make_path_posix(text))
     if "://" in text:  # nothing else: a local name may hold "::"

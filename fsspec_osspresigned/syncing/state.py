@@ -25,13 +25,6 @@ from .plan import Sent
 _log = logging.getLogger(__name__)
 
 _HEAD = {"what": "sent by osspresigned sync", "version": 1}
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "size": (int,),
-    "mtime_ns": (int, type(None)),
-    "tag": (str,),
-    "etag": (str,),
-    "crc64": (int, type(None)),
-}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
@@ -73,10 +66,9 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
         return
     if members == {"deleted": True}:
         rows.pop(path, None)
-    elif members.keys() == _TYPES.keys() and all(
-        isinstance(members[name], types) for name, types in _TYPES.items()
-    ):
-        rows[path] = Sent(**members)
+    else:
+        with contextlib.suppress(TypeError):  # other members, or of other types
+            rows[path] = Sent(**members)
 
 
 def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -88,12 +80,8 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state held by this process, mode 0600; safe for many threads.
 
-    Args:
-        place: the file; a link is followed.
-        spare: superseded lines that stay until the file is rewritten.
-
-    Attributes:
-        rows: path -> what earlier runs have sent.
+    ``rows`` is path -> what earlier runs have sent. With more than *spare* superseded
+    lines the file is written anew.
 
     Raises:
         CheckpointInUseError: another process holds it.

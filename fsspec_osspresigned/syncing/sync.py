@@ -34,13 +34,9 @@ from .state import SyncState, read_state, state_files
 
 @define(kw_only=True)
 class SyncRun(Listener):
-    """One run of a sync: compare, refuse, send, delete; takes options of :func:`sync`.
+    """One run of a sync: compare, refuse, send, delete; takes options of :func:`sync`."""
 
-    Attributes:
-        held: open state file; None without one, and in a dry run.
-    """
-
-    filesystem: Any
+    filesystem: OSSPresignedFileSystem
     route: SyncRoute
     rules: PlanRules = field(factory=PlanRules)
     delete: bool = False
@@ -50,15 +46,14 @@ class SyncRun(Listener):
     executor: Any = None
     on_event: Callable[[SyncEvent], None] | None = None
     confirm: Callable[[Sequence[Extra]], None] | None = None
-    held: SyncState | None = None
+    held: SyncState | None = None  # also None in a dry run
     result: SyncResult = Factory(lambda: SyncResult(plan=Plan()))
     _lock: threading.Lock = Factory(threading.Lock)
 
     @property
     def client(self) -> Client:
         """Client of the destination."""
-        client: Client = self.filesystem.client
-        return client
+        return self.filesystem.client
 
     @property
     def root(self) -> str:

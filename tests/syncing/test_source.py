@@ -385,7 +385,6 @@ def test_source_that_nobody_may_list_is_no_empty_one(only, fs, source):
 def test_sources_travel(source, memory):
     """As a path, or as a filesystem by its options."""
     for one in (LocalSource(str(source)), source_of("memory://from", {})):
-        one.check_portable()
         again = pickle.loads(pickle.dumps(one))
         assert {e.name for e in again.entries()} == set(FILES)
         with again.open("a.csv") as file:

@@ -49,7 +49,8 @@ def test_torn_or_strange_lines_do_not_count(place):
         b"[]",
         b'{"path": 7}',
         b'{"path": "b/b", "size": "3", "mtime_ns": 1, "tag": "", "etag": "", "crc64": 1}',
-        b'{"path": "b/b", "size": 3}',
+        b'{"path": "b/b", "tag": ""}',
+        b'{"path": "b/b", "size": 3, "more": 1}',
         b'{"path": "b/c", "size": 3, "mti',
     ]
     with place.open("ab") as file:
