@@ -6,7 +6,6 @@ Objects (for ``get`` and ``copy``) come first, local trees (for ``put``) follow.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
@@ -225,8 +224,8 @@ class LocalTree:
         """Yield entries without destinations."""
         for top in self._tops:
             kind = _kind_of_top(top)
-            if self._is_pattern and kind is Kind.FILE and _is_special(top):
-                kind = Kind.SPECIAL  # a pipe is sent only if it is named
+            if self._is_pattern and kind is Kind.FILE and not os.path.isfile(top):
+                kind = Kind.SPECIAL if os.path.exists(top) else kind
             if not (self._only_files and kind is Kind.DIRECTORY):
                 yield LocalEntry(top, "", kind)
             if not self._recursive or self._depth == 0 or kind is not Kind.DIRECTORY:
@@ -284,13 +283,6 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 def _kind_of_top(path: str) -> Kind:
     """Return the kind of a name that was given: its links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
-
-
-def _is_special(path: str) -> bool:
-    try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        return False
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:

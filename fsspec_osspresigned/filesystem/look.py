@@ -134,12 +134,7 @@ def layout(
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
 ) -> destinations.LocalTree:
-    """Return the local files and directories of a ``put`` and where they go.
-
-    Raises:
-        FileNotFoundError: nothing is at *lpath*.
-        ValueError: two lists of different length.
-    """
+    """Return the local files and directories of a ``put`` and where they go."""
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
@@ -161,12 +156,7 @@ def refuse_directory(info: Info, path: str) -> None:
 
 
 def created(info: Info, path: str) -> datetime:
-    """Return when an object was stored.
-
-    Raises:
-        IsADirectoryError: a directory was never stored.
-        NotImplementedError: the store does not say.
-    """
+    """Return when an object was stored; raise NotImplementedError if nothing says so."""
     refuse_directory(info, path)
     found = info.get("LastModified")
     if found is None and "created" in info:
@@ -177,11 +167,7 @@ def created(info: Info, path: str) -> datetime:
 
 
 def content_key(info: Info, path: str) -> str:
-    """Return a digest of an object's size and its ETag, or its CRC-64 without one.
-
-    Raises:
-        IsADirectoryError: *info* is of a directory.
-    """
+    """Return a digest of an object's size and its ETag, or its CRC-64 without one."""
     refuse_directory(info, path)
     facts = (info["size"], info.get("ETag") or info.get("crc64"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -27,12 +27,7 @@ def copy_one(
 
 
 def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
-    """Copy objects, several at once.
-
-    Raises:
-        FileNotFoundError: an object is missing, unless ``on_error`` is ``ignore``.
-        UploadErrors: several could not be copied.
-    """
+    """Copy objects, several at once; ``ignore`` skips those that are missing."""
 
     def work(one: Destination, cancel: Cancellation) -> None:
         try:
@@ -52,7 +47,6 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
         NotSignedError: HEAD is not signed; nothing was copied or deleted.
         ConfigurationError: an object would replace one that is moved as well.
         IntegrityError: a copy is not proved; no source was deleted.
-        UploadErrors: several could not be moved.
     """
     client, lookup = call.client, Lookup(call.client)
     sources = {one.path for one in destinations}
@@ -85,12 +79,7 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def remove(client: Client, match: Match, how: BulkOptions) -> None:
-    """Delete objects, one request each, and forget the directories of *match*.
-
-    Raises:
-        PermissionError: DeleteObject is not granted.
-        UploadErrors: several could not be deleted.
-    """
+    """Delete objects, one request each, and forget the directories of *match*."""
     how.run(client, match.files, Lookup(client).remove, str)
     for name in match.directories:
         client.written.forget_directory(name)

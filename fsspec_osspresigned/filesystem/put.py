@@ -59,22 +59,13 @@ class PutCall:
         mode: str = "overwrite",
         transaction: Transaction | None = None,
     ) -> PutCall:
-        """Lay the options *given* over those of the filesystem.
-
-        Raises:
-            ConfigurationError: with every problem of the options.
-            ValueError: *mode* is neither ``overwrite`` nor ``create``.
-        """
+        """Lay the options *given* over those of the filesystem."""
         options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
         return cls(client, options, mode == "create", transaction)
 
     def target(self, path: str) -> Target:
-        """Return what to store at *path*; sends nothing.
-
-        Raises:
-            ConfigurationError: a header is given twice.
-        """
+        """Return what to store at *path*; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
@@ -170,9 +161,6 @@ class PutCall:
         """Store local files, several at once; directories are remembered.
 
         *tree* is iterated once more before, to count its files, if *told* is heard.
-
-        Raises:
-            UploadErrors: several files failed.
         """
         if told.is_heard:
             told.set_size(sum(entry.is_sent for entry in tree))
@@ -315,11 +303,7 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 
 
 def write_mode(mode: str) -> str:
-    """Return ``create`` or ``overwrite`` for a file that is opened with *mode*.
-
-    Raises:
-        ValueError: a mode that changes an object in place.
-    """
+    """Return ``create`` or ``overwrite`` for a file that is opened with *mode*."""
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
         raise ValueError(

@@ -72,11 +72,7 @@ def cat(
     end: int | None = None,
     **_: Any,
 ) -> Any:
-    """Return the bytes of the one object of *match*, or path -> bytes of several.
-
-    Raises:
-        UploadErrors: several could not be read.
-    """
+    """Return the bytes of the one object of *match*, or path -> bytes of several."""
     names, lookup = match.files, Lookup(client)
 
     def work(name: str, _: Cancellation) -> tuple[str, bytes]:
@@ -101,12 +97,7 @@ def cat_ranges(
     max_gap: int | None,
     how: BulkOptions,
 ) -> list[Any]:
-    """Return the bytes of many ranges; ranges of one object that are close are merged.
-
-    Raises:
-        TypeError: *paths* is one path.
-        UploadErrors: several could not be read, unless ``on_error`` is ``return``.
-    """
+    """Return the bytes of many ranges; ranges of one object that are close are merged."""
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
@@ -132,11 +123,7 @@ def cat_ranges(
 def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or a file object, or make a directory of one.
-
-    Raises:
-        FileNotFoundError: it is not there, or cannot be seen.
-    """
+    """Download one object into a file or a file object, or make a directory of one."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     if isfilelike(local):
@@ -155,11 +142,7 @@ def download(
     told: SharedCallback,
     cancel: Cancellation | None = None,
 ) -> bool:
-    """Download one object into *local*; return False, and make nothing, for a directory.
-
-    Raises:
-        FileNotFoundError: it is not there, or cannot be seen.
-    """
+    """Download one object into *local*; return False, and make nothing, for a directory."""
     file, lookup = AtomicFile(local), Lookup(client)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
@@ -180,11 +163,7 @@ def get(
     told: SharedCallback,
     how: BulkOptions,
 ) -> None:
-    """Download objects, several at once, and make directories.
-
-    Raises:
-        UploadErrors: several could not be downloaded.
-    """
+    """Download objects, several at once, and make directories."""
     told.set_size(len(destinations))
 
     def work(one: Destination, cancel: Cancellation) -> None:
