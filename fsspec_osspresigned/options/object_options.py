@@ -170,7 +170,7 @@ class Target:
 
     def initiate_operation(self) -> Operation:
         """Return the InitiateMultipartUpload."""
-        return self.operation(Action.InitiateMultipartUpload, content_length=0)
+        return self.operation(Action.InitiateMultipartUpload)
 
     def part_operation(
         self, upload_id: str, number: int, size: int | None

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import parsing
 from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
+from ..options.object_options import Target
 from ..secret import SecretURL
 from ..signers import protocol
 from ..signers.base import MAX_REQUESTS
@@ -292,6 +293,28 @@ def _wishes(kit: Kit) -> Cases:
             optional_headers={"Content-Type": "text/x-check", "X-Check": "1"}
         )
     }
+
+
+@_rule
+def _uploads(kit: Kit) -> Iterator[str]:
+    """What this package sends for an upload, at once or in parts, is signed."""
+    complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
+    wish = {"Content-Type": "text/csv"}
+    target = Target(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
+    sent = (
+        target.put_operation(3),
+        target.initiate_operation(),
+        target.part_operation(_UPLOAD, 1, 3),
+        target.operation(complete, upload_id=_UPLOAD, content_length=3),
+        target.operation(Action.ListParts, upload_id=_UPLOAD),
+        target.operation(abort, upload_id=_UPLOAD),
+    )
+    granted = {str(o.action): o for o in sent if o.action in kit.granted}
+    if not granted:
+        raise RuleSkippedError("no action of an upload is granted")
+    cases = {name: json.loads(protocol.encode(o)) for name, o in granted.items()}
+    for what, _, result in kit.ask(cases):
+        yield from _not_signed(what, result)
 
 
 @_rule

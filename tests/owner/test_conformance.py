@@ -194,6 +194,11 @@ ITEM = [
     ("header-echo", refuses("forbidden"), "not header_refused"),
     ("wishes", refuses("header_refused"), "refused with header_refused instead"),
     ("wishes", header("Content-Type", "b"), "Content-Type came back with another"),
+    (
+        "uploads",
+        lambda q, r: refuses("forbidden")() if q["action"] == "UploadPart" else r,
+        "UploadPart was refused with forbidden instead of signed",
+    ),
     ("odd-keys", url("%2525|%25", "%"), "leads to another key"),
     (
         "odd-keys",
@@ -361,6 +366,7 @@ def test_policy_decides_what_is_skipped(transport):
             "copy-outside",
             "other-listing",
             "other-prefix",
+            "uploads",
         }
     acls = ("x-oss-object-acl", "x-oss-acl")
     with LoopbackServer(service(prefix="", headers=acls)) as server:
@@ -376,6 +382,7 @@ def test_copies_alone_leave_most_rules_untried(transport):
     with LoopbackServer(service(frozenset({Action.ListObjectsV2}))) as server:
         skipped = reasons(kit_for(server.url, transport), "skip")
     assert skipped["odd-keys"] == "no action on a single object is granted"
+    assert skipped["uploads"] == "no action of an upload is granted"
 
 
 def test_signer_without_token_is_checked_without(kit):

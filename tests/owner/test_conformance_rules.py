@@ -111,6 +111,10 @@ ITEMS: dict[str, Spoil] = {
         lambda q: "X-Check" in str(q.get("optional_headers")),
         lambda _: refused("header_refused"),
     ),
+    "uploads": when(
+        lambda q: q.get("optional_headers") == {"Content-Type": "text/csv"},
+        lambda _: refused("invalid_request", 400),
+    ),
     "odd-keys": when(
         lambda q: "%41" in str(q.get("key")), lambda _: refused("forbidden")
     ),

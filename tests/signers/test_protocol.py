@@ -1,11 +1,17 @@
-"""A signed URL must be for what was asked, at a place that may store it."""
+"""Requests say what the page of the protocol says; a URL must be for what was asked."""
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.signers.protocol import URLBinding
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signers.protocol import URLBinding, encode
 
 B = "https://b.oss-cn-hangzhou.aliyuncs.com"
 HOSTS = {
@@ -144,3 +150,31 @@ def test_only_a_local_signer_leads_to_this_machine(loopback):
     put = Operation(action=Action.PutObject, bucket="b", key="k")
     found = binding.problem(put, "http://127.0.0.1:9/b/k")
     assert (found is None) is loopback
+
+
+@pytest.mark.usefixtures("oss")
+def test_requests_have_the_members_of_their_action():
+    """A signer that refuses members of other actions can sign every kind of upload."""
+    page = Path(__file__).parents[2] / "docs" / "signer-protocol.md"
+    row = r"^\| `(upload_id|part_number|content_length)` \| [^|]* \| ([\w, ]+) \|$"
+    table = re.findall(row, page.read_text(encoding="utf-8"), re.MULTILINE)
+    asked = []
+
+    def sign(operations):
+        asked.extend(json.loads(encode(operation)) for operation in operations)
+        return KeySigner.from_options().sign(operations)
+
+    fs = OSSPresignedFileSystem(signer=sign, part_size=102_400, multipart_threshold=1)
+    fs.pipe_file("examplebucket/parts", b"x" * 250_000)
+    fs.cp_file("examplebucket/parts", "examplebucket/copy")
+    with fs.open("examplebucket/stream", "wb") as file:
+        file.write(b"x" * 250_000)
+    fs.pipe_file("examplebucket/empty", b"")
+    assert fs.cat_file("examplebucket/copy") == b"x" * 250_000
+    fs.rm(fs.ls("examplebucket", detail=False))
+    for request in asked:
+        for member, actions in table:
+            assert (member in request) is (request["action"] in actions.split(", "))
+    used = {"PutObject", "InitiateMultipartUpload", "UploadPart", "DeleteObject"}
+    assert len(table) == 3
+    assert used <= {request["action"] for request in asked}
