@@ -419,7 +419,7 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("31 passed, 0 failed, 0 skipped\n")
+        assert said.endswith("32 passed, 0 failed, 0 skipped\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out
