@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fsspec.caching import caches
 from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
 
@@ -21,7 +22,7 @@ from ..objects.ranges import MergedRange, merged
 from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
-from .bulk_options import BulkOptions
+from .bulk_options import BulkOptions, check_choice
 from .destinations import Destination, Match
 from .paths import object_path
 from .progress import SharedCallback
@@ -40,13 +41,19 @@ def open_reader(
 ) -> Any:
     """Return a file that reads ranges, or what was kept in memory without GET.
 
-    *given* are options of the call, which are only checked.
+    dask says ``default_cache`` for *cache_type*, others ``blocksize`` for *block_size*.
+    What else is *given* is only checked.
 
     Raises:
         FileNotFoundError: it is not there, or cannot be seen.
+        ValueError: fsspec has no cache of that name.
     """
     client: Client = filesystem.client
-    ObjectOptions.from_call(client.options, given, path=path)
+    options = ObjectOptions.from_call(client.options, given, path=path).options
+    cache = cache_type or given.get("default_cache") or options.default_cache_type
+    if cache is not None:
+        check_choice("cache_type", cache, [name for name in caches if name])
+    size = block_size or given.get("blocksize") or options.default_block_size
     lookup = Lookup(client)
     if not lookup.can_sign(Action.GetObject, path):
         return io.BytesIO(lookup.read(path))
@@ -58,8 +65,8 @@ def open_reader(
         filesystem,
         client,
         info,
-        block_size=block_size or "default",
-        cache_type=cache_type or "readahead",
+        block_size=size or "default",
+        cache_type=cache or "readahead",
         cache_options=cache_options,
     )
 

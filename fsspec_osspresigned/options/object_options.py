@@ -19,7 +19,7 @@ from ..model import (
     frozen_mapping,
     split_path,
 )
-from .options import Options
+from .options import Options, suggestion
 
 _HEADERS = {
     "content_type": "Content-Type",
@@ -31,6 +31,7 @@ _HEADERS = {
 # Keywords that fsspec and its users pass to every filesystem, without meaning here.
 _FOREIGN = {
     *("autocommit", "batch_size", "block_size", "cache_options", "cache_type"),
+    *("blocksize", "chunksize", "default_cache", "fill_cache"),
     *("max_concurrency", "mode", "size"),
 }
 
@@ -54,7 +55,8 @@ class ObjectOptions:
         values: dict[str, Any] = {}
         for name, value in own.items():
             if name not in known:
-                problems.append(f"unknown option {name!r} for one object")
+                hint = suggestion(name, [*known, *sorted(_FOREIGN)])
+                problems.append(f"unknown option {name!r} for one object{hint}")
                 continue
             try:
                 values[name] = known[name].metadata["convert"](value)

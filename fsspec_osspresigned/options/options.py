@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import field, fields, frozen
@@ -33,6 +33,7 @@ from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 FOREIGN = {
     *("add_aliases", "add_docs", "asynchronous", "batch_size", "listings_expiry_time"),
     *("loop", "max_paths", "skip_instance_cache", "use_listings_cache"),
+    "default_fill_cache",
 }
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
@@ -222,6 +223,8 @@ class Options:
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
     abort_map_uploads: bool = _option(False, _boolean)
+    default_block_size: int | None = _option(None, _size(1, MAX_PART))
+    default_cache_type: str | None = _option(None, _text)
 
     @classmethod
     def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
@@ -244,7 +247,7 @@ class Options:
             if name in FOREIGN or name in CHAINED or value is None:
                 continue
             if name not in known:
-                problems.append(f"unknown option {name!r}{_suggest(name, known)}")
+                problems.append(f"unknown option {name!r}{suggestion(name, known)}")
                 continue
             try:
                 values[name] = known[name].metadata["convert"](value)
@@ -335,10 +338,11 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     return problems + misplaced_options(values.get)
 
 
-def _suggest(name: str, known: Mapping[str, Any]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return which of *known* was meant by *name*, as the end of a sentence."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, list(known), n=1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 

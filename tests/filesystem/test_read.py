@@ -15,6 +15,7 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
+    ConfigurationError,
     IntegrityError,
     InvalidRequestError,
     NotSignedError,
@@ -152,6 +153,44 @@ def test_background_and_parts_caches(fs):
     options = {"data": {(0, 4): DATA[:4]}}
     with fs.open(PATH, cache_type="parts", cache_options=options) as file:
         assert file.read(4) == DATA[:4]
+
+
+def test_readers_options_are_taken_as_elsewhere(environment, fs, tmp_path):
+    """What dask, s3fs and gcsfs are given works, or has no meaning and no effect."""
+    fs.pipe_file(PATH, DATA)
+    for taken in (
+        {"default_cache": "none"},
+        {"cache_type": "none", "blocksize": 100},
+        {"block_size": 100, "fill_cache": True, "size": len(DATA)},
+    ):
+        with fs.open(PATH, **taken) as file:
+            assert file.read() == DATA
+            assert file.cache.name == ("readahead" if "size" in taken else "none")
+            assert file.blocksize == (5 * 2**20 if len(taken) == 1 else 100)
+    fs.get_file(PATH, str(tmp_path / "a"), chunksize=100)
+    fs.get(PATH, str(tmp_path / "b"), chunksize=100)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == DATA
+    other = OSSPresignedFileSystem(
+        signer="keys",
+        default_block_size="1KiB",
+        default_cache_type="all",
+        default_fill_cache=False,
+    )
+    with other.open(PATH) as file:
+        assert (file.blocksize, file.cache.name) == (1024, "all")
+        assert pickle.loads(pickle.dumps(file)).cache.name == "all"
+    with other.open(PATH, block_size=7, cache_type="bytes") as file:
+        assert (file.blocksize, file.cache.name) == (7, "bytes")
+
+
+def test_a_reader_without_meaning_is_refused(fs):
+    """The message says what was meant, or what there is."""
+    with pytest.raises(ConfigurationError, match="mean 'cache_type'"):
+        fs.open(PATH, cache_typ="all")
+    with pytest.raises(ConfigurationError, match="mean 'default_cache_type'"):
+        OSSPresignedFileSystem(signer="keys", default_cache_typ="all")
+    with pytest.raises(ValueError, match=r"cache_type must be one of .*readahead"):
+        fs.open(PATH, cache_type="al")
 
 
 @pytest.mark.parametrize("cache", ["readahead", "none", "blockcache"])
