@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
+from ...signing.canonical import OWN_PARAMETERS, SUBRESOURCES
 from ..message.call import Call
 from . import listing, reading, uploads, writing
 from .context import Handler
@@ -48,6 +49,15 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
+# Parameters that change how a call is done. Any other one makes the request another call
+# if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
+_CHANGES = OWN_PARAMETERS.union(
+    ("callback", "callback-var", "list-type", "marker", "position", "sequential"),
+    ("key-marker", "max-uploads", "upload-id-marker"),
+    *(spec.query for spec in OPERATIONS.values()),
+)
+
+
 def _rows() -> Iterator[tuple[str, Spec, str]]:
     """Yield what each call is on, how it is recognised, and its name."""
     for action, (text, _) in _OTHERS.items():
@@ -59,36 +69,11 @@ def _rows() -> Iterator[tuple[str, Spec, str]]:
         yield "Bucket" if spec.on_bucket else "Object", spec, action
 
 
-def _matches(spec: Spec, call: Call) -> bool:
-    """Return whether *call* has one of the parameters and every value of *spec*."""
-    given, fixed = call.parameters, spec.fixed.items()
-    return (
-        call.method == spec.method
-        and (not spec.parameters or not spec.parameters.isdisjoint(given))
-        and all(given.get(name) == value for name, value in fixed if value)
-        and (not spec.copies or COPY_SOURCE in call.headers)
-    )
-
-
-_NARROWEST_FIRST = sorted(
-    _rows(), key=lambda row: (-len(row[1].parameters), not row[1].copies)
+# With the sub-resources that name the call, those with most of them first.
+_CALLS = sorted(
+    ((on, spec.parameters - _CHANGES, spec, action) for on, spec, action in _rows()),
+    key=lambda row: (-len(row[2].parameters), not row[2].copies),
 )
-# Names of the calls on sub-resources, with the method before them.
-_ON_OBJECT = {
-    "acl": "ObjectAcl",
-    "tagging": "ObjectTagging",
-    "symlink": "Symlink",
-    "restore": "RestoreObject",
-}
-_ON_BUCKET = {
-    name: f"Bucket{name.title()}"
-    for name in (
-        *("acl", "cname", "cors", "encryption", "lifecycle", "location", "logging"),
-        *("policy", "referer", "replication", "stat", "tagging", "versioning"),
-        *("versions", "website", "worm"),
-    )
-}
-_SUBRESOURCES = {"Object": _ON_OBJECT, "Bucket": _ON_BUCKET, "Service": {}}
 
 
 def action_of(call: Call) -> str:
@@ -96,14 +81,19 @@ def action_of(call: Call) -> str:
     if call.method == "OPTIONS":
         return "OptionObject"
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"
-    rows = [
-        (spec, action)
-        for where, spec, action in _NARROWEST_FIRST
-        if where == on and _matches(spec, call)
-    ]
-    if rows and rows[0][0].parameters:
-        return rows[0][1]
-    for name, called in _SUBRESOURCES[on].items():
-        if name in call.parameters:
-            return f"{call.method.title()}{called}"
-    return rows[0][1] if rows else f"{call.method.title()}{on}"
+    given = call.parameters
+    named = {
+        name
+        for name in given.keys() - _CHANGES
+        if not given[name] or name in SUBRESOURCES or name.startswith("x-oss-")
+    }
+    for where, names, spec, action in _CALLS:
+        if (
+            (where, spec.method, bool(names)) == (on, call.method, bool(named))
+            and named <= names
+            and all(given.get(n) == v for n, v in spec.fixed.items() if v)
+            and (not spec.copies or COPY_SOURCE in call.headers)
+        ):
+            return action
+    strange = (name[:1].upper() + name[1:] for name in sorted(named))
+    return "".join((call.method.title(), on, *strange))

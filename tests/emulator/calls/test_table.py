@@ -10,29 +10,40 @@ from fsspec_osspresigned.parsing import parse
 @pytest.mark.parametrize(
     ("method", "key", "query", "action"),
     [
-        ("PUT", "k", {"acl": ""}, "PutObjectAcl"),
-        ("POST", "k", {"restore": ""}, "PostRestoreObject"),
+        ("PUT", "k", {"live": ""}, "PutObjectLive"),
+        ("DELETE", "k", {"live": ""}, "DeleteObjectLive"),
+        ("PUT", "k", {"objectWorm": ""}, "PutObjectObjectWorm"),
+        ("PUT", "k", {"x-oss-rename": "k2"}, "PutObjectX-oss-rename"),
+        ("DELETE", "k", {"x-oss-delete-recursive": "true"},
+         "DeleteObjectX-oss-delete-recursive"),
+        ("GET", "k", {"x-oss-process": "image/resize,w_1"}, "GetObjectX-oss-process"),
+        ("GET", "k", {"acl": "", "tagging": ""}, "GetObjectAclTagging"),
         ("POST", "k", {}, "PostObject"),
         ("GET", "", {"lifecycle": ""}, "GetBucketLifecycle"),
+        ("GET", "", {"comp": "token"}, "GetBucketComp"),
+        ("GET", "", {"list-type": "2", "versions": ""}, "GetBucketVersions"),
         ("PUT", "", {"acl": ""}, "PutBucketAcl"),
         ("PUT", "", {}, "PutBucket"),
-        ("PUT", "k", {"symlink": ""}, "PutSymlink"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_there_is_named(client, refusal, method, key, query, action):
     """A call that the emulator does not have is 405 and never taken for another."""
+    client.put("k", b"precious")
     reply = client.call(method, key, query=query)
     assert refusal(reply)[:2] == (405, "MethodNotAllowed")
     assert client.oss.requests[-1].action == action
     assert parse(reply.content).findtext("ResourceType") == action
+    assert client.oss.get("examplebucket", "k").data() == b"precious"
 
 
 @pytest.mark.parametrize(
-    ("method", "action"), [("GET", "ListBuckets"), ("PUT", "PutService")]
-)
-def test_the_service_itself(client, refusal, method, action):
+    ("method", "query", "action"),
+    [("GET", "", "ListBuckets"), ("GET", "?regions", "GetServiceRegions"),
+     ("PUT", "", "PutService")],
+)  # fmt: skip
+def test_the_service_itself(client, refusal, method, query, action):
     """A request without a bucket is a call on the service, not signed here: 403."""
-    reply = client.send(method, f"{client.oss.url}/")
+    reply = client.send(method, f"{client.oss.url}/{query}")
     assert refusal(reply)[:2] == (403, "AccessDenied")
     assert client.oss.requests[-1].action == action
 
