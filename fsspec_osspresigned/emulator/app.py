@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import MutableMapping
@@ -40,7 +39,6 @@ WIRE = "osspresigned.wire"
 Scope = MutableMapping[str, Any]
 
 _NONE = Fault()
-_INLINE = 64 * 1024
 _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
@@ -258,14 +256,6 @@ async def _send(reply: EmulatorReply, send: Send) -> None:
     if isinstance(reply.body, bytes):
         await send({"type": "http.response.body", "body": reply.body})
         return
-    loop = asyncio.get_running_loop()
-    small = reply.content_length <= _INLINE
-    chunk = b"more"
-    while chunk:
-        if small:
-            chunk = next(reply.body, b"")
-        else:
-            chunk = await loop.run_in_executor(None, next, reply.body, b"")
-        await send(
-            {"type": "http.response.body", "body": chunk, "more_body": bool(chunk)}
-        )
+    for chunk in reply.body:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body"})

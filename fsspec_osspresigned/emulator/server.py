@@ -49,7 +49,7 @@ _KEY = Credentials(
 )
 
 
-class EmulatorProtocol(HttpToolsProtocol):
+class _EmulatorProtocol(HttpToolsProtocol):
     """HTTP protocol that gives its connection to the application, which may break it."""
 
     numbers = itertools.count(1)
@@ -59,24 +59,21 @@ class EmulatorProtocol(HttpToolsProtocol):
         self.access_log = False  # it would write whole queries, signatures included
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Number the connection."""
         self.link = ClientConnection(transport, next(self.numbers))
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake up whatever waits for the end."""
         super().connection_lost(exc)
         self.link.gone.set()
 
     def on_headers_complete(self) -> None:
-        """Put the connection into the scope of the request."""
         super().on_headers_complete()
         wire = Wire(self.link, self.cycle, self.link.requests > 0)
         self.link.requests += 1
         self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
-class EmulatorServer:
+class _EmulatorServer:
     """Serves an application from a thread of its own, from its making until ``stop``."""
 
     def __init__(self, app: App, listener: socket.socket) -> None:
@@ -98,16 +95,15 @@ class EmulatorServer:
             target=self._loop.run_forever, name="osspresigned-emulator", daemon=True
         )
         self._thread.start()
-        make = partial(EmulatorProtocol, self._config, self._state, {})
+        make = partial(_EmulatorProtocol, self._config, self._state, {})
         self._server = self._run(self._loop.create_server(make, sock=listener))
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     @property
-    def connections(self) -> list[EmulatorProtocol]:
-        """The open connections."""
-        return cast("list[EmulatorProtocol]", list(self._state.connections))
+    def connections(self) -> list[_EmulatorProtocol]:
+        return cast("list[_EmulatorProtocol]", list(self._state.connections))
 
     def stop(self) -> None:
         """Stop; this takes a little longer than :data:`GRACE` at most."""
@@ -217,7 +213,7 @@ class Emulator:
         self._app = App(self.store, settings)
         self.faults = self._app.faults
         self.faults.add(*faults)
-        self._server: EmulatorServer | None = None
+        self._server: _EmulatorServer | None = None
 
     @property
     def url(self) -> str:
@@ -268,7 +264,7 @@ class Emulator:
         """Bind the port (OSError if it is taken), and return when connections are accepted."""
         listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
-        self._server = EmulatorServer(self._app, listener)
+        self._server = _EmulatorServer(self._app, listener)
 
     def stop(self) -> None:
         """Free the port and keep the objects; :meth:`start` uses both again."""

@@ -87,7 +87,7 @@ class CallContext:
 
     async def receive_document(self, limit: int) -> bytes:
         """Receive a document of at most *limit* bytes."""
-        segment = (await self._receive(limit)).segment
+        segment = (await self._receive(limit)).body
         return segment.read(0, segment.size)
 
     async def _receive(self, limit: int) -> Piece:

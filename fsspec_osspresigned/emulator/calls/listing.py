@@ -8,12 +8,11 @@ from __future__ import annotations
 import base64
 import bisect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ...model import STORAGE_CLASS, Action
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
-from ..store.store import StoredObject
 from .context import OWNER, CallContext, document, invalid_argument
 from .uploads import find_upload, names
 
@@ -23,14 +22,6 @@ _MOST = 1000
 _USUAL = 100
 _PRIVATE = {"Grant": "private"}
 _AFTER_ALL = "\U0010ffff"
-
-
-class Page(NamedTuple):
-    """One page: keys, common prefixes, and the entry after which the next one begins."""
-
-    keys: Sequence[str]
-    prefixes: Sequence[str]
-    next_after: str | None
 
 
 async def list_objects(context: CallContext) -> EmulatorReply:
@@ -44,8 +35,12 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     passed = given.get("continuation-token" if is_v2 else "marker", "")
     if is_v2 and passed:
-        passed = read_token(passed)
-    page = cut_page(
+        try:
+            passed = base64.b64decode(passed, altchars=b"-_", validate=True).decode()
+        except ValueError as error:
+            message = "The continuation-token is invalid."
+            raise invalid_argument(message, "continuation-token") from error
+    keys, prefixes, following = cut_page(
         context.bucket.keys,
         prefix=prefix,
         delimiter=delimiter,
@@ -53,7 +48,6 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         passed=passed,
         most=most,
     )
-    following = page.next_after
     paging: dict[str, Any] = {
         "Marker": shown(passed),
         "NextMarker": shown(following),
@@ -62,11 +56,11 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         paging = {
             "StartAfter": shown(given.get("start-after")),
             "ContinuationToken": given.get("continuation-token"),
-            "NextContinuationToken": None if following is None else _token(following),
-            "KeyCount": len(page.keys) + len(page.prefixes),
+            "NextContinuationToken": following
+            and base64.urlsafe_b64encode(following.encode()).decode(),
+            "KeyCount": len(keys) + len(prefixes),
         }
-    told = not is_v2 or given.get("fetch-owner") == "true"
-    objects = context.bucket.objects
+    is_told = not is_v2 or given.get("fetch-owner") == "true"
     content = {
         "Name": context.bucket.name,
         "Prefix": shown(prefix),
@@ -75,22 +69,21 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         "EncodingType": context.encoding,
         **paging,
         "IsTruncated": following is not None,
-        "Contents": [_contents(shown(k), objects[k], owner=told) for k in page.keys],
-        "CommonPrefixes": [{"Prefix": shown(p)} for p in page.prefixes],
+        "Contents": [
+            {
+                "Key": shown(stored.key),
+                "LastModified": iso_date(stored.modified),
+                "ETag": quoted(stored.etag),
+                "Type": stored.kind,
+                "Size": stored.size,
+                "StorageClass": stored.headers[STORAGE_CLASS],
+                "Owner": OWNER if is_told else None,
+            }
+            for stored in map(context.bucket.objects.__getitem__, keys)
+        ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p in prefixes],
     }
     return xml_reply("ListBucketResult", content)
-
-
-def _contents(key: str | None, stored: StoredObject, *, owner: bool) -> dict[str, Any]:
-    return {
-        "Key": key,
-        "LastModified": iso_date(stored.modified),
-        "ETag": quoted(stored.etag),
-        "Type": stored.kind,
-        "Size": stored.size,
-        "StorageClass": stored.headers[STORAGE_CLASS],
-        "Owner": OWNER if owner else None,
-    }
 
 
 def cut_page(
@@ -101,51 +94,40 @@ def cut_page(
     after: str,
     passed: str,
     most: int,
-) -> Page:
-    """Return the page of sorted *keys* that follows *after*.
+) -> tuple[list[str], list[str], str | None]:
+    """Return keys and common prefixes of the page of sorted *keys* that follows *after*.
 
-    A common prefix counts as one entry. If *passed*, the last entry of the previous
-    page, is one, all keys below it are passed over.
+    The third value is the entry after which the next page begins; None at the end. If
+    *passed*, the last entry before, is a common prefix, all below it is passed over.
     """
     found: list[str] = []
     prefixes: list[str] = []
+
+    def folded(key: str) -> str:
+        """Return *key* up to the delimiter behind the prefix; empty without one."""
+        end = key.find(delimiter, len(prefix)) if delimiter else -1
+        return "" if end < 0 else key[: end + len(delimiter)]
+
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    # A key may end in the delimiter too; a delimiter folds keys only after the prefix.
-    folds = passed.find(delimiter, len(prefix)) if delimiter else -1
-    if folds >= 0 and folds + len(delimiter) == len(passed):
+    if passed and folded(passed) == passed:  # a key may end in the delimiter too
         at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
         if len(found) + len(prefixes) == most:
-            return Page(found, prefixes, last)
+            return found, prefixes, last
         last = keys[at]
-        end = last.find(delimiter, len(prefix)) if delimiter else -1
-        if end < 0:
+        if head := folded(last):
+            prefixes.append(last := head)
+            at = _end_of(keys, last)
+        else:
             found.append(last)
             at += 1
-        else:
-            last = last[: end + len(delimiter)]
-            prefixes.append(last)
-            at = _end_of(keys, last)
-    return Page(found, prefixes, None)
+    return found, prefixes, None
 
 
 def _end_of(keys: Sequence[str], prefix: str) -> int:
     """Return the end index, exclusive, of the keys that begin with *prefix*."""
     return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
-
-
-def _token(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode()
-
-
-def read_token(token: str) -> str:
-    """Return the key in a continuation token; RefusedError if there is none."""
-    try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except ValueError as error:
-        message = "The continuation-token is invalid."
-        raise invalid_argument(message, "continuation-token") from error
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
@@ -200,9 +182,9 @@ async def list_parts(context: CallContext) -> EmulatorReply:
             {
                 "PartNumber": part.number,
                 "LastModified": iso_date(part.modified),
-                "ETag": quoted(part.piece.etag),
-                "HashCrc64ecma": part.piece.crc64,
-                "Size": part.piece.size,
+                "ETag": quoted(part.etag),
+                "HashCrc64ecma": part.crc64,
+                "Size": part.size,
             }
             for part in page
         ],

@@ -81,9 +81,7 @@ def read_tags(text: str) -> list[tuple[str, str]]:
 
 def _check_tags(text: str) -> None:
     tags = read_tags(text)
-    fits = all(
-        0 < len(name) <= _TAG_NAME and len(value) <= _TAG_VALUE for name, value in tags
-    )
+    fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):
         raise refused("InvalidTag")
 

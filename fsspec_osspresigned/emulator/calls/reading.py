@@ -146,8 +146,7 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
             return None
     else:
         start, end = size - int(found[2]), size - 1
-        if start < 0 and standard:
-            start = 0
+        start = max(start, 0) if standard else start
     if 0 <= start < size and (end < size or standard):
         return start, min(end + 1, size)
     if not standard:

@@ -11,12 +11,15 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
+from attrs import evolve
+
 from ... import parsing
 from ...http.checksums import combine
 from ...model import MAX_PARTS, OBJECT_ACL
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
-from ..store.store import StoredObject, StoredPart, StoredUpload
+from ..store.bodies import Piece
+from ..store.store import StoredObject, StoredUpload
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import ENCRYPTION, check_traffic_limit, read_properties
 from .reading import copied_range
@@ -53,7 +56,7 @@ async def upload_part(context: CallContext) -> EmulatorReply:
             message = "The encryption method is set when the upload is initiated."
             raise invalid_argument(message, name)
     piece = await context.receive_body()
-    part = StoredPart(number=number, piece=piece, modified=context.now)
+    part = evolve(piece, number=number, modified=context.now)
     context.store.add_part(upload, part, ec=ec)
     return EmulatorReply(headers=checksums(piece.etag, piece.crc64, piece.md5))
 
@@ -67,7 +70,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
         for chunk in source.chunks(*copied_range(context.call, source.size)):
             spool.write(chunk)
         piece = spool.finish()
-    part = StoredPart(number=number, piece=piece, modified=context.now)
+    part = evolve(piece, number=number, modified=context.now)
     context.store.add_part(upload, part, ec=ec)
     content = {"LastModified": iso_date(part.modified), "ETag": quoted(piece.etag)}
     return xml_reply("CopyPartResult", content, checksums(piece.etag, piece.crc64))
@@ -86,11 +89,11 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
         parts = _all_parts(upload, wants_all, body)
     least = context.settings.min_part
     for part in parts[:-1]:
-        if part.piece.size < least:
+        if part.size < least:
             raise refused(
                 "EntityTooSmall",
                 MinSizeAllowed=str(least),
-                ProposedSize=str(part.piece.size),
+                ProposedSize=str(part.size),
                 PartNumber=str(part.number),
             )
     stored = context.store.complete(
@@ -136,7 +139,7 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
     return number, upload
 
 
-def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[StoredPart]:
+def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
     """Return every part, as ``x-oss-complete-all: yes`` asks."""
     if value.lower() != "yes":
         raise invalid_argument("x-oss-complete-all must be yes.", "", value)
@@ -149,7 +152,7 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[StoredPart
     return [part for _, part in sorted(upload.parts.items())]
 
 
-def _listed_parts(upload: StoredUpload, body: bytes) -> list[StoredPart]:
+def _listed_parts(upload: StoredUpload, body: bytes) -> list[Piece]:
     """Return the parts that the document of the call lists."""
     try:
         tree = parsing.parse(body, "CompleteMultipartUpload")
@@ -163,7 +166,7 @@ def _listed_parts(upload: StoredUpload, body: bytes) -> list[StoredPart]:
     parts = []
     for number, etag in listed:
         part = upload.parts.get(number)
-        if part is None or part.piece.etag != etag:
+        if part is None or part.etag != etag:
             raise refused("InvalidPart", PartNumber=str(number))
         parts.append(part)
     return parts
@@ -178,18 +181,17 @@ def _number_and_etag(element: Element) -> tuple[int, str]:
 
 
 def _joined(
-    context: CallContext, upload: StoredUpload, parts: Sequence[StoredPart]
+    context: CallContext, upload: StoredUpload, parts: Sequence[Piece]
 ) -> StoredObject:
-    pieces = [part.piece for part in parts]
-    digests = b"".join(bytes.fromhex(piece.md5) for piece in pieces)
+    digests = b"".join(bytes.fromhex(part.md5) for part in parts)
     whole = hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()
     acl = {n: v for n, v in context.call.headers.items() if n == OBJECT_ACL}
     return StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
-        crc64=reduce(lambda crc, one: combine(crc, one.crc64, one.size), pieces, 0),
+        crc64=reduce(lambda crc, one: combine(crc, one.crc64, one.size), parts, 0),
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,
-        body=tuple(piece.segment for piece in pieces),
+        body=tuple(part.body for part in parts),
     )

@@ -39,7 +39,7 @@ async def put_object(context: CallContext) -> EmulatorReply:
             md5=piece.md5,
             headers=headers,
             modified=context.now,
-            body=(piece.segment,),
+            body=(piece.body,),
         )
     )
     reply = EmulatorReply(headers=confirmation(stored))
@@ -68,7 +68,7 @@ async def append_object(context: CallContext) -> EmulatorReply:
         crc64=combine(start.crc64, piece.crc64, piece.size),
         kind=APPENDABLE,
         modified=context.now,
-        body=(*start.body, piece.segment),
+        body=(*start.body, piece.body),
     )
     stored = context.store.replace(context.bucket, stored, before)
     end = {NEXT_POSITION: str(stored.size)}

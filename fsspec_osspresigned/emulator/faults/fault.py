@@ -235,7 +235,7 @@ class Fault:
 
 
 @define
-class FaultRule:
+class _FaultRule:
     """One fault, and how often it was due."""
 
     fault: Fault
@@ -245,7 +245,6 @@ class FaultRule:
 
     @property
     def is_worn_out(self) -> bool:
-        """True if it has no strikes left."""
         return self.fault.times is not None and self.struck >= self.fault.times
 
     def strikes(self, call: Call, *, reused: bool) -> bool:
@@ -270,13 +269,13 @@ class Faults:
     """The rules in force, in the order in which they were added."""
 
     def __init__(self) -> None:
-        self._rules: list[FaultRule] = []
+        self._rules: list[_FaultRule] = []
         self._lock = threading.Lock()
 
     def add(self, *faults: Fault) -> None:
         """Append *faults*."""
         with self._lock:
-            self._rules += map(FaultRule, faults)
+            self._rules += map(_FaultRule, faults)
 
     def clear(self) -> None:
         """Remove all of them."""

@@ -51,7 +51,6 @@ def parse_faults(texts: Iterable[str]) -> list[Fault]:
 def _parse(text: str) -> Fault:
     action, *pieces = (piece.strip() for piece in re.split(r"(?<!\\):", text))
     problems: list[str] = []
-    extras: dict[str, str] = {}
     members: dict[str, Any] = {}
     if action not in ("", "*"):
         members["action"] = action
@@ -61,11 +60,9 @@ def _parse(text: str) -> Fault:
             )
     for piece in pieces:
         try:
-            _read_member(piece.replace("\\:", ":"), members, extras)
+            _read_member(piece.replace("\\:", ":"), members)
         except ValueError as error:
             problems.append(str(error))
-    if extras:
-        members["extras"] = extras
     if not problems and members.keys() <= _WHERE:
         problems.append("nothing goes wrong: add what does, such as status=503")
     if problems:
@@ -73,11 +70,11 @@ def _parse(text: str) -> Fault:
     return Fault(**members)
 
 
-def _read_member(piece: str, members: dict[str, Any], extras: dict[str, str]) -> None:
+def _read_member(piece: str, members: dict[str, Any]) -> None:
     written, has_value, value = piece.partition("=")
     written = written.strip()
     if written.startswith("extra."):
-        extras[written.partition(".")[2]] = value
+        members.setdefault("extras", {})[written.partition(".")[2]] = value
         return
     name = written.replace("-", "_")
     name = _SHORT.get(name, name)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Self
 
@@ -38,16 +38,18 @@ class Segment:
 
 @frozen
 class Piece:
-    """A received body: its segment, hexadecimal MD5 and CRC-64."""
+    """A received body with its hexadecimal MD5; number and time are those of a part."""
 
-    segment: Segment
+    body: Segment
     md5: str
     crc64: int
+    number: int = 0
+    modified: float = 0.0
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.segment.size
+        return self.body.size
 
     @property
     def etag(self) -> str:
@@ -112,23 +114,17 @@ class Spool:
 class Folder:
     """Directory of body files; a file is deleted when its last reader releases it.
 
-    The files of *path* stay at the end; None makes a temporary directory when needed.
+    The files of *path* stay at the end; None makes a temporary directory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
         self._is_open = True
-        self._sweeper: weakref.finalize[[str], Folder] | None = None
-        if path is not None:
-            path.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def path(self) -> Path:
-        """The directory."""
-        if self._path is None:
-            self._path = Path(tempfile.mkdtemp(prefix="osspresigned-emulator-"))
-            self._sweeper = weakref.finalize(self, shutil.rmtree, str(self._path))
-        return self._path
+        self._sweep_all: Callable[[], object] = lambda: None
+        if path is None:
+            path = Path(tempfile.mkdtemp(prefix="osspresigned-emulator-"))
+            self._sweep_all = weakref.finalize(self, shutil.rmtree, str(path))
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
 
     def segment(self, path: Path, size: int) -> Segment:
         """Return the file as a segment, deleted with the last reference to it."""
@@ -149,5 +145,4 @@ class Folder:
     def close(self) -> None:
         """Stop deleting single files; a temporary directory is deleted as a whole."""
         self._is_open = False
-        if self._sweeper is not None:
-            self._sweeper()
+        self._sweep_all()

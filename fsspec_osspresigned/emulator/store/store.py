@@ -69,15 +69,6 @@ class StoredObject:
             offset += segment.size
 
 
-@frozen(kw_only=True, eq=False)
-class StoredPart:
-    """One part of an open upload."""
-
-    number: int
-    piece: Piece
-    modified: float
-
-
 @define(kw_only=True, eq=False)
 class StoredUpload:
     """An open multipart upload; ``parts`` by number."""
@@ -88,7 +79,7 @@ class StoredUpload:
     headers: Mapping[str, str]
     initiated: float
     sequential: bool = False
-    parts: dict[int, StoredPart] = field(factory=dict)
+    parts: dict[int, Piece] = field(factory=dict)
 
 
 @define(kw_only=True, eq=False)
@@ -161,7 +152,7 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self._lock = threading.RLock()
-        self._log = StoreLog(root)
+        self._log = _StoreLog(root)
         self._spill = _SPILL if root is None else _FILE_ALWAYS
         self._folder = Folder(None if root is None else root / "bodies")
         self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
@@ -216,15 +207,13 @@ class Store:
             self._log.write(_upload_place(upload), asdict(upload, filter=left_out))
             self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
-    def add_part(self, upload: StoredUpload, part: StoredPart, *, ec: str) -> None:
+    def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
         """Store a part, in place of an earlier one; *ec* is as in ``find_upload``."""
         with self._lock:
             # It may have been completed or aborted meanwhile.
             self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
-            piece, place = part.piece, _upload_place(upload, f"{part.number:05}.json")
-            sums = {"md5": piece.md5, "crc64": piece.crc64, "body": piece.segment}
-            own = {"number": part.number, "modified": part.modified}
-            self._log.write(place, own | sums)
+            place = _upload_place(upload, f"{part.number:05}.json")
+            self._log.write(place, asdict(part, recurse=False))
             upload.parts[part.number] = part
 
     def complete(
@@ -255,7 +244,7 @@ def wrong_position(found: StoredObject | None) -> RefusedError:
 
 
 @define
-class StoreLog:
+class _StoreLog:
     """Log of a disk store: one JSON file for each object, upload and part.
 
     Each file is replaced as a whole. A body file exists before the JSON file that names
@@ -305,9 +294,8 @@ class StoreLog:
                     )
                     bucket.uploads[path.name] = upload
                     for part in _values(path, "[01]*.json"):
-                        place, *sums = map(part.pop, ("body", "md5", "crc64"))
-                        piece = Piece(segment(place), *sums)
-                        upload.parts[part["number"]] = StoredPart(piece=piece, **part)
+                        piece = Piece(segment(part.pop("body")), **part)
+                        upload.parts[piece.number] = piece
             yield bucket
         folder.sweep(segments)
 

@@ -147,13 +147,12 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
                 expected.append(entry)
     found, passed = [], ""
     while passed is not None:
-        page = cut_page(
+        page, prefixes, passed = cut_page(
             keys, prefix=prefix, delimiter=delimiter, after=passed, passed=passed,
             most=most,
         )  # fmt: skip
-        assert len(page.keys) + len(page.prefixes) <= most
-        found += [*page.keys, *page.prefixes]
-        passed = page.next_after
+        assert len(page) + len(prefixes) <= most
+        found += [*page, *prefixes]
     assert sorted(found) == sorted(expected)
 
 
