@@ -278,6 +278,17 @@ class ExclusiveNotEnforcedError(OSSPresignedError):
     version_id = ""
 
 
+class ReceiptFailedError(OSSPresignedError):
+    """Stored, but ``receipts=`` could not take the receipt.
+
+    Attributes:
+        receipt: what it was to take.
+    """
+
+    outcome = Outcome.STORED
+    receipt: Any = None
+
+
 class OutcomeUnknownError(OSSPresignedError):
     """The reply was lost, and no signed call can tell what happened."""
 

@@ -13,12 +13,13 @@ from attrs import evolve
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
 from ..concurrency.workers import Workers
-from ..errors import NotSignedError, OSSPresignedError
+from ..errors import NotSignedError, OSSPresignedError, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
 from ..model import Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
+from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written_objects import WrittenObjects
@@ -85,8 +86,16 @@ class Client:
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Remember a finished upload, and pass its receipt to the callback."""
         self.written.remember(receipt, data)
-        if self._note is not None:
+        if self._note is None:
+            return
+        try:
             self._note(receipt)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                why = f"{error.filename}: {error.strerror}"
+            msg = f"stored, but without a receipt: {redact(why)}"
+            raise ReceiptFailedError(msg, path=receipt.path, receipt=receipt) from error
 
     def call(
         self,

@@ -72,14 +72,20 @@ class ReceiptFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._is_torn = False
 
     def __call__(self, receipt: Receipt) -> None:
         """Append one line."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with self._lock:  # opened for each line, since the file may be rotated
-            file = LineFile(os.open(self.path, flags, 0o600))
+            descriptor = os.open(self.path, flags, 0o600)
+            file = LineFile(descriptor, is_torn=self._is_torn)
+            self._is_torn = True
             try:
                 file.append(line)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
             finally:
                 file.close()
+            self._is_torn = False

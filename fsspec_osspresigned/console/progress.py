@@ -13,7 +13,7 @@ from attrs import Factory, define, field
 from fsspec.callbacks import Callback
 
 from ..concurrency.rate import RateLimit
-from ..errors import UploadDiscardedError
+from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes
 from .exit import ExitCode, Failure, code_of
@@ -264,12 +264,13 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             return
         with self._lock:
             if path not in self.failures:
-                self.failures[path] = Failure(path, local, error)
+                failure = self.failures[path] = Failure(path, local, error)
                 self.meter.files_failed += 1
+                self.meter.files_done += failure.outcome is Outcome.STORED
                 silent = code_of(error) is ExitCode.NETWORK
                 self._silent = self._silent + 1 if silent else 0
                 self.given_up = self.given_up or self._silent >= MOST_SILENT
-                self._display.failed(self.failures[path])
+                self._display.failed(failure)
 
     def expect(self, size: int) -> None:
         """Add to the bytes to come, unless they were known beforehand."""

@@ -42,7 +42,8 @@ class Summary:
     @property
     def untried(self) -> int:
         """Number of files that were not tried, or were aborted."""
-        return max(0, self.files - self.done - len(self.failures))
+        lacking = [f for f in self.failures if f.outcome is not Outcome.STORED]
+        return max(0, self.files - self.done - len(lacking))
 
     @property
     def code(self) -> ExitCode:
@@ -59,7 +60,7 @@ class Summary:
         for reason, failures in self._reasons().items():
             paths = [shown_text(failure.path) for failure in failures]
             if len(paths) == 1:
-                yield f"{paths[0]}: {self._word(failures[0])}: {why(failures[0].error)}"
+                yield f"{paths[0]}: {self._told(failures[0])}"
                 continue
             yield f"{len(paths)} {reason}"
             yield from (f"  {path}" for path in paths[:_MOST_PATHS])
@@ -70,15 +71,17 @@ class Summary:
     def _reasons(self) -> dict[str, list[Failure]]:
         found: dict[str, list[Failure]] = {}
         for failure in self.failures:
-            reason = _REQUEST.sub("", why(failure.error))
-            found.setdefault(f"{self._word(failure)}: {reason}", []).append(failure)
+            reason = _REQUEST.sub("", self._told(failure))
+            found.setdefault(reason, []).append(failure)
         return found
 
-    def _word(self, failure: Failure) -> str:
-        if self.verb != "stored":
-            return f"not {self.verb}"
-        unknown = failure.outcome is Outcome.UNKNOWN
-        return "unknown whether stored" if unknown else str(failure.outcome)
+    def _told(self, failure: Failure) -> str:
+        word = f"not {self.verb}"
+        if failure.outcome is Outcome.STORED:  # its reason begins with that word
+            return why(failure.error)
+        if failure.outcome is Outcome.UNKNOWN and self.verb == "stored":
+            word = "unknown whether stored"
+        return f"{word}: {why(failure.error)}"
 
     def _last(self, room: int | None) -> str:
         begin = "interrupted: " if self.interrupted else ""

@@ -226,8 +226,8 @@ class Upload:
         self._end()
         in_memory = isinstance(body, MemoryBody | PartBody)
         small = in_memory and body.size == receipt.size <= BODY_CAP
-        self._client.note(receipt, b"".join(body.blocks()) if small else None)
         self.resumption.remove()
+        self._client.note(receipt, b"".join(body.blocks()) if small else None)
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
             warnings.warn(text, CallbackFailedWarning, stacklevel=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import sys
 import threading
@@ -303,6 +304,21 @@ def test_receipts_go_to_a_file_a_directory_or_standard_output(run, tree, tmp_pat
     assert len(file.read_text().splitlines()) == 6
     printed = run("put", "data", TO, *KEYS, "--receipts", "-", "--quiet").events
     assert {one["size"] for one in printed} == {1, 2, 3}
+
+
+def test_stored_without_a_receipt_is_stored(run, oss, tree):
+    """Where receipts cannot be written each object is stored, and said to be."""
+    full = ("--receipts", "/dev/full")
+    ended = run("put", "data", TO, *KEYS, *full)
+    assert ended.code == 1
+    assert "3 stored, but without a receipt: /dev/full: No space left " in ended.err
+    assert re.search(r"^stored 3 files, 6 B .*; 3 failed$", ended.err, re.MULTILINE)
+    assert len(stored(oss)) == 3
+    ended = run("put", "data/a.csv", f"{TO}x", *KEYS, *full)
+    assert f"{TO}x: stored, but without a receipt: /dev/full" in ended.err
+    *_, failed, end = run("put", "data", TO, *KEYS, *full, "--json").events
+    assert (failed["outcome"], failed["error"]) == ("stored", "ReceiptFailedError")
+    assert (end["done"], end["failed"], end["untried"]) == (3, 3, 0)
 
 
 def test_resume_goes_on(run, oss, tmp_path, monkeypatch):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned.client.receipts import receipt_writer
-from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.client.receipts import ReceiptFile, receipt_writer
+from fsspec_osspresigned.errors import ConfigurationError, Outcome, ReceiptFailedError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import PartReceipt, Receipt
 
 
@@ -81,3 +85,68 @@ def test_directory_that_cannot_be_made(tmp_path):
         receipt_writer(tmp_path / "file")
     with pytest.raises(ConfigurationError, match=r"null (byte|character)"):
         receipt_writer("a\0b")
+
+
+FULL = "stored, but without a receipt: /dev/full: No space left on device"
+
+
+def refuse(_):
+    """Raise what a callable of somebody else may raise."""
+    raise RuntimeError("no, Signature=c2VjcmV0")
+
+
+@pytest.mark.parametrize(
+    ("taker", "message"),
+    [
+        (ReceiptFile(Path("/dev/full")), FULL),
+        (refuse, "stored, but without a receipt: RuntimeError: no, Signature=<hidden>"),
+    ],
+)
+def test_stored_object_without_a_receipt_is_stored(oss, tmp_path, taker, message):
+    """The error says so, names the object and carries the receipt; no journal stays."""
+    fs = OSSPresignedFileSystem(
+        signer="keys",
+        receipts=taker,
+        checkpoint=str(tmp_path / "journals"),
+        multipart_threshold=100 * 1024,
+        part_size=100 * 1024,
+    )
+    (tmp_path / "f").write_bytes(bytes(250 * 1024))
+
+    def write():
+        with fs.open("examplebucket/stream", "wb") as file:
+            file.write(b"x")
+
+    calls = {
+        "bytes": lambda: fs.pipe_file("examplebucket/bytes", b"x"),
+        "file": lambda: fs.put_file(str(tmp_path / "f"), "examplebucket/file"),
+        "stream": write,
+    }
+    for name, call in calls.items():
+        with pytest.raises(ReceiptFailedError) as caught:
+            call()
+        error = pickle.loads(pickle.dumps(caught.value))
+        assert (error.message, error.path) == (message, f"examplebucket/{name}")
+        assert error.outcome is Outcome.STORED
+        assert error.receipt.size == oss.get("examplebucket", name).size
+    assert not os.listdir(tmp_path / "journals")
+    assert not oss.uploads("examplebucket")
+
+
+def test_torn_receipt_spoils_no_other(tmp_path, monkeypatch):
+    """What a full disk has cut short is a line of its own."""
+    write = ReceiptFile(tmp_path / "r.jsonl")
+    real = os.write
+
+    def full(descriptor, data):
+        real(descriptor, data[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=r"r\.jsonl"):
+        write(receipt("b/1"))
+    monkeypatch.undo()
+    write(receipt("b/2"))
+    torn, whole = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert torn == '{"pat'
+    assert json.loads(whole)["path"] == "b/2"
