@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..model import Action
 from ..objects import calls
 from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
-from ..objects.ranges import MergedRange, merged
+from ..objects.ranges import MergedRange, Version, merged
 from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
@@ -111,8 +112,11 @@ def cat_ranges(
     names = [object_path(client, path) for path in paths]
     jobs = merged(names, starts, ends, max_gap, MERGED)
 
+    count = Counter(job.path for job in jobs)
+    versions = {path: Version() for path in count if count[path] > 1}
+
     def work(job: MergedRange, _: Cancellation) -> bytes:
-        return lookup.read(job.path, job.start, job.stop)
+        return lookup.read(job.path, job.start, job.stop, versions.get(job.path))
 
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"

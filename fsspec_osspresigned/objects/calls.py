@@ -21,7 +21,15 @@ from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, crc64
 from ..http.transport import Exchange
 from ..model import Action, Operation, Reply, split_path
-from .ranges import MemorySink, Range, WholeError, changed, is_changed, is_number
+from .ranges import (
+    MemorySink,
+    Range,
+    Version,
+    WholeError,
+    changed,
+    is_changed,
+    is_number,
+)
 
 
 def operation_on(action: Action, path: str) -> Operation:
@@ -114,7 +122,7 @@ def fetch(
     What *check* raises counts as the failure of a try; None checks the length.
 
     Raises:
-        SourceChangedError: the pinned version is no longer there.
+        SourceChangedError: the accepted version is no longer there.
         WholeError: the range does not lie within the object.
     """
     exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
@@ -122,13 +130,14 @@ def fetch(
     try:
         client.call(operation, EMPTY, exchange, parse=check or piece.check)
     except InvalidRequestError as error:
+        known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        if piece.pin and (is_beyond or is_changed(error)):
+        if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
+            piece.total = 0  # that is: there is nothing from its start on
+            raise WholeError from error
+        if is_beyond or (known.etag and is_changed(error)):
             raise changed(piece.path) from error
-        if not is_beyond:
-            raise
-        piece.total = 0  # that is: there is nothing from its start on
-        raise WholeError from error
+        raise
 
 
 def read(
@@ -136,28 +145,27 @@ def read(
     path: str,
     start: int | None = None,
     end: int | None = None,
-    *,
-    etag: str = "",
+    version: Version | None = None,
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None is the start and the end of the object, and negative numbers count from its end.
-    *etag* is the only version that will do, as ``info`` has it; empty for any.
+    *version* is the only one that will do; None for any.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
-        SourceChangedError: it is no longer of that *etag*.
+        SourceChangedError: it is no longer of that *version*.
     """
-    if start in (None, 0) and end is None and not etag:
+    if start in (None, 0) and end is None and version is None:
         return _read_whole(client, path)
     first = start or 0
     if end is not None and min(first, end) < 0:
-        found = look(client, path)
-        etag = etag or found["ETag"]
+        found, version = look(client, path), version or Version()
+        version.check(Version.of(found).etag, found["size"], path)
         first, end, _ = slice(first, end).indices(found["size"])
     if end is not None and end <= first:
         return b""
-    return _read_range(client, path, first, end, f'"{etag}"' if etag else "")
+    return _read_range(client, path, first, end, version)
 
 
 def _read_whole(client: Client, path: str) -> bytes:
@@ -172,10 +180,10 @@ def _read_whole(client: Client, path: str) -> bytes:
 
 
 def _read_range(
-    client: Client, path: str, first: int, end: int | None, pin: str
+    client: Client, path: str, first: int, end: int | None, version: Version | None
 ) -> bytes:
     sink = MemorySink()
-    piece = Range(path, first, end, sink, pin=pin, takes_whole=first <= 0)
+    piece = Range(path, first, end, sink, version=version, takes_whole=first <= 0)
     try:
         fetch(client, piece)
     except WholeError:
@@ -184,12 +192,12 @@ def _read_range(
         end = total if end is None else min(end, total)
         if first >= end or not end:
             return b""
-        piece = Range(path, first, end, sink, pin=pin or piece.etag, takes_whole=True)
+        version = version or Version(piece.etag, total)
+        piece = Range(path, first, end, sink, version=version, takes_whole=True)
         fetch(client, piece)
-    if piece.partial:
-        return bytes(sink.data)
-    check_whole(piece.headers, crc64(sink.data), path)
-    return bytes(sink.data[first:end])
+    if len(sink.data) == piece.total or not piece.partial:
+        check_whole(piece.headers, crc64(sink.data), path)
+    return bytes(sink.data if piece.partial else sink.data[first:end])
 
 
 def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:

@@ -18,7 +18,7 @@ from ..errors import UploadDiscardedError, UploadErrors
 from ..http.checksums import combine, crc64
 from ..model import Reply
 from . import calls
-from .ranges import Range, WholeError
+from .ranges import Range, Version, WholeError
 
 
 class AtomicFile:
@@ -145,7 +145,7 @@ class Download:
         def on_head() -> None:
             more = (first.total or 0) > (first.expected or 0)
             if first.partial and first.etag and more and not rest:
-                first.pin = first.etag
+                first.version = Version(first.etag, first.total)
                 rest.append(self._begin_rest(first, cancel))
                 stack.callback(rest[0].stop)
 
@@ -186,7 +186,7 @@ class Download:
         def work(offset: int, cancel: Cancellation) -> RangeWriter:
             writer = RangeWriter(self, offset, cancel)
             stop = min(offset + size, total)
-            piece = Range(self.path, offset, stop, writer, pin=first.etag)
+            piece = Range(self.path, offset, stop, writer, version=first.version)
             calls.fetch(self.client, piece, cancel)
             return writer
 

@@ -23,6 +23,7 @@ from ..model import Action, split_path
 from . import calls
 from .download import Download
 from .listing import listing
+from .ranges import Version
 
 Info = dict[str, Any]
 
@@ -141,7 +142,11 @@ class Lookup:
                 yield item
 
     def read(
-        self, path: str, start: int | None = None, end: int | None = None
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: Version | None = None,
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
@@ -149,7 +154,7 @@ class Lookup:
         kept.
         """
         try:
-            return calls.read(self.client, path, start, end)
+            return calls.read(self.client, path, start, end, version)
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 

@@ -8,6 +8,7 @@ object, and no two ranges of one read may come from two versions of it.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,31 @@ from ..model import Action
 
 is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
+
+
+@define(eq=False)
+class Version:
+    """The version of an object that all ranges of one read are of; safe for threads.
+
+    What is not known of it yet is what the first reply says.
+    """
+
+    etag: str = ""  # as the header has it
+    total: int | None = None
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Version:
+        """Return the version that ``fs.info`` has described."""
+        return cls(f'"{info["ETag"]}"' if info["ETag"] else "", info["size"])
+
+    def check(self, etag: str, total: int | None, path: str) -> None:
+        """Raise SourceChangedError if a reply is of another version."""
+        with self._lock:
+            self.etag = self.etag or etag
+            self.total = total if self.total is None else self.total
+            if etag not in ("", self.etag) or total not in (None, self.total):
+                raise changed(path)
 
 
 class WholeError(Exception):
@@ -48,7 +74,7 @@ class Range:
     Attributes:
         start: first byte; negative with *stop* None: so many from the end.
         stop: end offset, exclusive; None reads to the end of the object.
-        pin: the only version that is accepted, as the header has it; empty for any.
+        version: the only one that is accepted; None for any.
         takes_whole: accept the whole object as well.
         on_head: called when the head of a reply was accepted.
         expected: bytes that come; None before a reply, or if it did not say.
@@ -61,7 +87,7 @@ class Range:
     start: int
     stop: int | None
     sink: Sink
-    pin: str = field(default="", kw_only=True)
+    version: Version | None = field(default=None, kw_only=True)
     takes_whole: bool = field(default=False, kw_only=True)
     on_head: Callable[[], None] = field(default=lambda: None, kw_only=True)
     expected: int | None = field(default=None, init=False)
@@ -76,36 +102,40 @@ class Range:
         """The headers to send in addition to the signed ones."""
         last = "" if self.stop is None else self.stop - 1
         wanted = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
-        pinned = {"If-Match": self.pin} if self.pin else {}
-        return {"Range": f"bytes={wanted}", **pinned}
+        etag = self.version.etag if self.version else ""
+        return {"Range": f"bytes={wanted}", **({"If-Match": etag} if etag else {})}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Check the head of a reply.
 
         Raises:
-            SourceChangedError: it is of another version than the pinned one.
+            SourceChangedError: it is of another version than the one that is accepted.
             WholeError: the whole object would come.
-            ReplyError: it is not the range that was asked for.
+            ReplyError: it is not all of the range that was asked for.
         """
-        etag = headers.get("etag", "")
-        if self.pin and etag and etag != self.pin:
-            raise changed(self.path)
-        self.etag, self.headers = etag, headers
         self.partial = status == HTTPStatus.PARTIAL_CONTENT
         if not self.partial:
             size = headers.get("content-length", "")
-            self.total = self.expected = int(size) if is_number(size) else None
+            self._see(headers, int(size) if is_number(size) else None)
+            self.expected = self.total
             if self.total is not None and not self.takes_whole:
                 raise WholeError
             return
         found = _is_range(headers.get("content-range", ""))
         if not found:
             raise self._bad("it names no range")
-        first, end, self.total = int(found[1]), int(found[2]) + 1, int(found[3])
-        asked = self.total + self.start if self.start < 0 else self.start
-        if first != asked or end > (self.stop or self.total) or end <= first:
-            raise self._bad(f"it is the range {found[0]}")
-        self.expected = end - first
+        first, last, total = map(int, found.groups())
+        self._see(headers, total)
+        start = self.start if self.start >= 0 else max(0, total + self.start)
+        stop = total if self.stop is None else min(self.stop, total)
+        if (first, last + 1) != (start, stop):
+            raise self._bad(f"{found[0]} came for {self.free['Range']}")
+        self.expected = stop - start
+
+    def _see(self, headers: Mapping[str, str], total: int | None) -> None:
+        self.etag, self.total, self.headers = headers.get("etag", ""), total, headers
+        if self.version is not None:
+            self.version.check(self.etag, total, self.path)
 
     def begin(self) -> None:
         """Forget what was written."""

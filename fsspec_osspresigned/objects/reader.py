@@ -8,7 +8,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from ..client.client import Client
 from . import calls
-from .ranges import changed
+from .ranges import Version, changed
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -22,7 +22,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         self, fs: Any, client: Client, info: dict[str, Any], **kwargs: Any
     ) -> None:
         self._client = client
-        self._etag = str(info["ETag"])
+        self._version = Version.of(info)
         self._cache_options = kwargs.get("cache_options")
         super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
         self.details = info
@@ -30,7 +30,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
     def _fetch_range(self, start: int, end: int) -> bytes:
         if end <= start:
             return b""
-        return calls.read(self._client, self.path, start, end, etag=self._etag)
+        return calls.read(self._client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
         """Pickle by path, position and version: what was read does not go along."""
@@ -39,7 +39,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             "cache_type": self.cache.name,
             "cache_options": self._cache_options,
         }
-        return _reopen, (self.fs, self.path, self.loc, self._etag, options)
+        return _reopen, (self.fs, self.path, self.loc, self.details["ETag"], options)
 
 
 def _reopen(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import itertools
 import os
 import pickle
 import threading
 
 import fsspec
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator.calls.reading import wanted_range
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -85,6 +88,70 @@ def test_a_store_that_refuses_a_range_behind_the_end(fs, owner, start, end):
     owner.oss.faults.add(Fault(action="GetObject", status=400, code="InvalidArgument"))
     with pytest.raises(InvalidRequestError):
         fs.cat_file(PATH, start, end)
+
+
+def test_a_suffix_longer_than_the_object_is_all_of_it(fs, monkeypatch):
+    """Also where the store answers 206 to it, as HTTP has it, and not with the whole."""
+
+    def standard(call, size):
+        headers = {**call.headers, "x-oss-range-behavior": "standard"}
+        return wanted_range(evolve(call, headers=headers), size)
+
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.reading.wanted_range", standard
+    )
+    fs.pipe({PATH: b"abc", f"{ROOT}/empty": b""})
+    assert fs.cat_file(PATH, -8) == b"abc"
+    assert fs.cat_ranges([PATH, f"{ROOT}/empty"], -8, None) == [b"abc", b""]
+
+
+@pytest.mark.parametrize("cache", ["readahead", "none", "all"])
+def test_a_range_that_comes_short_is_an_error(fs, tmp_path, monkeypatch, cache):
+    """HTTP lets a cache answer with less: never is that returned as the whole."""
+
+    def short(call, size):
+        start, stop = wanted_range(call, size) or (0, size)
+        return start, start + (stop - start) // 2
+
+    fs.pipe_file(PATH, DATA)
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.calls.reading.wanted_range", short
+    )
+    for start, end in ((0, 100), (100, None), (-100, None), (-100, -10)):
+        with pytest.raises(ReplyError, match="not the range that was asked for"):
+            fs.cat_file(PATH, start, end)
+    found = fs.cat_ranges([PATH, PATH], [0, 5_000], [10, 5_010])
+    assert [type(one) for one in found] == [ReplyError] * 2
+    with pytest.raises(ReplyError), fs.open(PATH, cache_type=cache) as file:
+        file.read()
+    with pytest.raises(ReplyError, match="not the range"):
+        fs.get_file(PATH, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("store", ["honest", "no pins", "no tags"])
+def test_ranges_of_one_call_are_of_one_version(fs, owner, monkeypatch, store):
+    """An object that is replaced between two of them is an error, not a mixture."""
+    fs.pipe_file(PATH, DATA)
+    if store != "honest":
+        monkeypatch.setattr(
+            "fsspec_osspresigned.emulator.calls.reading.check_conditions",
+            lambda *_: None,
+        )
+    if store == "no tags":  # then only the size tells
+        owner.oss.faults.add(Fault(action="GetObject", no_etag=True, times=None))
+    real, seen = fs.client.call, itertools.count(1)
+
+    def call(operation, *args, **options):
+        if operation.action == "GetObject" and next(seen) == 2:
+            fs.pipe_file(PATH, DATA + b"more")
+        return real(operation, *args, **options)
+
+    monkeypatch.setattr(fs.client, "call", call)
+    found = fs.cat_ranges([PATH, PATH], [0, 9_000], [10, 9_010], batch_size=1)
+    assert found[0] == DATA[:10]
+    assert isinstance(found[1], SourceChangedError)
+    assert fs.cat_ranges([PATH], [0], [10]) == [DATA[:10]]
 
 
 def test_a_whole_object_that_came_for_a_range_is_compared(fs, owner):

@@ -15,6 +15,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.objects.ranges import (
     MemorySink,
     Range,
+    Version,
     WholeError,
     is_changed,
     merged,
@@ -75,7 +76,7 @@ def test_close_ranges_become_one_and_far_ones_do_not():
 def test_a_range_is_asked_for_by_header(start, stop, header):
     """The last byte of the header is inclusive; a pin travels along."""
     assert Range(PATH, start, stop, MemorySink()).free == {"Range": header}
-    pinned = Range(PATH, start, stop, MemorySink(), pin='"E"')
+    pinned = Range(PATH, start, stop, MemorySink(), version=Version('"E"'))
     assert pinned.free == {"Range": header, "If-Match": '"E"'}
 
 
@@ -86,13 +87,16 @@ def test_a_range_is_asked_for_by_header(start, stop, header):
         (0, 5, "bytes 0-4/*"),
         (0, 5, "bytes 1-4/9"),
         (0, 5, "bytes 0-5/9"),
+        (0, 5, "bytes 0-3/9"),
+        (0, None, "bytes 0-7/9"),
+        (-4, None, "bytes 5-7/9"),
         (-4, None, "bytes 4-8/9"),
         (2, None, "bytes 2-1/9"),
         (2, None, "bytes 2-9/9"),
     ],
 )
 def test_another_range_than_asked_for_is_refused(start, stop, told):
-    """Bytes from another place would be taken for those that are wanted."""
+    """Bytes from another place, or fewer, would be taken for those that are wanted."""
     piece = Range(PATH, start, stop, MemorySink())
     with pytest.raises(ReplyError, match="not the range"):
         piece.head(206, {"content-range": told})
@@ -130,10 +134,24 @@ def test_a_whole_object_is_not_taken_for_a_range():
 
 def test_another_version_is_refused_by_its_head():
     """A gateway that drops If-Match is found out by the ETag of the reply."""
-    piece = Range(PATH, 0, 5, MemorySink(), pin='"E"')
+    piece = Range(PATH, 0, 5, MemorySink(), version=Version('"E"'))
     with pytest.raises(SourceChangedError, match="was replaced"):
         piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
     piece.head(206, {"content-range": "bytes 0-4/9"})
+
+
+def test_a_size_is_a_part_of_a_version():
+    """Also of a store that tells no ETag; what is not known is taken over once."""
+    version = Version()
+    piece = Range(PATH, 0, 5, MemorySink(), version=version)
+    piece.head(206, {"content-range": "bytes 0-4/9"})
+    assert (version.etag, version.total) == ("", 9)
+    with pytest.raises(SourceChangedError):
+        piece.head(206, {"content-range": "bytes 0-4/10"})
+    with pytest.raises(SourceChangedError):
+        piece.head(200, {"content-length": "10"})
+    piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"E"'})
+    assert version.etag == '"E"'
 
 
 def test_a_refusal_that_means_another_version():
