@@ -145,9 +145,9 @@ def invalid_argument(
     message: str, name: str = "", value: str | None = None, *, ec: str = ""
 ) -> RefusedError:
     """Return the error for the argument *name* with that *value*."""
-    told = {"ArgumentName": name or None, "ArgumentValue": value}
+    told: dict[str, Any] = {"ArgumentName": name or None, "ArgumentValue": value}
     extras = {element: text for element, text in told.items() if text is not None}
-    return refused("InvalidArgument", message, ec=ec, extras=extras)
+    return refused("InvalidArgument", message, ec=ec, **extras)
 
 
 def _content_md5(md5: str) -> str:

@@ -1,7 +1,4 @@
-"""Listings, and the calls that describe a bucket.
-
-Every listing cuts a page of at most ``max-...`` entries after a marker.
-"""
+"""Listings, each cut into pages after a marker, and calls that describe a bucket."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ _AFTER_ALL = "\U0010ffff"
 
 
 async def list_objects(context: CallContext) -> EmulatorReply:
-    """List keys in byte order, rolled up at the delimiter.
-
-    Version 1 pages by marker and always tells the owner; version 2 pages by token.
-    """
+    """List keys in byte order, folded at the delimiter; version 2 pages by a token."""
     given, shown = context.call.parameters, _shown(context)
     is_v2 = context.call.action == Action.ListObjectsV2
     most = context.number("max-keys", _USUAL, least=1, most=_MOST)
@@ -214,17 +208,14 @@ async def list_buckets(context: CallContext) -> EmulatorReply:
     """List the buckets by name; all of them are the owner's."""
     given, location = context.call.parameters, context.settings.location
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
-    buckets = [
-        name
-        for name in sorted(context.store.buckets)
-        if name.startswith(prefix) and name > marker
-    ]
-    page, limits = _cut(context, "keys", buckets, _USUAL)
+    buckets = context.store.buckets
+    found = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
+    page, limits = _cut(context, "keys", found, _USUAL)
     content = {
         "Prefix": prefix,
         "Marker": marker,
         **limits,
-        "NextMarker": page[-1] if len(page) < len(buckets) else None,
+        "NextMarker": page[-1] if len(page) < len(found) else None,
         "Owner": OWNER,
         "Buckets": {"Bucket": [_description(name, location) for name in page]},
     }

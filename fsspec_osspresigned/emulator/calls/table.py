@@ -1,7 +1,6 @@
-"""Table of the calls that the emulator answers.
+"""Table of the calls that the emulator answers, one row each.
 
-A call of :data:`OPERATIONS` is one row with its handler; a call that only other clients
-send also tells how it is recognised. A new call is one row.
+Those of :data:`OPERATIONS` need a handler only; a call of others tells its form as well.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import reduce
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
-from xml.etree.ElementTree import Element
 
 from attrs import evolve
 
@@ -26,7 +26,6 @@ from .reading import copied_range
 from .writing import copy_source
 
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
-_MALFORMED = "0042-00000205"
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -154,30 +153,22 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
 
 def _listed_parts(upload: StoredUpload, body: bytes) -> list[Piece]:
     """Return the parts that the document of the call lists."""
-    try:
-        tree = parsing.parse(body, "CompleteMultipartUpload")
-        listed = [_number_and_etag(element) for element in tree.iterfind("Part")]
-    except ValueError as error:
-        raise refused("MalformedXML", ec=_MALFORMED) from error
-    if not listed or len(listed) > MAX_PARTS:
-        raise refused("MalformedXML", ec=_MALFORMED)
+    listed: list[tuple[int, str]] = []
+    with suppress(ValueError):
+        rows = parsing.parse(body, "CompleteMultipartUpload").iterfind("Part")
+        told = [(row.findtext("PartNumber"), row.findtext("ETag")) for row in rows]
+        listed = [(int(n or ""), etag or "") for n, etag in told]
+    if not all(etag for _, etag in listed) or not 0 < len(listed) <= MAX_PARTS:
+        raise refused("MalformedXML", ec="0042-00000205")
     if any(a >= b for (a, _), (b, _) in pairwise(listed)):
         raise refused("InvalidPartOrder")
     parts = []
     for number, etag in listed:
         part = upload.parts.get(number)
-        if part is None or part.etag != etag:
+        if part is None or part.etag != etag.strip().strip('"').upper():
             raise refused("InvalidPart", PartNumber=str(number))
         parts.append(part)
     return parts
-
-
-def _number_and_etag(element: Element) -> tuple[int, str]:
-    etag = element.findtext("ETag")
-    if etag is None:
-        raise ValueError("a part without an ETag")
-    number = int(element.findtext("PartNumber") or "")
-    return number, etag.strip().strip('"').upper()
 
 
 def _joined(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import socket
 import struct
@@ -54,14 +55,13 @@ class ClientConnection:
 
     async def wait(self, seconds: float | None) -> None:
         """Wait *seconds*, or for ever; DisconnectedError if the connection ends before."""
-        loop = asyncio.get_running_loop()
-        end = None if seconds is None else loop.time() + seconds
+        time = asyncio.get_running_loop().time
+        end = time() + (math.inf if seconds is None else seconds)
         self.waiting += 1
         try:
-            while not self.gone.is_set() and (end is None or loop.time() < end):
-                left = _LOOK if end is None else min(_LOOK, end - loop.time())
+            while not self.gone.is_set() and (left := end - time()) > 0:
                 try:
-                    await asyncio.wait_for(self.gone.wait(), max(left, 0))
+                    await asyncio.wait_for(self.gone.wait(), min(left, _LOOK))
                 except TimeoutError:
                     if self._client_has_left():
                         self.transport.abort()

@@ -96,9 +96,7 @@ def _member(
 class Fault:
     """One rule. A member that is left out matches everything and changes nothing.
 
-    Members combine: each does its part, in the order in which a request passes by.
-
-    docs/emulator.md describes each member. Numbers of bytes and of seconds are of the
+    Members combine. docs/emulator.md describes each of them. Bytes and seconds are of the
     body unless a name says ``reply``; a negative place in a reply counts from its end.
 
     Raises:

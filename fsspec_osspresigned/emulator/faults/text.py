@@ -25,13 +25,7 @@ _WHERE = {
 
 
 def parse_faults(texts: Iterable[str]) -> list[Fault]:
-    r"""Read faults.
-
-    A text is an action (``*`` for all of them), then members of :class:`Fault` after
-    colons: ``name=value``, or the name alone for what is on or off. A colon inside a
-    value is written ``\:``. ``extra.NAME=value`` adds to the error document,
-    ``times=always`` never wears out, several interim statuses are joined by ``+``, and
-    ``part`` and ``slow`` are short for ``part_number`` and ``bytes_per_second``.
+    """Read faults, written as docs/emulator.md says.
 
     Raises:
         ConfigurationError: some cannot be read; it lists the mistakes of all.

@@ -75,7 +75,9 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
         headers.setdefault(header.decode("latin-1"), text)
     path: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
-    bucket = _bucket_of(headers.get("host", ""), cnames)
+    host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
+    found = _bucket_host(host)
+    bucket = cnames.get(host) or (found[1] if found else None)
     raw_key = path.removeprefix("/")
     if bucket is None:
         raw_bucket, _, raw_key = raw_key.partition("/")
@@ -94,9 +96,3 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
 def read_number(text: str) -> int | None:
     """Return a decimal number of at most 18 digits; None if *text* is none."""
     return int(text) if _is_number(text) else None
-
-
-def _bucket_of(host: str, cnames: Mapping[str, str]) -> str | None:
-    name = re.sub(r":\d+\Z", "", host).lower()
-    found = _bucket_host(name)
-    return cnames.get(name) or (found[1] if found else None)

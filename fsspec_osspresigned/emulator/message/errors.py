@@ -12,7 +12,7 @@ INTERNAL = "InternalError"
 # that status. NotImplemented is what OSS answers to conditions on a PutObject.
 _TABLE = """
 203 CallbackFailed 0007-00000203 Error status : 502.
-304 NotModified -
+304 NotModified - Not Modified
 400 InvalidArgument - The request is not valid.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
 400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
@@ -57,13 +57,12 @@ _TABLE = """
 """
 
 
-def _read(line: str) -> tuple[str, tuple[int, str, str]]:
-    status, code, ec, *message = line.split(maxsplit=3)
-    return code, (int(status), "".join(message), ec.strip("-"))
-
+_ROWS = (line.split(maxsplit=3) for line in _TABLE.strip().split("\n"))
 
 # Code -> status, message and EC.
-ERRORS: Mapping[str, tuple[int, str, str]] = dict(map(_read, _TABLE.split("\n")[1:-1]))
+ERRORS: Mapping[str, tuple[int, str, str]] = {
+    code: (int(status), message, ec.strip("-")) for status, code, ec, message in _ROWS
+}
 USUAL_CODES = {ERRORS[code][0]: code for code in reversed(list(ERRORS))}
 
 
@@ -83,10 +82,9 @@ def refused(
     *,
     ec: str = "",
     headers: Mapping[str, str] | None = None,
-    extras: Mapping[str, str] | None = None,
-    **more: str,
+    **extras: str,
 ) -> RefusedError:
-    """Return an error of :data:`ERRORS`; *extras* and *more* are further elements."""
+    """Return an error of :data:`ERRORS`; *extras* are further elements."""
     status, usual, usual_ec = ERRORS[code]
     refusal = Refusal(
         status=status,
@@ -94,6 +92,6 @@ def refused(
         message=message or usual,
         # The EC of the table belongs to the message of the table.
         ec=ec or ("" if message else usual_ec),
-        extras={**(extras or {}), **more},
+        extras=extras,
     )
     return RefusedError(refusal, headers)

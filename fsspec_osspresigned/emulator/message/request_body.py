@@ -18,9 +18,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class IncomingBody:
     """Reads a body once, in order, at most a few MiB of it at a time.
 
-    Each method that reads raises RefusedError if the body is too large or stalls for
-    *timeout* seconds, DisconnectedError if the client left before the end, and CutError
-    if a fault breaks the connection. *pace* waits as long as so many bytes should take.
+    Its readers raise RefusedError (too large, or silent for *timeout* seconds),
+    DisconnectedError or CutError. *pace* waits as long as so many bytes should take.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:
