@@ -450,8 +450,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> None:
         """Copy all objects, prove each copy by HEAD, and then delete the sources.
 
-        A failure leaves a copy too many, and never one too few.
+        A failure leaves a copy too many, and never one too few. A move to where it is
+        does nothing; a tree is not moved into itself (ConfigurationError).
         """
+        pair = [self._path(path) for path in (path1, path2) if isinstance(path, str)]
+        if len(pair) > 1 and move.goes_nowhere(*pair, recursive):
+            return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         move.move(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)

@@ -40,8 +40,20 @@ def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
     strict.run(call.client, destinations, work, lambda one: one.path)
 
 
+def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
+    """Return whether *target* is *source*; raise if it lies in that tree."""
+    if recursive and target.startswith(f"{source}/"):
+        raise ConfigurationError(
+            f"{source!r} cannot be moved into itself, to {target!r}: name a place "
+            "outside of it"
+        )
+    return source == target
+
+
 def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
     """Copy all objects, prove each copy by HEAD, and then delete the sources.
+
+    What is in its place already stays as it is.
 
     Raises:
         NotSignedError: HEAD is not signed; nothing was copied or deleted.
@@ -50,9 +62,10 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
     """
     client, lookup = call.client, Lookup(call.client)
     sources = {one.path for one in destinations}
+    moved = [one for one in destinations if one.path != one.target]
     if problems := [
         f"{one.path!r} would replace {one.target!r}, which is moved, too"
-        for one in destinations
+        for one in moved
         if one.target in sources
     ]:
         raise ConfigurationError(problems)
@@ -74,7 +87,7 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
             raise changed(path)
         lookup.remove(path, cancel)
 
-    how.run(client, destinations, copy_and_prove, lambda one: one.path)
+    how.run(client, moved, copy_and_prove, lambda one: one.path)
     how.run(client, sorted(proved), delete, str)
 
 

@@ -391,16 +391,32 @@ def test_trees_are_moved_and_never_onto_themselves(fs, owner):
     fs.pipe(bodies)
     fs.mv(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
     assert owner.stored() == {f"u/{n}": bytes([n]) for n in range(5)}
-    for wrong in (
-        (f"{ROOT}/u/1", f"{ROOT}/u/1"),
-        ([f"{ROOT}/u/1", f"{ROOT}/u/2"],) * 2,
-    ):
-        with pytest.raises(ConfigurationError, match="is moved, too"):
-            fs.mv(*wrong)
-    fs.mv(f"{ROOT}/u", f"{ROOT}/u/inner", recursive=True)
-    assert owner.stored() == {f"u/inner/{n}": bytes([n]) for n in range(5)}
+    ones = [f"{ROOT}/u/{n}" for n in range(3)]
+    owner.oss.clear()
+    with pytest.raises(ConfigurationError, match="is moved, too"):
+        fs.mv(ones[:2], ones[1:])
+    with pytest.raises(ConfigurationError, match="cannot be moved into itself"):
+        fs.mv(f"{ROOT}/u", f"{ROOT}/u/inner", recursive=True)
+    assert not owner.actions()
     with pytest.raises(FileNotFoundError):
         fs.mv(f"{ROOT}/u", f"{ROOT}/v")
+
+
+def test_a_move_to_where_it_is_does_nothing(fs, owner):
+    """As fsspec has it: no request, also where the tree is a directory of its target."""
+    bodies = {f"{ROOT}/d/{n}": bytes([n]) for n in range(3)}
+    fs.pipe(bodies)
+    owner.oss.clear()
+    for path in (f"{ROOT}/d", f"{ROOT}/d/"):
+        fs.mv(path, f"{ROOT}/d", recursive=True)
+        fs.mv(f"{ROOT}/d", path, recursive=True)
+    fs.mv(f"{ROOT}/d/1", f"{ROOT}/d/1")
+    fs.mv_file(f"{ROOT}/d/1", f"{ROOT}/d/1")
+    fs.mv(list(bodies), list(bodies))
+    assert not owner.actions()
+    fs.mv(f"{ROOT}/d/*", f"{ROOT}/d/")
+    assert {*owner.actions()} == {"HeadObject", "ListObjectsV2"}
+    assert {f"{ROOT}/{key}": data for key, data in owner.stored().items()} == bodies
 
 
 def test_removing_trees_lists_and_patterns(full, owner):
