@@ -453,8 +453,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         A failure leaves a copy too many, and never one too few. A move to where it is
         does nothing; a tree is not moved into itself (ConfigurationError).
         """
-        pair = [self._path(path) for path in (path1, path2) if isinstance(path, str)]
-        if len(pair) > 1 and move.goes_nowhere(*pair, recursive):
+        if (isinstance(path1, str) and isinstance(path2, str)) and move.goes_nowhere(
+            self._path(path1), self._path(path2), recursive
+        ):
             return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)

@@ -12,8 +12,8 @@ PROTOCOL = "osspresigned"
 
 
 def without_protocol(path: Any) -> str:
-    """Return *path* as text without ``osspresigned://``; a trailing slash stays."""
-    return str(stringify_path(path)).removeprefix(f"{PROTOCOL}://")
+    """Return *path* without ``osspresigned://`` and leading slashes; a trailing one stays."""
+    return str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
 
 
 def object_path(client: Client, path: Any) -> str:
