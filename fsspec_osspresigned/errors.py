@@ -25,6 +25,7 @@ class Refused(enum.StrEnum):
     WRONG_REGION = "wrong region"
     DENIED = "denied"
     KEY_DISABLED = "key disabled"
+    ACCOUNT_DISABLED = "account disabled"
     UNKNOWN_KEY = "unknown key"
     MISMATCH = "signature mismatch"
 
@@ -218,6 +219,10 @@ class InvalidRequestError(ReplyError, ValueError):
     """400-like: the store refuses what was asked, and would refuse it again."""
 
     _errno = _errno.EINVAL
+
+
+class EndpointForbiddenError(InvalidRequestError):
+    """400 PublicEndpointForbidden: the bucket is closed at OSS's public host."""
 
 
 class DamagedBodyError(ReplyError):

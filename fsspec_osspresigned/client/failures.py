@@ -14,6 +14,7 @@ from .. import parsing
 from ..errors import (
     AccessDeniedError,
     DamagedBodyError,
+    EndpointForbiddenError,
     Explanation,
     InvalidRequestError,
     ObjectExistsError,
@@ -25,7 +26,7 @@ from ..errors import (
     UploadNotFoundError,
     URLExpiredError,
 )
-from ..model import Operation, Reply, SignedRequest
+from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..secret import redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_query, quote
 from ..signing.compare import Comparison, compare, unsent_headers
@@ -73,14 +74,30 @@ _REFUSALS = {
     "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_INVALID,
     "RequestTimeTooSkewed": Meaning(URLExpiredError, reason=Refused.CLOCK_SKEW),
     "InvalidAccessKeyId": Meaning(AccessDeniedError, reason=Refused.UNKNOWN_KEY),
-    "UserDisable": _KEY_DISABLED,
+    "UserDisable": Meaning(AccessDeniedError, reason=Refused.ACCOUNT_DISABLED),
+    "PermanentRedirect": _ELSEWHERE,
     # Codes of S3 alone.
     "ExpiredToken": _TOKEN_ENDED,
     "InvalidToken": _TOKEN_INVALID,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
 }
+_NO_KMS_KEY = "there is no such KMS key: mend server_side_encryption, or tell the owner"
+# New accounts cannot send data to the public hosts of mainland China since 2025-03-20
+# (help.aliyun.com, "EC 0048-00000401").
+_OWN_DOMAIN = (
+    "the account may not use OSS's public host: the signer must sign for an own domain of "
+    "the bucket (CNAME), or for an internal host"
+)
 _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
+    "0048-00000401": (EndpointForbiddenError, _OWN_DOMAIN),
+    "PublicEndpointForbidden": (EndpointForbiddenError, _OWN_DOMAIN),
+    "InvalidObjectState": (
+        AccessDeniedError,
+        "the object is archived: its owner restores it first",
+    ),
+    "KeyNotFound": (InvalidRequestError, _NO_KMS_KEY),
+    "AliasNotFound": (InvalidRequestError, _NO_KMS_KEY),
     "NoSuchKey": (ObjectNotFoundError, ""),
     "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
     "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start anew"),
@@ -123,6 +140,10 @@ _SIMPLE = {
     ),
     Refused.KEY_DISABLED: (
         "the signer's key is disabled, or not allowed from this address",
+        "tell the owner",
+    ),
+    Refused.ACCOUNT_DISABLED: (
+        "the owner's account is disabled: a bill is unpaid, or its security is in doubt",
         "tell the owner",
     ),
     Refused.UNKNOWN_KEY: (
@@ -191,6 +212,8 @@ def from_reply(
     kind, advice, reason = case.meaning()
     if signed and case.code in _OF_HEADERS and unsent_headers(signed):
         reason = reason or Refused.MISMATCH
+    if signed and case.code == "FileAlreadyExists" and not _locks(signed):
+        advice = "it may not be replaced, or a directory has its name: use another key"
     explanation = None
     if reason is Refused.MISMATCH and signed is not None:
         explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
@@ -215,6 +238,12 @@ def from_reply(
     )
     error.explanation = explanation
     return error
+
+
+def _locks(signed: SignedRequest) -> bool:
+    """Return whether *signed* forbids to replace an object."""
+    lower = {name.lower(): value.lower() for name, value in signed.headers.items()}
+    return lower.get(FORBID_OVERWRITE) == "true"
 
 
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -297,6 +326,8 @@ class _ErrorReply:
         coarse = MEANINGS.get(self.code, Meaning())
         if self.code == "AccessDenied" and self.status == _FORBIDDEN:
             coarse = self._denied()
+        elif self.code == "InvalidAccessKeyId" and self.url.has_token:
+            coarse = _TOKEN_ENDED  # keys of STS are forgotten when they end
         last = _BY_STATUS.get(self.status, Meaning(InvalidRequestError))
         if self.status >= 500:  # noqa: PLR2004 - HTTP status class
             last = Meaning(StoreUnavailableError)
@@ -304,7 +335,7 @@ class _ErrorReply:
             advice = "redirects are not followed: sign a URL of the final host"
             last = Meaning(ReplyError, advice)
         kind = fine.kind or coarse.kind or last.kind or ReplyError
-        advice = coarse.advice if coarse.kind else last.advice
+        advice = fine.advice or (coarse.advice if coarse.kind else last.advice)
         return kind, advice, fine.reason or coarse.reason
 
     def _denied(self) -> Meaning:

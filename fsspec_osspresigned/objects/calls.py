@@ -15,6 +15,7 @@ from ..errors import (
     IntegrityError,
     InvalidRequestError,
     NotSignedError,
+    Refused,
     ReplyError,
 )
 from ..http.body import EMPTY
@@ -47,9 +48,12 @@ def head(client: Client, path: str) -> dict[str, Any]:
 def means_unseen(error: PermissionError) -> bool:
     """Return whether *error* says that looking is not permitted, and nothing worse.
 
-    An expired URL or a broken signature is worse: a mistake that must be reported.
+    An expired URL, an archived object or a disabled account is worse, and is reported.
+    A 403 to a HEAD may have no document that tells.
     """
-    return isinstance(error, NotSignedError) or type(error) is AccessDeniedError
+    if not isinstance(error, AccessDeniedError):
+        return isinstance(error, NotSignedError)
+    return error.reason is Refused.DENIED or (error.code is None and not error.reason)
 
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:

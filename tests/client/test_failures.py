@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.failures import MEANINGS, from_reply
+from fsspec_osspresigned.emulator.faults.fault import Fault
 from fsspec_osspresigned.errors import Explanation, Refused
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
 from fsspec_osspresigned.parsing import clock_offset
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
@@ -117,7 +119,15 @@ CASES = [
         "signed for the region cn-hangzhou, the store is in another",
     ),
     ("AccessDenied", "0003-00000001", 403, {}, Refused.DENIED, "lacks the permission"),
-    ("UserDisable", "", 403, {}, Refused.KEY_DISABLED, "is disabled"),
+    ("UserDisable", "", 403, {}, Refused.ACCOUNT_DISABLED, "bill is unpaid"),
+    (
+        "PermanentRedirect",
+        "",
+        403,
+        {"Endpoint": "oss-cn-x.aliyuncs.com"},
+        Refused.WRONG_REGION,
+        "another region (oss-cn-x.aliyuncs.com)",
+    ),
     (
         "InvalidAccessKeyId",
         "0002-00000903",
@@ -454,3 +464,58 @@ def test_explanations_are_values():
     assert str(one) == "no: ask"
     assert one == Explanation(reason=Refused.DENIED, cause="no", remedy="ask")
     assert Refused.DENIED == "denied"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "words"),
+    [
+        ("InvalidObjectState", 403, errors.AccessDeniedError, "restores it first"),
+        ("KeyNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
+        ("AliasNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
+        ("PublicEndpointForbidden", 400, errors.EndpointForbiddenError, "own domain"),
+    ],
+)
+def test_what_is_not_about_permission_says_what_it_is(code, status, kind, words):
+    """An archived object, a wrong KMS key and a closed host are neither denied nor gone."""
+    found = error(refused(code, status=status))
+    assert type(found) is kind
+    assert words in found.message
+
+
+def test_endpoint_that_is_closed_is_known_by_its_number():
+    """The number alone says it, whatever the code is."""
+    found = error(refused("InvalidRequest", ec="0048-00000401", status=400))
+    assert type(found) is errors.EndpointForbiddenError
+    assert isinstance(found, ValueError)
+
+
+def test_directory_in_the_way_of_an_object():
+    """FileAlreadyExists without forbid-overwrite is no matter of overwriting."""
+    reply = refused("FileAlreadyExists", status=409)
+    assert "a directory has its name" in error(reply).message
+    locked = sign(headers={"X-Oss-Forbid-Overwrite": "true"})
+    for found in (error(reply, locked), from_reply(PUT, reply)):
+        assert type(found) is errors.ObjectExistsError
+        assert "the object is already there" in found.message
+
+
+@pytest.fixture
+def store_options():
+    """A store whose owner has a temporary key."""
+    return {"credentials": [Credentials("STS.NTemporary", "secret", TOKEN)]}
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_temporary_key_that_the_store_does_not_know_is_signed_again_once(oss, times):
+    """That is how a store most often says that an STS key has ended."""
+    receipts = []
+    fs = OSSPresignedFileSystem(signer="keys", receipts=receipts.append)
+    oss.faults.add(Fault(action="PutObject", refuse="key-unknown", times=times))
+    if times:
+        fs.pipe_file("examplebucket/k", b"x")
+        assert [receipt.resigns for receipt in receipts] == [1]
+        return
+    with pytest.raises(errors.URLExpiredError, match="STS token behind") as caught:
+        fs.pipe_file("examplebucket/k", b"x")
+    assert caught.value.tries == 2
+    assert caught.value.reason is Refused.TOKEN_ENDED

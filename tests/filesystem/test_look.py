@@ -209,6 +209,17 @@ def test_a_store_that_lets_nobody_look(fs, owner):
         file.write(b"x")
 
 
+@pytest.mark.parametrize(
+    "code", ["InvalidObjectState", "UserDisable", "BucketDisable", "PermanentRedirect"]
+)
+def test_a_refusal_of_another_kind_is_no_answer(fs, owner, code):
+    """Only a plain AccessDenied means that looking is not permitted."""
+    owner.oss.faults.add(Fault(action="HeadObject", status=403, code=code, times=None))
+    for look in (fs.info, fs.exists):
+        with pytest.raises(AccessDeniedError, match=code):
+            look(f"{ROOT}/none")
+
+
 def test_a_store_that_lets_nobody_look_with_unknown_error(only, owner):
     """The refusal itself is raised then, with its explanation."""
     fs = only("HeadObject", "GetObject", "ListObjectsV2", unknown="error")

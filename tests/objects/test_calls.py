@@ -10,6 +10,7 @@ import threading
 import fsspec
 import pytest
 
+from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
@@ -18,7 +19,8 @@ from fsspec_osspresigned.errors import (
     NotSignedError,
     ReplyError,
 )
-from fsspec_osspresigned.objects import listing
+from fsspec_osspresigned.model import Action, Reply
+from fsspec_osspresigned.objects import calls, listing
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.json"
@@ -367,6 +369,16 @@ def test_put_only_keys_are_not_stopped_by_a_denied_listing(fs, owner):
     assert set(owner.stored()) == {"name"}
     with pytest.raises(FileNotFoundError):
         fs.info(f"{ROOT}/none")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", None])
+def test_a_denied_look_is_no_mistake(code):
+    """Some stores answer a HEAD with 403 and nothing that tells why."""
+    reply = Reply(status=403, body=f"<Error><Code>{code}</Code></Error>".encode())
+    reply = reply if code else Reply(status=403)
+    assert calls.means_unseen(
+        from_reply(calls.operation_on(Action.HeadObject, PATH), reply)
+    )
 
 
 def test_downloads_at_once_do_not_touch_the_umask(fs, tmp_path):

@@ -76,8 +76,8 @@ export function elementOf(document, name) {
   return found ? found[1] : "";
 }
 
-/** Return what a reply that is no success means: again, expired, gone, mixed, taken or final. */
-export function verdictOn(status, document) {
+/** Return what a reply to *url* that is no success means: again, expired, gone, mixed, taken or final. */
+export function verdictOn(status, document, url = "") {
   const code = elementOf(document, "Code");
   const message = elementOf(document, "Message");
   if (status === 0 || status === 408 || status === 429 || status >= 500) {
@@ -92,7 +92,10 @@ export function verdictOn(status, document) {
   if (code === "FileAlreadyExists") {
     return "taken";
   }
-  if (code === "SecurityTokenExpired" || (status === 403 && /expired/iu.test(message))) {
+  // Keys of STS are forgotten when they end.
+  const isForgotten = code === "InvalidAccessKeyId" && /[?&](x-oss-)?security-token=/iu.test(url);
+  const isOver = code === "SecurityTokenExpired" || (status === 403 && /expired/iu.test(message));
+  if (isForgotten || isOver) {
     return "expired";
   }
   if (status === 200 && code) {

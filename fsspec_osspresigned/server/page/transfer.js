@@ -441,7 +441,7 @@ export class Transfer {
       if (isSuccess && !elementOf(reply.text, "Code")) {
         return reply;
       }
-      return refusalOf(reply, new URL(signed.url).host);
+      return refusalOf(reply, signed.url);
     } catch (error) {
       if (error instanceof UploadError) {
         return error;
@@ -462,14 +462,14 @@ export async function closeUpload(outside, target, uploadId) {
   }
 }
 
-function refusalOf(reply, host) {
-  const kind = verdictOn(reply.status, reply.text);
+function refusalOf(reply, url) {
+  const kind = verdictOn(reply.status, reply.text, url);
   const code = elementOf(reply.text, "Code");
   const id = elementOf(reply.text, "RequestId") || reply.header("x-oss-request-id");
   let text = `The store refused (${code || reply.status}). Tell the owner of the bucket.`;
   if (reply.status === 0) {
     text =
-      `${host} could not be reached. Check the network, then try again. If it never works, ` +
+      `${new URL(url).host} could not be reached. Check the network, then try again. If it never works, ` +
       "the bucket needs a CORS rule for this page.";
   } else if (kind === "again") {
     text = `The store has trouble (${code || reply.status}). Try again later.`;

@@ -59,6 +59,11 @@ test("what a reply means", () => {
   for (const [status, text, verdict] of cases) {
     assert.equal(plan.verdictOn(status, text), verdict);
   }
+  const unknown = document("InvalidAccessKeyId");
+  for (const name of ["security-token", "x-oss-security-token"]) {
+    assert.equal(plan.verdictOn(403, unknown, `https://h/k?a=1&${name}=t`), "expired");
+  }
+  assert.equal(plan.verdictOn(403, unknown, "https://h/k?a=1"), "final");
 });
 
 test("the document that completes an upload", () => {
