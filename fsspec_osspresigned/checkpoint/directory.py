@@ -102,9 +102,7 @@ class Checkpoint:
             raise ConfigurationError(f"checkpoint={self.directory}: not writable")
 
     def hold(self, path: str, source: str) -> HeldJournal:
-        """Return the journal of the upload of *source* to *path*, held by us alone.
-
-        *path* is ``bucket/key``, *source* the absolute path of the local file.
+        """Return the journal of the upload of *source* (absolute) to *path*, held by us.
 
         Raises:
             CheckpointInUseError: another process, or thread, does this upload.
@@ -147,8 +145,6 @@ class Checkpoint:
 class HeldJournal:
     """The journal in the file *place* while this process has it. Safe for many threads.
 
-    *path* names the upload in messages.
-
     Attributes:
         record: what an earlier process left there; None if nothing that can be read.
         keeps: whether a later process can resume the upload that is under way.
@@ -184,11 +180,7 @@ class HeldJournal:
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:
-        """Exclude all other processes and read what is there.
-
-        Raises:
-            CheckpointInUseError: another process has the journal.
-        """
+        """Exclude all other processes, or raise as ``hold``, and read what is there."""
         try:
             self.lock()
             data = read(self.place)

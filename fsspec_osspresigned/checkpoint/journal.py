@@ -154,10 +154,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of the journal at *place*; None if there is none.
-
-    Raises OSError if it cannot be read, or has more than *limit* bytes.
-    """
+    """Return the bytes of a journal, *limit* at most (OSError); None if there is none."""
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:

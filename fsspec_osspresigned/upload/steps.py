@@ -281,10 +281,7 @@ def document(
     root: str,
     kind: type[OSSPresignedError] = NetworkError,
 ) -> Element:
-    """Return the root element of the XML document that answers *operation*.
-
-    Raises *kind* if the body is no document with this *root*.
-    """
+    """Return the XML document that answers *operation*; *kind* if its root is another."""
     try:
         return parsing.parse(reply.body, root)
     except ValueError as error:
@@ -296,10 +293,7 @@ def document(
 def part_receipt(
     operation: Operation, size: int, etag: str, crc: int | None
 ) -> PartReceipt:
-    """Return the receipt of a part that was sent or copied by *operation*.
-
-    IntegrityError without an ETag, which CompleteMultipartUpload has to name.
-    """
+    """Return the receipt of a sent or copied part; IntegrityError without an ETag."""
     number = operation.part_number or 0
     if not etag:
         msg = f"the reply to part {number} has no ETag, Complete needs it"

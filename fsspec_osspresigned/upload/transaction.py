@@ -58,10 +58,7 @@ class HeldCopies:
         self._spool: SpooledBody | None = None
 
     def keep(self, body: Body) -> Source:
-        """Return a body of the same bytes that needs *body* no more.
-
-        Raises OSError if the disk is full, and what reading *body* raises.
-        """
+        """Return a body of the same bytes that needs *body* no more."""
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
             if in_memory:

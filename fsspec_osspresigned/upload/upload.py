@@ -104,14 +104,13 @@ class Upload:
     Args:
         size: bytes in all; None for a stream.
         at_hand: whether bodies take no memory of their own.
-        ahead: signs the first request; None leaves it to the client's signer.
         progress: called with bytes sent, from several threads.
 
     Attributes:
+        failure: the first one, of this thread or of any part.
         mode: how it is sent; one PutObject until the plan says otherwise.
         memory_limit: bytes of part buffers from which on parts are sent one by one.
         resumption: what an earlier process has stored.
-        receipt: what the finished upload proved; None before.
         patience: seconds that ``discard`` waits for parts in flight.
 
     Raises as ``plan_for`` and ``check_plan``.
@@ -143,10 +142,10 @@ class Upload:
         self.resumption = NoCheckpoint()
         self.receipt: Receipt | None = None
         self.patience = _PATIENCE
-        self._failure = FirstFailure(target.path, Cancellation(cancel))
+        self.failure = FirstFailure(target.path, Cancellation(cancel))
         exchange = Exchange(
             path=target.path,
-            cancel=self._failure.cancel,
+            cancel=self.failure.cancel,
             progress=progress,
             with_crc=target.checksum != "none",
         )
@@ -158,16 +157,11 @@ class Upload:
             expires_at=grant.expires_at,
             ahead=ahead,
             receipt=ReceiptBuilder(target, self.plan.max_parts),
-            failure=self._failure,
+            failure=self.failure,
         )
         self.mode: SinglePut | Multipart = SinglePut(self._job)
         self._ended = False
         self._pid = os.getpid()
-
-    @property
-    def failure(self) -> Exception | None:
-        """The first failure; None as long as there is none."""
-        return self._failure.error
 
     def add(self, body: Body) -> None:
         """Take the next bytes; waits while too many parts are in flight.
@@ -182,7 +176,7 @@ class Upload:
                 self._choose_mode(self.mode)
             self.mode.add(body)
         except BaseException as error:
-            self._failure.keep(error)
+            self.failure.keep(error)
             raise
 
     def add_source(self, source: Source) -> None:
@@ -220,7 +214,7 @@ class Upload:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 self._end()
                 self.resumption.remove()
-            self._failure.keep(error)
+            self.failure.keep(error)
             raise
         self.receipt = receipt
         self._end()
@@ -247,7 +241,7 @@ class Upload:
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was given up"
-        self._failure.keep(UploadDiscardedError(text, path=self.path))
+        self.failure.keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.error("%s: %s", text, str(reason))
@@ -289,9 +283,9 @@ class Upload:
         if os.getpid() != self._pid:
             msg = "a forked process cannot go on with an upload of its parent"
             raise UploadDiscardedError(msg, path=self.path)
-        if self._failure.error is not None:
-            raise self._failure.error
-        if self._failure.cancel.is_set() or self._ended:
+        if self.failure.error is not None:
+            raise self.failure.error
+        if self.failure.cancel.is_set() or self._ended:
             raise UploadDiscardedError("the upload is over", path=self.path)
 
     def _end(self) -> None:

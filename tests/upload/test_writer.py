@@ -162,7 +162,7 @@ def test_failure_that_the_last_part_finds(store):
     store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
     file = store.fs.open(PATH, "wb")
     file.write(bytes(2 * PART + 1))
-    assert store.wait_until(lambda: file.upload.failure is not None)
+    assert store.wait_until(lambda: file.upload.failure.error is not None)
     for _ in range(2):
         with pytest.raises(PermissionError):
             file.close()
