@@ -13,7 +13,7 @@ from attrs import evolve
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
 from ..concurrency.workers import Workers
-from ..errors import NotSignedError, OSSPresignedError, ReceiptFailedError
+from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
 from ..model import Operation, Receipt, Reply, SignedRequest
@@ -94,8 +94,14 @@ class Client:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
                 why = f"{error.filename}: {error.strerror}"
-            msg = f"stored, but without a receipt: {redact(why)}"
-            raise ReceiptFailedError(msg, path=receipt.path, receipt=receipt) from error
+            pending = receipt.status == "pending"  # its owner waits for the receipt
+            state = "pending" if pending else "stored"
+            raise ReceiptFailedError(
+                f"{state}, but without a receipt: {redact(why)}",
+                path=receipt.path,
+                outcome=Outcome.NOT_STORED if pending else Outcome.STORED,
+                receipt=receipt,
+            ) from error
 
     def call(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
 
-from ..errors import UploadErrors
+from ..errors import ReceiptFailedError, UploadErrors
 from .cancellation import Cancellation
 from .workers import Workers
 
@@ -24,8 +24,8 @@ _REFUSED = (401, 403)
 class Transfers(Generic[T, R]):
     """Runs one function over many jobs, in *width* workers of *pool* at most.
 
-    The first failure stops the handing out of jobs, unless *on_error* says otherwise;
-    those under way are finished. KeyboardInterrupt cancels those too, as does whatever
+    The first failure stops the handing out of jobs, unless *on_error* says otherwise, or
+    only the receipt of a job failed; those under way are finished. KeyboardInterrupt cancels those too, as does whatever
     else is no Exception. In all cases nothing runs any more when ``run`` returns or
     raises. 16 equal refusals (401, 403) one after the other end it in any case.
 
@@ -61,6 +61,7 @@ class Transfers(Generic[T, R]):
         self._futures: list[Future[None]] = []
         self._results: dict[int, R | Exception] = {}
         self._refusals: list[tuple[Any, ...]] = []  # the last ones in a row, all equal
+        self._failed = False
 
     def run(self, jobs: Iterable[T]) -> list[R]:
         """Do all *jobs* and return the results; raises as ``finish``."""
@@ -82,6 +83,9 @@ class Transfers(Generic[T, R]):
         """Begin with *jobs*; what is begun must be finished, or stopped."""
         source = enumerate(jobs)
         try:
+            if self._pool.is_caller:  # all of its threads may be waiting like this one
+                self._loop(source)
+                return
             for _ in range(self._width):
                 self._futures.append(self._pool.submit(self._loop, source))
         except BaseException:
@@ -153,14 +157,15 @@ class Transfers(Generic[T, R]):
                     self._refusals.clear()
 
     def _is_over(self) -> bool:
-        stops = self._on_error == "raise" and self.failures
-        return bool(stops) or self._is_refused() or self._cancel.is_set()
+        stops = self._on_error == "raise" and self._failed
+        return stops or self._is_refused() or self._cancel.is_set()
 
     def _is_refused(self) -> bool:
         return len(self._refusals) >= _REFUSALS
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         self.failures[name] = error
+        self._failed |= not isinstance(error, ReceiptFailedError)
         if self._on_error == "return":
             self._results[index] = error
         status = getattr(error, "status", None)

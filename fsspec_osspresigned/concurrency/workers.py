@@ -79,6 +79,11 @@ class Workers:
         return sum(not future.cancelled() for future, _ in jobs)
 
     @property
+    def is_caller(self) -> bool:
+        """Whether the calling thread is one of its own."""
+        return threading.current_thread() in self._threads
+
+    @property
     def threads(self) -> int:
         """The number of threads."""
         return len(self._threads)

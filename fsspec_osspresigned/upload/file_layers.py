@@ -39,7 +39,6 @@ class _Layer:
         self._inner.check_open()
 
     def wait_for_parts(self) -> None:
-        self._finish()
         self._inner.wait_for_parts()
 
     def commit(self) -> None:

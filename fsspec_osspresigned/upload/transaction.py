@@ -22,7 +22,7 @@ from attrs import define
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
-from ..errors import UploadErrors
+from ..errors import ReceiptFailedError, UploadErrors
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt
 from ..options.object_options import Target
@@ -94,9 +94,17 @@ class _HeldObject:
         """Return at once: there is only the last step."""
 
     def commit(self) -> None:
-        self.receipt = upload_source(
-            self.client, self.target, self.body, ahead=self.ahead, cancel=self.cancel
-        )
+        try:
+            self.receipt = upload_source(
+                self.client,
+                self.target,
+                self.body,
+                ahead=self.ahead,
+                cancel=self.cancel,
+            )
+        except ReceiptFailedError as error:
+            self.receipt = error.receipt
+            raise
 
     def discard(self) -> None:
         """Do nothing: nothing was sent."""
@@ -160,6 +168,7 @@ class Transaction:
         Raises:
             UploadErrors: some were published and some were not: ``.receipts`` and
                 ``.failures`` and ``.discarded`` say which.
+            UploadDiscardedError: a file was still open; nothing was published.
             Exception: what failed, where nothing was published.
         """
         if not self.under_way:
@@ -272,14 +281,15 @@ class Transaction:
                 one.ahead, one.cancel = ahead, cancel
             one.commit()
 
+        failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
             width = min(len(some), most)
             run = Transfers(self.client.files, width, work, lambda one: one.path)
-            failures = run.failures_of(some)
-            if failures:
-                return failures
-        return {}
+            failures |= run.failures_of(some)
+            if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
+                break
+        return failures
 
 
 def _unready(files: Iterable[Pending]) -> dict[str, Exception]:

@@ -201,6 +201,7 @@ class Upload:
 
         Raises:
             OutcomeUnknownError: the last reply was lost and nothing can tell.
+            ReceiptFailedError: it is stored, and ``receipts=`` has failed.
             OSSPresignedError: it was not stored, or not as it was sent.
         """
         self._check_alive()

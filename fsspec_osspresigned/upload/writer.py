@@ -26,7 +26,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..concurrency import budget
 from ..errors import DiscardWarning, UploadDiscardedError
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from ..model import Receipt
-
-T = TypeVar("T")
 
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
@@ -86,7 +84,6 @@ class PresignedWriter(io.BufferedIOBase):
     ) -> None:
         super().__init__()
         self.path = self.name = path
-        self.receipt: Receipt | None = None  # None before it was published
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
         self._keep = keep
@@ -113,6 +110,11 @@ class PresignedWriter(io.BufferedIOBase):
         """Return True; raises as ``write`` if nothing can be written any more."""
         self.check_open()
         return True
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the finished upload proved; None before."""
+        return self.upload.receipt
 
     def tell(self) -> int:
         """Return the bytes written so far."""
@@ -211,8 +213,14 @@ class PresignedWriter(io.BufferedIOBase):
     # -- publishing ----------------------------------------------------------------------
 
     def wait_for_parts(self) -> None:
-        """Do everything but publish; raises as ``commit``."""
+        """Do everything but publish; raises as ``commit``, and if it was not closed."""
         with self._lock:
+            if self._state == "open" and self._failure is None:
+                raise UploadDiscardedError(
+                    "it was still open at the end of its transaction: close it, and what "
+                    "writes into it, before",
+                    path=self.path,
+                )
             self._last_step(self.upload.wait_for_parts)
 
     def commit(self) -> None:
@@ -224,7 +232,7 @@ class PresignedWriter(io.BufferedIOBase):
         """
         with self._lock:
             if self._state != "published":
-                self.receipt = self._last_step(self.upload.finish)
+                self._last_step(self.upload.finish)
                 self._state = "published"
 
     def discard(self) -> None:
@@ -258,8 +266,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._silent = True
         self._buffer.close()
 
-    def _last_step(self, step: Callable[[], T]) -> T:
-        """Hand over the last bytes and return what *step* returns."""
+    def _last_step(self, step: Callable[[], object]) -> None:
+        """Hand over the last bytes, and do *step*."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
@@ -267,7 +275,7 @@ class PresignedWriter(io.BufferedIOBase):
         try:
             if self._state == "open":
                 self._close_body()
-            return step()
+            step()
         except BaseException as error:
             self.give_up(error)
             raise

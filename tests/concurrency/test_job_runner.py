@@ -8,7 +8,7 @@ import pytest
 
 from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.concurrency.workers import Workers
-from fsspec_osspresigned.errors import UploadErrors
+from fsspec_osspresigned.errors import ReceiptFailedError, UploadErrors
 
 
 @pytest.fixture
@@ -22,6 +22,17 @@ def test_all_jobs_are_done(pool):
     run = Transfers(pool, 3, lambda job, _: job * 2, str)
     assert sorted(run.run(iter(range(100)))) == list(range(0, 200, 2))
     assert Transfers(pool, 1, lambda job, _: job, str).run([]) == []
+
+
+def test_a_job_may_run_jobs_of_its_own(pool):
+    """All workers of a pool may do so at once, though none is left for the inner jobs."""
+    gate = threading.Barrier(4, timeout=10)
+
+    def work(job, _):
+        gate.wait()
+        return sum(Transfers(pool, 4, lambda inner, _: inner * job, str).run(range(5)))
+
+    assert Transfers(pool, 4, work, str).run(range(4)) == [0, 10, 20, 30]
 
 
 def test_jobs_are_taken_as_workers_become_free(pool):
@@ -80,3 +91,17 @@ def test_a_supply_that_fails_is_an_error(pool):
 
     with pytest.raises(RuntimeError, match="no more"):
         Transfers(pool, 1, lambda job, _: job, str).run(jobs())
+
+
+def test_a_receipt_that_fails_stops_no_job(pool):
+    """What is stored is done: the others go on, and the failure is told at the end."""
+    done = []
+
+    def work(job, _):
+        done.append(job)
+        if job == 1:
+            raise ReceiptFailedError("stored, but", path="b/k")
+
+    with pytest.raises(ReceiptFailedError):
+        Transfers(pool, 1, work, str).run(range(5))
+    assert done == [0, 1, 2, 3, 4]

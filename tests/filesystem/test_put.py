@@ -16,6 +16,8 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
+    Outcome,
+    ReceiptFailedError,
     SourceChangedError,
     UploadDiscardedError,
     UploadErrors,
@@ -367,3 +369,45 @@ def test_options_of_a_put_reach_every_object(blind, owner, tree):
     with pytest.raises((ConfigurationError, UploadErrors), match="metdata"):
         blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={"k": "v"})
     assert len(owner.oss.requests) == count
+
+
+@pytest.mark.timeout(60)
+def test_receipts_may_use_the_same_filesystem(only, owner, tmp_path):
+    """Each receipt is stored beside its object, by the verbs for many, at once."""
+    gate = threading.Barrier(4, timeout=20)
+
+    def keep(receipt):
+        if receipt.path.endswith(".json"):
+            return
+        gate.wait()  # all workers are here, and none is left
+        text = str(receipt.size).encode()
+        fs.pipe({f"{receipt.path}.{n}.json": text for n in range(3)})
+        assert fs.cat([f"{receipt.path}.0.json"]) == {f"{receipt.path}.0.json": text}
+
+    fs = only("GetObject", receipts=keep, max_concurrency=4)
+    (tmp_path / "f").write_bytes(b"12345")
+    names = [f"{ROOT}/{n}" for n in range(8)]
+    assert len(fs.put([str(tmp_path / "f")] * 8, names)) == 8
+    assert len(owner.stored()) == 8 * 4
+
+
+def test_receipts_that_fail_stop_no_file(only, owner, tmp_path):
+    """All files are stored; what ``receipts=`` did not take is told at the end."""
+
+    def refuse(receipt):
+        if receipt.path.endswith("0"):
+            raise OSError("no disk")
+
+    fs = only(receipts=refuse, max_concurrency=1)
+    (tmp_path / "f").write_bytes(b"x")
+    names = [f"{ROOT}/{n}" for n in range(5)]
+    with pytest.raises(
+        ReceiptFailedError, match=r"stored, but without .* no disk"
+    ) as e:
+        fs.put([str(tmp_path / "f")] * 5, names)
+    assert (e.value.path, e.value.outcome) == (names[0], Outcome.STORED)
+    assert len(owner.stored()) == 5
+    with pytest.raises(ReceiptFailedError), fs.open(names[0], "wb") as file:
+        file.write(b"new")
+    assert file.receipt.size == 3
+    assert owner.stored()["0"] == b"new"

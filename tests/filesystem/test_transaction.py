@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import gzip
+import io
 import os
 import pickle
 import subprocess
@@ -24,7 +26,10 @@ from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
     ObjectExistsError,
+    Outcome,
+    ReceiptFailedError,
     SourceChangedError,
+    UploadDiscardedError,
     UploadErrors,
 )
 from fsspec_osspresigned.http import body
@@ -112,16 +117,117 @@ def test_what_leaves_the_body_discards_everything(parted, owner, tmp_path, error
     assert set(owner.stored()) == {"after"}
 
 
-def test_a_file_that_is_still_open_at_the_end_is_published(blind, owner):
-    """Who forgets to close has written all the same; also as text in gzip."""
-    with blind.transaction:
-        one = blind.open(f"{ROOT}/one", "wb")
-        one.write(b"1")
-        two = blind.open(f"{ROOT}/two.gz", "w", compression="gzip")
-        two.write("2")
-    assert owner.stored()["one"] == b"1"
-    assert len(owner.stored()) == 2
-    assert one.closed
+class Rows:
+    """A Parquet file that is written row group by row group, and ends in a footer."""
+
+    def __init__(self, file):
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        table = pyarrow.table({"n": range(1000)})
+        self._writer = parquet.ParquetWriter(file, table.schema)
+        self._writer.write_table(table)
+        self.close = self._writer.close
+
+
+def in_gzip(file):
+    """Write into a stock gzip file over *file*."""
+    packed = gzip.GzipFile(fileobj=file, mode="wb")
+    packed.write(os.urandom(3 * PART))
+    return packed
+
+
+def in_buffer(file):
+    """Write into a stock buffer over *file*."""
+    buffer = io.BufferedWriter(file)
+    buffer.write(b"x")
+    return buffer
+
+
+def plain(file):
+    """Write into *file* itself."""
+    file.write("x" if isinstance(file, io.TextIOBase) else b"x")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("write_some", "options"),
+    [
+        (plain, {}),
+        (plain, {"mode": "w"}),
+        (plain, {"mode": "w", "compression": "gzip"}),
+        (in_gzip, {}),
+        (in_buffer, {}),
+        (Rows, {}),
+    ],
+    ids=["binary", "text", "text in gzip", "GzipFile", "BufferedWriter", "Parquet"],
+)
+def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some, options):  # fmt: skip
+    """What it has so far may be cut anywhere: nothing is published, no marker either."""
+    raises = pytest.raises(UploadDiscardedError, match="still open")
+    with raises as caught, parted.transaction:
+        write(parted, "whole")
+        file = parted.open(f"{ROOT}/cut", **{"mode": "wb", **options})
+        outer = write_some(file)
+        parted.pipe_file(f"{ROOT}/_SUCCESS", b"")
+    assert caught.value.path == f"{ROOT}/cut"
+    assert caught.value.__notes__ == ["none of 3 objects of the transaction published"]
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+    assert file.closed
+    for _ in range(2):
+        with contextlib.suppress(ValueError):  # it learns that its file is gone
+            outer.close()
+    assert not owner.stored()
+
+
+def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
+    """The thread is told at its next write."""
+    told = []
+    begun = threading.Event()
+
+    def write_on(file):
+        try:
+            while True:
+                file.write(bytes(PART))
+                begun.set()
+        except ValueError as error:
+            told.append(error)
+
+    with pytest.raises(UploadDiscardedError, match="still open"), parted.transaction:
+        file = parted.open(f"{ROOT}/cut", "wb")
+        thread = threading.Thread(target=write_on, args=(file,))
+        thread.start()
+        begun.wait(20)
+    thread.join(20)
+    assert "is closed" in str(told[0])
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+
+
+def test_receipts_that_fail_stop_nothing(only, owner):
+    """All is published, the marker too; the error says so, and has what was not told."""
+    told = []
+
+    def tell(receipt):
+        told.append(receipt.path)
+        if receipt.path.endswith(("1", "large")):
+            raise RuntimeError("the database is down")
+
+    fs = only(receipts=tell, max_concurrency=1, part_size="100KiB")
+    raises = pytest.raises(UploadErrors, match=r"5 of 5 objects .* stored, but without")
+    with raises as caught, fs.transaction as found:
+        for name in "012":
+            fs.pipe_file(f"{ROOT}/{name}", b"x")
+        write(fs, "large", bytes(5 * PART // 2))
+        fs.pipe_file(f"{ROOT}/_SUCCESS", b"")
+    assert set(owner.stored()) == {"0", "1", "2", "large", "_SUCCESS"}
+    assert len(told) == len(found.receipts) == len(caught.value.receipts) == 5
+    assert caught.value.discarded == []
+    for name in ("1", "large"):
+        error = caught.value.failures[f"{ROOT}/{name}"]
+        assert isinstance(error, ReceiptFailedError)
+        assert (error.outcome, error.receipt.path) == (Outcome.STORED, error.path)
+    assert not owner.oss.uploads(ROOT)
 
 
 def test_start_and_end_without_a_block(blind, owner):

@@ -26,7 +26,9 @@ from fsspec_osspresigned.errors import (
     NetworkError,
     NotSignedError,
     ObjectExistsError,
+    Outcome,
     OutcomeUnknownError,
+    ReceiptFailedError,
     SourceChangedError,
     StoreUnavailableError,
     TooLargeError,
@@ -647,6 +649,24 @@ def test_owner_completes(oss):
     assert stored(oss) is None
     assert len(oss.uploads(BUCKET)) == 1
     assert seen == [receipt]
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_receipt_that_nobody_takes(oss, external):
+    """The object is stored all the same, and the error says so, and has the receipt."""
+
+    def refuse(_):
+        raise ValueError("x-oss-signature=SECRET is down")
+
+    signer = owners(oss, external=external)
+    with pytest.raises(ReceiptFailedError, match="but without a receipt") as caught:
+        store(make(oss, signer, receipts=refuse, seen=refuse))
+    error = caught.value
+    assert "SECRET" not in str(error)
+    assert (error.path, error.receipt.size) == (PATH, len(DATA))
+    assert (stored(oss) is None) is external
+    assert error.outcome is (Outcome.NOT_STORED if external else Outcome.STORED)
+    assert error.message.startswith("pending" if external else "stored")
 
 
 def test_owner_completes_but_nobody_would_tell_him(oss):
