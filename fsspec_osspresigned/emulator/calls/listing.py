@@ -29,11 +29,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     passed = given.get("continuation-token" if is_v2 else "marker", "")
     if is_v2 and passed:
-        try:
-            passed = base64.b64decode(passed, altchars=b"-_", validate=True).decode()
-        except ValueError as error:
-            message = "The continuation-token is invalid."
-            raise invalid_argument(message, "continuation-token") from error
+        passed = read_token(passed)
     keys, prefixes, following = cut_page(
         context.bucket.keys,
         prefix=prefix,
@@ -122,6 +118,15 @@ def cut_page(
 def _end_of(keys: Sequence[str], prefix: str) -> int:
     """Return the end index, exclusive, of the keys that begin with *prefix*."""
     return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
+
+
+def read_token(token: str) -> str:
+    """Return the key in a continuation token; RefusedError if there is none."""
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        message = "The continuation-token is invalid."
+        raise invalid_argument(message, "continuation-token") from error
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
