@@ -25,8 +25,22 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
+_SIGNED = r"[?&](x-(oss|amz)-)?signature="
 _OSS_HOST = r"([a-z0-9-]+)\.oss-[a-z0-9-]+\.aliyuncs\.com"
 _OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
+
+
+def is_web(text: str) -> bool:
+    """Return whether *text* is a URL of the web."""
+    return text.lstrip()[:6].lower().startswith(("https:", "http:"))
+
+
+def is_presigned(text: str) -> bool:
+    """Return whether *text* is a presigned URL, or a path with the query of one."""
+    # What is public, such as the URL of a map on one's own server, has no query.
+    lower = text.lower()
+    signed = "signature=" in lower and re.search(_SIGNED, lower) is not None
+    return signed or (is_web(text) and "?" in text)
 
 
 def url_problem(url: str) -> str | None:

@@ -15,12 +15,13 @@ from ..console.terminal import Output, pairs, table_or_pairs
 from ..filesystem.client_factory import read_url
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
-from ..owner.inspect import about_entry, about_url, is_web, read
+from ..owner.inspect import about_entry, about_url, read
 from ..owner.sign import Cut, Order, Signed
 from ..secret import SecretURL
 from ..signers.keys import KeySigner
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
+from ..urls import is_web
 from .options import (
     ADDRESSING,
     LIFE,

@@ -54,7 +54,7 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
     """
     if callable(place):
         return place
-    if not isinstance(place, str | os.PathLike):
+    if not isinstance(place, str | os.PathLike) or "://" in str(place):
         raise ConfigurationError("receipts= must be a directory or a callable")
     directory = Path(os.path.expanduser(place)).absolute()
     try:

@@ -7,13 +7,25 @@ from typing import Any
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
+from ..errors import ConfigurationError
+from ..urls import is_presigned, is_web
 
 PROTOCOL = "osspresigned"
 
 
 def without_protocol(path: Any) -> str:
-    """Return *path* without ``osspresigned://`` and leading slashes; a trailing one stays."""
-    return str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    """Return *path* without ``osspresigned://`` and leading slashes; a trailing one stays.
+
+    Raises:
+        ConfigurationError: it is a URL, or holds a signature; neither is repeated.
+    """
+    found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    if is_web(found) or is_presigned(found):
+        raise ConfigurationError(
+            "a URL stands where the path bucket/key must (it is not shown): give a "
+            "presigned URL as url=, such as url='file:upload.url', and leave the path empty"
+        )
+    return found
 
 
 def object_path(client: Client, path: Any) -> str:

@@ -343,6 +343,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
+    close = close or [one for one in known if name.lower() in one.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 

@@ -26,21 +26,9 @@ _VERSIONS = {
     "s3-v4": "V4 of S3-compatible stores",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_WEB = ("https:", "http:")
 _MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
-
-
-def is_web(text: str) -> bool:
-    """Return whether *text* is a URL of the web."""
-    return text.strip().lower().startswith(_WEB)
-
-
-def is_presigned(reference: str) -> bool:
-    """Return whether *reference* is a secret itself, rather than a place of one."""
-    # What is public, such as the URL of a map on one's own server, has no query.
-    return is_web(reference) and "?" in reference
 
 
 def read(reference: str, opener: Opener) -> SecretURL | URLMap:
@@ -70,7 +58,7 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
 def _one_url(text: str) -> SecretURL | None:
     """Return the only line of *text* if it is a URL."""
     text = text.strip()
-    if not is_web(text) or "\n" in text:
+    if not urls.is_web(text) or "\n" in text:
         return None
     if problem := urls.url_problem(text):
         raise ConfigurationError(f"the URL {problem}")

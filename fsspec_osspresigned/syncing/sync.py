@@ -18,6 +18,7 @@ from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
+from ..filesystem.paths import without_protocol
 from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions
@@ -368,7 +369,7 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
 def _place(destination: str) -> tuple[str, str]:
     """Return bucket and prefix; the prefix is empty, or ends with a slash."""
     text = str(destination)
-    path = text.removeprefix("osspresigned://").rstrip("/")
+    path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
         msg = f"{text[:80]!r} is no destination: write BUCKET/PREFIX"

@@ -106,10 +106,10 @@ def test_what_is_no_url_is_refused(run, tree, text, why):
 
 
 @pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "url", "doctor", "resume", "sign"])  # fmt: skip
-@pytest.mark.parametrize("form", ["{}", "--url-file={}", "--map={}", "--signer={}"])
+@pytest.mark.parametrize("form", ["{}", "--url-file={}", "--map={}", "--signer={}", f"{TO}k?{{1}}"])  # fmt: skip
 def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, form):
-    """No command takes one, in no option, and none repeats it."""
-    ended = run(command, form.format(url("k")), TO)
+    """No command takes one, in no option, nor its query; and none repeats it."""
+    ended = run(command, form.format(url("k"), url("k").partition("?")[2]), TO)
     assert ended.code == 2
     assert "--url-file" in ended.err
     assert "(ps)" in ended.err

@@ -71,7 +71,7 @@ def test_threads_do_not_mix_lines(tmp_path):
     assert len([json.loads(line) for line in file.read_bytes().splitlines()]) == 80
 
 
-@pytest.mark.parametrize("place", [5, b"x", ["x"]])
+@pytest.mark.parametrize("place", [5, b"x", ["x"], "https://h/k?Signature=x"])
 def test_what_is_no_place(place):
     """Anything else is refused."""
     with pytest.raises(ConfigurationError, match="a directory or a callable"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import fsspec
 import pytest
+
+from fsspec_osspresigned import ConfigurationError, sync
 
 ROOT = "examplebucket"
 
@@ -55,3 +58,58 @@ def test_a_catalogue_that_drops_the_host_of_a_url(fs, owner, environment):
     assert PurePosixPath(found).parent.name == "2026-01-02"
     assert fs.cat_file(found) == b"2026-01-02"
     assert set(owner.stored()) == {f"k/a.csv/2026-01-0{n}/a.csv" for n in (1, 2)}
+
+
+_QUERY = "OSSAccessKeyId=LTAIx&Expires=1900000000&Signature=c2VjcmV0%3D"
+_V4 = "x-oss-credential=c2VjcmV0&x-oss-signature=c2VjcmV0"
+URL = f"https://{ROOT}.oss-cn-hangzhou.aliyuncs.com/a.csv?{_QUERY}"
+VERBS = {
+    "pipe_file": lambda fs, path, _: fs.pipe_file(path, b"x"),
+    "pipe": lambda fs, path, _: fs.pipe({path: b"x"}),
+    "open": lambda fs, path, _: fs.open(path, "wb"),
+    "fsspec": lambda _, path, __: fsspec.open(f"osspresigned://{path}", "wb", signer="keys").open(),
+    "touch": lambda fs, path, _: fs.touch(path),
+    "put_file": lambda fs, path, local: fs.put_file(local, path),
+    "put": lambda fs, path, local: fs.put(local, path),
+    "put many": lambda fs, path, local: fs.put([local], [path]),
+    "get": lambda fs, path, local: fs.get(path, f"{local}.got"),
+    "cat": lambda fs, path, _: fs.cat(path),
+    "ls": lambda fs, path, _: fs.ls(path),
+    "glob": lambda fs, path, _: fs.glob(f"{path}*"),
+    "exists": lambda fs, path, _: fs.exists(path),
+    "cp to": lambda fs, path, _: fs.cp_file(f"{ROOT}/a", path),
+    "mv": lambda fs, path, _: fs.mv(path, f"{ROOT}/b"),
+    "rm": lambda fs, path, _: fs.rm(path),
+    "sign": lambda fs, path, _: fs.sign(path),
+    "sync": lambda fs, path, local: sync(os.path.dirname(local), path, filesystem=fs),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "path",
+    [
+        URL,
+        URL.partition("?")[0],
+        URL.replace("https://", "HTTP:/"),
+        f"{ROOT}/a.csv?{_QUERY}",
+        f"{ROOT}/a.csv?{_V4}",
+    ],
+)
+def test_a_url_is_no_path(fs, owner, tmp_path, caplog, verb, path):
+    """It is refused before anything is sent or logged, not repeated, and told its place."""
+    caplog.set_level(logging.DEBUG, "fsspec_osspresigned")
+    (tmp_path / "local").write_bytes(b"x")
+    with pytest.raises(ConfigurationError, match="as url=") as caught:
+        VERBS[verb](fs, path, str(tmp_path / "local"))
+    assert "c2VjcmV0" not in str(caught.value)
+    assert ROOT not in str(caught.value)
+    assert not [one for one in caplog.records if one.name != "asyncio"]
+    assert not owner.oss.requests
+
+
+def test_odd_keys_are_no_urls(fs, owner):
+    """What only resembles a URL is a name like any other."""
+    for key in ("https:/x", "Signature=1", "a?b=c&d", "my-signature=3"):
+        fs.pipe_file(f"{ROOT}/{key}", key.encode())
+        assert owner.stored()[key] == key.encode()

@@ -155,6 +155,15 @@ def test_all_problems_at_once():
     assert any("'::' in a path" in problem for problem in found)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("token", "signer_token"), ("map", "url_map"), ("storage", "storage_class"), ("Expires", "expires_in")]
+)  # fmt: skip
+def test_a_part_of_a_name_is_understood(name, meant):
+    """The command line says --token and --map; a value is never repeated."""
+    found = problems(signer="https://s.example.com", **{name: "TOPSECRET"})
+    assert found == (f"unknown option {name!r}: did you mean {meant!r}?",)
+
+
 def test_bad_values_are_not_shown_where_they_may_be_secret():
     """A token given by value, a header or a URL does not end up in a log."""
     found = problems(
