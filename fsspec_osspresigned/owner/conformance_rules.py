@@ -40,7 +40,6 @@ _NEVER_ADDED = (
 )
 _CLOCKS_DIFFER = 300  # seconds; a V1 URL tells its end only
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
-_UPLOAD = "U+/=id~1"
 
 RULES: list[ProtocolRule] = []
 
@@ -213,29 +212,28 @@ def _echoes(parameter: str, member: str) -> Judge:
     return judge
 
 
+def _each(kit: Kit, member: str, *values: object) -> Cases:
+    """Return a request for each granted action; *values* where it has *member*."""
+    return {
+        f"{action} with {member} {value!r}": {
+            name: value if name == member else own
+            for name, own in kit.request(action).items()
+        }
+        for action in kit.granted
+        for value in values
+    }
+
+
 @_signed(_echoes("uploadId", "upload_id"))
 def _upload_id(kit: Kit) -> Cases:
     """The parameter uploadId comes once and as asked, and where it belongs."""
-    return {
-        f"{action} of upload {_UPLOAD!r}": {
-            **kit.request(action),
-            **({"upload_id": _UPLOAD} if action.spec.upload_id else {}),
-        }
-        for action in kit.granted
-    }
+    return _each(kit, "upload_id", "U+/=id~1")
 
 
 @_signed(_echoes("partNumber", "part_number"))
 def _part_number(kit: Kit) -> Cases:
     """The parameter partNumber comes once and as asked, and where it belongs."""
-    return {
-        f"{action} with part number {number}": {
-            **kit.request(action),
-            **({"part_number": number} if number else {}),
-        }
-        for action in kit.granted
-        for number in ((1, 2, 10_000) if action.spec.part_number else (0,))
-    }
+    return _each(kit, "part_number", 1, 2, 10_000)
 
 
 @_rule

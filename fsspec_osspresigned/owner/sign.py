@@ -48,11 +48,7 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Count the parts of *file_size* bytes, unless *parts* says how many.
-
-        Raises:
-            ConfigurationError: more than 10,000 parts, or parts that OSS does not take.
-        """
+        """Count the parts of *file_size* bytes, unless *parts* says how many."""
         if not MIN_PART <= part_size <= MAX_PART:
             found = f"parts of {shown_bytes(part_size)}"
             raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")

@@ -271,11 +271,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token in a header.
-
-    Raises:
-        HTTPException: 401, which says nothing about why.
-    """
+    """Return the policy of the bearer token in a header, or raise 401 without a why."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None
@@ -311,11 +307,7 @@ def _error_of(error: OSSPresignedError) -> dict[str, Any]:
 
 
 def operation_of(request: Any) -> Operation:
-    """Return the operation that one member of ``requests`` asks for.
-
-    Raises:
-        ServiceError: it is not valid.
-    """
+    """Return the operation that one member of ``requests`` asks for, or ServiceError."""
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:

@@ -65,11 +65,7 @@ class SignerProcess:
 
     @classmethod
     def load(cls, settings: ServiceSettings) -> SignerProcess:
-        """Load policy and certificate.
-
-        Raises:
-            ConfigurationError: policy, certificate or keys are wrong.
-        """
+        """Load policy and certificate, or raise every mistake in them."""
         policy, certificate = PolicyFile(path=settings.policy_file), None
         policy.load()
         if settings.ssl_certfile is not None:
@@ -173,11 +169,7 @@ def launch(settings: ServiceSettings) -> None:
 
 
 def work(settings: ServiceSettings, listener: socket.socket) -> None:
-    """Serve as one of several workers, until the supervisor stops or dies.
-
-    Raises:
-        SystemExit: 2; policy, certificate or keys are wrong.
-    """
+    """Serve as one of several workers, until the supervisor stops or dies."""
     parent = multiprocessing.parent_process()
     try:
         service = SignerProcess.load(settings)

@@ -39,11 +39,7 @@ class ReloadedFiles(ABC):
         """Read the files and return facts for the log; a mistake changes nothing."""
 
     def load(self) -> dict[str, Any]:
-        """Read the files and return facts for the log; a mistake changes nothing.
-
-        Raises:
-            ConfigurationError: every mistake.
-        """
+        """Read the files and return facts for the log; a mistake changes nothing."""
         self._stamp = self._look()
         return self.read()
 
@@ -96,11 +92,7 @@ class Certificate(ReloadedFiles):
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
-    """Return the key signer that a policy asks for.
-
-    Raises:
-        ConfigurationError: all that is missing or wrong, packages and variables too.
-    """
+    """Return the key signer that a policy asks for, or raise all that it lacks."""
     provider = credential_provider(settings.credentials)
     own = settings.credentials == ENVIRONMENT
     signer = KeySigner.from_options(

@@ -20,14 +20,9 @@ _TYPES = {
 }
 # No script, style, form, frame or plug-in that does not come from here.
 _POLICY = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "worker-src 'self'",
-    "style-src 'self'",
-    "img-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "connect-src 'self' "
 )
 _HEADERS = {
     "Cache-Control": "no-cache",
@@ -42,9 +37,8 @@ _HEADERS = {
 def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
     """Return the routes of the page: ``/`` and its files below ``/ui/``.
 
-    Args:
-        endpoint: asked for each reply; the page may send to its buckets and to the
-            service itself, and a browser refuses everything else.
+    The page may send to the buckets of *endpoint*, which is asked for each reply, and to
+    the service itself; a browser refuses everything else.
     """
     folder = files(__package__).joinpath("page")
     found = {
@@ -58,11 +52,8 @@ def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
         body = found.get(name)
         if body is None:
             return Response("no such file", 404, media_type="text/plain")
-        allowed = f"connect-src 'self' {source_of(endpoint())}"
-        headers = {
-            **_HEADERS,
-            "Content-Security-Policy": "; ".join((*_POLICY, allowed)),
-        }
+        policy = f"{_POLICY}{source_of(endpoint())}"
+        headers = {**_HEADERS, "Content-Security-Policy": policy}
         media_type = _TYPES[name.rpartition(".")[2]]
         return Response(body, headers=headers, media_type=media_type)
 
