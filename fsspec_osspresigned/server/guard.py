@@ -1,128 +1,169 @@
-"""Connection limits: silent, slow and unread connections are cut off.
+"""Connection limits: silent, slow, unread and greedy connections are cut off.
 
-uvicorn limits only the idle time after a reply. What it lacks needs two views of a
-connection, both public: a wrapper around its protocol sees the bytes that arrive, ASGI
-middleware sees where requests and replies begin and end.
+uvicorn limits only the idle time after a reply. Its protocol is extended here: a
+connection counts from its first moment, before TLS, and its requests as they are parsed;
+ASGI middleware sees where their bodies and replies end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+import ssl
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias
 
 import uvicorn
 from attrs import define, field, frozen
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _SPARE_FILES = 64  # the policy, the log, the listener and what libraries open
+_SERVED = ("body", "reply")  # states of a request that is not yet answered
 
 
 @frozen(kw_only=True)
 class ConnectionLimits:
-    """Seconds, bytes and connections that clients may take before they are cut off.
+    """Seconds, bytes and numbers that clients may take before they are cut off."""
 
-    Attributes:
-        head: seconds for the head of a request, counted from the connection or from
-            the request's first byte.
-        body: seconds for the rest of it.
-        reply: seconds until the reply is made and was taken.
-        idle: seconds between two requests.
-        head_bytes: length of a head at most.
-        connections: how many there are at most; for one more, the one that has waited
-            longest without a request is cut off.
-        handshake: seconds for the handshake of TLS.
-        farewell: seconds that a TLS client has to answer a goodbye.
-    """
-
-    head: float = 10.0
-    body: float = 30.0
-    reply: float = 60.0
-    idle: float = 75.0
-    head_bytes: int = 64 * 1024
-    connections: int = 1000
-    handshake: float = 10.0
-    farewell: float = 1.0
+    handshake: float = 10.0  # of TLS
+    head: float = 10.0  # from the connection, or from the first byte of a request
+    body: float = 30.0  # for the rest of a request
+    reply: float = 60.0  # until the reply is made and was taken
+    idle: float = 75.0  # between two requests
+    farewell: float = 1.0  # until a TLS client answers a goodbye
+    head_bytes: int = 16 * 1024
+    headers: int = 100
+    pipelined: int = 16  # requests that wait for the reply to an earlier one
+    connections: int = 1000  # one more costs the one that waits longest
 
 
-class GuardedConnection:
+class GuardedConnection(HttpToolsProtocol):
     """A connection, its state, and the deadline at which it is cut off in that state.
 
-    The states are ``head``, ``body``, ``reply`` and ``idle``, as in the limits, and
-    ``rest``: the reply is out, but the body of its request is not in.
+    The states are those of the limits, and ``rest``: the reply is out, but the body of
+    its request is not in.
     """
 
-    def __init__(self, protocol: asyncio.Protocol, guard: ConnectionGuard) -> None:
-        self._protocol, self._guard = protocol, guard
-        self._transport: asyncio.Transport
-        self.enter("head")
-
-    def __getattr__(self, name: str) -> Any:
-        """Leave everything else of a protocol to the wrapped one."""
-        return getattr(self._protocol, name)
+    def __init__(self, *, guard: ConnectionGuard, **given: Any) -> None:
+        super().__init__(**given)
+        self._guard, self._limits = guard, guard.limits
+        self._tcp: asyncio.Transport
+        self._early: bytes | None = None  # what came before the TLS transport
+        self._in_head, self._head_bytes, self._unfinished = False, 0, 0
 
     def enter(self, state: str) -> None:
         """Begin *state* and its time."""
-        self.state, self._head_bytes = state, 0
-        self.deadline = monotonic() + getattr(self._guard.limits, state)
+        self.state = state
+        self.deadline = monotonic() + getattr(self._limits, state)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take it, and make room if there are too many."""
-        self._transport = transport
-        self._protocol.connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room if there are too many, and begin TLS or HTTP."""
+        self._tcp = transport
+        self.enter("head" if self._guard.tls is None else "handshake")
         self._guard.admit(self)
+        if self._guard.tls is None:
+            super().connection_made(transport)
+        elif not transport.is_closing():
+            self._early = b""
+            self._handshake = self.loop.create_task(self._begin_tls(self._guard.tls))
+
+    async def _begin_tls(self, context: ssl.SSLContext) -> None:
+        transport = None
+        with contextlib.suppress(OSError):  # no TLS, no common version, or hung up
+            transport = await self.loop.start_tls(
+                *(self._tcp, self, context),
+                server_side=True,
+                # Else a stop waits half a minute for clients that are idle.
+                ssl_shutdown_timeout=self._limits.farewell,
+            )
+        early, self._early = self._early or b"", None
+        if transport is None:
+            self._guard.connections.discard(self)
+        else:
+            self.enter("head")
+            super().connection_made(transport)
+            self.data_received(early)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget it."""
         self._guard.connections.discard(self)
-        self._protocol.connection_lost(error)
+        if self.transport is not None:  # it was more than a handshake
+            super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Have it parsed; between two requests it must be a head, which must end."""
-        if self.state in ("head", "idle") and data.strip(b"\r\n"):
-            if not self._head_bytes:
-                self.enter("head")
-            self._head_bytes += len(data)
-        # The task that answers a request is made here, and inherits the context.
-        token = _CONNECTION.set(self)
-        self._protocol.data_received(data)
-        _CONNECTION.reset(token)
-        if self._head_bytes > self._guard.limits.head_bytes:
-            # That task runs first if the head is complete, and enters another state.
-            asyncio.get_running_loop().call_soon(self._cut_head)
+        """Parse *data* in pieces, until a head or the queue of requests is too long."""
+        if self._early is not None:
+            self._early += data
+            return
+        step = self._limits.head_bytes
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            super().data_received(piece)
+            # A header that does not end is told by nothing else. The piece in which its
+            # head began may hold what came before.
+            self._unfinished += len(piece) if self._in_head else 0
+            if (
+                self._unfinished > 2 * step
+                or len(self.pipeline) > self._limits.pipelined
+            ):
+                self.cut()
+            if self.transport.is_closing():
+                return
 
-    def _cut_head(self) -> None:
-        if self.state == "head":
+    def on_message_begin(self) -> None:
+        """Note the begin of a head."""
+        super().on_message_begin()
+        self.scope["state"]["connection"] = self
+        self._in_head, self._head_bytes, self._unfinished = True, 0, 0
+        if self.state not in _SERVED:
+            self.enter("head")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        size = len(self.url) + self._head_bytes
+        if len(self.headers) > self._limits.headers or size > self._limits.head_bytes:
             self.cut()
+
+    def on_headers_complete(self) -> None:
+        """Note the end of a head."""
+        self._in_head, self._unfinished = False, 0
+        super().on_headers_complete()
+
+    def end(self) -> None:
+        """Wait for the rest of the request that was answered, or for the next one."""
+        if self.state == "body":
+            self.state = "rest"
+        else:
+            self.enter("head" if self._in_head else "idle")
 
     def cut(self) -> None:
         """End the connection at once, and drop what its client did not take."""
-        self._transport.abort()
+        self._tcp.abort()
 
 
-_CONNECTION: ContextVar[GuardedConnection] = ContextVar("connection")
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @define
 class ConnectionGuard:
-    """The connections of one server, and their limits.
-
-    Attributes:
-        limits: hold for each of them.
-        connections: that are open.
-    """
+    """The open connections of one server, and their limits."""
 
     limits: ConnectionLimits = ConnectionLimits()
+    tls: ssl.SSLContext | None = None  # None speaks plain HTTP
     connections: set[GuardedConnection] = field(factory=set, init=False)
 
     def configure(self, app: ASGIApp, **options: Any) -> uvicorn.Config:
-        """Return the loaded configuration of a server of *app* within the limits."""
-        config = uvicorn.Config(
-            self._middleware(app),
-            http="httptools",
+        """Return the configuration of a server of *app* within the limits."""
+        return uvicorn.Config(
+            _watched(app),
+            http=partial(GuardedConnection, guard=self),  # type: ignore[arg-type]
+            # What was accepted and not yet counted takes files, too.
+            backlog=max(1, self.limits.connections // 4),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -130,41 +171,17 @@ class ConnectionGuard:
             timeout_keep_alive=int(self.limits.idle),
             **options,
         )
-        config.load()
-        protocol: Callable[..., asyncio.Protocol] = config.http_protocol_class
-        config.http_protocol_class = lambda **given: GuardedConnection(  # type: ignore[assignment]
-            protocol(**given), self
-        )
-        return config
-
-    def _middleware(self, app: ASGIApp) -> ASGIApp:
-        async def watched(scope: Any, receive: Any, send: Any) -> None:
-            connection = _CONNECTION.get()
-
-            async def receive_body() -> Any:
-                message = await receive()
-                if not message.get("more_body"):
-                    connection.enter("reply")
-                return message
-
-            names = {name for name, _ in scope["headers"]}
-            no_body = names.isdisjoint((b"content-length", b"transfer-encoding"))
-            connection.enter("reply" if no_body else "body")
-            try:
-                await app(scope, receive_body, send)
-            finally:
-                if connection.state == "body":
-                    connection.state = "rest"
-                else:
-                    connection.enter("idle")
-
-        return watched
 
     def admit(self, connection: GuardedConnection) -> None:
-        """Count *connection*; if it is one too many, cut the longest silent one."""
-        waiting = [c for c in self.connections if c.state not in ("body", "reply")]
+        """Count *connection*; if it is one too many, cut the one that waits longest.
+
+        Silent ones go first, then those whose body does not come.
+        """
         if len(self.connections) >= self.limits.connections:
-            min(waiting, key=lambda found: found.deadline, default=connection).cut()
+            waiting = (c for c in self.connections if c.state != "reply")
+            oldest = min(waiting, key=_order, default=connection)
+            oldest.cut()
+            self.connections.discard(oldest)
         self.connections.add(connection)
 
     async def sweep(self, seconds: float = 1.0) -> None:
@@ -177,25 +194,42 @@ class ConnectionGuard:
                     connection.cut()
 
 
+def _order(connection: GuardedConnection) -> tuple[bool, float]:
+    return connection.state == "body", connection.deadline
+
+
+def _watched(app: ASGIApp) -> ASGIApp:
+    """Return *app*; its connections know how far the request is."""
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        connection = scope["state"].pop("connection")
+
+        async def receive_body() -> Any:
+            message = await receive()
+            if not message.get("more_body"):
+                connection.enter("reply")
+            return message
+
+        names = {name for name, _ in scope["headers"]}
+        no_body = names.isdisjoint((b"content-length", b"transfer-encoding"))
+        connection.enter("reply" if no_body else "body")
+        try:
+            await app(scope, receive_body, send)
+        finally:
+            connection.end()
+
+    return watched
+
+
 def raise_file_limit(wanted: int) -> int:
-    """Raise the limit of open files; return how many of *wanted* connections fit."""
+    """Raise the limit of open files; return how many of *wanted* connections fit.
+
+    Each may be replaced by one that was accepted before it was closed.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    endless, needed = resource.RLIM_INFINITY, wanted + _SPARE_FILES
+    endless, needed = resource.RLIM_INFINITY, 2 * wanted + _SPARE_FILES
     if soft != endless and soft < needed:
         soft = needed if hard == endless else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == endless else max(1, min(wanted, soft - _SPARE_FILES))
-
-
-class PromptLoop(asyncio.SelectorEventLoop):
-    """A loop whose TLS servers wait neither for a handshake nor for a farewell."""
-
-    limits = ConnectionLimits()
-
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """Listen, with less time for what TLS adds."""
-        if options.get("ssl") is not None:
-            options["ssl_handshake_timeout"] = self.limits.handshake
-            # Else a stop waits half a minute for clients that are idle.
-            options["ssl_shutdown_timeout"] = self.limits.farewell
-        return await super().create_server(*args, **options)
+    fit = wanted if soft == endless else (soft - _SPARE_FILES) // 2
+    return max(1, min(wanted, fit))

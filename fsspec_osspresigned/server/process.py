@@ -12,18 +12,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import uvicorn
 from attrs import define, evolve, frozen
 
 from ..asgi import AnnouncingServer, listen
 from ..errors import ConfigurationError
 from .app import create_ruled_app
-from .guard import ConnectionGuard, ConnectionLimits, PromptLoop, raise_file_limit
+from .guard import ConnectionGuard, ConnectionLimits, raise_file_limit
 from .log import log_call, say
-from .reload import Certificate, PolicyFile, ReloadedFiles, watch
+from .reload import Certificate, PolicyFile, watch
 from .supervisor import Supervisor
 from .upload_page import page_routes
 
 _STOP_SECONDS = 30
+# A browser that was here over TLS comes back over TLS alone, for a year.
+_SECURE_HEADERS = [("Strict-Transport-Security", "max-age=31536000")]
 
 
 @frozen(kw_only=True)
@@ -87,37 +90,20 @@ class SignerProcess:
         SIGHUP and a change of a file load policy and certificate again; a file with
         mistakes changes nothing. The end of the file *lifeline* acts as SIGTERM.
         """
-        limits = ConnectionLimits()
-        limits = evolve(limits, connections=raise_file_limit(limits.connections))
-        guard = ConnectionGuard(limits)
-        page = page_routes(lambda: self.policy.signer.endpoint)
-        app = create_ruled_app(
-            lambda: self.policy.rules,
-            limits=self.policy.limits,
-            tell=lambda record: log_call(record, say, log_keys=self.settings.log_keys),
-            routes=page if self.settings.page else (),
-        )
-        config = guard.configure(
-            app,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
-        if self.certificate is not None:
-            config.ssl = self.certificate.context
-        server = _ServiceServer(config, started)
-        with asyncio.Runner(loop_factory=PromptLoop) as runner:
-            runner.run(self._run(server, listener, guard, lifeline))
+        asyncio.run(self._serve(listener, started, lifeline))
 
-    async def _run(
+    async def _serve(
         self,
-        server: _ServiceServer,
         listener: socket.socket,
-        guard: ConnectionGuard,
+        started: Callable[[], None],
         lifeline: int | None,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        hangup = asyncio.Event()
+        limits = ConnectionLimits()
+        limits = evolve(limits, connections=raise_file_limit(limits.connections))
+        tls = None if self.certificate is None else self.certificate.context
+        guard = ConnectionGuard(limits, tls)
+        server = _ServiceServer(self._configure(guard), started)
+        loop, hangup = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.handle_exit, number, None)
@@ -128,9 +114,7 @@ class SignerProcess:
                 server.handle_exit(signal.SIGTERM, None)
 
             loop.add_reader(lifeline, end)
-        watched: list[ReloadedFiles] = [self.policy]
-        if self.certificate is not None:
-            watched.append(self.certificate)
+        watched = [self.policy, *filter(None, [self.certificate])]
         others = [
             asyncio.create_task(watch(watched, hangup)),
             asyncio.create_task(guard.sweep()),
@@ -139,6 +123,22 @@ class SignerProcess:
         for task in others:
             task.cancel()
         await asyncio.wait(others)
+
+    def _configure(self, guard: ConnectionGuard) -> uvicorn.Config:
+        page = page_routes(lambda: self.policy.signer.endpoint)
+        app = create_ruled_app(
+            lambda: self.policy.rules,
+            limits=self.policy.limits,
+            tell=lambda record: log_call(record, say, log_keys=self.settings.log_keys),
+            routes=page if self.settings.page else (),
+        )
+        return guard.configure(
+            app,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            headers=[] if guard.tls is None else _SECURE_HEADERS,
+        )
 
 
 def launch(settings: ServiceSettings) -> None:

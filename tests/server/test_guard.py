@@ -16,9 +16,9 @@ from fsspec_osspresigned.asgi import AnnouncingServer, listen
 from fsspec_osspresigned.server.guard import (
     ConnectionGuard,
     ConnectionLimits,
-    PromptLoop,
     raise_file_limit,
 )
+from tests.server.conftest import pem
 
 LIMITS = ConnectionLimits(
     head=60, body=60, reply=60, idle=60, head_bytes=1000, connections=10, handshake=60
@@ -66,10 +66,12 @@ async def patient(_: Any, receive: Any, send: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def served(
-    limits: ConnectionLimits, app: Callable[..., Awaitable[None]] = patient
+    limits: ConnectionLimits,
+    app: Callable[..., Awaitable[None]] = patient,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Connect]:
     """Serve *app*; yield a function that connects to it."""
-    guard = ConnectionGuard(limits)
+    guard = ConnectionGuard(limits, tls)
     ready = asyncio.Event()
     config = guard.configure(app, timeout_graceful_shutdown=1)
     server = AnnouncingServer(config, ready.set)
@@ -266,8 +268,9 @@ def test_nobody_is_cut_off_while_served():
     async def play():
         async with served(evolve(LIMITS, connections=1), slow) as connect:
             reader, writer = await connect()
-            writer.write(CALL + CALL)
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             await begun.wait()
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             newcomer, _ = await connect()
             assert await end(newcomer) == b""
             leave.set()
@@ -277,37 +280,221 @@ def test_nobody_is_cut_off_while_served():
     run(play)
 
 
-def test_handshake_has_an_end(monkeypatch):
-    """A client that connects to a TLS port and says nothing is cut off."""
-    monkeypatch.setattr(PromptLoop, "limits", ConnectionLimits(handshake=SOON))
+def test_body_that_does_not_come_makes_room():
+    """Who announces a body and sends none is cut off before the newcomer is."""
 
     async def play():
-        loop = asyncio.get_running_loop()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with listen("127.0.0.1", 0) as listener:
-            server = await loop.create_server(
-                asyncio.Protocol, sock=listener, ssl=context
-            )
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
-            assert await end(reader) == b""
-            writer.close()
-            server.close()
-            await server.wait_closed()
-            plain = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-            plain.close()
-            await plain.wait_closed()
+        async with served(evolve(LIMITS, connections=2)) as connect:
+            stuck = [await connect() for _ in range(2)]
+            for reader, writer in stuck:
+                writer.write(
+                    HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+                )
+                await reader.readuntil(b"100 Continue\r\n\r\n")
+            await call(await connect())
+            assert await end(stuck[0][0]) == b""
+            stuck[1][1].write(b"abcde")
+            await stuck[1][0].readuntil(b"ok")
 
-    with asyncio.Runner(loop_factory=PromptLoop) as runner:
-        runner.run(play())
+    run(play)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_pipelined_requests_are_bounded(alone):
+    """Requests sent without end and faster than replies do not fill the memory."""
+    seen = []
+
+    async def counting(_, __, send):
+        seen.append(1)
+        await asyncio.sleep(0)
+        await answer(send)
+
+    async def play():
+        limits = evolve(LIMITS, head_bytes=4096, pipelined=16)
+        async with served(limits, counting) as connect:
+            reader, writer = await connect()
+            request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+            if alone:
+                writer.write(request * 10_000)
+            else:
+                dripping = asyncio.create_task(drip(writer, request * 100))
+            found = await end(reader)
+            if not alone:
+                await dripping
+            assert found.count(b"200 OK") < 1000
+            assert len(seen) < 1000
+            assert (await call(await connect())).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+def test_few_pipelined_requests_are_answered_in_order():
+    """A client may send the next requests before it has the reply to the first."""
+
+    async def named(scope, _, send):
+        await answer(send, scope["path"].encode() + b"ok")
+
+    async def play():
+        async with served(LIMITS, named) as connect:
+            reader, writer = await connect()
+            for number in range(10):
+                writer.write(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+            for number in range(10):
+                assert (await reader.readuntil(b"ok")).endswith(b"/%dok" % number)
+
+    run(play)
+
+
+@pytest.mark.parametrize(
+    ("limits", "more", "answered"),
+    [
+        ({"headers": 5}, b"A: 1\r\n" * 4, True),
+        ({"headers": 5}, b"A: 1\r\n" * 5, False),
+        ({"head_bytes": 200}, b"A: " + b"a" * 150 + b"\r\n", True),
+        ({"head_bytes": 200}, b"A: " + b"a" * 250 + b"\r\n", False),
+    ],
+)
+def test_heads_have_few_and_short_headers(limits, more, answered):
+    """A head that comes whole keeps to the limits, too."""
+
+    async def play():
+        async with served(evolve(LIMITS, **limits)) as connect:
+            reader, writer = await connect()
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n" + more + b"\r\n")
+            if answered:
+                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            else:
+                assert b"200 OK" not in await end(reader)
+
+    run(play)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    """The TLS side of a server."""
+    certificate, key = pem(tmp_path_factory.mktemp("tls"), "server")
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate, key)
+    return made
+
+
+def trusting() -> ssl.SSLContext:
+    """Return the TLS side of a client that trusts everybody."""
+    made = ssl.create_default_context()
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+async def secure_call(port: int, data: bytes = CALL) -> bytes:
+    """Return the reply to *data* over TLS."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting())
+    writer.write(data)
+    found = await reader.readuntil(b"ok")
+    writer.close()
+    await writer.wait_closed()
+    return found
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01"])
+def test_handshake_has_an_end(context, first):
+    """A client of a TLS port that says nothing, or too little, is cut off."""
+
+    async def play():
+        async with served(evolve(LIMITS, handshake=SOON), tls=context) as connect:
+            reader, writer = await connect()
+            writer.write(first)
+            assert await end(reader) == b""
+            assert not connect.guard.connections
+
+    run(play)
+
+
+def test_client_that_does_not_speak_tls_is_forgotten(context):
+    """What is no handshake ends the connection and nothing else."""
+
+    async def play():
+        async with served(LIMITS, tls=context) as connect:
+            reader, writer = await connect()
+            writer.write(CALL)
+            assert b"200 OK" not in await end(reader)
+            assert not connect.guard.connections
+            assert (await secure_call(connect.port)).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+def test_silent_connections_count_before_their_handshake(context):
+    """Connections without a byte do not take the room of those with a call."""
+
+    async def play():
+        async with served(evolve(LIMITS, connections=5), tls=context) as connect:
+            silent = [await connect() for _ in range(20)]
+            for reader, _ in silent[:15]:
+                assert await end(reader) == b""
+            assert (await secure_call(connect.port)).startswith(b"HTTP/1.1 200")
+            assert len(connect.guard.connections) <= 5
+
+    run(play)
+
+
+def test_newcomer_to_a_busy_tls_port_is_refused(context):
+    """While all are being served, it is cut off before its handshake."""
+    begun, leave = asyncio.Event(), asyncio.Event()
+
+    async def slow(_, __, send):
+        begun.set()
+        await leave.wait()
+        await answer(send)
+
+    async def play():
+        async with served(evolve(LIMITS, connections=1), slow, context) as connect:
+            calling = asyncio.create_task(
+                secure_call(connect.port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            )
+            await begun.wait()
+            newcomer, _ = await connect()
+            assert await end(newcomer) == b""
+            leave.set()
+            assert (await calling).startswith(b"HTTP/1.1 200")
+
+    run(play)
+
+
+def test_call_that_comes_with_the_end_of_the_handshake_is_answered(context):
+    """The bytes that travel together with the client's last word of TLS are kept."""
+
+    async def play():
+        async with served(LIMITS, tls=context) as connect:
+            reader, writer = await connect()
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = trusting().wrap_bio(incoming, outgoing)
+            for _ in range(10):
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(1 << 16))
+            client.write(CALL)
+            writer.write(outgoing.read())
+            found = b""
+            while not found.endswith(b"ok"):
+                incoming.write(await reader.read(1 << 16))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while True:
+                        found += client.read(1 << 16)
+            assert found.startswith(b"HTTP/1.1 200")
+
+    run(play)
 
 
 @pytest.mark.parametrize(
     ("soft", "hard", "raised", "fit"),
     [
-        (256, 4096, 1064, 1000),
-        (256, 512, 512, 448),
+        (256, 4096, 2064, 1000),
+        (256, 512, 512, 224),
         (32, 32, 32, 1),
-        (256, resource.RLIM_INFINITY, 1064, 1000),
+        (256, resource.RLIM_INFINITY, 2064, 1000),
         (4096, 4096, None, 1000),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1000),
     ],
