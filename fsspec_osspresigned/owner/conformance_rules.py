@@ -40,6 +40,7 @@ _NEVER_ADDED = (
 )
 _CLOCKS_DIFFER = 300  # seconds; a V1 URL tells its end only
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
+_UPLOAD = "U+/=id~1"
 
 RULES: list[ProtocolRule] = []
 
@@ -227,7 +228,7 @@ def _each(kit: Kit, member: str, *values: object) -> Cases:
 @_signed(_echoes("uploadId", "upload_id"))
 def _upload_id(kit: Kit) -> Cases:
     """The parameter uploadId comes once and as asked, and where it belongs."""
-    return _each(kit, "upload_id", "U+/=id~1")
+    return _each(kit, "upload_id", _UPLOAD)
 
 
 @_signed(_echoes("partNumber", "part_number"))

@@ -24,7 +24,7 @@ from .reload import Certificate, PolicyFile, watch
 from .supervisor import Supervisor
 from .upload_page import page_routes
 
-_STOP_SECONDS = 30
+_STOP_SECONDS = 35  # longer than a body is waited for
 # A browser that was here over TLS comes back over TLS alone, for a year.
 _SECURE_HEADERS = [("Strict-Transport-Security", "max-age=31536000")]
 
