@@ -114,8 +114,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             return [cls._strip_protocol(one) for one in path]
         return without_protocol(path).rstrip("/")
 
-    def _path(self, path: Any) -> str:
-        return object_path(self.client, path)
+    def _path(self, path: Any, *, keep_slash: bool = False) -> str:
+        return object_path(self.client, path, keep_slash=keep_slash)
 
     @property
     def transaction(self) -> Transaction:
@@ -220,8 +220,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return call.put(tree, told, how)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Store an empty object; FileExistsError if it is there and not *truncate*."""
-        self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
+        """Store an empty object; FileExistsError if it is there and not *truncate*.
+
+        A trailing slash stays: such an object stands for a directory.
+        """
+        call = self._call(kwargs, "overwrite" if truncate else "create")
+        call.pipe_file(self._path(path, keep_slash=True), b"")
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Remember a directory: OSS has none, so nothing is sent."""
@@ -230,8 +234,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     makedirs = mkdir
 
     def rmdir(self, path: str) -> None:
-        """Forget a directory that was made: OSS has none, so nothing is sent."""
-        self.client.written.forget_directory(self._path(path))
+        """Forget a directory that was made; FileExistsError if objects are in it."""
+        path = self._path(path)
+        found = self._lookup.walk(path, maxdepth=1, withdirs=True)
+        if any(item["name"] != path for item in found):
+            raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
+        self.client.written.forget_directory(path)
 
     def open(
         self,
@@ -260,7 +268,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         autocommit = kwargs.pop("autocommit", None)
         call = self._call(kwargs, write_mode(mode))
         return call.open(
-            self._path(path),
+            self._path(path, keep_slash=True),
             binary="b" in mode,
             codec=compression,
             text=text,
@@ -315,7 +323,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             self._path(path),
             maxdepth=maxdepth,
             withdirs=withdirs,
-            prefix=kwargs.get("prefix", ""),
+            prefix=kwargs.get("prefix") or "",
         )
         return look.find(walk, detail)
 

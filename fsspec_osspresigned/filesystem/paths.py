@@ -28,9 +28,13 @@ def without_protocol(path: Any) -> str:
     return found
 
 
-def object_path(client: Client, path: Any) -> str:
-    """Return ``bucket/key``; the empty path is the object of ``url=``."""
-    stripped = without_protocol(path).rstrip("/")
+def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
+    """Return ``bucket/key``; the empty path is the object of ``url=``.
+
+    With *keep_slash* a trailing slash stays: the object stands for a directory.
+    """
+    name = without_protocol(path)
+    stripped = name.rstrip("/")
     if not stripped and client.options.url is not None:
         return str(getattr(client.signer, "path", ""))
-    return stripped
+    return name if keep_slash else stripped

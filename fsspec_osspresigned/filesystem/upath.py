@@ -19,6 +19,14 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
 
     __slots__ = ()
 
+    def mkdir(
+        self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False
+    ) -> None:
+        """Remember a directory; FileExistsError if it is there and not *exist_ok*."""
+        if not exist_ok and self.exists():
+            raise FileExistsError(17, "it is there already", self.path)
+        super().mkdir(mode=mode, parents=parents, exist_ok=True)
+
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Store an empty object if there is none; one that is there stays as it is.
 

@@ -119,8 +119,8 @@ class Lookup:
         number of directories, and one page is held at a time. In the order of the
         keys, but for directories. Nothing found is an empty answer.
 
-        *withdirs* yields directories too, *path* among them, and *markers* objects whose
-        names end in a slash. Names in *path* must begin with *prefix*.
+        *withdirs* yields directories too, and *markers* objects whose names end in a
+        slash. Names in *path* must begin with *prefix*; without one *path* is yielded too.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -130,10 +130,11 @@ class Lookup:
             reason = _unseen(error)
             listed = written.descendants(path, prefix)
         first = list(islice(listed, 1))
-        if not first and (reason is None or not written.is_directory(path)):
+        is_made = written.is_directory if reason else written.is_new_directory
+        if not first and not is_made(path):
             yield from () if prefix else self._alone(path, reason)
             return
-        if withdirs and path:
+        if withdirs and path and not prefix:
             yield _directory(path)
         root = f"{path}/" if path else ""
         for item in _below(chain(first, listed), root, maxdepth):

@@ -88,6 +88,48 @@ def test_an_empty_object_for_a_directory_is_one(full, owner):
     assert not owner.stored()
 
 
+@pytest.mark.parametrize("write", ["touch", "open"])
+def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write):
+    """The object that the console would make, and not a file in its place."""
+    if write == "touch":
+        full.touch(f"{ROOT}/mark/")
+        with pytest.raises(FileExistsError):
+            full.touch(f"{ROOT}/mark/", truncate=False)
+    else:
+        with full.open(f"{ROOT}/mark/", "wb"):
+            pass
+    assert owner.stored() == {"mark/": b""}
+    assert full.isdir(f"{ROOT}/mark")
+    assert full.ls(f"{ROOT}/mark") == []
+    full.rmdir(f"{ROOT}/mark")
+    full.rm(f"{ROOT}/mark", recursive=True)
+    assert not owner.stored()
+
+
+def test_a_made_directory_can_be_removed(fs, only, owner):
+    """Tools make one, delete it and write it anew, whoever may look."""
+    for one in (fs, only()):
+        one.mkdir(f"{ROOT}/m")
+        assert one.exists(f"{ROOT}/m")
+        one.rm(f"{ROOT}/m", recursive=True)
+        one.mkdir(f"{ROOT}/m")
+        one.rmdir(f"{ROOT}/m")
+    assert not fs.exists(f"{ROOT}/m")
+    with pytest.raises(FileNotFoundError):
+        fs.rm(f"{ROOT}/m", recursive=True)
+
+
+def test_a_directory_with_objects_is_not_removed_alone(full, blind):
+    """``rmdir`` is for empty ones, of the store and of memory."""
+    for one in (full, blind):
+        one.pipe_file(f"{ROOT}/d/e/a", b"a")
+        for path in (f"{ROOT}/d", f"{ROOT}/d/e", ROOT):
+            with pytest.raises(FileExistsError, match="recursive=True"):
+                one.rmdir(path)
+        one.rmdir(f"{ROOT}/d/e/a")
+    assert full.find(ROOT) == [f"{ROOT}/d/e/a"]
+
+
 def test_a_pattern_lists_only_what_begins_so(fs, owner):
     """What stands before the first wildcard goes to the store."""
     fs.pipe({f"{ROOT}/d/{name}": b"12" for name in ("ab1", "ab2", "b1", "e/ab3")})
@@ -98,6 +140,9 @@ def test_a_pattern_lists_only_what_begins_so(fs, owner):
     assert asked[0]["delimiter"] == "/"
     assert fs.find(f"{ROOT}/d", prefix="ab") == [f"{ROOT}/d/ab1", f"{ROOT}/d/ab2"]
     assert fs.find(f"{ROOT}/d", prefix="none") == []
+    assert len(fs.find(f"{ROOT}/d", prefix=None)) == 4
+    ours = [f"{ROOT}/d/e", f"{ROOT}/d/e/ab3"]
+    assert fs.find(f"{ROOT}/d", prefix="e", withdirs=True) == ours
     assert fs.find(ROOT, prefix="d/e") == [f"{ROOT}/d/e/ab3"]
     assert fs.find(f"{ROOT}/d", maxdepth=1, withdirs=True) == [
         f"{ROOT}/d",

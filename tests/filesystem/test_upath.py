@@ -72,6 +72,20 @@ def test_paths_do_what_paths_do(root, oss):
     assert set(oss.objects("examplebucket")) == {"data/d/c.txt"}
 
 
+def test_a_directory_is_made_once(root):
+    """As paths on a disk: a second time only if that is no matter."""
+    folder = root / "d"
+    folder.mkdir()
+    (folder / "a").touch()
+    for place in (folder, folder / "a"):
+        with pytest.raises(FileExistsError):
+            place.mkdir()
+        with pytest.raises(FileExistsError):
+            place.mkdir(parents=True)
+    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @pytest.mark.parametrize(
     "name", ["a b", "a#1", "a?x=1", "%20", "a+b", "\N{GREEK SMALL LETTER OMEGA}", "a:b"]
 )
