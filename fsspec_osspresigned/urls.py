@@ -26,7 +26,12 @@ _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
 _SIGNED = r"[?&](x-(oss|amz)-)?signature="
-_OSS_HOST = r"([a-z0-9-]+)\.oss-[a-z0-9-]+\.aliyuncs\.com"
+# BUCKET before a host of a region or of acceleration, of dual stack, or of a cloud box;
+# s3. is in front of hosts that speak S3.
+_OSS_HOST = (
+    r"(?!s3\.)([a-z0-9-]+)\.(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"
+    r"|cb-[a-z0-9-]+\.[a-z0-9-]+\.oss-cloudbox)\.aliyuncs\.com"
+)
 _OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
 
 

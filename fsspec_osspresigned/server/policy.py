@@ -277,6 +277,12 @@ def parse_policies(text: str) -> Policies:
         if policy.name:
             names.setdefault(policy.name, place)
     top.end()
+    buckets = {p.partition("/")[0] for one in tokens.values() for p in one.prefixes}
+    if signer.style == "cname" and len(buckets) > 1:
+        named = ", ".join(sorted(buckets))
+        problems.append(
+            f"signer.style cname is the domain of one bucket, not of {named}"
+        )
     if problems:
         raise ConfigurationError(problems)
     return Policies(signer=signer, tokens=tokens)

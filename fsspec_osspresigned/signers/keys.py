@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, SignerError, SignerUnavailableError
 from ..model import MAX_PARTS, OPERATIONS, Operation, SignedRequest
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
-from ..signing.endpoint import Endpoint
+from ..signing.endpoint import Endpoint, public_endpoint
 from ..signing.presigning import presign
 
 _ID = "OSS_ACCESS_KEY_ID"
@@ -180,8 +180,7 @@ class KeySigner:
         place = None
         if text or region:
             try:
-                public = f"https://oss-{region}.aliyuncs.com"
-                place = Endpoint.parse(text or public, style=style)
+                place = Endpoint.parse(text or public_endpoint(region), style=style)
             except ConfigurationError as error:
                 problems += error.problems
         else:
@@ -190,6 +189,8 @@ class KeySigner:
                 "example cn-hangzhou"
             )
         told = place.region if place else None
+        if place and place.product != "oss":
+            region = told  # a cloud box stands in a region, and is not of it
         if region and told and region != told:
             problem = f"region {region} does not fit the endpoint's region {told}"
             problems.append(problem)
@@ -235,6 +236,7 @@ class KeySigner:
                 query={**operation.query, **operation.parameters},
                 version=self.version,
                 region=self.region,
+                product=self.endpoint.product,
                 now=now,
                 expires_in=life,
                 additional_headers=() if self.version == "v1" else extra,

@@ -17,10 +17,42 @@ Style = Literal["virtual", "path", "cname"]
 MAX_KEY_BYTES = 1023  # OSS API reference, "Object naming conventions"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?").fullmatch
-_PUBLIC = (
-    r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com",
-    r"([a-z0-9-]+)\.oss(?:-internal)?\.aliyuncs\.com",
-)
+_REGION = re.compile(
+    r"""(?x) (?:.*\.)? (?:
+        oss-(?!accelerate|internal\.|cloudbox)([a-z0-9-]+?)(?:-internal)?
+      | ([a-z0-9-]+)\.oss(?:-internal)?  # dual stack
+      | (cb-[a-z0-9-]+)\.[a-z0-9-]+\.oss-cloudbox  # the ID of a box is its region in V4
+    ) \.aliyuncs\.com (?::\d+)? """
+).fullmatch
+# What public hosts of the finance cloud call a region, and other names for one: OSS,
+# "Regions and endpoints", of 2026-02-05. All other hosts name the region itself.
+_PUBLIC_NAMES = {
+    "cn-hangzhou-finance": "cn-hzfinance",
+    "cn-shenzhen-finance-1": "cn-szfinance",
+    "cn-shanghai-finance-1": "cn-shanghai-finance-1-pub",
+    "cn-beijing-finance-1": "cn-beijing-finance-1-pub",
+}
+_REGIONS = {
+    **{name: region for region, name in _PUBLIC_NAMES.items()},
+    **dict.fromkeys(("cn-hzjbp", "cn-hzjbp-a", "cn-hzjbp-b"), "cn-hangzhou-finance"),
+    "cn-shanghai-finance": "cn-shanghai-finance-1",
+    "cn-shenzhen-finance": "cn-shenzhen-finance-1",
+}
+
+
+def region_of(host: str) -> str | None:
+    """Return the region that a host of OSS tells, with or without a bucket before it.
+
+    None for acceleration hosts, which are of all regions, and for every other host.
+    """
+    found = _REGION(host.lower())
+    name = next(filter(None, found.groups())) if found else None
+    return _REGIONS.get(name, name) if name else None
+
+
+def public_endpoint(region: str | None) -> str:
+    """Return the URL of the public host of *region*."""
+    return f"https://oss-{_PUBLIC_NAMES.get(region or '', region)}.aliyuncs.com"
 
 
 def check_bucket(bucket: str) -> str | None:
@@ -102,10 +134,13 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """The region that a public host name tells; None for every other host."""
-        name = self.host.partition(":")[0]
-        found = (re.fullmatch(pattern, name) for pattern in _PUBLIC)
-        return next((match[1] for match in found if match), None)
+        """The region that the host tells; for a cloud box its ID; else None."""
+        return region_of(self.host)
+
+    @property
+    def product(self) -> str:
+        """What V4 signs as the product: ``oss-cloudbox`` for a cloud box, else ``oss``."""
+        return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
         """Return host and port where *bucket* is reached, as the Host header says."""

@@ -165,6 +165,15 @@ def test_every_mistake_is_told_at_once_with_its_place():
     assert "my-plain-token" not in str(problems(text))
 
 
+def test_domain_is_of_one_bucket():
+    """OSS binds a domain to one bucket: URLs for another would all be refused."""
+    text = '[signer]\nstyle = "cname"\n'
+    assert parse_policies(text + entry(prefixes='["a/", "b/"]')).signer.style == "cname"
+    other = entry(name='"m"', sha256=f'"{"0" * 64}"', buckets='["otherbucket"]')
+    said = "signer.style cname is the domain of one bucket, not of examplebucket, other"
+    assert problems(text + entry() + other)[0].startswith(said)
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [

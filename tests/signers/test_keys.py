@@ -18,6 +18,7 @@ from fsspec_osspresigned.signing import (
     describe,
     verify,
 )
+from fsspec_osspresigned.urls import oss_bucket
 
 NOW = 1_767_225_600.5
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))
@@ -261,6 +262,24 @@ def test_missing_keys_are_all_named(environment):
             ("us-west-1.oss.aliyuncs.com", "us-west-1"),
         ),
         ("cn-beijing", "oss-accelerate.aliyuncs.com", {}, (None, "cn-beijing")),
+        (
+            "cn-hangzhou-finance",
+            None,
+            {},
+            ("oss-cn-hzfinance.aliyuncs.com", "cn-hangzhou-finance"),
+        ),
+        (
+            "cn-hangzhou-finance",
+            "oss-cn-hzjbp-a-internal.aliyuncs.com",
+            {},
+            (None, "cn-hangzhou-finance"),
+        ),
+        (
+            "cn-hangzhou",
+            "cb-f8z7yvzg.cn-hangzhou.oss-cloudbox.aliyuncs.com",
+            {},
+            (None, "cb-f8z7yvzg"),
+        ),
         ("cn-beijing", "http://127.0.0.1:9000", {}, ("127.0.0.1:9000", "cn-beijing")),
         (None, "files.example.com", {"version": "v1", "style": "cname"}, (None, None)),
     ],
@@ -315,3 +334,14 @@ def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
     """What cannot sign is said when the signer is made."""
     with pytest.raises(ConfigurationError, match=problem):
         KeySigner.from_options(region, endpoint)
+
+
+def test_cloud_box_is_a_product_and_a_region_of_its_own():
+    """A box is signed for by its ID, and the client takes its host for one of OSS."""
+    made = KeySigner.from_options(
+        "cn-hangzhou", "cb-f8z7yvzg.cn-hangzhou.oss-cloudbox.aliyuncs.com"
+    )
+    (request,) = made.sign([operation()])
+    query = dict(parse_qsl(urlsplit(request.url.reveal()).query))
+    assert "/cb-f8z7yvzg/oss-cloudbox/aliyun_v4_request" in query["x-oss-credential"]
+    assert oss_bucket(urlsplit(request.url.reveal()).hostname) == "bkt"

@@ -11,16 +11,13 @@ from attrs import field, frozen
 
 from ...signing import Received
 from ...signing.canonical import parse_query
+from ...signing.endpoint import region_of
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 _NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
 _bucket_host = re.compile(
     rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
 ).fullmatch
-_region_host = re.compile(
-    r"(?i)\.(?:oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?|([a-z0-9-]+)\.oss)"
-    r"\.aliyuncs\.com(?::\d+)?\Z"
-).search
 
 
 @frozen(kw_only=True)
@@ -57,8 +54,7 @@ class Call(Received):
     @property
     def region(self) -> str | None:
         """The region that the host name names; None if it names none."""
-        found = _region_host(self.host)
-        return (found[1] or found[2]).lower() if found else None
+        return region_of(self.host)
 
     @property
     def content_length(self) -> int | None:
