@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +31,7 @@ from urllib3.util.ssl_ import create_urllib3_context, ssl_wrap_socket
 
 from ..secret import SecretURL
 from .body import BLOCK
-from .response import ResponseParser
+from .response import ResponseError, ResponseParser
 from .stall import Phase, ProgressTimer, StalledError
 
 _log = logging.getLogger(__name__)
@@ -137,10 +137,14 @@ def request_head(
     return _written(f"{method} {target} HTTP/1.1", headers)
 
 
+class UnaskedError(OSError):
+    """Something came over a connection before a request went out: it is no answer."""
+
+
 class OriginConnection:
     """An open connection that carries one request after the other.
 
-    It is *broken* if the peer did not take the whole request.
+    It is *broken* if the peer answered without having the whole request.
     """
 
     def __init__(self, route: Route, sock: Any, timer: ProgressTimer) -> None:
@@ -148,6 +152,7 @@ class OriginConnection:
         self.sock = sock
         self.timer = timer
         self.broken = False
+        self._request_id: str | None = None  # of the last response
 
     def close(self) -> None:
         """Close the socket."""
@@ -169,35 +174,61 @@ class OriginConnection:
             self.broken = True
             raise BrokenPipeError from None
 
-    def send_request(self, head: memoryview, body: Iterable[memoryview]) -> None:
-        """Send a request, or as much of it as the peer takes before it answers."""
-        self.timer.enter(Phase.SEND)
-        left = head
-        with contextlib.suppress(BrokenPipeError):
-            for block in body:
-                if left and len(block) <= _JOINED:
-                    # One piece, and not two that the peer has to wait for.
-                    self.send(memoryview(b"".join((left, block))))
-                else:
-                    self.send(left)
-                    self.send(block)
-                left = memoryview(b"")
-            self.send(left)
+    def ask(
+        self, method: str, head: memoryview, body: Iterable[memoryview] = ()
+    ) -> ResponseParser:
+        """Send a request, and return the response; its body is not read yet.
 
-    def read_head(self, method: str) -> ResponseParser:
-        """Return the response to a request of *method*; its body is not read yet.
-
-        Raises OSError if this is none, too little comes, or the connection fails.
+        No more is sent once the peer has answered. Raises UnaskedError if it did so
+        before, and OSError if too little moves or this is no response to the request.
         """
-        connecting = self.timer.phase is Phase.CONNECT
-        if not connecting:
-            self.timer.enter(Phase.WAIT)
+        self.timer.enter(Phase.SEND)
         response = ResponseParser(method)
+        begun = False
+        with contextlib.suppress(BrokenPipeError):
+            for piece in _pieces(head, body):
+                came = self._received()
+                if came is not None and not begun:
+                    what = "answered" if came else "closed the connection"
+                    raise UnaskedError(f"the server {what} before it was asked")
+                while came and not response.status:
+                    response.feed(came)
+                    came = self._received()
+                self.broken = came is not None or response.status > 0
+                if self.broken:
+                    break
+                self.send(piece)
+                begun = True
+        self.timer.enter(Phase.WAIT)
         while not response.status:
             self._feed(response, _RECEIVED)
-        if not connecting:
-            self.timer.enter(Phase.READ)
+        self.timer.enter(Phase.READ)
+        self.broken = self.broken or unconfirmed_packets(self.sock) > 0
+        self._refuse_stray(response)
         return response
+
+    def _received(self) -> bytes | None:
+        """Return what has come, without waiting; empty at the end, None if nothing."""
+        while not self.is_clean():
+            seconds = self.sock.gettimeout()
+            self.sock.settimeout(0.0)
+            try:
+                return bytes(self.sock.recv(_RECEIVED))
+            except ssl.SSLWantReadError:  # it was a message of TLS itself
+                continue
+            except OSError:
+                return b""
+            finally:
+                self.sock.settimeout(seconds)
+        return None
+
+    def _refuse_stray(self, response: ResponseParser) -> None:
+        """Raise ResponseError for the answer to another request, which came late."""
+        found = response.headers.get("x-oss-request-id")
+        missing = found is None and 200 <= response.status < 300  # noqa: PLR2004 - class
+        if self._request_id and (missing or found == self._request_id):
+            raise ResponseError("The response is not the one to this request")
+        self._request_id = found or self._request_id
 
     def read_block(self, response: ResponseParser, most: int = BLOCK) -> bytes:
         """Return the next *most* bytes of the body, or fewer; none at its end."""
@@ -218,6 +249,32 @@ class OriginConnection:
     def _receive_all(self, size: int) -> bytes:
         """Receive as much as comes within the timeout of the system: fewer calls."""
         return bytes(self.sock.recv(size, socket.MSG_WAITALL))
+
+
+def unconfirmed_packets(sock: Any) -> int:
+    """Return how many the peer has not confirmed; 0 where the system does not tell.
+
+    A response confirms all that it answers, before or with its first byte.
+    """
+    if sys.platform != "linux" or not isinstance(sock, socket.socket):
+        return 0
+    found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int.from_bytes(found[24:], sys.byteorder)  # tcpi_unacked
+
+
+def _pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]:
+    """Yield a request as it is sent: with a small block in one piece, for one packet."""
+    left = head
+    for block in body:
+        if left and len(block) <= _JOINED:
+            yield memoryview(b"".join((left, block)))
+        else:
+            if left:
+                yield left
+            yield block
+        left = memoryview(b"")
+    if left:
+        yield left
 
 
 def open_connection(
@@ -291,8 +348,8 @@ def _ask_for_tunnel(connection: OriginConnection) -> None:
     host, port = route.address
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = {"Host": where, **route.proxy.proxy_headers}
-    connection.send(_written(f"CONNECT {where} HTTP/1.1", headers))
-    response = connection.read_head("CONNECT")
+    head = _written(f"CONNECT {where} HTTP/1.1", headers)
+    response = connection.ask("CONNECT", head)
     if response.status != requests.codes.ok:
         raise OSError(f"Tunnel refused: {response.status} {response.reason.strip()}")
 

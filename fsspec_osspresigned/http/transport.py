@@ -33,7 +33,7 @@ from ..secret import SecretURL, redact
 from ..urls import http_problem, url_problem
 from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksums import crc64
-from .connection import OriginConnection, Route, request_head
+from .connection import OriginConnection, Route, UnaskedError, request_head
 from .pool import ConnectionPool
 from .response import ResponseParser
 from .stall import Phase, StalledError
@@ -187,8 +187,9 @@ class Transport:
             head = _head(signed, body.size, exchange, route)
             connection = self.pool.acquire(route)
             connection.timer.deadline = exchange.deadline
-            connection.send_request(head, outgoing if body.size else ())
-            response = connection.read_head(signed.method)
+            response = connection.ask(
+                signed.method, head, outgoing if body.size else ()
+            )
             if _log.isEnabledFor(logging.DEBUG):
                 line = '"%s %s HTTP/1.1" %d'
                 _log.debug(line, signed.method, _shown(signed), response.status)
@@ -292,14 +293,14 @@ def _reply(
     """Read the body of *response*, and return the reply; *url* is for messages."""
     exchange, body = outgoing.exchange, b""
     host, path = connection.route.netloc, exchange.path
-    whole = outgoing.sent == outgoing.body.size
-    if not 200 <= response.status < 300:  # noqa: PLR2004 - HTTP status class
+    ok = 200 <= response.status < 300  # noqa: PLR2004 - HTTP status class
+    if connection.broken and (ok or not outgoing.body.size):
+        raise NetworkError(f"{host} answered before all bytes were sent", path=path)
+    if not ok:
         # The answer to a request that was refused on the way may be cut with it.
         most = min(exchange.limit, MAX_ERROR)
-        body = _collect(connection, response, most, cut_is_fine=not whole)
+        body = _collect(connection, response, most, cut_is_fine=connection.broken)
         outgoing.report(-outgoing.sent)
-    elif not whole:
-        raise NetworkError(f"{host} answered before all bytes were sent", path=path)
     elif exchange.sink is not None:
         if isinstance(exchange.sink, JudgingSink):
             exchange.sink.head(response.status, response.headers)
@@ -372,6 +373,7 @@ def network_error(
         chain.append(cause)
     # A server that has less than what was announced cannot have acted on it.
     whole = connect_seconds is None and sent >= size
+    whole = whole and not isinstance(error, UnaskedError)
     if any(isinstance(e, requests.exceptions.ProxyError) for e in chain):
         host = f"proxy or {host}"
     if connect_seconds is not None and any(isinstance(e, TimeoutError) for e in chain):

@@ -16,6 +16,7 @@ from fsspec_osspresigned.errors import (
     ReplyError,
     StoreUnavailableError,
 )
+from fsspec_osspresigned.http import connection
 from fsspec_osspresigned.http import transport as module
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
 from fsspec_osspresigned.http.transport import Transport
@@ -153,6 +154,149 @@ def test_more_bytes_than_announced(serve, send):
     assert bodies == [b"ok"] * 3
 
 
+# -- answers to no request --------------------------------------------------------------
+
+
+class Waiting:
+    """A body of two blocks; *before* runs before the block of its number."""
+
+    size = 2 * BLOCK
+
+    def __init__(self, before):
+        self.before, self.asked = before, 0
+
+    def blocks(self):
+        for number in range(2):
+            self.asked += 1
+            if number in self.before:
+                self.before[number]()
+            yield memoryview(bytes(BLOCK))
+
+
+def unasked(peer, sent):
+    """Answer without having been asked, and say when it is on the way."""
+    peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.answer("x-oss-request-id: 0", body=b"forged")
+    sent.set()
+    peer.server.done.wait(10)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_answer_before_the_first_request(serve, send, certified, trusted, secure):
+    """What a server says unasked is no answer, and nothing is sent to it."""
+    sent = threading.Event()
+
+    def script(peer):
+        if secure:
+            peer.secure(certified)
+        unasked(peer, sent)
+
+    server = serve(script)
+    url = f"{'https' if secure else 'http'}://{server.netloc}{QUERY}"
+    with pytest.raises(NetworkError, match="answered before it was asked") as caught:
+        send(url, Waiting({0: lambda: sent.wait(5)}))
+    assert not caught.value.sent
+    assert server.heads == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_answer_between_two_requests(serve, send, ends):
+    """A late second answer, or the end, that comes while the next body is made."""
+    asked, sent = threading.Event(), threading.Event()
+
+    def script(peer):
+        peer.request()
+        peer.answer()
+        asked.wait(5)
+        if ends:
+            peer.sock.shutdown(socket.SHUT_RDWR)
+            sent.set()
+        else:
+            unasked(peer, sent)
+
+    def before():
+        asked.set()
+        sent.wait(5)
+
+    server = serve(script, ok)
+    send(server.origin + QUERY)
+    with pytest.raises(NetworkError, match="before it was asked") as caught:
+        send(server.origin + QUERY, Waiting({0: before}))
+    assert not caught.value.sent
+    assert send(server.origin + QUERY, MemoryBody.of(b"next")).body == b"ok"
+    assert server.bodies == [b"", b"next"]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden"])
+def test_answer_in_the_middle_of_a_request(serve, send, status):
+    """Nothing more is sent, a refusal counts, and a success proves nothing."""
+    sent = threading.Event()
+
+    def script(peer):
+        peer.head()
+        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.answer(status=status, body=DENIED)
+        sent.set()
+        while peer.sock.recv(BLOCK):
+            pass
+
+    server = serve(script, ok)
+    body = Waiting({1: lambda: sent.wait(5)})
+    if status == "200 OK":
+        with pytest.raises(NetworkError, match="before all bytes were sent"):
+            send(server.origin + QUERY, body)
+    else:
+        reply = send(server.origin + QUERY, body)
+        assert (reply.status, reply.body) == (403, DENIED)
+        assert reply.body_bytes < body.size
+    assert send(server.origin + QUERY).body == b"ok"
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize("stray", [("x-oss-request-id: 1",), ()])
+def test_answer_to_the_request_before(serve, send, stray):
+    """An answer that comes once more, or without the number of all others, is refused."""
+
+    def script(peer):
+        peer.request()
+        peer.answer("x-oss-request-id: 1")
+        peer.request()
+        peer.answer(*stray, status="204 No Content", body=b"")
+        peer.answer("x-oss-request-id: 2", status="403 Forbidden", body=DENIED)
+
+    server = serve(script, ok)
+    assert send(server.origin + QUERY).status == 200
+    with pytest.raises(NetworkError, match="not the one to this request") as caught:
+        send(server.origin + QUERY, method="DELETE")
+    assert caught.value.sent
+    assert send(server.origin + QUERY).status == 200
+    assert server.accepted == 2
+
+
+def test_error_of_a_gateway_has_no_number(serve, send):
+    """Only a success must have one: a gateway on the way answers in its own name."""
+
+    def script(peer):
+        for lines in (["x-oss-request-id: 1"], [], ["x-oss-request-id: 2"]):
+            peer.request()
+            peer.answer(*lines, status="200 OK" if lines else "502 Bad Gateway")
+
+    server = serve(script)
+    found = [send(server.origin + QUERY).status for _ in range(3)]
+    assert (found, server.accepted) == ([200, 502, 200], 1)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_answer_of_a_server_that_has_not_the_request_yet(
+    serve, send, monkeypatch, status
+):
+    """A response confirms the bytes it answers: one that does not belongs elsewhere."""
+    monkeypatch.setattr(connection, "unconfirmed_packets", lambda _: 1)
+    server = serve(lambda peer: peer.request() and peer.answer(status=status))
+    with pytest.raises(NetworkError, match="before all bytes were sent"):
+        send(server.origin + QUERY, method="DELETE")
+
+
 # -- answers before the answer ----------------------------------------------------------
 
 
@@ -165,7 +309,6 @@ def test_interim_answers(serve, send, status):
     def script(peer):
         interim = f"HTTP/1.1 {status}\r\nLink: <x>\r\n\r\n".encode()
         for _ in range(2):
-            peer.sock.sendall(interim)
             peer.request()
             peer.sock.sendall(interim * 3)
             peer.answer(status="201 Created")
@@ -174,6 +317,23 @@ def test_interim_answers(serve, send, status):
     replies = [send(server.origin + QUERY, MemoryBody.of(b"abc")) for _ in range(2)]
     assert [reply.status for reply in replies] == [201, 201]
     assert server.bodies == [b"abc"] * 2
+
+
+def test_interim_answer_in_the_middle_of_a_request(serve, send):
+    """One that comes before the last block is passed over, too."""
+    sent = threading.Event()
+
+    def script(peer):
+        peer.head()
+        peer.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sent.set()
+        left = 2 * BLOCK - len(peer.ahead)
+        while left:
+            left -= len(peer.sock.recv(left))
+        peer.answer(status="201 Created")
+
+    body = Waiting({1: lambda: sent.wait(5)})
+    assert send(serve(script).origin + QUERY, body).status == 201
 
 
 def test_protocol_that_nobody_asked_for(serve, send):
@@ -447,5 +607,6 @@ def test_stall_after_an_early_interim_answer(serve, send):
         peer.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         peer.server.done.wait(10)
 
-    with pytest.raises(NetworkTimeoutError, match="waiting for the answer"):
+    with pytest.raises(NetworkTimeoutError, match="no progress") as caught:
         send(serve(script, small=True).origin + QUERY, BIG, seconds=0.1)
+    assert not caught.value.sent

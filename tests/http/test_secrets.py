@@ -175,5 +175,5 @@ def test_head_is_hidden_while_it_is_sent(serve, send, monkeypatch):
     server = serve(ok)
     send(server.origin + QUERY, MemoryBody.of(b"abc"))
     assert server.targets == [QUERY]
-    assert {"send_request", "send"} <= {name for name, _ in seen}
+    assert {"ask", "send"} <= {name for name, _ in seen}
     assert not [name for name, text in seen if "TOPSECRET" in text]
