@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ _SLICES = 4  # looks within one window at what the system has still to send
 _JOINED = 64 * 1024  # bytes of a first block that are copied to go out with the head
 _RECEIVED = 64 * 1024  # bytes of one read where the end of the body is not known
 _PORTS = {"http": 80, "https": 443}
+_WINDOWS = 10  # in which a response must be there, but for the body of an object
 
 
 @frozen(eq=False)
@@ -200,6 +202,9 @@ class OriginConnection:
                 self.send(piece)
                 begun = True
         self.timer.enter(Phase.WAIT)
+        # One that drips makes progress, and could go on for hours.
+        end = time.monotonic() + _WINDOWS * self.timer.seconds
+        self.timer.deadline = min(self.timer.deadline, end)
         while not response.status:
             self._feed(response, _RECEIVED)
         self.timer.enter(Phase.READ)
@@ -363,6 +368,6 @@ def _limit(sock: Any, seconds: float) -> None:
     sock.settimeout(None if seconds == math.inf else seconds)
     if seconds < math.inf and type(sock) is socket.socket and sys.platform == "linux":
         sock.settimeout(None)
-        time = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+        packed = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
         for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            sock.setsockopt(socket.SOL_SOCKET, name, time)
+            sock.setsockopt(socket.SOL_SOCKET, name, packed)

@@ -235,8 +235,7 @@ class Transport:
             NetworkError, NetworkTimeoutError: no complete answer, within a minute.
             SignerError: the answer is longer than *limit* bytes.
         """
-        # A server that drips makes progress, and would hold an upload for hours.
-        deadline = time.monotonic() + min(_EXCHANGE, 10 * self.pool.progress_seconds)
+        deadline = time.monotonic() + _EXCHANGE
         one = Exchange(free_headers=headers, limit=limit, deadline=deadline)
         # They hold a token, and a traceback may show the variables of frames.
         del headers
@@ -302,6 +301,7 @@ def _reply(
         body = _collect(connection, response, most, cut_is_fine=connection.broken)
         outgoing.report(-outgoing.sent)
     elif exchange.sink is not None:
+        connection.timer.deadline = exchange.deadline  # an object may take its time
         if isinstance(exchange.sink, JudgingSink):
             exchange.sink.head(response.status, response.headers)
         if response.remaining is None and not response.chunked:

@@ -206,12 +206,27 @@ def test_deadline_of_a_request_that_moves(serve, send):
         send(server.origin + QUERY, method="GET", deadline=time.monotonic() + 0.2)
 
 
-def test_slow_sink(serve, send):
-    """Time that the sink takes is not the network's."""
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_answer_that_drips_for_ever(serve, send, part):
+    """Steady drops are progress; all but an object must be there in ten windows."""
+    start = b"HTTP/1.1 200 OK\r\nX: " if part == "head" else b"HTTP/1.1 200 OK\r\n\r\n"
+
+    def drip(peer):
+        peer.request()
+        peer.sock.sendall(start)
+        while not peer.server.done.wait(0.01):
+            peer.sock.sendall(b"x" * 100)
+
+    with pytest.raises(NetworkTimeoutError, match="took too long in all, while"):
+        send(serve(drip).origin + QUERY, MemoryBody.of(b"abc"), seconds=WINDOW)
+
+
+def test_object_may_take_its_time(serve, send):
+    """Neither the sink's time nor the number of windows counts for an object."""
 
     class Slow(Sink):
         def write(self, block):
-            time.sleep(0.15)
+            time.sleep(6 * WINDOW)
             return super().write(block)
 
     server = serve(lambda peer: peer.request() and peer.answer(body=bytes(2 * BLOCK)))
