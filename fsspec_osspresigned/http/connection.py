@@ -28,7 +28,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util import wait_for_read
-from urllib3.util.ssl_ import create_urllib3_context, ssl_wrap_socket
+from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.ssltransport import SSLTransport
 
 from ..secret import SecretURL
 from .body import BLOCK
@@ -52,7 +53,7 @@ class Route:
     Attributes:
         origin: scheme, host and port as the URL has them.
         address: host without brackets, and port.
-        tls: None if TLS is not spoken.
+        tls: the context; None if TLS is not spoken.
         proxy: urllib3's manager of the proxy; None for a direct way.
         over_http: whether the proxy speaks HTTP; False for SOCKS and no proxy.
         forwards: whether the proxy takes whole URLs; False if it opens a tunnel.
@@ -61,7 +62,7 @@ class Route:
     origin: str
     scheme: str
     address: tuple[str, int]
-    tls: ssl.SSLContext | None
+    tls: Any
     proxy: Any = field(repr=False)  # it holds the password
     over_http: bool
     forwards: bool
@@ -107,6 +108,7 @@ def _authorities(verify: Any) -> ssl.SSLContext:
     if not os.path.exists(bundle):
         raise FileNotFoundError(f"no bundle of certificate authorities at {bundle}")
     context = create_urllib3_context()
+    context.set_alpn_protocols(["http/1.1"])
     kind = "capath" if os.path.isdir(bundle) else "cafile"
     context.load_verify_locations(**{kind: bundle})
     return context
@@ -340,12 +342,11 @@ def _connected(route: Route, seconds: float) -> Any:
 
 def _in_tls(sock: Any, route: Route, host: str) -> Any:
     """Return *sock* in TLS, the certificate of *host* verified."""
-    return ssl_wrap_socket(
-        sock,
-        ssl_context=route.tls,
-        server_hostname=host.strip("[]").partition("%")[0].rstrip("."),
-        tls_in_tls=isinstance(sock, ssl.SSLSocket),
-    )
+    name = host.strip("[]").partition("%")[0].rstrip(".")
+    # Not ragged: a response may end with its connection, so its end must be certain.
+    if isinstance(sock, ssl.SSLSocket):
+        return SSLTransport(sock, route.tls, name, suppress_ragged_eofs=False)
+    return route.tls.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
 
 
 def _ask_for_tunnel(connection: OriginConnection) -> None:

@@ -90,6 +90,11 @@ class ResponseParser:
         """Take a piece of a head, and return what follows its end."""
         seen = max(0, len(self._head) - 2)
         self._head += data
+        if not self._head.startswith(b"HTTP/"[: len(self._head)]):
+            # llhttp reads RTSP, and skips blank lines.
+            if self._head.startswith(b"\x15\x03"):  # an alert of TLS
+                raise ResponseError("The port speaks TLS: the URL needs https")
+            raise ResponseError("The response does not begin with HTTP/")
         end = _END.search(self._head, seen)
         stop = end.end() if end else len(self._head)
         if self._overhead + stop > MAX_HEAD:
@@ -99,8 +104,6 @@ class ResponseParser:
         head, rest = self._head[:stop], bytes(self._head[stop:])
         if head.count(b"\n") > MAX_FIELDS + 2:
             raise ResponseError("The response has too many headers")
-        if not head.startswith(b"HTTP/"):  # llhttp reads RTSP, and skips blank lines
-            raise ResponseError("The response does not begin with HTTP/")
         self._overhead += stop
         self._head = bytearray()
         self._parse(head)

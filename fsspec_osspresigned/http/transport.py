@@ -50,6 +50,13 @@ _MAX_REASON = 200
 # since the error of an encoder would hold the whole head.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
 _CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
+# Reasons of OpenSSL, and what to do about them.
+_HINTS = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "; REQUESTS_CA_BUNDLE names the file of a private authority"
+    ),
+    "WRONG_VERSION_NUMBER": "; the port speaks no TLS: the URL needs http, or another port",
+}
 _DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
@@ -387,12 +394,19 @@ def network_error(
         if error.phase is Phase.READ:
             text += f", {error.moved} received"
         return NetworkTimeoutError(text, path=path, sent=whole)
+    text = f"the connection to {host} failed: {_said(chain)}"
+    return NetworkError(text, path=path, sent=whole)
+
+
+def _said(chain: list[BaseException]) -> str:
+    """Return what the innermost error of the system says, and what it means in TLS."""
     said = type(chain[-1]).__name__
-    for one in chain:  # what the innermost error of the system says counts
+    hint = ""
+    for one in chain:
         if isinstance(one, OSError) and not isinstance(one, requests.RequestException):
             said = one.strerror or str(one) or type(one).__name__
-    said = redact(re.sub(_CONTROL, " ", said))[:_MAX_REASON]
-    if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
-        said += "; REQUESTS_CA_BUNDLE names the file of a private authority"
-    text = f"the connection to {host} failed: {said}"
-    return NetworkError(text, path=path, sent=whole)
+        if isinstance(one, ssl.SSLError):
+            hint = _HINTS.get(one.reason, "")
+        if isinstance(one, ssl.SSLEOFError):
+            hint = "; TLS was cut before its end"
+    return redact(re.sub(_CONTROL, " ", said))[:_MAX_REASON] + hint

@@ -79,7 +79,7 @@ def tunnel_in_tls(context, script=plain):
                     other = near if one is outer else outer
                     block = one.recv(65536)
                     if not block:
-                        return near.close()
+                        return other.close()
                     other.sendall(block)
 
     def consent(peer):
@@ -203,6 +203,57 @@ def test_authority_that_nobody_named(serve, send, certified):
     assert "certificate" in caught.value.message
     assert not caught.value.sent
     assert server.heads == []
+
+
+def test_port_that_speaks_no_tls(serve, send):
+    """What answers the handshake in plain HTTP is named at once."""
+
+    def script(peer):
+        peer.sock.recv(65536)
+        peer.answer(status="400 Bad Request")
+        peer.server.done.wait(10)
+
+    server = serve(script)
+    with pytest.raises(
+        NetworkError, match="speaks no TLS: the URL needs http"
+    ) as caught:
+        send(f"https://{server.netloc}/k?x")
+    assert not caught.value.sent
+
+
+def test_port_that_speaks_tls(serve, send):
+    """So is an alert of TLS upon plain HTTP, though nothing follows it."""
+
+    def script(peer):
+        peer.request()
+        peer.sock.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+        peer.server.done.wait(10)
+
+    with pytest.raises(NetworkError, match="speaks TLS: the URL needs https"):
+        send(serve(script).origin + "/k?x", seconds=60.0)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_cut_in_tls(serve, send, certified, trusted, monkeypatch, inner):
+    """An answer whose end is that of its connection needs the end of TLS, too."""
+
+    def cut(peer):
+        peer.request()
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        socket.socket(fileno=peer.sock.detach()).close()
+
+    def secured(peer):
+        peer.secure(certified)
+        cut(peer)
+
+    server = serve(tunnel_in_tls(certified, cut) if inner else secured)
+    url = f"https://{server.netloc}/k?x"
+    if inner:
+        monkeypatch.setenv("https_proxy", f"https://{server.netloc}")
+        url = "https://b.example/k?x"
+    with pytest.raises(NetworkError, match="TLS was cut before its end") as caught:
+        send(url, method="GET")
+    assert caught.value.sent
 
 
 def test_certificate_of_another_host(serve, send, certified, trusted, monkeypatch):
