@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import define, field, fields_dict, frozen
 from starlette.applications import Starlette
@@ -58,26 +60,56 @@ class AccessRecord:
     codes: Mapping[str, int]  # how often each code of the protocol was answered
     milliseconds: float  # from the call's headers to the reply
     fault: str | None = None  # the class of an exception that should not have been
+    unhashed: str | None = None  # name of a policy whose sha256 is the token itself
 
 
 @define
 class RateLimits:
-    """Token buckets by policy name; each holds one minute's worth of requests."""
+    """What the bearers of a policy, by its name, may take; 429 refuses more.
+
+    A bucket holds one minute's worth of requests. A batch may leave it in debt, but not
+    two that come at once.
+    """
 
     clock: Callable[[], float] = time.monotonic
+    bodies: int = 200  # calls whose bodies have not come
     _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
+    _awaited: Counter[str] = field(factory=Counter, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def bucket(self, name: str, per_minute: int) -> TokenBucket:
-        """Return the bucket of *name*, at the rate of now."""
-        new = TokenBucket(per_minute, _MINUTE, _MINUTE, self.clock)
-        bucket = self._buckets.setdefault(name, new)
-        bucket.tokens = per_minute
-        return bucket
+    def charge(self, policy: Policy, cost: int = 0) -> None:
+        """Take *cost* from the bucket of *policy*, if there is no debt."""
+        most = policy.requests_per_minute
+        if most is None:
+            return
+        with self._lock:
+            new = TokenBucket(most, _MINUTE, _MINUTE, self.clock)
+            bucket = self._buckets.setdefault(policy.name, new)
+            bucket.tokens = most
+            if wait := bucket.wait():
+                raise _too_many(f"more than {most} requests in a minute", wait)
+            bucket.spend(cost)
+
+    @contextlib.contextmanager
+    def awaiting(self, policy: Policy) -> Iterator[None]:
+        """Count a call whose body has not come."""
+        if self._awaited[policy.name] >= self.bodies:
+            raise _too_many("too many calls without a body", 1)
+        self._awaited[policy.name] += 1
+        try:
+            yield
+        finally:
+            self._awaited[policy.name] -= 1
 
     def keep(self, names: set[str]) -> None:
         """Forget all but *names*."""
-        for name in self._buckets.keys() - names:
-            del self._buckets[name]
+        with self._lock:
+            for name in self._buckets.keys() - names:
+                del self._buckets[name]
+
+
+def _too_many(detail: str, wait: float) -> HTTPException:
+    return HTTPException(429, detail, {"Retry-After": str(math.ceil(wait))})
 
 
 def create_app(
@@ -109,7 +141,7 @@ def create_ruled_app(
         routes: of other pages.
     """
     service = _Service(rules, clock, limits or RateLimits(), tell)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
             Route("/healthz", _healthz),
@@ -117,14 +149,17 @@ def create_ruled_app(
         ],
         exception_handlers={HTTPException: _http_error},
     )
+    # A redirect would lead to the host that the client names.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _healthz(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    return _problem(getattr(error, "status_code", 500), getattr(error, "detail", ""))
+async def _http_error(_: Request, error: Any) -> Response:
+    return _problem(error.status_code, error.detail, error.headers)
 
 
 _CODES = {
@@ -137,16 +172,14 @@ _CODES = {
 }
 
 
-def _problem(status: int, detail: str, retry_after: int | None = None) -> Response:
+def _problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
     code = _CODES.get(status, "not_found")
     problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
-    headers = {"WWW-Authenticate": "Bearer"} if code == "unauthorized" else {}
-    if retry_after is not None:
-        problem["retry_after"] = retry_after
-        headers["Retry-After"] = str(retry_after)
-    return JSONResponse(
-        problem, status, headers=headers, media_type="application/problem+json"
-    )
+    if headers and "Retry-After" in headers:
+        problem["retry_after"] = int(headers["Retry-After"])
+    return JSONResponse(problem, status, headers, "application/problem+json")
 
 
 @define
@@ -157,6 +190,7 @@ class _SignCall:
     paths: list[str] = field(factory=list)
     requests: int = 0
     codes: Counter[str] = field(factory=Counter)
+    unhashed: str | None = None
 
 
 @frozen
@@ -171,7 +205,7 @@ class _Service:
         try:
             response = await self.answer(request, call)
         except HTTPException as error:
-            response = _problem(error.status_code, error.detail)
+            response = _problem(error.status_code, error.detail, error.headers)
         except ClientDisconnect:
             response = _problem(408, "the call never came whole")
         except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
@@ -189,38 +223,41 @@ class _Service:
                 codes=dict(call.codes),
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
                 fault=fault,
+                unhashed=call.unhashed,
             )
         )
         return response
 
     async def answer(self, request: Request, call: _SignCall) -> Response:
-        rules = self.rules()
-        policy = policy_of(rules, request.headers.get("authorization", ""))
-        call.policy = policy
-        bucket = None
-        if policy.requests_per_minute is not None:
-            bucket = self.limits.bucket(policy.name, policy.requests_per_minute)
-            if wait := bucket.wait():
-                detail = f"more than {policy.requests_per_minute} requests in a minute"
-                return _problem(429, detail, math.ceil(wait))
-            bucket.spend()
-        requests = _requests_of(await _body_of(request))
-        call.requests = len(requests)
-        if bucket is not None:
-            bucket.spend(len(requests) - 1)  # a batch goes into debt, never in pieces
-        results = await run_in_threadpool(self.results, requests, rules.signer, call)
-        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
+        rules, given = self.rules(), request.headers.get("authorization", "")
+        try:
+            call.policy = policy = policy_of(rules, given)
+        except HTTPException:
+            call.unhashed = unhashed(rules, given)
+            raise
+        self.limits.charge(policy)
+        with self.limits.awaiting(policy):
+            body = await _body_of(request)
+        # A body of 1 MiB takes 0.1 s to parse, for which others would wait.
+        return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
-    def results(
-        self, requests: list[Any], signer: Signer, call: _SignCall
-    ) -> list[dict[str, Any]]:
+    def reply(
+        self, body: bytes, signer: Signer, policy: Policy, call: _SignCall
+    ) -> Response:
+        requests: list[Any] = []
+        try:
+            requests = _requests_of(body)
+        finally:
+            cost = max(1, len(requests), len(body) * MAX_REQUESTS // MAX_REQUEST_BODY)
+            self.limits.charge(policy, cost)
+        call.requests = len(requests)
         results: list[dict[str, Any]] = [{} for _ in requests]
         granted: dict[int, Operation] = {}
         for index, request in enumerate(requests):
             try:
                 operation = operation_of(request)
                 call.paths.append(operation.path)
-                granted[index] = permitted(operation, cast("Policy", call.policy))
+                granted[index] = permitted(operation, policy)
             except ServiceError as error:
                 results[index] = _error(error.code, str(error))
         operations = list(granted.values())
@@ -229,7 +266,7 @@ class _Service:
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = _result(outcome)
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
-        return results
+        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
 
 def _result(outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
@@ -280,8 +317,18 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
         if hmac.compare_digest(known.lower(), given):
             found = policy
     if found is None or scheme.lower() != "bearer":
-        raise HTTPException(401, "no valid bearer token")
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise HTTPException(401, "no valid bearer token", headers)
     return found
+
+
+def unhashed(rules: ServiceRules, authorization: str) -> str | None:
+    """Return the name of the policy whose ``sha256`` is the given token itself."""
+    token = authorization.partition(" ")[2].strip().lower()
+    policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
+        token
+    )
+    return None if policy is None else policy.name
 
 
 def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:

@@ -231,6 +231,7 @@ def test_bad_call_is_refused_as_a_whole(server, body, status, code):
 def test_other_places_answer_with_problems(server):
     """A wrong path or method is told in the same form."""
     assert send(server, b"", path="/v2/sign")[0] == 404
+    assert send(server, b"", path="/v1/sign/")[0] == 404
     assert send(server, b"", method="PUT")[0] == 405
 
 

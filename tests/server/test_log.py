@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 
+from attrs import evolve
+
 from fsspec_osspresigned.server import log
 from fsspec_osspresigned.server.app import AccessRecord
 
@@ -40,6 +42,7 @@ def test_log_lines_name_keys_only_on_demand():
         fault="KeyError",
     )
     log.log_call(whole, say)
+    log.log_call(evolve(whole, fault=None, unhashed="writer"), say)
     assert lines[0] == {
         "token": "writer",
         "requests": 3,
@@ -50,6 +53,8 @@ def test_log_lines_name_keys_only_on_demand():
     }
     assert lines[1] == {**lines[0], "paths": ("b/secret-name",)}
     assert (lines[2]["signed"], lines[2]["fault"]) == (0, "KeyError")
+    assert lines[3]["hint"].startswith("sha256 of 'writer' is the token itself")
+    assert "hint" not in lines[2]
 
 
 def test_log_that_nobody_reads_is_no_failure(monkeypatch):

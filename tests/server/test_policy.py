@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from starlette.exceptions import HTTPException
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
@@ -425,11 +426,19 @@ def test_no_copy_source_means_no_copies():
 
 def test_rate_limits_are_one_bucket_a_name():
     """Each refills evenly, follows its policy, and is forgotten with it."""
-    now = [100.0]
-    limits = RateLimits(lambda: now[0])
-    limits.bucket("a", 2).spend(2)
-    assert limits.bucket("a", 2).wait() == 30
-    assert limits.bucket("b", 2).wait() == 0
-    assert limits.bucket("a", 4).wait() == 15
+    limits = RateLimits(lambda: 100.0)
+
+    def wait(name: str, per_minute: int) -> int:
+        policy = evolve(POLICY, name=name, requests_per_minute=per_minute)
+        try:
+            limits.charge(policy)
+        except HTTPException as refused:
+            return int((refused.headers or {})["Retry-After"])
+        return 0
+
+    limits.charge(evolve(POLICY, name="a", requests_per_minute=2), 2)
+    assert (wait("a", 2), wait("b", 2), wait("a", 4)) == (30, 0, 15)
+    limits.keep({"a", "b"})
+    assert wait("a", 2) == 30
     limits.keep({"b"})
-    assert limits.bucket("a", 2).wait() == 0
+    assert wait("a", 2) == 0

@@ -148,6 +148,69 @@ def test_requests_per_minute_are_counted_per_token():
     assert told[1].codes == {"rate_limited": 1}
 
 
+def begin(port: int, body: bytes, token: str = TOKEN) -> socket.socket:
+    """Send the head of a call for *body*, and return when the service awaits the rest."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    head = (
+        f"POST /v1/sign HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    return connection
+
+
+def finish(connection: socket.socket, body: bytes) -> int:
+    """Send the rest of a call and return the status of the reply."""
+    with connection:
+        connection.sendall(body)
+        return int(connection.recv(100).split()[1])
+
+
+CALL = json.dumps({"requests": [{"action": "HeadObject"}] * 6}).encode()
+
+
+def test_batches_that_come_together_do_not_multiply_the_rate():
+    """Only one of the calls that began within the rate is answered beyond it."""
+    text = policy_text("requests_per_minute = 6")
+    with app(text, limits=RateLimits(lambda: 0.0)) as (port, told):
+        begun = [begin(port, CALL) for _ in range(5)]
+        assert [finish(one, CALL) for one in begun] == [200, 429, 429, 429, 429]
+    assert [record.requests for record in told] == [6, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("body", [CALL, b"{"])
+def test_large_bodies_cost_what_they_could_hold(body):
+    """A body of 1 MiB counts as a hundred requests, whatever it holds."""
+    text = policy_text("requests_per_minute = 100")
+    body = body.ljust(1 << 20)
+    with app(text, limits=RateLimits(lambda: 0.0)) as (port, _):
+        assert finish(begin(port, body), body) in (200, 400)
+        assert ask(port, "data/a")[0] == 429
+
+
+def test_calls_without_bodies_are_bounded_for_each_token():
+    """One token does not take the room of the others by heads alone."""
+    text = f"{policy_text()}\n{policy_text(token='another-token-00', name='free')}"
+    with app(text, limits=RateLimits(bodies=2)) as (port, _):
+        begun = [begin(port, CALL) for _ in range(2)]
+        status, reply, headers = ask(port, "data/a")
+        assert (status, reply["retry_after"], headers["Retry-After"]) == (429, 1, "1")
+        assert ask(port, "data/a", token="another-token-00")[0] == 200
+        assert [finish(one, CALL) for one in begun] == [200, 200]
+        assert ask(port, "data/a")[0] == 200
+
+
+def test_token_in_the_place_of_its_hash_is_told():
+    """The owner learns it from the log, the caller learns nothing."""
+    token = "A1" * 32
+    text = policy_text().replace(hash_token(TOKEN), token)
+    with app(text) as (port, told):
+        replies = [ask(port, "data/a", token=given)[:2] for given in (token, "wrong")]
+    assert replies[0] == replies[1]
+    assert [record.unhashed for record in told] == ["writer", None]
+
+
 @pytest.mark.parametrize(
     "key",
     ["data/../secret", "data//../../x", "data/%2e%2e/x", "data/./x", "data/\u2025/x"],
