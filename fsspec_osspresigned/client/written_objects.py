@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -21,19 +22,35 @@ from ..units import MIB
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
 
 
+def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
+    """Return ``fs.info`` of an object: the same fields whatever told them."""
+    return {
+        "name": path,
+        "size": size,
+        "type": "file",
+        "ETag": "",
+        "crc64": None,
+        "LastModified": None,
+        "ContentType": None,
+        "StorageClass": None,
+        "version_id": None,
+        **known,
+        "mtime": known.get("LastModified"),  # by this name pyarrow asks for it
+    }
+
+
 def info_of(receipt: Receipt) -> dict[str, Any]:
     """Return what ``fs.info`` answers for an object that this process stored."""
-    return {
-        "name": receipt.path,
-        "size": receipt.size,
-        "type": "file",
-        "ETag": receipt.etag,
-        "crc64": receipt.crc64,
-        "created": receipt.stored_at,
-        "status": receipt.status,
-        "ContentType": receipt.content_type,
-        "version_id": receipt.version_id,
-    }
+    return object_info(
+        receipt.path,
+        receipt.size,
+        ETag=receipt.etag,
+        crc64=receipt.crc64,
+        LastModified=datetime.fromtimestamp(receipt.stored_at, UTC),
+        ContentType=receipt.content_type,
+        version_id=receipt.version_id,
+        status=receipt.status,
+    )
 
 
 class WrittenObjects:

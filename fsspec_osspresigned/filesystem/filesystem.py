@@ -353,6 +353,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Return a text that changes with an object's bytes: the key of fsspec's caches."""
         return look.content_key(self.info(path), path)
 
+    def metadata(self, path: str, **_: Any) -> dict[str, str]:
+        """Return the metadata that users gave an object, names in lower case.
+
+        Raises:
+            NotSignedError: HEAD is not signed.
+        """
+        return look.metadata(self.client, self._path(path))
+
+    def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
+        """Return one item of :meth:`metadata`; None if there is none of that name."""
+        return self.metadata(path).get(attr.lower().replace("_", "-"))
+
     def sign(
         self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
     ) -> str:

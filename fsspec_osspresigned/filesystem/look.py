@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from glob import has_magic
 from itertools import chain
 from typing import Any
@@ -16,6 +16,7 @@ from attrs import evolve
 from ..client.client import Client
 from ..errors import NotSignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
+from ..objects import calls
 from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
 from ..signers.base import sign_checked
 from . import destinations
@@ -159,8 +160,6 @@ def created(info: Info, path: str) -> datetime:
     """Return when an object was stored; raise NotImplementedError if nothing says so."""
     refuse_directory(info, path)
     found = info.get("LastModified")
-    if found is None and "created" in info:
-        found = datetime.fromtimestamp(info["created"], UTC)
     if not isinstance(found, datetime):
         raise NotImplementedError(f"the store does not say when {path} was stored")
     return found
@@ -171,6 +170,13 @@ def content_key(info: Info, path: str) -> str:
     refuse_directory(info, path)
     facts = (info["size"], info.get("ETag") or info.get("crc64"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def metadata(client: Client, path: str) -> dict[str, str]:
+    """Return the metadata that users gave an object, names in lower case (HeadObject)."""
+    front = "x-oss-meta-"
+    headers = calls.headers_of(client, path).items()
+    return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
 
 
 def presigned_url(

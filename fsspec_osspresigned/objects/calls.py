@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..client.client import Client
+from ..client.written_objects import object_info
 from ..concurrency.cancellation import Cancellation
 from ..errors import (
     AccessDeniedError,
@@ -77,17 +78,16 @@ def _sizeless(action: Action, path: str) -> ReplyError:
 def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
     """Return ``info`` of an object of *size* bytes from the headers of a reply."""
     crc = headers.get(CRC_HEADER, "")
-    return {
-        "name": path,
-        "size": size,
-        "type": "file",
-        "ETag": headers.get("etag", "").strip('"'),
-        "crc64": int(crc) if is_number(crc) else None,
-        "LastModified": _date(headers.get("last-modified", "")),
-        "ContentType": headers.get("content-type"),
-        "StorageClass": headers.get("x-oss-storage-class"),
-        "version_id": headers.get("x-oss-version-id"),
-    }
+    return object_info(
+        path,
+        size,
+        ETag=headers.get("etag", "").strip('"'),
+        crc64=int(crc) if is_number(crc) else None,
+        LastModified=_date(headers.get("last-modified", "")),
+        ContentType=headers.get("content-type"),
+        StorageClass=headers.get("x-oss-storage-class"),
+        version_id=headers.get("x-oss-version-id"),
+    )
 
 
 def _date(text: str) -> datetime | None:

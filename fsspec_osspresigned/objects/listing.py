@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from .. import parsing
 from ..client.client import Client
+from ..client.written_objects import object_info
 from ..errors import ReplyError
 from ..model import Action, Operation
 
@@ -72,13 +73,13 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
         size = item.findtext("Size") or "0"
         if not size.isdecimal():
             raise ValueError("it names no size")
-        yield {
-            "name": name(item.findtext("Key")),
-            "size": int(size),
-            "type": "file",
-            "ETag": (item.findtext("ETag") or "").strip('"'),
-            "LastModified": date_of(item.findtext("LastModified")),
-        }
+        yield object_info(
+            name(item.findtext("Key")),
+            int(size),
+            ETag=(item.findtext("ETag") or "").strip('"'),
+            LastModified=date_of(item.findtext("LastModified")),
+            StorageClass=item.findtext("StorageClass"),
+        )
     for item in page.iter("CommonPrefixes"):
         found = name(item.findtext("Prefix")).rstrip("/")
         yield {"name": found, "size": 0, "type": "directory"}

@@ -288,6 +288,45 @@ def test_looking_is_blind_where_only_listing_is_signed(only):
         assert fs.find(f"{ROOT}/none") == []
 
 
+def test_an_object_has_the_same_fields_whatever_tells_them(fs, blind):
+    """HEAD, listings and memory differ in what they know, and not in the names of it."""
+    fs.pipe_file(PATH, b"1", storage_class="IA", content_type="a/b")
+    blind.pipe_file(PATH, b"1", storage_class="IA", content_type="a/b")
+    head = fs.info(PATH)
+    (listed,), found = fs.ls(ROOT), fs.find(ROOT, detail=True)[PATH]
+    own = blind.info(PATH)
+    assert {*own} - {"status"} == {*head} == {*listed} == {*found}
+    assert own.pop("status") == "stored"
+    for field in ("name", "size", "type", "ETag"):
+        assert head[field] == listed[field] == found[field] == own[field]
+    assert head["StorageClass"] == listed["StorageClass"] == "IA"
+    assert head["ContentType"] == own["ContentType"] == "a/b"
+    assert abs(head["mtime"] - own["mtime"]) < dt.timedelta(seconds=60)
+    for one in (head, listed, found, own):
+        assert one["mtime"] == one["LastModified"]
+        assert one["mtime"].tzinfo is not None
+
+
+def test_pyarrow_sees_when_an_object_was_stored(fs):
+    """It asks ``info`` for ``mtime``."""
+    pyarrow = pytest.importorskip("pyarrow.fs")
+    fs.pipe_file(PATH, b"1")
+    arrow = pyarrow.PyFileSystem(pyarrow.FSSpecHandler(fs))
+    assert arrow.get_file_info(PATH).mtime == fs.modified(PATH)
+
+
+def test_metadata_is_read_back(full, only):
+    """By name, in lower case; without HEAD it is refused."""
+    full.pipe_file(PATH, b"1", metadata={"Run-Id": "17", "by": "me"})
+    assert full.metadata(PATH) == {"run-id": "17", "by": "me"}
+    assert full.getxattr(PATH, "run_id") == full.getxattr(PATH, "Run-Id") == "17"
+    assert full.getxattr(PATH, "none") is None
+    with pytest.raises(FileNotFoundError):
+        full.metadata(f"{ROOT}/none")
+    with pytest.raises(NotSignedError, match="HeadObject"):
+        only("GetObject").metadata(PATH)
+
+
 def test_dates_versions_and_checksums(full, owner):
     """They tell one version of an object from another, for caches."""
     full.pipe_file(PATH, b"1")
