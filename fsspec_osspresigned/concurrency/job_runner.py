@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..errors import ReceiptFailedError, UploadErrors
+from . import shutdown
 from .cancellation import Cancellation
 from .workers import Workers
 
@@ -158,7 +159,8 @@ class Transfers(Generic[T, R]):
 
     def _is_over(self) -> bool:
         stops = self._on_error == "raise" and self._failed
-        return stops or self._is_refused() or self._cancel.is_set()
+        given_up = self._cancel.is_set() or shutdown.is_terminating()
+        return stops or given_up or self._is_refused()
 
     def _is_refused(self) -> bool:
         return len(self._refusals) >= _REFUSALS

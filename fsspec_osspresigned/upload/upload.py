@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ _log = logging.getLogger(__name__)
 
 # Seconds that a discard waits for parts in flight before it aborts the upload.
 _PATIENCE, _HURRIED_PATIENCE = 30.0, 3.0
+_GLANCE = 0.05
 
 
 def upload_source(
@@ -160,7 +162,7 @@ class Upload:
             failure=self.failure,
         )
         self.mode: SinglePut | Multipart = SinglePut(self._job)
-        self._ended = False
+        self._ended = self._begins = self._over = False
         self._pid = os.getpid()
 
     def add(self, body: Body) -> None:
@@ -214,11 +216,13 @@ class Upload:
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 self._end()
+                self._over = True
                 self.resumption.remove()
             self.failure.keep(error)
             raise
         self.receipt = receipt
         self._end()
+        self._over = True
         in_memory = isinstance(body, MemoryBody | PartBody)
         small = in_memory and body.size == receipt.size <= BODY_CAP
         self.resumption.remove()
@@ -247,9 +251,26 @@ class Upload:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.error("%s: %s", text, str(reason))
         self._end()
-        if isinstance(self.mode, Multipart):
-            self.mode.wait(_HURRIED_PATIENCE if hurry else self.patience)
-            self.mode.discard(reason, once=hurry)
+        try:
+            patience = _HURRIED_PATIENCE if hurry else self.patience
+            limit = time.monotonic() + patience
+            while self._begins and time.monotonic() < limit:
+                time.sleep(_GLANCE)
+            if isinstance(self.mode, Multipart):
+                self.mode.wait(patience)
+                self.mode.discard(reason, once=hurry)
+        finally:
+            self._over = True
+
+    @property
+    def is_over(self) -> bool:
+        """True if it is stored, or given up with its parts, or of another process."""
+        return self._over or os.getpid() != self._pid
+
+    def stop(self) -> None:
+        """Send no more of it, from any thread; ``discard`` then has little to wait for."""
+        if os.getpid() == self._pid:
+            self.failure.cancel.set()
 
     def abandon(self) -> None:
         """Give the upload up from a finalizer: a worker does what there is to do."""
@@ -270,14 +291,20 @@ class Upload:
     def _begin_multipart(self) -> bool:
         """Return whether there is a multipart upload now."""
         multipart = Multipart(self._job, self.resumption)
+        self._begins = True
+        shutdown.add(self)
         try:
             multipart.begin()
+            if self._ended:  # SIGTERM came meanwhile, and waits for this thread
+                multipart.discard(None, once=True)
+                self._check_alive()
         except NotSignedError:
             if self.plan.multipart:
                 raise
             return False
+        finally:
+            self._begins = False
         self.mode = multipart
-        shutdown.add(self)
         return True
 
     def _check_alive(self) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
 from fsspec_osspresigned.concurrency import shutdown as unfinished
+from fsspec_osspresigned.emulator import Fault
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +66,15 @@ def initiated(oss) -> int:
     return sum(r.action == "InitiateMultipartUpload" for r in oss.requests)
 
 
+def wait_until(holds) -> None:
+    """Wait for what another process brings about."""
+    for _ in range(1_000):
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never came")
+
+
 def open_uploads(oss) -> int:
     """Return how many multipart uploads are left."""
     return len(oss.uploads("examplebucket"))
@@ -100,6 +111,46 @@ def test_sigterm_for_an_upload_of_another_thread(child, oss):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
     assert (initiated(oss), open_uploads(oss)) == (1, 0)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_sigterm_ends_a_whole_tree(child, oss, tmp_path, on_error):
+    """No file is begun any more, and what was begun leaves nothing."""
+    for number in range(40):
+        (tmp_path / f"{number:02}").write_bytes(bytes(300 * 1024))
+    oss.faults.add(Fault(action="UploadPart", delay=0.05, times=None))
+    process = child(f"""
+        fs = OSSPresignedFileSystem(
+            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
+        )
+        print("ready", flush=True)
+        fs.put({str(tmp_path)!r}, "examplebucket/in", recursive=True,
+               on_error={on_error!r})
+    """)
+    assert process.stdout.readline() == "ready\n"
+    wait_until(lambda: len(oss.objects("examplebucket")) >= 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert len(oss.objects("examplebucket")) < 40
+    assert open_uploads(oss) == 0
+
+
+def test_sigterm_while_an_upload_is_begun(child, oss):
+    """An upload whose ID is still on its way is removed when it has come."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0, times=None))
+    process = child("""
+        def work():
+            begun()
+        fs.client
+        threading.Thread(target=work, daemon=True).start()
+        print("ready", flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    wait_until(lambda: open_uploads(oss) or initiated(oss))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert open_uploads(oss) == 0
 
 
 def test_sigint_aborts(child, oss):
@@ -190,8 +241,6 @@ def test_hard_exit_publishes_nothing(child, oss):
 
 def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
     """At the end there is one try; what is left is said with its upload ID."""
-    from fsspec_osspresigned.emulator import Fault  # noqa: PLC0415 - an extra
-
     oss.faults.add(
         Fault(action="AbortMultipartUpload", status=503, code="SlowDown", times=None)
     )
@@ -210,14 +259,20 @@ def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
 class _One:
     """An upload of which one knows what was done to it."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, tries: int = 1) -> None:
         self.error = error
+        self.tries = tries
         self.hurries: list[bool] = []
+        self.is_stopped = self.is_over = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
 
     def discard(self, *, hurry: bool) -> None:
         self.hurries.append(hurry)
         if self.error is not None:
             raise self.error
+        self.is_over = len(self.hurries) == self.tries
 
 
 @pytest.fixture
@@ -234,6 +289,14 @@ def test_each_is_ended_whatever_another_does(caplog):
     unfinished.end_all(uploads=uploads)
     assert [upload.hurries for upload in uploads] == [[True]] * 3
     assert "could not be given up: no" in caplog.text
+
+
+def test_what_another_thread_gives_up_is_waited_for():
+    """All are stopped first; one that is still at it is asked for again."""
+    uploads = [_One(), _One(tries=3)]
+    unfinished.end_all(uploads=uploads)
+    assert [len(upload.hurries) for upload in uploads] == [1, 3]
+    assert all(upload.is_stopped for upload in uploads)
 
 
 def test_patience_ends(caplog):
