@@ -223,8 +223,10 @@ class _Verification:
         credential, additional, signature = (given.get(name, "") for name in names)
         claim = _Claim(credential, date, additional, signature)
         self._check_scope(claim)
-        is_of_day = date[:8] == claim.scope[0]
-        self._check_date(date, parse_moment(date) if is_of_day else None)
+        # Go's first SDK sends, and signs, Date as HTTP writes it.
+        moment = _parse_date(date)
+        day = "" if moment is None else _iso(moment)[:10].replace("-", "")
+        self._check_date(date, moment if day == claim.scope[0] else None)
         self._check_additional(claim)
         key = self._key(claim.name, headers.get(_TOKEN))
         if headers.get(_PAYLOAD) != "UNSIGNED-PAYLOAD":
@@ -242,7 +244,9 @@ class _Verification:
             raise _invalid("The access key id is malformed.", "222")
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
-            raise _invalid("The signing region in credential is invalid.", "226")
+            is_header = "authorization" in self.received.headers
+            place = "Authorization header" if is_header else "x-oss-credential"
+            raise _invalid(f"Invalid signing region in {place}.", "226")
         if product not in _PRODUCTS:
             raise _invalid("The signing product in credential is invalid.", "227")
 
@@ -294,20 +298,20 @@ class _Verification:
         token = None if key is None else key.security_token
         if key is None or (token is not None and given is None):
             text = "The OSS access key id you provided does not exist in our records."
-            code = "InvalidAccessKeyId"
-            raise _RefusedSignature(text, "902", code=code, OSSAccessKeyId=name)
+            code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
+            raise _RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
         if token is None:
             if given is not None:
                 text = "The access key id takes no security token."
                 code = "AccessKeyIdAndSecurityTokenNotMatch"
-                raise _RefusedSignature(text, code=code)
+                raise _RefusedSignature(text, "4", code=code)
             return key
         if not _same(token.reveal(), given or ""):
             text = "The security token is invalid."
-            raise _RefusedSignature(text, code="InvalidSecurityToken")
+            raise _RefusedSignature(text, "6", code="InvalidSecurityToken")
         if key.expires_at is not None and self.now >= key.expires_at:
             text = "The security token has expired."
-            raise _RefusedSignature(text, code="SecurityTokenExpired")
+            raise _RefusedSignature(text, "7", code="SecurityTokenExpired")
         return key
 
     def _compare_v1(

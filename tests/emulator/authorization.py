@@ -52,7 +52,8 @@ def signed_headers(
         signature = sign_v1(key.access_key_secret, text)
         return {**sent, "authorization": f"OSS {key.access_key_id}:{signature}"}
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(moment))
-    sent.setdefault("x-oss-date", date)
+    if "date" not in sent:
+        sent.setdefault("x-oss-date", date)
     sent.setdefault("x-oss-content-sha256", "UNSIGNED-PAYLOAD")
     scope = f"{date[:8]}/{region}/oss/aliyun_v4_request"
     request = canonical_request_v4(
@@ -63,7 +64,8 @@ def signed_headers(
         headers=sent,
         additional=sorted(additional),
     )
-    text = string_to_sign_v4(sent["x-oss-date"], scope, request)
+    stamp = sent.get("x-oss-date") or sent["date"]
+    text = string_to_sign_v4(stamp, scope, request)
     signing_key = day_key(key.access_key_secret, date[:8], region, "oss")
     pieces = [f"Credential={key.access_key_id}/{scope}"]
     if additional:

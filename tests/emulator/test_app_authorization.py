@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given
@@ -89,12 +90,12 @@ def test_another_secret(call, oss, refusal, version):
 @both
 def test_unknown_key_and_missing_token(call, refusal, version):
     """A key that nobody has, and a temporary one without its token, are unknown."""
-    for key in (
-        Credentials("LTAIstranger", Secret("x")),
-        Credentials(STS.access_key_id, STS.access_key_secret),
+    for key, ec in (
+        (Credentials("LTAIstranger", Secret("x")), "0002-00000902"),
+        (Credentials(STS.access_key_id, STS.access_key_secret), "0002-00000003"),
     ):
         reply = call("GET", "k", version=version, key=key)
-        assert refusal(reply)[:2] == (403, "InvalidAccessKeyId")
+        assert refusal(reply) == (403, "InvalidAccessKeyId", ec)
 
 
 @both
@@ -131,6 +132,20 @@ def test_dates(call, refusal):
     ):
         reply = call("GET", "k", version=version, headers=headers)
         assert refusal(reply)[:2] == (403, "AccessDenied")
+
+
+def test_version_4_takes_the_date_of_http(call, refusal):
+    """Go's first SDK sends no x-oss-date: Date is signed as it is, and of the day signed for."""
+    headers = {"date": formatdate(usegmt=True)}
+    assert call("PUT", "k", data=b"x", headers=headers).status_code == 200
+    headers = {"date": formatdate(time.time() - 86_400, usegmt=True)}
+    assert refusal(call("GET", "k", headers=headers))[:2] == (403, "AccessDenied")
+
+
+def test_a_region_that_is_not_here(call):
+    """The message says where the wrong region stands."""
+    reply = call("GET", "k", region="eu-central-1")
+    assert "<Message>Invalid signing region in Authorization header.<" in reply.text
 
 
 def test_token_beside_the_signature(call):

@@ -34,9 +34,9 @@ _TABLE = """
 403 AccessDenied - You have no right to access this object.
 403 AccessForbidden - CORSResponse: This CORS request is not allowed.
 403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
-403 InvalidSecurityToken - The security token is invalid.
+403 InvalidSecurityToken 0002-00000006 The security token is invalid.
 403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the current time is too large.
-403 SecurityTokenExpired - The security token has expired.
+403 SecurityTokenExpired 0002-00000007 The security token has expired.
 403 SignatureDoesNotMatch - The request signature does not match.
 403 UserDisable - UserDisable
 404 NoSuchKey 0026-00000001 The specified key does not exist.

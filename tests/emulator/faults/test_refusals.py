@@ -22,7 +22,7 @@ ALIKE = {
     "not-yet": ("AccessDenied", "0002-00000235", {"ServerTime"}),
     "skewed": ("RequestTimeTooSkewed", "0002-00000504",
                {"MaxAllowedSkewMilliseconds", "RequestTime", "ServerTime"}),
-    "token-expired": ("SecurityTokenExpired", "", set()),
+    "token-expired": ("SecurityTokenExpired", "0002-00000007", set()),
     "wrong-region": ("AccessDenied", "0003-00001403", {"Bucket", "Endpoint"}),
 }  # fmt: skip
 OWN = {
