@@ -89,6 +89,10 @@ class App:
             }
             if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
+            if call.content_length and call.method in ("GET", "HEAD"):
+                headers["Connection"] = (
+                    "close"  # the body that it announced may not come
+                )
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
             if visit.fault.shapes_reply:
@@ -106,6 +110,8 @@ class App:
         try:
             if call.method == "OPTIONS":
                 return self._preflight(call)
+            if call.bucket:  # before the signature, as OSS does
+                self._store.bucket(call.bucket)
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
             await self._prepare(visit)

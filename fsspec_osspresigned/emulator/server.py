@@ -57,6 +57,8 @@ class _EmulatorProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.access_log = False  # it would write whole queries, signatures included
+        # ali-oss announces the length of a chunked body.
+        self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.link = ClientConnection(transport, next(self.numbers))

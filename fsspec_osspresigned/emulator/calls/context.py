@@ -21,6 +21,7 @@ from ..store.store import Bucket, Store, StoredObject
 
 ID = "1000000000000001"
 OWNER = {"ID": ID, "DisplayName": ID}
+ENCRYPTION = "x-oss-server-side-"
 
 _MAX_CALLBACK = 5 * 1024
 
@@ -167,4 +168,9 @@ def confirmation(stored: StoredObject) -> dict[str, str]:
     headers = checksums(stored.etag, stored.crc64, stored.md5)
     if stored.version_id is not None:
         headers["x-oss-version-id"] = stored.version_id
-    return headers
+    return headers | encryption(stored.headers)
+
+
+def encryption(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the kept *headers* that tell how OSS encrypts."""
+    return {n: v for n, v in headers.items() if n.startswith(ENCRYPTION)}

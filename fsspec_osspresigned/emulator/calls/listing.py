@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ...model import STORAGE_CLASS, Action
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
+from ..store.store import StoredUpload
 from .context import OWNER, CallContext, document, invalid_argument
 from .uploads import find_upload, names
 
@@ -92,27 +93,29 @@ def cut_page(
     """
     found: list[str] = []
     prefixes: list[str] = []
-
-    def folded(key: str) -> str:
-        """Return *key* up to the delimiter behind the prefix; empty without one."""
-        end = key.find(delimiter, len(prefix)) if delimiter else -1
-        return "" if end < 0 else key[: end + len(delimiter)]
-
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    if passed and folded(passed) == passed:  # a key may end in the delimiter too
+    if (
+        passed and _folded(passed, prefix, delimiter) == passed
+    ):  # a key may end in the delimiter too
         at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
         if len(found) + len(prefixes) == most:
             return found, prefixes, last
         last = keys[at]
-        if head := folded(last):
+        if head := _folded(last, prefix, delimiter):
             prefixes.append(last := head)
             at = _end_of(keys, last)
         else:
             found.append(last)
             at += 1
     return found, prefixes, None
+
+
+def _folded(key: str, prefix: str, delimiter: str) -> str:
+    """Return *key* up to the delimiter behind the prefix; empty without one."""
+    end = key.find(delimiter, len(prefix)) if delimiter else -1
+    return "" if end < 0 else key[: end + len(delimiter)]
 
 
 def _end_of(keys: Sequence[str], prefix: str) -> int:
@@ -130,36 +133,39 @@ def read_token(token: str) -> str:
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
-    """List the open uploads by key, then by ID; a delimiter has no effect."""
+    """List the open uploads by key, then by ID, folded at the delimiter."""
     given, shown = context.call.parameters, _shown(context)
-    prefix = given.get("prefix", "")
+    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
     # Without an ID, all uploads of the marker's key are passed over.
     after = (key, upload_id or _AFTER_ALL)
-    uploads = sorted(
-        (upload.key, upload.upload_id, upload)
-        for upload in context.bucket.uploads.values()
-        if upload.key.startswith(prefix) and (upload.key, upload.upload_id) > after
-    )
-    page, limits = _cut(context, "uploads", uploads)
+    rows: dict[tuple[str, str], StoredUpload | None] = {}
+    for upload in context.bucket.uploads.values():
+        head = _folded(upload.key, prefix, delimiter)
+        place = (head, "") if head else (upload.key, upload.upload_id)
+        if upload.key.startswith(prefix) and place > after:
+            rows[place] = None if head else upload
+    page, limits = _cut(context, "uploads", sorted(rows))
     content = {
         "Bucket": context.bucket.name,
         "KeyMarker": shown(key),
         "UploadIdMarker": upload_id,
         "Prefix": shown(prefix),
+        "Delimiter": shown(delimiter),
         **limits,
         "EncodingType": context.encoding,
-        "NextKeyMarker": shown(page[-1][0]) if page else None,
-        "NextUploadIdMarker": page[-1][1] if page else None,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextUploadIdMarker": page[-1][1] if page else "",
         "Upload": [
             {
-                "Key": shown(key),
-                "UploadId": upload_id,
+                "Key": shown(upload.key),
+                "UploadId": upload.upload_id,
                 "StorageClass": upload.headers[STORAGE_CLASS],
                 "Initiated": iso_date(upload.initiated),
             }
-            for key, upload_id, upload in page
+            for upload in filter(None, map(rows.get, page))
         ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p, one in page if not one],
     }
     return xml_reply("ListMultipartUploadsResult", content)
 
@@ -246,6 +252,7 @@ get_bucket_info = document(
             **_description(context.bucket.name, context.settings.location),
             "Owner": OWNER,
             "AccessControlList": _PRIVATE,
+            "DataRedundancyType": "LRS",
             "Versioning": "Enabled" if context.bucket.versioned else None,
         }
     },

@@ -6,14 +6,20 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from ...model import ACLS, OBJECT_ACL, STORAGE_CLASS, STORAGE_CLASSES, TRAFFIC_LIMIT
+from ...model import (
+    ACLS,
+    COPY_SOURCE,
+    OBJECT_ACL,
+    STORAGE_CLASS,
+    STORAGE_CLASSES,
+    TRAFFIC_LIMIT,
+)
 from ..message.call import Call, read_number
 from ..message.errors import refused
-from .context import invalid_argument
+from .context import ENCRYPTION, invalid_argument
 
 META = "x-oss-meta-"
 TAGGING = "x-oss-tagging"
-ENCRYPTION = "x-oss-server-side-encryption"
 HTTP_PROPERTIES = (
     *("cache-control", "content-disposition", "content-encoding"),
     *("content-language", "content-type", "expires"),
@@ -26,7 +32,11 @@ _TRAFFIC = range(819_200, 838_860_800 + 1)
 _CHOICES = {
     STORAGE_CLASS: (STORAGE_CLASSES, "InvalidStorageClass", ""),
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
-    ENCRYPTION: (("AES256", "KMS", "SM4"), "InvalidEncryptionAlgorithmError", ""),
+    f"{ENCRYPTION}encryption": (
+        ("AES256", "KMS", "SM4"),
+        "InvalidEncryptionAlgorithmError",
+        "",
+    ),
 }
 _is_meta_name = re.compile(rf"{META}[A-Za-z0-9-]+").fullmatch
 _is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
@@ -36,7 +46,8 @@ def read_properties(call: Call) -> dict[str, str]:
     """Return the headers of *call* that an object keeps; RefusedError for a bad value."""
     headers = call.headers
     for name in filter(_is_condition, headers):
-        raise refused("NotImplemented", Header=name)
+        if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
+            raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:

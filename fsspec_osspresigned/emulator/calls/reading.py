@@ -9,7 +9,7 @@ from ...model import OBJECT_ACL
 from ..message.call import Call
 from ..message.errors import refused
 from ..message.replies import Content, EmulatorReply, http_date, quoted
-from ..store.store import StoredObject
+from ..store.store import APPENDABLE, NEXT_POSITION, StoredObject
 from .context import (
     OWNER,
     CallContext,
@@ -95,6 +95,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
         "x-oss-object-type": stored.kind,
         **shown(stored.headers),
         **confirmation(stored),
+        **({NEXT_POSITION: str(stored.size)} if stored.kind == APPENDABLE else {}),
     }
 
 
@@ -160,6 +161,8 @@ def copied_range(call: Call, size: int) -> tuple[int, int]:
     if text is None:
         return 0, size
     found = _is_range(text)
-    if found and found[1] and found[2] and int(found[1]) <= int(found[2]) < size:
-        return int(found[1]), int(found[2]) + 1
+    if found and found[1]:
+        start, end = int(found[1]), int(found[2] or size - 1)
+        if start <= end < size:
+            return start, end + 1
     raise refused("InvalidRange")

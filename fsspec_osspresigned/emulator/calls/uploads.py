@@ -20,8 +20,15 @@ from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..store.bodies import Piece
 from ..store.store import StoredObject, StoredUpload
-from .context import CallContext, checksums, confirmation, invalid_argument
-from .object_headers import ENCRYPTION, check_traffic_limit, read_properties
+from .context import (
+    ENCRYPTION,
+    CallContext,
+    checksums,
+    confirmation,
+    encryption,
+    invalid_argument,
+)
+from .object_headers import check_traffic_limit, read_properties
 from .reading import copied_range
 from .writing import copy_source
 
@@ -43,7 +50,7 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
     )
     context.store.initiate(upload)
     content = {**names(context), "UploadId": upload.upload_id}
-    return xml_reply("InitiateMultipartUploadResult", content)
+    return xml_reply("InitiateMultipartUploadResult", content, encryption(headers))
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
@@ -57,7 +64,8 @@ async def upload_part(context: CallContext) -> EmulatorReply:
     piece = await context.receive_body()
     part = evolve(piece, number=number, modified=context.now)
     context.store.add_part(upload, part, ec=ec)
-    return EmulatorReply(headers=checksums(piece.etag, piece.crc64, piece.md5))
+    headers = checksums(piece.etag, piece.crc64, piece.md5)
+    return EmulatorReply(headers=headers | encryption(upload.headers))
 
 
 async def upload_part_copy(context: CallContext) -> EmulatorReply:

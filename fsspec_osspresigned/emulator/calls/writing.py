@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_plus
 
 from attrs import evolve
 
@@ -14,15 +14,15 @@ from ...model import COPY_SOURCE
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..message.request_body import too_large
-from ..store.store import NEXT_POSITION, StoredObject, wrong_position
+from ..store.store import APPENDABLE, NEXT_POSITION, StoredObject, wrong_position
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import HTTP_PROPERTIES, META, TAGGING, read_properties
 from .reading import check_conditions
 
-APPENDABLE = "Appendable"
-
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
+# What SDKs write into XML though it is none, and what holds its place while it is read.
+_CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
@@ -48,10 +48,11 @@ async def put_object(context: CallContext) -> EmulatorReply:
 
 async def append_object(context: CallContext) -> EmulatorReply:
     """Append the body to the object; the first append creates it."""
-    headers = read_properties(context.call)
     key = context.call.key
     position = context.number("position", -1)
     before = context.bucket.objects.get(key)
+    # Those of later appends are ignored.
+    headers = read_properties(context.call) if before is None else {}
     if before is not None and before.kind != APPENDABLE:
         raise refused("ObjectNotAppendable")
     if position != (before.size if before else 0):
@@ -81,6 +82,8 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     headers = read_properties(context.call)
     context.check_exclusive()
     source = copy_source(context)
+    if "content-type" not in context.call.headers:
+        headers["content-type"] = source.headers["content-type"]
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
@@ -108,7 +111,7 @@ def _copies(context: CallContext, name: str) -> bool:
 def copy_source(context: CallContext) -> StoredObject:
     """Return the object that the call copies, if its conditions hold."""
     text = context.call.headers[COPY_SOURCE].partition("?")[0]
-    bucket, _, key = unquote(text).removeprefix("/").partition("/")
+    bucket, _, key = unquote_plus(text).removeprefix("/").partition("/")
     if not bucket or not key:
         raise invalid_argument(
             "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey."
@@ -130,10 +133,14 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        tree = parsing.parse(body, "Delete")
+        text = body.decode().translate(_CONTROLS)
+        tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
-    keys = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
+    found = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
+    keys = [
+        key.translate({held: code for code, held in _CONTROLS.items()}) for key in found
+    ]
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
     for key in keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from attrs import field, frozen
 
@@ -27,7 +27,7 @@ class Call(Received):
     Attributes:
         action: name of the call in the API reference.
         bucket: empty for the service itself.
-        key: decoded once, nothing normalised; empty for a bucket.
+        key: decoded once, a plus too, nothing normalised; empty for a bucket.
         path: as it came, not decoded, without the query.
     """
 
@@ -81,7 +81,7 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
     return Call(
         method=scope["method"],
         bucket=bucket,
-        key=unquote(raw_key, errors="surrogateescape"),
+        key=unquote_plus(raw_key, errors="surrogateescape"),
         path=path,
         query=query,
         parameters=dict(reversed(parse_query(query))),

@@ -19,6 +19,7 @@ from ...units import MIB
 from ..message.errors import RefusedError, refused
 from .bodies import CHUNK, Folder, Piece, Segment, Spool
 
+APPENDABLE = "Appendable"
 NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
 _FILE_ALWAYS = -1
@@ -105,10 +106,10 @@ class Bucket:
             raise refused("NoSuchUpload", ec=ec, UploadId=upload_id)
         return upload
 
-    def check_free(self, key: str, *, exclusive: bool) -> None:
+    def check_free(self, key: str, *, exclusive: bool, ec: str = "") -> None:
         """Refuse an exclusive call on a key that exists."""
         if exclusive and key in self.objects and not self.versioned:
-            raise refused("FileAlreadyExists")
+            raise refused("FileAlreadyExists", ec=ec)
 
     def set(self, stored: StoredObject) -> None:
         """Add or replace an object."""
@@ -222,7 +223,8 @@ class Store:
         """Publish the finished object and close the upload, which a refusal leaves."""
         with self._lock:
             bucket = self.buckets[upload.bucket]
-            stored = self.put(bucket, stored, exclusive=exclusive)
+            bucket.check_free(stored.key, exclusive=exclusive, ec="0042-00000214")
+            stored = self.put(bucket, stored)
             self.abort(upload)
             return stored
 

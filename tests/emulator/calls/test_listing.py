@@ -88,6 +88,7 @@ def test_start_after_and_owner(lister):
     assert keys == ["b/c/3", "d", "ü ü"]
     assert document.findtext("StartAfter") == "b/2"
     assert document.findtext("Contents/Owner/ID")
+    assert lister(start_after="b/2", continuation_token="")[0] == keys  # as oss2 asks
 
 
 def test_encoded_keys(lister):
@@ -216,5 +217,14 @@ def test_uploads(make_client, tree, refusal):
         found = tree(look(encoding_type="url", prefix="u/ü"))
         assert found.findtext("Upload/Key") == "u%2F%C3%BC%20a"
         assert found.findtext("EncodingType") == "url"
-        assert tree(look(prefix="none")).find("NextKeyMarker") is None
+        found = tree(look(prefix="none"))
+        assert found.findtext("NextKeyMarker") == ""
+        assert found.findtext("NextUploadIdMarker") == ""
+        found = tree(look(delimiter="/"))
+        assert rows(found) == wanted[3:]
+        assert found.findtext("Delimiter") == "/"
+        assert [e.text for e in found.iterfind("CommonPrefixes/Prefix")] == ["u/"]
+        page = tree(look(delimiter="/", max_uploads="1"))
+        assert (rows(page), page.findtext("NextKeyMarker")) == ([], "u/")
+        assert rows(tree(look(delimiter="/", key_marker="u/"))) == wanted[3:]
         assert refusal(look(max_uploads="0"))[:2] == (400, "InvalidArgument")

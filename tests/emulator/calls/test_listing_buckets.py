@@ -62,6 +62,7 @@ def test_one_bucket(ask):
     info = ask(BUCKET, bucketInfo="").find("Bucket")
     assert info.findtext("Name") == BUCKET
     assert info.findtext("Region") == "cn-hangzhou"
+    assert info.findtext("DataRedundancyType") == "LRS"
     assert info.find("Versioning") is None
     assert ask("third", bucketInfo="").findtext("Bucket/Versioning") == "Enabled"
     assert ask(BUCKET, location="").text == "oss-cn-hangzhou"

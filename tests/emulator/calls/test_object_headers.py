@@ -31,7 +31,8 @@ def test_properties_are_kept_and_given_back(client, key):
         "x-oss-tagging": "a=1&b=2",
         "x-oss-object-acl": "private",
     }
-    client.put(key, headers=signed, unsigned=free)
+    put = client.put(key, headers=signed, unsigned=free)
+    assert put.headers["x-oss-server-side-encryption"] == "AES256"
     reply = client.call("HEAD", key)
     for name in ("Content-Type", "x-oss-meta-Color", "x-oss-storage-class",
                  "x-oss-server-side-encryption"):  # fmt: skip

@@ -20,7 +20,8 @@ def test_appends_add_up(client, oss):
     headers = {"Content-Type": "text/plain", "x-oss-meta-a": "1"}
     first = append(client, "append/a", 0, b"abc", headers=headers)
     assert (first.status_code, first.headers[NEXT]) == (200, "3")
-    second = append(client, "append/a", 3, b"defg")
+    bad = {"x-oss-tagging": "a=1&a=2", "x-oss-meta-a": "2"}  # ignored from here on
+    second = append(client, "append/a", 3, b"defg", headers=bad)
     assert second.headers[NEXT] == "7"
     stored = oss.get(BUCKET, "append/a")
     assert (stored.data(), stored.kind) == (b"abcdefg", "Appendable")
@@ -30,6 +31,7 @@ def test_appends_add_up(client, oss):
     assert first.headers["ETag"] != second.headers["ETag"]
     head = client.call("HEAD", "append/a")
     assert head.headers["x-oss-object-type"] == "Appendable"
+    assert head.headers[NEXT] == client.call("GET", "append/a").headers[NEXT] == "7"
     assert "Content-MD5" not in head.headers
 
 

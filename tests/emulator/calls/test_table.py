@@ -53,3 +53,5 @@ def test_an_unknown_bucket(client, refusal):
     reply = client.call("PUT", "k", bucket="otherbucket")
     assert refusal(reply)[:2] == (404, "NoSuchBucket")
     assert client.oss.get("otherbucket", "k") is None
+    reply = client.send("GET", f"{client.oss.url}/otherbucket/k?Expires=1")
+    assert refusal(reply)[:2] == (404, "NoSuchBucket")  # whoever asks

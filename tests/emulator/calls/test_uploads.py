@@ -210,10 +210,10 @@ def test_forbid_overwrite_at_both_ends(client, key, refusal):
     parts = etags(client, key, upload, b"new")
     client.put(key, b"old")
     reply = client.complete(key, upload, parts, headers=exclusive)
-    assert refusal(reply) == (409, "FileAlreadyExists", "0026-00000002")
+    assert refusal(reply) == (409, "FileAlreadyExists", "0042-00000214")
     assert client.oss.get(BUCKET, key).data() == b"old"
     reply = client.call("POST", key, query={"uploads": ""}, headers=exclusive)
-    assert refusal(reply)[:2] == (409, "FileAlreadyExists")
+    assert refusal(reply) == (409, "FileAlreadyExists", "0026-00000002")
     assert client.complete(key, upload, parts).status_code == 200
 
 
@@ -230,11 +230,16 @@ def test_parts_from_another_object(client, key, tree, refusal):
     first = tree(copy(1)).findtext("ETag")
     ranged = {"x-oss-copy-source-range": f"bytes={len(PART) + 2}-{len(PART) + 4}"}
     second = tree(copy(2, **ranged)).findtext("ETag")
-    for wrong in ("bytes=5-4", "bytes=0-999999", "all"):
-        reply = copy(3, **{"x-oss-copy-source-range": wrong})
+    md5 = hashlib.md5(b"234", usedforsecurity=False).hexdigest()
+    assert second == f'"{md5.upper()}"'
+    open_end = {"x-oss-copy-source-range": f"bytes={len(PART) + 8}-"}
+    third = tree(copy(3, **open_end)).findtext("ETag")
+    for wrong in ("bytes=5-4", "bytes=0-999999", f"bytes={len(PART) + 10}-", "all"):
+        reply = copy(4, **{"x-oss-copy-source-range": wrong})
         assert refusal(reply)[:2] == (416, "InvalidRange")
-    assert client.complete(key, upload, [(1, first), (2, second)]).status_code == 200
-    assert client.oss.get(BUCKET, key).data() == PART + b"0123456789" + b"234"
+    parts = [(1, first), (3, third)]
+    assert client.complete(key, upload, parts).status_code == 200
+    assert client.oss.get(BUCKET, key).data() == PART + b"0123456789" + b"89"
 
 
 def test_sequential_uploads(client, key, refusal):
@@ -251,6 +256,23 @@ def test_encryption_is_set_at_the_beginning(client, key, refusal):
     encrypt = {"x-oss-server-side-encryption": "KMS"}
     reply = client.part(key, upload, 1, b"x", headers=encrypt)
     assert refusal(reply)[:2] == (400, "InvalidArgument")
+
+
+def test_every_answer_tells_the_encryption(client, key):
+    """Initiate, each part and Complete name the algorithm and the key, as HEAD does."""
+    wanted = {
+        "x-oss-server-side-encryption": "KMS",
+        "x-oss-server-side-encryption-key-id": "key-1",
+        "x-oss-server-side-data-encryption": "SM4",
+    }
+    query = {"uploads": ""}
+    begun = client.call("POST", key, query=query, headers=wanted)
+    upload = client.oss.uploads(BUCKET)[-1].upload_id
+    part = client.part(key, upload, 1, b"x")
+    done = client.complete(key, upload, [(1, part.headers["ETag"])])
+    for reply in (begun, part, done, client.call("HEAD", key)):
+        assert reply.status_code == 200
+        assert wanted.items() <= reply.headers.items()
 
 
 def test_initiate_in_encoded_form(client, key, tree):

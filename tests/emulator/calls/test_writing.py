@@ -115,10 +115,34 @@ def test_copy_keeps_or_replaces_properties(client, key, tree):
     headers = client.oss.get(BUCKET, f"{key}-new").headers
     assert headers["x-oss-meta-b"] == "2"
     assert headers["x-oss-tagging"] == "t=2"
-    assert headers["content-type"] == "application/octet-stream"
+    assert headers["content-type"] == "text/csv"
     assert "x-oss-meta-a" not in headers
     client.call("DELETE", key)
     assert client.oss.get(BUCKET, f"{key}-copy").data() == b"data"
+
+
+def test_a_copy_has_conditions_of_its_own(client, key, refusal):
+    """Those of the source decide; ali-oss sends the plain ones beside them."""
+    etag = client.put(key).headers["ETag"]
+    source = {"x-oss-copy-source": f"/{BUCKET}/{key}"}
+
+    def copy(condition, value):
+        headers = {**source, f"x-oss-copy-source-{condition}": value}
+        return client.call("PUT", "c", headers=headers, unsigned={condition: value})
+
+    assert copy("If-Match", etag).status_code == 200
+    assert copy("If-None-Match", etag).status_code == 304
+    assert refusal(copy("If-Match", '"0"'))[:2] == (412, "PreconditionFailed")
+
+
+def test_a_plus_is_a_blank(client):
+    """In the path and in a copy source, as Ruby's and Go's SDKs write it."""
+    url = client.url("PUT", "p q+r").replace("p%20q", "p+q")
+    assert client.send("PUT", url, data=b"x").status_code == 200
+    assert client.oss.get(BUCKET, "p q+r").data() == b"x"
+    source = {"x-oss-copy-source": f"/{BUCKET}/p+q%2Br"}
+    assert client.call("PUT", "p+copy", headers=source).status_code == 200
+    assert client.oss.get(BUCKET, "p+copy").data() == b"x"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +176,12 @@ def test_delete_many(client, key, tree):
     assert tree(reply).findtext("Deleted/Key") == keys[2].replace(" ", "%20")
     reply = delete_many(client, delete_body(keys[3], quiet="true"))
     assert reply.content == b""
+    odd = f"{key}\x0c\x1f"  # no XML, and yet SDKs write it
+    client.put(odd)
+    query = {"encoding-type": "url"}
+    reply = delete_many(client, delete_body(odd), **query)
+    assert tree(reply).findtext("Deleted/Key") == f"{key}%0C%1F"
+    assert odd not in client.oss.objects(BUCKET)
     assert not set(keys) & set(client.oss.objects(BUCKET))
 
 

@@ -60,6 +60,26 @@ def test_expect_continue(client, oss):
         assert peer.recv(65536).startswith(b"HTTP/1.1 403 ")
 
 
+def test_a_chunked_body_may_announce_its_length(client, oss):
+    """ali-oss sends both headers; the chunks count."""
+    chunked = "Transfer-Encoding: chunked\r\n"
+    with connect(oss) as peer:
+        request = raw_request(client, "PUT", "both", 3, chunked)
+        peer.sendall(request + b"3\r\nabc\r\n0\r\n\r\n")
+        assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert oss.get(BUCKET, "both").data() == b"abc"
+
+
+def test_a_get_may_announce_a_body_that_never_comes(client, oss):
+    """It is answered, and its connection ends, as the next bytes mean nothing."""
+    client.put("k", b"abc")
+    with connect(oss) as peer:
+        peer.sendall(raw_request(client, "GET", "k", 9))
+        reply = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert reply.endswith(b"\r\n\r\nabc")
+
+
 def test_a_refused_body_does_not_end_the_connection(client, oss):
     """After an early refusal of a large body the connection goes on."""
     url = client.url("PUT", "k") + "&broken=1"
