@@ -68,7 +68,7 @@ def get(
     filesystem = connection.filesystem(**_STRICT, **transfer.options())
     if target == _STDOUT:
         return _print_objects(filesystem, paths, transfer)
-    progress = transfer.progress(fetching=True)
+    progress = transfer.progress(fetching=True, recursive=recursive)
     several = len(paths) > 1
     fetch = functools.partial(
         filesystem.get,
@@ -177,8 +177,12 @@ def rm(
     transfer = TransferOptions(as_json=as_json)
     with interruptible():
         meant = expand(filesystem, list(paths), recursive, markers=True)
+
+    def is_there(name: str) -> bool:
+        return meant.kinds[name] is not None or _is_there(filesystem, name)
+
     if dry_run:
-        for name in meant.files:
+        for name in filter(is_there, meant.files):
             click.echo(shown_text(name))
         return ExitCode.OK
     if recursive and not yes:
@@ -187,16 +191,33 @@ def rm(
             raise click.UsageError(said)
         if not confirmed(meant.files):
             return ExitCode.FAILED
-    progress = transfer.progress(files=len(meant.files))
+    progress = transfer.progress(files=len(meant.files), fetching=True)
 
     def delete(name: str, _: Cancellation) -> None:
-        with progress.branched("", name):
-            filesystem.rm_file(name)
+        with progress.branched(name, "") as child:
+            if is_there(name):
+                filesystem.rm_file(name)
+                child.set_size(0)
+            elif not as_json:
+                transfer.err.line(f"{shown_text(name)}: was not there")
 
     client = filesystem.client
     width = max(1, min(client.options.max_concurrency, len(meant.files)))
     run = Transfers(client.files, width, delete, str, on_error="return")
     return transfer.carry_out("deleted", progress, lambda: run.failures_of(meant.files))
+
+
+def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
+    """Return whether an object is there; True where looking is not granted."""
+    try:
+        found = filesystem.info(name)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    if found["type"] == "directory":
+        raise IsADirectoryError(21, "a prefix: add --recursive", name)
+    return True
 
 
 @takes

@@ -194,6 +194,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         files: their number; None takes it from fsspec.
         size: bytes of all files; None adds them up as they come.
         fetching: whether files come from the store.
+        recursive: whether directories come along, too.
 
     Attributes:
         failures: ``bucket/key`` -> failure.
@@ -208,6 +209,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         size: int | None = None,
         rate: RateLimit | None = None,
         fetching: bool = False,
+        recursive: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -220,6 +222,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._knows_size = size is not None
         self._rate = rate
         self._fetching = fetching
+        self._recursive = recursive
         self._clock = clock
         self._lock = threading.Lock()
         self._shown = clock()
@@ -243,8 +246,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             raise UploadDiscardedError("not tried: nothing has answered", path=path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
-    def end_one(self, *, is_file: bool) -> None:
+    def end_one(self, path: str = "", local: str = "", *, is_file: bool) -> None:
         """Count a success; a directory was counted as a file before."""
+        if not (is_file or self._recursive):
+            self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
+            return
         with self._lock:
             self._silent = 0
             if is_file:
@@ -307,7 +313,8 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if error is None:
             known = self.size is not None
-            self._root.end_one(is_file=known or not self._may_be_directory)
+            is_file = known or not self._may_be_directory
+            self._root.end_one(*self._names, is_file=is_file)
         elif isinstance(error, Exception):
             self._root.fail(*self._names, error)
 

@@ -273,7 +273,10 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
     local = LocalFileSystem()
     for path in given:
         if _is_pattern(path):
-            yield from local.expand_path(path, maxdepth=maxdepth)
+            try:
+                yield from local.expand_path(path, maxdepth=maxdepth)
+            except FileNotFoundError:
+                raise FileNotFoundError(2, "no local file matches", path) from None
         elif os.path.lexists(path):
             yield path
         else:

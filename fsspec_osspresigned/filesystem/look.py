@@ -80,7 +80,8 @@ def expand(
             if item["type"] == "file" or item["name"] not in found:
                 found[item["name"]] = item["type"]
     if not found:
-        raise FileNotFoundError(2, "nothing there, or not to be seen", path)
+        names = path if isinstance(path, str) else ", ".join(map(str, path))
+        raise FileNotFoundError(2, "nothing there, or not to be seen", names)
     return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -95,13 +96,31 @@ def url_map(url: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def signer(oss: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a signer service that grants everything to one token."""
+def signer_of(
+    oss: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[str, ...]]]:
+    """Return a function: the options of a signer that grants actions to one token."""
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
-    policy = Policy(name="all", prefixes=(f"{BUCKET}/",), actions=frozenset(Action))
-    app = create_app(KeySigner.from_options(), tokens={hash_token(TOKEN): policy})
-    with LoopbackServer(app) as server:
-        yield f"http://127.0.0.1:{server.port}"
+    with contextlib.ExitStack() as stack:
+
+        def start(*actions: Action) -> tuple[str, ...]:
+            policy = Policy(
+                name="p", prefixes=(f"{BUCKET}/",), actions=frozenset(actions)
+            )
+            app = create_app(
+                KeySigner.from_options(), tokens={hash_token(TOKEN): policy}
+            )
+            server = stack.enter_context(LoopbackServer(app))
+            place = f"http://127.0.0.1:{server.port}"
+            return ("--signer", place, "--token", "env:OSSPRESIGNED_TOKEN")
+
+        yield start
+
+
+@pytest.fixture
+def signer(signer_of: Callable[..., tuple[str, ...]]) -> str:
+    """The URL of a signer service that grants everything to one token."""
+    return signer_of(*Action)[1]
 
 
 @pytest.fixture

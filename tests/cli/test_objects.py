@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import MIB
 from tests.cli.conftest import BUCKET, KEYS, Text, stored
 
@@ -138,10 +139,48 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
 
 
 def test_rm(run, objects):
-    """Objects are deleted; what is not there is no failure, for OSS does not tell."""
-    ended = run("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
+    """Objects are deleted; what is not there is no failure, and not called deleted."""
+    call = ("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
+    assert run(*call, "--dry-run").out == f"{FROM}a.csv\n"
+    ended = run(*call)
+    assert (ended.code, ended.err) == (
+        0,
+        f"{FROM}nowhere: was not there\ndeleted 1 file\n",
+    )
+    assert "out/a.csv" not in stored(objects)
+    ended = run(*call, "--json")
+    assert (ended.code, ended.err, ended.events[-1]["done"]) == (0, "", 0)
+
+
+def test_rm_where_it_cannot_look(run, objects, signer_of):
+    """Only there it says "deleted" of what may never have been: OSS does not tell."""
+    by = signer_of(Action.DeleteObject)
+    ended = run("rm", f"{FROM}a.csv", f"{FROM}nowhere", *by)
     assert (ended.code, ended.err) == (0, "deleted 2 files\n")
     assert "out/a.csv" not in stored(objects)
+
+
+@pytest.mark.parametrize("path", [f"{FROM}b", f"{FROM}b/"])
+@pytest.mark.parametrize("command", [("rm",), ("rm", "--dry-run"), ("get",)])
+def test_a_prefix_needs_recursive(run, objects, tmp_path, command, path):
+    """Without it a prefix is an error that says so: nothing is deleted or fetched."""
+    everything = stored(objects)
+    target = ["new/"] if command == ("get",) else []
+    ended = run(*command, path, *target, *KEYS)
+    assert ended.code == 1
+    assert "add --recursive\n" in ended.err
+    assert stored(objects) == everything
+    assert not files(tmp_path / "new")
+
+
+def test_what_fits_nothing_is_named(run, objects):
+    """As a path, not as a list of Python."""
+    for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
+        ended = run(*command, *KEYS)
+        assert ended.code == 1
+        assert ended.err == f"error: {command[1]}: nothing there, or not to be seen\n"
+    ended = run("put", "*.none", FROM, *KEYS)
+    assert ended.err.startswith("*.none: not stored: no local file matches\n")
 
 
 def test_rm_of_a_directory_asks(run, objects, monkeypatch):
