@@ -65,6 +65,7 @@ FORBID_OVERWRITE = "x-oss-forbid-overwrite"
 OBJECT_ACL = "x-oss-object-acl"
 STORAGE_CLASS = "x-oss-storage-class"
 TRAFFIC_LIMIT = "x-oss-traffic-limit"
+REQUEST_PAYER = "x-oss-request-payer"
 _PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
 
 # Closed lists of OSS.
@@ -80,6 +81,7 @@ class HeaderKind(enum.Enum):
     PUBLISHED = "what takes effect when the object appears: ACL and callback"
     LOCK = "forbid-overwrite"
     LIMIT = "traffic limit"
+    PAYER = "who pays, where the bucket's owner does not: goes with every call"
 
     @classmethod
     def of_header(cls, name: str) -> HeaderKind:
@@ -91,6 +93,7 @@ _KINDS = {
     **dict.fromkeys(_PUBLISHED, HeaderKind.PUBLISHED),
     FORBID_OVERWRITE: HeaderKind.LOCK,
     TRAFFIC_LIMIT: HeaderKind.LIMIT,
+    REQUEST_PAYER: HeaderKind.PAYER,
 }
 
 
@@ -133,8 +136,8 @@ class Spec:
 
     def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return those of *headers* that belong to the call."""
-        kind = HeaderKind.of_header
-        return {n: v for n, v in headers.items() if kind(n) in self.headers}
+        kinds = {*self.headers, HeaderKind.PAYER}
+        return {n: v for n, v in headers.items() if HeaderKind.of_header(n) in kinds}
 
 
 _VERSION = {"versionId"}

@@ -148,18 +148,16 @@ class Target:
     ) -> Operation:
         """Return the call *action*, with the object's own headers that it takes.
 
-        *headers* and *optional_headers* replace the object's own.
+        *headers* are demanded besides, *optional_headers* replace the object's own.
         """
         bucket, key = split_path(self.path)
-        if headers is None:
-            headers = action.spec.pick(self.headers)
-            if HeaderKind.CONTENT in action.spec.headers:
-                optional_headers = self.optional_headers
+        if optional_headers is None and HeaderKind.CONTENT in action.spec.headers:
+            optional_headers = self.optional_headers
         return Operation(
             action=action,
             bucket=bucket,
             key=key,
-            headers=headers,
+            headers={**action.spec.pick(self.headers), **(headers or {})},
             optional_headers=optional_headers,
             upload_id=upload_id,
             part_number=part_number,

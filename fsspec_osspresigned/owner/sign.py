@@ -205,16 +205,15 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     client = _client(signer)
     upload = UploadSteps(client, target).initiate()
 
-    def call(action: Action, **more: Any) -> SignedRequest:
-        return _sign(signer, action, path, upload_id=upload, **more)
+    def call(action: Action, number: int | None = None) -> SignedRequest:
+        operation = target.operation(action, upload_id=upload, part_number=number)
+        return signer.sign([operation])[0]
 
     try:
-        numbers = range(1, cut.parts + 1)
-        parts = [call(Action.UploadPart, part_number=number) for number in numbers]
+        parts = [call(Action.UploadPart, n) for n in range(1, cut.parts + 1)]
         complete: Any = "external"
         if not order.owner_completes:
-            headers = target.on_complete
-            complete = _entry(call(Action.CompleteMultipartUpload, headers=headers))
+            complete = _entry(call(Action.CompleteMultipartUpload))
         return MapEntry(
             expires_at=parts[0].expires_at,
             upload_id=upload,
@@ -233,7 +232,10 @@ def forget(signer: KeySigner, signed: Signed) -> None:
     """Abort the uploads that were begun: their URLs reach no uploader."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
-            UploadSteps(_client(signer), Target(path=path)).abort(entry.upload_id)
+            target = Target(
+                path=path, headers=entry.abort.headers if entry.abort else None
+            )
+            UploadSteps(_client(signer), target).abort(entry.upload_id)
 
 
 def _client(signer: KeySigner) -> Client:

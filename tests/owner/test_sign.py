@@ -130,6 +130,18 @@ def test_parts_upload(keys, size, capsys):
     assert "PutObject" not in done
 
 
+def test_every_url_of_an_upload_says_who_pays(keys):
+    """The owner signs the header with each call, so the uploader can send it."""
+    call = ["sign", "examplebucket/b", "--parts", "2", "--part-size", "100KiB"]
+    assert cli.main([*call, "--header", "x-oss-request-payer=requester"]) == 0
+    entry = load("urls.json").current()["examplebucket/b"]
+    for request in (*entry.parts, entry.complete, entry.abort, entry.list):
+        assert dict(request.headers) == {"x-oss-request-payer": "requester"}
+    uploader().pipe_file("examplebucket/b", b"x" * 150_000)
+    sent = [r.request_headers.get("x-oss-request-payer") for r in keys.requests]
+    assert set(sent) == {"requester"}
+
+
 def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
     """With --owner-completes the uploader sends parts, and their receipt is enough."""
     call = ["sign", "examplebucket/big.bin", "--parts", "3", "--part-size", "100KiB"]

@@ -351,6 +351,23 @@ def test_lost_reply_of_complete(oss, retries):
     assert actions(oss)[-1] == "HeadObject"
 
 
+def test_every_call_says_who_pays(oss):
+    """A bucket whose readers pay refuses each call that does not, not the first alone."""
+    headers = {"X-Oss-Request-Payer": "requester", "x-oss-meta-a": "1"}
+    client = make(oss, retries=0)
+    oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
+    store(client, headers=headers)
+    oss.faults.add(Fault(action="UploadPart", status=400))
+    with pytest.raises(InvalidRequestError):
+        store(client, headers=headers)
+    store(client, b"x", headers=headers)
+    assert {"InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"} | {
+        *("AbortMultipartUpload", "HeadObject", "PutObject")
+    } == set(actions(oss))
+    for record in oss.requests:
+        assert record.request_headers["x-oss-request-payer"] == "requester"
+
+
 def test_lost_reply_of_an_exclusive_complete(oss):
     """The object that forbids the second try is our own."""
     fault = {"acts": True, "status": 409, "code": "FileAlreadyExists"}
