@@ -64,7 +64,6 @@ def open_reader(
         return io.BytesIO(lookup.read(path))  # or raises why it cannot
     return PresignedReader(
         filesystem,
-        client,
         info,
         block_size=size or "default",
         cache_type=cache or "readahead",

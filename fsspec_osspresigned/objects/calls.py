@@ -176,7 +176,7 @@ def _read_whole(client: Client, path: str) -> bytes:
     sink = MemorySink()
 
     def check(reply: Reply) -> None:
-        check_whole(reply.headers, crc64(sink.data), path)
+        check_whole(reply.headers.get(CRC_HEADER), crc64(sink.data), path)
 
     operation = operation_on(Action.GetObject, path)
     client.call(operation, EMPTY, Exchange(sink=sink), parse=check)
@@ -200,15 +200,15 @@ def _read_range(
         piece = Range(path, first, end, sink, version=version, takes_whole=True)
         fetch(client, piece)
     if len(sink.data) == piece.total or not piece.partial:
-        check_whole(piece.headers, crc64(sink.data), path)
+        check_whole(piece.headers.get(CRC_HEADER), crc64(sink.data), path)
     return bytes(sink.data if piece.partial else sink.data[first:end])
 
 
-def check_whole(headers: Mapping[str, str], crc: int, path: str) -> None:
-    """Raise IntegrityError if the store states another CRC-64 of the whole object."""
-    stated = headers.get(CRC_HEADER)
-    if stated is not None and stated != str(crc):
-        msg = f"GetObject: the store says CRC-64 {stated[:24]}, {crc} was received"
+def check_whole(stated: str | int | None, crc: int, path: str) -> None:
+    """Raise IntegrityError if the store *stated* another CRC-64 of the whole object."""
+    if stated is not None and str(stated) != str(crc):
+        shown = str(stated)[:24]
+        msg = f"GetObject: the store says CRC-64 {shown}, {crc} was received"
         raise IntegrityError(msg, path=path)
 
 

@@ -15,7 +15,7 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import UploadDiscardedError, UploadErrors
-from ..http.checksums import combine, crc64
+from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from . import calls
 from .ranges import Range, Version, WholeError
@@ -172,7 +172,9 @@ class Download:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
-                calls.check_whole(reply.headers, writer.crc64, self.path)
+                calls.check_whole(
+                    reply.headers.get(CRC_HEADER), writer.crc64, self.path
+                )
 
         calls.fetch(self.client, piece, cancel, check)
 
@@ -206,7 +208,7 @@ class Download:
             crc, size = combine(crc, one.crc64, one.size), size + one.size
         if size != first.total:
             raise self.given_up()
-        calls.check_whole(first.headers, crc, self.path)
+        calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
 
     def given_up(self) -> UploadDiscardedError:
         """Return the error of a cancelled download."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from fsspec.spec import AbstractBufferedFile
 
-from ..client.client import Client
+from ..http.checksums import crc64
 from . import calls
 from .ranges import Version, changed
 
@@ -18,19 +19,43 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
     its ETag, and an object that was replaced meanwhile is a SourceChangedError.
     """
 
-    def __init__(
-        self, fs: Any, client: Client, info: dict[str, Any], **kwargs: Any
-    ) -> None:
-        self._client = client
+    cache: Any  # of fsspec, in whose steps the object is read
+
+    def __init__(self, fs: Any, info: dict[str, Any], **kwargs: Any) -> None:
         self._version = Version.of(info)
         self._cache_options = kwargs.get("cache_options")
+        self._pid = os.getpid()
+        self._summed = 0, 0  # bytes from the start that were read, and their CRC-64
         super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
         self.details = info
+
+    def read(self, length: int = -1) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            IntegrityError: these are the last of all, and the CRC-64 differs.
+        """
+        if self._pid != os.getpid() and not self.closed:
+            # The parent's cache may be half changed, and its threads are not here.
+            options = self._cache_options or {}
+            kind = type(self.cache)
+            self.cache = kind(self.blocksize, self._fetch_range, self.size, **options)
+            self._pid = os.getpid()
+        start = self.loc
+        data: bytes = super().read(length)
+        count, crc = self._summed
+        if start <= count < start + len(data):
+            crc = crc64(memoryview(data)[count - start :], crc)
+            self._summed = start + len(data), crc
+            if start + len(data) == self.size:
+                calls.check_whole(self.details["crc64"], crc, self.path)
+        return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         if end <= start:
             return b""
-        return calls.read(self._client, self.path, start, end, self._version)
+        # After a fork it is another client: no connection is shared with the parent.
+        return calls.read(self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
         """Pickle by path, position and version: what was read does not go along."""

@@ -67,6 +67,14 @@ def test_get_reads_large_objects_in_pieces(run, oss, tmp_path):
     assert run("get", f"{BUCKET}/big", "-", *KEYS, "--quiet").out == data.decode()
 
 
+def test_get_to_standard_output_is_compared(run, objects):
+    """Nothing can be taken back there, so the exit code tells."""
+    objects.faults.add(Fault(action="HeadObject", wrong_crc=True))
+    ended = run("get", f"{BUCKET}/top", "-", *KEYS)
+    assert ended.code == 1
+    assert "the store says CRC-64" in ended.err
+
+
 def test_get_names_what_failed(run, objects, tmp_path):
     """The others are fetched; of what failed there is no file."""
     objects.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied", times=None))  # fmt: skip

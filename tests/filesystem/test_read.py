@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import pickle
+import signal
 import threading
 
 import fsspec
@@ -322,6 +323,80 @@ def test_text_and_compression_are_read(full):
         options["signer_token"] = full.client.options.signer_token
     with fsspec.open(f"osspresigned://{ROOT}/a.txt.gz", "rb", **options) as file:
         assert gzip.decompress(file.read())
+
+
+WAYS = {
+    "at once": lambda file: file.read(),
+    "in blocks": lambda file: [file.read(900) for _ in range(12)],
+    "by lines": lambda file: [*file],
+    "into a buffer": lambda file: file.readinto(bytearray(len(DATA))),
+    "back and on": lambda file: (file.read(600), file.seek(100), file.read()),
+    "as text": lambda file: io.TextIOWrapper(file, "latin-1").read(),
+}
+
+
+@pytest.mark.parametrize("cache", ["readahead", "none", "all", "background"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_read_from_start_to_end_is_compared(fs, owner, way, cache):
+    """The last bytes come only if the CRC-64 of all is that of the store."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH, cache_type=cache, block_size=1000) as file:
+        WAYS[way](file)
+    owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
+    with fs.open(PATH, cache_type=cache, block_size=1000) as file:
+        assert file.read(len(DATA) - 1) == DATA[:-1]
+        file.seek(0)
+        with pytest.raises(IntegrityError, match="the store says CRC-64"):
+            WAYS[way](file)
+
+
+def test_what_is_read_with_gaps_is_not_compared(fs, owner):
+    """A store tells the CRC-64 of the whole object alone."""
+    fs.pipe_file(PATH, DATA)
+    owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
+    with fs.open(PATH) as file:
+        file.seek(1)
+        assert file.read() == DATA[1:]
+        file.seek(0)
+        assert file.read(1) == DATA[:1]
+    owner.oss.faults.add(Fault(action="HeadObject", no_crc=True))
+    with fs.open(PATH) as file:
+        assert file.read() == DATA
+
+
+def test_a_file_object_gets_the_last_bytes_only_if_all_are_right(fs, owner):
+    """Nothing can be taken back from it, so the error is what tells."""
+    fs.pipe_file(PATH, DATA)
+    owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
+    with pytest.raises(IntegrityError):
+        fs.get_file(PATH, io.BytesIO())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("cache", ["readahead", "none", "background"])
+def test_children_read_on_in_a_file_of_their_parent(fs, cache):
+    """Over connections of their own: each byte is that of its place."""
+    data = os.urandom(1_000_000)
+    fs.pipe_file(PATH, data)
+    file = fs.open(PATH, cache_type=cache, block_size=100_000)
+    assert file.read(1000) == data[:1000]
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:  # pragma: no cover - seen by its exit code
+            code = 1
+            signal.alarm(60)  # a child that waits for a thread of its parent
+            try:
+                rest = b"".join(iter(lambda: file.read(70_000), b""))
+                file.seek(0)
+                code = 0 if rest == data[1000:] and file.read() == data else 2
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert file.read() == data[1000:]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0] * 4
+    file.close()
 
 
 def test_many_are_read_at_once(full, owner):
