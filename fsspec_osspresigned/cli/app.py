@@ -19,7 +19,7 @@ from ..units import shown_text
 from .check import check
 from .doctor import doctor
 from .objects import get, ls, rm, url
-from .options import needs, refuse_presigned
+from .options import PAIR, needs, refuse_presigned
 from .put import put
 from .serve import serve
 from .sign import inspect, sign
@@ -114,11 +114,17 @@ for one in (*_FIRST, resume):
               help="What goes wrong, see below; may be repeated, the first due strikes.")  # fmt: skip
 @click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
               help="How far its clock is ahead; negative for behind.")  # fmt: skip
-def emulator(*, faults: tuple[str, ...], **options: Any) -> None:
+@click.option("--versioned", multiple=True, metavar="BUCKET",
+              help="Bucket with versioning to create; may be repeated.")  # fmt: skip
+@click.option("--cname", "cnames", type=PAIR, multiple=True, metavar="HOST=BUCKET",
+              help="Own domain of a bucket; may be repeated.")  # fmt: skip
+@click.option("--sts", type=click.IntRange(min=1), metavar="SECONDS",
+              help="Its key is one of STS, with a token that ends after so long.")  # fmt: skip
+def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
     """Run an OSS that checks every signature, on this machine only."""
     with needs("server"):
         from ..emulator import parse_faults, serve  # noqa: PLC0415 - an extra
-    serve(faults=parse_faults(faults), **options)
+    serve(faults=parse_faults(faults), cnames=dict(cnames), **options)
 
 
 @osspresigned.command()

@@ -292,6 +292,7 @@ def serve(
     port: int = 9000,
     out: TextIO | None = None,
     stop: threading.Event | None = None,
+    sts: int | None = None,
     **options: Any,
 ) -> None:
     """Run an emulator until SIGINT, SIGTERM or *stop*; print how to reach it.
@@ -300,6 +301,7 @@ def serve(
         port: TCP port; 0 takes a free one.
         out: where to print; None is standard output.
         stop: event that ends it.
+        sts: seconds that its key lives, which is one of STS then; None is a lasting one.
         options: arguments of :class:`Emulator`.
 
     Raises:
@@ -314,6 +316,8 @@ def serve(
     if threading.current_thread() is threading.main_thread():
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
+        if sts is not None:
+            options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
         with Emulator(port=port, **options) as oss:
             print(_description(oss), file=out or sys.stdout, flush=True)
             done.wait()
@@ -322,14 +326,31 @@ def serve(
             signal.signal(number, handler)
 
 
+def _sts_key(seconds: float) -> Credentials:
+    return Credentials(
+        "STS.EmulatorKeyId",
+        Secret("EmulatorStsSecret"),
+        Secret("EmulatorSecurityToken"),
+        float(int(time.time() + seconds)),
+    )
+
+
 def _description(oss: Emulator) -> str:
-    # The secret is shown: it belongs to this emulator and opens nothing else.
+    # The secrets are shown: they belong to this emulator and open nothing else.
     key, names = oss.credentials, ", ".join(oss.buckets)
+    variables = {
+        "ENDPOINT": oss.url,
+        "REGION": oss.region or DEFAULT_REGION,
+        "ACCESS_KEY_ID": key.access_key_id,
+        "ACCESS_KEY_SECRET": key.access_key_secret.reveal(),
+    }
+    if key.security_token is not None and key.expires_at is not None:
+        variables["SESSION_TOKEN"] = key.security_token.reveal()
+        end = time.gmtime(key.expires_at - oss.clock.offset)
+        variables["SESSION_EXPIRATION"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", end)
+    lines = [f"  export OSS_{name}={value}\n" for name, value in variables.items()]
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"
-        f"  export OSS_ENDPOINT={oss.url}\n"
-        f"  export OSS_REGION={oss.region or DEFAULT_REGION}\n"
-        f"  export OSS_ACCESS_KEY_ID={key.access_key_id}\n"
-        f"  export OSS_ACCESS_KEY_SECRET={key.access_key_secret.reveal()}\n"
+        f"{''.join(lines)}"
         "Path style: URL/BUCKET/KEY. Every signature is verified. Ctrl-C ends it."
     )

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
+import fsspec
 import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, serve
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.signers.keys import environment_credentials
 
 
 def test_it_lives_as_long_as_its_block(make_client):
@@ -86,6 +89,25 @@ def test_serve_prints_how_to_reach_it(tmp_path):
         "OSS_REGION=",
     ):
         assert piece in out.getvalue()
+
+
+def test_serve_may_have_a_key_that_ends(monkeypatch):
+    """With a life it is a key of STS: what is printed signs, and ends by our clock."""
+    out, seen = io.StringIO(), []
+
+    class Ender(threading.Event):
+        def wait(self, timeout=None):
+            for line in out.getvalue().split("export ")[1:]:
+                name, _, value = line.split()[0].partition("=")
+                monkeypatch.setenv(name, value)
+            fs = fsspec.filesystem("osspresigned", signer="keys", allow_http=True)
+            fs.pipe_file("examplebucket/k", b"x")
+            seen.append(environment_credentials().expires_at - time.time())
+            return True
+
+    serve(port=0, out=out, stop=Ender(), sts=900)
+    assert seen == [pytest.approx(900, abs=30)]
+    assert "OSS_SESSION_TOKEN=" in out.getvalue()
 
 
 def test_serve_in_the_main_thread_puts_signals_back():

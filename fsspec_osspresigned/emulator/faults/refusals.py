@@ -1,4 +1,4 @@
-"""Refusals on demand: the errors that OSS answers for one of nine reasons."""
+"""Refusals on demand: the errors that OSS answers for one of several reasons."""
 
 from __future__ import annotations
 
@@ -73,12 +73,15 @@ REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
         message="The OSS Access Key Id you provided is disabled.",
         ec="0002-00000903",
     ),
+    # What OSS says of a key of STS that has ended, once it has forgotten it.
+    "key-expired": lambda case: evolve(case.verified({}), ec="0002-00000002"),
     "key-unknown": lambda case: case.verified({}),
     "not-yet": lambda case: Refusal(
         message="Request is not valid yet.",
         ec="0002-00000235",
         extras={"ServerTime": iso_date(case.now)},
     ),
+    "public-endpoint": lambda _: refused("PublicEndpointForbidden").refusal,
     "signature": _signature,
     "skewed": lambda case: (
         refused(

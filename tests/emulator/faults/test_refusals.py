@@ -9,6 +9,7 @@ import pytest
 from fsspec_osspresigned.client.failures import from_reply
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.faults.refusals import REASONS
+from fsspec_osspresigned.errors import EndpointForbiddenError
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -18,8 +19,10 @@ both = pytest.mark.parametrize("version", ["v1", "v4"])
 ALIKE = {
     "denied": ("AccessDenied", "", set()),
     "key-disabled": ("InvalidAccessKeyId", "0002-00000903", {"OSSAccessKeyId"}),
+    "key-expired": ("InvalidAccessKeyId", "0002-00000002", {"OSSAccessKeyId"}),
     "key-unknown": ("InvalidAccessKeyId", "0002-00000902", {"OSSAccessKeyId"}),
     "not-yet": ("AccessDenied", "0002-00000235", {"ServerTime"}),
+    "public-endpoint": ("PublicEndpointForbidden", "0048-00000401", set()),
     "skewed": ("RequestTimeTooSkewed", "0002-00000504",
                {"MaxAllowedSkewMilliseconds", "RequestTime", "ServerTime"}),
     "token-expired": ("SecurityTokenExpired", "0002-00000007", set()),
@@ -54,7 +57,8 @@ def test_a_refusal_for_a_reason(client, oss, refusal, tree, version, reason):
         if reason == "signature":
             wanted = {"SignatureProvided", "StringToSign", "StringToSignBytes"}
             wanted |= {"CanonicalRequest"} if version == "v4" else set()
-    assert refusal(reply) == (403, code, ec)
+    is_closed = reason == "public-endpoint"
+    assert refusal(reply) == (400 if is_closed else 403, code, ec)
     assert wanted <= elements
     assert "Date" in reply.headers
     assert (tree(reply).findtext("RecommendDoc") or "").endswith(ec)
@@ -67,7 +71,7 @@ def test_a_refusal_for_a_reason(client, oss, refusal, tree, version, reason):
             status=reply.status_code, headers=dict(reply.headers), body=reply.content
         ),
     )
-    assert isinstance(error, PermissionError)
+    assert isinstance(error, EndpointForbiddenError if is_closed else PermissionError)
 
 
 def test_a_reason_may_say_more(client, oss, refusal, tree):
