@@ -1,0 +1,179 @@
+"""The suites of other projects as judges: what differs from them is known, with its reason.
+
+Each suite runs in a process of its own against the emulator. The table in
+docs/ecosystem.md is written from the cases below; run this module with
+``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it anew.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from attrs import field, frozen
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+PAGE = ROOT / "docs" / "ecosystem.md"
+ALL = bool(os.environ.get("ALL_ECOSYSTEM"))  # what is missing is an error
+
+APPEND = "an object cannot be appended to"
+
+
+@frozen
+class Suite:
+    """One suite of another project.
+
+    Attributes:
+        name: how the table calls it.
+        tests: pytest's arguments.
+        needs: module without which it cannot run, or the variable that names its source.
+        how: what leads its tests to our store.
+        least: tests that must have passed, so that an empty run is no success.
+        differences: pattern of test names -> why they fail.
+    """
+
+    name: str
+    tests: tuple[str, ...]
+    needs: str
+    how: str
+    least: int
+    differences: Mapping[str, str] = field(factory=dict)
+
+
+_OWN = ("--noconftest", "--import-mode=importlib", "-o", "asyncio_mode=auto")
+_MEMORY = "unedited; `memory://` is a bucket"
+SUITES = (
+    Suite(
+        name="universal_pathlib: `BaseTests`",
+        tests=(*_OWN, str(HERE / "upath_suite.py")),
+        needs="UPATH_SOURCE",
+        how="a subclass, as for every kind of path there",
+        least=115,
+        differences={
+            "test_rename_with_target_absolute[[]plain_*]": "a local path is no place in a bucket, and `cwd()` of a store has no meaning",
+            "test_iterdir_parent_iteration": "the parent of a bucket would list buckets, which no presigned URL can",
+        },
+    ),
+    Suite(
+        name="zarr: `StoreTests` and two state machines",
+        tests=(*_OWN, str(HERE / "zarr_suite.py")),
+        needs="zarr",
+        how="a subclass, as for every store there",
+        least=65,
+    ),
+    Suite(
+        name="pyarrow: `test_fs`",
+        tests=("--pyargs", "pyarrow.tests.test_fs", "-k", "fsspec and memory"),
+        needs="pyarrow",
+        how=_MEMORY,
+        least=26,
+        differences={"test_open_append_stream*": APPEND},
+    ),
+    Suite(
+        name="pandas: `io/test_fsspec`",
+        tests=("--pyargs", "pandas.tests.io.test_fsspec", "-k", "not s3"),
+        needs="pandas",
+        how=_MEMORY,
+        least=25,
+    ),
+    Suite(
+        name="dask: `bytes/test_s3`",
+        tests=(*_OWN, str(HERE / "dask_suite.py")),
+        needs="s3fs",
+        how="unedited tests; `s3://` is a bucket, the fixtures fill ours",
+        least=25,
+    ),
+)
+
+_PAGE = """\
+# Other projects' tests
+
+Suites that other projects wrote for file systems, run against this one on the [emulator](emulator.md) with all verbs signed. `tests/contract/ecosystem` runs them
+and writes this page. fsspec's own abstract suite runs with the other tests. A difference that is not listed fails the run, and so does a listed one that is gone.
+
+| suite | how it runs | differences |
+|---|---|---|
+{rows}
+"""
+
+
+def page() -> str:
+    """Return docs/ecosystem.md."""
+    rows = []
+    for suite in SUITES:
+        reasons = [
+            f"`{pattern.replace('[[]', '[')}`: {why}"
+            for pattern, why in suite.differences.items()
+        ]
+        rows.append(f"| {suite.name} | {suite.how} | {'; '.join(reasons) or 'none'} |")
+    return _PAGE.format(rows="\n".join(rows))
+
+
+def outcomes(suite: Suite, report: Path) -> dict[str, str]:
+    """Run *suite* and return what became of each test."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=short", "-c", os.devnull),
+            *("-p", "no:randomly", "-p", "no:cacheprovider", "-W", "ignore"),
+            *("-p", "tests.contract.ecosystem.redirect", f"--rootdir={report.parent}"),
+            *(f"--junitxml={report}", *suite.tests),
+        ],
+        cwd=report.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    print(done.stdout)  # noqa: T201 - shown if the comparison fails
+    found = {}
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - our own child's
+        kinds = {child.tag for child in case}
+        bad = kinds & {"failure", "error"}
+        found[case.get("name", "")] = (
+            "failed" if bad else "skipped" if "skipped" in kinds else "passed"
+        )
+    return found
+
+
+@pytest.mark.ecosystem
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name.partition(":")[0])
+def test_suite(suite, tmp_path):
+    """What fails is what the table names, all of it, and nothing else."""
+    if suite.needs.isupper():
+        missing = suite.needs not in os.environ
+    else:
+        missing = subprocess.run(
+            [sys.executable, "-c", f"import {suite.needs}"], capture_output=True, check=False
+        ).returncode
+    if missing:
+        assert not ALL, f"{suite.needs} is missing"
+        pytest.skip(f"no {suite.needs} here")
+    found = outcomes(suite, tmp_path / "report.xml")
+    passed = [name for name, how in found.items() if how == "passed"]
+    failed = [name for name, how in found.items() if how == "failed"]
+    known = {
+        name
+        for name in failed
+        if any(fnmatch.fnmatchcase(name, one) for one in suite.differences)
+    }
+    assert set(failed) == known
+    gone = [p for p in suite.differences if not fnmatch.filter(failed, p)]
+    assert gone == []
+    assert len(passed) >= suite.least
+
+
+def test_page_shows_the_differences():
+    """docs/ecosystem.md is what this module would write."""
+    if os.environ.get("WRITE_ECOSYSTEM_TABLE"):
+        PAGE.write_text(page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page()
