@@ -49,9 +49,7 @@ def s3(s3so):
 
 @pytest.fixture(autouse=True)
 def _their_stores_are_ours(monkeypatch):
-    monkeypatch.setattr(
-        theirs, "s3_context", lambda bucket, files: _holding(bucket, files)
-    )
+    monkeypatch.setattr(theirs, "s3_context", _holding)
 
 
 @pytest.fixture

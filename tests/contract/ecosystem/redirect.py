@@ -72,4 +72,4 @@ def redirected() -> Iterator[None]:
 def emptied(redirected: None) -> Iterator[None]:
     """Begin each test with an empty bucket."""
     RedirectedFileSystem().store.clear()
-    yield
+    return

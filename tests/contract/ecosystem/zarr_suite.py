@@ -73,7 +73,9 @@ def test_state_machine(machine):
 
     def begin():
         fs = fsspec.filesystem("osspresigned", asynchronous=True, **options)
-        return machine(ClearedStore(fs, path=f"{ROOT}-{machine.__name__}-{next(numbers)}"))
+        return machine(
+            ClearedStore(fs, path=f"{ROOT}-{machine.__name__}-{next(numbers)}")
+        )
 
     run_state_machine_as_test(begin, settings=_REPEATABLE)
 
