@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, NotSignedError
 from ..model import Operation, frozen_mapping, split_path
 from ..options.object_options import Target
 from ..options.options import Options
-from ..signers.presigned_urls import expiry, grant_of, request_of
+from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for
@@ -132,6 +132,8 @@ def _check_request(
             where = shown_text(seen if there is None else f"{there}/{seen}")
             yield "object", f"{name} is for {where}"
         yield from _check_call(entry, name, url, told)
+    if name == "complete" and (problem := complete_problem(request)):
+        yield "headers", f"{name} {problem}"
     # Headers that the URL demands and the map does not send.
     if request.headers is not None:
         given = {header.lower() for header in request.headers}

@@ -197,17 +197,35 @@ def grant_of(entry: MapEntry, path: str) -> Grant:
 
 
 def _multipart(entry: MapEntry) -> MultipartGrant | None:
-    if not entry.parts or entry.complete is None:
+    complete = entry.complete
+    if not entry.parts or complete is None:
         return None
-    headers: Mapping[str, str] = getattr(entry.complete, "headers", None) or {}
-    lower = {name.lower(): value for name, value in headers.items()}
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
         max_parts=len(entry.parts),
-        completes=isinstance(entry.complete, MapRequest),
-        complete_all=lower.get("x-oss-complete-all") == "yes",
+        completes=isinstance(complete, MapRequest),
+        complete_all=isinstance(complete, MapRequest) and _takes_all(complete),
         complete_all_proven=entry.list is not None,
+    )
+
+
+def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): value for name, value in (headers or {}).items()}
+
+
+def _takes_all(complete: MapRequest) -> bool:
+    """Return whether *complete* takes all parts that are stored, and no list of them."""
+    return _lower(complete.headers).get("x-oss-complete-all") == "yes"
+
+
+def complete_problem(complete: MapRequest) -> str | None:
+    """Return why *complete* can never succeed: some SDKs sign the MD5 of no body."""
+    if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
+        return None
+    return (
+        "was signed with a Content-MD5, which no list of parts can have: sign it without "
+        'or with x-oss-complete-all: yes, or give "external" if the owner does it'
     )
 
 
@@ -231,6 +249,8 @@ def request_of(
     """
     request = _find(entry, operation)
     url = request.url
+    if request is entry.complete and (problem := complete_problem(request)):
+        raise _refused(operation, f"its URL {problem}")
     if problem := http_problem(url.reveal(), allow_http=allow_http, local=local):
         raise ConfigurationError(
             f"the URL {url.shown()} {problem}", path=operation.path
@@ -296,7 +316,7 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     """Return what is sent: the map's headers, or the user's where it names none."""
     demanded = operation.headers
     sent = demanded if request.headers is None else request.headers
-    signed = {name.lower(): value for name, value in sent.items()}
+    signed = _lower(sent)
     conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
     if conflicts:
         why = f"the header {', '.join(conflicts)} is not signed with that value"

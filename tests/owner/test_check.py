@@ -180,6 +180,19 @@ def test_too_few_parts(file):
     assert "need 3 parts, 2 can be signed" in text
 
 
+def test_complete_that_was_signed_for_no_body(file):
+    """A list of parts never has the MD5 that was signed; it is told before any part."""
+    nothing = {"content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
+    entry = in_parts(3)
+    spoilt = evolve(entry, complete=evolve(entry.complete, headers=nothing))
+    ((kind, text),) = found(spoilt)
+    assert kind == "headers"
+    assert text.startswith("complete was signed with a Content-MD5, which no list of")
+    assert ("headers", text) in found(spoilt, files=file(250 * KIB))
+    everything = {**nothing, "x-oss-complete-all": "yes"}
+    assert not found(evolve(entry, complete=evolve(entry.complete, headers=everything)))
+
+
 def test_parts_without_an_end(file):
     """Parts that nobody completes, and URLs that only read, store nothing."""
     entry = evolve(in_parts(2), complete=None)
