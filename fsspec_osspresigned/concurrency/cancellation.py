@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextvars import ContextVar
+
+# Of the coroutine for which this context works: what begins here ends with it.
+of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", default=None)
 
 
 class Cancellation(threading.Event):
-    """An event that also sets those made under it, not those above."""
+    """An event that also sets those made under it, not those above.
+
+    Without one *above* it is under that of the coroutine, if one waits for this work.
+    """
 
     def __init__(self, above: Cancellation | None = None) -> None:
         super().__init__()
+        above = above or of_coroutine.get()
         self._below: weakref.WeakSet[Cancellation] = weakref.WeakSet()
         self._lock = threading.RLock()  # a finalizer may come back in here
         if above is not None:

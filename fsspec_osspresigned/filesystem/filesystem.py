@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import os
@@ -16,6 +17,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
+from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
@@ -494,14 +496,34 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self._lookup.remove(self._path(path))
 
 
+_LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
+
+
 def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
-    """Return a coroutine function that runs *verb* in a worker of the client's *pool*."""
+    """Return a coroutine function that runs *verb* in a worker of the client's *pool*.
+
+    If it is cancelled the worker gives up, and what stores, copies or deletes has ended
+    when CancelledError is raised: the caller may use its buffer again.
+    """
 
     async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = functools.partial(getattr(self, verb), *args, **kwargs)
         context = contextvars.copy_context()  # holds the transaction of the caller
-        future = getattr(self.client, pool).submit(context.run, call)
-        return await asyncio.wrap_future(future)
+        cancel = Cancellation()
+        context.run(of_coroutine.set, cancel)
+        work = getattr(self.client, pool).submit(context.run, call)
+        done = asyncio.wrap_future(work)
+        try:
+            await asyncio.wait([done])
+        except asyncio.CancelledError:
+            cancel.set()
+            work.cancel()
+            done.add_done_callback(lambda one: one.cancelled() or one.exception())
+            while verb not in _LOOKS and not done.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([done])
+            raise
+        return done.result()
 
     coroutine.__name__ = f"_{verb}"
     return coroutine

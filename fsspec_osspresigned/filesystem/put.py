@@ -143,12 +143,12 @@ class PutCall:
         told: SharedCallback,
         cancel: Cancellation | None,
     ) -> Receipt | None:
-        at_once = self.transaction is None
+        cancel, at_once = Cancellation(cancel), self.transaction is None
         with open(local, "rb") as source, self._writer(target, at_once) as sink:
             if self.transaction is not None:
                 self.transaction.add(sink)
             while block := source.read(MIB):
-                if cancel is not None and cancel.is_set():
+                if cancel.is_set():
                     msg = "the upload was given up"
                     raise UploadDiscardedError(msg, path=target.path)
                 sink.write(block)

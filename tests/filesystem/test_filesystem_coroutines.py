@@ -1,0 +1,171 @@
+"""Coroutines that are cancelled: nothing is published afterwards, no buffer is torn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.http import body
+
+ROOT = "examplebucket"
+SIZE = 3_000_000
+
+
+class Gate:
+    """Holds each body after its first block until the test lets it go on."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.begun, self.open = threading.Event(), threading.Event()
+        self.held = 0
+        for kind in (body.MemoryBody, body.FileBody):
+            self._hold(monkeypatch, kind, kind.blocks)
+
+    def _hold(self, monkeypatch, kind, blocks) -> None:
+        def held(one):
+            self.held += 1
+            try:
+                for block in blocks(one):
+                    yield block
+                    self.begun.set()
+                    assert self.open.wait(20)
+            finally:
+                self.held -= 1
+
+        monkeypatch.setattr(kind, "blocks", held)
+
+    async def cancel(self, task) -> None:
+        """Cancel *task* while a body is on its way, and await its end."""
+        assert await asyncio.to_thread(self.begun.wait, 20)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.05, self.open.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert self.open.is_set()
+        assert not self.held
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Bodies that wait half-way."""
+    monkeypatch.setattr(body, "_READ", 64 * 1024)
+    return Gate(monkeypatch)
+
+
+@pytest.fixture
+def fs(environment):
+    """A filesystem with parts, and few workers."""
+    return OSSPresignedFileSystem(
+        signer="keys", part_size="1MiB", multipart_threshold="4MiB", max_concurrency=2
+    )
+
+
+@pytest.mark.parametrize("size", [SIZE, 3 * SIZE])
+def test_a_cancelled_value_is_neither_published_nor_sent_torn(fs, owner, gate, size):
+    """In one request and in parts: the caller may fill its buffer again."""
+    data = bytearray(b"a") * size
+
+    async def main():
+        await gate.cancel(asyncio.create_task(fs._pipe_file(f"{ROOT}/a", data)))
+        data[:] = b"b" * size
+
+    asyncio.run(main())
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
+
+
+def test_a_cancelled_file_is_not_published(fs, owner, gate, tmp_path):
+    """The same by ``asyncio.timeout``."""
+    (tmp_path / "f").write_bytes(bytes(SIZE))
+
+    async def main():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as limit:
+                task = asyncio.to_thread(gate.begun.wait, 20)
+                asyncio.get_running_loop().create_task(soon(task, limit))
+                await fs._put_file(str(tmp_path / "f"), f"{ROOT}/f")
+
+    async def soon(begun, limit):
+        assert await begun
+        limit.reschedule(0)
+        asyncio.get_running_loop().call_later(0.05, gate.open.set)
+
+    asyncio.run(main())
+    assert not gate.held
+    assert not owner.stored()
+
+
+def test_a_cancelled_tree_stops(fs, owner, gate, tmp_path):
+    """Neither what is under way is published, nor any other file begun."""
+    for number in range(50):
+        (tmp_path / f"{number}").write_bytes(bytes(SIZE // 10))
+
+    async def main():
+        task = asyncio.create_task(fs._put(str(tmp_path), f"{ROOT}/t", recursive=True))
+        await gate.cancel(task)
+
+    asyncio.run(main())
+    assert owner.actions().count("PutObject") <= 2
+    assert not owner.stored()
+
+
+def test_what_has_not_begun_never_does(fs, owner, gate):
+    """Its worker never takes it; more cancellations change nothing."""
+
+    async def main():
+        values = {f"{ROOT}/{n}": b"x" * SIZE for n in range(3)}
+        tasks = [asyncio.create_task(fs._pipe_file(*pair)) for pair in values.items()]
+        assert await asyncio.to_thread(gate.begun.wait, 20)
+        for task in tasks * 2:
+            task.cancel()
+            await asyncio.sleep(0)
+        gate.open.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert all(isinstance(one, asyncio.CancelledError) for one in asyncio.run(main()))
+    assert not owner.stored()
+
+
+def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
+    """A source without a size is a stream: it is given up between two blocks."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    async def main():
+        task = asyncio.create_task(fs._put_file(str(fifo), f"{ROOT}/f"))
+        with await asyncio.to_thread(open, fifo, "wb", 0) as file:
+            file.write(b"1")
+            task.cancel()
+            await asyncio.sleep(0)
+            file.write(b"2")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not owner.stored()
+
+
+def test_a_look_ends_at_once(fs, monkeypatch):
+    """Nothing depends on it, so that nobody waits for an answer."""
+    begun, answer = threading.Event(), threading.Event()
+
+    def slow(*_):
+        begun.set()
+        assert answer.wait(20)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "cat_file", slow)
+
+    async def main():
+        task = asyncio.create_task(fs._cat_file(f"{ROOT}/a"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not answer.is_set()
+        answer.set()
+
+    asyncio.run(main())
