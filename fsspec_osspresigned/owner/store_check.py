@@ -1,0 +1,269 @@
+"""Live check of a store: requests that are wrong or right on purpose, and their replies.
+
+Begin with ``store_facts``, the table of what the program relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from attrs import Factory, asdict, define, field, frozen
+
+from ..client.failures import clean, members, name
+from ..errors import ConfigurationError, OSSPresignedError
+from ..http.body import EMPTY, Body, MemoryBody
+from ..model import Action, Reply, SignedRequest
+from ..parsing import parse
+from ..signing.canonical import Credentials
+from ..signing.endpoint import Endpoint
+from ..signing.presigning import PresignRequest
+
+# Headers of replies that a report shows; all others may tell whose bucket it is.
+_SHOWN = re.compile(
+    r"etag|content-(type|length|md5|range|encoding)|date|server|retry-after|x-oss-(?!"
+    r"request-id$|meta-|err$).*|x-oss-meta-check|access-control-.*"
+).fullmatch
+# Elements whose text is shown; that of all others may name a bucket or its owner.
+_TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
+_LIFE = 600
+_MAX_TAG = 40  # characters of the name of an element that a report shows
+
+
+@frozen(kw_only=True)
+class Expected:
+    """What the program relies on in one reply; what is None is not looked at.
+
+    Attributes:
+        code: of the error document.
+        ec: of the error document, or ``x-oss-ec``.
+        headers: name -> value; None for any value.
+        holds: texts that the body holds.
+    """
+
+    status: int
+    code: str | None = None
+    ec: str | None = None
+    headers: Mapping[str, str | None] = field(factory=dict)
+    holds: tuple[str, ...] = ()
+
+    def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
+        """Return what is not as expected, in words."""
+        pairs = [
+            ("status", str(self.status), str(reply.status)),
+            ("code", self.code, error.get("Code")),
+            ("EC", self.ec, _ec(reply, error)),
+        ]
+        pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
+        found = [
+            f"{what} is {name(seen or '') or 'another'}, not {wanted}"
+            for what, wanted, seen in pairs
+            if wanted is not None and seen and wanted.lower() != seen.lower()
+        ]
+        needed = {what for what, wanted, _ in pairs if wanted is not None}
+        needed |= self.headers.keys()
+        found += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
+        text = reply.body.decode(errors="replace")
+        return found + [f"the body lacks {t}" for t in self.holds if t not in text]
+
+
+@frozen
+class Fact:
+    """One thing that the program relies on.
+
+    Attributes:
+        name: short, for reports.
+        says: what is so, in one sentence.
+        source: where that is written or was seen.
+        ask: sends what shows it.
+        expected: None where no source says it; then the reply is only recorded.
+    """
+
+    name: str
+    says: str
+    source: str
+    ask: Callable[[Store], Reply]
+    expected: Expected | None
+
+
+@frozen(kw_only=True)
+class FactResult:
+    """What the store answered to one fact.
+
+    Attributes:
+        outcome: ``as expected``, ``different``, ``recorded`` or ``not asked``.
+        differences: in words; of ``not asked`` the reason.
+        seen: status, code, EC, headers and elements of the reply, without what could
+            be a secret or name a bucket.
+    """
+
+    name: str
+    says: str
+    source: str
+    outcome: str
+    differences: tuple[str, ...] = ()
+    seen: Mapping[str, Any] = field(factory=dict)
+
+    def __str__(self) -> str:
+        """Return the line of the report for people."""
+        told = f": {'; '.join(self.differences)}" if self.differences else ""
+        return f"{self.outcome:<11}  {self.name:<24}  {self.says}{told}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the member of the report for programs."""
+        return asdict(self)
+
+
+Send = Callable[[SignedRequest, Body], Reply]
+
+
+@define(kw_only=True)
+class Store:
+    """A real or emulated store, and what was made in it meanwhile.
+
+    Attributes:
+        send: sends one signed request and returns the reply, whatever its status.
+        prefix: of all keys that are used, with a slash at its end.
+        clock: seconds since the epoch.
+        keys: keys that may exist now.
+        uploads: upload ID -> key of what may be open now.
+    """
+
+    send: Send
+    credentials: Credentials
+    endpoint: Endpoint
+    region: str
+    bucket: str
+    prefix: str
+    clock: Callable[[], float] = time.time
+    keys: set[str] = Factory(set)
+    uploads: dict[str, str] = Factory(dict)
+
+    def call(
+        self,
+        action: Action,
+        key: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        unsigned: Mapping[str, str] | None = None,
+        **request: Any,
+    ) -> Reply:
+        """Sign and send one call on ``prefix + key``.
+
+        *headers* are signed and sent, *unsigned* ones are only sent. Attributes of a
+        :class:`PresignRequest` in *request* replace ours, and are signed even if wrong.
+        """
+        spec, headers = action.spec, headers or {}
+        full = "" if spec.on_bucket else f"{self.prefix}{key}"
+        wanted: dict[str, Any] = {
+            "method": spec.method,
+            "bucket": self.bucket,
+            "key": full,
+            "headers": headers,
+            "query": {**spec.fixed, **(query or {})},
+            "region": self.region,
+            "now": self.clock(),
+            "expires_in": _LIFE,
+            "credentials": self.credentials,
+            **request,
+        }
+        url = PresignRequest(wanted.pop("credentials"), self.endpoint, **wanted).sign()
+        if spec.publishes:
+            self.keys.add(full)
+        signed = SignedRequest(
+            method=spec.method, url=url, headers={**headers, **(unsigned or {})}
+        )
+        return self.send(signed, MemoryBody.of(body) if body else EMPTY)
+
+    def copy_source(self, key: str) -> str:
+        """Return the value of ``x-oss-copy-source`` for a key of this check."""
+        return f"/{self.bucket}/{self.prefix}{key}"
+
+    def initiate(self, key: str, **more: Any) -> str:
+        """Begin a multipart upload and return its ID.
+
+        Raises:
+            ConfigurationError: the store did not begin one.
+        """
+        return self.upload_id(
+            self.call(Action.InitiateMultipartUpload, key, **more), key
+        )
+
+    def upload_id(self, reply: Reply, key: str) -> str:
+        """Return the upload ID that *reply* names, and remember to give it up."""
+        try:
+            found = parse(reply.body).findtext("UploadId")
+        except ValueError:
+            found = None
+        if not found:
+            raise ConfigurationError("no multipart upload was begun")
+        self.uploads[found] = f"{self.prefix}{key}"
+        return found
+
+    def part(self, key: str, upload_id: str, body: bytes, number: int = 1) -> Reply:
+        """Send one part."""
+        query = {"uploadId": upload_id, "partNumber": str(number)}
+        return self.call(Action.UploadPart, key, body, query=query)
+
+    def clean_up(self) -> list[str]:
+        """Remove all that was made; return the keys that could not be removed."""
+        left = []
+        for upload_id, key in self.uploads.items():
+            own = key.removeprefix(self.prefix)
+            query = {"uploadId": upload_id}
+            reply = self._try(Action.AbortMultipartUpload, own, query=query)
+            if reply not in (204, 404):
+                left.append(f"{key} (parts of an upload)")
+        gone = {
+            k: self._try(Action.DeleteObject, k[len(self.prefix) :]) for k in self.keys
+        }
+        return left + sorted(key for key, status in gone.items() if status != 204)  # noqa: PLR2004 - HTTP
+
+    def _try(self, action: Action, key: str, **more: Any) -> int:
+        try:
+            return self.call(action, key, **more).status
+        except OSSPresignedError:
+            return 0
+
+
+def check(store: Store, facts: Iterable[Fact]) -> Iterator[FactResult]:
+    """Ask *store* for each of *facts*; yield one result for each, in order."""
+    for fact in facts:
+        result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)
+        try:
+            reply = fact.ask(store)
+        except OSSPresignedError as failure:
+            yield result(outcome="not asked", differences=(clean(str(failure)),))
+            continue
+        error = members(reply.body, reply.headers)
+        outcome, differences = "recorded", ()
+        if fact.expected is not None:
+            differences = tuple(fact.expected.differences(reply, error))
+            outcome = "different" if differences else "as expected"
+        seen = _seen(reply, error)
+        yield result(outcome=outcome, differences=differences, seen=seen)
+
+
+def _ec(reply: Reply, error: Mapping[str, str]) -> str:
+    return error.get("EC") or reply.headers.get("x-oss-ec", "")
+
+
+def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a report shows of *reply*."""
+    elements: dict[str, str] = {}
+    with contextlib.suppress(ValueError):
+        for one in parse(reply.body).iter():
+            value = (one.text or "") if one.tag in _TEXTS else ""
+            elements[one.tag[:_MAX_TAG]] = clean(value)
+    return {
+        "status": reply.status,
+        "code": name(error.get("Code", "")),
+        "ec": name(_ec(reply, error)),
+        "headers": {n: clean(v) for n, v in reply.headers.items() if _SHOWN(n)},
+        "elements": elements,
+    }

@@ -1,0 +1,293 @@
+"""Facts of the service that the program relies on: one table, each with its source."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import partial
+from typing import Any
+
+from attrs import evolve
+
+from ..http.checksums import crc64
+from ..model import COPY_SOURCE, FORBID_OVERWRITE, MIN_PART, Action, Reply
+from ..parsing import complete_multipart_upload
+from ..secret import Secret
+from .store_check import Expected, Fact, Store
+
+BODY = b"one object of a check\n"
+PART = bytes(range(256)) * (MIN_PART // 256)
+_BODY_CRC, _PART_CRC = str(crc64(BODY)), str(crc64(PART))
+_ONE, _SECOND, _GONE = "object", "second", "missing"
+_CRC, _SSE = "x-oss-hash-crc64ecma", "x-oss-server-side-encryption"
+_HOUR = 3600.0
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _content_md5(data: bytes) -> str:
+    return base64.b64encode(bytes.fromhex(_md5(data))).decode()
+
+
+_STORED = {"etag": f'"{_md5(BODY)}"', _CRC: _BODY_CRC, "x-oss-request-id": None}
+
+
+def _put(store: Store, key: str = _ONE, **more: Any) -> Reply:
+    return store.call(Action.PutObject, key, BODY, **more)
+
+
+def _get(store: Store, key: str = _ONE, **more: Any) -> Reply:
+    return store.call(Action.GetObject, key, **more)
+
+
+def _on_upload(
+    action: Action, store: Store, body: bytes = b"", key: str = _SECOND, **more: Any
+) -> Reply:
+    """Make *action* on a new upload of one part."""
+    upload_id = store.initiate(key)
+    store.part(key, upload_id, PART)
+    return store.call(action, key, body, query={"uploadId": upload_id}, **more)
+
+
+def _complete(store: Store, etag: str = _md5(PART), **more: Any) -> Reply:
+    body = complete_multipart_upload([(1, f'"{etag}"')])
+    return _on_upload(Action.CompleteMultipartUpload, store, body, **more)
+
+
+def _initiate(store: Store, **more: Any) -> Reply:
+    reply = store.call(Action.InitiateMultipartUpload, _SECOND, **more)
+    store.upload_id(reply, _SECOND)
+    return reply
+
+
+def _too_small(store: Store) -> Reply:
+    upload_id = store.initiate(_SECOND)
+    etags = [store.part(_SECOND, upload_id, BODY, n).headers["etag"] for n in (1, 2)]
+    body = complete_multipart_upload(enumerate(etags, 1))
+    query = {"uploadId": upload_id}
+    return store.call(Action.CompleteMultipartUpload, _SECOND, body, query=query)
+
+
+def _part_copy(store: Store) -> Reply:
+    query = {"uploadId": store.initiate("copied"), "partNumber": "1"}
+    source = {COPY_SOURCE: store.copy_source(_ONE)}
+    return store.call(Action.UploadPartCopy, "copied", headers=source, query=query)
+
+
+def _copy(store: Store) -> Reply:
+    source = {COPY_SOURCE: store.copy_source(_ONE)}
+    return store.call(Action.CopyObject, "copied", headers=source)
+
+
+def _list(store: Store, **query: str) -> Reply:
+    asked = {"prefix": store.prefix, **query}
+    return store.call(Action.ListObjectsV2, "", query=asked)
+
+
+def _blank(store: Store) -> Reply:
+    _put(store, "a blank+plus")
+    return _list(store, prefix=f"{store.prefix}a ", **{"encoding-type": "url"})
+
+
+def _aborted_twice(store: Store) -> Reply:
+    query = {"uploadId": store.initiate(_SECOND)}
+    store.call(Action.AbortMultipartUpload, _SECOND, query=query)
+    return store.call(Action.AbortMultipartUpload, _SECOND, query=query)
+
+
+def _other_secret(store: Store, version: str) -> Reply:
+    wrong = evolve(store.credentials, access_key_secret=Secret("no-such-secret"))
+    return _get(store, credentials=wrong, version=version)
+
+
+def _other_key(store: Store) -> Reply:
+    return _get(store, credentials=evolve(store.credentials, access_key_id="NoSuchKey"))
+
+
+def _shifted(store: Store, seconds: float, version: str = "v4") -> Reply:
+    return _get(store, now=store.clock() + seconds, version=version)
+
+
+def _delete(store: Store, key: str) -> Reply:
+    return store.call(Action.DeleteObject, key)
+
+
+def _deleted(store: Store) -> Reply:
+    _delete(store, _SECOND)
+    return _head(store, _SECOND)
+
+
+def _head(store: Store, key: str) -> Reply:
+    return store.call(Action.HeadObject, key)
+
+
+def _metadata(store: Store) -> Reply:
+    _put(store, headers={"x-oss-meta-check": "yes"})
+    return _head(store, _ONE)
+
+
+def _part(store: Store) -> Reply:
+    return store.part(_SECOND, store.initiate(_SECOND), PART)
+
+
+def _copy_missing(store: Store) -> Reply:
+    source = {COPY_SOURCE: store.copy_source(_GONE)}
+    return store.call(Action.CopyObject, "copied", headers=source)
+
+
+def _completed_twice(store: Store) -> Reply:
+    upload_id = store.initiate(_SECOND)
+    store.part(_SECOND, upload_id, PART)
+    body = complete_multipart_upload([(1, f'"{_md5(PART)}"')])
+    call = partial(store.call, Action.CompleteMultipartUpload, _SECOND, body)
+    call(query={"uploadId": upload_id})
+    return call(query={"uploadId": upload_id})
+
+
+_API = "API reference, "
+_PRESIGN = "integration tests of the Go SDK v2"
+_ERRORS = "error reference, EC "
+_DENIED, _MISMATCH = "AccessDenied", "SignatureDoesNotMatch"
+
+# fmt: off
+FACTS = (
+    Fact("put-v4", "PutObject by a V4 URL stores the body, and tells its CRC-64 and MD5.",
+        _API + "PutObject", _put, Expected(status=200, headers=_STORED)),
+    Fact("put-v1", "The same by a V1 URL, which new accounts and buckets may be refused.",
+        _API + "PutObject", partial(_put, version="v1"),
+        Expected(status=200, headers=_STORED)),
+    Fact("type-unsigned", "A Content-Type that is sent and not signed is refused.",
+        _PRESIGN, partial(_put, unsigned={"Content-Type": "text/csv"}),
+        Expected(status=403, code=_MISMATCH)),
+    Fact("type-signed", "A signed Content-Type is stored.",
+        _PRESIGN, partial(_put, headers={"Content-Type": "text/csv"}),
+        Expected(status=200, headers=_STORED)),
+    Fact("md5-wrong", "A Content-MD5 of other bytes is refused.",
+        _API + "PutObject", partial(_put, headers={"Content-MD5": _content_md5(PART)}),
+        Expected(status=400, code="InvalidDigest")),
+    Fact("md5-right", "A Content-MD5 of the body is taken.",
+        _API + "PutObject", partial(_put, headers={"Content-MD5": _content_md5(BODY)}),
+        Expected(status=200, headers=_STORED)),
+    Fact("metadata", "Metadata of PutObject comes back with HeadObject.",
+        _API + "HeadObject", _metadata,
+        Expected(status=200, headers={"x-oss-meta-check": "yes"})),
+    Fact("forbid-overwrite", "PutObject with forbid-overwrite is refused where an object is.",
+        _API + "PutObject", partial(_put, headers={FORBID_OVERWRITE: "true"}),
+        Expected(status=409, code="FileAlreadyExists", ec="0026-00000002")),
+    Fact("traffic-limit", "A traffic limit in the signed query is taken.",
+        "integration tests of ali-oss", partial(_put, query={"x-oss-traffic-limit": "819200"}),
+        Expected(status=200, headers=_STORED)),
+    Fact("traffic-limit-small", "A traffic limit below 819,200 bit/s is refused.",
+        _API + "PutObject", partial(_put, query={"x-oss-traffic-limit": "819199"}),
+        Expected(status=400, code="InvalidArgument")),
+    Fact("condition", "PutObject refuses a conditional header that it does not know.",
+        _API + "Error responses", partial(_put, headers={"If-Modified-Since": "Fri, 13 Nov 2015 14:47:53 GMT"}),
+        Expected(status=400, code="NotImplemented")),
+    Fact("encrypted", "The reply to an encrypted PutObject names the method.",
+        _API + "PutObject", partial(_put, headers={_SSE: "AES256"}),
+        Expected(status=200, headers={_SSE: "AES256"})),
+    Fact("acl-unknown", "An ACL that does not exist is refused.",
+        _API + "PutObject", partial(_put, headers={"x-oss-object-acl": "nobody"}),
+        Expected(status=400, code="InvalidArgument")),
+    Fact("initiate", "InitiateMultipartUpload without a body tells an upload ID.",
+        _API + "InitiateMultipartUpload", _initiate,
+        Expected(status=200, holds=("<UploadId>",))),
+    Fact("part", "UploadPart tells the ETag and CRC-64 of the part.",
+        _API + "UploadPart", _part,
+        Expected(status=200, headers={"etag": f'"{_md5(PART)}"', _CRC: _PART_CRC})),
+    Fact("list-parts", "ListParts tells number, size, ETag and CRC-64 of each part.",
+        "code of the Go SDK v2", partial(_on_upload, Action.ListParts),
+        Expected(status=200, holds=(_md5(PART).upper(), f"<Size>{len(PART)}</Size>", f"<HashCrc64ecma>{_PART_CRC}</HashCrc64ecma>"))),
+    Fact("complete", "CompleteMultipartUpload tells the CRC-64 of the whole object.",
+        "integration tests of the Java SDK", _complete,
+        Expected(status=200, headers={_CRC: _PART_CRC}, holds=("<ETag>",))),
+    Fact("complete-etag", "A part with another ETag is refused.",
+        _API + "CompleteMultipartUpload", partial(_complete, etag="0" * 32),
+        Expected(status=400, code="InvalidPart")),
+    Fact("complete-all", "CompleteMultipartUpload takes complete-all instead of a list.",
+        _API + "CompleteMultipartUpload", partial(_on_upload, Action.CompleteMultipartUpload, headers={"x-oss-complete-all": "yes"}),
+        Expected(status=200, headers={_CRC: _PART_CRC})),
+    Fact("complete-forbid", "CompleteMultipartUpload with forbid-overwrite is refused where an object is.",
+        _ERRORS + "0042-00000214", partial(_complete, key=_ONE, headers={FORBID_OVERWRITE: "true"}),
+        Expected(status=409, code="FileAlreadyExists", ec="0042-00000214")),
+    Fact("part-small", "A part below 100 KiB that is not the last is refused at the end.",
+        _API + "CompleteMultipartUpload", _too_small,
+        Expected(status=400, code="EntityTooSmall")),
+    Fact("upload-gone", "A part of an upload that is not open is refused.",
+        _API + "UploadPart", lambda store: store.part(_SECOND, "0" * 32, BODY),
+        Expected(status=404, code="NoSuchUpload")),
+    Fact("abort", "AbortMultipartUpload removes the parts.",
+        _API + "AbortMultipartUpload", partial(_on_upload, Action.AbortMultipartUpload),
+        Expected(status=204)),
+    Fact("abort-twice", "An upload that was aborted is gone.",
+        _API + "AbortMultipartUpload", _aborted_twice,
+        Expected(status=404, code="NoSuchUpload")),
+    Fact("get", "GetObject tells length, ETag and CRC-64.",
+        _API + "GetObject", _get,
+        Expected(status=200, headers=_STORED, holds=(BODY.decode(),))),
+    Fact("get-range", "The reply to a range tells the CRC-64 of the whole object.",
+        "integration tests of the Java SDK", partial(_get, unsigned={"Range": "bytes=4-9"}),
+        Expected(status=206, headers={_CRC: _BODY_CRC, "content-range": f"bytes 4-9/{len(BODY)}"}, holds=("object",))),
+    Fact("get-range-outside", "A range outside of the object is answered by all of it.",
+        _API + "GetObject", partial(_get, unsigned={"Range": "bytes=1000-2000"}),
+        Expected(status=200, holds=(BODY.decode(),))),
+    Fact("get-suffix-long", "A suffix range that is longer than the object.",
+        "no source", partial(_get, unsigned={"Range": "bytes=-1000"}), None),
+    Fact("get-missing", "GetObject of no object.",
+        _API + "GetObject", partial(_get, key=_GONE),
+        Expected(status=404, code="NoSuchKey", headers={"x-oss-request-id": None}, holds=("<RequestId>", "<HostId>"))),
+    Fact("head", "HeadObject tells length, ETag and CRC-64.",
+        _API + "HeadObject", partial(_head, key=_ONE),
+        Expected(status=200, headers={**_STORED, "content-length": str(len(BODY))})),
+    Fact("head-missing", "HeadObject of no object.",
+        _API + "HeadObject", partial(_head, key=_GONE),
+        Expected(status=404, code="NoSuchKey")),
+    Fact("list", "ListObjectsV2 by a presigned URL lists what was stored.",
+        _API + "ListObjectsV2", _list,
+        Expected(status=200, holds=("<Key>", f"<Size>{len(BODY)}</Size>"))),
+    Fact("list-blank", "Blanks of listed keys with encoding-type=url.",
+        "the SDKs disagree", _blank, None),
+    Fact("copy", "CopyObject by a presigned URL.",
+        _API + "CopyObject", _copy, Expected(status=200, holds=("<ETag>",))),
+    Fact("part-copy", "UploadPartCopy by a presigned URL.",
+        _API + "UploadPartCopy", _part_copy, Expected(status=200, holds=("<ETag>",))),
+    Fact("copy-missing", "CopyObject of no object.",
+        _API + "CopyObject", _copy_missing, Expected(status=404, code="NoSuchKey")),
+    Fact("error-cors", "The CORS headers of a refused request of a browser.",
+        "no source",
+        partial(_get, key=_GONE, unsigned={"Origin": "https://example.com"}), None),
+    Fact("delete", "DeleteObject removes an object.",
+        _API + "DeleteObject", _deleted, Expected(status=404)),
+    Fact("delete-missing", "DeleteObject of no object is the same.",
+        _API + "DeleteObject", partial(_delete, key=_GONE), Expected(status=204)),
+    Fact("expired-v4", "A V4 URL after its end.",
+        "no source tells the EC", partial(_shifted, seconds=-_HOUR),
+        Expected(status=403, code=_DENIED)),
+    Fact("expired-v1", "A V1 URL after its end.",
+        _ERRORS + "0002-00000069", partial(_shifted, seconds=-_HOUR, version="v1"),
+        Expected(status=403, code=_DENIED, ec="0002-00000069")),
+    Fact("early", "A V4 URL more than 15 minutes before its beginning.",
+        _ERRORS + "0002-00000235", partial(_shifted, seconds=_HOUR),
+        Expected(status=403, code=_DENIED, ec="0002-00000235")),
+    Fact("life", "A V4 URL that is to live more than seven days.",
+        _ERRORS + "0002-00000232", partial(_get, expires_in=604_801),
+        Expected(status=400, ec="0002-00000232")),
+    Fact("region", "A V4 URL that is signed for another region.",
+        "tests of oss2", partial(_get, region="xx-nowhere"),
+        Expected(status=400, code="InvalidArgument", ec="0002-00000226")),
+    Fact("signature-v4", "A V4 signature with another secret: what the reply shows.",
+        "no source tells the members", partial(_other_secret, version="v4"),
+        Expected(status=403, code=_MISMATCH)),
+    Fact("signature-v1", "A V1 signature with another secret: the reply holds StringToSign.",
+        "replies in reports of users", partial(_other_secret, version="v1"),
+        Expected(status=403, code=_MISMATCH, holds=("<StringToSign>",))),
+    Fact("key-unknown", "An access key ID that does not exist.",
+        _ERRORS + "0002-00000902", _other_key,
+        Expected(status=403, code="InvalidAccessKeyId")),
+    Fact("complete-twice", "CompleteMultipartUpload of an upload that is complete.",
+        _API + "CompleteMultipartUpload", _completed_twice,
+        Expected(status=404, code="NoSuchUpload")),
+)
+# fmt: on
