@@ -1,10 +1,12 @@
-"""Commands ``check map`` and ``check signer``: mistakes found before the first byte."""
+"""Commands ``check map``, ``check signer`` and ``check store``."""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
+import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import click
 from attrs import frozen
 
+from ..console.exit import ExitCode
 from ..console.terminal import table
 from ..filesystem.client_factory import read_url
 from ..http.transport import Transport
@@ -19,10 +22,14 @@ from ..owner.check import Intent, check_map
 from ..owner.conformance import Kit, run
 from ..owner.conformance_rules import RULES
 from ..owner.sign import local_objects
+from ..owner.store_check import OUTCOMES, FactResult, Store
+from ..owner.store_check import check as check_store
+from ..owner.store_facts import FACTS
 from ..signers.http import token_source
+from ..signers.keys import KeySigner
 from ..units import rate_of, shown_seconds, shown_text
 from ..url_map.source import load
-from .options import HOST, counted, flag, mapping, option, read_by, takes
+from .options import ADDRESSING, HOST, counted, flag, mapping, option, read_by, takes
 
 _MEGABYTE = 1_000_000
 
@@ -148,3 +155,78 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         told = f"{counts['pass']} passed, {counts['fail']} failed"
         click.echo(f"{told}, {counts['skip']} skipped")
     return 1 if counts["fail"] else 0
+
+
+@frozen(kw_only=True)
+class CheckStoreOptions:
+    """Options of ``check store``."""
+
+    # fmt: off
+    region: str | None = option("--region",
+        "Default: OSS_REGION, or that of the endpoint.")
+    endpoint: str | None = option("--endpoint",
+        "Default: OSS_ENDPOINT, or the public one of the region.")
+    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
+    prefix: str | None = option("--prefix",
+        "Prefix of all keys that are used.  [default: osspresigned-check-.../]")
+    report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
+    yes: bool = flag("--yes", "Do not ask first.")
+    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+    # fmt: on
+
+
+@takes
+@check.command(short_help="Try on a real bucket what this program relies on.")
+@click.argument("bucket")
+def store(bucket: str, wanted: CheckStoreOptions) -> int:
+    """Try on BUCKET, with the owner's keys, each fact that this program relies on.
+
+    Some 100 requests are sent, 2 MiB are stored for some seconds and removed at the end.
+    The report holds no secret and no name of a bucket. The exit code is 1 if a fact is
+    different, or if something could not be removed.
+    """
+    signer = KeySigner.from_options(
+        region=wanted.region, endpoint=wanted.endpoint, style=wanted.addressing_style
+    )
+    prefix = wanted.prefix or f"osspresigned-check-{secrets.token_hex(4)}/"
+    if not prefix.endswith("/") or prefix == "/":
+        raise click.UsageError("--prefix must be a directory: end it with a slash")
+    if not wanted.yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("without a terminal to ask at, --yes is needed")
+        text = f"send some 100 requests to {bucket}/{prefix}, for which OSS bills?"
+        if not click.confirm(text, err=True):
+            return ExitCode.OK
+    transport = Transport(allow_http=wanted.allow_http)
+    tried = Store(
+        send=transport.send,
+        credentials=signer.credentials(),
+        endpoint=signer.endpoint,
+        region=signer.region or "",
+        bucket=bucket,
+        prefix=prefix,
+    )
+    found: list[FactResult] = []
+    try:
+        for result in check_store(tried, FACTS):
+            found.append(result)
+            click.echo(result)
+    finally:
+        left = tried.clean_up()
+        transport.close()
+    for key in left:
+        click.echo(f"could not be removed: {shown_text(f'{bucket}/{key}')}", err=True)
+    counts = Counter(result.outcome for result in found)
+    click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
+    if wanted.report is not None:
+        facts = [result.as_dict() for result in found]
+        taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        document = {
+            "version": 1,
+            "taken": taken,
+            "region": tried.region,
+            "facts": facts,
+        }
+        with open(wanted.report, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+    return 1 if left or counts["different"] or counts["not asked"] else 0

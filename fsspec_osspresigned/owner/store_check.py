@@ -31,6 +31,7 @@ _SHOWN = re.compile(
 # Elements whose text is shown; that of all others may name a bucket or its owner.
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
 _LIFE = 600
+OUTCOMES = ("as expected", "different", "recorded", "not asked")
 _MAX_TAG = 40  # characters of the name of an element that a report shows
 
 
@@ -241,12 +242,11 @@ def check(store: Store, facts: Iterable[Fact]) -> Iterator[FactResult]:
             yield result(outcome="not asked", differences=(clean(str(failure)),))
             continue
         error = members(reply.body, reply.headers)
-        outcome, differences = "recorded", ()
+        seen, outcome, told = _seen(reply, error), "recorded", []
         if fact.expected is not None:
-            differences = tuple(fact.expected.differences(reply, error))
-            outcome = "different" if differences else "as expected"
-        seen = _seen(reply, error)
-        yield result(outcome=outcome, differences=differences, seen=seen)
+            told = fact.expected.differences(reply, error)
+            outcome = "different" if told else "as expected"
+        yield result(outcome=outcome, differences=tuple(told), seen=seen)
 
 
 def _ec(reply: Reply, error: Mapping[str, str]) -> str:

@@ -1,0 +1,61 @@
+"""The table of facts, as docs/service-facts.md shows it.
+
+``WRITE_FACTS_TABLE=1`` in the environment writes the page anew. The reports of
+``osspresigned check store --report`` in docs/service-facts/ fill its last column.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from fsspec_osspresigned.owner.store_facts import FACTS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "service-facts.md"
+TEXT = """\
+# Facts of the service
+
+What this program relies on, fact by fact. The tests ask the [emulator](emulator.md) for each of them. An owner can ask a real bucket:
+
+```sh
+osspresigned check store BUCKET --region cn-hangzhou --report facts.json
+```
+
+It takes the owner's keys from the environment and asks before it begins. It sends some 100 requests under a prefix of its own, stores 2 MiB for some seconds and
+removes everything at the end; OSS bills the requests. The report names each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
+asked`, with status, code, EC and headers of the reply. It holds no key, no signature and no name of a bucket: attach it to an issue.
+
+| fact | source | emulator | live |
+|---|---|---|---|
+{rows}
+"""
+
+
+def page() -> str:
+    """Return docs/service-facts.md."""
+    live: dict[str, str] = {}
+    for report in sorted((DOCS / "service-facts").glob("*.json")):
+        document = json.loads(report.read_text(encoding="utf-8"))
+        for fact in document["facts"]:
+            live[fact["name"]] = f"{fact['outcome']}, {document['taken'][:10]}"
+    rows = (
+        f"| `{fact.name}`: {fact.says} | {fact.source} "
+        f"| {'as expected' if fact.expected else 'recorded'} "
+        f"| {live.get(fact.name, 'not yet')} |"
+        for fact in FACTS
+    )
+    return TEXT.format(rows="\n".join(rows))
+
+
+def test_names_are_one_each():
+    """A report is read by the names."""
+    assert len({fact.name for fact in FACTS}) == len(FACTS)
+
+
+def test_page_shows_the_table():
+    """docs/service-facts.md is what this module would write."""
+    if os.environ.get("WRITE_FACTS_TABLE"):
+        PAGE.write_text(page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page()
