@@ -324,7 +324,6 @@ def test_tests_use_public_names():
 # Modules that are tested through their only caller, and where.
 TESTED_BY = {
     "__main__": "cli/test_app.py",
-    "cli.check": "owner/test_check.py",
     "cli.entry": "cli/test_app.py",
     "cli.sign": "owner/test_sign.py",
     "cli.serve": "server/test_process.py",

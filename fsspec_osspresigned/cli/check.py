@@ -22,7 +22,7 @@ from ..owner.check import Intent, check_map
 from ..owner.conformance import Kit, run
 from ..owner.conformance_rules import RULES
 from ..owner.sign import local_objects
-from ..owner.store_check import OUTCOMES, FactResult, Store
+from ..owner.store_check import OUTCOMES, CheckedStore, FactResult
 from ..owner.store_check import check as check_store
 from ..owner.store_facts import FACTS
 from ..signers.http import token_source
@@ -198,7 +198,7 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
         if not click.confirm(text, err=True):
             return ExitCode.OK
     transport = Transport(allow_http=wanted.allow_http)
-    tried = Store(
+    tried = CheckedStore(
         send=transport.send,
         credentials=signer.credentials(),
         endpoint=signer.endpoint,

@@ -87,7 +87,7 @@ class Fact:
     name: str
     says: str
     source: str
-    ask: Callable[[Store], Reply]
+    ask: Callable[[CheckedStore], Reply]
     expected: Expected | None
 
 
@@ -123,7 +123,7 @@ Send = Callable[[SignedRequest, Body], Reply]
 
 
 @define(kw_only=True)
-class Store:
+class CheckedStore:
     """A real or emulated store, and what was made in it meanwhile.
 
     Attributes:
@@ -232,7 +232,7 @@ class Store:
             return 0
 
 
-def check(store: Store, facts: Iterable[Fact]) -> Iterator[FactResult]:
+def check(store: CheckedStore, facts: Iterable[Fact]) -> Iterator[FactResult]:
     """Ask *store* for each of *facts*; yield one result for each, in order."""
     for fact in facts:
         result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)

@@ -13,7 +13,7 @@ from ..http.checksums import crc64
 from ..model import COPY_SOURCE, FORBID_OVERWRITE, MIN_PART, Action, Reply
 from ..parsing import complete_multipart_upload
 from ..secret import Secret
-from .store_check import Expected, Fact, Store
+from .store_check import CheckedStore, Expected, Fact
 
 BODY = b"one object of a check\n"
 PART = bytes(range(256)) * (MIN_PART // 256)
@@ -34,16 +34,20 @@ def _content_md5(data: bytes) -> str:
 _STORED = {"etag": f'"{_md5(BODY)}"', _CRC: _BODY_CRC, "x-oss-request-id": None}
 
 
-def _put(store: Store, key: str = _ONE, **more: Any) -> Reply:
+def _put(store: CheckedStore, key: str = _ONE, **more: Any) -> Reply:
     return store.call(Action.PutObject, key, BODY, **more)
 
 
-def _get(store: Store, key: str = _ONE, **more: Any) -> Reply:
+def _get(store: CheckedStore, key: str = _ONE, **more: Any) -> Reply:
     return store.call(Action.GetObject, key, **more)
 
 
 def _on_upload(
-    action: Action, store: Store, body: bytes = b"", key: str = _SECOND, **more: Any
+    action: Action,
+    store: CheckedStore,
+    body: bytes = b"",
+    key: str = _SECOND,
+    **more: Any,
 ) -> Reply:
     """Make *action* on a new upload of one part."""
     upload_id = store.initiate(key)
@@ -51,18 +55,18 @@ def _on_upload(
     return store.call(action, key, body, query={"uploadId": upload_id}, **more)
 
 
-def _complete(store: Store, etag: str = _md5(PART), **more: Any) -> Reply:
+def _complete(store: CheckedStore, etag: str = _md5(PART), **more: Any) -> Reply:
     body = complete_multipart_upload([(1, f'"{etag}"')])
     return _on_upload(Action.CompleteMultipartUpload, store, body, **more)
 
 
-def _initiate(store: Store, **more: Any) -> Reply:
+def _initiate(store: CheckedStore, **more: Any) -> Reply:
     reply = store.call(Action.InitiateMultipartUpload, _SECOND, **more)
     store.upload_id(reply, _SECOND)
     return reply
 
 
-def _too_small(store: Store) -> Reply:
+def _too_small(store: CheckedStore) -> Reply:
     upload_id = store.initiate(_SECOND)
     etags = [store.part(_SECOND, upload_id, BODY, n).headers["etag"] for n in (1, 2)]
     body = complete_multipart_upload(enumerate(etags, 1))
@@ -70,74 +74,74 @@ def _too_small(store: Store) -> Reply:
     return store.call(Action.CompleteMultipartUpload, _SECOND, body, query=query)
 
 
-def _part_copy(store: Store) -> Reply:
+def _part_copy(store: CheckedStore) -> Reply:
     query = {"uploadId": store.initiate("copied"), "partNumber": "1"}
     source = {COPY_SOURCE: store.copy_source(_ONE)}
     return store.call(Action.UploadPartCopy, "copied", headers=source, query=query)
 
 
-def _copy(store: Store) -> Reply:
+def _copy(store: CheckedStore) -> Reply:
     source = {COPY_SOURCE: store.copy_source(_ONE)}
     return store.call(Action.CopyObject, "copied", headers=source)
 
 
-def _list(store: Store, **query: str) -> Reply:
+def _list(store: CheckedStore, **query: str) -> Reply:
     asked = {"prefix": store.prefix, **query}
     return store.call(Action.ListObjectsV2, "", query=asked)
 
 
-def _blank(store: Store) -> Reply:
+def _blank(store: CheckedStore) -> Reply:
     _put(store, "a blank+plus")
     return _list(store, prefix=f"{store.prefix}a ", **{"encoding-type": "url"})
 
 
-def _aborted_twice(store: Store) -> Reply:
+def _aborted_twice(store: CheckedStore) -> Reply:
     query = {"uploadId": store.initiate(_SECOND)}
     store.call(Action.AbortMultipartUpload, _SECOND, query=query)
     return store.call(Action.AbortMultipartUpload, _SECOND, query=query)
 
 
-def _other_secret(store: Store, version: str) -> Reply:
+def _other_secret(store: CheckedStore, version: str) -> Reply:
     wrong = evolve(store.credentials, access_key_secret=Secret("no-such-secret"))
     return _get(store, credentials=wrong, version=version)
 
 
-def _other_key(store: Store) -> Reply:
+def _other_key(store: CheckedStore) -> Reply:
     return _get(store, credentials=evolve(store.credentials, access_key_id="NoSuchKey"))
 
 
-def _shifted(store: Store, seconds: float, version: str = "v4") -> Reply:
+def _shifted(store: CheckedStore, seconds: float, version: str = "v4") -> Reply:
     return _get(store, now=store.clock() + seconds, version=version)
 
 
-def _delete(store: Store, key: str) -> Reply:
+def _delete(store: CheckedStore, key: str) -> Reply:
     return store.call(Action.DeleteObject, key)
 
 
-def _deleted(store: Store) -> Reply:
+def _deleted(store: CheckedStore) -> Reply:
     _delete(store, _SECOND)
     return _head(store, _SECOND)
 
 
-def _head(store: Store, key: str) -> Reply:
+def _head(store: CheckedStore, key: str) -> Reply:
     return store.call(Action.HeadObject, key)
 
 
-def _metadata(store: Store) -> Reply:
+def _metadata(store: CheckedStore) -> Reply:
     _put(store, headers={"x-oss-meta-check": "yes"})
     return _head(store, _ONE)
 
 
-def _part(store: Store) -> Reply:
+def _part(store: CheckedStore) -> Reply:
     return store.part(_SECOND, store.initiate(_SECOND), PART)
 
 
-def _copy_missing(store: Store) -> Reply:
+def _copy_missing(store: CheckedStore) -> Reply:
     source = {COPY_SOURCE: store.copy_source(_GONE)}
     return store.call(Action.CopyObject, "copied", headers=source)
 
 
-def _completed_twice(store: Store) -> Reply:
+def _completed_twice(store: CheckedStore) -> Reply:
     upload_id = store.initiate(_SECOND)
     store.part(_SECOND, upload_id, PART)
     body = complete_multipart_upload([(1, f'"{_md5(PART)}"')])

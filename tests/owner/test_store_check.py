@@ -11,7 +11,7 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Reply
-from fsspec_osspresigned.owner.store_check import Expected, Fact, Store, check
+from fsspec_osspresigned.owner.store_check import CheckedStore, Expected, Fact, check
 from fsspec_osspresigned.owner.store_facts import FACTS
 
 BUCKET = "examplebucket"
@@ -22,7 +22,7 @@ JUDGED = [fact.name for fact in FACTS if fact.expected is not None]
 def store(oss: Emulator):
     """The emulator as a store to check."""
     transport = Transport()
-    yield Store(
+    yield CheckedStore(
         send=transport.send,
         credentials=oss.credentials,
         endpoint=oss.endpoint,
