@@ -53,6 +53,7 @@ def test_report_holds_no_secret_and_no_bucket(oss, store):
     assert "x-oss-signature=" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JUDGED)
 def test_each_fact_has_a_line_of_its_own(store, name):
     """A store that answers one fact otherwise differs in that line alone."""
