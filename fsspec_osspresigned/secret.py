@@ -95,7 +95,7 @@ def redact(text: str) -> str:
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
 
 
-# A foreign catalog may choose options, and must not send OSS keys anywhere.
+# Options of others may choose a reference, and must not send keys of OSS as a token.
 _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
 
 

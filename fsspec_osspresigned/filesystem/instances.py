@@ -34,10 +34,13 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     def __call__(cls, **storage_options: Any) -> Any:
         """Return the instance of equal options, which is made if it is the first."""
         given = dict(storage_options)
-        configured = conf.get(PROTOCOL, {}).keys()
+        configured = conf.get(PROTOCOL, {})
         for named, others in _REPLACED.items():
             if given.get(named) is not None:
-                given = {**dict.fromkeys(others & configured), **given}
+                given = {**dict.fromkeys(others & configured.keys()), **given}
+        own = configured.get("signer")
+        if "signer_token" in configured and given.get("signer") not in (None, own):
+            given = {"signer_token": None, **given}  # it is for the signer beside it
         given = portable(apply_config(cls, given))
         is_cached = not given.pop("skip_instance_cache", False)
         options = sorted(given.items(), key=lambda option: option[0])

@@ -236,6 +236,26 @@ def test_options_come_from_the_configuration_of_fsspec(owner):
     assert owner.stored() == {"a": b"x"}
 
 
+def test_token_of_the_environment_goes_to_its_own_signer_only(monkeypatch):
+    """Options of others may name a signer, and must not send it the token of ours."""
+    own = "https://sign.example.com"
+    defaults = {"signer": own, "signer_token": "env:OSSPRESIGNED_TOKEN"}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
+    for given in ({}, {"signer": own}):
+        found = OSSPresignedFileSystem(**given).client.options
+        assert found.signer_token == defaults["signer_token"]
+    for other in ("https://other.example.com", print):
+        assert OSSPresignedFileSystem(signer=other).client.options.signer_token is None
+    token = "env:OSSPRESIGNED_OTHER"
+    named = OSSPresignedFileSystem(
+        signer="https://third.example.com", signer_token=token
+    )
+    assert named.client.options.signer_token == token
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"signer_token": token})
+    alone = OSSPresignedFileSystem(signer="https://other.example.com")
+    assert alone.client.options.signer_token is None
+
+
 def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
     """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
     defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
