@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from attrs import evolve
 
@@ -254,16 +255,21 @@ def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
 
 # Lock and clients of each process: after a fork the child must not touch the parent's
 # locks, threads and sockets, so it begins anew.
-_registries: dict[int, tuple[threading.Lock, dict[object, Client]]] = {}
+_registries: dict[int, tuple[threading.Lock, WeakValueDictionary[object, Client]]] = {}
 
 
 def shared_client(options: Options, make: Callable[[Options], Client]) -> Client:
-    """Return this process's client for *options*, made by *make* if it is the first."""
-    lock, clients = _registries.setdefault(os.getpid(), (threading.Lock(), {}))
+    """Return this process's client for *options*, made by *make* if there is none.
+
+    It lives as long as a filesystem, a file or a call refers to it.
+    """
+    made = (threading.Lock(), WeakValueDictionary[object, Client]())
+    lock, clients = _registries.setdefault(os.getpid(), made)
     with lock:
-        if (key := options.identity()) not in clients:
-            clients[key] = make(options)
-        return clients[key]
+        found = clients.get(key := options.identity())
+        if found is None:
+            found = clients[key] = make(options)
+        return found
 
 
 def reset() -> None:

@@ -1,38 +1,113 @@
-"""Connection pool: idle connections per origin, for all threads of one process."""
+"""Connection pool: connections per origin, for all threads of one process."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from contextlib import suppress
+from collections.abc import Callable, Collection
 
 from .connection import OriginConnection, Route, find_route, open_connection
 
-MAX_ORIGINS = 16  # for which routes and connections are kept
+MAX_ORIGINS = 16  # for which a pool keeps routes and connections
+
+
+class IdleConnections:
+    """Connections of a process that can carry another request, the longest idle first.
+
+    *most* of them are kept, or as many as one pool may have, and each for *seconds*. The
+    others are closed as soon as any pool of the process takes or gives one back.
+    """
+
+    def __init__(
+        self,
+        most: int = 64,
+        seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        # A finalizer may come back in here, so loops go over a list of the keys: no other
+        # copy is made in one step.
+        self._lock = threading.RLock()
+        self._since: dict[OriginConnection, float] = {}
+
+    def take(self, route: Route) -> OriginConnection | None:
+        """Return the latest connection along *route*; None without one."""
+        with self._lock:
+            self._close_old()
+            for connection in reversed(list(self._since)):
+                if connection.route is route:
+                    del self._since[connection]
+                    return connection
+        return None
+
+    def keep(self, connection: OriginConnection, most: int) -> None:
+        """Keep *connection*, unless *most* of its route are here: then close it."""
+        with self._lock:
+            self._close_old()
+            along = sum(one.route is connection.route for one in list(self._since))
+            if along >= most:
+                connection.close()
+                return
+            surplus = len(self._since) + 1 - max(self._most, most)
+            for oldest in list(self._since)[: max(0, surplus)]:
+                self._close(oldest)
+            self._since[connection] = self._clock()
+
+    def drop(self, routes: Collection[Route]) -> None:
+        """Close the connections along *routes*."""
+        with self._lock:
+            for connection in list(self._since):
+                if connection.route in routes:
+                    self._close(connection)
+
+    def reset(self) -> None:
+        """Close all; for a forked child, which must not write to them."""
+        self._lock = threading.RLock()  # a thread of the parent may have had it
+        for connection in list(self._since):
+            self._close(connection)
+
+    def _close_old(self) -> None:
+        end = self._clock() - self._seconds
+        for connection in list(self._since):
+            if self._since.get(connection, end) >= end:
+                break
+            self._close(connection)
+
+    def _close(self, connection: OriginConnection) -> None:
+        self._since.pop(connection, None)
+        connection.close()
+
+
+IDLE = IdleConnections()
+os.register_at_fork(after_in_child=IDLE.reset)
 
 
 class ConnectionPool:
-    """Opens connections, and keeps those that can carry another request.
+    """Opens connections, and keeps those that can carry another request in *idle*.
 
-    A forked child begins with an empty pool: it must not write to connections of its
-    parent.
+    A forked child begins with new routes: a connection of its parent has an old one.
 
     *size* connections are kept for each origin; more may be open. The seconds are those
     of ``open_connection``.
     """
 
     def __init__(
-        self, size: int, connect_seconds: float, progress_seconds: float
+        self,
+        size: int,
+        connect_seconds: float,
+        progress_seconds: float,
+        idle: IdleConnections = IDLE,
     ) -> None:
         self.size = size
         self.connect_seconds = connect_seconds
         self.progress_seconds = progress_seconds
+        self._idle = idle
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._routes: dict[str, Route] = {}
-        self._idle: dict[str, list[OriginConnection]] = {}
-        weakref.finalize(self, _close_all, self._idle)
+        weakref.finalize(self, idle.drop, self._routes.values())
 
     def route_to(self, origin: str) -> Route:
         """Return the way to *origin*, which is looked up once; raises as find_route."""
@@ -43,19 +118,15 @@ class ConnectionPool:
             with self._lock:
                 route = self._routes.setdefault(origin, route)
                 surplus = list(self._routes)[:-MAX_ORIGINS]
-                _close_all({o: self._idle.pop(o, []) for o in surplus})
-                for other in surplus:
-                    del self._routes[other]
+                self._idle.drop([self._routes.pop(other) for other in surplus])
         return route
 
     def acquire(self, route: Route) -> OriginConnection:
         """Return a clean idle connection, or a new one; raises as open_connection."""
-        self._notice_fork()
-        idle = self._idle.get(route.origin, [])
-        with suppress(IndexError):  # none is left, or another thread got the last one
-            while not (connection := idle.pop()).is_clean():
-                connection.close()
-            return connection
+        while (connection := self._idle.take(route)) is not None:
+            if connection.is_clean():
+                return connection
+            connection.close()
         return open_connection(route, self.connect_seconds, self.progress_seconds)
 
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:
@@ -65,30 +136,19 @@ class ConnectionPool:
         response was read and certain.
         """
         self._notice_fork()
-        if reusable:
-            route = connection.route
-            with self._lock:
-                idle = self._idle.setdefault(route.origin, [])
-                if self._routes.get(route.origin) is route and len(idle) < self.size:
-                    idle.append(connection)
-                    return
-        connection.close()
+        route = connection.route
+        if reusable and self._routes.get(route.origin) is route:
+            self._idle.keep(connection, self.size)
+        else:
+            connection.close()
 
     def close(self) -> None:
         """Close idle connections, and forget all routes."""
-        self._notice_fork()
+        self._idle.drop(self._routes.values())
         self._routes.clear()
-        _close_all(self._idle)
 
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock = threading.Lock()  # a thread of the parent may have had it
             self.close()
-
-
-def _close_all(idle: dict[str, list[OriginConnection]]) -> None:
-    for connections in list(idle.values()):
-        with suppress(IndexError):
-            while True:
-                connections.pop().close()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import threading
+import weakref
 
+import fsspec
 import pytest
 from requests.exceptions import InvalidProxyURL
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.pool import MAX_ORIGINS, ConnectionPool
+from fsspec_osspresigned.http.pool import (
+    MAX_ORIGINS,
+    ConnectionPool,
+    IdleConnections,
+)
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 
@@ -171,6 +178,82 @@ def test_dropped_pool_closes_its_connections(serve):
     one.release(connection, reusable=True)
     del one
     assert connection.sock.fileno() < 0
+
+
+# -- all pools of a process -------------------------------------------------------------
+
+
+def is_open(connection):
+    """Return whether the socket was not closed."""
+    return connection.sock.fileno() >= 0
+
+
+def used(pool, route):
+    """Return a connection that carried a request, and was given back."""
+    connection = pool.acquire(route)
+    pool.release(connection, reusable=True)
+    return connection
+
+
+def test_few_connections_rest_in_a_process(serve):
+    """However many pools there are, only the latest connections stay open."""
+    server, idle = serve(stay), IdleConnections(most=3)
+    pools = [ConnectionPool(2, 5.0, 5.0, idle) for _ in range(5)]
+    found = [used(pool, pool.route_to(server.origin)) for pool in pools]
+    assert [is_open(one) for one in found] == [False, False, True, True, True]
+    for pool in pools:
+        pool.close()
+    assert not any(map(is_open, found))
+
+
+def test_one_large_pool_keeps_its_own(serve):
+    """A pool may keep as many as it was made for."""
+    one = ConnectionPool(4, 5.0, 5.0, IdleConnections(most=1))
+    route = one.route_to(serve(stay).origin)
+    found = [one.acquire(route) for _ in range(5)]
+    for connection in found:
+        one.release(connection, reusable=True)
+    assert [is_open(connection) for connection in found] == [True] * 4 + [False]
+    one.close()
+
+
+def test_long_rest_ends_a_connection(serve):
+    """It is closed when any pool next gives or takes one; a younger one is used again."""
+    now = [1000.0]
+    server, idle = serve(stay), IdleConnections(seconds=60.0, clock=lambda: now[0])
+    first, second = ConnectionPool(2, 5.0, 5.0, idle), ConnectionPool(2, 5.0, 5.0, idle)
+    old = used(first, first.route_to(server.origin))
+    now[0] += 50
+    route = second.route_to(server.origin)
+    young = used(second, route)
+    now[0] += 20
+    assert second.acquire(route) is young
+    assert (is_open(old), is_open(young)) == (False, True)
+    young.close()
+    first.close()
+
+
+def test_filesystems_that_are_gone_leave_no_connection(serve):
+    """Its client, and what that opened, go with the last reference to a filesystem."""
+
+    def script(peer):
+        while peer.request():
+            peer.answer('ETag: "no MD5"')
+        ended.release()
+
+    server, ended, clients = serve(script), threading.Semaphore(0), []
+    for number in range(20):
+        fs = fsspec.filesystem(
+            "osspresigned",
+            url=f"{server.origin}/b/{number}?x-oss-signature=TOPSECRET",
+            skip_instance_cache=True,
+        )
+        fs.pipe_file("", b"x")
+        clients.append(weakref.ref(fs.client))
+    del fs
+    gc.collect()
+    assert [client() for client in clients] == [None] * 20
+    assert all(ended.acquire(timeout=5) for _ in range(20))
 
 
 # -- the environment --------------------------------------------------------------------
