@@ -144,7 +144,7 @@ def test_a_url_that_is_not_valid_yet(uploaded, way):
 FAULTS = [
     ("AccessDenied", "0002-00000069", {}, Refused.EXPIRED, "ask for a new one"),
     ("AccessDenied", "", {}, Refused.DENIED, "lacks the permission: tell the owner"),
-    ("UserDisable", "", {}, Refused.KEY_DISABLED, "is disabled, or not allowed"),
+    ("UserDisable", "", {}, Refused.ACCOUNT_DISABLED, "a bill is unpaid"),
     ("InvalidAccessKeyId", "0002-00000903", {}, Refused.KEY_DISABLED, "is disabled"),
     ("RequestTimeTooSkewed", "0002-00000504", {}, Refused.CLOCK_SKEW, "set the clock"),
     (

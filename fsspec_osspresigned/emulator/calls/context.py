@@ -74,6 +74,14 @@ class CallContext:
         """Publish *stored*."""
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
+    def amend(self, name: str, value: str | None) -> None:
+        """Set a property of the object that the call names; None removes it."""
+        stored = self.find_object()
+        headers = {n: v for n, v in stored.headers.items() if n != name}
+        if value is not None:
+            headers[name] = value
+        self.store.put(self.bucket, evolve(stored, headers=headers))
+
     async def receive_body(self) -> Piece:
         """Receive the bytes of an object or part, and compare them with the checksums."""
         limit = self.settings.max_put

@@ -20,6 +20,8 @@ from .context import ENCRYPTION, invalid_argument
 
 META = "x-oss-meta-"
 TAGGING = "x-oss-tagging"
+TARGET = "x-oss-symlink-target"
+RESTORED = "x-oss-restore"
 HTTP_PROPERTIES = (
     *("cache-control", "content-disposition", "content-encoding"),
     *("content-language", "content-type", "expires"),
@@ -49,9 +51,7 @@ def read_properties(call: Call) -> dict[str, str]:
         if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
-    for name, (values, code, message) in _CHOICES.items():
-        if name in headers and headers[name] not in values:
-            raise refused(code, message, ArgumentValue=headers[name])
+    check_choices(headers)
     kept = {
         name: value
         for name, value in headers.items()
@@ -61,9 +61,16 @@ def read_properties(call: Call) -> dict[str, str]:
     kept.setdefault("content-type", "application/octet-stream")
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
     if TAGGING in kept:
-        _check_tags(kept[TAGGING])
+        check_tags(kept[TAGGING])
     _check_meta({n: v for n, v in kept.items() if n.startswith(META)})
     return kept
+
+
+def check_choices(headers: Mapping[str, str]) -> None:
+    """Refuse a class, an ACL or an algorithm that OSS does not have."""
+    for name, (values, code, message) in _CHOICES.items():
+        if name in headers and headers[name] not in values:
+            raise refused(code, message, ArgumentValue=headers[name])
 
 
 def check_traffic_limit(call: Call) -> None:
@@ -79,7 +86,8 @@ def check_traffic_limit(call: Call) -> None:
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """Return those of the kept headers that a GET or HEAD gives back."""
-    back = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
+    hidden = (OBJECT_ACL, TAGGING, TARGET)
+    back = {n: v for n, v in headers.items() if n not in hidden}
     if TAGGING in headers:
         back["x-oss-tagging-count"] = str(len(read_tags(headers[TAGGING])))
     return back
@@ -90,7 +98,8 @@ def read_tags(text: str) -> list[tuple[str, str]]:
     return parse_qsl(text, keep_blank_values=True)
 
 
-def _check_tags(text: str) -> None:
+def check_tags(text: str) -> None:
+    """Refuse tags that are too many, too long or given twice."""
     tags = read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):

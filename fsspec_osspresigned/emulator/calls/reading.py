@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote_plus
 
-from ...model import OBJECT_ACL
+from attrs import evolve
+
+from ...model import STORAGE_CLASS
 from ..message.call import Call
 from ..message.errors import refused
-from ..message.replies import Content, EmulatorReply, http_date, quoted
-from ..store.store import APPENDABLE, NEXT_POSITION, StoredObject
-from .context import (
-    OWNER,
-    CallContext,
-    checksums,
-    confirmation,
-    document,
-    invalid_argument,
-)
+from ..message.replies import EmulatorReply, http_date, quoted
+from ..store.store import APPENDABLE, NEXT_POSITION, SYMLINK, StoredObject
+from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import (
     HTTP_PROPERTIES,
-    TAGGING,
+    RESTORED,
+    TARGET,
     check_traffic_limit,
-    read_tags,
     shown,
 )
 
@@ -33,7 +29,8 @@ async def get_object(context: CallContext) -> EmulatorReply:
     """Answer an object, or a range of it."""
     call = context.call
     check_traffic_limit(call)
-    stored = context.find_object()
+    stored = _followed(context)
+    check_readable(stored)
     check_conditions(call, stored)
     headers = _headers(stored)
     for name in HTTP_PROPERTIES:
@@ -56,14 +53,14 @@ async def get_object(context: CallContext) -> EmulatorReply:
 
 async def head_object(context: CallContext) -> EmulatorReply:
     """Answer the headers of an object."""
-    stored = context.find_object()
+    stored = _followed(context)
     check_conditions(context.call, stored)
     return EmulatorReply(headers=_headers(stored), length=stored.size)
 
 
 async def get_object_meta(context: CallContext) -> EmulatorReply:
     """Answer length, time and checksums of an object."""
-    stored = context.find_object()
+    stored = _followed(context)
     check_conditions(context.call, stored)
     return EmulatorReply(
         headers={
@@ -74,18 +71,23 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
     )
 
 
-def _acl(context: CallContext) -> Content:
-    acl = context.find_object().headers.get(OBJECT_ACL, "default")
-    return {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
+def _followed(context: CallContext) -> StoredObject:
+    """Return the object that the call names, or the one that its link leads to."""
+    link = context.find_object()
+    if link.kind != SYMLINK:
+        return link
+    target = context.bucket.objects.get(unquote_plus(link.headers[TARGET]))
+    if target is None:
+        raise refused("SymlinkTargetNotExist")
+    if target.kind == SYMLINK:
+        raise refused("InvalidTargetType")
+    return evolve(target, headers=link.headers, kind=SYMLINK)
 
 
-def _tagging(context: CallContext) -> Content:
-    tags = read_tags(context.find_object().headers.get(TAGGING, ""))
-    return {"TagSet": {"Tag": [{"Key": name, "Value": value} for name, value in tags]}}
-
-
-get_object_acl = document("AccessControlPolicy", _acl)
-get_object_tagging = document("Tagging", _tagging)
+def check_readable(stored: StoredObject) -> None:
+    """Refuse an archived object that was not restored."""
+    if "Archive" in stored.headers[STORAGE_CLASS] and RESTORED not in stored.headers:
+        raise refused("InvalidObjectState")
 
 
 def _headers(stored: StoredObject) -> dict[str, str]:

@@ -14,10 +14,16 @@ from ...model import COPY_SOURCE
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
 from ..message.request_body import too_large
-from ..store.store import APPENDABLE, NEXT_POSITION, StoredObject, wrong_position
+from ..store.store import (
+    APPENDABLE,
+    NEXT_POSITION,
+    SYMLINK,
+    StoredObject,
+    wrong_position,
+)
 from .context import CallContext, checksums, confirmation, invalid_argument
-from .object_headers import HTTP_PROPERTIES, META, TAGGING, read_properties
-from .reading import check_conditions
+from .object_headers import HTTP_PROPERTIES, META, TAGGING, TARGET, read_properties
+from .reading import check_conditions, check_readable
 
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
@@ -84,6 +90,8 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     source = copy_source(context)
     if "content-type" not in context.call.headers:
         headers["content-type"] = source.headers["content-type"]
+    if source.kind == SYMLINK:  # the link is copied, not what it leads to
+        headers[TARGET] = source.headers[TARGET]
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
@@ -117,6 +125,7 @@ def copy_source(context: CallContext) -> StoredObject:
             "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey."
         )
     source = context.store.bucket(bucket).find(key)
+    check_readable(source)
     check_conditions(context.call, source, prefix="x-oss-copy-source-")
     return source
 

@@ -24,17 +24,21 @@ _TABLE = """
 400 InvalidPart - One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.
 400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
 400 InvalidStorageClass - The storage class you specified is not valid.
+400 InvalidTargetType - The target of a symbolic link may not be one itself.
 400 InvalidTag - The tag you specified is not valid.
 400 MalformedXML - The XML you provided was not well-formed.
 400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
+400 NotSymlink - The object is not a symbolic link.
+400 OperationNotSupported - The operation is not supported for this resource.
 400 PartNotSequential - Part number of sequential multipart upload must be sequential.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.
 403 AccessDenied - You have no right to access this object.
 403 AccessForbidden - CORSResponse: This CORS request is not allowed.
 403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
+403 InvalidObjectState - The operation is not valid for the object's state
 403 InvalidSecurityToken 0002-00000006 The security token is invalid.
 403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the current time is too large.
 403 SecurityTokenExpired 0002-00000007 The security token has expired.
@@ -43,6 +47,7 @@ _TABLE = """
 404 NoSuchKey 0026-00000001 The specified key does not exist.
 404 NoSuchBucket - The specified bucket does not exist.
 404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
+404 SymlinkTargetNotExist - The symlink target object does not exist
 405 MethodNotAllowed - The specified method is not allowed against this resource.
 409 FileAlreadyExists 0026-00000002 The object you specified already exists and can not be overwritten.
 409 ObjectNotAppendable 0026-00000208 The object is not appendable

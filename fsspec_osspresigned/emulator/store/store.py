@@ -20,6 +20,7 @@ from ..message.errors import RefusedError, refused
 from .bodies import CHUNK, Folder, Piece, Segment, Spool
 
 APPENDABLE = "Appendable"
+SYMLINK = "Symlink"
 NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
 _FILE_ALWAYS = -1
@@ -35,7 +36,7 @@ class StoredObject:
         crc64: CRC-64/XZ of the whole.
         md5: hexadecimal; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
-        kind: ``Normal``, ``Multipart`` or ``Appendable``.
+        kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``.
         modified: seconds since the epoch, the emulator's clock.
         version_id: in a versioned bucket; None otherwise.
     """
@@ -175,10 +176,10 @@ class Store:
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* at once and whole."""
+        """Publish *stored* at once and whole; one that has a version keeps it."""
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
-            if bucket.versioned:
+            if bucket.versioned and stored.version_id is None:
                 stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
             place = _object_place(bucket.name, stored.key)
             self._log.write(place, asdict(stored, recurse=False))

@@ -183,15 +183,3 @@ def test_object_meta(client, refusal, method):
     if method == "GET":
         reply = client.call(method, "meta/absent", query={"objectMeta": ""})
         assert refusal(reply)[:2] == (404, "NoSuchKey")
-
-
-def test_acl_and_tagging_are_answered(client, key, tree):
-    """GET ?acl and ?tagging give what the PUT set."""
-    client.put(
-        key, headers={"x-oss-object-acl": "public-read", "x-oss-tagging": "a=1&b="}
-    )
-    acl = tree(client.call("GET", key, query={"acl": ""}))
-    assert acl.findtext("AccessControlList/Grant") == "public-read"
-    tags = tree(client.call("GET", key, query={"tagging": ""}))
-    found = [(t.findtext("Key"), t.findtext("Value")) for t in tags.iter("Tag")]
-    assert found == [("a", "1"), ("b", "")]

@@ -1,0 +1,108 @@
+"""Calls on what belongs to an object: its ACL, its tags, its target, its restoring."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from ... import parsing
+from ...model import OBJECT_ACL, STORAGE_CLASS
+from ..message.errors import refused
+from ..message.replies import Content, EmulatorReply, http_date
+from ..store.store import SYMLINK, StoredObject
+from .context import OWNER, CallContext, confirmation, document, invalid_argument
+from .object_headers import (
+    RESTORED,
+    TAGGING,
+    TARGET,
+    check_choices,
+    check_tags,
+    read_properties,
+    read_tags,
+)
+
+_MAX_BODY = 64 * 1024
+_DAY = 86_400  # seconds
+
+
+def _acl(context: CallContext) -> Content:
+    acl = context.find_object().headers.get(OBJECT_ACL, "default")
+    return {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
+
+
+def _tagging(context: CallContext) -> Content:
+    tags = read_tags(context.find_object().headers.get(TAGGING, ""))
+    return {"TagSet": {"Tag": [{"Key": name, "Value": value} for name, value in tags]}}
+
+
+get_object_acl = document("AccessControlPolicy", _acl)
+get_object_tagging = document("Tagging", _tagging)
+
+
+async def put_object_acl(context: CallContext) -> EmulatorReply:
+    """Set the ACL that the header names."""
+    await context.body.drain()
+    check_choices(context.call.headers)
+    if OBJECT_ACL not in context.call.headers:
+        raise invalid_argument("The ACL is missing.", OBJECT_ACL)
+    context.amend(OBJECT_ACL, context.call.headers[OBJECT_ACL])
+    return EmulatorReply()
+
+
+async def put_object_tagging(context: CallContext) -> EmulatorReply:
+    """Replace the tags by those of the document."""
+    body = await context.receive_document(_MAX_BODY)
+    try:
+        rows = parsing.parse(body, "Tagging").iterfind("TagSet/Tag")
+    except ValueError as error:
+        raise refused("MalformedXML") from error
+    text = urlencode([(r.findtext("Key", ""), r.findtext("Value", "")) for r in rows])
+    check_tags(text)
+    context.amend(TAGGING, text)
+    return EmulatorReply()
+
+
+async def delete_object_tagging(context: CallContext) -> EmulatorReply:
+    """Remove the tags."""
+    context.amend(TAGGING, None)
+    return EmulatorReply(status=204)
+
+
+async def put_symlink(context: CallContext) -> EmulatorReply:
+    """Store a link on another object, which need not exist."""
+    await context.body.drain()
+    headers = read_properties(context.call)
+    if not (target := context.call.headers.get(TARGET)):
+        raise invalid_argument("The target is missing.", TARGET)
+    with context.store.spool() as spool:
+        piece = spool.finish()
+    stored = StoredObject(
+        key=context.call.key,
+        etag=piece.etag,
+        crc64=piece.crc64,
+        headers={**headers, TARGET: target},
+        kind=SYMLINK,
+        modified=context.now,
+    )
+    return EmulatorReply(headers=confirmation(context.put(stored)))
+
+
+async def get_symlink(context: CallContext) -> EmulatorReply:
+    """Answer the target of a link."""
+    stored = context.find_object()
+    if stored.kind != SYMLINK:
+        raise refused("NotSymlink")
+    headers = confirmation(stored) | {TARGET: stored.headers[TARGET]}
+    return EmulatorReply(headers=headers)
+
+
+async def restore_object(context: CallContext) -> EmulatorReply:
+    """Make an archived object readable, at once: 202 the first time, then 200."""
+    await context.body.drain()
+    stored = context.find_object()
+    if "Archive" not in stored.headers[STORAGE_CLASS]:
+        raise refused("OperationNotSupported")
+    if RESTORED in stored.headers:
+        return EmulatorReply()
+    end = http_date(context.now + _DAY)
+    context.amend(RESTORED, f'ongoing-request="false", expiry-date="{end}"')
+    return EmulatorReply(status=202)
