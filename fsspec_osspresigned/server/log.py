@@ -4,25 +4,97 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
+import logging
+import os
+import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+
+from attrs import define, field
 
 from .app import AccessRecord
 
 Say = Callable[..., None]
 
 
+@define
+class LineWriter:
+    """Writes lines to a descriptor.
+
+    It knows no file: at exit Python would wait for the lock of one.
+    """
+
+    descriptor: int = 1
+    most: int = 10_000  # lines that wait; more are dropped and counted
+    _lines: queue.SimpleQueue[str | None] | None = field(default=None, init=False)
+    _dropped: int = field(default=0, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    @contextlib.contextmanager
+    def in_thread(self, patience: float = 1.0) -> Iterator[None]:
+        """Have a thread write meanwhile, so that a reader that stalls holds up no call.
+
+        At the end the lines that wait have *patience*, in seconds.
+        """
+        lines = self._lines = queue.SimpleQueue()
+        thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._lines = None
+            lines.put(None)
+            thread.join(patience)
+
+    def put(self, line: str) -> None:
+        """Write *line*; in a thread, or never if too many wait."""
+        lines = self._lines
+        if lines is None:
+            self._write(line)
+        elif lines.qsize() < self.most:
+            lines.put(line)
+        else:
+            with self._lock:
+                self._dropped += 1
+
+    def _drain(self, lines: queue.SimpleQueue[str | None]) -> None:
+        while (line := lines.get()) is not None:
+            with self._lock:
+                count, self._dropped = self._dropped, 0
+            if count:
+                self._write(_line("log_dropped", lines=count))
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        # A log whose reader is gone is no reason to stop signing.
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+
+
+STDOUT = LineWriter()
+
+
+class LineHandler(logging.Handler):
+    """Passes warnings of the libraries on to the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say *record*, with its traceback if it has one."""
+        say("warning", logger=record.name, text=self.format(record))
+
+
 def say(event: str, **facts: Any) -> None:
-    """Write one line of JSON to stdout, at once."""
+    """Write one line of JSON to stdout."""
+    STDOUT.put(_line(event, **facts))
+
+
+def _line(event: str, **facts: Any) -> str:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    line = json.dumps({"time": moment, "event": event, **facts})
-    # A log whose reader is gone is no reason to stop signing.
-    with contextlib.suppress(OSError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    return json.dumps({"time": moment, "event": event, **facts})
 
 
 def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from ..asgi import AnnouncingServer, listen
 from ..errors import ConfigurationError
 from .app import create_ruled_app
 from .guard import ConnectionGuard, ConnectionLimits, raise_file_limit
-from .log import log_call, say
+from .log import STDOUT, LineHandler, log_call, say
 from .reload import Certificate, PolicyFile, watch
 from .supervisor import Supervisor
 from .upload_page import page_routes
@@ -90,6 +91,7 @@ class SignerProcess:
         SIGHUP and a change of a file load policy and certificate again; a file with
         mistakes changes nothing. The end of the file *lifeline* acts as SIGTERM.
         """
+        logging.basicConfig(handlers=[LineHandler()])
         asyncio.run(self._serve(listener, started, lifeline))
 
     async def _serve(
@@ -141,6 +143,7 @@ class SignerProcess:
         )
 
 
+@STDOUT.in_thread()
 def launch(settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT, in this process or in several workers.
 
@@ -168,6 +171,7 @@ def launch(settings: ServiceSettings) -> None:
     say("stopped")
 
 
+@STDOUT.in_thread()
 def work(settings: ServiceSettings, listener: socket.socket) -> None:
     """Serve as one of several workers, until the supervisor stops or dies."""
     parent = multiprocessing.parent_process()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import sys
+import contextlib
+import json
+import logging
+import os
+import threading
 
 from attrs import evolve
 
@@ -57,12 +60,71 @@ def test_log_lines_name_keys_only_on_demand():
     assert "hint" not in lines[2]
 
 
-def test_log_that_nobody_reads_is_no_failure(monkeypatch):
+def test_log_whose_reader_is_gone_is_no_failure():
     """A closed pipe does not stop the service."""
+    read, write = os.pipe()
+    os.close(read)
+    writer = log.LineWriter(write)
+    writer.put("a line")
+    with writer.in_thread():
+        writer.put("another line")
+    os.close(write)
 
-    class Closed(io.StringIO):
-        def flush(self):
-            raise BrokenPipeError
 
-    monkeypatch.setattr(sys, "stdout", Closed())
-    log.say("sign")
+def full_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that takes nothing more."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"\n" * 4096)
+    os.set_blocking(write, True)
+    return read, write
+
+
+def test_log_whose_reader_stalls_holds_nobody_up():
+    """Lines are dropped instead, and told by their number when there is a reader again."""
+    read, write = full_pipe()
+    found: list[str] = []
+    writer = log.LineWriter(write, most=5)
+    with os.fdopen(read, encoding="utf-8") as lines:
+        reading = threading.Thread(target=lambda: found.extend(lines))
+        with writer.in_thread(patience=60):
+            for number in range(2000):
+                writer.put(f"{number:>10000}")
+            reading.start()
+        os.close(write)
+        reading.join()
+    dropped = [json.loads(line)["lines"] for line in found if line.startswith("{")]
+    numbers = [int(line) for line in found if line[0] not in "{\n"]
+    assert numbers == sorted(numbers)
+    assert sum(dropped) > 0
+    assert sum(dropped) + len(numbers) == 2000
+
+
+def test_stop_does_not_wait_for_a_reader_that_stalls():
+    """The last lines are given up after a while."""
+    before = set(threading.enumerate())
+    read, write = full_pipe()
+    writer = log.LineWriter(write)
+    with writer.in_thread(patience=0.01):
+        writer.put("x" * 10_000)
+    with os.fdopen(read, encoding="utf-8") as lines:
+        (writing,) = set(threading.enumerate()) - before
+        reading = threading.Thread(target=lambda: list(lines))
+        reading.start()
+        writing.join()
+        os.close(write)
+        reading.join()
+
+
+def test_warnings_of_libraries_are_lines_too(capfd):
+    """The web server's words go where the service's own go."""
+    record = logging.LogRecord("uvicorn.error", 30, "f", 1, "%s %s", ("a", "b"), None)
+    log.LineHandler().handle(record)
+    line = json.loads(capfd.readouterr().out)
+    assert (line["event"], line["logger"], line["text"]) == (
+        "warning",
+        "uvicorn.error",
+        "a b",
+    )

@@ -664,7 +664,7 @@ def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
 
 
 def test_ipv6_listens_without_delay_and_is_shown_in_brackets(
-    keys, policy_file, capsys, monkeypatch
+    keys, policy_file, capfd, monkeypatch
 ):
     """The URL in the log is one that can be used."""
 
@@ -678,7 +678,7 @@ def test_ipv6_listens_without_delay_and_is_shown_in_brackets(
         processes.launch(processes.ServiceSettings(policy_file=policy_file, host="::1"))
     except OSError:
         pytest.skip("this machine has no IPv6")
-    first, last = map(json.loads, capsys.readouterr().out.splitlines())
+    first, last = map(json.loads, capfd.readouterr().out.splitlines())
     assert first["url"].startswith("http://[::1]:")
     assert first["pid"] == os.getpid()
     assert last["event"] == "stopped"
