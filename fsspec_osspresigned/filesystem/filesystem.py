@@ -152,9 +152,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Store *value* and return the receipt; None in a transaction.
 
         *value* is any buffer of bytes, and must not change meanwhile. With *mode* ``create``
-        no object is replaced. *kwargs* are options of the object, like ``content_type``.
+        no object is replaced. *kwargs* are options of the object, like ``content_type``. A
+        trailing slash of *path* stays: such an object stands for a directory.
         """
-        return self._call(kwargs, mode).pipe_file(self._path(path), value)
+        path = self._path(path, keep_slash=True)
+        return self._call(kwargs, mode).pipe_file(path, value)
 
     def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
@@ -168,7 +170,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         how = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
-        pairs = ((self._path(one), data) for one, data in given.items())
+        pairs = ((self._path(one, keep_slash=True), v) for one, v in given.items())
         return self._call(kwargs, mode).pipe(pairs, how)
 
     def put_file(
@@ -222,12 +224,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return call.put(tree, told, how)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Store an empty object; FileExistsError if it is there and not *truncate*.
-
-        A trailing slash stays: such an object stands for a directory.
-        """
-        call = self._call(kwargs, "overwrite" if truncate else "create")
-        call.pipe_file(self._path(path, keep_slash=True), b"")
+        """Store an empty object; FileExistsError if it is there and not *truncate*."""
+        self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Remember a directory: OSS has none, so nothing is sent."""

@@ -187,7 +187,9 @@ def test_failure_to_sign(options, monkeypatch, caplog):
     check(caplog.text)
 
 
-@pytest.mark.parametrize("answer", ["TOPSECRET0 TOPSECRET0", Secret("TOPSECRET0\n")])
+@pytest.mark.parametrize(
+    "answer", ["TOPSECRET0 TOPSECRET0", Secret("TOPSECRET0\nTOPSECRET0")]
+)
 @pytest.mark.parametrize("place", ["function", "variable", "file"])
 def test_token_that_is_refused(monkeypatch, tmp_path, place, answer):
     """It stays in no variable, wherever it came from."""

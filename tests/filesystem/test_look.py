@@ -88,16 +88,19 @@ def test_an_empty_object_for_a_directory_is_one(full, owner):
     assert not owner.stored()
 
 
-@pytest.mark.parametrize("write", ["touch", "open"])
+@pytest.mark.parametrize("write", ["touch", "pipe_file", "pipe", "open"])
 def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write):
     """The object that the console would make, and not a file in its place."""
     if write == "touch":
         full.touch(f"{ROOT}/mark/")
         with pytest.raises(FileExistsError):
             full.touch(f"{ROOT}/mark/", truncate=False)
+    elif write == "open":
+        full.open(f"{ROOT}/mark/", "wb").close()
+    elif write == "pipe":
+        full.pipe({f"{ROOT}/mark/": b""})
     else:
-        with full.open(f"{ROOT}/mark/", "wb"):
-            pass
+        full.pipe_file(f"{ROOT}/mark/", b"")
     assert owner.stored() == {"mark/": b""}
     assert full.isdir(f"{ROOT}/mark")
     assert full.ls(f"{ROOT}/mark") == []
