@@ -18,7 +18,7 @@ _SENSITIVE = r"""(?ix)
     )
     (\s*[=:]\s*|%3D)
     [^\s&"'<>;,)]+ """
-_BEARER = r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+"
+_BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 
 
 class Secret:
@@ -109,7 +109,7 @@ def token_reference(value: Any) -> Any:
             "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
             "options could send it away; copy the token into one of that name"
         )
-    raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH, or a callable")
+    raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH")
 
 
 def resolve_text(reference: str) -> Secret:
@@ -130,7 +130,8 @@ def resolve_text(reference: str) -> Secret:
         except UnicodeDecodeError:
             raise ConfigurationError(f"{place} is not UTF-8") from None
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot read {place}: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"cannot read {place}: {reason}") from None
     if missing and not text.strip():
         raise ConfigurationError(missing)
     return Secret(text.strip())

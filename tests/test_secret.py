@@ -78,3 +78,5 @@ def test_redact_leaves_the_rest():
     """Other text stays readable."""
     text = "no signature was sent for b/k?partNumber=3"
     assert redact(text) == text
+    assert redact("no valid bearer token") == "no valid bearer token"
+    assert redact("bearer token8") == "bearer <hidden>"

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..console.exit import ExitCode, code_of, why
+from ..console.exit import ExitCode, code_of, told
 from ..console.terminal import silence, warnings_said
 from ..secret import redact
 from ..units import shown_text
@@ -174,6 +174,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _in_one_line(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror:
-        return f"{why(error)} (osspresigned --debug ... shows where)"
+        return f"{told(error)} (osspresigned --debug ... shows where)"
     where = f"{shown_text(str(error.filename))}: " if error.filename else ""
-    return f"{where}{why(error)}"
+    return f"{where}{told(error)}"

@@ -29,7 +29,18 @@ from ..signers.http import token_source
 from ..signers.keys import KeySigner
 from ..units import rate_of, shown_seconds, shown_text
 from ..url_map.source import load
-from .options import ADDRESSING, HOST, counted, flag, mapping, option, read_by, takes
+from .options import (
+    ADDRESSING,
+    HOST,
+    PLACE,
+    counted,
+    flag,
+    mapping,
+    object_path,
+    option,
+    read_by,
+    takes,
+)
 
 _MEGABYTE = 1_000_000
 
@@ -45,7 +56,7 @@ class CheckMapOptions:
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
-        "Where FILES go, as fs.put() places them.")
+        "Where FILES go, as fs.put() places them.", type=object_path)
     rate: float | None = option("--rate MB/s",
         "Expected rate: do the URLs live long enough?",
         type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
@@ -60,8 +71,8 @@ class CheckMapOptions:
 
 @takes
 @check.command(name="map", short_help="Check a URL map, alone or for files.")
-@click.argument("place", metavar="MAP")
-@click.argument("files", nargs=-1, metavar="[FILES...]")
+@click.argument("place", type=PLACE, metavar="MAP")
+@click.argument("files", nargs=-1, type=PLACE, metavar="[FILES...]")
 def check_map_command(
     place: str, files: tuple[str, ...], wanted: CheckMapOptions
 ) -> int:

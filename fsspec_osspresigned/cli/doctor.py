@@ -17,7 +17,7 @@ import click
 from attrs import frozen
 
 from ..client.client import Client
-from ..console.exit import ExitCode, code_of, interruptible, why
+from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
 from ..errors import OSSPresignedError
 from ..options.object_options import ObjectOptions
@@ -27,7 +27,7 @@ from ..signers.base import Grant, grant_for, sign_checked
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for, refuse_expired
-from .options import SIZE, UploadConnectionOptions, examples, takes
+from .options import SIZE, UploadConnectionOptions, examples, object_path, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
@@ -155,7 +155,7 @@ def about_host(
 
 
 def _bad(name: str, error: OSSPresignedError) -> Finding:
-    return Finding(name, why(error), code_of(error))
+    return Finding(name, told(error), code_of(error))
 
 
 def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
@@ -179,7 +179,9 @@ _EXAMPLES = """\
 
 @takes
 @click.command(epilog=examples(_EXAMPLES))
-@click.argument("path", required=False, default="", metavar="[BUCKET/KEY]")
+@click.argument(
+    "path", required=False, default="", type=object_path, metavar="[BUCKET/KEY]"
+)
 @click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
               help="Bytes of the upload that is tried out.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -223,6 +225,6 @@ def _findings(
     signer = connection.options.get("signer", "")
     if "://" in signer:
         yield from about_host(filesystem.client, "signer's host", signer)
-    path = path.removeprefix("osspresigned://") or connection.path(filesystem, "")
+    path = path or connection.path(filesystem, "")
     if path:
         yield from about_path(filesystem.client, path, size)

@@ -21,7 +21,15 @@ from ..filesystem.look import expand
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..units import MIB, short_bytes, shown_end, shown_text
-from .options import ConnectionOptions, TransferOptions, confirmed, examples, takes
+from .options import (
+    PLACE,
+    ConnectionOptions,
+    TransferOptions,
+    confirmed,
+    examples,
+    object_path,
+    takes,
+)
 
 _STDOUT = "-"
 _LIFE = 3600  # seconds
@@ -49,8 +57,9 @@ _URL = """\
 
 @takes
 @click.command(epilog=examples(_GET))
-@click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
-@click.argument("target", metavar="DEST")
+@click.argument("paths", nargs=-1, required=True, type=object_path,
+                metavar="BUCKET/KEY...")  # fmt: skip
+@click.argument("target", type=PLACE, metavar="DEST")
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
 def get(
     paths: tuple[str, ...],
@@ -108,7 +117,7 @@ def _print_objects(
 
 @takes
 @click.command(epilog=examples(_LS))
-@click.argument("path", metavar="BUCKET[/PREFIX]")
+@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
 @click.option("--recursive", "-r", is_flag=True, help="All objects, at any depth.")
 @click.option("--long", "-l", is_flag=True, help="With size and time.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
@@ -158,7 +167,8 @@ def _rows(
 
 @takes
 @click.command(epilog=examples(_RM))
-@click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
+@click.argument("paths", nargs=-1, required=True, type=object_path,
+                metavar="BUCKET/KEY...")  # fmt: skip
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, with --recursive.")
@@ -222,7 +232,7 @@ def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
 
 @takes
 @click.command(epilog=examples(_URL))
-@click.argument("path", metavar="BUCKET/KEY")
+@click.argument("path", type=object_path, metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
 def url(path: str, *, method: str, connection: ConnectionOptions) -> None:

@@ -40,9 +40,6 @@ _LEAST_RATE = 16 * KIB
 _LEAST_EACH = 64 * KIB
 _MOST_JOBS = 16  # the default of max_concurrency
 MOST_SHOWN = 10  # names, before a command asks whether to delete them
-_SOURCES = (
-    "here that is --map MAP, --signer SIGNER or, to upload one file, --url-file FILE"
-)
 _REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
     "and stays in the shell's history: save it in a file and name that, or paste it "
@@ -131,6 +128,12 @@ def _limit_of(text: str) -> RateLimit:
     return RateLimit(rate)
 
 
+def object_path(text: str) -> str:
+    """Return ``bucket/key`` of *text*, which may begin as a URL of OSS does."""
+    return text.removeprefix("osspresigned://").removeprefix("oss://")
+
+
+PLACE = click.Path(readable=False, allow_dash=True)  # the shell completes files
 SIZE = read_by(bytes_of)
 LIFE = read_by(seconds_of)
 PAIR = read_by(_pair_of)
@@ -189,7 +192,7 @@ class ConnectionOptions:
 
     # fmt: off
     url_map: str | None = option("--map MAP",
-        "URL map: a file, env:NAME, or a URL that fsspec can read.")
+        "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
     signer: str | None = option("--signer SIGNER",
         "A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
     signer_token: str | None = option("--token REFERENCE",
@@ -227,13 +230,7 @@ class ConnectionOptions:
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem; *more* storage options win."""
-        given = {**self.options, **more}
-        try:
-            return OSSPresignedFileSystem(**given)
-        except ConfigurationError as error:
-            if "url_map" in given or "signer" in given:
-                raise
-            raise ConfigurationError([*error.problems, _SOURCES]) from None
+        return OSSPresignedFileSystem(**{**self.options, **more})
 
 
 @frozen(kw_only=True)
@@ -242,7 +239,7 @@ class UploadConnectionOptions(ConnectionOptions):
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
-        "One presigned URL: in a file, on standard input (-), or env:NAME.")
+        "One presigned URL: in a file, on standard input (-), or env:NAME.", type=PLACE)
     # fmt: on
 
     def __attrs_post_init__(self) -> None:
@@ -401,7 +398,7 @@ class StoringOptions:
         "Directory of the journals; implies --resume.  "
         "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))
     receipts: str | None = option("--receipts FILE|DIR/|-",
-        "Append a JSON line for each stored object.")
+        "Append a JSON line for each stored object.", type=PLACE)
     # fmt: on
 
     @property

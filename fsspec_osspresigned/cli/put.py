@@ -17,10 +17,12 @@ from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Receipt
 from ..units import MIB
 from .options import (
+    PLACE,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
     examples,
+    object_path,
     takes,
 )
 
@@ -83,7 +85,9 @@ class PutPlan:
 
 @takes
 @click.command(epilog=examples(_EXAMPLES))
-@click.argument("arguments", nargs=-1, required=True, metavar="FILES... DEST")
+@click.argument(
+    "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
+)
 def put(
     arguments: tuple[str, ...],
     *,
@@ -98,7 +102,7 @@ def put(
     of that URL, and DEST may be left out.
     """
     sources, target = _split(arguments, connection)
-    target = target.removeprefix("osspresigned://")
+    target = object_path(target)
     upload = _Put(connection, transfer, storing)
     if _STDIN not in sources:
         return upload.files(sources, target)

@@ -26,9 +26,11 @@ from .options import (
     ADDRESSING,
     LIFE,
     PAIR,
+    PLACE,
     SIZE,
     counted,
     flag,
+    object_path,
     option,
     takes,
     without_none,
@@ -44,7 +46,8 @@ class SignOptions:
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
-        "Where local files and directories go, as fs.put() places them.")
+        "Where local files and directories go, as fs.put() places them.",
+        type=object_path)
     method: owner_sign.Method = option("--method",
         type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]), default="PUT",
         show_default=True)
@@ -67,7 +70,7 @@ class SignOptions:
     no_overwrite: bool = flag("--no-overwrite",
         "Sign that an existing object is not replaced.")
     output: str | None = option("--output FILE",
-        "Secret file to write, - for a pipe.  [default: urls.json]")
+        "Secret file to write, - for a pipe.  [default: urls.json]", type=PLACE)
     force: bool = flag("--force", "Replace the file if it exists.")
     json_lines: bool = flag("--json-lines",
         "Write JSON Lines (urls.jsonl) instead of a URL map.")
@@ -125,7 +128,9 @@ class SignOptions:
 
 @takes
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="BUCKET/KEY | FILES...")
+@click.argument(
+    "sources", nargs=-1, required=True, type=PLACE, metavar="BUCKET/KEY | FILES..."
+)
 def sign(sources: tuple[str, ...], wanted: SignOptions) -> None:
     """Sign URLs for others, with the keys in the environment.
 
@@ -167,7 +172,7 @@ def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
     if to is None:
         if len(sources) > 1:
             raise click.UsageError("several files need --to BUCKET/PREFIX/")
-        path = sources[0].removeprefix("osspresigned://")
+        path = object_path(sources[0])
         bucket, _, key = path.partition("/")
         if not bucket or not key:
             hint = "one object is BUCKET/KEY, local files need --to BUCKET/PREFIX/"
@@ -228,7 +233,7 @@ def _say_written(signed: Signed, place: str) -> None:
 
 
 @click.command()
-@click.argument("reference", metavar="REFERENCE|MAP")
+@click.argument("reference", type=PLACE, metavar="REFERENCE|MAP")
 def inspect(reference: str) -> None:
     """Describe a presigned URL or a URL map.
 

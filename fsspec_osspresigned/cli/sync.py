@@ -11,7 +11,7 @@ from typing import Any
 import click
 from attrs import define, frozen
 
-from ..console.exit import why
+from ..console.exit import told
 from ..console.progress import Events, TransferProgress
 from ..console.terminal import Output
 from ..model import Receipt
@@ -21,6 +21,7 @@ from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync
 from ..units import short_bytes, shown_text
 from .options import (
+    PLACE,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
@@ -28,6 +29,7 @@ from .options import (
     examples,
     flag,
     mapping,
+    object_path,
     option,
     takes,
 )
@@ -122,8 +124,8 @@ def _value(text: str) -> Any:
 
 @takes
 @click.command(name="sync", cls=_InOrder, epilog=examples(_EXAMPLES))
-@click.argument("source", metavar="SRC")
-@click.argument("destination", metavar="DEST")
+@click.argument("source", type=PLACE, metavar="SRC")
+@click.argument("destination", type=object_path, metavar="DEST")
 def sync_command(
     source: str,
     destination: str,
@@ -142,7 +144,7 @@ def sync_command(
     if connection.url_file is not None:
         raise click.UsageError("--url-file is one object: sync needs --map or --signer")
     progress = transfer.progress(files=0, size=0)
-    root = destination.removeprefix("osspresigned://").rstrip("/")
+    root = destination.strip("/")
     report = _Report(transfer, progress, root)
     options = storing.options(transfer, report.stored)
     run = functools.partial(
@@ -235,8 +237,8 @@ class _Report:
         for name, what in plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
-            said = f"cannot send {shown_text(name)}: {why(error)}"
-            self._tell(self.transfer.err, said, "failed", name=name, error=why(error))
+            said = f"cannot send {shown_text(name)}: {told(error)}"
+            self._tell(self.transfer.err, said, "failed", name=name, error=told(error))
         self._counts(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:

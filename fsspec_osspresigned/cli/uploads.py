@@ -22,11 +22,11 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
-from .options import ConnectionOptions, counted, takes
+from .options import ConnectionOptions, counted, object_path, takes
 
 _EXISTING = click.Path(exists=True, file_okay=False)
 _directory = click.argument("directory", type=_EXISTING, metavar="DIR")
-_paths = click.argument("paths", nargs=-1, metavar="[BUCKET/KEY...]")
+_paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KEY...]")
 
 
 @click.group()
@@ -107,7 +107,7 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
     found = list(checkpoint.found())
     if not paths:
         return found
-    wanted = {path.removeprefix("osspresigned://") for path in paths}
+    wanted = set(paths)
     found = [one for one in found if one.record and one.record.head.path in wanted]
     missing = wanted - {one.record.head.path for one in found if one.record}
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -16,6 +17,7 @@ from attrs import frozen
 from ..errors import (
     ConfigurationError,
     NetworkError,
+    ObjectNotFoundError,
     OSSPresignedError,
     Outcome,
     SignerError,
@@ -25,6 +27,23 @@ from ..errors import (
 )
 from ..secret import redact
 from ..units import shown_text
+
+_ALIKE = (
+    *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
+    *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
+    *("checkpoint", "state", "always", "max_delete"),
+)
+FLAGS = {  # storage option -> flag
+    **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
+    "url": "--url-file",
+    "url_map": "--map",
+    "signer_token": "--token",
+    "allowed_hosts": "--allowed-host",
+    "headers": "--header",
+    "expires_in": "--expires",
+    "max_concurrency": "--jobs",
+}
+_OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 
 class ExitCode(enum.IntEnum):
@@ -75,6 +94,20 @@ def why(error: BaseException) -> str:
     return "\n".join(shown_text(line) for line in redact(text).splitlines())
 
 
+def told(error: BaseException) -> str:
+    """Return the reason in the words of the command line: options by their flags."""
+    missing = isinstance(error, ObjectNotFoundError)
+    if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
+        return "nothing there"
+    text = why(error).replace("leave the path empty", "leave DEST out")
+    return re.sub(_OPTION, _flag, text)
+
+
+def _flag(found: re.Match[str]) -> str:
+    value = found[2].strip("'")
+    return FLAGS[found[1]] if value in ("", "True") else f"{FLAGS[found[1]]} {value}"
+
+
 @frozen
 class Failure:
     """File or object that failed; *local* is ``-`` for a stream, empty without a file."""
@@ -95,7 +128,7 @@ class Failure:
             "path": self.path,
             "local": self.local,
             "error": type(error).__name__,
-            "message": why(error),
+            "message": told(error),
             "outcome": str(self.outcome),
             **{n: getattr(error, n, None) for n in ("status", "code", "request_id")},
         }

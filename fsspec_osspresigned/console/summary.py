@@ -1,4 +1,4 @@
-"""Summary of a command: how many files went well, which failed, and why."""
+"""Summary of a command: how many files went well, which failed, and told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..errors import Outcome
 from ..units import short_bytes, shown_text
-from .exit import ExitCode, Failure, code_of_all, why
+from .exit import ExitCode, Failure, code_of_all, told
 from .progress import short_seconds
 from .terminal import wrapped
 
@@ -78,10 +78,10 @@ class Summary:
     def _told(self, failure: Failure) -> str:
         word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
-            return why(failure.error)
+            return told(failure.error)
         if failure.outcome is Outcome.UNKNOWN and self.verb == "stored":
             word = "unknown whether stored"
-        return f"{word}: {why(failure.error)}"
+        return f"{word}: {told(failure.error)}"
 
     def _last(self, room: int | None) -> str:
         begin = "interrupted: " if self.interrupted else ""

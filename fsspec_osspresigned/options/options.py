@@ -330,7 +330,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     used = chosen(values.get)
     if not used:
         problems.append(
-            "nothing says where signatures come from: give url= (one presigned URL), "
+            "nothing says where signatures come from: give url= (one presigned URL, to upload), "
             "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
         )
     if "url" in used and len(used) > 1:

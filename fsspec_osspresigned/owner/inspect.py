@@ -42,17 +42,21 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
     Raises:
         ConfigurationError: it cannot be read, or is neither.
     """
+    text = ""
     if reference == "-":
         text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
-        return _one_url(text) or parse(text)
-    text = ""
-    if reference.startswith("env:"):
+    elif reference.startswith("env:"):
         text = os.environ.get(reference.removeprefix("env:"), "")
     else:
         place = Path(reference.removeprefix("file:")).expanduser()
         if place.is_file() and place.stat().st_size <= _MAX_ONE:
             text = place.read_bytes().decode("utf-8-sig", "replace")
-    return _one_url(text) or load(reference, opener).current()
+    if url := _one_url(text):
+        return url
+    if not urls.is_web(text) and text.strip()[:1] not in ("", "{", "["):
+        msg = f"{reference} is neither a presigned URL nor a URL map"
+        raise ConfigurationError(msg)
+    return parse(text) if reference == "-" else load(reference, opener).current()
 
 
 def _one_url(text: str) -> SecretURL | None:

@@ -131,6 +131,18 @@ def test_ls(run, objects):
     assert (directory["type"], directory["modified"]) == ("directory", None)
 
 
+def test_paths_may_begin_as_urls_of_oss(run, objects, tree):
+    """Users of other tools write oss://, users of fsspec osspresigned://."""
+    for front in ("oss://", "osspresigned://"):
+        to = f"{front}{BUCKET}/p/"
+        assert run("put", "data/a.csv", to, *KEYS).code == 0
+        assert run("ls", to, *KEYS).out == f"{BUCKET}/p/a.csv\n"
+        assert run("get", f"{to}a.csv", "-", *KEYS).out == "a"
+        assert run("sync", "data/b", to, *KEYS, "--delete", "--yes").code == 0
+        assert run("url", f"{to}c.csv", *KEYS, secret=True).code == 0
+        assert run("rm", f"{to}c.csv", f"{to}d e.bin", *KEYS).err == "deleted 2 files\n"
+
+
 def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
     """A key with control characters is shown escaped."""
     (tmp_path / "f").touch()
@@ -140,7 +152,11 @@ def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
 
 def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     """1 and 3, and a line that says so."""
-    assert run("ls", f"{BUCKET}/nowhere", *KEYS).code == 1
+    ended = run("ls", f"{BUCKET}/nowhere", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: nothing there\n")
+    ended = run("ls", "no-such-bucket", *KEYS)
+    assert ended.code == 1
+    assert "the bucket does not exist" in ended.err
     ended = run("ls", FROM, "--map", url_map("k"))
     assert ended.code == 3
     assert ended.out == ""

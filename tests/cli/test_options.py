@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from attrs import fields
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.cli.options import TransferOptions
+from fsspec_osspresigned.cli.app import osspresigned
+from fsspec_osspresigned.cli.options import ConnectionOptions, TransferOptions
 from fsspec_osspresigned.concurrency.rate import RateLimit
-from fsspec_osspresigned.console.exit import ExitCode
+from fsspec_osspresigned.console.exit import FLAGS, ExitCode
 from fsspec_osspresigned.console.terminal import Output
 from tests.cli.conftest import Text
 
@@ -59,3 +61,11 @@ def test_given_up_files_are_no_failures_of_an_interrupt():
 
     assert transfer.carry_out("deleted", progress, act) is ExitCode.INTERRUPTED
     assert err.text == "interrupted: deleted 0 of 2 files; 2 left\n"
+
+
+def test_messages_name_flags_that_are_there():
+    """Each storage option that a command sets is called by its flag."""
+    commands = [osspresigned.commands[name] for name in ("put", "sync")]
+    known = {flag for one in commands for option in one.params for flag in option.opts}
+    assert set(FLAGS.values()) <= known
+    assert {one.name for one in fields(ConnectionOptions)} <= FLAGS.keys()

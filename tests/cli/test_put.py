@@ -72,6 +72,7 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     ended = run("put", "data/a.csv", f"{BUCKET}/other", "--url-file", how)
     assert ended.code == 3
     assert "is for 'examplebucket/r.csv'" in ended.err
+    assert "leave DEST out" in ended.err
 
 
 def test_one_url_of_a_host_without_a_bucket(tmp_path):
@@ -95,7 +96,7 @@ def test_standard_input_to_one_url(run, oss, url, tree):
     [
         (b" \n", "holds nothing"),
         (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines"),
-        (b"no url", "of url="),
+        (b"no url", "of --url-file"),
     ],
 )
 def test_what_is_no_url_is_refused(run, tree, text, why):
@@ -170,10 +171,19 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["f", TO, "--expires", "8d"], "no life"),
         (
             ["f", TO, "--token", "secret", "--signer", "https://s"],
-            "must be a reference",
+            "--token ...: must be a reference: env:OSSPRESIGNED_... or file:PATH\n",
         ),
         (["f", TO], "nothing says where signatures come from"),
-        (["f", TO], "here that is --map MAP, --signer SIGNER or"),
+        (["f", TO], "give --url-file (one presigned URL, to upload), --map (a file"),
+        (
+            ["f", TO, "--signer", "https://s", "--endpoint", "e"],
+            "--endpoint is for --signer keys",
+        ),
+        (
+            ["f", TO, "--signer", "keys", "--part-size", "1K"],
+            "--part-size 1024: must be",
+        ),
+        (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
         (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
         (["f", "/k", "--signer", "keys"], "names no bucket"),
         (["data", "--url-file", "-"], "is a directory"),
@@ -420,7 +430,9 @@ def test_signer_service_by_token(run, oss, signer, tree):
     assert run(*call, "--token", "env:OSSPRESIGNED_TOKEN").code == 0
     assert len(stored(oss)) == 3
     (tree.parent / "token").write_text("another-made-up-one")
-    assert run(*call, "--token", "file:token").code == 3
+    ended = run(*call, "--token", "file:token")
+    assert ended.code == 3
+    assert "(no valid bearer token); check --token\n" in ended.err
 
 
 def test_hosts_and_http_are_options(run, tree, monkeypatch):

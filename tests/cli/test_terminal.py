@@ -293,6 +293,30 @@ def test_completion_is_clicks_own(shell):
     assert "doctor" in words.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("put ", "put data -", "put data --map ", "put data --url-file ", "inspect "),
+        *("sync ", "sign ", "check map ", "serve --policy ", "put f --receipts "),
+    ],
+)
+def test_files_are_completed(words):
+    """Wherever a file may be named the shell is told to complete files."""
+    words = f"osspresigned {words}".removesuffix("-")
+    done = subprocess.run(
+        PROGRAM,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(
+            _OSSPRESIGNED_COMPLETE="bash_complete",
+            COMP_WORDS=words,
+            COMP_CWORD=str(len(words.split(" ")) - 1),
+        ),
+    )
+    assert done.stdout == "file,\n"
+
+
 def test_debug_shows_the_traceback(oss):
     """Only when somebody asks for it."""
     command = ["ls", f"{BUCKET}/nowhere", *KEYS]

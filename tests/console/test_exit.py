@@ -16,6 +16,7 @@ from fsspec_osspresigned.console.exit import (
     code_of,
     code_of_all,
     interruptible,
+    told,
     why,
 )
 
@@ -69,6 +70,22 @@ def test_reasons_hold_no_secret():
     assert "c2VjcmV0" not in why(ValueError("https://h/k?Signature=c2VjcmV0"))
     assert why(OSError("odd")) == "OSError: odd"
     assert why(OSError(5, "a\x1b[2J")) == "a\\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.ConfigurationError("url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
+        (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
+        (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
+        (errors.NotSignedError("leave the path empty"), "leave DEST out"),
+        (errors.ObjectNotFoundError("x", code="NoSuchKey"), "nothing there"),
+        (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
+    ],
+)  # fmt: skip
+def test_reasons_speak_the_command_line(error, text):
+    """Options are named by their flags, and what has no flag keeps its name."""
+    assert told(error) == text
 
 
 @pytest.fixture

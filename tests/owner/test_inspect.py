@@ -137,6 +137,10 @@ def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
         said = capsys.readouterr().err
         assert said.startswith("error: ")
         assert "c2VjcmV0" not in said
+    (tmp_path / "u").write_text("a letter")
+    assert cli.main(["inspect", f"{tmp_path}/u"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {tmp_path}/u is neither a presigned URL nor a URL map\n"
 
 
 def test_map_is_a_table(tmp_path, capsys, monkeypatch):

@@ -126,7 +126,7 @@ def test_state_and_map(run, owner, tmp_path):
     place = owner.map_file("backup/a.csv", "backup/empty")
     signer = ("--map", place)
     code, _, err = run(signer=signer)
-    assert (code, "state=FILE" in err) == (2, True)
+    assert (code, "--state FILE" in err) == (2, True)
     state = str(tmp_path / "state")
     code, out, err = run("-n", "--state", state, signer=signer)
     assert (code, len(out.splitlines())) == (1, 2)
