@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import fsspec
 
 from ..client.client import Client, shared_client
@@ -9,12 +11,28 @@ from ..concurrency import shutdown
 from ..http.transport import Transport
 from ..options.options import Options
 from ..signers import make_signer
+from ..units import MIB, shown_bytes
+from ..urls import is_web
+
+_MAX_MAP = 512 * MIB  # some 500,000 objects
 
 
-def read_url(place: str) -> bytes:
-    """Read a URL map through the filesystem that fsspec has for *place*."""
-    with fsspec.open(place, "rb") as file:
-        return bytes(file.read())
+def read_url(place: str, limit: int = _MAX_MAP) -> bytes:
+    """Read a URL map through the filesystem that fsspec has for *place*.
+
+    Raises:
+        OSError: it is longer than *limit* bytes, or cannot be read.
+    """
+    # Without blocks HTTP is read as it comes; else a server decides how much at once.
+    options = {"block_size": 0} if is_web(place) else {}
+    pieces, left = [], limit + 1
+    with fsspec.open(place, "rb", **options) as file:
+        while left and (piece := file.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    if not left:
+        raise OSError(errno.EFBIG, f"it is longer than {shown_bytes(limit)}")
+    return b"".join(pieces)
 
 
 def client_for(options: Options) -> Client:

@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from .. import parsing
+from ..units import MIB
 
 T = TypeVar("T")
 
 PIECE = 256 * 1024
+# Characters of one value: an entry of 10,000 parts has some 10 million. What is no JSON,
+# such as a device that never ends, is not collected beyond it.
+MAX_VALUE = 256 * MIB
 # A number may continue after as many characters as ``e-``.
 _AFTER = 3
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -34,8 +38,14 @@ class JSONStream:
     never a part of the text. A byte order mark is left out.
     """
 
-    def __init__(self, data: bytes | str | BinaryIO, piece: int = PIECE) -> None:
+    def __init__(
+        self,
+        data: bytes | str | BinaryIO,
+        piece: int = PIECE,
+        max_value: int = MAX_VALUE,
+    ) -> None:
         self._more = _decoded(data, piece)
+        self._max_value = max_value
         self._text = ""
         self._at = 0
         self._lines = 0  # that were dropped before the text
@@ -140,6 +150,8 @@ class JSONStream:
         Doubling bounds how often one long value is scanned. False at the end.
         """
         rest = self._text[self._at :]
+        if len(rest) > self._max_value:
+            raise ValueError(f"not JSON: a value is longer than {self._max_value}")
         pieces, size = [rest], 0
         while size <= len(rest) and (piece := next(self._more, "")):
             pieces.append(piece)

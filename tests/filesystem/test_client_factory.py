@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.filesystem.client_factory import client_for
+from fsspec_osspresigned.filesystem.client_factory import client_for, read_url
 from fsspec_osspresigned.model import Action, Operation, Receipt
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import grant_for
@@ -137,3 +140,59 @@ def test_bad_signer():
     """What cannot sign is refused at once."""
     with pytest.raises(ConfigurationError):
         client(signer=5)
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Says that it has ten bytes, and sends without end; then a whole map."""
+
+    def do_HEAD(self):
+        """Lie about the size."""
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+
+    def do_GET(self):
+        """Send a map, or more than anybody can take."""
+        text = json.dumps({"b/k": URL}).encode()
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/map.json":
+            self.wfile.write(text)
+            return
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 65536)
+
+    def log_message(self, *_):
+        """Stay silent."""
+
+
+@pytest.fixture
+def web():
+    """Return the address of such a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_url_map_of_the_web_has_a_limit(web):
+    """A server that does not stop fills no memory, whatever size it told."""
+    with pytest.raises(OSError, match="it is longer than 1 MiB"):
+        read_url(f"{web}/endless.json", 1 << 20)
+    signer = client(url_map=f"{web}/map.json").signer
+    assert grant_for(signer, "b/k").multipart is None
+
+
+@pytest.mark.parametrize("size", [999, 1000, 1001])
+def test_limit_of_a_url_map_is_exact(size):
+    """What fits is read whole; one byte more is an error, from any filesystem."""
+    fsspec.filesystem("memory").pipe_file("/m.json", b"x" * size)
+    if size > 1000:
+        with pytest.raises(OSError, match="it is longer than 1000 bytes"):
+            read_url("memory://m.json", 1000)
+    else:
+        assert read_url("memory://m.json", 1000) == b"x" * size

@@ -107,3 +107,12 @@ def test_lines_have_their_numbers(size):
     assert list(text.lines()) == [(5, "\u2028x"), (7, "y")]
     assert list(stream("", size).lines()) == []
     assert list(stream("a\n", size).lines()) == [(1, "a")]
+
+
+def test_value_that_does_not_end_is_not_collected():
+    """A device or a broken file is an error before it fills the memory."""
+    with open("/dev/zero", "rb") as file:
+        text = JSONStream(file, 1024, max_value=1 << 20)
+        with pytest.raises(ValueError, match="a value is longer than 1048576"):
+            text.value()
+    assert len(stream('["' + "x" * 5000 + '"]', 64).value()[0]) == 5000
