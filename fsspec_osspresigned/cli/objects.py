@@ -20,7 +20,7 @@ from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..filesystem.look import expand
 from ..secret import SecretURL
 from ..signing.signed_url import describe
-from ..units import MIB, short_bytes, shown_end, shown_text
+from ..units import short_bytes, shown_end, shown_text
 from .options import (
     PLACE,
     ConnectionOptions,
@@ -102,14 +102,8 @@ def _print_objects(
     def fetch() -> None:
         out = sys.stdout.buffer
         for path in paths:
-            with (
-                progress.branched(path, _STDOUT) as child,
-                filesystem.open(path, "rb") as source,
-            ):
-                child.set_size(getattr(source, "size", None))
-                while block := source.read(MIB):
-                    out.write(block)
-                    child.relative_update(len(block))
+            with progress.branched(path, _STDOUT) as child:
+                filesystem.get_file(path, out, callback=child)
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)

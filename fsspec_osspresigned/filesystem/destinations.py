@@ -6,6 +6,7 @@ Objects (for ``get`` and ``copy``) come first, local trees (for ``put``) follow.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
@@ -130,9 +131,11 @@ class Kind(Enum):
     DIRECTORY = "directory"
     LINK = "link to a directory"
     SPECIAL = "pipe, socket or device"
+    UNFINISHED = "unfinished download"
 
 
 _KINDS = tuple(Kind)
+_is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``get``
 
 
 @frozen
@@ -152,7 +155,7 @@ class LocalEntry:
     @property
     def is_skipped(self) -> bool:
         """Whether ``put`` leaves it out with a warning."""
-        return self.kind in (Kind.LINK, Kind.SPECIAL)
+        return self.kind in (Kind.LINK, Kind.SPECIAL, Kind.UNFINISHED)
 
     @property
     def is_directory(self) -> bool:
@@ -326,6 +329,8 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
             return Kind.DIRECTORY
         if entry.is_dir():
             return Kind.LINK
+        if _is_unfinished(entry.name):
+            return Kind.UNFINISHED
         if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
             return Kind.FILE
     except OSError:  # a link that leads in a circle

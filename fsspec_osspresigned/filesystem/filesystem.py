@@ -430,7 +430,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
-        read.get(self.client, found, SharedCallback(callback), how)
+        read.get(self, found, SharedCallback(callback), how)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; compared with its source if HEAD is signed."""

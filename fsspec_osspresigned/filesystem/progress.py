@@ -29,8 +29,8 @@ class SharedCallback:
         """What counts bytes; None if nothing is heard, which costs nothing."""
         return self.add if self.is_heard else None
 
-    def set_size(self, size: int) -> None:
-        """Tell how much there is."""
+    def set_size(self, size: int | None) -> None:
+        """Tell how much there is; None if that is unknown."""
         with self._lock:
             self._callback.set_size(size)
 

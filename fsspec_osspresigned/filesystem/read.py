@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..model import Action
 from ..objects import calls
-from ..objects.download import AtomicFile, Download
+from ..objects.download import AtomicFile, Download, given_up
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, Version, merged
 from ..objects.reader import PresignedReader
@@ -136,26 +136,56 @@ def get_file(
     """Download one object into a file or a file object, or make a directory of one."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
+    told = SharedCallback(callback)
     if isfilelike(local):
         with open_reader(filesystem, path) as source:
-            shutil.copyfileobj(source, local)
+            _pour(source, local, told)
         return
     place = os.fspath(stringify_path(local))
-    if not download(client, path, place, SharedCallback(callback)):
+    if not download(filesystem, path, place, told):
         os.makedirs(place, exist_ok=True)
 
 
+def _pour(
+    source: Any, target: Any, told: SharedCallback, cancel: Cancellation | None = None
+) -> None:
+    """Write what is open for reading to a file object as it comes."""
+    told.set_size(getattr(source, "size", None))
+    while block := source.read(MIB):
+        if cancel is not None and cancel.is_set():
+            raise given_up(source.path)
+        target.write(block)
+        told.add(len(block))
+
+
+def _is_written_into(place: str) -> bool:
+    """Return whether *place* is a device or a pipe, which no file may replace."""
+    try:
+        mode = os.stat(place).st_mode
+    except OSError:
+        return False
+    # What stands for an open file is one of those as well, as /dev/stdout and /dev/fd/1.
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
+    is_open = parent == "/dev" or parent.startswith("/proc/")
+    return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
+
+
 def download(
-    client: Client,
+    filesystem: Any,
     path: str,
     local: str,
     told: SharedCallback,
     cancel: Cancellation | None = None,
 ) -> bool:
     """Download one object into *local*; return False, and make nothing, for a directory."""
+    client: Client = filesystem.client
     file, lookup = AtomicFile(local), Lookup(client)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
+        if _is_written_into(local):
+            with open_reader(filesystem, path) as source, open(local, "wb") as target:
+                _pour(source, target, told, cancel)
+            return True
         lookup.download(Download(client, path, file, cancel, **heard))
         file.publish()
     except FileNotFoundError:
@@ -168,7 +198,7 @@ def download(
 
 
 def get(
-    client: Client,
+    filesystem: Any,
     destinations: Sequence[Destination],
     told: SharedCallback,
     how: BulkOptions,
@@ -181,6 +211,6 @@ def get(
             if one.is_directory:
                 os.makedirs(one.target, exist_ok=True)
             else:
-                download(client, one.path, one.target, child, cancel)
+                download(filesystem, one.path, one.target, child, cancel)
 
-    how.run(client, destinations, work, lambda one: one.path)
+    how.run(filesystem.client, destinations, work, lambda one: one.path)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from attrs import define, frozen
 
 from ..client.client import Client
+from ..concurrency import shutdown
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import UploadDiscardedError, UploadErrors
@@ -24,12 +25,14 @@ from .ranges import Range, Version, WholeError
 class AtomicFile:
     """Local file that appears in its place as a whole, or not at all.
 
-    Several threads write at offsets, under another name in the same directory. Nothing
-    is made before the first byte: a failed download leaves no directory.
+    Several threads write at offsets. Where the system can (Linux), the file has no name
+    until it is whole, so that a process that dies leaves nothing; elsewhere it stands
+    beside its place, and SIGTERM removes it. Nothing is made before the first byte: a
+    failed download leaves no directory.
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
         self._name = ""
         self._descriptor = -1
         self._lock = threading.Lock()
@@ -38,6 +41,11 @@ class AtomicFile:
     def begun(self) -> bool:
         """Whether anything was written."""
         return self._descriptor >= 0
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing would be left of a process that ends now."""
+        return not self._name
 
     def resize(self, size: int) -> None:
         """Make the file *size* bytes long."""
@@ -52,15 +60,24 @@ class AtomicFile:
 
     def publish(self) -> None:
         """Put the file in its place, where it replaces another."""
-        self._opened()  # an empty one, too
-        self._close()
-        os.replace(self._name, self._place)
-        self._name = ""
-
-    def discard(self) -> None:
-        """Remove what was not published. Idempotent."""
+        descriptor = self._opened()  # an empty one, too
         with self._lock:
-            self._close()
+            if not self._name:
+                self._take_name()
+                unnamed = f"/proc/self/fd/{descriptor}"
+                os.link(unnamed, self._name, src_dir_fd=descriptor)  # else not followed
+            os.replace(self._name, self._place)
+            self._name = ""
+
+    def stop(self) -> None:
+        """Let threads write on: what they write has no name any more."""
+
+    def discard(self, *, hurry: bool = False) -> None:
+        """Remove what was not published; with *hurry* other threads may still write."""
+        with self._lock:
+            if self._descriptor >= 0 and not hurry:
+                descriptor, self._descriptor = self._descriptor, -1
+                os.close(descriptor)
             if self._name:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name)
@@ -69,18 +86,29 @@ class AtomicFile:
     def _opened(self) -> int:
         with self._lock:
             if self._descriptor < 0:
-                parent = os.path.dirname(os.path.abspath(self._place))
-                os.makedirs(parent, exist_ok=True)
-                name = os.path.join(parent, f".osspresigned-{secrets.token_hex(8)}")
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-                self._descriptor = os.open(name, flags, 0o666)
-                self._name = name
+                os.makedirs(self._parent, exist_ok=True)
+                self._descriptor = self._made()
+                with contextlib.suppress(OSError):  # what is replaced keeps its mode
+                    mode = os.stat(self._place).st_mode & 0o777
+                    os.fchmod(self._descriptor, mode)
             return self._descriptor
 
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+    def _made(self) -> int:
+        if os.path.isdir("/proc/self/fd"):  # by which a file gets a name later
+            with contextlib.suppress(AttributeError, OSError):
+                return os.open(self._parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+        self._take_name()
+        return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def _take_name(self) -> None:
+        name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out
+        self._name = os.path.join(self._parent, name)
+        shutdown.add(self)
+
+
+def given_up(path: str) -> UploadDiscardedError:
+    """Return the error of a cancelled download."""
+    return UploadDiscardedError("the download was given up", path=path)
 
 
 @define(eq=False)
@@ -102,7 +130,7 @@ class RangeWriter:
     def write(self, block: bytes, /) -> None:
         """Take the next bytes."""
         if self.cancel.is_set():
-            raise self.download.given_up()
+            raise given_up(self.download.path)
         self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
@@ -207,9 +235,5 @@ class Download:
         for one in found:
             crc, size = combine(crc, one.crc64, one.size), size + one.size
         if size != first.total:
-            raise self.given_up()
+            raise given_up(self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
-
-    def given_up(self) -> UploadDiscardedError:
-        """Return the error of a cancelled download."""
-        return UploadDiscardedError("the download was given up", path=self.path)

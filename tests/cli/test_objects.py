@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import urllib.request
@@ -275,7 +276,7 @@ def test_nobody_reads(run, objects, monkeypatch, command):
 
         @property
         def buffer(self):
-            return type("Raw", (), {"write": closed, "flush": closed})()
+            return type("Raw", (io.BytesIO,), {"write": closed})()
 
         text = ""
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fsspec.callbacks import Callback
 
+from fsspec_osspresigned import sync
+from fsspec_osspresigned.concurrency import shutdown
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
@@ -20,7 +25,8 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, read
+from fsspec_osspresigned.filesystem.progress import SharedCallback
 from fsspec_osspresigned.objects.download import AtomicFile, Download
 
 ROOT = "examplebucket"
@@ -277,6 +283,101 @@ def test_a_place_that_cannot_be_written_is_an_error(parts, tmp_path):
     with pytest.raises(IsADirectoryError):
         parts.get_file(PATH, tmp_path / "a")
     assert left(tmp_path) == ["a"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("unnamed", "number"),
+    [(True, signal.SIGKILL), (True, signal.SIGTERM), (False, signal.SIGTERM)],
+)
+def test_a_process_that_is_killed_leaves_nothing(
+    tmp_path, monkeypatch, unnamed, number
+):
+    """Also on a system where a file that is not whole has a name."""
+    if not unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    place = tmp_path / "new" / "a"
+    child = os.fork()
+    if child == 0:  # pragma: no cover - killed
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        shutdown.watch()
+        file = AtomicFile(str(place))
+        file.write(b"begun", 0)
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -number
+    assert left(place.parent) == []
+
+
+def test_a_file_with_a_name_is_removed_and_never_sent(fs, owner, tmp_path, monkeypatch):
+    """Where the system cannot hide it: ``put`` and ``sync`` leave it out by its name."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+    whole, begun = (AtomicFile(str(tmp_path / "d" / name)) for name in ("a", "b"))
+    whole.write(b"whole", 0)
+    whole.publish()
+    begun.write(b"begun", 0)
+    assert len(left(tmp_path / "d")) == 2
+    result = sync(tmp_path / "d", f"{ROOT}/s", filesystem=fs)
+    assert [*result.left_out.values()] == ["unfinished download"]
+    with pytest.warns(UserWarning, match="left out"):
+        fs.put(f"{tmp_path}/d/", f"{ROOT}/p/", recursive=True)
+    assert set(owner.stored()) == {"s/a", "p/a"}
+    assert not begun.is_over
+    shutdown.end_all(1.0, [begun])
+    assert begun.is_over
+    assert left(tmp_path / "d") == ["a"]
+    begun.discard()
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(fs, tmp_path):
+    """What only its owner may read stays so; a new file is as the mask has it."""
+    fs.pipe_file(PATH, b"new")
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o600)
+    for name in "ab":
+        fs.get_file(PATH, tmp_path / name)
+    (tmp_path / "c").touch()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "abc"]
+    assert modes == [0o600, modes[2], modes[2]]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_pipe_and_a_device_are_written_into(fs, tmp_path):
+    """None of them becomes a file; a directory of that name is made as always."""
+    fs.pipe_file(PATH, LARGE)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told = Told()
+    with ThreadPoolExecutor(1) as pool:
+        came = pool.submit(pipe.read_bytes)
+        fs.get_file(PATH, pipe, callback=told)
+        assert came.result() == LARGE
+    assert (told.size, told.value) == (len(LARGE), len(LARGE))
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    fs.pipe_file(PATH, b"line")
+    here, there = os.openpty()
+    fs.get(PATH, os.ttyname(there))
+    assert os.read(here, 100) == b"line"
+    os.close(here)
+    os.close(there)
+    with (tmp_path / "open").open("wb") as file:  # as /dev/stdout stands for one
+        fs.get(PATH, f"/proc/self/fd/{file.fileno()}")
+    assert (tmp_path / "open").read_bytes() == b"line"
+    with pytest.raises(FileNotFoundError):
+        fs.get_file(f"{ROOT}/none", pipe)
+
+
+def test_a_pipe_is_given_up_with_the_call(fs, tmp_path):
+    """No byte is written after a cancellation."""
+    fs.pipe_file(PATH, b"x")
+    with (tmp_path / "open").open("wb") as file:
+        place, cancel = f"/proc/self/fd/{file.fileno()}", Cancellation()
+        cancel.set()
+        with pytest.raises(UploadDiscardedError, match="given up"):
+            read.download(fs, PATH, place, SharedCallback(Told()), cancel)
+    assert (tmp_path / "open").read_bytes() == b""
 
 
 def test_a_file_object_is_written_to(full, tmp_path):
