@@ -10,7 +10,12 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    IntegrityError,
+    NotSignedError,
+)
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
@@ -122,6 +127,17 @@ def test_the_call_goes_over_the_constructor(only, owner):
     assert headers["x-oss-meta-k"] == "v"
     assert headers["x-oss-traffic-limit"] == "900000"
     assert "x-oss-forbid-overwrite" not in headers
+
+
+def test_an_etag_under_kms_is_no_md5(only, owner):
+    """The reply names the algorithm, and under KMS an ETag that differs proves nothing."""
+    seen = []
+    fs = only(receipts=seen.append)
+    owner.oss.faults.add(Fault(no_crc=True, wrong_etag=True, times=None))
+    fs.pipe_file(f"{ROOT}/a", b"x", server_side_encryption="KMS")
+    assert seen[0].verified == "none"
+    with pytest.raises(IntegrityError):
+        fs.pipe_file(f"{ROOT}/b", b"x", server_side_encryption="AES256")
 
 
 def test_a_callback_of_oss_is_no_progress(only, owner, tmp_path):

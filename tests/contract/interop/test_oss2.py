@@ -100,6 +100,32 @@ def test_list(bucket):
         rolled = list(iterator(bucket, delimiter="/", max_keys=1))
         assert [found.key for found in rolled] == ["d0/", "d1/", "d2/"]
         assert all(found.is_prefix() for found in rolled)
+    after = oss2.ObjectIteratorV2(bucket, start_after=keys[6])
+    assert [found.key for found in after] == keys[7:]
+
+
+@does("properties")
+def test_properties(bucket):
+    """ACL and tags are set anew; a link leads to its target; an archive is restored."""
+    bucket.put_object(KEY, b"x")
+    bucket.put_object_acl(KEY, "public-read")
+    assert bucket.get_object_acl(KEY).acl == "public-read"
+    tags = oss2.models.TaggingRule()
+    tags.add("a b", "1+/=")
+    bucket.put_object_tagging(KEY, oss2.models.Tagging(tags))
+    found = bucket.get_object_tagging(KEY).tag_set.tagging_rule
+    assert found == {"a b": "1+/="}
+    bucket.delete_object_tagging(KEY)
+    assert bucket.get_object_tagging(KEY).tag_set.tagging_rule == {}
+    bucket.put_symlink(KEY, "link")
+    assert bucket.get_symlink("link").target_key == KEY
+    assert bucket.get_object("link").read() == b"x"
+    bucket.put_object("old", b"y", headers={"x-oss-storage-class": "Archive"})
+    with pytest.raises(oss2.exceptions.ServerError) as refused:
+        bucket.get_object("old")
+    assert refused.value.code == "InvalidObjectState"
+    assert bucket.restore_object("old").status == 202
+    assert bucket.get_object("old").read() == b"y"
 
 
 @does("copy")
@@ -122,11 +148,12 @@ def test_copy(bucket, oss):
 @does("delete")
 def test_delete(bucket, oss):
     """One by one and many at once, whatever is in their names."""
-    for key in (KEY, "b", "c&<d>"):
+    for key in (KEY, "b", "c&<d>", "e\f"):
         bucket.put_object(key, b"x")
     bucket.delete_object("b")
-    gone = bucket.batch_delete_objects([KEY, "c&<d>", "absent"])
-    assert sorted(gone.deleted_keys) == sorted([KEY, "c&<d>", "absent"])
+    names = [KEY, "absent", "c&<d>", "e\f"]
+    gone = bucket.batch_delete_objects(names)
+    assert sorted(gone.deleted_keys) == sorted(names)
     assert not oss.objects(BUCKET)
 
 
@@ -172,6 +199,7 @@ def test_multipart(bucket, oss):
     assert oss.get(BUCKET, KEY).data() == DATA
     assert oss.get(BUCKET, KEY).headers["x-oss-meta-a"] == "1"
     assert not oss.uploads(BUCKET)
+    assert list(oss2.MultipartUploadIterator(bucket)) == []
 
 
 @does("resumable")
