@@ -412,6 +412,15 @@ def _copy_source(kit: Kit) -> Mapping[str, str]:
 
 
 @_closed
+def _retention(_: Kit) -> Mapping[str, str]:
+    """No lock of an object may be asked for, or lifted, unless the policy names it."""
+    return {
+        "x-oss-object-worm-mode": "COMPLIANCE",
+        "x-oss-bypass-governance-retention": "true",
+    }
+
+
+@_closed
 def _callback_and_symlink(_: Kit) -> Mapping[str, str]:
     """No callback or symlink target may be asked for, unless the policy names it."""
     return {

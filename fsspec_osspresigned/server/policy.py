@@ -18,9 +18,11 @@ from ..model import (
     COPY_SOURCE,
     FORBID_OVERWRITE,
     OBJECT_ACL,
+    REQUEST_PAYER,
     STORAGE_CLASS,
     STORAGE_CLASSES,
     STYLES,
+    TRAFFIC_LIMIT,
     Action,
     HeaderKind,
     Operation,
@@ -29,11 +31,18 @@ from ..parsing import is_int
 from ..signing.endpoint import Endpoint, check_bucket
 from ..units import bytes_of, seconds_of
 
-# Headers that a policy allows unless it has a list of its own, as all of x-oss-.
-_PLAIN_HEADERS = frozenset(
+# Headers that a policy allows unless it has a list of its own. What locks an object or
+# unlocks it, or names a key of KMS, is not among them, nor is what OSS may invent.
+_PLAIN_HEADERS = (
+    *("content-type", "content-md5", "cache-control", "content-disposition"),
+    *("content-encoding", "content-language", "expires"),
+)
+_USUAL_HEADERS = frozenset(
     (
-        *("content-type", "content-md5", "cache-control", "content-disposition"),
-        *("content-encoding", "content-language", "expires"),
+        *(*_PLAIN_HEADERS, "x-oss-meta-*", "x-oss-tagging", "x-oss-tagging-directive"),
+        *("x-oss-server-side-encryption", "x-oss-server-side-data-encryption"),
+        *("x-oss-metadata-directive", STORAGE_CLASS, FORBID_OVERWRITE),
+        *(TRAFFIC_LIMIT, REQUEST_PAYER),
     )
 )
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
@@ -67,7 +76,7 @@ class Policy:
         max_expires_in: seconds of life at most; longer wishes are shortened.
         headers: lower-case names of ACL, callback and symlink headers that are allowed.
         allowed_headers: lower-case names of the other headers, ``x-oss-meta-*`` for
-            all that begin so; None allows what the protocol allows.
+            all that begin so; None allows the usual ones (docs/serve.md).
         storage_classes: values of ``x-oss-storage-class``; None allows every one.
         acls: values of the ACL headers that *headers* allows; None allows every one.
         copy_sources: as *prefixes*, what copies may read; None is what the same bearer
@@ -78,6 +87,7 @@ class Policy:
             that many, so that all of them together keep to *max_size*. None allows
             one part.
         overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
+        versions: sign the parameter ``versionId``.
         requests_per_minute: members of ``requests`` that one worker answers; None is
             no limit.
     """
@@ -94,6 +104,7 @@ class Policy:
     max_size: int | None = None
     max_part_size: int | None = None
     overwrite: bool = True
+    versions: bool = False
     requests_per_minute: int | None = None
 
     def covers(self, path: str) -> bool:
@@ -132,6 +143,8 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
         raise ServiceError("invalid_request", detail)
+    if "versionId" in operation.query and not policy.versions:
+        raise ServiceError("forbidden", "the policy grants no versions")
     if not policy.covers(operation.listed_path):
         raise ServiceError("forbidden", "the path lies outside what is granted")
     for name, value in operation.headers.items():
@@ -165,14 +178,10 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
         return value == "true"
     if name == STORAGE_CLASS and policy.storage_classes is not None:
         return value in policy.storage_classes
-    if name not in _PLAIN_HEADERS and not name.startswith("x-oss-"):
-        return False
-    allowed = policy.allowed_headers
-    return (
-        allowed is None
-        or name in allowed
-        or any(name.startswith(n[:-1]) for n in allowed if n.endswith("*"))
-    )
+    listed = policy.allowed_headers
+    allowed = _USUAL_HEADERS if listed is None else listed
+    begins = tuple(n[:-1] for n in allowed if n.endswith("*"))
+    return name in allowed or name.startswith(begins)
 
 
 def _source_of(headers: Mapping[str, str]) -> str:
@@ -392,6 +401,7 @@ def _policy(table: _Table) -> Policy:
         max_size=table.get("max_size", _size, None),
         max_part_size=table.get("max_part_size", _size, None),
         overwrite=table.get("overwrite", _flag, default=True),
+        versions=table.get("versions", _flag, default=False),
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
     copies = sorted(action for action in policy.actions if action.spec.copies)

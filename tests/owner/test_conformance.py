@@ -221,6 +221,7 @@ ITEM = [
     ("acl", signs_all, "x-oss-object-acl was signed instead"),
     ("acl", wish_signed, "signed because it was wished"),
     ("copy-source", signs_all, "x-oss-copy-source was signed"),
+    ("retention", signs_all, "x-oss-object-worm-mode was signed"),
     ("callback-and-symlink", signs_all, "x-oss-callback was signed"),
     ("closed-headers", signs_all, "X-Check was signed"),
     ("copy-outside", signs_all, "a copy from outside was signed"),
@@ -419,7 +420,7 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("32 passed, 0 failed, 0 skipped\n")
+        assert said.endswith("33 passed, 0 failed, 0 skipped\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out

@@ -128,6 +128,7 @@ ITEMS: dict[str, Spoil] = {
     "closed-query": signs(lambda q: q.get("query") == {"acl": ""}),
     "acl": signs(demands("x-oss-object-acl")),
     "copy-source": signs(demands("x-oss-copy-source")),
+    "retention": signs(demands("x-oss-object-worm-mode")),
     "callback-and-symlink": signs(demands("x-oss-callback")),
     "closed-headers": signs(demands("X-Check")),
     "copy-outside": signs(lambda q: ELSEWHERE in str(q.get("headers"))),

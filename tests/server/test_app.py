@@ -267,7 +267,7 @@ def test_other_places_answer_with_problems(server):
         ({"query": {"acl": ""}}, "no parameter 'acl'"),
         ({"query": {"uploadId": "U"}}, "no parameter 'uploadId'"),
         ({"action": "HeadObject", "query": {"x-oss-process": "x"}}, "no parameter"),
-        ({"headers": {"x-oss-date": "20260101T000000Z"}}, ""),
+        ({"query": {"x-oss-traffic-limit": "\ud800"}}, "not valid Unicode"),
     ],
 )
 def test_invalid_request_is_refused(server, members, said):

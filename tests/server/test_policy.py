@@ -215,6 +215,7 @@ def test_domain_is_of_one_bucket():
         ({"copy_sources": '["b-1"]'}, "copy_sources[0] must be bucket/"),
         ({"copy_sources": '["B/"]'}, "copy_sources[0] is wrong"),
         ({"overwrite": '"false"'}, "overwrite must be true or false"),
+        ({"versions": "1"}, "versions must be true or false"),
         ({"requests_per_minute": "0"}, "requests_per_minute must be a whole number"),
         ({"requests_per_minute": "true"}, "requests_per_minute must be a whole"),
         ({"requests_per_minute": "0x" + "f" * 5000}, "requests_per_minute must"),
@@ -317,6 +318,41 @@ def test_headers_are_what_the_policy_lists(name, value, allowed):
         assert permitted(demand, policy).headers[name] == value
     else:
         assert refused(demand, policy) == (403, "header_refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("Content-Type", True),
+        ("x-oss-meta-a", True),
+        ("x-oss-server-side-encryption", True),
+        ("x-oss-request-payer", True),
+        ("x-oss-server-side-encryption-key-id", False),
+        ("x-oss-object-worm-mode", False),
+        ("x-oss-object-worm-retain-until-date", False),
+        ("x-oss-object-worm-legal-hold", False),
+        ("x-oss-bypass-governance-retention", False),
+        ("x-oss-invented-tomorrow", False),
+    ],
+)
+def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
+    """A token without a list cannot make an object that nobody can delete."""
+    demand = evolve(PUT, headers={name: "v"})
+    if usual:
+        assert permitted(demand, POLICY).headers == demand.headers
+    else:
+        assert refused(demand, POLICY) == (403, "header_refused")
+        named = evolve(POLICY, allowed_headers=frozenset({name}))
+        assert permitted(demand, named).headers == demand.headers
+
+
+def test_versions_must_be_granted():
+    """Who may delete an object may not delete what it was before."""
+    delete = Operation(
+        action=Action.DeleteObject, bucket="b-1", key="d/k", query={"versionId": "v"}
+    )
+    assert refused(delete, POLICY) == (403, "forbidden")
+    assert permitted(delete, evolve(POLICY, versions=True)).query == delete.query
 
 
 def test_overwriting_may_be_demanded_where_it_is_allowed():
