@@ -6,12 +6,13 @@ that annotate parameters of the command, which gets one value of each.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -23,7 +24,7 @@ from ..concurrency.rate import RateLimit
 from ..console.exit import ExitCode, interruptible
 from ..console.progress import Display, Events, Lines, TransferProgress
 from ..console.summary import Summary
-from ..console.terminal import Output
+from ..console.terminal import Output, log_said
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
@@ -142,7 +143,7 @@ HOST = read_by(_host_of)
 ADDRESSING = click.Choice(STYLES)
 
 
-@contextmanager
+@contextlib.contextmanager
 def needs(name: str) -> Iterator[None]:
     """Turn a missing third-party package into one line that names the extra."""
     try:
@@ -337,7 +338,7 @@ class TransferOptions:
         What *act* raises about a single file goes into the summary; all else is raised.
         """
         try:
-            with interruptible(progress.interrupt):
+            with self._resuming_said(), interruptible(progress.interrupt):
                 act()
         except KeyboardInterrupt:
             progress.interrupt()
@@ -362,6 +363,14 @@ class TransferOptions:
         )
         self._print(summary)
         return summary.code
+
+    def _resuming_said(self) -> contextlib.AbstractContextManager[None]:
+        """Print where uploads go on, and what an interrupted one leaves for the next."""
+        if self.quiet or self.as_json:
+            return contextlib.nullcontext()
+        return log_said(
+            "fsspec_osspresigned.upload.resume", logging.INFO, self.err.line
+        )
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:
@@ -400,11 +409,6 @@ class StoringOptions:
     receipts: str | None = option("--receipts FILE|DIR/|-",
         "Append a JSON line for each stored object.", type=PLACE)
     # fmt: on
-
-    @property
-    def resumes(self) -> bool:
-        """True if an interrupted upload can be resumed."""
-        return self.resume or self.checkpoint is not None
 
     def options(
         self, transfer: TransferOptions, stored: Callable[[Receipt], None]

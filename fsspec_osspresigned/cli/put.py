@@ -174,11 +174,7 @@ class _Put:
                     on_error=transfer.on_error,
                 )
 
-        code = transfer.carry_out("stored", progress, send)
-        resumable = code is ExitCode.INTERRUPTED and self.storing.resumes
-        if resumable and not transfer.as_json:
-            transfer.err.line("run the same again, and stored parts are not sent again")
-        return code
+        return transfer.carry_out("stored", progress, send)
 
     def stdin(self, target: str) -> ExitCode:
         progress = self.transfer.progress(files=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from ..secret import redact
@@ -133,14 +134,43 @@ def silence(stream: TextIO) -> None:
             os.close(nowhere)
 
 
+class _LogLines(logging.Handler):
+    """Hands the messages of exactly one level to *say*."""
+
+    def __init__(self, level: int, say: Callable[[str], object]) -> None:
+        super().__init__(level)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == self.level:
+            self._say(shown_text(redact(record.getMessage())))
+
+
+@contextlib.contextmanager
+def log_said(name: str, level: int, say: Callable[[str], object]) -> Iterator[None]:
+    """Hand what the logger *name* and those below log with *level* to *say*."""
+    log, handler = logging.getLogger(name), _LogLines(level, say)
+    before = log.level
+    log.setLevel(min(level, log.getEffectiveLevel()))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Print each warning as one line on standard error."""
+    """Print each warning, of the log too, as one line on standard error."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
 
-    with warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        log_said("fsspec_osspresigned", logging.WARNING, say),
+    ):
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = say
         yield

@@ -211,8 +211,8 @@ class Resumption(NoCheckpoint):
         if not self._held.keeps:
             return False
         text = (
-            f"{len(self._done)} of {self._head.parts} parts are stored: running it "
-            "again with the same checkpoint= goes on"
+            f"{len(self._done)} of {self._head.parts} parts are stored: the same again, "
+            "with the same checkpoint, goes on"
         )
         _log.info("%s: upload %s: %s", self._head.path, self.upload_id, text)
         if error is not None:

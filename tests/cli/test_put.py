@@ -15,6 +15,7 @@ import pytest
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.cli import options
 from fsspec_osspresigned.cli.put import PutPlan
+from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.units import KIB, MIB
@@ -352,6 +353,33 @@ def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
         sent = [one for one in oss.requests if one.action == "UploadPart"]
         assert len(sent) == 2
         assert not list(Checkpoint(place).found())
+
+
+def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch):
+    """The upload goes on, and one line says that --resume will not help."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LineFile, "create", full)
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    for more in ((), ("--quiet",), ("--json",)):
+        ended = run("put", "big", TO, *KEYS, "--checkpoint", "journals", *more)
+        assert ended.code == 0
+        assert ended.err.count("warning: ") == 1
+        assert "cannot be used (No space left on device): the upload goes" in ended.err
+
+
+def test_resuming_is_said(run, oss, tmp_path):
+    """What is stored after a failure, and where the next run begins, unless it is quiet."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "journals", "--jobs", "1")
+    for more, lines in (((), 1), (("--quiet",), 0), (("--json",), 0)):
+        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+        ended = run(*call, *more)
+        assert ended.code == 3
+        assert ended.err.count("2 of 10 parts are stored: the same ") == lines
+    assert "going on with upload " in run(*call).err
 
 
 def test_journals_have_a_place_without_xdg(monkeypatch):

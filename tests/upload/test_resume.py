@@ -151,7 +151,7 @@ def world(tmp_path):
 def test_only_what_is_missing_is_sent(world):
     """The second run sends the rest; the object and what is told about it are whole."""
     error = world.interrupt()
-    assert "4 of 8 parts are stored: running it again" in error.__notes__[-1]
+    assert "4 of 8 parts are stored: the same again" in error.__notes__[-1]
     (upload,) = world.oss.uploads(BUCKET)
     receipt = world.put()
     assert world.sent() == [5, 6, 7, 8]
@@ -446,7 +446,7 @@ def test_an_upload_without_a_journal_is_aborted(world, monkeypatch):
 
     monkeypatch.setattr(LineFile, "create", full)
     error = world.interrupt()
-    assert "running it again" not in str(getattr(error, "__notes__", ""))
+    assert "the same again" not in str(getattr(error, "__notes__", ""))
     assert world.oss.uploads(BUCKET) == []
 
 
