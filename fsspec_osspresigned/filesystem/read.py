@@ -139,7 +139,7 @@ def get_file(
     told = SharedCallback(callback)
     if isfilelike(local):
         with open_reader(filesystem, path) as source:
-            _pour(source, local, told)
+            _pour(path, source, local, told)
         return
     place = os.fspath(stringify_path(local))
     if not download(filesystem, path, place, told):
@@ -147,13 +147,17 @@ def get_file(
 
 
 def _pour(
-    source: Any, target: Any, told: SharedCallback, cancel: Cancellation | None = None
+    path: str,
+    source: Any,
+    target: Any,
+    told: SharedCallback,
+    cancel: Cancellation | None = None,
 ) -> None:
-    """Write what is open for reading to a file object as it comes."""
+    """Write the object *path*, which is open as *source*, as it comes."""
     told.set_size(getattr(source, "size", None))
     while block := source.read(MIB):
         if cancel is not None and cancel.is_set():
-            raise given_up(source.path)
+            raise given_up(path)
         target.write(block)
         told.add(len(block))
 
@@ -184,7 +188,7 @@ def download(
     try:
         if _is_written_into(local):
             with open_reader(filesystem, path) as source, open(local, "wb") as target:
-                _pour(source, target, told, cancel)
+                _pour(path, source, target, told, cancel)
             return True
         lookup.download(Download(client, path, file, cancel, **heard))
         file.publish()

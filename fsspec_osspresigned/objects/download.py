@@ -94,9 +94,9 @@ class AtomicFile:
             return self._descriptor
 
     def _made(self) -> int:
-        if os.path.isdir("/proc/self/fd"):  # by which a file gets a name later
-            with contextlib.suppress(AttributeError, OSError):
-                return os.open(self._parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+        with contextlib.suppress(AttributeError, OSError):
+            os.stat("/proc/self/fd")  # by which a file gets a name later
+            return os.open(self._parent, os.O_TMPFILE | os.O_RDWR, 0o666)
         self._take_name()
         return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 

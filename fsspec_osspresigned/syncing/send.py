@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, SourceChangedError
 from ..filesystem.put import PutCall
 from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody
 from ..model import Operation, Receipt
+from ..options.object_options import Target
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.upload import Upload, upload_source
@@ -74,8 +75,7 @@ class SyncRoute:
             moved = partial(listener.moved, entry.name)
             how: dict[str, Any] = {"ahead": ahead, "progress": moved, "cancel": cancel}
             if self.source.is_local:
-                body = FileBody.of(self.source.place(entry.name))
-                return upload_source(client, target, body, **how)
+                return _sent_file(client, target, self.source.place(entry.name), how)
             is_large = entry.size is None or entry.size > _HELD
             with large if is_large else contextlib.nullcontext():
                 upload = Upload(client, target, size=entry.size, **how)
@@ -99,6 +99,27 @@ class SyncRoute:
             on_error="raise" if self.fail_fast else "omit",
         )
         transfers.failures_of(itertools.chain(first, source))
+
+
+def _sent_file(
+    client: Client, target: Target, place: str, how: dict[str, Any], tries: int = 3
+) -> Receipt:
+    """Upload a local file; again, if it changed before the store had all of it.
+
+    Its object would be younger than the change, and so count as the same for ever.
+    """
+    body = FileBody.of(place)
+    receipt = upload_source(client, target, body, **how)
+    try:
+        body.check()
+    except SourceChangedError as error:
+        if tries == 1 or target.exclusive:
+            why = "the file changed while it was sent, and what is stored is older"
+            msg = f"{why}: run sync with --checksum when nobody writes to it"
+            raise SourceChangedError(msg, path=target.path) from error
+        how["progress"](-receipt.size)
+        return _sent_file(client, target, place, {**how, "ahead": None}, tries - 1)
+    return receipt
 
 
 def _sent_stream(
@@ -136,7 +157,9 @@ def _add_all(
 
 
 def _add_parts(upload: Upload, size: int | None, reader: _BlockReader) -> None:
-    for number in itertools.count(1):
+    number = 0
+    while True:
+        number += 1
         wanted = upload.plan.size_of(number)
         if size is not None:
             wanted = min(wanted, size - reader.count)

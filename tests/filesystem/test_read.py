@@ -399,6 +399,18 @@ def test_children_read_on_in_a_file_of_their_parent(fs, cache):
     file.close()
 
 
+def test_a_file_in_another_process_begins_anew(fs, monkeypatch):
+    """It has another client and a cache of its own, and goes on at its place."""
+    fs.pipe_file(PATH, DATA)
+    with fs.open(PATH) as file:
+        assert file.read(10) == DATA[:10]
+        before = file.cache
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        assert file.read() == DATA[10:]
+        assert file.cache is not before
+        assert type(file.cache) is type(before)
+
+
 def test_many_are_read_at_once(full, owner):
     """Paths, patterns and directories; a single one is bytes."""
     bodies = {f"{ROOT}/d/{n}": bytes([n]) * n for n in range(20)}

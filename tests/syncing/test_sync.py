@@ -21,7 +21,11 @@ from fsspec_osspresigned import (
 from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.errors import CheckpointInUseError, ReplyError
+from fsspec_osspresigned.errors import (
+    CheckpointInUseError,
+    ReplyError,
+    SourceChangedError,
+)
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.server.app import create_app
@@ -146,6 +150,49 @@ def test_object_that_is_replaced_meanwhile_is_sent(fs, source, monkeypatch):
     monkeypatch.setattr("fsspec_osspresigned.objects.calls.head", lambda *_: info)
     result = sync(source, DEST, filesystem=fs, compare="checksum", dry_run=True)
     assert {item.why for item in result.plan.send} == {"other size"}
+
+
+@pytest.mark.parametrize("often", [1, 2])
+def test_file_that_changes_after_its_last_byte_is_sent_again(
+    fs, owner, source, monkeypatch, often
+):
+    """Else its object would be younger than the change, and count as the same."""
+    changes = _changing(fs, source / "a.csv", often, monkeypatch)
+    events = []
+    result = sync(source, DEST, filesystem=fs, on_event=events.append)
+    assert owner.stored()["backup/a.csv"] == changes[-1]
+    assert len(changes) == often
+    assert (result.sent, sum(len(d) for d in FILES.values())) == (5, result.sent_bytes)
+    assert sum(e.size for e in events if e.kind == "bytes") == result.sent_bytes
+    assert sync(source, DEST, filesystem=fs, compare="checksum").same == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": False}])
+def test_file_that_never_rests_is_an_error(fs, owner, source, monkeypatch, options):
+    """The next sync might not see its last change."""
+    changes = _changing(fs, source / "a.csv", 9, monkeypatch)
+    result = sync(source, DEST, filesystem=fs, on_error="return", **options)
+    assert isinstance(result.failed["a.csv"], SourceChangedError)
+    assert "--checksum" in str(result.failed["a.csv"])
+    assert len(changes) == (1 if options else 3)
+    assert result.sent == 4
+
+
+def _changing(fs, path, often, monkeypatch):
+    """Change the file *path* in place whenever it was stored; return its contents."""
+    real, changes = fs.client.call, []
+
+    def call(operation, *args, **options):
+        result = real(operation, *args, **options)
+        if operation.key == f"backup/{path.name}" and len(changes) < often:
+            at = path.stat().st_mtime_ns + 10**9
+            changes.append(b"%08d" % len(changes))
+            path.write_bytes(changes[-1])
+            os.utime(path, ns=(at, at))
+        return result
+
+    monkeypatch.setattr(fs.client, "call", call)
+    return changes
 
 
 def test_always_sends_all(fs, owner, source):
