@@ -126,16 +126,6 @@ class Target:
         pairs = (*self.headers.items(), *self.optional_headers.items())
         return next((v for name, v in pairs if name.lower() == "content-type"), None)
 
-    @property
-    def on_initiate(self) -> Mapping[str, str]:
-        """The demanded headers of InitiateMultipartUpload."""
-        return Action.InitiateMultipartUpload.spec.pick(self.headers)
-
-    @property
-    def on_complete(self) -> Mapping[str, str]:
-        """The demanded headers of CompleteMultipartUpload."""
-        return Action.CompleteMultipartUpload.spec.pick(self.headers)
-
     def operation(
         self,
         action: Action,

@@ -6,10 +6,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, Operation, SignedRequest
@@ -101,32 +102,24 @@ class URLMapSigner(_PresignedSigner):
         raise NotSignedError(msg, path=path, action=action, nearest=nearest)
 
 
-@frozen
-class _OneObject:
-    """A URL as it was read, and its object; the bucket is None if it cannot be seen."""
-
-    text: Secret
-    entry: MapEntry
-    bucket: str | None
-    key: str
-
-    @classmethod
-    def from_text(cls, text: Secret) -> _OneObject:
-        url = SecretURL(text.reveal())
-        if problem := url_problem(url.reveal()):
-            msg = f"the text of url= {problem}: give the presigned URL as it was made"
-            raise ConfigurationError(msg)
-        shown = url.shown()
-        try:
-            bucket, key = object_of(url.reveal())
-        except ValueError:
-            raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
-        if not key:
-            raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
-        if describe(url).upload_id is not None:
-            msg = f"{shown} is for one step of a multipart upload: use url_map="
-            raise ConfigurationError(msg)
-        return cls(text, MapEntry(put=MapRequest(url=url)), bucket, key)
+@lru_cache(maxsize=16)
+def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
+    """Return entry, bucket (None if it cannot be seen) and key of the object of a URL."""
+    url = SecretURL(text.reveal())
+    if problem := url_problem(url.reveal()):
+        msg = f"the text of url= {problem}: give the presigned URL as it was made"
+        raise ConfigurationError(msg)
+    shown = url.shown()
+    try:
+        bucket, key = object_of(url.reveal())
+    except ValueError:
+        raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
+    if not key:
+        raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
+    if describe(url).upload_id is not None:
+        msg = f"{shown} is for one step of a multipart upload: use url_map="
+        raise ConfigurationError(msg)
+    return MapEntry(put=MapRequest(url=url)), bucket, key
 
 
 @define(eq=False, repr=False)
@@ -138,25 +131,22 @@ class OneURLSigner(_PresignedSigner):
     """
 
     read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
-    _known: _OneObject = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._known = _OneObject.from_text(self.read())
+        _one_object(self.read())
 
     @property
     def path(self) -> str:
         """``bucket/key`` of the URL's object; the key alone if no bucket is seen."""
-        text = self.read()
-        if text != self._known.text:
-            self._known = _OneObject.from_text(text)
-        one = self._known
-        return one.key if one.bucket is None else f"{one.bucket}/{one.key}"
+        _, bucket, key = _one_object(self.read())
+        return key if bucket is None else f"{bucket}/{key}"
 
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own
-        own, known = self.path, self._known
-        seen = known.bucket is not None
-        if path in ("", own) or (not seen and path.partition("/")[2] == known.key):
-            return known.entry
+        entry, bucket, key = _one_object(self.read())
+        own = key if bucket is None else f"{bucket}/{key}"
+        is_key = bucket is None and path.partition("/")[2] == key
+        if path in ("", own) or is_key:
+            return entry
         msg = (
             f"the presigned URL is for {own!r}, not for {path!r}: leave the path empty, "
             "or ask for a URL of that object"

@@ -202,7 +202,9 @@ def check_plan(
         problems.append(
             "the owner completes this upload from its receipts: receipts= is required"
         )
-    lost = ", ".join(sorted(target.on_initiate.keys() - target.on_complete.keys()))
+    begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
+    set_then = begins.spec.pick(target.headers).keys()
+    lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
     if plan.multipart and granted.is_owners and lost:
         problems.append(
             f"the owner has initiated this upload: {lost} cannot be set now"

@@ -6,6 +6,7 @@ import json
 from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 from unicodedata import normalize
@@ -81,7 +82,7 @@ class MapEntry:
 Kept: TypeAlias = MapEntry | MapRequest | SecretURL
 
 
-@frozen(weakref_slot=False, eq=False, repr=False)
+@frozen(slots=False, eq=False, repr=False)
 class URLMap(Mapping[str, MapEntry]):
     """``bucket/key`` -> entry, read-only.
 
@@ -90,7 +91,6 @@ class URLMap(Mapping[str, MapEntry]):
     """
 
     _entries: Mapping[str, Kept] = field(factory=dict)
-    _nearest: list[Nearest] = field(factory=list, init=False)
 
     def __getitem__(self, path: str) -> MapEntry:
         kept = self._entries[path]
@@ -111,11 +111,13 @@ class URLMap(Mapping[str, MapEntry]):
         """Say how large the map is; its paths can be many."""
         return f"<URLMap of {len(self)} objects>"
 
+    @cached_property
+    def _names(self) -> Nearest:
+        return Nearest(self._entries)
+
     def nearest(self, path: str) -> tuple[str, ...]:
         """Return up to three keys like *path*, the likeliest first; sorts once."""
-        if not self._nearest:
-            self._nearest.append(Nearest(self._entries))
-        return self._nearest[0].to(path)
+        return self._names.to(path)
 
 
 _NEIGHBOURS = 12
