@@ -31,6 +31,7 @@ from ..model import MAX_PARTS, Action, Operation, SignedRequest
 from ..signers.base import MAX_REQUESTS, Signer, sign_each
 from ..signers.protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ..signing.endpoint import check_bucket, check_key
+from ..signing.signed_url import describe
 from ..urls import MAX_URL, header_problems
 from .policy import Policy, ServiceError, hash_token, permitted
 
@@ -264,14 +265,20 @@ class _Service:
         # One bad item must not refuse the others.
         outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
-            results[index] = _result(outcome)
+            results[index] = _result(outcome, granted[index])
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
 
-def _result(outcome: SignedRequest | OSSPresignedError) -> dict[str, Any]:
+def _result(
+    outcome: SignedRequest | OSSPresignedError, operation: Operation
+) -> dict[str, Any]:
     if isinstance(outcome, OSSPresignedError):
         return _error_of(outcome)
+    if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
+        # Its bearer could put another prefix into the URL.
+        detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
+        return _error("action_not_granted", detail)
     url = outcome.url.reveal()
     if len(url) > MAX_URL:
         return _error(

@@ -28,7 +28,9 @@ class ReloadedFiles(ABC):
 
     kind: ClassVar[str]  # begins the names of its events
     say: Say = say
-    _stamp: object = field(default=None, init=False)
+    _stamp: object = field(default=None, init=False)  # None: to be read in any case
+    _seen: object = field(default=None, init=False)
+    _told: Sequence[str] = field(default=(), init=False)
 
     @abstractmethod
     def files(self) -> Sequence[Path]:
@@ -44,14 +46,24 @@ class ReloadedFiles(ABC):
         return self.read()
 
     def refresh(self, *, force: bool = False) -> None:
-        """Load the files again if they changed, or by *force*, and log the result."""
-        if not force and self._look() == self._stamp:
+        """Load the files again if they changed, or by *force*, and log what is new.
+
+        They must be the same twice: one that is being written may be a policy at any of
+        its lines. After a mistake they are tried each time, for a right may come back.
+        """
+        now = self._look()
+        rests, self._seen = now == self._seen, now
+        if not force and (now == self._stamp or not rests):
             return
         try:
             facts = self.load()
         except ConfigurationError as error:
-            self.say(f"{self.kind}_refused", problems=list(error.problems))
+            self._stamp = None
+            if force or error.problems != self._told:
+                self.say(f"{self.kind}_refused", problems=list(error.problems))
+            self._told = error.problems
         else:
+            self._told = ()
             self.say(f"{self.kind}_reloaded", **facts)
 
     def _look(self) -> object:

@@ -61,12 +61,16 @@ class Supervisor:
         wait = self.first_wait
         while not self._stop.is_set():
             began = loop.time()
-            code = await self._work()
+            facts: dict[str, object] = {}
+            try:
+                facts["code"] = await self._work()
+            except Exception as error:  # noqa: BLE001 - memory or a file may be there again
+                facts.update(code=None, problem=f"not started: {error}")
             if self._stop.is_set():
                 return
             if loop.time() - began > self.good_seconds:
                 wait = self.first_wait
-            self.say("worker_died", code=code, again_in=wait)
+            self.say("worker_died", **facts, again_in=wait)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait)
             wait = min(wait * 2, _LONGEST_WAIT)

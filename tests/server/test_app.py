@@ -369,6 +369,17 @@ def test_copies_need_leave_to_read_the_source(server, token, source, allowed):
     assert ("url" in result) is allowed
 
 
+def test_v1_signs_no_listing():
+    """Its prefix is not signed, so that the URL would list the whole bucket."""
+    app = create_app(evolve(KEYS, version="v1"), tokens=TOKENS, clock=lambda: NOW)
+    with LoopbackServer(app) as server:
+        assert ask(server)["method"] == "PUT"
+        query = {"prefix": "data/"}
+        more = {"action": "ListObjectsV2", "key": ..., "query": query}
+        code, detail = refusal(server, **more, content_length=...)
+        assert (code, detail[:20]) == ("action_not_granted", "V1 signs no prefix: ")
+
+
 def test_life_is_shortened_to_the_policys(server):
     """A wish is a wish."""
     assert ask(server, expires_in=604800)["expires_in"] == 600

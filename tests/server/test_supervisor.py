@@ -124,6 +124,33 @@ def test_dying_workers_are_started_more_and_more_slowly():
     assert said == [("worker_died", 1, wait) for wait in (0.01, 0.02, 0.04)]
 
 
+def test_worker_that_cannot_be_made_is_tried_again():
+    """Want of memory or of files at one moment costs no worker for ever."""
+    said = []
+
+    async def play():
+        with listen("127.0.0.1", 0) as listener:
+            supervisor = Supervisor(
+                work=lambda _: None,  # it cannot be handed to another process
+                count=1,
+                listener=listener,
+                first_wait=0.01,
+            )
+
+            def say(_, **facts):
+                said.append(facts)
+                if len(said) == 2:
+                    supervisor.stop()
+
+            supervisor.say = say
+            await supervisor.run()
+
+    asyncio.run(play())
+    assert [facts["again_in"] for facts in said] == [0.01, 0.02]
+    assert said[0]["code"] is None
+    assert said[0]["problem"].startswith("not started: ")
+
+
 def test_worker_that_lived_long_is_replaced_soon():
     """Its death has another cause than how it is started."""
     waits = []
