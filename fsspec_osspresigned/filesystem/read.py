@@ -139,7 +139,7 @@ def get_file(
     told = SharedCallback(callback)
     if isfilelike(local):
         with open_reader(filesystem, path) as source:
-            _pour(path, source, local, told)
+            _pour(path, source, local, told, Cancellation())
         return
     place = os.fspath(stringify_path(local))
     if not download(filesystem, path, place, told):
@@ -147,16 +147,12 @@ def get_file(
 
 
 def _pour(
-    path: str,
-    source: Any,
-    target: Any,
-    told: SharedCallback,
-    cancel: Cancellation | None = None,
+    path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
 ) -> None:
     """Write the object *path*, which is open as *source*, as it comes."""
     told.set_size(getattr(source, "size", None))
     while block := source.read(MIB):
-        if cancel is not None and cancel.is_set():
+        if cancel.is_set():
             raise given_up(path)
         target.write(block)
         told.add(len(block))
@@ -183,7 +179,7 @@ def download(
 ) -> bool:
     """Download one object into *local*; return False, and make nothing, for a directory."""
     client: Client = filesystem.client
-    file, lookup = AtomicFile(local), Lookup(client)
+    file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
         if _is_written_into(local):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import threading
 
@@ -146,6 +147,39 @@ def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
 
     asyncio.run(main())
     assert not owner.stored()
+
+
+class Slow(io.BytesIO):
+    """A target that waits after its first block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def write(self, data):
+        self.begun.set()
+        assert self.open.wait(20)
+        return super().write(data)
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_a_cancelled_download_writes_no_more(only, may_read):
+    """The caller may close the target, wherever the bytes come from."""
+    fs = only(*(["HeadObject", "GetObject"] if may_read else []))
+    fs.pipe_file(f"{ROOT}/a", bytes(2**20 if not may_read else SIZE))
+    target = Slow()
+
+    async def main():
+        task = asyncio.create_task(fs._get_file(f"{ROOT}/a", target))
+        assert await asyncio.to_thread(target.begun.wait, 20)
+        task.cancel()
+        await asyncio.sleep(0)
+        target.open.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return len(target.getvalue())
+
+    assert asyncio.run(main()) <= 2**20
 
 
 def test_a_look_ends_at_once(fs, monkeypatch):
