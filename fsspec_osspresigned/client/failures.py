@@ -110,7 +110,10 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "InvalidCRC64": (DamagedBodyError, "the body was damaged on the way"),
     "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
     "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
-    "EntityTooSmall": (InvalidRequestError, "parts but the last need 100 KiB at least"),
+    "EntityTooSmall": (
+        InvalidRequestError,
+        "parts but the last need 100 KiB at least, 5 MiB at S3: set part_size",
+    ),
     "EntityTooLarge": (InvalidRequestError, "one PUT holds 5 GiB at most: use parts"),
     "InvalidPart": (InvalidRequestError, "a listed part is not the one stored"),
     "InvalidPartOrder": (InvalidRequestError, "parts must be listed in order"),

@@ -19,6 +19,7 @@ _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
 _ENCRYPTION = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
+_OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
 
 
 def md5_of(body: Body) -> str:
@@ -94,8 +95,9 @@ def compare(
         msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
         raise IntegrityError(msg, path=path, differs=False)
     plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
-    # Under KMS and SM4 no ETag is promised to be an MD5.
-    by_key = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
+    # Under KMS, SM4 and a key of the customer's (S3) no ETag is promised to be an MD5.
+    by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
+    by_key = by_kms or _OWN_KEY in headers
     if mode in ("auto", "md5") and plain and not by_key:
         if plain[1].lower() != (ours := md5()):
             msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"

@@ -64,6 +64,15 @@ def check(headers, mode="auto", crc: int | None = 5, md5=MD5):
         ({"etag": MD5, "x-oss-server-side-encryption": "AES256"}, "auto", 5, "md5"),
         ({"etag": "0" * 32, "x-oss-server-side-encryption": "KMS"}, "auto", 5, "none"),
         ({"etag": "0" * 32, "x-amz-server-side-encryption": "SM4"}, "auto", 5, "none"),
+        (
+            {
+                "etag": "0" * 32,
+                "x-amz-server-side-encryption-customer-algorithm": "AES256",
+            },
+            "auto",
+            5,
+            "none",
+        ),
     ],
 )
 def test_what_is_compared(headers, mode, crc, found):
