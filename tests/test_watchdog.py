@@ -24,17 +24,17 @@ def eventually(true):
 def test_thread_that_waits_for_ever_is_found():
     """A thread in an endless wait is reported with its stack; until another works."""
     window, body = PartsInFlight(1, 1 << 30), MemoryBody(b"")
-    window.enter(body)
-    waits = threading.Thread(target=window.enter, args=(body,))
+    window.enter(1, body)
+    waits = threading.Thread(target=window.drain)
     waits.start()
     (stack,) = eventually(watchdog.stuck)
-    assert "in enter" in stack
+    assert "in drain" in stack
     worker = threading.Thread(target=window.drain, args=(0.5,))
     worker.start()
     eventually(lambda: not watchdog.stuck())
     worker.join()
     assert watchdog.stuck()
-    window.leave(body)
+    window.leave(1, body)
     waits.join()
     assert not watchdog.stuck()
 

@@ -73,7 +73,7 @@ class FirstFailure:
         self.error: Exception | None = None
         self.cancel = cancel
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come back in here
 
     def keep(self, error: BaseException) -> None:
         """Keep *error* if it is the first one."""
@@ -187,13 +187,13 @@ class Multipart:
         """Send *body* as the next part; waits while too many are in flight."""
         with self._lock:
             number = self._job.receipt.next_number()
-        self._in_flight.enter(body)
         held = [body]  # the code that pops the body also lets it leave
         try:
+            self._in_flight.enter(number, body)
             self._steps.client.requests.submit(self._send_part, number, held)
         except BaseException:
             with contextlib.suppress(IndexError):  # taken by a worker
-                self._in_flight.leave(held.pop())
+                self._in_flight.leave(number, held.pop())
             raise
 
     def _send_part(self, number: int, held: list[Body]) -> None:
@@ -221,7 +221,7 @@ class Multipart:
             traceback.clear_frames(error.__traceback__)
             self._job.failure.keep(error)
         finally:
-            self._in_flight.leave(body)
+            self._in_flight.leave(number, body)
             del body
 
     def wait(self, seconds: float | None = None) -> None:
@@ -246,7 +246,7 @@ class Multipart:
 
     def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Remove the parts, unless they are their owner's or kept to be resumed."""
-        if self._resumption.keeps_parts(reason):
+        if not self.upload_id or self._resumption.keeps_parts(reason):
             return
         job, client = self._job, self._steps.client
         if not job.granted.is_owners or client.options.abort_map_uploads:

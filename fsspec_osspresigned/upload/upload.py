@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -162,7 +163,8 @@ class Upload:
             failure=self.failure,
         )
         self.mode: SinglePut | Multipart = SinglePut(self._job)
-        self._ended = self._begins = self._over = False
+        self._ended = self._over = False
+        self._beginner = 0  # the thread that begins a multipart upload
         self._pid = os.getpid()
 
     def add(self, body: Body) -> None:
@@ -254,13 +256,18 @@ class Upload:
         try:
             patience = _HURRIED_PATIENCE if hurry else self.patience
             limit = time.monotonic() + patience
-            while self._begins and time.monotonic() < limit:
+            while self._is_begun_elsewhere and time.monotonic() < limit:
                 time.sleep(_GLANCE)
             if isinstance(self.mode, Multipart):
                 self.mode.wait(patience)
+        finally:  # an interrupt ends the wait, and leaves no parts either
+            if isinstance(self.mode, Multipart):
                 self.mode.discard(reason, once=hurry)
-        finally:
             self._over = True
+
+    @property
+    def _is_begun_elsewhere(self) -> bool:
+        return self._beginner not in (0, threading.get_ident())
 
     @property
     def is_over(self) -> bool:
@@ -290,21 +297,22 @@ class Upload:
 
     def _begin_multipart(self) -> bool:
         """Return whether there is a multipart upload now."""
-        multipart = Multipart(self._job, self.resumption)
-        self._begins = True
+        single, multipart = self.mode, Multipart(self._job, self.resumption)
+        self.mode = multipart  # before there is anything to abort
         shutdown.add(self)
         try:
+            self._beginner = threading.get_ident()
             multipart.begin()
-            if self._ended:  # SIGTERM came meanwhile, and waits for this thread
+            if self._ended:  # by SIGTERM, when there was nothing to abort
                 multipart.discard(None, once=True)
                 self._check_alive()
         except NotSignedError:
+            self.mode = single
             if self.plan.multipart:
                 raise
             return False
         finally:
-            self._begins = False
-        self.mode = multipart
+            self._beginner = 0
         return True
 
     def _check_alive(self) -> None:

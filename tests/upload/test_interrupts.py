@@ -1,0 +1,144 @@
+"""Exceptions and calls of signal handlers, at each line of an upload in parts."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.concurrency import cancellation
+from fsspec_osspresigned.concurrency.budget import of_process
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import AccessDeniedError, OSSPresignedError
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.upload import (
+    buffer,
+    modes,
+    parts_in_flight,
+    receipt_builder,
+    upload,
+    writer,
+)
+from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.upload.writer import PresignedWriter
+from tests.interrupts import Interrupt, at_line
+
+BUCKET = "examplebucket"
+SECONDS = 20.0
+
+
+def raising(_):
+    """Raise, as the handler of Ctrl-C does."""
+    raise Interrupt
+
+
+def giving_up(one):
+    """Give the upload up, as the handler of SIGTERM does, in the middle of its thread."""
+    if one is not None:
+        one.discard()
+
+
+class Run:
+    """One stream of five parts with two at a time, in a thread that may hang."""
+
+    def __init__(self, client, file, line, act):
+        self.client, self.file, self.line = client, file, line
+        self.act = act
+        self.upload = self.raised = None
+        self.reached = self.late = False
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+        thread.join(SECONDS)
+        assert not thread.is_alive(), f"{file}, {line}. line: it hangs"
+
+    def _run(self):
+        try:
+            with at_line(self.file, self.line, self._act):
+                self._write()
+        except (Interrupt, OSSPresignedError) as error:
+            self.raised = type(error)
+
+    def _act(self):
+        self.reached = True
+        self.late = self.upload is not None and self.upload.failure.cancel.is_set()
+        self.act(self.upload)
+
+    @property
+    def should_abort(self):
+        """Whether the ID has arrived, and giving up itself was not interrupted."""
+        return not self.late and bool(getattr(self.upload.mode, "upload_id", ""))
+
+    def _write(self):
+        target = Target(path=f"{BUCKET}/k")
+        self.upload = Upload(self.client, target)
+        self.upload.patience = 0.1
+        with PresignedWriter(self.upload, path=target.path) as file:
+            for _ in range(4):
+                file.write(bytearray(MIN_PART))
+            file.write(b"x")
+
+
+@pytest.fixture
+def client(oss):
+    """A client that sends two parts at a time."""
+    options = {"signer": "keys", "max_concurrency": 2, "part_size": MIN_PART}
+    key = KeySigner(
+        credentials=lambda: oss.credentials, endpoint=oss.endpoint, region=oss.region
+    )
+    transport = Transport(connect_timeout=5.0, progress_timeout=5.0)
+    yield Client(Options.from_storage_options(options), key, transport)
+    transport.close()
+
+
+# A file that was interrupted while it was closed is given up by its finalizer.
+@pytest.mark.filterwarnings("ignore:.*was not published:ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("act", [raising, giving_up])
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize(
+    "module",
+    [
+        upload,
+        modes,
+        parts_in_flight,
+        receipt_builder,
+        writer,
+        buffer,
+        cancellation,
+    ],
+    ids=lambda module: module.__name__.rpartition(".")[2],
+)
+def test_each_line(oss, client, module, act, refused):
+    """No lock stays locked, no part stays, and the next upload of the client is whole."""
+    if refused:  # what comes of a failure is interrupted, too
+        oss.faults.add(Fault(action="UploadPart", status=403, times=None))
+    line, reached, lost = 0, True, 0
+    while reached:
+        run = Run(client, module.__file__, line, act)
+        reached = run.reached
+        end = time.monotonic() + SECONDS
+        while (left := len(oss.uploads(BUCKET)) > lost) and run.should_abort:
+            assert time.monotonic() < end, f"line {line}: parts stay"
+            time.sleep(0.01)
+        lost += left
+        line += 1
+    assert run.raised is (AccessDeniedError if refused else None)
+    assert line > 3
+    oss.faults.clear()
+    data = bytes(3 * MIN_PART)
+    upload_source(client, Target(path=f"{BUCKET}/next"), MemoryBody.of(data))
+    assert oss.objects(BUCKET)["next"] == data
+    del run
+    gc.collect()
+    assert of_process().memory.used == 0
