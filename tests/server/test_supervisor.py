@@ -45,6 +45,7 @@ def test_workers_share_a_port_a_policy_and_an_end(start, policy_file, number):
     assert service.until("sign")["paths"] == ["examplebucket/data/a"]
     with urllib.request.urlopen(service.url) as page:
         assert page.status == 200
+        assert "Strict-Transport-Security" not in page.headers
     other = policy_file.with_suffix(".new")
     other.write_text(policy_text(token="another-token-00"))
     other.replace(policy_file)
@@ -233,6 +234,9 @@ def test_service_speaks_tls(start, policy_file, tmp_path, monkeypatch, workers):
         )
         fs.pipe_file("examplebucket/data/a", b"abc")
         assert bytes(oss.get("examplebucket", "data/a").data()) == b"abc"
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with urllib.request.urlopen(f"{service.url}/healthz", context=trusting) as reply:
+        assert reply.headers["Strict-Transport-Security"].startswith("max-age=")
     before = serial_of(service.port)
     other, other_key = pem(tmp_path, "second")
     other_key.replace(key)
