@@ -39,7 +39,7 @@ A RULE is an action (or *), then what goes wrong and where, after colons:
   GetObject:cut-reply-after=-1               all but the last byte
   PutObject:refuse=skewed                    403 RequestTimeTooSkewed
 
-docs/emulator.md lists all members.
+The page on the emulator in the documentation lists all members.
 """
 
 _CODES = """\

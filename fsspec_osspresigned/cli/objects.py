@@ -164,7 +164,7 @@ def _rows(
 @click.argument("paths", nargs=-1, required=True, type=object_path,
                 metavar="BUCKET/KEY...")  # fmt: skip
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
-@click.option("--dry-run", is_flag=True, help="Print what would be deleted.")
+@click.option("--dry-run", "-n", is_flag=True, help="Print what would be deleted.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, with --recursive.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def rm(

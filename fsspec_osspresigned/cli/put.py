@@ -12,10 +12,11 @@ from attrs import define, field, frozen
 
 from ..console.exit import ExitCode, Failure
 from ..errors import ConfigurationError
-from ..filesystem.destinations import Kind, LocalTree
+from ..filesystem.destinations import Kind, LocalEntry, LocalTree
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Receipt
-from ..units import MIB
+from ..signing.endpoint import check_key
+from ..units import MIB, shown_text
 from .options import (
     PLACE,
     StoringOptions,
@@ -36,7 +37,7 @@ _EXAMPLES = """\
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
 
 DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
-docs/cli.md lists the exit codes.
+Directories are always walked. The help of the whole program lists the exit codes.
 """
 
 
@@ -65,8 +66,8 @@ class PutPlan:
                 continue
             for found in tree:
                 local, path = found.local, found.path
-                if found.problem is not None:
-                    self.failures.append(Failure(path, local, found.problem))
+                if (problem := _problem_of(found)) is not None:
+                    self.failures.append(Failure(path, local, problem))
                 elif found.kind is Kind.FILE:
                     if other := self.files.get(path):
                         problems.append(f"{local} and {other} would both become {path}")
@@ -83,14 +84,23 @@ class PutPlan:
             self.size += os.path.getsize(local)
 
 
+def _problem_of(found: LocalEntry) -> OSError | None:
+    """Return why an entry cannot be read, or be an object."""
+    if found.kind is Kind.FILE and (wrong := check_key(found.path.partition("/")[2])):
+        return ConfigurationError(wrong)
+    return found.problem
+
+
 @takes
 @click.command(epilog=examples(_EXAMPLES))
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
+@click.option("--recursive", "-r", is_flag=True, hidden=True)
 def put(
     arguments: tuple[str, ...],
     *,
+    recursive: bool,
     connection: UploadConnectionOptions,
     transfer: TransferOptions,
     storing: StoringOptions,
@@ -101,6 +111,7 @@ def put(
     for one file, BUCKET/PREFIX/ for several. With --url-file one file goes to the object
     of that URL, and DEST may be left out.
     """
+    del recursive
     sources, target = _split(arguments, connection)
     target = object_path(target)
     upload = _Put(connection, transfer, storing)
@@ -158,6 +169,8 @@ class _Put:
             plan.add_file(sources[0], self.connection.path(filesystem, ""))
         if not places and not plan.failures:
             raise click.UsageError(f"no file is in {', '.join(sources)}")
+        if not target and not transfer.quiet and not transfer.as_json:
+            transfer.err.line(f"to {', '.join(map(shown_text, places))}")
         for one in plan.left_out:
             transfer.err.line(f"left out: {one}")
         progress.meter.files = len(places) + len(plan.failures)

@@ -22,9 +22,9 @@ from ..syncing.sync import sync
 from ..units import short_bytes, shown_text
 from .options import (
     PLACE,
+    ConnectionOptions,
     StoringOptions,
     TransferOptions,
-    UploadConnectionOptions,
     confirmed,
     examples,
     flag,
@@ -44,8 +44,9 @@ _EXAMPLES = """\
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
 
-Of --include and --exclude the last one that fits a name decides; docs/sync.md says
-what a GLOB is.
+Of --include and --exclude the last one that fits a name decides. *.csv fits
+in every directory, /a.csv from the top only, tmp/ a directory with all in it, ** also
+slashes.
 """
 
 
@@ -80,7 +81,7 @@ class SyncCommandOptions:
         "Compare the bytes by CRC-64: reads every file.")
     delete: bool = flag("--delete",
         "Delete objects that SRC does not have, if all else went well.")
-    yes: bool = flag("--yes", "Do not ask before deleting.")
+    yes: bool = flag("--yes -y", "Do not ask before deleting.")
     max_delete: int | None = option("--max-delete N",
         "Do nothing if more than N objects would be deleted.", type=click.IntRange(0))
     state: str | None = option("--state FILE",
@@ -131,7 +132,7 @@ def sync_command(
     destination: str,
     *,
     wanted: SyncCommandOptions,
-    connection: UploadConnectionOptions,
+    connection: ConnectionOptions,
     transfer: TransferOptions,
     storing: StoringOptions,
 ) -> int:
@@ -141,8 +142,6 @@ def sync_command(
     The content of SRC goes right below DEST.
     """
     wanted.check()
-    if connection.url_file is not None:
-        raise click.UsageError("--url-file is one object: sync needs --map or --signer")
     progress = transfer.progress(files=0, size=0)
     root = destination.strip("/")
     report = _Report(transfer, progress, root)

@@ -22,10 +22,12 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
-from .options import ConnectionOptions, counted, object_path, takes
+from .options import ConnectionOptions, counted, default_journals, object_path, takes
 
 _EXISTING = click.Path(exists=True, file_okay=False)
-_directory = click.argument("directory", type=_EXISTING, metavar="DIR")
+_directory = click.argument(
+    "directory", required=False, type=_EXISTING, metavar="[DIR]"
+)
 _paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KEY...]")
 
 
@@ -33,7 +35,8 @@ _paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KE
 def uploads() -> None:
     """List or abort the interrupted uploads of a checkpoint directory.
 
-    To resume one, run again what was interrupted.
+    DIR is that of --checkpoint; without it, the one of --resume. To resume an upload, run
+    again what was interrupted.
     """
 
 
@@ -41,10 +44,10 @@ def uploads() -> None:
 @_directory
 @_paths
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_uploads(directory: str, paths: Sequence[str], *, as_json: bool) -> None:
+def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
     """List the uploads whose journals are in DIR; all, or those of BUCKET/KEY."""
     now = time.time()
-    found = [_members(one, now) for one in _chosen(Checkpoint(directory), paths)]
+    found = [_members(one, now) for one in _chosen(_checkpoint(directory), paths)]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -58,14 +61,14 @@ def list_uploads(directory: str, paths: Sequence[str], *, as_json: bool) -> None
 @_directory
 @_paths
 def abort_uploads(
-    directory: str, paths: Sequence[str], connection: ConnectionOptions
+    directory: str | None, paths: Sequence[str], connection: ConnectionOptions
 ) -> int:
     """Abort the uploads whose journals are in DIR, and remove the journals.
 
     Without --signer or --map, the keys of the environment sign. The exit code is 1 if an
     upload could not be aborted; its journal is kept.
     """
-    checkpoint = Checkpoint(directory)
+    checkpoint = _checkpoint(directory)
     given = {} if connection.has_source else {"signer": "keys"}
     client = functools.cache(lambda: connection.filesystem(**given).client)
     code = 0
@@ -100,6 +103,10 @@ def resume(
     command, arguments = uploads.commands[word], [str(listed or aborted), *others]
     with command.make_context(word, arguments, parent=context) as inner:
         return command.invoke(inner)
+
+
+def _checkpoint(directory: str | None) -> Checkpoint:
+    return Checkpoint(directory or default_journals())
 
 
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:

@@ -93,10 +93,13 @@ class Summary:
         moved = [""]
         if self.size is not None:
             long = self.seconds >= 60  # noqa: PLR2004 - a minute
-            took = short_seconds(self.seconds) if long else f"{self.seconds:.1f} s"
-            rate = short_bytes(self.size / max(self.seconds, 1e-3))
-            pieces = (f", {short_bytes(self.size)}", f" in {took}", f" ({rate}/s)")
-            moved = ["".join(pieces[:count]) for count in (3, 2, 1)]
+            took = f"{max(self.seconds, 0.1):.1f} s"
+            took = short_seconds(self.seconds) if long else took
+            sent = " sent" if self.verb == "stored" and of else ""
+            pieces = [f", {short_bytes(self.size)}{sent}", f" in {took}"]
+            if self.seconds >= 1:  # the rate of an instant is noise
+                pieces.append(f" ({short_bytes(self.size / self.seconds)}/s)")
+            moved = ["".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
         texts = [f"{begin}{one}{end}" for one in moved]
         if room is None:
             return texts[0]

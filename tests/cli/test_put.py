@@ -67,7 +67,9 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     (tree.parent / "one.url").write_text(url("r.csv"))
     monkeypatch.setenv("ONE", url("r.csv"))
     where = f"{BUCKET}/r.csv"
-    assert run("put", "data/a.csv", "--url-file", how).code == 0
+    ended = run("put", "data/a.csv", "--url-file", how)
+    assert (ended.code, ended.err.splitlines()[0]) == (0, f"to {where}")
+    assert run("put", "data/a.csv", "--url-file", how, "--quiet").err == ""
     assert run("put", "data/a.csv", where, "--url-file", how).code == 0
     assert stored(oss) == {"r.csv": b"a"}
     ended = run("put", "data/a.csv", f"{BUCKET}/other", "--url-file", how)
@@ -387,6 +389,23 @@ def test_journals_have_a_place_without_xdg(monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/x")
     assert options.default_journals() == "/home/x/.local/state/osspresigned"
+
+
+def test_name_that_no_key_can_have_is_a_failure(run, oss, signer, tree):
+    """It is found here: no signer and no store is asked for it."""
+    (tree / "odd\udcff.txt").write_bytes(b"x")
+    by = ("--signer", signer, "--token", "env:OSSPRESIGNED_TOKEN")
+    ended = run("put", "data", TO, *by)
+    assert ended.code == 1
+    assert r"in/data/odd\udcff.txt: not stored: key " in ended.err
+    assert "holds a lone surrogate" in ended.err
+    assert len(stored(oss)) == 3
+
+
+def test_flags_of_other_tools_do_no_harm(run, oss, tree):
+    """Directories are walked anyway, so -r says nothing new."""
+    assert run("put", "-r", "data", TO, *KEYS).code == 0
+    assert len(stored(oss)) == 3
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):

@@ -88,6 +88,17 @@ def test_they_are_listed_as_json(interrupted, place, capsys):
     assert one["in_use"] is None
 
 
+def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
+    """What --resume keeps is found without looking its place up."""
+    monkeypatch.setenv("XDG_STATE_HOME", place)
+    keep(f"{place}/osspresigned", owners=True)
+    assert cli.main(["uploads", "list"]) == 0
+    assert capsys.readouterr().out.endswith("\n1 upload\n")
+    assert cli.main(["uploads", "abort"]) == 0
+    assert cli.main(["uploads", "list"]) == 0
+    assert capsys.readouterr().out.endswith("\n0 uploads\n")
+
+
 def test_they_are_aborted(oss, interrupted, place, capsys):
     """All of them, and nothing is left."""
     assert cli.main(["uploads", "abort", place]) == 0
@@ -162,8 +173,6 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
         file.write(b"?")
     assert cli.main(["uploads", "list", place]) == 0
     assert f"{name}: cannot be read" in capsys.readouterr().out
-    assert cli.main(["uploads", "list", "--json"]) == 2
-    capsys.readouterr()
     assert cli.main(["uploads", "list", "--json", place]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one == {"journal": name, "path": None, "in_use": None}

@@ -182,7 +182,7 @@ def test_somebody_is_asked_before_anything_is_deleted(run, fs, owner, monkeypatc
     ("wrong", "why"),
     [
         (("--max-delete", "1"), "goes with --delete"),
-        (("--url-file", "x"), "--url-file stands alone"),
+        (("--url-file", "x"), "No such option"),
         (("--source-option", "x"), "NAME=VALUE"),
     ],
 )
@@ -190,12 +190,6 @@ def test_wrong_calls_are_refused(run, wrong, why):
     """With exit code 2 and the reason."""
     code, _, err = run(*wrong)
     assert (code, why in err) == (2, True)
-
-
-def test_one_url_is_no_destination(run, owner):
-    """It is for one object."""
-    code, _, err = run(signer=("--url-file", "x"))
-    assert (code, "sync needs --map or --signer" in err) == (2, True)
 
 
 def test_max_delete(run, fs, owner):
