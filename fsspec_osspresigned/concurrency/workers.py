@@ -93,6 +93,24 @@ class Workers:
     ) -> Future[T]:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
+        If the pool has no thread and none can be started, it is done when this returns.
+        """
+        try:
+            return self.queue(function, *args, **kwargs)
+        except RuntimeError:
+            future: Future[T] = Future()
+            task = partial(function, *args, **kwargs)
+            self._run(threading.current_thread(), future, task)
+        error = future.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error  # an interrupt of this thread
+        return future
+
+    def queue(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Submit, but in no case do it here: for a finalizer.
+
         Raises RuntimeError if the pool has no thread and none can be started.
         """
         future: Future[T] = Future()

@@ -282,7 +282,7 @@ class Upload:
     def abandon(self) -> None:
         """Give the upload up from a finalizer: a worker does what there is to do."""
         if not self._ended and os.getpid() == self._pid:
-            self._client.files.submit(self.discard)
+            self._client.files.queue(self.discard)
 
     def _choose_mode(self, single: SinglePut) -> None:
         """Leave the single PutObject if it cannot carry one body more."""

@@ -151,3 +151,22 @@ def test_service_after_a_rest(serviced, owner, tmp_path, threads):
     for number in range(ROUNDS):
         work(serviced, owner, tmp_path, VERBS[number % len(VERBS)], threads)
         work(serviced, owner, tmp_path, little, 1)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 5])
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_verb_without_threads(rested, owner, tmp_path, monkeypatch, verb, most):
+    """Where few threads can be started, or none, the caller's does the rest."""
+    real, places = threading.Thread.start, threading.Semaphore(most)
+
+    def start(thread):
+        if thread.name.startswith("osspresigned") and not places.acquire(
+            blocking=False
+        ):
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        work(rested, owner, tmp_path, verb, 1)
+    work(rested, owner, tmp_path, little, 1)
