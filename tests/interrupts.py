@@ -17,7 +17,7 @@ def tracer(file, number, act):
 
     The lines of ``Thread.start`` count, too. The line of a ``with`` counts when it is
     entered only: the interpreter runs no signal handler between the last line of the
-    body and the release of the lock.
+    body and the release of the lock. Nor does it at a ``try:``, which counts never.
     """
     lines = itertools.count()
 
@@ -31,6 +31,7 @@ def tracer(file, number, act):
             if event == "line":
                 text = linecache.getline(code.co_filename, frame.f_lineno).strip()
                 left = text.startswith("with ") and frame.f_lineno in entered
+                left = left or text == "try:"
                 entered.add(frame.f_lineno)
                 if not left and next(lines) == number:
                     act()

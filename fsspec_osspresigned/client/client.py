@@ -138,7 +138,7 @@ class Client:
         signer: Signer = ahead or self.signer
         while True:
             try:
-                with self._turns:
+                with self._turns.take():
                     # Only here, for the wait may outlast a short life.
                     if signed is None or signed.is_stale(self._timing.now()):
                         asked, signer = signer, self.signer
@@ -148,6 +148,8 @@ class Client:
                         return _parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:
                 failure = error
+            finally:
+                self._turns.tell()
             gone = cancel is not None and cancel.is_set()
             decision = attempts.after(failure, last=once or gone)
             if decision.verb is Verb.SIGN_AGAIN:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Self
+from io import BytesIO
+from weakref import ref
 
 from attrs import field, frozen
 
@@ -27,6 +28,7 @@ class Budget:
         self._changed = threading.Condition(self.lock)
         self.waiting = 0
         self.used = 0
+        self.turns: list[ref[BytesIO]] = []
 
     def give(self, amount: int) -> None:
         """Give *amount* back."""
@@ -50,29 +52,49 @@ class Budget:
 
 
 class Turns:
-    """Requests of one client in flight: a context manager for many threads.
+    """Requests of one client in flight.
 
     A request starts if fewer than *limit* are in flight in the process, or none of this
-    client is.
+    client is. Its turn counts while it lives and is open. ``with`` closes it in one step
+    of the interpreter, so no exception of a signal handler can leave it behind.
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:
         self._budget = budget
         self._limit = limit
-        self._mine = 0
+        self._mine: list[ref[BytesIO]] = []
 
-    def __enter__(self) -> Self:
-        budget = self._budget
-        with budget.lock:  # else several would find that none of ours is in flight
-            budget.wait(self._limit, lambda: not self._mine)
-            budget.used += 1
-            self._mine += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    @property
+    def in_flight(self) -> int:
+        """Requests of the process in flight."""
         with self._budget.lock:
-            self._mine -= 1
-            self._budget.give(1)
+            return _open(self._budget.turns)
+
+    def take(self) -> BytesIO:
+        """Wait for a turn, and return it; ``tell`` the others when it is closed."""
+        budget, turn = self._budget, BytesIO()
+        try:
+            with budget.lock:  # else several would find that none of ours is in flight
+                # Nothing is used of this budget, so the condition alone decides.
+                budget.wait(
+                    0, lambda: self.in_flight < self._limit or not _open(self._mine)
+                )
+                budget.turns.append(ref(turn))
+                self._mine.append(ref(turn))
+                return turn
+        except BaseException:
+            turn.close()
+            raise
+
+    def tell(self) -> None:
+        """Wake those that wait for a turn."""
+        self._budget.give(0)
+
+
+def _open(turns: list[ref[BytesIO]]) -> int:
+    """Return how many of *turns* are open, and forget the others."""
+    turns[:] = [one for one in turns if not getattr(one(), "closed", True)]
+    return len(turns)
 
 
 class Lease:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
+import random
+import signal
 import threading
 import time
 
 import pytest
 
+from fsspec_osspresigned.concurrency import budget as budget_module
 from fsspec_osspresigned.concurrency.budget import Budget, Lease, Turns, of_process
+from tests.interrupts import Interrupt, at_line
 
 
 def in_thread(function):
@@ -226,14 +232,24 @@ class Counting:
             self.now -= 1
 
 
+def use(turns, inside=contextlib.nullcontext):
+    """Take a turn, as a request does, and do *inside* in it."""
+    try:
+        with turns.take(), inside():
+            pass
+    finally:
+        turns.tell()
+
+
 def test_one_client_has_its_limit():
     """More threads than turns have at most that many in flight."""
     turns, counting = Turns(Budget(), 3), Counting()
 
     def work():
         for _ in range(50):
-            with turns, counting:
+            with turns.take(), counting:
                 time.sleep(0)
+            turns.tell()
 
     threads = [in_thread(work) for _ in range(10)]
     for thread in threads:
@@ -245,15 +261,18 @@ def test_one_of_ours_always_goes():
     """A client with nothing in flight gets a turn although others use them all."""
     budget = Budget(glance=60.0)
     others, ours = Turns(budget, 2), Turns(budget, 2)
-    with others, others:
-        with ours:
-            assert budget.used == 3
-        thread = in_thread(others.__enter__)
+    taken = []
+    with others.take(), others.take():
+        with ours.take():
+            assert ours.in_flight == 3
+        thread = in_thread(lambda: taken.append(others.take()))
         assert waits(budget)
+    others.tell()
     thread.join(10)
     assert not thread.is_alive()
-    others.__exit__(None, None, None)
-    assert budget.used == 0
+    assert ours.in_flight == 1
+    taken.clear()
+    assert ours.in_flight == 0
 
 
 def test_the_one_of_ours_is_one(monkeypatch):
@@ -270,24 +289,73 @@ def test_the_one_of_ours_is_one(monkeypatch):
     monkeypatch.setattr(Budget, "wait", slow)
 
     def work():
-        with ours, counting:
+        with ours.take(), counting:
             over.wait(0.1)
 
-    with others:
+    with others.take():
         threads = [in_thread(work) for _ in range(6)]
         for thread in threads:
             thread.join(30)
     assert counting.most == 1
-    assert budget.used == 0
+    assert ours.in_flight == 0
 
 
 def test_turn_of_whoever_fails():
     """A turn is given back by whatever leaves it."""
-    budget = Budget()
-    turns = Turns(budget, 1)
+    turns = Turns(Budget(), 1)
     for _ in range(3):
-        with pytest.raises(KeyError), turns:
+        with pytest.raises(KeyError), turns.take():
             raise KeyError
-    assert budget.used == 0
-    with turns:
-        assert budget.used == 1
+    assert turns.in_flight == 0
+    with turns.take():
+        assert turns.in_flight == 1
+
+
+def test_interrupt_at_each_line_of_a_turn():
+    """An interrupt at any step leaves no turn behind, and those who wait go on."""
+
+    def act():
+        raise Interrupt
+
+    turns, kept = Turns(Budget(), 1), []
+    for line in itertools.count():
+        try:
+            with at_line(budget_module.__file__, line, act):
+                use(turns)
+        except Interrupt as error:
+            kept.append(error)  # its frames live on
+            assert turns.in_flight == 0
+        else:
+            break
+    assert line > 10
+    thread = in_thread(lambda: use(turns))
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupts_of_turns_by_a_real_signal():
+    """Nor does one at a random moment."""
+    rng = random.Random(1)  # noqa: S311 - repeatable
+    turns, kept, armed = Turns(Budget(), 1), [], False
+
+    def handle(*_):
+        if armed:
+            raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        for _ in range(3_000):
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 4e-5))
+                use(turns)
+                armed = False
+            except Interrupt as error:
+                armed = False
+                kept.append(error)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert turns.in_flight == 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert kept
