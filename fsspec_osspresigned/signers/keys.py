@@ -259,7 +259,7 @@ class KeySigner:
         problems = []
         if self.version == "v1":
             problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
-        length = operation.content_length
+        length = operation.content_length or 0
         if demanded.get("content-length") not in (None, str(length)):
             problems.append(f"the demanded Content-Length is not the body's: {length}")
         host = self.endpoint.netloc(operation.bucket)

@@ -178,6 +178,8 @@ def test_demanded_length_and_host_are_locked():
     asked = operation(headers={"Content-Length": "10", "Host": host}, content_length=10)
     (request,) = sign_checked(signer(), [asked])
     assert describe(request.url).additional_headers == ("content-length", "host")
+    empty = operation(Action.InitiateMultipartUpload, headers={"Content-Length": "0"})
+    assert sign_checked(signer(), [empty])
     wrong = operation(headers={"content-length": "9", "host": "x"}, content_length=10)
     with pytest.raises(ConfigurationError) as caught:
         signer().sign([wrong])
