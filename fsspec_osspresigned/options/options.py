@@ -38,7 +38,6 @@ FOREIGN = {
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 
-_META_NAME = r"[A-Za-z0-9-]+"
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
@@ -131,7 +130,7 @@ def _headers(value: Any) -> Mapping[str, str]:
 
 def _metadata(value: Any) -> Mapping[str, str]:
     for name in _headers(value):
-        if not re.fullmatch(_META_NAME, name):
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
             raise ValueError(f"a mapping; {name!r} is not of letters, digits and '-'")
     return frozen_mapping(value)
 
@@ -146,18 +145,16 @@ def _directory(value: Any) -> str:
 def _hosts(value: Any) -> Mapping[str, str | None]:
     if isinstance(value, str):
         value = [host.strip() for host in value.split(",")]
-    if isinstance(value, list | tuple) and all(isinstance(h, str) for h in value):
-        value = dict.fromkeys(value)
-    if (
-        not isinstance(value, Mapping)
-        or not value
-        or not all(
-            isinstance(h, str) and h and isinstance(b, str | None)
-            for h, b in value.items()
-        )
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(value, list | tuple):
+        pairs = [(host, None) for host in value]
+    elif isinstance(value, Mapping):
+        pairs = [*value.items()]
+    if not pairs or not all(
+        isinstance(h, str) and h and isinstance(b, str | None) for h, b in pairs
     ):
         raise ValueError("hosts: a list, or a mapping of host to bucket")
-    return {host.lower(): bucket for host, bucket in value.items()}
+    return {host.lower(): bucket for host, bucket in pairs}
 
 
 def _option(
