@@ -183,7 +183,7 @@ def test_a_cancelled_download_writes_no_more(only, may_read):
 
 
 def test_a_look_ends_at_once(fs, monkeypatch):
-    """Nothing depends on it, so that nobody waits for an answer."""
+    """Nothing depends on it, so the caller need not wait."""
     begun, answer = threading.Event(), threading.Event()
 
     def slow(*_):

@@ -110,7 +110,7 @@ def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write)
 
 
 def test_a_made_directory_can_be_removed(fs, only, owner):
-    """Tools make one, delete it and write it anew, whoever may look."""
+    """Tools make one, delete it and write it anew, with and without listing."""
     for one in (fs, only()):
         one.mkdir(f"{ROOT}/m")
         assert one.exists(f"{ROOT}/m")
@@ -292,7 +292,7 @@ def test_looking_is_blind_where_only_listing_is_signed(only):
 
 
 def test_an_object_has_the_same_fields_whatever_tells_them(fs, blind):
-    """HEAD, listings and memory differ in what they know, and not in the names of it."""
+    """HEAD, listings and memory know different things by the same names."""
     fs.pipe_file(PATH, b"1", storage_class="IA", content_type="a/b")
     blind.pipe_file(PATH, b"1", storage_class="IA", content_type="a/b")
     head = fs.info(PATH)

@@ -224,7 +224,7 @@ def test_background_and_parts_caches(fs):
 
 
 def test_readers_options_are_taken_as_elsewhere(environment, fs, tmp_path):
-    """What dask, s3fs and gcsfs are given works, or has no meaning and no effect."""
+    """Options of dask, s3fs and gcsfs work, or are accepted without effect."""
     fs.pipe_file(PATH, DATA)
     for taken in (
         {"default_cache": "none"},
@@ -251,8 +251,8 @@ def test_readers_options_are_taken_as_elsewhere(environment, fs, tmp_path):
         assert (file.blocksize, file.cache.name) == (7, "bytes")
 
 
-def test_a_reader_without_meaning_is_refused(fs):
-    """The message says what was meant, or what there is."""
+def test_an_unknown_option_of_a_reader_is_refused(fs):
+    """The message suggests the nearest name, or lists the caches."""
     with pytest.raises(ConfigurationError, match="mean 'cache_type'"):
         fs.open(PATH, cache_typ="all")
     with pytest.raises(ConfigurationError, match="mean 'default_cache_type'"):
