@@ -14,6 +14,7 @@ from ..http.checksums import CRC_HEADER
 from ..signing import verify
 from ..signing.endpoint import check_key
 from .calls.context import CallContext
+from .calls.object_headers import traffic_limit
 from .calls.table import HANDLERS, action_of
 from .faults.connection import (
     CutError,
@@ -55,6 +56,7 @@ class _Visit:
     wire: Wire
     request_id: str
     fault: Fault = _NONE
+    rate: float | None = None  # bytes a second
     is_recorded: bool = False
 
 
@@ -95,9 +97,10 @@ class App:
                 )
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
-            if visit.fault.shapes_reply:
+            if visit.fault.shapes_reply or visit.rate:
                 length = 0 if call.method == "HEAD" else reply.content_length
-                send = ShapedReply(visit.wire, visit.fault, send, length).send
+                fault = evolve(visit.fault, bytes_per_second=visit.rate)
+                send = ShapedReply(visit.wire, fault, send, length).send
             await _send(reply, send)
         except (CutError, DisconnectedError) as end:
             self._record(visit, None)
@@ -114,6 +117,7 @@ class App:
                 self._store.bucket(call.bucket)
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
+            visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
             await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
@@ -160,7 +164,7 @@ class App:
             (0 if fault.early else fault.early_after, refuse),
             (fault.cut_after, cut),
         )
-        if (rate := fault.bytes_per_second) is not None:
+        if (rate := visit.rate) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         if body.traps and not visit.call.content_length:
             # The handlers of calls without a body do not read it.

@@ -32,7 +32,7 @@ OPTIONS = {
     "tagging": {"a": "b"},
     "acl": "private",
     "server_side_encryption": "AES256",
-    "traffic_limit": 819_200,
+    "traffic_limit": 838_860_800,
     "callback": CALL,
     "overwrite": False,
 }
@@ -51,7 +51,7 @@ ON_COMPLETE = {
     "x-oss-callback": ENCODED,
     "x-oss-forbid-overwrite": "true",
 }
-ON_PART = {"x-oss-traffic-limit": "819200"}
+ON_PART = {"x-oss-traffic-limit": "838860800"}
 CALLS = {
     "PutObject": ON_INITIATE | ON_COMPLETE | ON_PART,
     "InitiateMultipartUpload": ON_INITIATE,

@@ -252,6 +252,7 @@ get_bucket_info = document(
             **_description(context.bucket.name, context.settings.location),
             "Owner": OWNER,
             "AccessControlList": _PRIVATE,
+            "AccessMonitor": "Disabled",
             "DataRedundancyType": "LRS",
             "Versioning": "Enabled" if context.bucket.versioned else None,
         }

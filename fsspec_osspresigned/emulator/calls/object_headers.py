@@ -73,13 +73,20 @@ def check_choices(headers: Mapping[str, str]) -> None:
             raise refused(code, message, ArgumentValue=headers[name])
 
 
+def traffic_limit(call: Call) -> float | None:
+    """Return the bytes a second that *call* limits itself to; None without a good limit."""
+    text = call.headers.get(TRAFFIC_LIMIT) or call.parameters.get(TRAFFIC_LIMIT, "")
+    bits = read_number(text) or 0
+    return bits / 8 if bits in _TRAFFIC else None
+
+
 def check_traffic_limit(call: Call) -> None:
-    """Refuse a traffic limit that OSS does not take; a good one has no effect."""
+    """Refuse a traffic limit that OSS does not take."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
         raise invalid_argument(f"{name} is given in the query and as header.")
-    if values and read_number(values[0]) not in _TRAFFIC:
+    if values and traffic_limit(call) is None:
         bounds = f"between {_TRAFFIC[0]} and {_TRAFFIC[-1]}"
         raise invalid_argument(f"{name} must be {bounds}.", name, values[0])
 

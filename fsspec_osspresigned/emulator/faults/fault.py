@@ -189,9 +189,9 @@ class Fault:
 
     @property
     def shapes_reply(self) -> bool:
-        """True if a member changes how the reply is sent."""
-        shapes = self.bytes_per_second, self.cut_reply_after, self.stall_reply_after
-        return self.hang_up or shapes != (None, None, None)
+        """True if a member but its speed changes how the reply is sent."""
+        shapes = self.cut_reply_after, self.stall_reply_after
+        return self.hang_up or shapes != (None, None)
 
     @property
     def refusal(self) -> Refusal:

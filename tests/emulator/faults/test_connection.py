@@ -298,6 +298,27 @@ def test_slow_in_both_directions(client, oss, monkeypatch):
     assert len({record.connection for record in oss.requests}) == 1
 
 
+def test_a_traffic_limit_slows_as_a_fault_does(client, monkeypatch):
+    """Bits a second, in a header or in the query, of the body and of the reply."""
+    waits = []
+
+    async def wait(_, seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(ClientConnection, "wait", wait)
+    data, limit = bytes(10_240), {"x-oss-traffic-limit": "819200"}
+    client.put("limited", data, headers=limit)
+    assert sum(waits) == pytest.approx(0.1, abs=0.006)
+    waits.clear()
+    assert client.call("GET", "limited", query=limit).content == data
+    assert sum(waits) == pytest.approx(0.1, abs=0.006)
+    waits.clear()
+    assert (
+        client.call("PUT", "k", headers={"x-oss-traffic-limit": "1"}).status_code == 400
+    )
+    assert waits == []
+
+
 def test_a_slow_reply_may_end_the_connection(peer, oss):
     """What the client wants to close is closed behind a slow reply."""
     oss.faults.add(Fault(bytes_per_second=100_000))
