@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -56,8 +56,11 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
 class WrittenObjects:
     """Objects and directories of this process; safe for many threads.
 
-    Above *most* objects, the oldest tenth is forgotten. Bodies of *most_body* bytes are
-    kept, *most_bodies* bytes in all; the least recently used are dropped first.
+    Above *most* objects, or directories made, the tenth that was used least recently is
+    forgotten, and unknown then. Bodies of *most_body* bytes are kept, *most_bodies* bytes
+    in all; the least recently used are dropped first. What a question costs depends on
+    the depth of its path, or on the number of its answers, and never on all that is
+    remembered.
     """
 
     def __init__(
@@ -68,8 +71,9 @@ class WrittenObjects:
     ) -> None:
         self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
         self._lock = threading.RLock()
-        self._objects: dict[str, Receipt] = {}  # the oldest first
-        self._directories: set[str] = set()
+        self._objects: dict[str, Receipt] = {}  # least recently used first
+        self._directories: dict[str, None] = {}  # those that were made, likewise
+        self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
         self._new: set[str] = set()  # directories made, and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
@@ -95,22 +99,26 @@ class WrittenObjects:
     def remember_directory(self, path: str, *, asked: bool = False) -> None:
         """Remember a directory; *asked* if the caller made it and put nothing there."""
         with self._lock:
-            self._directories.add(path)
+            if path not in self._directories:
+                for old in self._surplus(self._directories):
+                    self.forget_directory(old)
+            self._directories[path] = None
+            self._link(path)
             if asked:
                 self._new.add(path)
 
     def forget(self, path: str) -> None:
         """Drop an object or a directory that was deleted or replaced."""
         with self._lock:
-            self._objects.pop(path, None)
+            self._forget_object(path)
             self.forget_directory(path)
-            self._drop_body(path)
 
     def forget_directory(self, path: str) -> None:
         """Drop a directory, and keep an object of the same name."""
         with self._lock:
-            self._directories.discard(path)
+            self._directories.pop(path, None)
             self._new.discard(path)
+            self._unlink(path)
 
     def trust_store(self, path: str) -> None:
         """Let the store answer for *path* and its parents from the first write on."""
@@ -121,18 +129,50 @@ class WrittenObjects:
 
     def _keep(self, receipt: Receipt, data: bytes | None) -> None:
         path = receipt.path
-        self._objects.pop(path, None)
-        self._drop_body(path)
-        if len(self._objects) >= self._most:  # several at once: each search takes time
-            for old in list(islice(self._objects, max(1, self._most // 10))):
-                del self._objects[old]
-                self._drop_body(old)
+        self._forget_object(path)
+        for old in self._surplus(self._objects):
+            self._forget_object(old)
         self._objects[path] = receipt
+        self._link(path)
         if data is not None and len(data) <= self._most_body:
             self._bodies[path] = data
             self._held += len(data)
             while self._held > self._most_bodies:
                 self._drop_body(next(iter(self._bodies)))
+
+    def _surplus(self, remembered: Mapping[str, object]) -> list[str]:
+        """Return what to forget for one more: several at once, as a search takes time."""
+        count = max(1, self._most // 10) if len(remembered) >= self._most else 0
+        return [*islice(remembered, count)]
+
+    def _forget_object(self, path: str) -> None:
+        self._objects.pop(path, None)
+        self._drop_body(path)
+        self._unlink(path)
+
+    def _link(self, path: str) -> None:
+        """Enter *path* in its directory, and that in its own."""
+        while path:
+            parent = path.rpartition("/")[0]
+            siblings = self._within.setdefault(parent, set())
+            if path in siblings:
+                return
+            siblings.add(path)
+            path = parent
+
+    def _unlink(self, path: str) -> None:
+        """Take *path* out of its directory if nothing is known of it any more."""
+        while path and not (path in self._objects or self._is_directory(path)):
+            parent = path.rpartition("/")[0]
+            siblings = self._within.get(parent, set())
+            siblings.discard(path)
+            if siblings or parent not in self._within:
+                return
+            del self._within[parent]
+            path = parent
+
+    def _is_directory(self, path: str) -> bool:
+        return path in self._directories or path in self._within
 
     def _drop_body(self, path: str) -> None:
         self._held -= len(self._bodies.pop(path, b""))
@@ -149,7 +189,10 @@ class WrittenObjects:
     def receipt(self, path: str) -> Receipt | None:
         """Return the receipt of an object of this process; None for every other one."""
         with self._lock:
-            return self._objects.get(path)
+            found = self._objects.pop(path, None)
+            if found is not None:
+                self._objects[path] = found  # the last that was used
+            return found
 
     def body(self, path: str) -> bytes | None:
         """Return the body of an object of this process; None if it was not kept."""
@@ -161,44 +204,36 @@ class WrittenObjects:
 
     def is_directory(self, path: str) -> bool:
         """Return whether *path* was made, or holds an object of this process."""
-        prefix = f"{path}/" if path else ""
         with self._lock:
-            return path in self._directories or any(
-                other.startswith(prefix)
-                for names in (self._objects, self._directories)
-                for other in names
-            )
+            return self._is_directory(path)
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
         """Yield ``info`` of all objects and made directories under *path*.
 
         *begin* is how their names in *path* must begin.
         """
-        objects, directories = self._under(f"{path}/{begin}" if path else begin)
-        yield from map(info_of, objects)
-        for name in directories:
-            if name != path:
-                yield {"name": name, "size": 0, "type": "directory"}
+        with self._lock:
+            names = [*self._within.get(path, ())]
+            for name in names:  # which grows
+                names += self._within.get(name, ())
+        front = f"{path}/{begin}" if path else begin
+        yield from self._described((n for n in names if n.startswith(front)), made=True)
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of what lies directly in *path*; objects come first."""
-        prefix = f"{path}/" if path else ""
-        objects, directories = self._under(prefix)
-        seen: set[str] = {path}
-        for one in objects:
-            if "/" not in one.path[len(prefix) :]:
-                seen.add(one.path)
-                yield info_of(one)
-        for name in [one.path for one in objects] + [f"{d}/" for d in directories]:
-            child, slash, _ = name[len(prefix) :].partition("/")
-            if slash and (child := prefix + child) not in seen:
-                seen.add(child)
-                yield {"name": child, "size": 0, "type": "directory"}
-
-    def _under(self, prefix: str) -> tuple[list[Receipt], list[str]]:
+        """Yield ``info`` of what lies directly in *path*."""
         with self._lock:
-            objects = [o for p, o in self._objects.items() if p.startswith(prefix)]
-            return objects, [d for d in self._directories if d.startswith(prefix)]
+            names = [*self._within.get(path, ())]
+        yield from self._described(names, made=False)
+
+    def _described(
+        self, names: Iterable[str], *, made: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yield ``info`` of objects, and of directories, or only of those *made*."""
+        for name in names:
+            if (receipt := self._objects.get(name)) is not None:
+                yield info_of(receipt)
+            if name in self._directories or (not made and name in self._within):
+                yield {"name": name, "size": 0, "type": "directory"}
 
     def warn_once(self, root: str) -> bool:
         """Return True the first time that *root* was answered from memory alone."""

@@ -85,16 +85,45 @@ def paired(sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[str
     return zip(sources, targets, strict=True)
 
 
-def refuse_clashes(destinations: Iterable[Destination], *, local: bool = False) -> None:
-    """Raise ConfigurationError if two objects have one destination: one would be lost."""
+def refuse_clashes(
+    destinations: Sequence[Destination], *, local: bool = False, known: bool = False
+) -> None:
+    """Raise ConfigurationError if two objects have one destination: one would be lost.
+
+    On a disk (*local*) nothing is a file and a directory, with what is there already. If
+    it is not *known* what is a directory, that may be where an object would become a file.
+    """
     seen: dict[str, str] = {}
-    problems = []
+    problems: list[str] = []
+    files: set[str] = set()
     for one in destinations:
         place = os.path.normpath(one.target) if local else one.target
         before = seen.setdefault(place, one.path)
-        if before != one.path and not one.is_directory:
+        if one.is_directory:
+            continue
+        files.add(place)
+        if before != one.path:
             problems.append(f"{before!r} and {one.path!r} would both be {one.target!r}")
-    _refuse(problems)
+        elif local and known and os.path.isdir(place):
+            problems.append(
+                f"{one.path!r} would be {place!r}, a directory that is there"
+            )
+    _refuse([*problems, *(_obstacles(seen, files) if local else ())])
+
+
+def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
+    """Yield which directories above the places *seen* are, or would be, files."""
+    checked: set[str] = set()
+    for place, path in seen.items():
+        above = os.path.dirname(place)
+        while above not in checked:
+            checked.add(above)
+            if above in files:
+                pair = f"{seen[above]!r} would be a file, where {path!r} needs"
+                yield f"{pair} the directory {above!r}"
+            elif os.path.lexists(above) and not os.path.isdir(above):
+                yield f"{path!r} needs the directory {above!r}, which is a file"
+            above = os.path.dirname(above)
 
 
 def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:

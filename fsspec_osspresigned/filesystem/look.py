@@ -33,9 +33,11 @@ def find(walk: Iterable[Info], detail: bool) -> Any:
         return sorted({item["name"] for item in walk})
     found: dict[str, Info] = {}
     for item in walk:
-        # An object hides the directory of the same name.
-        if item["type"] == "file" or item["name"] not in found:
-            found[item["name"]] = item
+        # An object hides the directory of the same name, and tells of it.
+        before = found.setdefault(item["name"], item)
+        if before["type"] != item["type"]:
+            shown = item if item["type"] == "file" else before
+            found[item["name"]] = {**shown, "is_directory": True}
     return {name: found[name] for name in sorted(found)}
 
 
@@ -71,7 +73,8 @@ def expand(
             fits = filesystem.glob(one, maxdepth=maxdepth, detail=True).values()
         if recursive and maxdepth != 1:
             deeper = None if maxdepth is None else maxdepth - 1
-            tops += [(i["name"], deeper) for i in fits if i["type"] == "directory"]
+            kept = (i for i in fits if i["type"] == "directory" or "is_directory" in i)
+            tops += [(i["name"], deeper) for i in kept]
         walks = (
             lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
             for top, depth in tops
@@ -79,6 +82,8 @@ def expand(
         for item in chain(fits, chain.from_iterable(walks)):
             if item["type"] == "file" or item["name"] not in found:
                 found[item["name"]] = item["type"]
+        if found.get(name) == "directory" and lookup.is_object_too(name):
+            found[name] = "file"
     if not found:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
         raise FileNotFoundError(2, "nothing there, or not to be seen", names)
@@ -129,7 +134,7 @@ def layout(
                 for one in match.destinations(root, is_directory=shows)
                 if not one.is_directory
             ]
-    destinations.refuse_clashes(found, local=local)
+    destinations.refuse_clashes(found, local=local, known=recursive)
     return found
 
 

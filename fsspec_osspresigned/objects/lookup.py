@@ -45,7 +45,11 @@ class Lookup:
 
     def info(self, path: str) -> Info:
         """Return name, size, type and what else is known of an object or directory."""
-        if not split_path(path)[1] and not self.client.written.receipt(path):
+        bucket, key = split_path(path)
+        if not key and not self.client.written.receipt(path):
+            if bucket:  # one that is not there is an error
+                with contextlib.suppress(PermissionError):
+                    self._lists(path)
             return _directory(path)
         try:
             return calls.look(self.client, path)
@@ -70,19 +74,31 @@ class Lookup:
         if not key:
             return bool(bucket)
         try:
-            return next(self._listed(path), None) is not None
-        except PermissionError:
+            return self._lists(path)
+        except (FileNotFoundError, PermissionError):
             return False
+
+    def is_object_too(self, path: str) -> bool:
+        """Return whether the directory *path* has the name of an object."""
+        bucket, key = split_path(path)
+        if not key:
+            return False
+        try:  # no other key with that beginning comes before it
+            first = next(listing(self.client, bucket, key), {})
+        except PermissionError:
+            return self.client.written.receipt(path) is not None
+        return (first.get("name"), first.get("type")) == (path, "file")
 
     def holds(self, path: str) -> bool:
         """Return whether something is seen, or was made or written, in *path*."""
-        if not split_path(path)[1]:
-            return True
+        is_bucket = not split_path(path)[1]
         try:
-            seen = next(self._listed(path), None) is not None
+            seen = self._lists(path)
+        except FileNotFoundError:  # the bucket is not there
+            return False
         except PermissionError:
-            return self.client.written.is_directory(path)
-        return seen or self.client.written.is_new_directory(path)
+            return is_bucket or self.client.written.is_directory(path)
+        return seen or is_bucket or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
         """Return what lies directly in a directory, sorted by name."""
@@ -91,18 +107,18 @@ class Lookup:
             listed = self._listed(path)
         except PermissionError as error:
             reason = _unseen(error)
-            found = {item["name"]: item for item in written.children(path)}
+            found = [*written.children(path)]
             if not found and not written.is_directory(path):
-                found = {path: self._remembered(path, reason)}
+                found = [self._remembered(path, reason)]
         else:
             own = (path, f"{path}/")
-            found = {item["name"]: item for item in listed if item["name"] not in own}
+            found = [item for item in listed if item["name"] not in own]
             key = split_path(path)[1]
             if not found and key and not written.is_new_directory(path):
-                found = {path: self.info(path)}
-                if found[path]["type"] == "directory":
-                    return []
-        return [found[name] for name in sorted(found)]
+                itself = self.info(path)
+                found = [itself] if itself["type"] == "file" else []
+        # A directory may have the name of an object.
+        return sorted(found, key=lambda item: (item["name"], item["type"]))
 
     def walk(
         self,
@@ -196,6 +212,8 @@ class Lookup:
         """
         if split_path(path)[1]:
             self.change(path, lambda: calls.delete(self.client, path, cancel))
+        else:
+            self.info(path)  # a bucket that is not there is an error
         self.client.written.forget(path)
 
     def change(self, path: str, act: Callable[[], object]) -> None:
@@ -239,6 +257,10 @@ class Lookup:
         found = listing(self.client, bucket, within, delimiter=delimiter)
         # Here, and not on a later page, it shows whether anybody may look.
         return chain(list(islice(found, 1)), found)
+
+    def _lists(self, path: str) -> bool:
+        """Return whether the store lists something in *path*."""
+        return next(self._listed(path), None) is not None
 
     def _remembered(self, path: str, reason: PermissionError) -> Info:
         if own := self.client.written.receipt(path):

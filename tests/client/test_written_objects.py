@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import pytest
@@ -46,10 +47,16 @@ def test_objects_and_directories_are_listed_level_by_level():
 
 
 def test_an_object_and_a_directory_may_share_a_name():
-    """A flat store allows both; the object is shown."""
+    """A flat store allows both, and both are shown."""
     memory = WrittenObjects()
     memory.remember(Receipt(path="b/x", size=1), None)
     memory.remember(Receipt(path="b/x/y", size=1), None)
+    kinds = [(item["name"], item["type"]) for item in memory.children("b")]
+    assert kinds == [("b/x", "file"), ("b/x", "directory")]
+    memory.forget("b/x")
+    assert names(memory.children("b")) == {"b/x": "directory"}
+    memory.remember(Receipt(path="b/x", size=1), None)
+    memory.forget("b/x/y")
     assert names(memory.children("b")) == {"b/x": "file"}
 
 
@@ -80,6 +87,70 @@ def test_the_oldest_objects_are_forgotten(most, left):
     assert sorted(names(memory.descendants(""))) == [*left]
     for name in "abcde":
         assert memory.body(name) == (name.encode() if name in left else None)
+
+
+def test_what_was_used_last_is_remembered():
+    """A question about an object is a use, and a directory that was made is no more."""
+    memory = WrittenObjects(3)
+    for name in "abc":
+        memory.remember(Receipt(path=f"b/{name}", size=1), None)
+        memory.remember_directory(f"made/{name}", asked=True)
+    assert memory.receipt("b/a") is not None
+    memory.remember(Receipt(path="other/d", size=1), None)
+    memory.remember_directory("made/c")
+    memory.remember_directory("made/d")
+    assert names(memory.descendants("b")) == {"b/a": "file", "b/c": "file"}
+    assert set(names(memory.children("made"))) == {"made/b", "made/c", "made/d"}
+    assert not memory.is_new_directory("made/a")
+    for name in "xyz":
+        memory.remember(Receipt(path=f"z/{name}", size=1), None)
+    assert not memory.is_directory("b")
+    assert not memory.is_directory("other")
+
+
+def _steps(act):
+    """Return how many lines of the memory run until *act* is done."""
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if not frame.f_code.co_filename.endswith("written_objects.py"):
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+QUESTIONS = {
+    "no directory": lambda memory: memory.is_directory("a/none"),
+    "directory": lambda memory: memory.is_directory("a/own"),
+    "nothing in it": lambda memory: [*memory.children("a/none")],
+    "children": lambda memory: [*memory.children("a/own")],
+    "descendants": lambda memory: [*memory.descendants("a/own", "f")],
+    "object": lambda memory: memory.receipt("a/own/file"),
+    "again": lambda memory: memory.remember(Receipt(path="a/own/file", size=2), None),
+    "deleted": lambda memory: memory.forget("a/own/file"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_costs_more_the_more_is_remembered(question):
+    """Ten objects elsewhere or thousands: the same steps."""
+    few, many = WrittenObjects(), WrittenObjects()
+    for memory, count in ((few, 10), (many, 5_000)):
+        for number in range(count):
+            memory.remember(Receipt(path=f"b/{number}", size=1), None)
+            memory.remember_directory(f"a/other/{number}")
+        memory.remember(Receipt(path="a/own/file", size=1), None)
+    ask = QUESTIONS[question]
+    assert _steps(lambda: ask(few)) == _steps(lambda: ask(many)) > 0
 
 
 def test_very_many_objects_take_little():

@@ -8,7 +8,11 @@ import warnings
 import pytest
 
 from fsspec_osspresigned.client.written_objects import BODY_CAP
-from fsspec_osspresigned.errors import BlindAnswerWarning, NotSignedError
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    ConfigurationError,
+    NotSignedError,
+)
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
@@ -182,3 +186,89 @@ def test_what_is_seen_wins_over_what_is_remembered(only):
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.isdir(f"{ROOT}/d")
     assert not fs.isdir(f"{ROOT}/e")
+
+
+# -- an object beside a directory of its name ---------------------------------------------
+
+BESIDE = {f"{ROOT}/c/x": b"x", f"{ROOT}/c/x/y": b"y", f"{ROOT}/c/z": b"z"}
+
+
+@pytest.fixture(params=["seen", "remembered"])
+def beside(request, fs, blind):
+    """A filesystem with one, which the store lists, or memory alone knows."""
+    one = fs if request.param == "seen" else blind
+    one.pipe(BESIDE)
+    return one
+
+
+def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
+    """Both are there, for each verb that looks."""
+    kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
+    x = f"{ROOT}/c/x"
+    assert kinds == [(x, "directory"), (x, "file"), (f"{ROOT}/c/z", "file")]
+    assert beside.find(f"{ROOT}/c") == sorted(BESIDE)
+    assert beside.glob(f"{ROOT}/c/*") == [x, f"{ROOT}/c/z"]
+    assert list(beside.walk(f"{ROOT}/c")) == [
+        (f"{ROOT}/c", ["x"], ["x", "z"]),
+        (x, [], ["y"]),
+    ]
+    assert beside.cat(f"{ROOT}/c", recursive=True) == BESIDE
+    assert beside.cat(x, recursive=True) == {x: b"x", f"{x}/y": b"y"}
+
+
+@pytest.mark.parametrize("path", ["c/x", "c", "c/*", "c/x*", ["c/x", "c/z"]])
+def test_an_object_is_removed_with_the_directory_of_its_name(fs, owner, path):
+    """Nothing that was meant is left, whatever was said."""
+    fs.pipe(BESIDE)
+    several = isinstance(path, list)
+    names = [f"{ROOT}/{one}" for one in (path if several else [path])]
+    fs.rm(names if several else names[0], recursive=True)
+    assert set(owner.stored()) <= {"c/z"}
+    assert ("c/z" in owner.stored()) == ("x" in path)
+
+
+def test_an_object_is_copied_with_the_directory_of_its_name(fs, owner):
+    """In a store one does not exclude the other."""
+    fs.pipe(BESIDE)
+    fs.copy(f"{ROOT}/c", f"{ROOT}/d", recursive=True)
+    assert {key for key in owner.stored() if key[0] == "d"} == {"d/x", "d/x/y", "d/z"}
+
+
+@pytest.mark.parametrize("path", ["c", "c/x", "c/*"])
+def test_get_finds_an_object_that_would_be_a_directory(beside, tmp_path, path):
+    """Before the first byte, for on a disk one excludes the other."""
+    with pytest.raises(ConfigurationError, match="would be a file, where"):
+        beside.get(f"{ROOT}/{path}", str(tmp_path / "new"), recursive=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_get_finds_what_is_in_the_way_before_the_first_byte(fs, tmp_path):
+    """A directory where a file would be, and a file where a directory would be."""
+    fs.pipe({f"{ROOT}/c/a": b"a", f"{ROOT}/c/d/e": b"e"})
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="a directory that is there"):
+        fs.get(f"{ROOT}/c/", f"{tmp_path}/one", recursive=True)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "d").touch()
+    with pytest.raises(ConfigurationError, match="needs the directory"):
+        fs.get(f"{ROOT}/c/", f"{tmp_path}/two", recursive=True)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
+    assert left == {"one", "one/a", "two", "two/d"}
+
+
+# -- a bucket that does not exist ----------------------------------------------------------
+
+
+def test_a_bucket_that_does_not_exist_is_not_there(fs, only):
+    """The store says so where listing is signed; else a bucket is a directory."""
+    assert not fs.exists("no-such-bucket")
+    assert not fs.isdir("no-such-bucket")
+    for look in (fs.info, fs.ls, fs.rm, fs.find):
+        with pytest.raises(FileNotFoundError):
+            look("no-such-bucket")
+    assert not fs.exists("no-such-bucket/a")
+    assert fs.isdir(ROOT)
+    assert fs.isdir("")
+    fs.rm(ROOT)
+    assert only().isdir("no-such-bucket")
+    assert only("GetObject").isdir("no-such-bucket")
