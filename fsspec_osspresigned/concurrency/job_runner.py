@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from .workers import Workers
 
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
 
 ON_ERROR = ("raise", "omit", "return")
 
@@ -166,7 +168,7 @@ class Transfers(Generic[T, R]):
         return len(self._refusals) >= _REFUSALS
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
-        self.failures[name] = error
+        self.failures[name] = without_frames(error)
         self._failed |= not isinstance(error, ReceiptFailedError)
         if self._on_error == "return":
             self._results[index] = error
@@ -176,3 +178,17 @@ class Transfers(Generic[T, R]):
             self._refusals.clear()
         if status in _REFUSED:
             self._refusals.append(refusal)
+
+
+def without_frames(error: E) -> E:
+    """Return *error*, whose frames keep no variables: they hold bodies, and paths.
+
+    What is no OSError, and so a mistake of a program, still tells where it was raised.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        if isinstance(one, OSError):
+            one.__traceback__ = None
+        one = one.__context__
+    return error

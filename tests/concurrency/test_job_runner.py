@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -105,3 +107,35 @@ def test_a_receipt_that_fails_stops_no_job(pool):
     with pytest.raises(ReceiptFailedError):
         Transfers(pool, 1, work, str).run(range(5))
     assert done == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("on_error", ["omit", "return"])
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_records_of_failures_hold_no_variables(pool, kind, on_error):
+    """A failure that is kept does not keep the bytes of its job, nor does its cause."""
+
+    class Bytes:
+        pass
+
+    held = []
+
+    def fail(_job, _cancel):
+        inner, outer = Bytes(), Bytes()
+        held.extend((weakref.ref(inner), weakref.ref(outer)))
+
+        def read(_):
+            raise KeyError(1)
+
+        try:
+            read(inner)
+        except KeyError:
+            raise kind(outer and "failed")  # noqa: B904 - with its context
+
+    run = Transfers(pool, 2, fail, str, on_error=on_error)
+    found = run.outcomes(range(3))
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 6
+    assert [type(error) for error in run.failures.values()] == [kind] * 3
+    assert len(found) == (3 if on_error == "return" else 0)
+    traces = [error.__traceback__ for error in run.failures.values()]
+    assert all(trace is None for trace in traces) is (kind is OSError)
