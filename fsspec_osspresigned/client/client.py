@@ -151,7 +151,11 @@ class Client:
             finally:
                 self._turns.tell()
             gone = cancel is not None and cancel.is_set()
-            decision = attempts.after(failure, last=once or gone)
+            try:
+                decision = attempts.after(failure, last=once or gone)
+            finally:
+                if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
+                    self.written.forget(operation.path)
             if decision.verb is Verb.SIGN_AGAIN:
                 if ahead is not None and signed is not None:
                     ahead.distrust(signed)

@@ -280,6 +280,18 @@ def test_notes():
     make().note(Receipt(path="b/k", size=3))
 
 
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(NetworkError("cut"), None), (BUSY, b"old")]
+)
+def test_what_may_have_been_replaced_is_not_answered(failure, kept):
+    """A body of before is forgotten if a later one may be stored, and kept if not."""
+    client = make(failure, retries=0)
+    client.note(Receipt(path="b/k", size=3), b"old")
+    with pytest.raises((NetworkError, StoreUnavailableError)):
+        client.call(PUT)
+    assert client.written.body("b/k") == kept
+
+
 def test_policy_comes_from_the_options():
     """Retries and total are those of the user."""
     client = Client(Options(retries=1, retry_timeout=7.0), Signer(), Transport())
