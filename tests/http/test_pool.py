@@ -233,6 +233,18 @@ def test_long_rest_ends_a_connection(serve):
     first.close()
 
 
+def test_child_closes_all_connections(serve):
+    """What a forked child does first: none of its parent's is left."""
+    idle = IdleConnections()
+    one = ConnectionPool(2, 5.0, 5.0, idle)
+    route = one.route_to(serve(stay).origin)
+    connection = used(one, route)
+    idle.reset()
+    assert not is_open(connection)
+    assert used(one, route) is not connection
+    one.close()
+
+
 def test_filesystems_that_are_gone_leave_no_connection(serve):
     """Its client, and what that opened, go with the last reference to a filesystem."""
 

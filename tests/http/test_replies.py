@@ -199,8 +199,8 @@ def test_answer_before_the_first_request(serve, send, certified, trusted, secure
     assert server.heads == []
 
 
-@pytest.mark.parametrize("ends", [False, True])
-def test_answer_between_two_requests(serve, send, ends):
+@pytest.mark.parametrize("way", ["answer", "end", "reset"])
+def test_answer_between_two_requests(serve, send, way):
     """A late second answer, or the end, that comes while the next body is made."""
     asked, sent = threading.Event(), threading.Event()
 
@@ -208,11 +208,11 @@ def test_answer_between_two_requests(serve, send, ends):
         peer.request()
         peer.answer()
         asked.wait(5)
-        if ends:
-            peer.sock.shutdown(socket.SHUT_RDWR)
-            sent.set()
-        else:
+        if way == "answer":
             unasked(peer, sent)
+        else:
+            peer.reset() if way == "reset" else peer.sock.shutdown(socket.SHUT_RDWR)
+            sent.set()
 
     def before():
         asked.set()
