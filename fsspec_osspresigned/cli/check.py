@@ -154,7 +154,8 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
     try:
         for verdict in run(kit, RULES):
             found.append(verdict)
-            if not wanted.as_json:
+            # If the first rule is broken, none of the others is tried.
+            if not wanted.as_json and (len(found) == 1 or found[0].outcome != "fail"):
                 click.echo(verdict)
     finally:
         transport.close()

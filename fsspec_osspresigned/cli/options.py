@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,12 @@ def _host_of(text: str) -> tuple[str, str | None]:
     return host, bucket or None
 
 
+def _signer_of(text: str) -> str:
+    if re.fullmatch(r"(localhost|[^:/]+[.][^:/]+)(:\d+)?(/.*)?", text):
+        raise ValueError(f"write a signer's URL with its scheme: https://{text}")
+    return text
+
+
 def _limit_of(text: str) -> RateLimit:
     if (rate := rate_of(text)) < _LEAST_RATE:
         raise ValueError(f"{text[:40]!r} is too slow: 16K a second is the least")
@@ -195,7 +202,8 @@ class ConnectionOptions:
     url_map: str | None = option("--map MAP",
         "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
     signer: str | None = option("--signer SIGNER",
-        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
+        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.",
+        type=read_by(_signer_of))
     signer_token: str | None = option("--token REFERENCE",
         "The signer's token: env:OSSPRESIGNED_... or file:PATH.")
     region: str | None = option("--region", "For keys; default: OSS_REGION.")

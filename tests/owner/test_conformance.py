@@ -425,6 +425,7 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out
         assert failed.startswith("FAIL  answers: ")
+        assert failed.splitlines()[2:] == ["0 passed, 1 failed, 32 skipped"]
         assert check(server.url, "--json", "--allowed-header", "X-OSS-ACL") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False
