@@ -302,7 +302,7 @@ def steady(text: str, folder: str, signer: str) -> str:
     text = text.replace(folder, "/home/you").replace(signer, "http://127.0.0.1:8080")
     for pattern, instead in _STEADY:
         text = re.sub(pattern, instead, text)
-    moved = r"(([1-9]\S*) (B|KiB|MiB)) in [\d.]+ s( \([^)]+/s\))?"
+    moved = r"(([1-9]\S*) (B|KiB|MiB)(?: sent)?) in [\d.]+ s( \([^)]+/s\))?"
     return re.sub(moved, _speed, text)
 
 

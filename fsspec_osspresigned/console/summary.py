@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from ..errors import Outcome
-from ..units import short_bytes, shown_text
+from ..units import MIB, short_bytes, shown_text
 from .exit import ExitCode, Failure, code_of_all, told
 from .progress import short_seconds
 from .terminal import wrapped
@@ -97,8 +97,9 @@ class Summary:
             took = short_seconds(self.seconds) if long else took
             sent = " sent" if self.verb == "stored" and of else ""
             pieces = [f", {short_bytes(self.size)}{sent}", f" in {took}"]
-            if self.seconds >= 1:  # the rate of an instant is noise
-                pieces.append(f" ({short_bytes(self.size / self.seconds)}/s)")
+            if self.size >= MIB:  # the rate of so little would be noise
+                rate = short_bytes(self.size / max(self.seconds, 1e-3))
+                pieces.append(f" ({rate}/s)")
             moved = ["".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
         texts = [f"{begin}{one}{end}" for one in moved]
         if room is None:

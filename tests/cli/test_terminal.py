@@ -98,7 +98,7 @@ def big(tmp_path, oss):
 @pytest.mark.parametrize("columns", [40, 100])
 def test_progress_fits_the_terminal(big, columns):
     """Share, bytes, time and rate, in 40 columns as in 100; then the summary."""
-    child = Child("put", "big.bin", TO, *KEYS, "--bwlimit", "16M", columns=columns)
+    child = Child("put", "big.bin", TO, *KEYS, "--bwlimit", "40M", columns=columns)
     assert child.end() == 0
     *lines, last = drawn(child.output)
     assert len(lines) > 1

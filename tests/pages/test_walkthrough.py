@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARYING = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\d+ (min|s)( \d+ s)? left", "LEFT"),
-    (r"in \d+\.\d s \([^)]+/s\)", "SPEED"),
+    (r"in \d+\.\d s", "TOOK"),
     (r'"pid": \d+', "PID"),
     (r" +", " "),
 ]
