@@ -340,7 +340,7 @@ class PublishWarning(UserWarning):
 
 
 class DiscardWarning(PublishWarning):
-    """A file was closed while an exception was in flight, and was not published."""
+    """A file was not published: never closed, or while an exception was in flight."""
 
 
 class CallbackFailedWarning(PublishWarning):

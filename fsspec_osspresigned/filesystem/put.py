@@ -270,13 +270,15 @@ class PutCall:
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep
-        return PresignedWriter(
+        writer = PresignedWriter(
             upload,
             path=target.path,
             autocommit=autocommit,
             publish_always=self.client.options.on_exception == "publish",
             keep=keep,
         )
+        writer.mode = "xb" if self.create else "wb"
+        return writer
 
 
 def media_type(name: str) -> str | None:

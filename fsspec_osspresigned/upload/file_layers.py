@@ -69,12 +69,11 @@ class _Layer:
 class ChainedWriter(_Layer, io.BufferedIOBase):
     """A *codec* that writes into *inner*: closing it closes both, in the right order."""
 
-    mode = "wb"
-
     def __init__(self, codec: Any, inner: PresignedWriter) -> None:
         super().__init__()
         self._codec = codec
         self._inner: PresignedWriter = inner
+        self.mode = inner.mode
         self._position = 0
         self._ended = False
 

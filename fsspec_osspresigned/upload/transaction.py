@@ -22,7 +22,7 @@ from attrs import define
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
-from ..errors import ReceiptFailedError, UploadErrors
+from ..errors import DiscardWarning, ReceiptFailedError, UploadErrors
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt
 from ..options.object_options import Target
@@ -327,4 +327,4 @@ def warn_of_open() -> None:
     for one in list(_open):
         if one.under_way and one.files:
             text = f"a transaction of {len(one.files)} objects was never ended"
-            warnings.warn(f"{text}: nothing was published", ResourceWarning, 2)
+            warnings.warn(f"{text}: nothing was published", DiscardWarning, 2)

@@ -323,7 +323,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = True
         give_up()
         text = f"{self.path} was never {missing} and was not published"
-        warnings.warn(text, ResourceWarning, source=self, stacklevel=3)
+        # Not a ResourceWarning, which Python hides: bytes are lost.
+        warnings.warn(text, DiscardWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
         self._state = "discarded"

@@ -411,3 +411,11 @@ def test_receipts_that_fail_stop_no_file(only, owner, tmp_path):
         file.write(b"new")
     assert file.receipt.size == 3
     assert owner.stored()["0"] == b"new"
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_a_file_says_how_it_was_opened(blind, codec):
+    """Libraries look at the mode before they write."""
+    for mode in ("wb", "xb"):
+        with blind.open(f"{ROOT}/{mode}", mode, compression=codec) as file:
+            assert file.mode == mode

@@ -25,6 +25,7 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
+    DiscardWarning,
     ObjectExistsError,
     Outcome,
     ReceiptFailedError,
@@ -683,7 +684,7 @@ def test_only_open_transactions_are_told(blind):
     with blind.transaction:
         transaction.warn_of_open()
         blind.pipe_file(f"{ROOT}/a", b"x")
-        with pytest.warns(ResourceWarning, match="of 1 objects was never ended"):
+        with pytest.warns(DiscardWarning, match="of 1 objects was never ended"):
             transaction.warn_of_open()
     transaction.warn_of_open()
     gone = Transaction(blind.client)

@@ -18,6 +18,7 @@ import threading
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import DiscardWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
@@ -299,7 +300,7 @@ def test_files_inside_a_running_loop(uploader, oss):
         left.write(bytes(3 * PART))
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(left)
-        with pytest.warns(ResourceWarning, match="was never closed"):
+        with pytest.warns(DiscardWarning, match="was never closed"):
             del left
             gc.collect()
         with pytest.raises(ZeroDivisionError), fs.open(f"{BUCKET}/bad", "wb") as file:

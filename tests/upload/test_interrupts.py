@@ -99,10 +99,13 @@ def client(oss):
 
 
 # A file that was interrupted while it was closed is given up by its finalizer.
-@pytest.mark.filterwarnings("ignore:.*was not published:ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*was not published:fsspec_osspresigned.errors.DiscardWarning"
+)
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 )
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("act", [raising, giving_up])
 @pytest.mark.parametrize("refused", [False, True])

@@ -32,7 +32,7 @@ from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.errors import OSSPresignedError, Outcome
+from fsspec_osspresigned.errors import DiscardWarning, OSSPresignedError, Outcome
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
@@ -366,7 +366,7 @@ class Machine(RuleBasedStateMachine):
             warnings.simplefilter("always")
             del file.writer
             gc.collect()
-        assert [w.category for w in caught] == [ResourceWarning]
+        assert [w.category for w in caught] == [DiscardWarning]
 
     @rule(number=NUMBERS)
     def crash(self, number):

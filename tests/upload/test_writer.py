@@ -1060,7 +1060,7 @@ def test_unclosed_file_is_discarded_by_a_worker(store, monkeypatch, mode, codec)
         return send(*args, **kwargs)
 
     monkeypatch.setattr(store.fs.client.transport, "send", spy)
-    with pytest.warns(ResourceWarning, match="never closed and was not published"):
+    with pytest.warns(DiscardWarning, match="never closed and was not published"):
         del file
         gc.collect()
     assert store.wait_until(lambda: not store.oss.uploads(BUCKET))
@@ -1073,7 +1073,7 @@ def test_file_closed_but_never_committed_is_discarded(store):
     file = store.fs.open(PATH, "wb", autocommit=False)
     some(file)
     file.close()
-    with pytest.warns(ResourceWarning, match="never committed"):
+    with pytest.warns(DiscardWarning, match="never committed"):
         del file
         gc.collect()
     assert store.wait_until(store.is_untouched)
