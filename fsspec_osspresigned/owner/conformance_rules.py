@@ -439,7 +439,7 @@ def _closed_headers(kit: Kit) -> Cases:
         "Transfer-Encoding": "chunked",
         "Content-Type": "a\r\nX-Check: 1",
     }
-    return {name: kit.probe(headers={name: value}) for name, value in headers.items()}
+    return {f"{n}: {v!r}": kit.probe(headers={n: v}) for n, v in headers.items()}
 
 
 @_refused("forbidden", "header_refused", what="a copy from outside")

@@ -121,7 +121,7 @@ def service() -> Iterator[Service]:
         f'[[tokens]]\nsha256 = "{hash_token(token)}"\n{grant}'
         for token, grant in TOKENS.items()
     )
-    with Emulator() as oss:
+    with Emulator(buckets=("examplebucket", "otherbucket")) as oss:
         signer = KeySigner(
             credentials=lambda: oss.credentials,
             endpoint=oss.endpoint,

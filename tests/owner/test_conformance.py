@@ -223,7 +223,7 @@ ITEM = [
     ("copy-source", signs_all, "x-oss-copy-source was signed"),
     ("retention", signs_all, "x-oss-object-worm-mode was signed"),
     ("callback-and-symlink", signs_all, "x-oss-callback was signed"),
-    ("closed-headers", signs_all, "X-Check was signed"),
+    ("closed-headers", signs_all, "X-Check: '1' was signed"),
     ("copy-outside", signs_all, "a copy from outside was signed"),
     ("other-bucket", signs_all, "another bucket was signed"),
     ("other-prefix", signs_all, "was signed instead of refused with forbidden"),
