@@ -57,11 +57,12 @@ class ReloadedFiles(ABC):
             return
         try:
             facts = self.load()
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001 - the next one must still be read
+            problems = getattr(error, "problems", (type(error).__name__,))
             self._stamp = None
-            if force or error.problems != self._told:
-                self.say(f"{self.kind}_refused", problems=list(error.problems))
-            self._told = error.problems
+            if force or problems != self._told:
+                self.say(f"{self.kind}_refused", problems=list(problems))
+            self._told = problems
         else:
             self._told = ()
             self.say(f"{self.kind}_reloaded", **facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -117,6 +118,31 @@ def test_file_that_could_not_be_read_is_tried_again(keys, policy_file):
     keeper.refresh()
     assert [event for event, _ in said] == ["policy_refused", "policy_reloaded"]
     assert hash_token(TOKEN) not in keeper.rules.tokens
+
+
+def test_fault_does_not_end_the_reading(policy_file):
+    """What nobody foresaw is told by its class, and the next file is read."""
+
+    class Odd(reload.ReloadedFiles):
+        kind = "policy"
+        faults: ClassVar = [KeyError("secret")]
+
+        def files(self):
+            return [policy_file]
+
+        def read(self):
+            if self.faults:
+                raise self.faults.pop()
+            return {"tokens": 1}
+
+    said = []
+    keeper = Odd(say=lambda event, **facts: said.append((event, facts)))
+    follow(keeper)
+    keeper.refresh()
+    assert said == [
+        ("policy_refused", {"problems": ["KeyError"]}),
+        ("policy_reloaded", {"tokens": 1}),
+    ]
 
 
 def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
