@@ -20,9 +20,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from attrs import define
 
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
+from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..concurrency.job_runner import Transfers
-from ..errors import DiscardWarning, ReceiptFailedError, UploadErrors
+from ..errors import (
+    DiscardWarning,
+    ReceiptFailedError,
+    UploadDiscardedError,
+    UploadErrors,
+)
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Receipt
 from ..options.object_options import Target
@@ -91,7 +96,10 @@ class _HeldObject:
         return self.target.path
 
     def wait_for_parts(self) -> None:
-        """Return at once: there is only the last step."""
+        """Raise if the call that wrote it was cancelled: there is only the last step."""
+        if self.cancel is not None and self.cancel.is_set():
+            msg = "the call that wrote it was cancelled"
+            raise UploadDiscardedError(msg, path=self.path)
 
     def commit(self) -> None:
         try:
@@ -219,7 +227,8 @@ class Transaction:
             body = self.keep(source)
             if progress is not None:
                 progress(body.size)
-            self.add(_HeldObject(self.client, target, body))
+            cancel = cancel or of_coroutine.get()
+            self.add(_HeldObject(self.client, target, body, cancel=cancel))
             return
         try:
             upload.add_source(source)

@@ -9,8 +9,10 @@ import threading
 
 import pytest
 
+from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.upload.transaction import Transaction
 
 ROOT = "examplebucket"
 SIZE = 3_000_000
@@ -111,6 +113,38 @@ def test_a_cancelled_tree_stops(fs, owner, gate, tmp_path):
     asyncio.run(main())
     assert owner.actions().count("PutObject") <= 2
     assert not owner.stored()
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("size", [10, 3 * SIZE])
+def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size, many):
+    """Also if its object was complete already: nothing of the transaction is published."""
+    begun, go, add = threading.Event(), threading.Event(), Transaction.add
+
+    def slow(self, one):
+        add(self, one)
+        begun.set()
+        assert go.wait(20)
+
+    async def main():
+        with fs.transaction:
+            await fs._pipe_file(f"{ROOT}/before", b"1")
+            monkeypatch.setattr(Transaction, "add", slow)
+            path, data = f"{ROOT}/a", b"x" * size
+            write = fs._pipe({path: data}) if many else fs._pipe_file(path, data)
+            task = asyncio.create_task(write)
+            assert await asyncio.to_thread(begun.wait, 20)
+            task.cancel()
+            await asyncio.sleep(0)
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with pytest.raises(UploadDiscardedError) as caught:
+        asyncio.run(main())
+    assert caught.value.path == f"{ROOT}/a"
+    assert not owner.stored()
+    assert not owner.oss.uploads(ROOT)
 
 
 def test_what_has_not_begun_never_does(fs, owner, gate):
