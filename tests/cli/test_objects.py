@@ -198,6 +198,14 @@ def test_a_prefix_needs_recursive(run, objects, tmp_path, command, path):
     assert not files(tmp_path / "new")
 
 
+def test_a_prefix_is_no_stream(run, objects):
+    """Nor is it an empty one."""
+    for more in ((), ("-r",)):
+        ended = run("get", f"{FROM}b", "-", *KEYS, *more)
+        assert (ended.code, ended.out) == (1, "")
+        assert "out/b: not fetched: " in ended.err
+
+
 def test_what_fits_nothing_is_named(run, objects):
     """As a path, not as a list of Python."""
     for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
