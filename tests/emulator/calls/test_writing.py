@@ -117,6 +117,8 @@ def test_copy_keeps_or_replaces_properties(client, key, tree):
     assert headers["x-oss-tagging"] == "t=2"
     assert headers["content-type"] == "text/csv"
     assert "x-oss-meta-a" not in headers
+    client.call("PUT", f"{key}-new", headers={**replace, "Content-Type": "a/b"})
+    assert client.oss.get(BUCKET, f"{key}-new").headers["content-type"] == "a/b"
     client.call("DELETE", key)
     assert client.oss.get(BUCKET, f"{key}-copy").data() == b"data"
 
