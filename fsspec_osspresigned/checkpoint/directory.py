@@ -48,7 +48,7 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     """Return why the upload *old* cannot be resumed as *new*; None if it can.
 
     The device is not compared: the same disk may have another number after a restart of
-    the machine. The bytes of every stored part are compared later in any case.
+    the machine. Nor is ctime, which a chmod changes. The bytes of every stored part are compared later in any case.
     """
     was, now = old.fingerprint, new.fingerprint
     reasons = {

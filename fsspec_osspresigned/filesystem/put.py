@@ -20,7 +20,7 @@ from fsspec.utils import stringify_path
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
-from ..http.body import FileBody, MemoryBody
+from ..http.body import FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..units import MIB
@@ -123,7 +123,7 @@ class PutCall:
             self.client.written.remember_directory(path)
             return None
         target = self.checked_target(path)
-        if not stat.S_ISREG(status.st_mode):
+        if not (stat.S_ISREG(status.st_mode) and has_its_size(local, status)):
             return self._put_stream(local, target, told, cancel)
         body = FileBody.of(local, status)
         if told.is_heard:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from mmap import PAGESIZE
 from typing import IO, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..errors import ConfigurationError, SourceChangedError
 
@@ -136,17 +136,33 @@ def page_buffer(size: int) -> memoryview:
 
 @frozen
 class Fingerprint:
-    """What tells that a file is still the same: device, inode, bytes, mtime in ns."""
+    """What tells that a file is still the same: device, inode, bytes, times in ns.
+
+    A program can set mtime back after an edit, and not ctime (None in old journals).
+    """
 
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int | None = None
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
         """Take it from a stat result."""
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(status.st_dev, status.st_ino, status.st_size, *times)
+
+
+def has_its_size(path: str, status: os.stat_result) -> bool:
+    """Return whether a regular file has the bytes that it says: not in /proc and /sys.
+
+    Only a file without blocks on a disk is looked into, and no large one: that is sparse.
+    """
+    if status.st_blocks or status.st_size > BLOCK:
+        return True
+    with io.FileIO(path) as handle:
+        return len(handle.read(status.st_size + 1)) == status.st_size
 
 
 @frozen(eq=False)
@@ -170,13 +186,16 @@ class FileBody:
             FileNotFoundError, PermissionError: it cannot be read. Of a small file that
                 was found to be one, the request that sends it tells.
             IsADirectoryError: it is a directory.
-            ConfigurationError: it is no regular file, so it has no size to announce.
+            ConfigurationError: it is no regular file, or has not the size that it says.
         """
         found = status or os.stat(path)
         mode = found.st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             # Found out before it is opened, which waits for the writer of a pipe.
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
+            raise ConfigurationError(msg, path=path)
+        if status is None and stat.S_ISREG(mode) and not has_its_size(path, found):
+            msg = "it has not the size that it says: put_file sends it as a stream"
             raise ConfigurationError(msg, path=path)
         if status is None or found.st_size > BLOCK or stat.S_ISDIR(mode):
             with open(path, "rb", buffering=0) as handle:
@@ -210,7 +229,11 @@ class FileBody:
             self._check(handle)
 
     def _check(self, handle: io.FileIO) -> None:
-        if Fingerprint.of(os.fstat(handle.fileno())) != self.fingerprint:
+        status = os.fstat(handle.fileno())
+        found = Fingerprint.of(status)
+        if not status.st_nlink:  # it was replaced or removed, which changes ctime alone
+            found = evolve(found, ctime_ns=self.fingerprint.ctime_ns)
+        if found != self.fingerprint:
             raise self._changed()
 
     def _changed(self) -> SourceChangedError:

@@ -419,3 +419,35 @@ def test_a_file_says_how_it_was_opened(blind, codec):
     for mode in ("wb", "xb"):
         with blind.open(f"{ROOT}/{mode}", mode, compression=codec) as file:
             assert file.mode == mode
+
+
+LIARS = [
+    "/proc/version",
+    "/proc/self/status",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+]
+
+
+@pytest.mark.parametrize("place", LIARS)
+def test_a_file_that_lies_about_its_size_is_read_to_its_end(blind, owner, place):
+    """Files of the kernel say 0 bytes, or a page: what comes is what is stored."""
+    if not os.path.exists(place):
+        pytest.skip(f"this kernel has no {place}")
+    blind.put_file(place, f"{ROOT}/one")
+    assert len(blind.put([place], [f"{ROOT}/many"])) == 1
+    with open(place, "rb") as file:
+        wanted = file.read()
+    assert len(wanted) > 0
+    for data in owner.stored().values():
+        assert data[:16] == wanted[:16]
+    with pytest.raises(ConfigurationError, match="as a stream"):
+        body.FileBody.of(place)
+
+
+def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
+    """Neither has a block on the disk."""
+    for name, size in (("empty", 0), ("hole", 100_000), ("large hole", 300_000)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+        blind.put_file(tmp_path / name, f"{ROOT}/{name}")
+        assert owner.stored()[name] == bytes(size)

@@ -198,6 +198,22 @@ def test_file_that_changes(oss, tmp_path):
     assert not oss.uploads(BUCKET)
 
 
+@pytest.mark.parametrize("size", [MIN_PART // 2, len(DATA)])
+def test_edit_whose_time_was_set_back(oss, tmp_path, size):
+    """The change time of a file cannot be set, so it tells."""
+    place = tmp_path / "f"
+    place.write_bytes(DATA[:size])
+    source = FileBody.of(str(place))
+    before = place.stat()
+    with place.open("r+b") as file:
+        file.write(b"other")
+    os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert place.stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(SourceChangedError):
+        upload_source(make(oss), Target(path=PATH), source)
+    assert stored(oss) is None
+
+
 def test_last_look_before_publishing(oss):
     """What it raises keeps the object from being published, and parts are removed."""
 
