@@ -96,6 +96,12 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
         AccessDeniedError,
         "the object is archived: its owner restores it first",
     ),
+    "BucketDisable": (AccessDeniedError, "the bucket is disabled: tell the owner"),
+    "KmsInDebt": (AccessDeniedError, "the bill of KMS is unpaid: tell the owner"),
+    "TransferAccelerationDisabled": (
+        AccessDeniedError,
+        "the bucket has no acceleration: the signer must name a host of the region",
+    ),
     "KeyNotFound": (InvalidRequestError, _NO_KMS_KEY),
     "AliasNotFound": (InvalidRequestError, _NO_KMS_KEY),
     "NoSuchKey": (ObjectNotFoundError, ""),

@@ -470,6 +470,14 @@ def test_explanations_are_values():
     ("code", "status", "kind", "words"),
     [
         ("InvalidObjectState", 403, errors.AccessDeniedError, "restores it first"),
+        ("BucketDisable", 403, errors.AccessDeniedError, "bucket is disabled"),
+        ("KmsInDebt", 403, errors.AccessDeniedError, "bill of KMS is unpaid"),
+        (
+            "TransferAccelerationDisabled",
+            403,
+            errors.AccessDeniedError,
+            "must name a host of the region",
+        ),
         ("KeyNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
         ("AliasNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
         ("PublicEndpointForbidden", 400, errors.EndpointForbiddenError, "own domain"),
