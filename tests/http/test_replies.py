@@ -273,6 +273,18 @@ def test_answer_to_the_request_before(serve, send, stray):
     assert server.accepted == 2
 
 
+def test_answers_of_a_cache_have_one_number(serve, send):
+    """A cache on the way repeats an answer with all its headers, and says its age."""
+
+    def script(peer):
+        while peer.request():
+            peer.answer("x-oss-request-id: 1", "Age: 7")
+
+    server = serve(script)
+    assert [send(server.origin + QUERY).status for _ in range(3)] == [200] * 3
+    assert server.accepted == 1
+
+
 def test_error_of_a_gateway_has_no_number(serve, send):
     """Only a success must have one: a gateway on the way answers in its own name."""
 
