@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import os
+import select
 import socket
 import ssl
 import struct
@@ -27,7 +28,6 @@ from requests.exceptions import InvalidProxyURL, ProxyError
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
-from urllib3.util import wait_for_read
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssltransport import SSLTransport
 
@@ -157,6 +157,7 @@ class OriginConnection:
         self.timer = timer
         self.broken = False
         self._request_id: str | None = None  # of the last response
+        self._incoming: select.poll | None = None
 
     def close(self) -> None:
         """Close the socket."""
@@ -164,8 +165,11 @@ class OriginConnection:
 
     def is_clean(self) -> bool:
         """Return whether nothing came since the last response: no bytes, no end."""
+        if self._incoming is None:
+            self._incoming = select.poll()
+            self._incoming.register(self.sock, select.POLLIN)
         pending = getattr(self.sock, "pending", None)
-        return not wait_for_read(self.sock, 0) and not (pending and pending())
+        return not self._incoming.poll(0) and not (pending and pending())
 
     def send(self, view: memoryview) -> None:
         """Send a block; BrokenPipeError if the peer takes no more, and may have answered."""
@@ -173,7 +177,7 @@ class OriginConnection:
             while view:
                 view = view[self.timer.run(self.sock, self.sock.send, view) :]
         except (StalledError, *_GONE) as error:
-            if isinstance(error, StalledError) and not wait_for_read(self.sock, 0):
+            if isinstance(error, StalledError) and self.is_clean():
                 raise
             self.broken = True
             raise BrokenPipeError from None
