@@ -33,6 +33,10 @@ _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "f
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_NOTED_VERSIONS = {
+    "v1": "the URL has a V1 signature: new buckets refuse it",
+    "unknown": "the URL shows none: it may be no presigned URL",
+}
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MOST_SKEW = 900.0
@@ -124,8 +128,7 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
     ends = shown_end(signed.expires_at, now)
     yield Finding("life of the URL", ends, noted=signed.is_stale(now))
     yield from about_host(client, "store", signed.url.shown())
-    if describe(signed.url).version == "v1":
-        text = "the URL has a V1 signature: new buckets refuse it"
+    if text := _NOTED_VERSIONS.get(describe(signed.url).version):
         yield Finding("signature", text, noted=True)
 
 

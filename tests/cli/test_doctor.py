@@ -134,6 +134,16 @@ def test_v1_is_noted(run, oss, tmp_path):
     assert found["signature"][0] == "note"
 
 
+def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
+    """It was copied without its query, or is no presigned URL at all."""
+    (tmp_path / "one.url").write_text(url("k").partition("?")[0])
+    found = lines(run("doctor", "--url-file", "one.url"))
+    assert found["signature"] == (
+        "note",
+        "the URL shows none: it may be no presigned URL",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "name", "code"),
     [
