@@ -1,0 +1,146 @@
+"""Hours of work with faults, kills and new options: nothing is lost, nothing grows.
+
+``SOAK_SECONDS`` in the environment says how long; an hour without it. The curves of
+memory, descriptors and threads are printed (``pytest -m soak -s``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.http.checksums import crc64
+from tests.stress.walk import ROOT, Worker
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "3600"))
+THREADS, STEPS = 8, 6
+FAULTS = (
+    "*:status=503:rate=0.03:seed=1:times=always",
+    "*:reset:rate=0.02:seed=2:times=always",
+    "*:reset:drop-reply:rate=0.01:seed=3:times=always",
+)
+# A process that stores one object after the other, until it is killed.
+KILLED = """
+import itertools, sys
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(
+    signer="keys", part_size="100KiB", multipart_threshold="150KiB", retries=20
+)
+print("ready", flush=True)
+for number in itertools.count():
+    fs.pipe_file(f"examplebucket/killed/{number:05}", bytes([number % 256]) * 400_000)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A store in a process of its own, which fails now and then."""
+    rules = [word for rule in FAULTS for word in ("--fault", rule)]
+    program = [sys.executable, "-m", "fsspec_osspresigned", "emulator", "--port", "0"]
+    with subprocess.Popen(
+        [*program, "--root", str(tmp_path / "store"), *rules],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("  export "):
+                monkeypatch.setenv(
+                    *line.removeprefix("  export ").strip().split("=", 1)
+                )
+            if line.startswith("Path style"):
+                break
+        yield
+        process.terminate()
+
+
+def filesystem(number: int = 0) -> OSSPresignedFileSystem:
+    """Return one that tries often; each *number* has options of its own."""
+    return OSSPresignedFileSystem(
+        signer="keys",
+        part_size="100KiB",
+        multipart_threshold="150KiB",
+        retries=20,
+        metadata={"round": str(number)},
+    )
+
+
+def used() -> tuple[float, int, int]:
+    """Return MiB of memory, open descriptors and threads of this process."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    descriptors = len(os.listdir("/proc/self/fd"))
+    return int(line.split()[1]) / 1024, descriptors, threading.active_count()
+
+
+def one_round(number: int, place: Path) -> None:
+    """Let some threads walk, and look at everything that they stored."""
+    fs = filesystem(number)
+    workers = [Worker(fs, f"r{number}w{n}", place) for n in range(THREADS)]
+    running = [threading.Thread(target=w.run, args=(STEPS,)) for w in workers]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    for worker in workers:
+        assert worker.error is None
+        found = fs.find(worker.root)
+        wanted = {f"{worker.root}/{key}": data for key, data in worker.wanted.items()}
+        assert sorted(found) == sorted(wanted)
+        if wanted:
+            assert fs.cat(sorted(wanted)) == wanted
+            fs.rm(sorted(wanted))
+
+
+def killed(seconds: float) -> None:
+    """Kill a process while it uploads: what is there is whole."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+    fs = filesystem()
+    for path in fs.find(f"{ROOT}/killed"):
+        number = int(path.rpartition("/")[2])
+        assert crc64(fs.cat_file(path)) == crc64(bytes([number % 256]) * 400_000)
+        fs.rm_file(path)
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("store")
+@pytest.mark.timeout(SECONDS + 600)
+def test_nothing_is_lost_and_nothing_grows(tmp_path, caplog):
+    """Each object is whole; memory, descriptors and threads stay what they were."""
+    caplog.set_level("ERROR")
+    draw = random.Random(1)  # noqa: S311 - to be the same in each run
+    end = time.monotonic() + SECONDS
+    samples = []
+    for number in range(1_000_000):
+        one_round(number, tmp_path)
+        if number % 5 == 0:
+            killed(draw.uniform(0.1, 2.0))
+        samples.append(used())
+        caplog.clear()
+        if number % 20 == 0:
+            print(number, *samples[-1])  # noqa: T201 - the curves
+        if time.monotonic() > end:
+            break
+    third = len(samples) // 3
+    assert third >= 3, "too short to tell"
+    for before, after in zip(
+        zip(*samples[third : 2 * third], strict=True),
+        zip(*samples[-third:], strict=True),
+        strict=True,
+    ):
+        first, last = statistics.median(before), statistics.median(after)
+        assert last <= first * 1.05 + 4, samples

@@ -1,0 +1,123 @@
+"""A random walk over the verbs of one filesystem, which knows what it must find."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+
+ROOT = "examplebucket"
+
+
+class Boom(Exception):  # noqa: N818 - it stands for anything
+    """What a user's body raises."""
+
+
+def content(name: str, draw: random.Random) -> bytes:
+    """Return bytes that say whose they are; one in eight makes several parts."""
+    size = draw.choice([1, 100, 5_000, 5_000, 20_000, 20_000, 99_999, 260_000])
+    return hashlib.sha256(name.encode()).digest() * (size // 32 + 1)
+
+
+class Worker:
+    """One thread's random walk; what it must find at the end is ``wanted``."""
+
+    def __init__(self, fs, name: str, place) -> None:
+        self.fs = fs
+        self.name = name
+        self.root = f"{ROOT}/{name}"
+        self.place = place
+        self.draw = random.Random(name)  # noqa: S311 - to be the same in each run
+        self.wanted: dict[str, bytes] = {}
+        self.error: BaseException | None = None
+
+    def run(self, rounds: int) -> None:
+        """Do *rounds* random things."""
+        try:
+            for number in range(rounds):
+                self.draw.choice(
+                    [
+                        self.pipe,
+                        self.put,
+                        self.open,
+                        self.commits,
+                        self.fails,
+                        self.reads,
+                        self.removes,
+                        self.copies,
+                        self.coroutines,
+                    ]
+                )(f"{number:03}")
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def pipe(self, key: str) -> None:
+        values = {
+            f"{key}/{n}": content(f"{self.name}{key}{n}", self.draw) for n in "abc"
+        }
+        self.fs.pipe({f"{self.root}/{one}": data for one, data in values.items()})
+        self.wanted |= values
+
+    def put(self, key: str) -> None:
+        source = self.place / f"{self.name}-{key}"
+        source.mkdir()
+        data = content(f"{self.name}{key}", self.draw)
+        for name in "ab":
+            (source / name).write_bytes(data)
+        self.fs.put(f"{source}/", f"{self.root}/{key}/", recursive=True)
+        self.wanted |= {f"{key}/a": data, f"{key}/b": data}
+
+    def open(self, key: str) -> None:
+        data = content(f"{self.name}{key}", self.draw)
+        with self.fs.open(f"{self.root}/{key}", "wb") as file:
+            for start in range(0, len(data), 70_000):
+                file.write(data[start : start + 70_000])
+        self.wanted[key] = data
+
+    def commits(self, key: str) -> None:
+        with self.fs.transaction:
+            before = dict(self.wanted)
+            self.open(f"{key}-1")
+            self.pipe(f"{key}-2")
+            self.put(f"{key}-3")
+            new = set(self.wanted) - set(before)
+            assert not any(self.fs.exists(f"{self.root}/{one}") for one in new)
+
+    def fails(self, key: str) -> None:
+        before = dict(self.wanted)
+        with contextlib.suppress(Boom), self.fs.transaction:
+            self.open(f"{key}-no")
+            self.pipe(f"{key}-no-2")
+            raise Boom
+        self.wanted = before
+
+    def reads(self, _: str) -> None:
+        for key in self.draw.sample(sorted(self.wanted), min(3, len(self.wanted))):
+            assert self.fs.cat_file(f"{self.root}/{key}") == self.wanted[key]
+
+    def removes(self, _: str) -> None:
+        for key in self.draw.sample(sorted(self.wanted), min(1, len(self.wanted))):
+            self.fs.rm_file(f"{self.root}/{key}")
+            del self.wanted[key]
+
+    def copies(self, number: str) -> None:
+        for key in self.draw.sample(sorted(self.wanted), min(1, len(self.wanted))):
+            self.fs.cp_file(f"{self.root}/{key}", f"{self.root}/{number}-copy")
+            self.wanted[f"{number}-copy"] = self.wanted[key]
+
+    def coroutines(self, key: str) -> None:
+        values = {
+            f"{key}-{n}": content(f"{self.name}{key}{n}", self.draw) for n in "ab"
+        }
+
+        async def gathered() -> None:
+            await asyncio.gather(
+                *(
+                    self.fs._pipe_file(f"{self.root}/{one}", data)
+                    for one, data in values.items()
+                )
+            )
+
+        asyncio.run(gathered())
+        self.wanted |= values
