@@ -114,12 +114,15 @@ class Workers:
         Raises RuntimeError if the pool has no thread and none can be started.
         """
         future: Future[T] = Future()
-        self._jobs.append((future, partial(function, *args, **kwargs)))
+        job = future, partial(function, *args, **kwargs)
+        self._jobs.append(job)
         try:
             self._find_threads()
         except BaseException as error:
             if not isinstance(error, RuntimeError) or not self._threads:
                 future.cancel()
+                with suppress(ValueError, IndexError):  # a thread has it, or takes one
+                    self._jobs.remove(job)
                 raise
         return future
 

@@ -120,6 +120,7 @@ def test_no_thread_can_be_started(monkeypatch):
             workers.submit(sys.exit)
         with pytest.raises(RuntimeError, match="start"):
             workers.queue(ran.append, 1)
+        assert workers.waiting == 0
     workers.submit(ran.append, 2).result(5)
     assert ran == [2]
 
