@@ -197,6 +197,7 @@ class Transport:
             response = connection.ask(
                 signed.method, head, outgoing if body.size else ()
             )
+            connection.broken |= outgoing.sent != body.size
             if _log.isEnabledFor(logging.DEBUG):
                 line = '"%s %s HTTP/1.1" %d'
                 _log.debug(line, signed.method, _shown(signed), response.status)

@@ -253,6 +253,31 @@ def test_answer_in_the_middle_of_a_request(serve, send, status):
     assert server.accepted == 2
 
 
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_body_that_ends_early(serve, send, status):
+    """Fewer bytes than announced are no object, whatever is answered to them."""
+
+    class Short:
+        size = 3
+
+        def blocks(self):
+            yield memoryview(b"ab")
+
+    def script(peer):
+        peer.head()
+        peer.answer(status=status)
+        peer.server.done.wait(10)
+
+    server = serve(script, ok)
+    if status == "200 OK":
+        with pytest.raises(NetworkError, match="before all bytes were sent"):
+            send(server.origin + QUERY, Short())
+    else:
+        assert send(server.origin + QUERY, Short()).status == 404
+    assert send(server.origin + QUERY, MemoryBody.of(b"next")).status == 200
+    assert (server.accepted, server.bodies) == (2, [b"next"])
+
+
 @pytest.mark.parametrize("stray", [("x-oss-request-id: 1",), ()])
 def test_answer_to_the_request_before(serve, send, stray):
     """An answer that comes once more, or without the number of all others, is refused."""
