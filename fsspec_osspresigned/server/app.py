@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field, fields_dict, frozen
+from attrs import asdict, define, field, fields_dict, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -187,8 +187,8 @@ def _problem(
 class _SignCall:
     """The facts so far about the call that is being answered."""
 
-    policy: Policy | None = None
-    paths: list[str] = field(factory=list)
+    token: str | None = None
+    paths: tuple[str, ...] = ()
     requests: int = 0
     codes: Counter[str] = field(factory=Counter)
     unhashed: str | None = None
@@ -217,14 +217,10 @@ class _Service:
         self.tell(
             AccessRecord(
                 at=at,
-                token=call.policy.name if call.policy else None,
-                paths=tuple(call.paths),
-                requests=call.requests,
                 status=response.status_code,
-                codes=dict(call.codes),
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
                 fault=fault,
-                unhashed=call.unhashed,
+                **asdict(call),
             )
         )
         return response
@@ -232,10 +228,11 @@ class _Service:
     async def answer(self, request: Request, call: _SignCall) -> Response:
         rules, given = self.rules(), request.headers.get("authorization", "")
         try:
-            call.policy = policy = policy_of(rules, given)
+            policy = policy_of(rules, given)
         except HTTPException:
             call.unhashed = unhashed(rules, given)
             raise
+        call.token = policy.name
         self.limits.charge(policy)
         with self.limits.awaiting(policy):
             body = await _body_of(request)
@@ -257,7 +254,7 @@ class _Service:
         for index, request in enumerate(requests):
             try:
                 operation = operation_of(request)
-                call.paths.append(operation.path)
+                call.paths += (operation.path,)
                 granted[index] = permitted(operation, policy)
             except ServiceError as error:
                 results[index] = _error(error.code, str(error))
