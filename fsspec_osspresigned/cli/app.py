@@ -52,6 +52,14 @@ Completion in the shell:
 """
 
 
+_ELSEWHERE = {  # names of other tools
+    "cp": "put or get",
+    "upload": "put",
+    "download": "get",
+    "cat": "get ... -",
+    "presign": "url",
+    "delete": "rm",
+}
 _UNCUT = 1000  # characters, more than any first sentence has
 _NARROWEST, _WIDEST = 30, 80  # columns of help
 
@@ -75,6 +83,12 @@ class _Commands(click.Group):
         """Return the names as they were added."""
         del ctx
         return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find one, and tell the names of other tools what they are called here."""
+        if ours := _ELSEWHERE.get(args[0]):
+            raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run one, with warnings as lines on standard error."""

@@ -103,6 +103,17 @@ def test_unknown_command_is_exit_2(capsys):
     assert "No such command" in capsys.readouterr().err
 
 
+def test_names_of_other_tools_are_told_ours(capsys):
+    """Who types what another tool calls it finds the command."""
+    for name, ours in {
+        "cp": "put or get",
+        "cat": "get ... -",
+        "presign": "url",
+    }.items():
+        assert cli.main([name, "a", "b"]) == 2
+        assert f"Error: {name!r} is called {ours} here\n" in capsys.readouterr().err
+
+
 def test_failure_is_one_line_and_an_exit_code(failing, capsys):
     """An error of ours is shown with its path and without a traceback."""
     failing(NotSignedError("no entry in the map", path="examplebucket/a"))
