@@ -36,7 +36,8 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             IntegrityError: these are the last of all, and the CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
-            # The parent's cache may be half changed, and its threads are not here.
+            # Those of the parent may be half changed or locked, its threads are not here.
+            self._version = Version.of(self.details)
             options = self._cache_options or {}
             kind = type(self.cache)
             self.cache = kind(self.blocksize, self._fetch_range, self.size, **options)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import itertools
+import logging
 import os
 import pickle
 import signal
@@ -385,6 +386,8 @@ def test_children_read_on_in_a_file_of_their_parent(fs, cache):
         child = os.fork()
         if child == 0:  # pragma: no cover - seen by its exit code
             code = 1
+            logging.disable()  # a thread of the parent may have been in pytest's log
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(60)  # a child that waits for a thread of its parent
             try:
                 rest = b"".join(iter(lambda: file.read(70_000), b""))
@@ -408,6 +411,10 @@ def test_a_file_in_another_process_begins_anew(fs, monkeypatch):
         monkeypatch.setattr(os, "getpid", lambda: 1)
         assert file.read() == DATA[10:]
         assert file.cache is not before
+        fs.pipe_file(PATH, DATA[::-1])
+        file.seek(0)
+        with pytest.raises(SourceChangedError):
+            file.read()
         assert type(file.cache) is type(before)
 
 

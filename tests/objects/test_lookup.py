@@ -188,6 +188,14 @@ def test_what_is_seen_wins_over_what_is_remembered(only):
     assert not fs.isdir(f"{ROOT}/e")
 
 
+def test_an_own_directory_that_others_emptied_holds_nothing(only, fs):
+    """A listing shows that, where nobody may look at an object."""
+    lists = only("ListObjectsV2")
+    lists.pipe_file(f"{ROOT}/d/x", b"x")
+    fs.rm_file(f"{ROOT}/d/x")
+    assert lists.find(f"{ROOT}/d") == []
+
+
 # -- an object beside a directory of its name ---------------------------------------------
 
 BESIDE = {f"{ROOT}/c/x": b"x", f"{ROOT}/c/x/y": b"y", f"{ROOT}/c/z": b"z"}

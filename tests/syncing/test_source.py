@@ -23,6 +23,7 @@ from fsspec_osspresigned import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.syncing.plan import Aside, Entry
+from fsspec_osspresigned.syncing.send import SyncRoute, check_portable
 from fsspec_osspresigned.syncing.source import LocalSource, RemoteSource, source_of
 from fsspec_osspresigned.units import MIB
 from tests.syncing.conftest import BUCKET, FILES
@@ -396,5 +397,7 @@ def test_secret_options_of_a_source_do_not_travel():
     made = Listed(secret="s", token="t", password=None)
     with pytest.raises(ConfigurationError, match="secret, token would travel"):
         RemoteSource(made, "r").check_portable()
+    with pytest.raises(ConfigurationError, match="secret, token would travel"):
+        check_portable(None, None, SyncRoute(RemoteSource(made, "r"), "b/"))
     RemoteSource(Listed(token="anon"), "r").check_portable()
     RemoteSource(DirFileSystem("r", Listed()), "r").check_portable()
