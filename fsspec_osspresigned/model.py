@@ -361,7 +361,7 @@ class PartReceipt:
     crc64: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, weakref_slot=False)  # there may be 100,000
 class Receipt:
     """Proof of a finished upload.
 

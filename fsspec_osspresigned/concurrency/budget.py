@@ -80,6 +80,7 @@ class Turns:
                     0, lambda: self.in_flight < self._limit or not _open(self._mine)
                 )
                 budget.turns.append(ref(turn))
+                _open(self._mine)  # nothing else forgets them while there is room
                 self._mine.append(ref(turn))
                 return turn
         except BaseException:

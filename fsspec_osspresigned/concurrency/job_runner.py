@@ -22,6 +22,7 @@ ON_ERROR = ("raise", "omit", "return")
 # Equal refusals one after the other that end the whole: no other job would be let in.
 _REFUSALS = 16
 _REFUSED = (401, 403)
+_NOTHING = object()  # in the place of the result of a job
 
 
 class Transfers(Generic[T, R]):
@@ -62,7 +63,9 @@ class Transfers(Generic[T, R]):
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
         self._futures: list[Future[None]] = []
-        self._results: dict[int, R | Exception] = {}
+        self._results: list[
+            Any
+        ] = []  # in the order of jobs; _NOTHING until it is there
         self._refusals: list[tuple[Any, ...]] = []  # the last ones in a row, all equal
         self._failed = False
 
@@ -84,7 +87,7 @@ class Transfers(Generic[T, R]):
 
     def start(self, jobs: Iterable[T]) -> None:
         """Begin with *jobs*; what is begun must be finished, or stopped."""
-        source = enumerate(jobs)
+        source = iter(jobs)
         try:
             if self._pool.is_caller:  # all of its threads may be waiting like this one
                 self._loop(source)
@@ -112,7 +115,7 @@ class Transfers(Generic[T, R]):
             if given_up:
                 msg = f"given up after {_REFUSALS} equal refusals in a row; {msg}"
             raise UploadErrors(msg, failures=failures)
-        return [self._results[index] for index in sorted(self._results)]
+        return [one for one in self._results if one is not _NOTHING]
 
     def stop(self) -> None:
         """Give all up; nothing runs any more when this returns."""
@@ -137,15 +140,17 @@ class Transfers(Generic[T, R]):
         for future in self._futures:
             future.cancel()
 
-    def _loop(self, jobs: Iterator[tuple[int, T]]) -> None:
+    def _loop(self, jobs: Iterator[T]) -> None:
         while True:
             with self._lock:
                 if self._is_over():
                     return
                 try:
-                    index, job = next(jobs)
+                    job = next(jobs)
                 except StopIteration:
                     return
+                index = len(self._results)
+                self._results.append(_NOTHING)
             try:
                 result = self._work(job, self._cancel)
             except Exception as error:  # noqa: BLE001 - raised by run

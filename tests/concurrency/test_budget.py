@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -255,6 +256,18 @@ def test_one_client_has_its_limit():
     for thread in threads:
         thread.join(30)
     assert 1 <= counting.most <= 3
+
+
+def test_turns_that_ended_keep_nothing():
+    """A process that runs for years sends without end, also where there is always room."""
+    turns = Turns(Budget(), 4)
+    tracemalloc.start()
+    try:
+        for _ in range(5_000):
+            use(turns)
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_one_of_ours_always_goes():

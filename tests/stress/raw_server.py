@@ -8,10 +8,12 @@ empty: what is measured against it is the client.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 
 from fastcrc import crc64
 
+IDS = itertools.count()  # each reply has one of its own
 EMPTY = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 
@@ -42,7 +44,7 @@ class Store(asyncio.Protocol):
             reply = (
                 f"HTTP/1.1 200 OK\r\nContent-Length: {len(said)}\r\n"
                 'ETag: "5B3C1A2E053D763E1B002CC607C5A0FE"\r\n'
-                "x-oss-request-id: 5C06A3B67B8B5A3DA422299D\r\n"
+                f"x-oss-request-id: 5C06A3B6{next(IDS):016X}\r\n"
                 f"x-oss-hash-crc64ecma: {crc64.xz(body)}\r\n\r\n{said}"
             ).encode()
             delay = 0.0 if said else self.delay
