@@ -29,9 +29,10 @@ class Transfers(Generic[T, R]):
     """Runs one function over many jobs, in *width* workers of *pool* at most.
 
     The first failure stops the handing out of jobs, unless *on_error* says otherwise, or
-    only the receipt of a job failed; those under way are finished. KeyboardInterrupt cancels those too, as does whatever
-    else is no Exception. In all cases nothing runs any more when ``run`` returns or
-    raises. 16 equal refusals (401, 403) one after the other end it in any case.
+    only the receipt of a job failed; those under way are finished. KeyboardInterrupt
+    cancels those too, as does whatever else is no Exception. In all cases nothing runs
+    any more when ``run`` returns or raises. 16 equal refusals (401, 403) one after the
+    other end it in any case.
 
     Args:
         work: does one job; gets a cancellation to pass on.
@@ -63,9 +64,8 @@ class Transfers(Generic[T, R]):
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
         self._futures: list[Future[None]] = []
-        self._results: list[
-            Any
-        ] = []  # in the order of jobs; _NOTHING until it is there
+        # In the order of jobs; _NOTHING until it is there.
+        self._results: list[Any] = []
         self._refusals: list[tuple[Any, ...]] = []  # the last ones in a row, all equal
         self._failed = False
 
