@@ -8,7 +8,7 @@ from attrs import evolve
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
@@ -93,6 +93,17 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 def remove(client: Client, match: Match, how: BulkOptions) -> None:
     """Delete objects, one request each, and forget the directories of *match*."""
-    how.run(client, match.files, Lookup(client).remove, str)
+    try:
+        how.run(client, match.files, Lookup(client).remove, str)
+    except OSSPresignedError as error:
+        failures = getattr(error, "failures", {"": error}).values()
+        left = [path for path in match.files if client.written.receipt(path)]
+        if left and all(isinstance(one, NotSignedError) for one in failures):
+            more = f" and {len(left) - 3} more" if left[3:] else ""
+            error.add_note(
+                f"Written here, and still there: {', '.join(left[:3])}{more}. Ask the signer "
+                "for DeleteObject, or write to another place: what is not written again stays."
+            )
+        raise
     for name in match.directories:
         client.written.forget_directory(name)

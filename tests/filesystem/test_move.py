@@ -18,6 +18,7 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NotSignedError,
     ObjectExistsError,
+    OSSPresignedError,
     ReplyError,
     SourceChangedError,
     UploadDiscardedError,
@@ -497,3 +498,21 @@ def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
     )
     with pytest.raises(ReplyError, match="UploadPartCopy is bad"):
         fs.cp_file(PATH, COPY)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_what_is_written_here_and_cannot_be_deleted_is_named(only, owner, width):
+    """A tool that clears its place first is told what is in the way, and what to ask for."""
+    fs = only(max_concurrency=width)
+    names = [f"{ROOT}/t/part.{n}" for n in range(5)]
+    fs.pipe(dict.fromkeys(names, b"x"))
+    with pytest.raises(OSSPresignedError) as caught:
+        fs.rm(f"{ROOT}/t", recursive=True)
+    (note,) = caught.value.__notes__
+    assert f"{', '.join(names[:3])} and 2 more. Ask the signer for DeleteObject" in note
+    with pytest.raises(PermissionError) as caught:
+        fs.rm(names[0])
+    assert f"still there: {names[0]}. Ask" in caught.value.__notes__[0]
+    assert len(owner.stored()) == 5
+    fs.pipe_file(names[0], b"new")
+    assert owner.stored()["t/part.0"] == b"new"
