@@ -139,7 +139,7 @@ class NotSignedError(OSSPresignedError, PermissionError):
     Attributes:
         nearest: the nearest keys of a URL map, for the message; may be empty.
         final: the signer grants this action nowhere in the bucket
-            (``action_not_granted``), so asking again is pointless.
+            (``action_not_granted``).
     """
 
     _errno = _errno.EACCES

@@ -82,7 +82,6 @@ class Client:
         self._turns = Turns(of_process().requests, options.max_concurrency)
         self._note = note
         self.circuits: dict[str, Circuit] = {}
-        self._refused: set[tuple[str, str]] = set()
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Remember a finished upload, and pass its receipt to the callback."""
@@ -129,7 +128,6 @@ class Client:
             OSSPresignedError: the failure of the last try, its ``tries`` filled in, and
                 its ``outcome``, if any of the tries may have stored an object.
         """
-        self._refuse_early(operation)
         attempts = Attempts(operation, self.policy, self._timing)
         cancel = exchange.cancel
         if exchange.path != operation.path:
@@ -142,7 +140,7 @@ class Client:
                     # Only here, for the wait may outlast a short life.
                     if signed is None or signed.is_stale(self._timing.now()):
                         asked, signer = signer, self.signer
-                        signed = self._sign(asked, operation)
+                        signed = sign_checked(asked, [operation])[0]
                     with self._circuit(operation.bucket).turn(operation.path, cancel):
                         reply = self._sent(operation, signed, body, exchange)
                         return _parsed(attempts.counted(reply), parse, exchange)
@@ -215,26 +213,10 @@ class Client:
     def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; asks it, without sending."""
         try:
-            self._refuse_early(operation)
-            self._sign(self.signer, operation)
+            sign_checked(self.signer, [operation])
         except NotSignedError:
             return False
         return True
-
-    def _sign(self, signer: Signer, operation: Operation) -> SignedRequest:
-        try:
-            return sign_checked(signer, [operation])[0]
-        except NotSignedError as error:
-            if error.final:
-                self._refused.add((operation.action, operation.bucket))
-            raise
-
-    def _refuse_early(self, operation: Operation) -> None:
-        """Spare the call where the signer grants the action nowhere in the bucket."""
-        action, bucket = operation.action, operation.bucket
-        if (action, bucket) in self._refused:
-            msg = f"{action} is not granted in {bucket}"
-            raise NotSignedError(msg, path=operation.path, action=action, final=True)
 
     def _circuit(self, bucket: str) -> Circuit:
         if bucket not in self.circuits:

@@ -15,6 +15,8 @@ from ..errors import (
     BindingError,
     ConfigurationError,
     NetworkError,
+    NotSignedError,
+    OSSPresignedError,
     SignerError,
     SignerUnavailableError,
 )
@@ -70,6 +72,10 @@ def _checked(held: Secret, place: str) -> Secret:
     return held
 
 
+# Seconds for which a refusal of looking stands: long enough for a loop over many names,
+# short enough that a new grant is soon seen.
+_REFUSAL_LIFE = 5.0
+
 # Headers that a signer may not add: they would read, link or open something else.
 _NEVER_ADDED = tuple(
     f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
@@ -122,6 +128,8 @@ class HTTPSigner:
         )
         self._clock = clock
         self._shared = Prefetcher(self, now=clock)
+        # Here, not in the client: a URL map before this signer may have such a URL.
+        self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Ask the signer; single operations of many threads share calls."""
@@ -134,13 +142,39 @@ class HTTPSigner:
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Return a signed request or an error for each; one call for each 100."""
-        items = [protocol.encode(operation) for operation in operations]
-        outcomes: list[Outcome] = []
+        """Return a signed request or an error for each; one call for each 100.
+
+        A HEAD, GET or listing that is granted nowhere in its bucket is not asked for
+        again for 5 seconds.
+        """
+        known = [self._remembered(operation) for operation in operations]
+        asked = [operations[i] for i, error in enumerate(known) if error is None]
+        items = [protocol.encode(operation) for operation in asked]
+        answers: list[Outcome] = []
         for batch in protocol.batches(items):
-            asked = [operations[i] for i in batch]
-            outcomes += self._call(asked, [items[i] for i in batch])
-        return outcomes
+            answers += self._call([asked[i] for i in batch], [items[i] for i in batch])
+        rest = iter(answers)
+        return [error or next(rest) for error in known]
+
+    def _remembered(self, operation: Operation) -> OSSPresignedError | None:
+        """Return the refusal of the action in the bucket, if it is still fresh."""
+        slot = operation.action, operation.bucket
+        told_at, problem = self._refused.get(slot, (0.0, None))
+        # A clock that was set back must not lengthen it.
+        if problem is None or not 0 <= self._clock() - told_at < _REFUSAL_LIFE:
+            return None
+        return protocol.error_of_item(problem, operation)
+
+    def _refusal(
+        self, problem: SignerProblem, operation: Operation
+    ) -> OSSPresignedError:
+        """Return the error of a refused item, and remember it if it is of looking."""
+        error = protocol.error_of_item(problem, operation)
+        looks = operation.action.method in ("HEAD", "GET")
+        if looks and isinstance(error, NotSignedError) and error.final:
+            slot = operation.action, operation.bucket
+            self._refused[slot] = self._clock(), problem
+        return error
 
     def _call(
         self,
@@ -193,7 +227,7 @@ class HTTPSigner:
             text = f"the reply of the signer at {self._host} is not valid: {error}"
             return [SignerError(text, path=o.path) for o in operations]
         return [
-            protocol.error_of_item(answer, operation)
+            self._refusal(answer, operation)
             if isinstance(answer, SignerProblem)
             else self._bound(operation, answer, sent_at)
             for operation, answer in zip(operations, answers, strict=True)

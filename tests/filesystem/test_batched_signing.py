@@ -6,18 +6,22 @@ import contextlib
 import re
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.errors import BlindAnswerWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
+from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.units import MIB
@@ -41,11 +45,14 @@ class Service:
     def __init__(self, signer: KeySigner) -> None:
         self.calls: list[int] = []
         self.signed: list[str] = []
-        rules = ServiceRules(signer=self, tokens=parse_policies(POLICY).tokens)
+        self.policy = POLICY
         self._signer = signer
         self._app = create_ruled_app(
-            lambda: rules, tell=lambda record: self.calls.append(record.requests)
+            self._rules, tell=lambda record: self.calls.append(record.requests)
         )
+
+    def _rules(self) -> ServiceRules:
+        return ServiceRules(signer=self, tokens=parse_policies(self.policy).tokens)
 
     def sign(self, operations):
         """Sign by the keys, and keep the actions."""
@@ -53,12 +60,18 @@ class Service:
         return self._signer.sign(operations)
 
     @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve; yield the URL."""
+        with LoopbackServer(self._app) as server:
+            yield server.url
+
+    @contextlib.contextmanager
     def filesystem(self, monkeypatch, **options) -> Iterator[OSSPresignedFileSystem]:
         """Serve; yield a filesystem that asks here."""
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
-        with LoopbackServer(self._app) as server:
+        with self.serving() as url:
             yield OSSPresignedFileSystem(
-                signer=f"http://127.0.0.1:{server.port}",
+                signer=url,
                 signer_token="env:OSSPRESIGNED_TOKEN",
                 **options,
             )
@@ -90,6 +103,69 @@ def test_a_thousand_files_cost_twelve_calls(service, owner, monkeypatch, tmp_pat
     stored = owner.stored()
     assert len(stored) == 1_000
     assert stored["data/0777"] == (777).to_bytes(2) * 2048
+
+
+class Clock:
+    """Time that passes only when a test says so."""
+
+    now = time.time()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time of the filesystem ``timed``."""
+    return Clock()
+
+
+@pytest.fixture
+def timed(service, clock) -> Iterator[OSSPresignedFileSystem]:
+    """A filesystem that asks the service, and measures time by the clock."""
+    transport = Transport()
+    with service.serving() as url, contextlib.closing(transport):
+        token = Secret(TOKEN)
+        ask = transport.exchange
+        signer = HTTPSigner(url, exchange=ask, token=lambda: token, clock=clock)
+        yield OSSPresignedFileSystem(signer=signer)
+
+
+def test_names_that_nobody_may_look_at_cost_two_calls(service, timed, owner):
+    """The refusal of HEAD, and that of GET, answer for all names of the bucket."""
+    with pytest.warns(BlindAnswerWarning):
+        assert not any(timed.exists(f"{BUCKET}/{n}") for n in range(1_000))
+    assert not any(timed.isdir(f"{BUCKET}/{n}") for n in range(1_000))
+    assert service.calls == [1, 1]
+    assert timed.find(f"{BUCKET}/d") == []
+    assert timed.glob(f"{BUCKET}/d/*") == []
+    assert service.calls == [1, 1, 1]  # one more learns that nobody may list
+    timed.pipe_file(f"{BUCKET}/own", b"own")
+    assert timed.exists(f"{BUCKET}/own")
+    assert owner.actions() == ["PutObject"]
+
+
+def test_new_grant_is_seen_after_5_seconds(service, timed, clock, fs):
+    """A process that lives long need not be started again."""
+    fs.pipe_file(f"{BUCKET}/there", b"abc")
+    with pytest.warns(BlindAnswerWarning):
+        assert not timed.exists(f"{BUCKET}/there")
+    service.policy = POLICY.replace('["Put', '["HeadObject", "Put')
+    assert not timed.exists(f"{BUCKET}/there")
+    assert service.calls == [1, 1]
+    clock.now += 5
+    assert timed.info(f"{BUCKET}/there")["size"] == 3
+
+
+def test_map_shows_what_the_signer_after_it_does_not(service, fs, owner, monkeypatch):
+    """A refusal of the service says nothing about the URLs of the map before it."""
+    fs.pipe_file(f"{BUCKET}/there", b"abc")
+    place = owner.map_file("there", methods=("PUT", "HEAD"))
+    with service.filesystem(monkeypatch, url_map=place) as blind:
+        with pytest.warns(BlindAnswerWarning):
+            assert not blind.exists(f"{BUCKET}/other")
+        assert blind.info(f"{BUCKET}/there")["size"] == 3
 
 
 def test_values_share_calls_and_each_error_is_its_own(service, owner, monkeypatch):

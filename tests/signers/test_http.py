@@ -431,6 +431,76 @@ def test_item_errors_have_their_classes(broken, signer, status, code, kind):
     assert len(broken.calls) == 1
 
 
+def look(action: Action, bucket: str = "b", key: str = "k") -> Operation:
+    """Return a call on an object."""
+    return Operation(action=action, bucket=bucket, key=key)
+
+
+@pytest.mark.parametrize(
+    "action", [Action.HeadObject, Action.GetObject, Action.ListObjectsV2]
+)
+def test_refusal_of_looking_is_remembered_for_5_seconds(broken, signer, clock, action):
+    """A loop over many names costs one call, and a new grant is seen soon."""
+    broken.answers = [refused(403, "action_not_granted", detail="sorry")]
+    first = failure(signer, look(action))
+    for key in ("l", "m"):
+        with pytest.raises(NotSignedError, match="sorry") as caught:
+            signer.sign([look(action, key=key)])
+        assert caught.value.final
+        assert (caught.value.path, caught.value.code) == (f"b/{key}", first.code)
+    clock.now += 4.9
+    failure(signer, look(action))
+    assert len(broken.calls) == 1
+    clock.now += 0.1
+    failure(signer, look(action))
+    assert len(broken.calls) == 2
+    clock.now -= 60  # set back: nobody knows how old the refusal is
+    failure(signer, look(action))
+    assert len(broken.calls) == 3
+
+
+def test_other_actions_and_buckets_are_asked_for(broken, signer):
+    """A refusal stands for one action in one bucket."""
+    broken.answers = [refused(403, "action_not_granted")]
+    for action, bucket in [
+        ("HeadObject", "b"),
+        ("HeadObject", "c"),
+        ("GetObject", "b"),
+    ]:
+        with pytest.raises(NotSignedError):
+            signer.sign([look(Action(action), bucket)])
+    assert len(broken.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        (Action.PutObject, "action_not_granted"),
+        (Action.DeleteObject, "action_not_granted"),
+        (Action.HeadObject, "forbidden"),
+        (Action.HeadObject, "invalid_request"),
+    ],
+)
+def test_other_refusals_are_not_remembered(broken, signer, action, code):
+    """What changes objects is asked for each time, and so is what hangs on the path."""
+    broken.answers = [refused(403, code)]
+    for _ in range(2):
+        failure(signer, look(action))
+    assert len(broken.calls) == 2
+
+
+def test_remembered_refusals_keep_their_places_in_a_batch(broken, signer):
+    """The rest of the batch is asked for, and each answer is of its own operation."""
+    broken.answers = [refused(403, "action_not_granted"), all_good]
+    failure(signer, look(Action.HeadObject))
+    asked = [put("a"), look(Action.HeadObject), put("c")]
+    first, second, third = signer.sign_each(asked)
+    assert isinstance(second, NotSignedError)
+    assert first.url.reveal() == url("a")
+    assert third.url.reveal() == url("c")
+    assert [one["key"] for one in broken.calls[1]] == ["a", "c"]
+
+
 @pytest.mark.parametrize(
     "member", [{"detail": 3}, {"title": "sorry"}, {"code": 3}, {"code": "\n"}]
 )
