@@ -17,13 +17,16 @@ import click
 from attrs import frozen
 
 from ..client.client import Client
+from ..client.failures import OWN_DOMAIN, members
 from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
 from ..errors import OSSPresignedError
+from ..model import Reply
 from ..options.object_options import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import SecretURL
 from ..signers.base import Grant, grant_for, sign_checked
+from ..signing.endpoint import is_public_mainland
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for, refuse_expired
@@ -42,6 +45,11 @@ _SMALL_REPLY = 64 * 1024
 _MOST_SKEW = 900.0
 _NOTED_SKEW = 60.0
 _RESOLUTION = 2.0  # of a date that has seconds only
+_FORBIDDEN = "PublicEndpointForbidden"
+_PUBLIC_HOST = (
+    "the host is a public one of mainland China: accounts since 2025-03-20 need an own "
+    "domain of the bucket, or an internal host"
+)
 
 
 @frozen
@@ -128,6 +136,8 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
     ends = shown_end(signed.expires_at, now)
     yield Finding("life of the URL", ends, noted=signed.is_stale(now))
     yield from about_host(client, "store", signed.url.shown())
+    if is_public_mainland(urlsplit(signed.url.shown()).netloc):
+        yield Finding("endpoint", _PUBLIC_HOST, noted=True)
     if text := _NOTED_VERSIONS.get(describe(signed.url).version):
         yield Finding("signature", text, noted=True)
 
@@ -144,7 +154,11 @@ def about_host(
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
-    yield Finding(name, f"{origin} answers (status {reply.status} without a signature)")
+    if _is_closed(reply):
+        yield Finding(name, f"{_FORBIDDEN}: {OWN_DOMAIN}", ExitCode.FAILED)
+    else:
+        text = f"{origin} answers (status {reply.status} without a signature)"
+        yield Finding(name, text)
     offset = clock_offset(reply.headers, now)
     if offset is None:
         yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
@@ -155,6 +169,10 @@ def about_host(
     code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
     said = f"this machine's clock {text}"
     yield Finding(f"clock ({name})", said, code, far > _NOTED_SKEW)
+
+
+def _is_closed(reply: Reply) -> bool:
+    return members(reply.body, reply.headers).get("Code") == _FORBIDDEN
 
 
 def _bad(name: str, error: OSSPresignedError) -> Finding:

@@ -84,14 +84,15 @@ _REFUSALS = {
 _NO_KMS_KEY = "there is no such KMS key: mend server_side_encryption, or tell the owner"
 # New accounts cannot send data to the public hosts of mainland China since 2025-03-20
 # (help.aliyun.com, "EC 0048-00000401").
-_OWN_DOMAIN = (
+OWN_DOMAIN = (
     "the account may not use OSS's public host: the signer must sign for an own domain of "
-    "the bucket (CNAME), or for an internal host"
+    "the bucket (endpoint https://files.example.com, addressing style cname), for an "
+    "internal host, or for a bucket outside mainland China"
 )
 _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
-    "0048-00000401": (EndpointForbiddenError, _OWN_DOMAIN),
-    "PublicEndpointForbidden": (EndpointForbiddenError, _OWN_DOMAIN),
+    "0048-00000401": (EndpointForbiddenError, OWN_DOMAIN),
+    "PublicEndpointForbidden": (EndpointForbiddenError, OWN_DOMAIN),
     "InvalidObjectState": (
         AccessDeniedError,
         "the object is archived: its owner restores it first",

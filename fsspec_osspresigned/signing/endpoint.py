@@ -39,6 +39,8 @@ _REGIONS = {
     "cn-shenzhen-finance": "cn-shenzhen-finance-1",
 }
 
+_OFFSHORE = "cn-hongkong"  # the only region in China whose public hosts serve everybody
+
 
 def region_of(host: str) -> str | None:
     """Return the region that a host of OSS tells, with or without a bucket before it.
@@ -48,6 +50,15 @@ def region_of(host: str) -> str | None:
     found = _REGION(host.lower())
     name = next(filter(None, found.groups())) if found else None
     return _REGIONS.get(name, name) if name else None
+
+
+def is_public_mainland(host: str) -> bool:
+    """Return whether *host* is a public one of OSS in mainland China.
+
+    New accounts may not send data there (errors.EndpointForbiddenError).
+    """
+    region = region_of(host) or ""
+    return region.startswith("cn-") and region != _OFFSHORE and "-internal." not in host
 
 
 def public_endpoint(region: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.asgi import LoopbackServer
 from fsspec_osspresigned.cli import doctor
 from fsspec_osspresigned.cli.doctor import (
     about_host,
@@ -17,6 +19,7 @@ from fsspec_osspresigned.cli.doctor import (
 )
 from fsspec_osspresigned.console.exit import ExitCode
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.signing.endpoint import region_of
 from tests.cli.conftest import BUCKET, KEYS, stored
 
 PATH = f"{BUCKET}/in/a.csv"
@@ -205,6 +208,49 @@ def test_host_without_a_clock(oss, monkeypatch):
     monkeypatch.setattr(doctor, "clock_offset", lambda *_: None)
     *_, last = about_host(client, "store", oss.url)
     assert (last.word, last.text) == ("note", "it does not tell its time")
+
+
+async def closed_host(scope, receive, send):
+    """Answer as OSS's public host answers HEAD for a new account."""
+    document = b"<Error><Code>PublicEndpointForbidden</Code></Error>"
+    headers = [(b"x-oss-err", base64.b64encode(document))]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
+def test_closed_public_host(signer):
+    """It is bad, and what to do is told: a domain, an internal host, another region."""
+    client = OSSPresignedFileSystem(signer="keys").client
+    with LoopbackServer(closed_host) as server:
+        place = f"http://127.0.0.1:{server.port}"
+        found, *_ = about_host(client, "store", place)
+    assert (found.word, found.code) == ("BAD", ExitCode.FAILED)
+    assert found.text.startswith("PublicEndpointForbidden: the account may not use ")
+    for way in ("addressing style cname", "internal host", "outside mainland China"):
+        assert way in found.text
+
+
+@pytest.mark.parametrize(
+    ("host", "noted"),
+    [
+        ("oss-cn-hangzhou.aliyuncs.com", True),
+        ("cn-hangzhou.oss.aliyuncs.com", True),
+        ("oss-cn-hzfinance.aliyuncs.com", True),
+        ("oss-cn-hangzhou-internal.aliyuncs.com", False),
+        ("cn-hangzhou.oss-internal.aliyuncs.com", False),
+        ("oss-cn-hongkong.aliyuncs.com", False),
+        ("oss-eu-central-1.aliyuncs.com", False),
+        ("oss-accelerate.aliyuncs.com", False),
+    ],
+)
+def test_public_host_of_mainland_china_is_noted(run, oss, monkeypatch, host, noted):
+    """It may be closed to a new account, so it is a note and not bad."""
+    monkeypatch.setattr(doctor, "about_host", lambda *_: ())
+    call = ("doctor", PATH, *KEYS, "--endpoint", f"https://{host}")
+    ended = run(*call, "--region", region_of(host) or "cn-hangzhou")
+    found = lines(ended)
+    assert ended.code == 0
+    assert found.get("endpoint", ("",))[0] == ("note" if noted else "")
 
 
 def test_bad_lines_are_red(run, oss, monkeypatch):
