@@ -229,8 +229,10 @@ class WrittenObjects:
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
         """Yield ``info`` of objects, and of directories, or only of those *made*."""
-        for name in names:
-            if (receipt := self._objects.get(name)) is not None:
+        with self._lock:  # an object that is asked for leaves its place for a moment
+            found = [(name, self._objects.get(name)) for name in names]
+        for name, receipt in found:
+            if receipt is not None:
                 yield info_of(receipt)
             if name in self._directories or (not made and name in self._within):
                 yield {"name": name, "size": 0, "type": "directory"}

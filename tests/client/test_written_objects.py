@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import tracemalloc
 
 import pytest
@@ -106,6 +107,38 @@ def test_what_was_used_last_is_remembered():
         memory.remember(Receipt(path=f"z/{name}", size=1), None)
     assert not memory.is_directory("b")
     assert not memory.is_directory("other")
+
+
+class Halting(str):
+    """A path; when it is put in its place again, another thread gets to run."""
+
+    __slots__ = ("asked", "hashes", "listed")
+    __eq__ = str.__eq__
+
+    def __hash__(self):
+        self.hashes += 1
+        if self.hashes == 2:  # the first time it was looked up
+            self.asked.set()
+            self.listed.wait(30)
+        return str.__hash__(self)
+
+
+def test_an_object_that_is_asked_for_is_listed_all_the_while():
+    """Its place among those that were used changes; it is never missing."""
+    memory = WrittenObjects()
+    for name in "xy":
+        memory.remember(Receipt(path=f"b/{name}", size=1), None)
+    listing = memory.children("b")
+    first = next(listing)["name"]
+    path = Halting("b/x" if first == "b/y" else "b/y")
+    path.asked, path.listed, path.hashes = threading.Event(), threading.Event(), 0
+    thread = threading.Thread(target=memory.receipt, args=(path,))
+    thread.start()
+    assert path.asked.wait(30)
+    rest = [item["name"] for item in listing]
+    path.listed.set()
+    thread.join()
+    assert rest == [path]
 
 
 def _steps(act):
