@@ -87,7 +87,7 @@ class Policy:
             that many, so that all of them together keep to *max_size*. None allows
             one part.
         overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
-        versions: sign the parameter ``versionId``.
+        versions: sign ``versionId``, as a parameter and of a copy source.
         requests_per_minute: members of ``requests`` that one worker answers; None is
             no limit.
     """
@@ -155,9 +155,13 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
         for name, value in operation.optional_headers.items()
         if name.lower() != COPY_SOURCE and _may_ask(name.lower(), value, action, policy)
     }
-    if action.spec.copies and not policy.reads(_source_of(operation.headers)):
-        detail = "the copy source lies outside what may be read"
-        raise ServiceError("forbidden", detail)
+    if action.spec.copies:
+        source, version = _source_of(operation.headers)
+        if not policy.reads(source):
+            detail = "the copy source lies outside what may be read"
+            raise ServiceError("forbidden", detail)
+        if version and not policy.versions:
+            raise ServiceError("forbidden", "the policy grants no versions to copy")
     life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
     return evolve(
         operation,
@@ -184,9 +188,10 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
     return name in allowed or name.startswith(begins)
 
 
-def _source_of(headers: Mapping[str, str]) -> str:
+def _source_of(headers: Mapping[str, str]) -> tuple[str, str]:
     lower = {name.lower(): value for name, value in headers.items()}
-    return unquote(lower.get(COPY_SOURCE, "").partition("?")[0]).removeprefix("/")
+    path, _, version = lower.get(COPY_SOURCE, "").partition("?")
+    return unquote(path).removeprefix("/"), version
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:

@@ -433,7 +433,7 @@ def test_listing_shows_no_more_than_the_prefix(service, query, code):
     [
         ("/examplebucket/public/k", None),
         ("examplebucket/public/k", None),
-        ("/examplebucket/public/k?versionId=CAE", None),
+        ("/examplebucket/public/k?versionId=CAE", "forbidden"),
         ("/examplebucket/public/%2e%2e/private/k", None),  # the odd name that it is
         ("/examplebucket/private/k", "forbidden"),
         ("/examplebucket/data/k", "forbidden"),

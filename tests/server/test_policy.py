@@ -428,7 +428,8 @@ def test_without_a_part_size_there_is_one_part():
     ("source", "allowed"),
     [
         ("/b-2/in/k", True),
-        ("b-2/in/%6b?versionId=v", True),
+        ("b-2/in/%6b", True),
+        ("b-2/in/%6b?versionId=v", False),
         ("/b-1/d/k", False),
         ("//b-2/in/k", False),
         ("/b-2/in", False),
@@ -450,6 +451,15 @@ def test_copy_sources_replace_what_may_be_read(source, allowed):
         assert permitted(copy, policy).headers == copy.headers
     else:
         assert refused(copy, policy) == (403, "forbidden")
+
+
+def test_version_of_a_copy_source_must_be_granted():
+    """Else a copy would read what was overwritten, and GetObject could fetch it."""
+    source = {"x-oss-copy-source": "/b-1/d/x?versionId=v"}
+    copy = Operation(action=Action.CopyObject, bucket="b-1", key="d/k", headers=source)
+    policy = evolve(POLICY, actions={Action.CopyObject, Action.GetObject})
+    assert refused(copy, policy) == (403, "forbidden")
+    assert permitted(copy, evolve(policy, versions=True)).headers == source
 
 
 def test_no_copy_source_means_no_copies():
