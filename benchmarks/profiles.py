@@ -148,7 +148,7 @@ class Profiles:
 
     def in_workers(self) -> None:
         """Run from now on under profiles whatever our workers do."""
-        from fsspec_osspresigned.concurrency.workers import Workers  # noqa: PLC0415 - of that tree
+        from fsspec_osspresigned.concurrency.thread_pool import Workers  # noqa: PLC0415 - of that tree
 
         submit = Workers.submit
 

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.console.progress import short_bytes
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action

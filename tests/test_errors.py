@@ -11,7 +11,7 @@ import pickle
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.client.failures import MEANINGS, Meaning, from_reply
+from fsspec_osspresigned.client.error_codes import MEANINGS, Meaning, from_reply
 from fsspec_osspresigned.errors import Explanation, Refused
 from fsspec_osspresigned.model import Action, Operation, Reply
 

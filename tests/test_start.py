@@ -27,7 +27,7 @@ LATER = {
     *("objects", "owner", "server", "syncing"),
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.
-WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.model", "url_map.source"}
+WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}
 WAYS = {
     *WAYS_OF_MAPS,
     *("signing.endpoint", "signing.presigning", "signers.keys"),

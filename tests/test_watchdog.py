@@ -6,7 +6,7 @@ import threading
 import time
 
 from fsspec_osspresigned.concurrency.job_runner import Transfers
-from fsspec_osspresigned.concurrency.workers import Workers
+from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight
 from tests import watchdog

@@ -19,19 +19,19 @@ from types import FrameType
 import pytest
 
 import fsspec_osspresigned
-from fsspec_osspresigned import asgi
-from fsspec_osspresigned.concurrency import workers
+from fsspec_osspresigned import asgi_server
+from fsspec_osspresigned.concurrency import thread_pool
 from fsspec_osspresigned.emulator import server
 
 _PACKAGE = str(Path(fsspec_osspresigned.__file__).parent)
-_SERVERS = (asgi.__file__, server.__file__)
+_SERVERS = (asgi_server.__file__, server.__file__)
 _WAITS = (threading.__file__, "/concurrent/futures/", "/queue.py")
 _GRACE = 5.0  # seconds within which a thread that was only late has gone on
 
 
 def unserved() -> list[str]:
     """Return the pools that have jobs, and no thread that could do them."""
-    pools = list(workers.POOLS)
+    pools = list(thread_pool.POOLS)
     return [f"{pool.name}: {pool.abandoned} jobs" for pool in pools if pool.abandoned]
 
 

@@ -18,9 +18,9 @@ from ..console.exit import ExitCode
 from ..console.terminal import table
 from ..filesystem.client_factory import read_url
 from ..http.transport import Transport
-from ..owner.check import Intent, check_map
 from ..owner.conformance import Kit, run
 from ..owner.conformance_rules import RULES
+from ..owner.map_check import Intent, check_map
 from ..owner.sign import local_objects
 from ..owner.store_check import OUTCOMES, CheckedStore, FactResult
 from ..owner.store_check import check as check_store

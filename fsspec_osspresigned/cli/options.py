@@ -29,10 +29,10 @@ from ..console.terminal import Output, log_said
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
+from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned_urls import OneURLSigner
 from ..units import KIB, bytes_of, rate_of, seconds_of, shown_text
-from ..urls import is_presigned
 
 C = TypeVar("C", bound=click.Command)
 

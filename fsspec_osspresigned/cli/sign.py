@@ -17,11 +17,11 @@ from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.inspect import about_entry, about_url, read
 from ..owner.sign import Cut, Order, Signed
+from ..request_checks import is_web
 from ..secret import SecretURL
 from ..signers.keys import KeySigner
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
-from ..urls import is_web
 from .options import (
     ADDRESSING,
     LIFE,

@@ -1,5 +1,5 @@
 """One call to the store: sign, send, judge the reply, retry, sign again.
 
-Begin with ``client``. ``failures`` makes errors of replies; ``retry`` decides what
+Begin with ``client``. ``error_codes`` makes errors of replies; ``retry`` decides what
 follows a failure.
 """

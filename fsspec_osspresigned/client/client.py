@@ -13,7 +13,7 @@ from attrs import evolve
 
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
-from ..concurrency.workers import Workers
+from ..concurrency.thread_pool import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
@@ -176,7 +176,7 @@ class Client:
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if ok:
             return reply
-        from .failures import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
 

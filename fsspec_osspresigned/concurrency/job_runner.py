@@ -1,4 +1,4 @@
-"""Transfers: one function over many jobs, by a few workers that stop together."""
+"""Job runner: one function over many jobs, by a few workers that stop together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from ..errors import ReceiptFailedError, UploadErrors
 from . import shutdown
 from .cancellation import Cancellation
-from .workers import Workers
+from .thread_pool import Workers
 
 T = TypeVar("T")
 R = TypeVar("R")

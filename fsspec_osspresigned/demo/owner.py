@@ -19,7 +19,7 @@ from attrs import frozen
 from rich.console import Console
 from rich.table import Table
 
-from ..asgi import LoopbackServer
+from ..asgi_server import LoopbackServer
 from ..emulator import Emulator
 from ..errors import OSSPresignedError
 from ..http.checksums import crc64
@@ -32,8 +32,8 @@ from ..signers.keys import KeySigner
 from ..signing.canonical import Credentials
 from ..units import KIB, MIB
 from ..url_map.source import write
-from . import plan as names
-from .plan import DemoPlan
+from . import scenario as names
+from .scenario import DemoPlan
 
 _PART = 8 * MIB
 _PATIENCE = 600.0  # seconds for the uploader

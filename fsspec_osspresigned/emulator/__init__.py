@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .faults.fault import Fault, Faults
 from .faults.text import parse_faults
-from .records import RequestRecord
+from .request_records import RequestRecord
 from .server import Emulator, serve
 from .settings import Clock
 from .store.store import StoredObject

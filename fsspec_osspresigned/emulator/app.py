@@ -27,11 +27,11 @@ from .faults.connection import (
 )
 from .faults.fault import Fault, Faults
 from .faults.refusals import RefusedCall, wrong_region
-from .message.call import Call, read_call
 from .message.errors import RefusedError, refused
 from .message.replies import EmulatorReply, error_reply, http_date
 from .message.request_body import IncomingBody, Receive
-from .records import RequestRecord
+from .message.request_head import Call, read_call
+from .request_records import RequestRecord
 from .settings import EmulatorSettings
 from .store.store import Bucket, Store
 

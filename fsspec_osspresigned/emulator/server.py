@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ..asgi import listen, settle, stop_accepting
+from ..asgi_server import listen, settle, stop_accepting
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
@@ -28,7 +28,7 @@ from ..signing.endpoint import check_bucket
 from .app import WIRE, App
 from .faults.connection import ClientConnection, Wire
 from .faults.fault import Fault
-from .records import RequestRecord
+from .request_records import RequestRecord
 from .settings import (
     DEFAULT_REGION,
     Callback,

@@ -1,7 +1,7 @@
 """The fsspec filesystem ``osspresigned``.
 
-Begin with ``filesystem``, which holds the class; ``connect`` builds its client from the
-options.
+Begin with ``filesystem``, which holds the class; ``client_factory`` builds its client
+from the options.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from ..client.client import Client, shared_client
 from ..concurrency import shutdown
 from ..http.transport import Transport
 from ..options.options import Options
+from ..request_checks import is_web
 from ..signers import make_signer
 from ..units import MIB, shown_bytes
-from ..urls import is_web
 
 _MAX_MAP = 512 * MIB  # some 500,000 objects
 

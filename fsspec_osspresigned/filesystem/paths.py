@@ -8,7 +8,7 @@ from fsspec.utils import stringify_path
 
 from ..client.client import Client
 from ..errors import ConfigurationError
-from ..urls import is_presigned, is_web
+from ..request_checks import is_presigned, is_web
 
 PROTOCOL = "osspresigned"
 

@@ -29,8 +29,8 @@ from ..errors import (
     UploadDiscardedError,
 )
 from ..model import Reply, SignedRequest
+from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL, redact
-from ..urls import http_problem, url_problem
 from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksums import crc64
 from .connection import OriginConnection, Route, UnaskedError, request_head

@@ -23,10 +23,10 @@ from ..model import (
     THRESHOLD,
     frozen_mapping,
 )
+from ..request_checks import header_problems
 from ..secret import redact, token_reference
 from ..signers import chosen, misplaced_options
 from ..units import MIB, bytes_of
-from ..urls import header_problems
 from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.

@@ -16,9 +16,9 @@ from .. import parsing
 from ..errors import NetworkError, SignerError
 from ..model import COPY_SOURCE, Action, Operation, Reply
 from ..secret import Secret, SecretURL
-from ..signers import protocol
+from ..signers import wire_protocol
 from ..signers.http import HTTPSigner, SignerExchange
-from ..signers.protocol import SignerProblem, SignerReply
+from ..signers.wire_protocol import SignerProblem, SignerReply
 from ..signing.canonical import quote_path
 
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
@@ -118,7 +118,7 @@ class Kit:
             headers["Authorization"] = authorization
         url = SecretURL(f"{self.url.rstrip('/')}/v1/sign")
         try:
-            reply = self.exchange("POST", url, headers, body, protocol.MAX_REPLY)
+            reply = self.exchange("POST", url, headers, body, wire_protocol.MAX_REPLY)
         except (NetworkError, SignerError) as error:
             raise RuleBrokenError(error.message) from None
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -134,14 +134,16 @@ class Kit:
     def document(self, reply: Reply, count: int) -> list[Any]:
         """Return the *count* results in *reply*, or raise RuleBrokenError."""
         if reply.status != HTTPStatus.OK:
-            problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
+            problem = wire_protocol.problem_of_reply(
+                reply.status, reply.headers, reply.body
+            )
             said = f" ({problem.code})" if problem.code else ""
             raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200")
         if media_type(reply) != "application/json":
             text = "the Content-Type of the reply is not application/json"
             raise RuleBrokenError(text)
         try:
-            protocol.decode(reply.body, count)
+            wire_protocol.decode(reply.body, count)
             results: list[Any] = parsing.loads(reply.body)["results"]
         except ValueError as error:
             raise RuleBrokenError(f"the reply is not valid: {error}") from None
@@ -151,7 +153,7 @@ class Kit:
         """Return the results of one call, read."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
-        return protocol.decode(body, len(requests))
+        return wire_protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
         """Yield each of *cases* with its result; one call asks for all of them."""
@@ -185,7 +187,7 @@ class Kit:
     def _unbound(
         self, operation: Operation, url: str, allowed: Mapping[str, str | None]
     ) -> str | None:
-        binding = protocol.URLBinding(
+        binding = wire_protocol.URLBinding(
             signer_host=urlsplit(self.url).hostname or "",
             allowed_hosts=allowed,
             allow_http=self.allow_http,
@@ -255,4 +257,4 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     if kit.token is not None:
         shown = shown.replace(kit.token.reveal(), "<hidden>")
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return Verdict(rule.name, rule.says, "fail", protocol.clean(shown) + more)
+    return Verdict(rule.name, rule.says, "fail", wire_protocol.clean(shown) + more)

@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 from .. import parsing
 from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
 from ..options.object_options import Target
+from ..request_checks import header_problems, own_header_problem
 from ..secret import SecretURL
-from ..signers import protocol
+from ..signers import wire_protocol
 from ..signers.base import MAX_REQUESTS
-from ..signers.protocol import ITEM_STATUS, SignerProblem, SignerReply
+from ..signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
 from ..signing.signed_url import describe
-from ..urls import header_problems, own_header_problem
 from .conformance import (
     ELSEWHERE,
     Cases,
@@ -311,7 +311,7 @@ def _uploads(kit: Kit) -> Iterator[str]:
     granted = {str(o.action): o for o in sent if o.action in kit.granted}
     if not granted:
         raise RuleSkippedError("no action of an upload is granted")
-    cases = {name: json.loads(protocol.encode(o)) for name, o in granted.items()}
+    cases = {name: json.loads(wire_protocol.encode(o)) for name, o in granted.items()}
     for what, _, result in kit.ask(cases):
         yield from _not_signed(what, result)
 
@@ -548,7 +548,7 @@ def _token(kit: Kit) -> Iterator[str]:
     """A missing or wrong token is refused with 401."""
     if kit.token is None:
         raise RuleSkippedError("no token was given")
-    body = protocol.body([json.dumps(kit.probe())])
+    body = wire_protocol.body([json.dumps(kit.probe())])
     for what, given in (
         ("no token", ""),
         ("a wrong token", "Bearer osspresigned-check"),
@@ -557,7 +557,9 @@ def _token(kit: Kit) -> Iterator[str]:
     ):
         reply = kit.post(body, given)
         yield from _refused_call(reply, what, HTTPStatus.UNAUTHORIZED)
-        problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
+        problem = wire_protocol.problem_of_reply(
+            reply.status, reply.headers, reply.body
+        )
         if problem.code != "unauthorized":
             yield f"{what}: the code is not unauthorized"
 
@@ -567,18 +569,18 @@ def _batch_limit(kit: Kit) -> Iterator[str]:
     """A hundred requests are answered, one more is refused with 413 or 400."""
     item = json.dumps(kit.probe())
     most = MAX_REQUESTS
-    full = kit.document(kit.post(protocol.body([item] * most)), most)
+    full = kit.document(kit.post(wire_protocol.body([item] * most)), most)
     if any("error" in result for result in full):
         yield f"not all of {most} equal requests were signed"
-    reply = kit.post(protocol.body([item] * (most + 1)))
+    reply = kit.post(wire_protocol.body([item] * (most + 1)))
     yield from _refused_call(reply, f"{most + 1} requests", 413, 400)
 
 
 @_rule
 def _body_limit(kit: Kit) -> Iterator[str]:
     """A body of 1 MiB is read, one byte more is refused with 413 or 400."""
-    body = protocol.body([json.dumps(kit.probe())])
-    full = body.ljust(protocol.MAX_REQUEST_BODY)
+    body = wire_protocol.body([json.dumps(kit.probe())])
+    full = body.ljust(wire_protocol.MAX_REQUEST_BODY)
     try:
         kit.document(kit.post(full), 1)
     except RuleBrokenError as broken:

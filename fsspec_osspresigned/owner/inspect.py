@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .. import urls
+from .. import request_checks
 from ..errors import ConfigurationError
 from ..secret import SecretURL
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
-from ..url_map.model import EXTRAS, MapEntry, MapRequest, URLMap
 from ..url_map.parser import parse
 from ..url_map.source import Opener, load
+from ..url_map.url_map import EXTRAS, MapEntry, MapRequest, URLMap
 
 _VERSIONS = {
     "v1": "V1 (refused for new buckets)",
@@ -26,7 +26,9 @@ _VERSIONS = {
     "s3-v4": "V4 of S3-compatible stores",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_MAX_ONE = 2 * urls.MAX_URL  # bytes of a file that may hold one URL and no map
+_MAX_ONE = (
+    2 * request_checks.MAX_URL
+)  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 
@@ -53,7 +55,7 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
             text = place.read_bytes().decode("utf-8-sig", "replace")
     if url := _one_url(text):
         return url
-    if not urls.is_web(text) and text.strip()[:1] not in ("", "{", "["):
+    if not request_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
         msg = f"{reference} is neither a presigned URL nor a URL map"
         raise ConfigurationError(msg)
     return parse(text) if reference == "-" else load(reference, opener).current()
@@ -62,9 +64,9 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
 def _one_url(text: str) -> SecretURL | None:
     """Return the only line of *text* if it is a URL."""
     text = text.strip()
-    if not urls.is_web(text) or "\n" in text:
+    if not request_checks.is_web(text) or "\n" in text:
         return None
-    if problem := urls.url_problem(text):
+    if problem := request_checks.url_problem(text):
         raise ConfigurationError(f"the URL {problem}")
     return SecretURL(text)
 
@@ -89,7 +91,7 @@ def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
 def object_shown(url: SecretURL) -> str:
     """Return ``bucket/key`` of *url*, as far as it can be seen."""
     try:
-        bucket, key = urls.object_of(url.reveal())
+        bucket, key = request_checks.object_of(url.reveal())
     except ValueError:
         return "not visible: the path is not UTF-8"
     if bucket is None:

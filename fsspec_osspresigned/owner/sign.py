@@ -30,7 +30,7 @@ from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes
 from ..upload.steps import UploadSteps
-from ..url_map.model import MapEntry, MapRequest, dump, dump_line
+from ..url_map.url_map import MapEntry, MapRequest, dump, dump_line
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 

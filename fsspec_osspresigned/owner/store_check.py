@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import Factory, asdict, define, field, frozen
 
-from ..client.failures import clean, members, name
+from ..client.error_codes import clean, members, name
 from ..errors import ConfigurationError, OSSPresignedError
 from ..http.body import EMPTY, Body, MemoryBody
 from ..model import Action, Reply, SignedRequest

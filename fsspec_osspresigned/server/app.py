@@ -28,11 +28,11 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..request_checks import MAX_URL, header_problems
 from ..signers.base import MAX_REQUESTS, Signer, sign_each
-from ..signers.protocol import ITEM_STATUS, MAX_REQUEST_BODY
+from ..signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ..signing.endpoint import check_bucket, check_key
 from ..signing.signed_url import describe
-from ..urls import MAX_URL, header_problems
 from .policy import Policy, ServiceError, hash_token, permitted
 
 _MINUTE = 60.0

@@ -16,10 +16,10 @@ from pathlib import Path
 import uvicorn
 from attrs import define, evolve, frozen
 
-from ..asgi import AnnouncingServer, listen
+from ..asgi_server import AnnouncingServer, listen
 from ..errors import ConfigurationError
 from .app import create_ruled_app
-from .guard import ConnectionGuard, ConnectionLimits, raise_file_limit
+from .connection_limits import ConnectionGuard, ConnectionLimits, raise_file_limit
 from .log import STDOUT, LineHandler, log_call, say
 from .reload import Certificate, PolicyFile, watch
 from .supervisor import Supervisor

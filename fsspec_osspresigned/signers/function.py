@@ -10,11 +10,11 @@ from typing import Any
 
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
+from ..request_checks import header_problems, http_problem, url_problem
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
-from ..urls import header_problems, http_problem, url_problem
 from .base import Signer
-from .protocol import clean
+from .wire_protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 

@@ -21,14 +21,19 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
+from ..request_checks import (
+    header_problems,
+    http_problem,
+    own_header_problem,
+    url_problem,
+)
 from ..secret import Secret, SecretURL, resolve_text, token_reference
 from ..signing.signed_url import describe
 from ..units import KIB
-from ..urls import header_problems, http_problem, own_header_problem, url_problem
-from . import protocol
+from . import wire_protocol
 from .base import Outcome, all_signed
 from .batching import Prefetcher
-from .protocol import SignerProblem, SignerReply, URLBinding
+from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
 
@@ -149,9 +154,9 @@ class HTTPSigner:
         """
         known = [self._remembered(operation) for operation in operations]
         asked = [operations[i] for i, error in enumerate(known) if error is None]
-        items = [protocol.encode(operation) for operation in asked]
+        items = [wire_protocol.encode(operation) for operation in asked]
         answers: list[Outcome] = []
-        for batch in protocol.batches(items):
+        for batch in wire_protocol.batches(items):
             answers += self._call([asked[i] for i in batch], [items[i] for i in batch])
         rest = iter(answers)
         return [error or next(rest) for error in known]
@@ -163,13 +168,13 @@ class HTTPSigner:
         # A clock that was set back must not lengthen it.
         if problem is None or not 0 <= self._clock() - told_at < _REFUSAL_LIFE:
             return None
-        return protocol.error_of_item(problem, operation)
+        return wire_protocol.error_of_item(problem, operation)
 
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
         """Return the error of a refused item, and remember it if it is of looking."""
-        error = protocol.error_of_item(problem, operation)
+        error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
             slot = operation.action, operation.bucket
@@ -188,11 +193,11 @@ class HTTPSigner:
             token = self._token()
         except ConfigurationError as error:
             return [ConfigurationError(error.problems, path=o.path) for o in operations]
-        sent_at, data = self._clock(), protocol.body(items)
+        sent_at, data = self._clock(), wire_protocol.body(items)
         try:
             # No variable of a frame that a traceback may show holds the headers.
             reply = self._exchange(
-                "POST", self._url, _headers(token), data, protocol.MAX_REPLY
+                "POST", self._url, _headers(token), data, wire_protocol.MAX_REPLY
             )
         except NetworkError as error:
             text = f"no answer from the signer at {self._host}: {error.message}"
@@ -219,10 +224,14 @@ class HTTPSigner:
             body = reply.body.replace(token.reveal().encode(), b"<hidden>")
             reply = evolve(reply, body=body)
         if reply.status != HTTPStatus.OK:
-            problem = protocol.problem_of_reply(reply.status, reply.headers, reply.body)
-            return [protocol.error_of_call(problem, o, self._host) for o in operations]
+            problem = wire_protocol.problem_of_reply(
+                reply.status, reply.headers, reply.body
+            )
+            return [
+                wire_protocol.error_of_call(problem, o, self._host) for o in operations
+            ]
         try:
-            answers = protocol.decode(reply.body, len(operations))
+            answers = wire_protocol.decode(reply.body, len(operations))
         except ValueError as error:
             text = f"the reply of the signer at {self._host} is not valid: {error}"
             return [SignerError(text, path=o.path) for o in operations]

@@ -14,12 +14,12 @@ from attrs import define, field
 
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, Operation, SignedRequest
+from ..request_checks import http_problem, object_of, own_header_problem, url_problem
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import describe
-from ..url_map.model import MapEntry, MapRequest
 from ..url_map.source import MapSource, load
-from ..urls import http_problem, object_of, own_header_problem, url_problem
+from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant
 
 # Actions that begin an upload; None asks for the grant.

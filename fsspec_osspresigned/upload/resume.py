@@ -34,9 +34,9 @@ from ..http.transport import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
-from .modes import NoCheckpoint
 from .plan import UploadPlan
 from .steps import UploadSteps, bare, crc_of, document, listed_parts
+from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
 

@@ -366,7 +366,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
-        from ..client.failures import from_reply  # noqa: PLC0415 - only for a failure
+        from ..client.error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         # An error in a 200 is an internal one unless its code says more.
         raise from_reply(operation, evolve(reply, status=500))

@@ -2,7 +2,7 @@
 
 Files, values, streams and sync all go through :class:`Upload`: ``add`` bodies, then
 ``finish``, or ``discard``. One body is one PutObject; from the second one on they are
-the parts of a multipart upload, sent in the background (``modes``). The first failure
+the parts of a multipart upload, sent in the background (``upload_modes``). The first failure
 poisons the upload: nothing more is sent, and it is never completed.
 """
 
@@ -31,7 +31,10 @@ from ..http.transport import Exchange
 from ..model import Receipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant, grant_for
-from .modes import (
+from .plan import UploadPlan, check_plan, plan_for, refuse_expired
+from .receipt_builder import ReceiptBuilder
+from .steps import UploadSteps
+from .upload_modes import (
     FirstFailure,
     Multipart,
     NoCheckpoint,
@@ -39,9 +42,6 @@ from .modes import (
     SpooledPut,
     UploadJob,
 )
-from .plan import UploadPlan, check_plan, plan_for, refuse_expired
-from .receipt_builder import ReceiptBuilder
-from .steps import UploadSteps
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher

@@ -1,4 +1,4 @@
 """URL maps: presigned URLs that were made beforehand.
 
-Begin with ``model``; ``parser`` reads the text, ``source`` the place it comes from.
+Begin with ``url_map``; ``parser`` reads the text, ``source`` the place it comes from.
 """

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 from attrs import define, field
 
-from .. import parsing, urls
+from .. import parsing, request_checks
 from ..errors import ConfigurationError
 from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
 from ..secret import SecretURL, redact
 from .json_stream import PIECE, JSONStream
-from .model import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
+from .url_map import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
 
 # The second name of each is what Alibaba Cloud's own samples print.
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
@@ -99,7 +99,11 @@ def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
     headers = dict(pairs)
     if not all(isinstance(name, str) for name in headers):
         return None
-    return None if any(urls.header_problems(headers)) else frozen_mapping(headers)
+    return (
+        None
+        if any(request_checks.header_problems(headers))
+        else frozen_mapping(headers)
+    )
 
 
 def _moment(text: str) -> float | None:
@@ -228,7 +232,7 @@ class _MapReader:
             self.note(place, "has neither a path nor a URL")
             return
         try:
-            bucket, key = urls.object_of(request.url.reveal())
+            bucket, key = request_checks.object_of(request.url.reveal())
         except ValueError:
             self.note(place, "the URL's path is not UTF-8: give the path yourself")
             return
@@ -265,11 +269,11 @@ class _MapReader:
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
         """Read one PUT, quickly; None for what must be read with care."""
         if isinstance(value, str):
-            return None if urls.url_problem(value) else SecretURL(value)
+            return None if request_checks.url_problem(value) else SecretURL(value)
         if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
             return None
         url = value.get("url")
-        if not isinstance(url, str) or urls.url_problem(url):
+        if not isinstance(url, str) or request_checks.url_problem(url):
             return None
         headers = ends = None
         if "headers" in value:
@@ -376,7 +380,7 @@ class _MapReader:
         if not isinstance(url, str):
             kind = parsing.kind(url) if "url" in members else "missing"
             self.note(where, f"must be a string, is {kind}")
-        elif problem := urls.url_problem(url):
+        elif problem := request_checks.url_problem(url):
             self.note(where, f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
             self.note(f"{place}.method", f"must be {method}")
@@ -401,7 +405,7 @@ class _MapReader:
             # It can be a signed URL, which must not be shown.
             self.note(place, "a header name is not an HTTP token")
         else:
-            for problem in urls.header_problems(headers):
+            for problem in request_checks.header_problems(headers):
                 self.note(place, problem)
         return headers
 

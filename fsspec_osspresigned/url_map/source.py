@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
+from ..request_checks import http_problem
 from ..secret import SecretURL
-from ..urls import http_problem
-from .model import MapEntry, URLMap, dump
 from .parser import parse
+from .url_map import MapEntry, URLMap, dump
 
 Opener = Callable[[str], bytes]
 Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fsspec_osspresigned import parsing as jsondoc
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.client.failures import from_reply
+from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.errors import OSSPresignedError, ReplyError
 from fsspec_osspresigned.model import (

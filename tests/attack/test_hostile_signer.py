@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import OSSPresignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem

@@ -17,7 +17,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import SecretURL

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app

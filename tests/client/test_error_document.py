@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.client import failures as error_document
+from fsspec_osspresigned.client import error_codes as error_document
 from fsspec_osspresigned.model import Action, Operation, Reply
 
 TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"

@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from fsspec_osspresigned.concurrency.job_runner import Transfers
-from fsspec_osspresigned.concurrency.workers import Workers
+from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.errors import ReceiptFailedError, UploadErrors
 
 

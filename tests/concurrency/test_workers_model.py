@@ -22,13 +22,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fsspec_osspresigned.concurrency import workers
-from fsspec_osspresigned.concurrency.workers import Workers
+from fsspec_osspresigned.concurrency import thread_pool
+from fsspec_osspresigned.concurrency.thread_pool import Workers
 from tests.interrupts import Interrupt, at_line, tracer
 
 SECONDS = 10  # within which everything happens on a busy machine
 NAMES = itertools.count()
-FILE = workers.__file__
+FILE = thread_pool.__file__
 
 
 class Bell:

@@ -28,8 +28,8 @@ from fsspec_osspresigned.model import Action, Operation, split_path
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
 from fsspec_osspresigned.url_map.source import write as write_map
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.contract import dask_uploader as program
 from tests.contract.dask_uploader import FILES, PARTITIONS
 from tests.serve_child import Serve, clean

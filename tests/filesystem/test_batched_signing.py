@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import BlindAnswerWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64

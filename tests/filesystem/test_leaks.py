@@ -23,7 +23,7 @@ import pytest
 from fsspec.callbacks import TqdmCallback
 
 import fsspec_osspresigned
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action

@@ -13,8 +13,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.url_map.model import dump
 from fsspec_osspresigned.url_map.parser import parse
+from fsspec_osspresigned.url_map.url_map import dump
 
 ROOT = "examplebucket"
 

@@ -9,7 +9,7 @@ import json
 import pytest
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     ConfigurationError,

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.asgi import LoopbackServer
-from fsspec_osspresigned.concurrency import workers
+from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.concurrency import thread_pool
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.server.app import create_app
@@ -87,7 +87,7 @@ VERBS = [put, pipe, get, stream, transaction, synchronize]
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
     """Let idle threads end soon."""
-    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    monkeypatch.setattr(thread_pool, "PATIENCE", 0.01)
 
 
 @pytest.fixture

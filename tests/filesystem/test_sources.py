@@ -12,7 +12,7 @@ import fsspec
 import pandas as pd
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,

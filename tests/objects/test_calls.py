@@ -10,7 +10,7 @@ import threading
 import fsspec
 import pytest
 
-from fsspec_osspresigned.client.failures import from_reply
+from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError, NetworkError
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, Reply
@@ -21,12 +21,12 @@ from fsspec_osspresigned.owner.conformance_rules import RULES
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
-from fsspec_osspresigned.signers import protocol
+from fsspec_osspresigned.signers import wire_protocol
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
 ROOT = Path(__file__).parents[2]
-SCHEMA_FILE = ROOT / "docs" / "signer-protocol.schema.json"
+SCHEMA_FILE = ROOT / "docs" / "signer-wire_protocol.schema.json"
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 TOKEN = "tokenCANARYtoken"
@@ -452,7 +452,9 @@ def test_schema_fits_what_is_really_sent(kit):
 
     watched = spoilt(kit, reply=watch)
     operations = [Operation(**watched.request(action)) for action in Action]
-    call = protocol.body([protocol.encode(operation) for operation in operations])
+    call = wire_protocol.body(
+        [wire_protocol.encode(operation) for operation in operations]
+    )
     assert watched.post(call).status == 200
     valid("call", json.loads(call))
     list(run(watched, RULES))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run

@@ -13,7 +13,7 @@ from fsspec_osspresigned import cli
 from fsspec_osspresigned.owner import inspect as owner_inspect
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap, dump
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap, dump
 
 NOW = 1_700_000_000.0
 KEY = Credentials("AKID", Secret("topsecret"))

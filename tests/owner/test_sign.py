@@ -23,8 +23,8 @@ from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import GIB, KIB, MIB
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, dump_line
 from fsspec_osspresigned.url_map.source import load
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, dump_line
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from fsspec_osspresigned import OSSPresignedFileSystem, cli
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, Received, presign, verify

@@ -21,7 +21,7 @@ import pytest
 
 import fsspec_osspresigned
 from fsspec_osspresigned import cli, errors
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action

@@ -13,7 +13,7 @@ from attrs import evolve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotSignedError,

@@ -21,7 +21,7 @@ from fsspec_osspresigned.server.policy import (
     permitted,
     token_problem,
 )
-from fsspec_osspresigned.signers.protocol import ITEM_STATUS
+from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")

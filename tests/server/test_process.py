@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import ConfigurationError, SignerUnavailableError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem

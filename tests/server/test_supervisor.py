@@ -15,7 +15,7 @@ import urllib.request
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.asgi import listen
+from fsspec_osspresigned.asgi_server import listen
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.server.supervisor import Supervisor

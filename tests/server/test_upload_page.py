@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.server.upload_page import page_routes, source_of
 from fsspec_osspresigned.signing.endpoint import Endpoint
 from tests.serve_child import Serve

@@ -25,7 +25,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers import protocol
+from fsspec_osspresigned.signers import wire_protocol
 from fsspec_osspresigned.signers.base import Grant, grant_for, sign_checked
 from fsspec_osspresigned.signers.http import HTTPSigner
 
@@ -619,9 +619,9 @@ def test_large_batches_are_split_by_count_and_size(broken, signer):
 
 def test_batches_never_lose_an_oversized_request():
     """What does not fit alone is still sent, and judged by the signer."""
-    items = ["x" * protocol.MAX_REQUEST_BODY, "y"]
-    assert [list(r) for r in protocol.batches(items)] == [[0], [1]]
-    assert list(protocol.batches([])) == []
+    items = ["x" * wire_protocol.MAX_REQUEST_BODY, "y"]
+    assert [list(r) for r in wire_protocol.batches(items)] == [[0], [1]]
+    assert list(wire_protocol.batches([])) == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

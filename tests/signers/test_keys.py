@@ -8,6 +8,7 @@ import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.request_checks import oss_bucket
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.keys import KeySigner, environment_credentials
@@ -18,7 +19,6 @@ from fsspec_osspresigned.signing import (
     describe,
     verify,
 )
-from fsspec_osspresigned.urls import oss_bucket
 
 NOW = 1_767_225_600.5
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))

@@ -23,7 +23,7 @@ from typing import Any, Self
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem

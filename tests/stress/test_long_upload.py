@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
@@ -34,8 +34,8 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
 from fsspec_osspresigned.upload.steps import UploadSteps
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
 from fsspec_osspresigned.url_map.source import load, write
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.serve_child import Serve
 
 pytestmark = pytest.mark.slow

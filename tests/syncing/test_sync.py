@@ -18,7 +18,7 @@ from fsspec_osspresigned import (
     UploadErrors,
     sync,
 )
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (

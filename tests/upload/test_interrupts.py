@@ -21,10 +21,10 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload import (
     buffer,
-    modes,
     parts_in_flight,
     receipt_builder,
     upload,
+    upload_modes,
     writer,
 )
 from fsspec_osspresigned.upload.upload import Upload, upload_source
@@ -113,7 +113,7 @@ def client(oss):
     "module",
     [
         upload,
-        modes,
+        upload_modes,
         parts_in_flight,
         receipt_builder,
         writer,

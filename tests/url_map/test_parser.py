@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap, dump
 from fsspec_osspresigned.url_map.parser import parse
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap, dump
 
 CANARY = "CANARYSIGNATURE"
 HOST = "https://examplebucket.oss-cn-hangzhou.aliyuncs.com"

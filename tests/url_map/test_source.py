@@ -14,7 +14,6 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.url_map import source as url_map_file
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap
 from fsspec_osspresigned.url_map.source import (
     ExposedMapWarning,
     MapSource,
@@ -22,6 +21,7 @@ from fsspec_osspresigned.url_map.source import (
     load,
     write,
 )
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap
 
 URL = "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/k?Signature=CANARY"
 ENTRY = MapEntry(put=MapRequest(url=SecretURL(URL)))

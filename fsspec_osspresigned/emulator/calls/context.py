@@ -11,10 +11,10 @@ from attrs import evolve, frozen
 
 from ...http.checksums import CRC_HEADER
 from ...model import FORBID_OVERWRITE
-from ..message.call import Call, read_number
 from ..message.errors import RefusedError, refused
 from ..message.replies import Content, EmulatorReply, quoted, xml_reply
 from ..message.request_body import IncomingBody, too_large
+from ..message.request_head import Call, read_number
 from ..settings import EmulatorSettings
 from ..store.bodies import Piece
 from ..store.store import Bucket, Store, StoredObject

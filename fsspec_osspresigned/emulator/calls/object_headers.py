@@ -14,8 +14,8 @@ from ...model import (
     STORAGE_CLASSES,
     TRAFFIC_LIMIT,
 )
-from ..message.call import Call, read_number
 from ..message.errors import refused
+from ..message.request_head import Call, read_number
 from .context import ENCRYPTION, invalid_argument
 
 META = "x-oss-meta-"

@@ -9,9 +9,9 @@ from urllib.parse import unquote_plus
 from attrs import evolve
 
 from ...model import STORAGE_CLASS
-from ..message.call import Call
 from ..message.errors import refused
 from ..message.replies import EmulatorReply, http_date, quoted
+from ..message.request_head import Call
 from ..store.store import APPENDABLE, NEXT_POSITION, SYMLINK, StoredObject
 from .context import CallContext, checksums, confirmation, invalid_argument
 from .object_headers import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ...signing.canonical import OWN_PARAMETERS, SUBRESOURCES
-from ..message.call import Call
+from ..message.request_head import Call
 from . import listing, reading, subresources, uploads, writing
 from .context import Handler
 

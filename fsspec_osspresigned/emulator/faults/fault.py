@@ -20,9 +20,9 @@ from ...errors import ConfigurationError
 from ...http.checksums import CRC_HEADER
 from ...signing.verifying import Refusal
 from ...units import bytes_of
-from ..message.call import Call
 from ..message.errors import ERRORS, INTERNAL, USUAL_CODES, RefusedError
 from ..message.replies import EmulatorReply
+from ..message.request_head import Call
 from .refusals import REASONS, RefusedCall
 
 INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}

@@ -9,9 +9,9 @@ from attrs import evolve, frozen
 from ...secret import Secret
 from ...signing import Credentials, verify
 from ...signing.verifying import SKEW, Refusal
-from ..message.call import Call
 from ..message.errors import refused
 from ..message.replies import http_date, iso_date
+from ..message.request_head import Call
 from ..settings import DEFAULT_REGION, EmulatorSettings
 
 

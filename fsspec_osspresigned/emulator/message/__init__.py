@@ -1,4 +1,4 @@
 """Requests as the emulator reads them, and replies as it writes them.
 
-Read ``call`` first.
+Read ``request_head`` first.
 """

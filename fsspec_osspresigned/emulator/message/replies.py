@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 
 from attrs import field, frozen
 
-from .call import Call
 from .errors import RefusedError
+from .request_head import Call
 
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest
 from fsspec_osspresigned.url_map.source import write as write_map
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.contract.writers.matrix import (
     BUCKET,
     KEYS,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.client.failures import from_reply
+from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.faults.refusals import REASONS
 from fsspec_osspresigned.errors import EndpointForbiddenError

@@ -21,10 +21,16 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import Operation
+from ..request_checks import (
+    decoded_path,
+    http_problem,
+    is_loopback,
+    oss_bucket,
+    url_problem,
+)
 from ..secret import redact
 from ..signing.canonical import SUBRESOURCES
 from ..units import MIB
-from ..urls import decoded_path, http_problem, is_loopback, oss_bucket, url_problem
 from .base import MAX_REQUESTS
 
 MAX_REQUEST_BODY = MIB

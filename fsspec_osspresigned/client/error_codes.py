@@ -29,7 +29,7 @@ from ..errors import (
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..secret import redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_query, quote
-from ..signing.compare import Comparison, compare, unsent_headers
+from ..signing.mismatch import Comparison, compare, unsent_headers
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_seconds
 

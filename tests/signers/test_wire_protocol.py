@@ -11,7 +11,7 @@ import pytest
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signers.protocol import URLBinding, encode
+from fsspec_osspresigned.signers.wire_protocol import URLBinding, encode
 
 B = "https://b.oss-cn-hangzhou.aliyuncs.com"
 HOSTS = {

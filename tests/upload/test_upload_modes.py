@@ -15,13 +15,13 @@ from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.modes import (
+from fsspec_osspresigned.upload.upload import Upload
+from fsspec_osspresigned.upload.upload_modes import (
     FirstFailure,
     Multipart,
     SinglePut,
     SpooledPut,
 )
-from fsspec_osspresigned.upload.upload import Upload
 
 BOTH, PUT, PARTS = Grant(), Grant(multipart=None), Grant(single=False)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.urls import (
+from fsspec_osspresigned.request_checks import (
     header_problems,
     http_problem,
     is_loopback,

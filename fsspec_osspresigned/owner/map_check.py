@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from .. import urls
+from .. import request_checks
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Operation, frozen_mapping, split_path
 from ..options.object_options import Target
@@ -18,7 +18,7 @@ from ..signers.presigned_urls import complete_problem, expiry, grant_of, request
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, plan_for
-from ..url_map.model import MapEntry, MapRequest, URLMap
+from ..url_map.url_map import MapEntry, MapRequest, URLMap
 from .inspect import requests_of
 
 _SENT_ANYWAY = frozenset({"host", "content-length"})
@@ -122,7 +122,7 @@ def _check_request(
     url = request.url.reveal()
     bucket, key = split_path(path)
     try:
-        there, seen = urls.object_of(url)
+        there, seen = request_checks.object_of(url)
     except ValueError:
         yield "object", f"the path of {name} is not UTF-8"
     else:
@@ -142,7 +142,7 @@ def _check_request(
             text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
             yield "headers", shown_text(text)
     allowed = {"allow_http": intent.allow_http, "local": intent.local}
-    if problem := urls.http_problem(url, **allowed):
+    if problem := request_checks.http_problem(url, **allowed):
         yield "http", f"{name} {problem}"
 
 

@@ -15,7 +15,7 @@ from fsspec_osspresigned.signing import (
     Received,
     verify,
 )
-from fsspec_osspresigned.signing.compare import compare, unsent_headers
+from fsspec_osspresigned.signing.mismatch import compare, unsent_headers
 from fsspec_osspresigned.signing.presigning import PresignRequest
 
 NOW = 1_767_225_600

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.client.failures import MEANINGS, from_reply
+from fsspec_osspresigned.client.error_codes import MEANINGS, from_reply
 from fsspec_osspresigned.emulator.faults.fault import Fault
 from fsspec_osspresigned.errors import Explanation, Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem

@@ -15,13 +15,13 @@ from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.owner.check import Intent, check_map
+from fsspec_osspresigned.owner.map_check import Intent, check_map
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.upload import Upload
-from fsspec_osspresigned.url_map.model import MapEntry, MapRequest, URLMap
 from fsspec_osspresigned.url_map.source import write
+from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap
 
 NOW = 1_700_000_000.0
 KEY = Credentials("AKID", Secret("topsecret"))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi import AnnouncingServer, listen
-from fsspec_osspresigned.server.guard import (
+from fsspec_osspresigned.asgi_server import AnnouncingServer, listen
+from fsspec_osspresigned.server.connection_limits import (
     ConnectionGuard,
     ConnectionLimits,
     raise_file_limit,

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 
 
 async def hello(scope, receive, send):

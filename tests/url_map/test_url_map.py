@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from fsspec_osspresigned.url_map.model import Nearest
+from fsspec_osspresigned.url_map.url_map import Nearest
 
 FOLDER = [f"b/data/2026/part-{n:05}-of-99999.parquet" for n in range(0, 99_999, 7)]
 HUGE = Nearest(frozenset(FOLDER))

@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from fsspec_osspresigned.concurrency.workers import Workers
+from fsspec_osspresigned.concurrency.thread_pool import Workers
 
 
 def test_work_and_its_failure_reach_the_caller():
@@ -146,7 +146,7 @@ def test_idle_threads_keep_nothing_alive():
 def test_process_ends_although_work_is_queued():
     """Nobody waits for it any more, so it is not finished behind the user's back."""
     code = (
-        "import time; from fsspec_osspresigned.concurrency.workers import Workers\n"
+        "import time; from fsspec_osspresigned.concurrency.thread_pool import Workers\n"
         "w = Workers('w', 1)\n"
         "for _ in range(3): w.submit(time.sleep, 60)\n"
     )

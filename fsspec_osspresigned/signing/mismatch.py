@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import field, frozen
 
 from ..model import Operation, SignedRequest
-from ..urls import oss_bucket
+from ..request_checks import oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
