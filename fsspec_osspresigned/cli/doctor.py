@@ -17,7 +17,7 @@ import click
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.failures import OWN_DOMAIN, members
+from ..client.error_codes import OWN_DOMAIN, members
 from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
 from ..errors import OSSPresignedError

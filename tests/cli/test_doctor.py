@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.asgi import LoopbackServer
+from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.cli import doctor
 from fsspec_osspresigned.cli.doctor import (
     about_host,
