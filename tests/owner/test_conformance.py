@@ -26,7 +26,7 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
 ROOT = Path(__file__).parents[2]
-SCHEMA_FILE = ROOT / "docs" / "signer-wire_protocol.schema.json"
+SCHEMA_FILE = ROOT / "docs" / "signer-protocol.schema.json"
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 TOKEN = "tokenCANARYtoken"
