@@ -874,6 +874,39 @@ def test_discard(oss):
     assert stored(oss) is None
 
 
+def test_discard_while_another_thread_begins(oss):
+    """It waits for the upload ID, and whichever has it removes the upload."""
+    asked, gate, told = threading.Event(), threading.Event(), []
+
+    class Slow(Signer):
+        def sign(self, operations):
+            if operations[0].action == "InitiateMultipartUpload":
+                asked.set()
+                assert gate.wait(20)
+            return super().sign(operations)
+
+    one = Upload(make(oss, Slow(oss)), Target(path=PATH))
+
+    def work():
+        try:
+            for _ in range(2):
+                one.add(MemoryBody.of(bytes(MIN_PART)))
+        except UploadDiscardedError as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=work), threading.Timer(0.2, gate.set)]
+    threads[0].start()
+    assert asked.wait(20)
+    threads[1].start()
+    one.stop()
+    one.discard()
+    for thread in threads:
+        thread.join(20)
+    assert len(told) == 1
+    assert one.is_over
+    assert not oss.uploads(BUCKET)
+
+
 def test_discard_before_anything_was_sent(oss):
     """There is nothing to remove."""
     one = Upload(make(oss), Target(path=PATH))
