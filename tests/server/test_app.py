@@ -351,7 +351,8 @@ def test_wished_headers_outside_the_list_are_dropped(server):
     ("token", "source", "allowed"),
     [
         ("writer", "/examplebucket/data/k", False),
-        ("all", "/examplebucket/data/k%20?versionId=x", True),
+        ("all", "/examplebucket/data/k%20", True),
+        ("all", "/examplebucket/data/k%20?versionId=x", False),
         ("all", "examplebucket/k", True),
         ("all", "/other-bucket/k", False),
         ("all", "", False),
