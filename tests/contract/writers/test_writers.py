@@ -33,6 +33,7 @@ from tests.contract.writers import (
     other_writers,
     pandas_writers,
     pyarrow_writers,
+    second_run,
 )
 from tests.contract.writers.matrix import (
     BUCKET,
@@ -62,7 +63,10 @@ The columns are four ways to be allowed to write:
 * **signer of all verbs**: the same service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
 
-In the first two nobody can look at objects of others. What this process wrote it remembers, and small bodies it can read back; all else
+**Second run**, in some tables, is the same writer once more in the same process, by the write-only signer and by the one of all verbs.
+What refuses leaves the first run as it is.
+
+In the first two ways nobody can look at objects of others. What this process wrote it remembers, and small bodies it can read back; all else
 counts as missing, with one warning, or is refused with `unknown="error"`. Where that makes a difference, the cell says so.
 
 Where a cell names an error, the tool raises it, and unless the cell says otherwise nothing is published. What to know beyond the table:
@@ -120,11 +124,13 @@ def page() -> str:
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     for group, rows in groupby(cases, lambda case: case.group):
-        columns = ["writer", *KINDS.values(), "to know"]
+        again = ["second run"] if group in second_run.GROUPS else []
+        columns = ["writer", *KINDS.values(), *again, "to know"]
         text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
         text += f"|{'---|' * len(columns)}\n"
         for case in rows:
-            cells = [case.title, *map(case.cell, KINDS), case.to_know()]
+            cells = [case.title, *map(case.cell, KINDS)]
+            cells += [*(second_run.cell(case) for _ in again), case.to_know()]
             text += f"| {' | '.join(cells)} |\n"
     return text
 
@@ -166,8 +172,15 @@ def test_writer(world, case: Case, kind: str):
             del caught, error  # its frames hold what the writer had in hand
         else:
             case.run(here)
+    check_after(here, said, failed=isinstance(outcome, Fails))
+
+
+def check_after(
+    here: World, said: list[warnings.WarningMessage], *, failed: bool
+) -> None:
+    """Check that nothing was warned of without need, and that no upload is left."""
     allowed = set() if here.sees else {BlindAnswerWarning}
-    if isinstance(outcome, Fails):
+    if failed:
         allowed.add(DiscardWarning)  # the file tells that it was left
     ours = {one.category for one in said if issubclass(one.category, PublishWarning)}
     assert ours <= allowed
@@ -175,6 +188,42 @@ def test_writer(world, case: Case, kind: str):
     while here.oss.uploads(BUCKET) and time.monotonic() < end:
         time.sleep(0.005)
     assert not here.oss.uploads(BUCKET)
+
+
+@pytest.mark.writers
+@pytest.mark.parametrize("kind", second_run.KINDS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.id)
+        for case in CASES.values()
+        if second_run.is_tried(case)
+    ],
+)
+def test_second_run(world, case: Case, kind: str):
+    """The writer replaces what it wrote before, or refuses and leaves it as it is."""
+    if case.missing and not ALL:
+        pytest.skip(f"not installed: {', '.join(case.missing)}")
+    here: World = world(kind, case.id, case.names)
+    outcome = second_run.outcome(case, kind)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        case.run(here)
+        before = here.stored()
+        if outcome is None:
+            case.run(here)
+            assert here.stored().keys() == before.keys()
+        else:
+            with pytest.raises(Exception, match=outcome.text) as caught:
+                case.run(here)
+            assert outcome.error in {one.__name__ for one in type(caught.value).__mro__}
+            after = here.stored()
+            assert before.items() <= after.items()
+            added = sorted(after.keys() - before.keys())
+            assert len(added) == len(outcome.leaves)
+            assert all(map(fnmatch.fnmatchcase, added, outcome.leaves))
+            del caught
+    check_after(here, said, failed=outcome is not None)
 
 
 def test_page_shows_what_is_tested():
