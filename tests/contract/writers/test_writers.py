@@ -204,7 +204,7 @@ def test_second_run(world, case: Case, kind: str):
     """The writer replaces what it wrote before, or refuses and leaves it as it is."""
     if case.missing and not ALL:
         pytest.skip(f"not installed: {', '.join(case.missing)}")
-    here: World = world(kind, case.id, case.names)
+    here: World = world(kind, f"again-{case.id}", case.names)
     outcome = second_run.outcome(case, kind)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
