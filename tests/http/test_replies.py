@@ -283,13 +283,15 @@ def test_answer_to_the_request_before(serve, send, stray):
     """An answer that comes once more, or without the number of all others, is refused."""
 
     def script(peer):
-        peer.request()
-        peer.answer("x-oss-request-id: 1")
+        for number in (0, 1):
+            peer.request()
+            peer.answer(f"x-oss-request-id: {number}")
         peer.request()
         peer.answer(*stray, status="204 No Content", body=b"")
         peer.answer("x-oss-request-id: 2", status="403 Forbidden", body=DENIED)
 
     server = serve(script, ok)
+    assert send(server.origin + QUERY).status == 200
     assert send(server.origin + QUERY).status == 200
     with pytest.raises(NetworkError, match="not the one to this request") as caught:
         send(server.origin + QUERY, method="DELETE")
@@ -298,15 +300,31 @@ def test_answer_to_the_request_before(serve, send, stray):
     assert server.accepted == 2
 
 
+def test_a_server_with_one_number_for_all(serve, send):
+    """A simple server gives each answer the same number, which then tells nothing."""
+
+    def script(peer):
+        while peer.request():
+            peer.answer("x-oss-request-id: 1")
+
+    server = serve(script)
+    assert [send(server.origin + QUERY).status for _ in range(3)] == [200] * 3
+    assert server.accepted == 1
+
+
 def test_answers_of_a_cache_have_one_number(serve, send):
     """A cache on the way repeats an answer with all its headers, and says its age."""
 
     def script(peer):
-        while peer.request():
-            peer.answer("x-oss-request-id: 1", "Age: 7")
+        for lines in (
+            ["x-oss-request-id: 1"],
+            *[["x-oss-request-id: 2", "Age: 7"]] * 3,
+        ):
+            peer.request()
+            peer.answer(*lines)
 
     server = serve(script)
-    assert [send(server.origin + QUERY).status for _ in range(3)] == [200] * 3
+    assert [send(server.origin + QUERY).status for _ in range(4)] == [200] * 4
     assert server.accepted == 1
 
 
