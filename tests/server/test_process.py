@@ -655,7 +655,7 @@ def test_hash_of_a_token_is_printed(monkeypatch, capsys, given, code, said):
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
-    for name in ("supervisor", "process", "guard", "reload"):
+    for name in ("supervisor", "process", "connection_limits", "reload"):
         monkeypatch.delitem(sys.modules, f"fsspec_osspresigned.server.{name}")
         monkeypatch.delattr(f"fsspec_osspresigned.server.{name}")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
