@@ -35,7 +35,7 @@ _ALIKE = (
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
-    "url": "--url-file",
+    "presigned_url": "--url-file",
     "url_map": "--map",
     "signer_token": "--token",
     "allowed_hosts": "--allowed-host",

@@ -47,9 +47,9 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
     source.write_text("Sent with one URL from an environment variable.\n")
-    here = options(plan, names.ONE_FILE, url=f"env:{names.URL_VARIABLE}")
+    here = options(plan, names.ONE_FILE, presigned_url=f"env:{names.URL_VARIABLE}")
     fsspec.filesystem("osspresigned", **here).put_file(str(source), "")
-    here = options(plan, names.ONE_CSV, url=f"file:{plan.url_file}")
+    here = options(plan, names.ONE_CSV, presigned_url=f"file:{plan.url_file}")
     frame.to_csv("osspresigned://", storage_options=here)
     frame.to_csv(plan.source(names.ONE_CSV))
 

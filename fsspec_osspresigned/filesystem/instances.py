@@ -8,7 +8,7 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, reset_lock
 from fsspec.config import apply_config, conf
 
-from ..options.options import hashable, portable, surroundings
+from ..options.options import ALIAS, hashable, portable, renamed, surroundings
 from .paths import PROTOCOL
 
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
@@ -18,9 +18,9 @@ os.register_at_fork(after_in_child=reset_lock)
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
 # A map may stand before any signer.
 _REPLACED = {
-    "url": {"url_map", "signer", "signer_token"},
-    "signer": {"url", "url_map"},
-    "url_map": {"url"},
+    "presigned_url": {ALIAS, "url_map", "signer", "signer_token"},
+    "signer": {ALIAS, "presigned_url", "url_map"},
+    "url_map": {ALIAS, "presigned_url"},
 }
 
 
@@ -33,7 +33,7 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
     def __call__(cls, **storage_options: Any) -> Any:
         """Return the instance of equal options, which is made if it is the first."""
-        given = dict(storage_options)
+        given = renamed(storage_options)
         configured = conf.get(PROTOCOL, {})
         for named, others in _REPLACED.items():
             if given.get(named) is not None:
@@ -42,6 +42,8 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         if "signer_token" in configured and given.get("signer") not in (None, own):
             given = {"signer_token": None, **given}  # it is for the signer beside it
         given = portable(apply_config(cls, given))
+        if ALIAS in configured:
+            given[ALIAS] = None  # fsspec applies its configuration once more
         is_cached = not given.pop("skip_instance_cache", False)
         options = sorted(given.items(), key=lambda option: option[0])
         # By type as well: 1 equals True, and is refused where True is valid.

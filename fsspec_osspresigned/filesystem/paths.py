@@ -23,18 +23,18 @@ def without_protocol(path: Any) -> str:
     if is_web(found) or is_presigned(found):
         raise ConfigurationError(
             "a URL stands where the path bucket/key must (it is not shown): give a "
-            "presigned URL as url=, such as url='file:upload.url', and leave the path empty"
+            "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
     return found
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
-    """Return ``bucket/key``; the empty path is the object of ``url=``.
+    """Return ``bucket/key``; the empty path is the object of ``presigned_url=``.
 
     With *keep_slash* a trailing slash stays: the object stands for a directory.
     """
     name = without_protocol(path)
     stripped = name.rstrip("/")
-    if not stripped and client.options.url is not None:
+    if not stripped and client.options.presigned_url is not None:
         return str(getattr(client.signer, "path", ""))
     return name if keep_slash else stripped

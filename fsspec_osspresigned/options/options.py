@@ -179,6 +179,9 @@ def _unless_secret(value: Any) -> str:
     return "<hidden>" if hidden else repr(value)
 
 
+ALIAS = "url"  # of presigned_url
+
+
 @frozen(eq=False, kw_only=True)
 class Options:
     """Everything a user can set, validated; the table is in docs/options.
@@ -186,7 +189,7 @@ class Options:
     Sizes are bytes, times are seconds.
     """
 
-    url: str | None = _option(None, _text, shown=_unless_secret)
+    presigned_url: str | None = _option(None, _text, shown=_unless_secret)
     url_map: Any = _option(None, shown=_unless_secret)
     signer: Any = _option(None)
     signer_token: Any = _option(None, token_reference)
@@ -238,10 +241,13 @@ class Options:
             problems.append(
                 f"'::' in a path makes fsspec chain filesystems ({', '.join(sorted(chained))} "
                 "arrived): call the filesystem itself, fs.open(...), for such a key; a "
-                "signed URL goes into url="
+                "signed URL goes into presigned_url="
             )
         for name, value in given.items():
             if name in FOREIGN or name in CHAINED or value is None:
+                continue
+            if name == ALIAS:
+                problems.append("presigned_url= and url= are one option: give one")
                 continue
             if name not in known:
                 problems.append(f"unknown option {name!r}{suggestion(name, known)}")
@@ -269,8 +275,9 @@ class Options:
     def check_portable(self) -> None:
         """Raise TypeError if options that hold or are secrets would leave this process."""
         remedies = []
-        if self.url is not None and not self.url.startswith(("env:", "file:")):
-            remedies.append("url= holds a presigned URL: pass env:NAME or file:PATH")
+        url = self.presigned_url
+        if url is not None and not url.startswith(("env:", "file:")):
+            remedies.append("presigned_url= holds the URL: pass env:NAME or file:PATH")
         if self.url_map is not None and not _is_place(self.url_map):
             remedies.append("url_map= is given inline: pass a file, or env:NAME")
         texts = {"signer": "'module:function'"}
@@ -294,16 +301,28 @@ def _is_place(url_map: Any) -> bool:
     return is_text or isinstance(url_map, os.PathLike)
 
 
-def portable(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with its relative local paths made absolute."""
+def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *given* with ``presigned_url`` for its alias, unless both are there.
+
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, so writers that pass options
+    on by that function cannot pass it.
+    """
     options = dict(given)
+    if ALIAS in options and options.get("presigned_url") is None:
+        options["presigned_url"] = options.pop(ALIAS)
+    return options
+
+
+def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *given* with names of today, and relative local paths made absolute."""
+    options = renamed(given)
     for name in ("url_map", "receipts", "checkpoint"):
         value = options.get(name)
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if isinstance(value, str) and "://" not in value and _is_path(value):
             options[name] = _absolute(value)
-    for name in ("url", "url_map", "signer_token"):
+    for name in ("presigned_url", "url_map", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
             place = value.removeprefix("file:")
@@ -327,11 +346,11 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     used = chosen(values.get)
     if not used:
         problems.append(
-            "nothing says where signatures come from: give url= (one presigned URL, to upload), "
+            "nothing says where signatures come from: give presigned_url= (one URL, to upload), "
             "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
         )
-    if "url" in used and len(used) > 1:
-        problems.append("url= stands alone: leave out url_map= and signer=")
+    if "presigned_url" in used and len(used) > 1:
+        problems.append("presigned_url= stands alone: leave out url_map= and signer=")
     return problems + misplaced_options(values.get)
 
 
@@ -346,7 +365,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def _show(name: str, value: Any) -> str:
     """Return the text of a bad value, unless it may be a secret."""
-    if name in ("url", "signer_token", "headers", "metadata", "callback"):
+    if name in (
+        ALIAS,
+        "presigned_url",
+        "signer_token",
+        "headers",
+        "metadata",
+        "callback",
+    ):
         return "..."
     return redact(repr(value))[:60]
 

@@ -38,7 +38,7 @@ class SignerKind:
 
 # In the order in which they are asked: what was signed beforehand first.
 SIGNERS = (
-    SignerKind("url", "presigned_urls:one_url_signer"),
+    SignerKind("presigned_url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
         "signer",

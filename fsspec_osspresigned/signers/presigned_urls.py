@@ -107,7 +107,7 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return entry, bucket (None if it cannot be seen) and key of the object of a URL."""
     url = SecretURL(text.reveal())
     if problem := url_problem(url.reveal()):
-        msg = f"the text of url= {problem}: give the presigned URL as it was made"
+        msg = f"the text of presigned_url= {problem}: give the URL as it was made"
         raise ConfigurationError(msg)
     shown = url.shown()
     try:
@@ -155,8 +155,8 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer of ``url=``, which may be a reference that is read at each call."""
-    url = options.url
+    """Return the signer of ``presigned_url=``, which may be a reference that is read at each call."""
+    url = options.presigned_url
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
 

@@ -126,7 +126,7 @@ def _bytes_at(
     if problem:
         raise ConfigurationError(f"the URL map at {shown} {problem}")
     if _SIGNED.search(place):
-        msg = f"{shown} is a presigned URL, not a URL map: give it as url="
+        msg = f"{shown} is a presigned URL, not a URL map: give it as presigned_url="
         raise ConfigurationError(msg)
     if opener is None:
         msg = f"a URL map at {shown} cannot be opened here: give a local file"

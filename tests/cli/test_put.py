@@ -177,7 +177,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             "--token ...: must be a reference: env:OSSPRESIGNED_... or file:PATH\n",
         ),
         (["f", TO], "nothing says where signatures come from"),
-        (["f", TO], "give --url-file (one presigned URL, to upload), --map (a file"),
+        (["f", TO], "give --url-file (one URL, to upload), --map (a file"),
         (
             ["f", TO, "--signer", "https://s", "--endpoint", "e"],
             "--endpoint is for --signer keys",

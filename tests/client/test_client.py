@@ -293,9 +293,11 @@ def test_shared_client():
         made.append(options)
         return make()
 
-    options = Options(url="https://shared.example/k")
+    options = Options(presigned_url="https://shared.example/k")
     first = shared_client(options, build)
-    assert shared_client(Options(url="https://shared.example/k"), build) is first
+    assert (
+        shared_client(Options(presigned_url="https://shared.example/k"), build) is first
+    )
     assert len(made) == 1
 
 

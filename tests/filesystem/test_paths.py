@@ -100,7 +100,7 @@ def test_a_url_is_no_path(fs, owner, tmp_path, caplog, verb, path):
     """It is refused before anything is sent or logged, not repeated, and told its place."""
     caplog.set_level(logging.DEBUG, "fsspec_osspresigned")
     (tmp_path / "local").write_bytes(b"x")
-    with pytest.raises(ConfigurationError, match="as url=") as caught:
+    with pytest.raises(ConfigurationError, match="as presigned_url=") as caught:
         VERBS[verb](fs, path, str(tmp_path / "local"))
     assert "c2VjcmV0" not in str(caught.value)
     assert ROOT not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import sys
@@ -256,6 +257,23 @@ def test_token_of_the_environment_goes_to_its_own_signer_only(monkeypatch):
     assert alone.client.options.signer_token is None
 
 
+def test_one_url_from_every_writer(owner, monkeypatch):
+    """Fsspec's own ``url_to_fs`` has a parameter ``url``: ``presigned_url`` gets through."""
+    frame = pd.DataFrame({"n": [1, 2]})
+    url = owner.url_file("a.parquet")
+    frame.to_parquet("osspresigned://", storage_options={"presigned_url": url})
+    stored = io.BytesIO(owner.stored()["a.parquet"])
+    assert pd.read_parquet(stored).equals(frame)
+    fs, path = fsspec.url_to_fs("osspresigned://", presigned_url=url)
+    assert (fs, path) == (OSSPresignedFileSystem(url=url), "")
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"presigned_url": url})
+    OSSPresignedFileSystem().pipe_file("", b"x")
+    assert owner.stored() == {"a.parquet": b"x"}
+    other = OSSPresignedFileSystem(url=owner.url_file("b"))
+    other.pipe_file("", b"y")
+    assert owner.stored() == {"a.parquet": b"x", "b": b"y"}
+
+
 def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
     """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
     defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
@@ -269,6 +287,5 @@ def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch
     again.pipe_file("", b"z")
     assert owner.stored() == {"a": b"z", "b": b"y"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
-    assert (
-        OSSPresignedFileSystem(url_map=owner.map_file("b")).client.options.url is None
-    )
+    again = OSSPresignedFileSystem(url_map=owner.map_file("b"))
+    assert again.client.options.presigned_url is None

@@ -132,7 +132,7 @@ BAD = [
     ("allowed_hosts", [["a"]], "hosts"),
     ("allowed_hosts", {"a": 1}, "hosts"),
     ("allowed_hosts", 5, "hosts"),
-    ("url", 5, "a text"),
+    ("presigned_url", 5, "a text"),
     ("checkpoint", "memory://a", "a directory on this machine"),
     ("checkpoint", " ", "a directory on this machine"),
     ("checkpoint", True, "a directory on this machine"),
@@ -180,6 +180,7 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
     ("given", "words"),
     [
         ({}, "nothing says where signatures come from"),
+        ({"url": URL, "presigned_url": URL}, "are one option: give one"),
         ({"url": URL, "signer": "keys"}, "url= stands alone"),
         ({"url": URL, "url_map": "m.json"}, "url= stands alone"),
         ({"url": URL, "region": "cn-x"}, "region= is for signer='keys'"),
@@ -251,7 +252,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
         "url_map": str(tmp_path / "m.json"),
         "receipts": "/home/me/r",
         "checkpoint": str(tmp_path / "c"),
-        "url": f"file:{tmp_path}/u",
+        "presigned_url": f"file:{tmp_path}/u",
         "signer_token": "file:/home/me/t",
     }
 
@@ -267,7 +268,7 @@ def test_what_is_no_relative_path_stays(place):
 @pytest.mark.parametrize(
     ("given", "remedy"),
     [
-        ({"url": URL}, "url= holds a presigned URL"),
+        ({"url": URL}, "presigned_url= holds the URL"),
         ({"url_map": {"b/k": URL}}, "url_map= is given inline"),
         ({"url_map": f'{{"b/k": "{URL}"}}'}, "url_map= is given inline"),
         ({"signer": print}, "signer= is an object of this process"),
