@@ -75,7 +75,7 @@ def test_reasons_hold_no_secret():
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (errors.ConfigurationError("url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
+        (errors.ConfigurationError("presigned_url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
         (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
         (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
         (errors.NotSignedError("leave the path empty"), "leave DEST out"),
