@@ -29,7 +29,7 @@ QUERY = (
 OPEN = """
 import json, sys, time
 import fsspec
-from fsspec_osspresigned.signers import presigned
+from fsspec_osspresigned.signers import presigned_urls
 fsspec.filesystem("osspresigned", url_map={"b/k": "https://b.oss-cn-x.aliyuncs.com/k"})
 def status(name):
     with open("/proc/self/status") as lines:
