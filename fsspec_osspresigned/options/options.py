@@ -275,8 +275,8 @@ class Options:
     def check_portable(self) -> None:
         """Raise TypeError if options that hold or are secrets would leave this process."""
         remedies = []
-        url = self.presigned_url
-        if url is not None and not url.startswith(("env:", "file:")):
+        # No local variable holds the URL: a traceback may show it.
+        if not (self.presigned_url or "env:").startswith(("env:", "file:")):
             remedies.append("presigned_url= holds the URL: pass env:NAME or file:PATH")
         if self.url_map is not None and not _is_place(self.url_map):
             remedies.append("url_map= is given inline: pass a file, or env:NAME")

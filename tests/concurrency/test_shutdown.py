@@ -15,6 +15,7 @@ import pytest
 
 from fsspec_osspresigned.concurrency import shutdown as unfinished
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import UploadDiscardedError
 
 pytestmark = pytest.mark.slow
 
@@ -297,6 +298,13 @@ def test_what_another_thread_gives_up_is_waited_for():
     unfinished.end_all(uploads=uploads)
     assert [len(upload.hurries) for upload in uploads] == [1, 3]
     assert all(upload.is_stopped for upload in uploads)
+
+
+def test_nothing_is_begun_after_sigterm(monkeypatch):
+    """A thread that comes late is told so, instead of leaving parts behind."""
+    monkeypatch.setattr(unfinished, "is_terminating", lambda: True)
+    with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
+        unfinished.add(_One())
 
 
 def test_patience_ends(caplog):

@@ -1091,8 +1091,11 @@ def test_fork_as_the_child_sees_it(oss, monkeypatch):
         patch.setattr(os, "getpid", lambda: -1)
         with pytest.raises(UploadDiscardedError, match="forked"):
             one.add(MemoryBody.of(b"b"))
+        one.stop()
         one.discard()
         one.abandon()
+        assert one.is_over
+    assert not one.is_over
     one.finish()
     assert stored(oss) == b"a"
 
