@@ -80,7 +80,7 @@ class Workers:
 
     @property
     def is_caller(self) -> bool:
-        """Whether the calling thread is one of its own."""
+        """True if the calling thread is one of this pool."""
         return threading.current_thread() in self._threads
 
     @property

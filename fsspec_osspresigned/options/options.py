@@ -37,6 +37,7 @@ FOREIGN = {
 }
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
+ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
 
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
@@ -177,9 +178,6 @@ def _unless_secret(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     hidden = value is not None and ("://" in text or not _is_place(value))
     return "<hidden>" if hidden else repr(value)
-
-
-ALIAS = "url"  # of presigned_url
 
 
 @frozen(eq=False, kw_only=True)

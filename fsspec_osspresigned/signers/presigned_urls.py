@@ -155,7 +155,7 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer of ``presigned_url=``, which may be a reference that is read at each call."""
+    """Return the signer of ``presigned_url=``; a reference is read at each call."""
     url = options.presigned_url
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 

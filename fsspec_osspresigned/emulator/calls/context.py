@@ -28,7 +28,7 @@ _MAX_CALLBACK = 5 * 1024
 
 @frozen
 class CallContext:
-    """What the handler of a call gets; a call on the service has a nameless bucket."""
+    """What every handler gets; the bucket of a call on the service has no name."""
 
     call: Call
     body: IncomingBody

@@ -66,7 +66,7 @@ The columns are four ways to be allowed to write:
 **Second run**, in some tables, is the same writer once more in the same process, by the write-only signer and by the one of all verbs.
 What refuses leaves the first run as it is.
 
-In the first two ways nobody can look at objects of others. What this process wrote it remembers, and small bodies it can read back; all else
+In the first two ways looking is not signed. The filesystem remembers what this process wrote, and can read small bodies back; all else
 counts as missing, with one warning, or is refused with `unknown="error"`. Where that makes a difference, the cell says so.
 
 Where a cell names an error, the tool raises it, and unless the cell says otherwise nothing is published. What to know beyond the table:
