@@ -6,6 +6,7 @@ import time
 from email.utils import formatdate
 from urllib.parse import urlencode
 
+from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing.canonical import (
     Credentials,
     canonical_query,
@@ -18,6 +19,9 @@ from fsspec_osspresigned.signing.canonical import (
 )
 
 REGION = "cn-hangzhou"
+BUCKET = "examplebucket"
+OWNER = Credentials("LTAIowner", Secret("secret-of-the-owner"))
+STS = Credentials("STS.temporary", Secret("secret-of-sts"), Secret("token+of/sts=="))
 
 
 def signed_headers(
@@ -77,3 +81,26 @@ def signed_headers(
 def encoded(query: dict[str, str] | None) -> str:
     """Return a query as it goes into a URL."""
     return f"?{urlencode(query)}" if query else ""
+
+
+def sender(oss, client):
+    """Return what sends a request signed in its header; *also* is sent, not signed."""
+
+    def send(
+        method,
+        name="",
+        *,
+        version="v4",
+        key=OWNER,
+        data=b"",
+        query=None,
+        also=None,
+        **more,
+    ):
+        headers = signed_headers(
+            key, version, method, bucket=BUCKET, name=name, query=query, **more
+        )
+        url = f"{oss.url}/{BUCKET}/{name}{encoded(query)}"
+        return client.send(method, url, headers={**headers, **(also or {})}, data=data)
+
+    return send

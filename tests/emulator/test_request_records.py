@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials
-from tests.emulator.authorization import encoded, signed_headers
+from tests.emulator.authorization import (
+    BUCKET,
+    OWNER,
+    STS,
+    sender,
+)
 
-BUCKET = "examplebucket"
-OWNER = Credentials("LTAIowner", Secret("secret-of-the-owner"))
-STS = Credentials("STS.temporary", Secret("secret-of-sts"), Secret("token+of/sts=="))
 both = pytest.mark.parametrize("version", ["v1", "v4"])
 
 
@@ -22,27 +22,8 @@ def store_options():
 
 @pytest.fixture
 def call(oss, make_client):
-    """Send a request that is signed in its header; *also* is sent and not signed."""
-    client = make_client(oss)
-
-    def send(
-        method,
-        name="",
-        *,
-        version="v4",
-        key=OWNER,
-        data=b"",
-        query=None,
-        also=None,
-        **more,
-    ):
-        headers = signed_headers(
-            key, version, method, bucket=BUCKET, name=name, query=query, **more
-        )
-        url = f"{oss.url}/{BUCKET}/{name}{encoded(query)}"
-        return client.send(method, url, headers={**headers, **(also or {})}, data=data)
-
-    return send
+    """Send a request that is signed in its header."""
+    return sender(oss, make_client(oss))
 
 
 def test_records_hold_no_secrets(client, oss):

@@ -5,28 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import socket
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.http import checksums as checksum
+from tests.emulator.raw_requests import connect, raw_request
 
 BUCKET = "examplebucket"
 
 
 def callback(value) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
-
-
-def raw_request(client, method: str, key: str, length: int, extra: str = "") -> bytes:
-    target = client.url(method, key).removeprefix(client.oss.url)
-    return (
-        f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Length: {length}\r\n{extra}\r\n"
-    ).encode()
-
-
-def connect(oss: Emulator) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(oss.url.rpartition(":")[2])), 5)
 
 
 def test_good_checksums_are_accepted(client, key):
