@@ -109,6 +109,9 @@ def _terminate(number: int, _: FrameType | None) -> None:
     try:
         ending = threading.Thread(target=end_all, daemon=True)
         ending.start()
+    except RuntimeError:  # no thread can be started
+        end_all()
+    else:
         ending.join(_LIMIT)
     finally:
         os.kill(os.getpid(), number)

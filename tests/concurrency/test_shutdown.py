@@ -317,6 +317,24 @@ def test_patience_ends(caplog):
 
 
 @pytest.mark.usefixtures("handler")
+def test_sigterm_where_no_thread_can_be_started(monkeypatch):
+    """The handler gives the uploads up itself, and the process still ends."""
+
+    def refused(_):
+        raise RuntimeError("can't start new thread")
+
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    upload = _One()
+    unfinished.add(upload)
+    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+    assert upload.hurries == [True]
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+@pytest.mark.usefixtures("handler")
 def test_only_the_default_of_sigterm_is_replaced(monkeypatch):
     """And the signal is sent again, to do what it does by default."""
     sent = []
