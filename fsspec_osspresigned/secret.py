@@ -106,8 +106,8 @@ def token_reference(value: Any) -> Any:
         return value
     if text.startswith("env:"):
         raise ValueError(
-            "env:OSSPRESIGNED_...: no other variable is read, since whoever chooses "
-            "options could send it away; copy the token into one of that name"
+            "env:OSSPRESIGNED_...: no other variable is read, since options could "
+            "send it elsewhere; copy the token into one of that name"
         )
     raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH")
 

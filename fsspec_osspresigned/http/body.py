@@ -239,7 +239,7 @@ class FileBody:
     def _changed(self) -> SourceChangedError:
         return SourceChangedError(
             "the file changed while it was uploaded; nothing was published: "
-            "upload it again when nobody writes to it",
+            "upload it again when no program writes to it",
             path=self.path,
         )
 

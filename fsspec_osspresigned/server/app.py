@@ -312,7 +312,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token in a header, or raise 401 without a why."""
+    """Return the policy of the bearer token; else a 401 that gives no reason."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None

@@ -88,7 +88,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.data_received(early)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget it."""
+        """Count the connection no more."""
         self._guard.connections.discard(self)
         if self.transport is not None:  # it was more than a handshake
             super().connection_lost(error)

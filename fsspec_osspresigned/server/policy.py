@@ -232,7 +232,7 @@ _MAX_PER_MINUTE = 1_000_000_000
 
 @frozen(kw_only=True)
 class SignerSettings:
-    """With what the service signs; None leaves it to the environment."""
+    """Settings of the signer; None leaves one to the environment."""
 
     region: str | None = None
     endpoint: str | None = None  # host or URL

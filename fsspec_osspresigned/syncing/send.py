@@ -115,7 +115,7 @@ def _sent_file(
     except SourceChangedError as error:
         if tries == 1 or target.exclusive:
             why = "the file changed while it was sent, and what is stored is older"
-            msg = f"{why}: run sync with --checksum when nobody writes to it"
+            msg = f"{why}: run sync with --checksum when no program writes to it"
             raise SourceChangedError(msg, path=target.path) from error
         how["progress"](-receipt.size)
         return _sent_file(client, target, place, {**how, "ahead": None}, tries - 1)
