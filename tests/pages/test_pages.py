@@ -108,7 +108,8 @@ SMALL_PAGES = {
     "docs/given.md": {"in/report.csv", "in/a.csv"},
     "docs/migrating.md": {"in/report.csv", "in/a.parquet"},
     "docs/resume.md": {"big.bin"},
-    "docs/uploading.md": {"rows", "day/data.parquet", "day/figures/a", "day/_SUCCESS"},
+    "docs/closing.md": {"rows"},
+    "docs/transactions.md": {"day/data.parquet", "day/figures/a", "day/_SUCCESS"},
 }
 
 
@@ -121,18 +122,18 @@ def test_python_of_a_page_runs(page, oss, world):
     options = {"signer": world, "signer_token": "file:token"}
     fs = OSSPresignedFileSystem(**options)
     space: dict[str, object] = {}
-    if page == "docs/uploading.md":
-        frame = pd.DataFrame({"n": [1]})
-        file = fs.open(f"{BUCKET}/rows", "wb")
-        rows = iter([b"1", b"2"])
-        space = {"fs": fs, "options": options, "df": frame, "f": file, "rows": rows}
+    if page == "docs/closing.md":
+        space = {
+            "f": fs.open(f"{BUCKET}/rows", "wb"),
+            "rows": iter([b"1", b"2"]),
+        }
+    elif page == "docs/transactions.md":
+        space = {"fs": fs, "options": options, "df": pd.DataFrame({"n": [1]})}
         Path("figures/").mkdir(exist_ok=True)
     elif page == "docs/resume.md":
         space = {"fsspec": fsspec}
     for code in blocks(read(page)):
         run(code, space, world)
-    if page == "docs/uploading.md":
-        space["f"].close()
     assert stored(oss) >= SMALL_PAGES[page]
 
 
