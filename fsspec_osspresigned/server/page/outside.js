@@ -39,7 +39,7 @@ export function send(signed, body, { signal, progress } = {}) {
       return;
     }
     wait(body ? SILENCE : ANSWER);
-    xhr.send(body);
+    xhr.send(signed.form ? signed.form(body) : body);
   });
 }
 

@@ -1,4 +1,5 @@
 // The page: what a person sees and does. Text goes in as text, never as markup.
+import { GrantSigner, readGrant } from "./grant.js";
 import { Journal } from "./journal.js";
 import { Reader, droppedFiles, send, sleep } from "./outside.js";
 import {
@@ -40,12 +41,13 @@ const outside = {
 };
 const reader = new Reader(new URL("worker.js", import.meta.url));
 outside.read = (blob, keep) => reader.read(blob, keep);
-const signer = new Signer({
+const secure = window.location.protocol === "https:";
+let signer = new Signer({
   address: new URL("v1/sign", document.baseURI).href,
   token: () => fields.token.value.trim(),
   fetch: (...args) => window.fetch(...args),
   sleep,
-  secure: window.location.protocol === "https:",
+  secure,
 });
 outside.sign = (request) => signer.sign(request);
 
@@ -78,6 +80,23 @@ function recallToken() {
   if (kept) {
     fields.token.value = kept;
     at("keep").checked = true;
+  }
+}
+
+// -- a grant file ------------------------------------------------------------------------
+
+async function takeGrant(file) {
+  try {
+    const grant = readGrant(await file.text(), { secure });
+    signer = new GrantSigner(grant);
+    fields.bucket.value = grant.bucket;
+    fields.folder.value = grant.prefix;
+    fields.bucket.readOnly = true;
+    at("by-token").hidden = true;
+    at("grant-text").textContent = `${file.name}: until ${new Date(grant.ends).toLocaleString()}`;
+    complain("");
+  } catch (error) {
+    complain(error.kind ? error.message : "The grant file cannot be read. Choose it again.");
   }
 }
 
@@ -299,7 +318,7 @@ function complain(message, field) {
 
 function checkFields() {
   const token = fields.token.value.trim();
-  if (!token || !/^[\x21-\x7e]+$/u.test(token)) {
+  if (!at("by-token").hidden && !/^[\x21-\x7e]+$/u.test(token)) {
     complain(token ? "The token holds blanks or odd characters. Paste it again." : "Paste your token first.", fields.token);
     return false;
   }
@@ -390,6 +409,16 @@ window.addEventListener("drop", async (event) => {
   }
 });
 
+at("grant").addEventListener("change", () => {
+  const [file] = at("grant").files;
+  at("grant").value = "";
+  if (file) {
+    takeGrant(file);
+  }
+});
+document.addEventListener("securitypolicyviolation", () => {
+  complain("This page must not send to where the grant leads. Ask its owner for the right page.");
+});
 at("keep").addEventListener("change", keepToken);
 fields.token.addEventListener("input", () => at("keep").checked && keepToken());
 

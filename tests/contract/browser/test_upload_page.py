@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 from pathlib import Path
@@ -296,6 +298,41 @@ def test_folder_that_browsers_resolve(world, tmp_path):
     assert world.oss.requests == []
 
 
+def grant_text(url: str, expiration: str = "2100-01-01T00:00:00Z") -> str:
+    """Return a grant file for ``granted/`` that no signature is in."""
+    conditions = [{"bucket": "examplebucket"}, ["starts-with", "$key", "granted/"]]
+    policy = json.dumps({"expiration": expiration, "conditions": conditions})
+    fields = {"policy": base64.b64encode(policy.encode()).decode()}
+    names = {"bucket": "examplebucket", "prefix": "granted/"}
+    return json.dumps({"version": 1, "url": url, **names, "fields": fields})
+
+
+def test_grant_files_of_no_use(world, tmp_path):
+    """What is no grant, has ended or leads elsewhere is told; no byte is sent."""
+    page, grant, file = world.page, tmp_path / "grant.json", made(tmp_path, "a.bin", 9)
+    world.strays = True
+    page.open("")
+    for text, said in (
+        ("{}", "This is no grant file"),
+        (grant_text(world.oss.url, "2020-01-01T00:00:00Z"), "The grant has ended"),
+    ):
+        grant.write_text(text)
+        page.find("#grant").send_keys(str(grant))
+        page.until(lambda said=said: said in page.find("#problem").text)
+        assert page.find("#token").is_displayed()
+    grant.write_text(grant_text("http://127.0.0.1:1/examplebucket/"))
+    page.find("#grant").send_keys(str(grant))
+    page.until(lambda: not page.find("#token").is_displayed())
+    assert page.find("#bucket").get_property("value") == "examplebucket"
+    assert page.find("#folder").get_property("value") == "granted/"
+    page.choose(file)
+    page.start()
+    page.until(lambda: "must not send to where" in page.find("#problem").text)
+    page.find("#list button").click()
+    assert page.ends() == ["cancelled"]
+    assert world.oss.requests == []
+
+
 def test_dropped_files(world):
     """Files that are dropped on the page are those that it lists, and no name is markup."""
     world.page.type("token", TOKEN)
@@ -354,12 +391,13 @@ def test_by_keyboard_alone(world, tmp_path):
     page.choose(made(tmp_path, "a.bin", 10))
     page.find("#token").send_keys(TOKEN)
     seen = []
-    for _ in range(8):
+    for _ in range(9):
         ActionChains(page.driver).send_keys(Keys.TAB).perform()
         seen.append(page.run("return document.activeElement.id || 'row'"))
         if seen[-1] == "start":
             break
-    assert seen == ["keep", "bucket", "folder", "files", "directory", "row", "start"]
+    fields = ["keep", "grant", "bucket", "folder", "files", "directory"]
+    assert seen == [*fields, "row", "start"]
     ActionChains(page.driver).send_keys(Keys.ENTER).perform()
     assert page.ends() == ["stored"]
     page.until(lambda: "1 of 1" in page.run("return live.textContent"))

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { GrantSigner, readGrant } from "./page/grant.js";
+
+const END = Date.parse("2026-11-27T10:00:00Z");
+const NOW = END - 60_000;
+const PUT = { action: "PutObject", bucket: "examplebucket", key: "in/a.txt", content_length: 5 };
+
+function textOf({ conditions = [], more = {}, expiration = "2026-11-27T10:00:00Z", ...changed } = {}) {
+  const policy = { expiration, conditions: [{ bucket: "examplebucket" }, ["starts-with", "$key", "in/"], ...conditions] };
+  const fields = { policy: Buffer.from(JSON.stringify(policy)).toString("base64"), ...more };
+  const url = "https://examplebucket.example.com/";
+  return JSON.stringify({ version: 1, url, bucket: "examplebucket", prefix: "in/", fields, ...changed });
+}
+
+const signerOf = (given, now = NOW) => new GrantSigner(readGrant(textOf(given), { now: NOW }), () => now);
+const refused = (given, asked, message) =>
+  assert.rejects(signerOf(given).sign({ ...PUT, ...asked }), { kind: "refused", message });
+
+test("what is no grant file, ended or not to be sent to is told", () => {
+  const wrong = [
+    "",
+    "no JSON",
+    "[]",
+    textOf({ version: 2 }),
+    textOf({ url: "nowhere" }),
+    textOf({ url: "https://user@examplebucket.example.com/" }),
+    textOf({ fields: { policy: "!" } }),
+    textOf({ fields: {} }),
+    textOf({ more: { success_action_status: 200 } }),
+    textOf({ expiration: "soon" }),
+  ];
+  for (const text of wrong) {
+    assert.throws(() => readGrant(text, { now: NOW }), { message: /no grant file/u }, text);
+  }
+  assert.throws(() => readGrant(textOf(), { now: END }), { message: /has ended/u });
+  const plain = textOf({ url: "http://127.0.0.1:9000/examplebucket/" });
+  assert.throws(() => readGrant(plain, { now: NOW, secure: true }), { message: /https alone/u });
+  assert.equal(readGrant(plain, { now: NOW }).bucket, "examplebucket");
+});
+
+test("a form has the key first, the file last, and the type of the file", async () => {
+  const signed = await signerOf({ more: { success_action_status: "200" } }).sign({
+    ...PUT,
+    optional_headers: { "Content-Type": "text/plain" },
+  });
+  assert.equal(signed.method, "POST");
+  assert.equal(signed.url, "https://examplebucket.example.com/");
+  assert.deepEqual([signed.headers, signed.life, signed.ends], [[], 60_000, END]);
+  const form = signed.form(new TextEncoder().encode("hello"));
+  assert.deepEqual([...form.keys()], ["key", "policy", "success_action_status", "file"]);
+  assert.equal(form.get("key"), "in/a.txt");
+  assert.equal(form.get("file").type, "text/plain");
+  assert.equal(await form.get("file").text(), "hello");
+});
+
+test("a field for the type is sent where the policy asks for one", async () => {
+  const conditions = [["in", "$x-oss-content-type", ["image/png", "image/jpeg"]]];
+  const asked = { ...PUT, optional_headers: { "Content-Type": "image/png" } };
+  const { form } = await signerOf({ conditions }).sign(asked);
+  assert.equal(form("").get("x-oss-content-type"), "image/png");
+  await refused({ conditions }, {}, /files of this type: in image\/png, image\/jpeg/u);
+  const pinned = { conditions: [["eq", "$X-Oss-Content-Type", "text/csv"]], more: { "x-oss-content-type": "text/csv" } };
+  const other = await signerOf(pinned).sign(asked);
+  assert.equal(other.form("").get("x-oss-content-type"), "text/csv");
+  await refused({ conditions: [["not-in", "$content-type", ["application/octet-stream"]]] }, {}, /of this type/u);
+});
+
+test("what the policy does not allow is refused before any byte", async () => {
+  await refused({}, { key: "out/a.txt" }, /this name: starts-with in\//u);
+  await refused({}, { key: "in/${filename}" }, /Rename/u);
+  await refused({}, { key: "in/a\nb" }, /Rename/u);
+  await refused({}, { bucket: "other" }, /another bucket/u);
+  await refused({ bucket: "other" }, { bucket: "other" }, /does not fit this page \(bucket\)/u);
+  await refused({ conditions: [["content-length-range", 1, 4]] }, {}, /files of 1 bytes to 4 bytes/u);
+  await refused({ conditions: [["eq", "$success_action_status", "200"]] }, {}, /\(success_action_status\)/u);
+  await refused({}, { action: "InitiateMultipartUpload" }, /whole files only/u);
+  await assert.rejects(signerOf({}, END).sign(PUT), { message: /has ended/u });
+});
