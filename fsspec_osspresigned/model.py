@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from .secret import SecretURL
+from .secret import Secret, SecretURL
 from .units import GIB, KIB, MIB
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
@@ -31,6 +31,7 @@ class Action(enum.StrEnum):
     """One OSS API call, by its name in the API reference."""
 
     PutObject = "PutObject"
+    PostObject = "PostObject"
     UploadPart = "UploadPart"
     CopyObject = "CopyObject"
     UploadPartCopy = "UploadPartCopy"
@@ -110,6 +111,8 @@ class Spec:
         on_bucket: whether the call has no object key.
         copies: whether the call reads another object, its copy source.
         body: ``data`` of the object, a ``document``, or nothing.
+        form: whether key and headers are fields of a form that is sent to the bucket's
+            root, with the data as its last one; a policy is signed, and no URL.
         headers: kinds of headers that change what the call does.
         publishes: whether an object becomes visible. A repetition of such a call may find
             the object of its first try, so its error is reconciled with the store.
@@ -124,6 +127,7 @@ class Spec:
     on_bucket: bool = False
     copies: bool = False
     body: str = ""
+    form: bool = False
     headers: Collection[HeaderKind] = ()
     publishes: bool = False
     slot: str | None = None
@@ -162,6 +166,13 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
             headers=(*_WHOLE, HeaderKind.LIMIT),
             publishes=True,
             slot="put",
+        ),
+        Action.PostObject: Spec(
+            method="POST",
+            body="data",
+            form=True,
+            headers=(*_WHOLE, HeaderKind.LIMIT),
+            publishes=True,
         ),
         Action.InitiateMultipartUpload: Spec(
             method="POST",
@@ -212,9 +223,15 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
+# The calls that a presigned URL makes: those of URL maps and of the signer protocol.
+URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
 # HTTP method -> the call of that method on an object itself.
 PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
-    {s.method: a for a, s in OPERATIONS.items() if not (s.parameters or s.copies)}
+    {
+        spec.method: action
+        for action, spec in OPERATIONS.items()
+        if not (spec.parameters or spec.copies or spec.form)
+    }
 )
 
 
@@ -289,16 +306,33 @@ def _secret_url(value: str | SecretURL) -> SecretURL:
     return value if isinstance(value, SecretURL) else SecretURL(value)
 
 
+def _frozen_fields(value: Mapping[str, Secret]) -> Mapping[str, Secret]:
+    return MappingProxyType(dict(value))
+
+
+@frozen(kw_only=True)
+class SignedForm:
+    """The fields of a signed form, which allow one object to be stored; all are hidden.
+
+    Attributes:
+        fields: name -> value in the order in which they are sent, the data after them.
+    """
+
+    fields: Mapping[str, Secret] = field(converter=_frozen_fields, repr=False)
+
+
 @frozen(kw_only=True)
 class SignedRequest:
     """A permission to send one request: opaque, sent to the byte as it is.
 
     Attributes:
         method: the HTTP method.
-        url: the presigned URL; a plain string is hidden on the way in.
+        url: the presigned URL; a plain string is hidden on the way in. The bucket's root
+            if there is a form.
         headers: exactly the headers to send with it.
         issued_at: when its life began, seconds since the epoch of *this* machine.
         expires_at: when its life ends, same clock; None if unknown.
+        form: the fields to send around the data; None for all calls but PostObject.
     """
 
     method: str
@@ -306,6 +340,7 @@ class SignedRequest:
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
+    form: SignedForm | None = None
 
     def is_stale(self, now: float) -> bool:
         """Return whether less than min(30 s, life / 4) of its life is left."""

@@ -10,19 +10,22 @@ import pytest
 from fsspec_osspresigned.model import (
     OPERATIONS,
     PLAIN_ACTIONS,
+    URL_ACTIONS,
     Action,
     Operation,
     PartReceipt,
     Receipt,
     Reply,
+    SignedForm,
     SignedRequest,
     split_path,
 )
-from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.secret import Secret, SecretURL
 
 # Call -> method, parameters that make it, body (OSS API reference, page of each call).
 REFERENCE = {
     "PutObject": ("PUT", set(), "data"),
+    "PostObject": ("POST", set(), "data"),
     "UploadPart": ("PUT", {"partNumber", "uploadId"}, "data"),
     "CopyObject": ("PUT", set(), ""),
     "UploadPartCopy": ("PUT", {"partNumber", "uploadId"}, ""),
@@ -48,9 +51,14 @@ def test_every_action_is_the_call_of_the_reference():
 
 
 def test_publishing_calls():
-    """Three calls make an object visible, and all of them take forbid-overwrite."""
+    """Four calls make an object visible, and all of them take forbid-overwrite."""
     publishing = {action for action in Action if action.publishes}
-    assert publishing == {"PutObject", "CompleteMultipartUpload", "CopyObject"}
+    assert publishing == {
+        "PutObject",
+        "PostObject",
+        "CompleteMultipartUpload",
+        "CopyObject",
+    }
     for action in publishing:
         assert action.spec.pick({"X-Oss-Forbid-Overwrite": "true"})
 
@@ -83,6 +91,23 @@ def test_one_plain_call_for_each_method():
         "HEAD": Action.HeadObject,
         "DELETE": Action.DeleteObject,
     } == PLAIN_ACTIONS
+
+
+def test_a_form_is_no_call_of_a_url():
+    """A policy is signed for it, so neither a map nor a signer service has it."""
+    assert {*Action} - {*URL_ACTIONS} == {Action.PostObject}
+    assert Action.PostObject.spec.slot is None
+
+
+def test_form_keeps_its_order_and_hides_its_values():
+    """The fields go out as they were put in, and no text of the request shows them."""
+    fields = {"key": Secret("in/a"), "policy": Secret("eyJ"), "Signature": Secret("s3")}
+    form = SignedForm(fields=fields)
+    fields.clear()
+    assert [*form.fields] == ["key", "policy", "Signature"]
+    request = SignedRequest(method="POST", url="https://b.h/", form=form)
+    for hidden in ("in/a", "eyJ", "s3"):
+        assert hidden not in repr(request)
 
 
 def test_parameters_of_an_operation():

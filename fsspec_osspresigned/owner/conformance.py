@@ -14,7 +14,7 @@ from attrs import asdict, define, field, frozen
 
 from .. import parsing
 from ..errors import NetworkError, SignerError
-from ..model import COPY_SOURCE, Action, Operation, Reply
+from ..model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
 from ..secret import Secret, SecretURL
 from ..signers import wire_protocol
 from ..signers.http import HTTPSigner, SignerExchange
@@ -164,7 +164,8 @@ class Kit:
     @cached_property
     def outcomes(self) -> dict[Action, Result]:
         """The results of one request for each action."""
-        return dict(zip(Action, self.results(*map(self.request, Action)), strict=True))
+        found = self.results(*map(self.request, URL_ACTIONS))
+        return dict(zip(URL_ACTIONS, found, strict=True))
 
     @property
     def granted(self) -> dict[Action, SignerReply]:

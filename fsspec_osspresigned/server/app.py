@@ -27,7 +27,7 @@ from ..errors import (
     OSSPresignedError,
     TooLargeError,
 )
-from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..model import MAX_PARTS, URL_ACTIONS, Action, Operation, SignedRequest
 from ..request_checks import MAX_URL, header_problems
 from ..signers.base import MAX_REQUESTS, Signer, sign_each
 from ..signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
@@ -365,6 +365,8 @@ def operation_of(request: Any) -> Operation:
         action = Action(request.get("action", ""))
     except ValueError:
         raise _invalid("the action is unknown") from None
+    if action not in URL_ACTIONS:
+        raise _invalid(f"{action} is no call of a URL: its policy is signed as a form")
     if nulls := [n for n in _MEMBERS if request.get(n, ...) is None]:
         raise _invalid(f"{', '.join(nulls)} must not be null")
     spec = action.spec

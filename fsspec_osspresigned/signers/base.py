@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from attrs import frozen
 
 from ..errors import NotSignedError, OSSPresignedError, SignerError
-from ..model import MAX_PARTS, Operation, SignedRequest
+from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..secret import Secret
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -45,13 +46,15 @@ class Grant:
     """The ways to upload one object.
 
     Attributes:
-        single: one PutObject can be signed.
+        single: one request that stores the whole object can be signed.
+        action: that request; PostObject sends a form instead of a PUT.
         multipart: the multipart upload that can be signed; None if none.
         expires_at: when the first request expires, seconds since the epoch; None if
             unknown.
     """
 
     single: bool = True
+    action: Action = Action.PutObject
     multipart: MultipartGrant | None = MultipartGrant()
     expires_at: float | None = None
 
@@ -139,14 +142,29 @@ def check_signed(operation: Operation, request: Any) -> None:
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
-    sent = {name.lower(): value for name, value in request.headers.items()}
-    demanded = operation.headers.items()
-    if missing := [n for n, v in demanded if sent.get(n.lower()) != v.strip()]:
+    if missing := _missing_headers(operation, request):
         msg = (
             f"the signer did not sign the demanded header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
         )
         raise NotSignedError(msg, path=operation.path, action=operation.action)
+    problem = ""
     if request.method != operation.action.method:
-        msg = f"{operation} needs {operation.action.method}, the signer signed {request.method}"
-        raise SignerError(msg, path=operation.path)
+        method = operation.action.method
+        problem = f"{operation} needs {method}, the signer signed {request.method}"
+    elif (request.form is not None) != operation.action.spec.form:
+        problem = f"{operation} needs {'a' if request.form is None else 'no'} form"
+    elif request.form and request.form.fields.get("key") != Secret(operation.key):
+        problem = f"{operation}: the signer made a form for another key"
+    if problem:
+        raise SignerError(problem, path=operation.path)
+
+
+def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
+    """Return the demanded headers that *request* does not send, as headers or fields."""
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    if request.form is not None:
+        sent = {n.lower(): v.reveal() for n, v in request.form.fields.items()}
+        sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
+    demanded = operation.headers.items()
+    return [n for n, v in demanded if sent.get(n.lower()) != v.strip()]

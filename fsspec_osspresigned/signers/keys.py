@@ -287,6 +287,7 @@ def _misfits(operation: Operation) -> list[str]:
         (not spec.part_number and number is not None, "takes no part_number"),
         (spec.on_bucket and operation.key, "takes no key: use the parameter prefix"),
         (not spec.on_bucket and not operation.key, "needs a key"),
+        (spec.form, "is no URL: its policy is signed as a form"),
     )
     problems = [f"{operation.action} {text}" for is_wrong, text in rules if is_wrong]
     if own := sorted(_OWN & operation.query.keys()):

@@ -15,7 +15,7 @@ from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError, NetworkError
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import Action, Operation, Reply
+from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation, Reply
 from fsspec_osspresigned.owner.conformance import Kit, run
 from fsspec_osspresigned.owner.conformance_rules import RULES
 from fsspec_osspresigned.secret import Secret
@@ -451,7 +451,7 @@ def test_schema_fits_what_is_really_sent(kit):
         return reply
 
     watched = spoilt(kit, reply=watch)
-    operations = [Operation(**watched.request(action)) for action in Action]
+    operations = [Operation(**watched.request(action)) for action in URL_ACTIONS]
     call = wire_protocol.body(
         [wire_protocol.encode(operation) for operation in operations]
     )

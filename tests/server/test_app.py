@@ -240,6 +240,7 @@ def test_other_places_answer_with_problems(server):
     [
         ({"action": "DropBucket"}, "action is unknown"),
         ({"action": 3}, "action is unknown"),
+        ({"action": "PostObject"}, "PostObject is no call of a URL"),
         ({"bucket": ...}, "bucket must be a string"),
         ({"bucket": None}, "bucket must not be null"),
         ({"bucket": "B"}, "no valid name"),

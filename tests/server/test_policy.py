@@ -374,6 +374,7 @@ def test_forbidden_overwriting_locks_every_write(action):
     )
     locked = action in {
         "PutObject",
+        "PostObject",
         "CopyObject",
         "InitiateMultipartUpload",
         "CompleteMultipartUpload",

@@ -1,9 +1,11 @@
 """What holds for every signer: grants, and the checks on what comes back."""
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.errors import NotSignedError, SignerError
-from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
+from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import (
     Grant,
     MultipartGrant,
@@ -73,6 +75,45 @@ def test_answer_with_another_method():
     """A request that was signed for GET is never sent as the PUT that was asked."""
     with pytest.raises(SignerError, match="needs PUT, the signer signed GET"):
         sign_checked(Fixed(SignedRequest(method="GET", url="https://h/k")), [PUT])
+
+
+def posted(**fields):
+    """Return the answer of a signer that made a form of *fields*."""
+    named = {n.replace("_", "-"): Secret(value) for n, value in fields.items()}
+    form = SignedForm(fields=named)
+    return SignedRequest(method="POST", url="https://b.h/", form=form)
+
+
+POST = Operation(
+    action=Action.PostObject,
+    bucket="b",
+    key="k",
+    headers={"Content-Type": "text/csv", "x-oss-meta-a": "1"},
+)
+
+
+@pytest.mark.parametrize("name", ["Content_Type", "x_oss_content_type"])
+def test_demanded_headers_are_fields_of_a_form(name):
+    """A form has no headers of its own: the fields carry them, the type by two names."""
+    answer = posted(key="k", X_Oss_Meta_A="1", **{name: "text/csv"})
+    assert sign_checked(Fixed(answer), [POST]) == [answer]
+    with pytest.raises(NotSignedError, match="demanded header x-oss-meta-a for Post"):
+        sign_checked(Fixed(posted(key="k", **{name: "text/csv"})), [POST])
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "text"),
+    [
+        (PUT, evolve(posted(key="k"), method="PUT"), "needs no form"),
+        (evolve(POST, headers={}), evolve(posted(), form=None), "needs a form"),
+        (evolve(POST, headers={}), posted(key="other"), "a form for another key"),
+        (evolve(POST, headers={}), posted(), "a form for another key"),
+    ],
+)
+def test_form_of_another_call_or_key(operation, answer, text):
+    """A form is sent for the call and the key that were asked, and for no other."""
+    with pytest.raises(SignerError, match=text):
+        sign_checked(Fixed(answer), [operation])
 
 
 @pytest.mark.parametrize("sent", [{}, {"X-Oss-Meta-A": "2"}, {"x-oss-meta-b": "1"}])

@@ -266,6 +266,7 @@ def test_actions_that_publish():
     """Only these make an object visible."""
     assert [action for action in Action if action.publishes] == [
         Action.PutObject,
+        Action.PostObject,
         Action.CopyObject,
         Action.CompleteMultipartUpload,
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.model import URL_ACTIONS
 from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -34,7 +34,7 @@ WRITING = [
     "CompleteMultipartUpload",
     "AbortMultipartUpload",
 ]
-GRANTED = {WRITES: WRITING, SERVICE: [str(action) for action in Action]}
+GRANTED = {WRITES: WRITING, SERVICE: [str(action) for action in URL_ACTIONS]}
 
 
 def policy(kind: str) -> str:
