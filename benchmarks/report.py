@@ -103,10 +103,12 @@ def write(results: Results, docs: Path) -> int:
                 path.unlink()
     places = {
         "performance.md": {
-            "machine": machine(results),
             "targets": _table(_has_targets(results), tables.targets, results),
             "peers": peers(results, drawn),
             "rough": _table(_has(results, "rough-"), tables.rough, results),
+        },
+        "benchmarks.md": {"machine": machine(results), "setup": setup(results)},
+        "growth.md": {
             "growth": growth(results, drawn),
             "defaults": sweep(results, drawn),
         },
@@ -191,11 +193,10 @@ def peers(results: Results, drawn: Sequence[str]) -> str:
             plot = _image(f"peers-{group}", _ALT[group], drawn)
             texts.append(f"### {title}\n\n{plot}")
             texts.append(markdown(tables.peers(results, group)))
-    texts += [_notes(results)] if texts else [_NONE]
-    return "\n\n".join(texts)
+    return "\n\n".join(texts) or _NONE
 
 
-def _notes(results: Results) -> str:
+def setup(results: Results) -> str:
     """Return how each peer was set up."""
     lines = [["", "what proves the bytes", "how it was set up"]]
     shown = {
@@ -207,7 +208,7 @@ def _notes(results: Results) -> str:
     for name, about in results["about"].items():
         if name in shown:
             lines.append([f"`{name}`", about["checks"], about["note"]])
-    return "### How each was set up\n\n" + markdown(lines)
+    return markdown(lines) if shown else _NONE
 
 
 def _image(name: str, alt: str, drawn: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part at most, of a part of a large file, and of a file that is
-# sent in one piece (docs/performance.md has the curves).
+# sent in one piece (docs/growth.md has the curves).
 LARGEST_PART = 8 * MIB
 LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
