@@ -1,7 +1,8 @@
-"""Signatures: make, verify and describe presigned URLs.
+"""Signatures: make, verify and describe presigned URLs and POST policies.
 
 Begin with ``canonical``, which holds the formulas of both versions; ``presigning`` makes
-URLs, ``verifying`` judges requests as the service does.
+URLs, ``verifying`` judges requests as the service does. ``post_policy`` is the same for
+the policies of PostObject, and ``post_verifying`` for their signatures.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .canonical import Credentials
     from .endpoint import Endpoint
+    from .post_policy import PostPolicy, PostPolicyError
+    from .post_verifying import verify_policy
     from .presigning import presign
     from .signed_url import describe
     from .verifying import Received, verify
@@ -19,12 +22,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "Credentials": "canonical",
     "Endpoint": "endpoint",
+    "PostPolicy": "post_policy",
+    "PostPolicyError": "post_policy",
     "Received": "verifying",
     "describe": "signed_url",
     "presign": "presigning",
     "verify": "verifying",
+    "verify_policy": "post_verifying",
 }
-__all__ = ["Credentials", "Endpoint", "Received", "describe", "presign", "verify"]
+__all__ = [
+    "Credentials",
+    "Endpoint",
+    "PostPolicy",
+    "PostPolicyError",
+    "Received",
+    "describe",
+    "presign",
+    "verify",
+    "verify_policy",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -104,6 +104,12 @@ def parse_moment(text: str) -> int | None:
         return None
 
 
+@lru_cache(maxsize=16)
+def written_moment(now: int) -> str:
+    """Return seconds since the epoch as V4 writes them."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+
+
 def is_subresource(name: str) -> bool:
     """Return whether V1 signs the parameter *name*."""
     return name in SUBRESOURCES or name.startswith("x-oss-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -30,6 +29,7 @@ from .canonical import (
     sign_v4,
     string_to_sign_v1,
     string_to_sign_v4,
+    written_moment,
 )
 from .endpoint import Endpoint, check_bucket, check_key
 
@@ -123,7 +123,7 @@ class PresignRequest:
         )
 
     def _query_v4(self, headers: Mapping[str, str]) -> str:
-        moment, region = _moment(int(self.now)), self.region or ""
+        moment, region = written_moment(int(self.now)), self.region or ""
         day = moment[:8]
         scope = f"{day}/{region}/{self.product}/{TERMINATOR}"
         wanted = {name.lower() for name in self.additional_headers}
@@ -150,7 +150,7 @@ class PresignRequest:
 
     def problems(self) -> Iterator[str]:
         """Yield what the service would refuse."""
-        yield from _problems_of_key(self.credentials)
+        yield from credential_problems(self.credentials)
         if not _is_method(self.method):
             yield f"method {self.method[:20]!r} is not in upper-case letters"
         if problem := check_bucket(self.bucket):
@@ -162,11 +162,8 @@ class PresignRequest:
         yield from _problems_of_query(self.query)
         if self.version == "v1":
             yield from _problems_of_v1(self.key, self.query)
-        elif not self.region:
-            yield "no region: V4 signs it, for example cn-hangzhou"
-        elif not _is_region(self.region):
-            found = f"region {self.region[:80]!r} is no region id"
-            yield f"{found}: write cn-hangzhou, without oss-"
+        elif problem := region_problem(self.region):
+            yield problem
         if not _is_token(self.product) or "/" in self.product:
             yield f"product {self.product[:80]!r} is no product name: use oss"
 
@@ -205,12 +202,6 @@ class PresignRequest:
                 yield f"header {name[:80]!r} cannot be signed: it has an underscore"
 
 
-@lru_cache(maxsize=16)
-def _moment(now: int) -> str:
-    """Return seconds since the epoch as V4 writes them."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-
-
 def _own(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> dict[str, str]:
@@ -236,7 +227,18 @@ def _own_query(
     return canonical_query(_own(credential, token, moment, life, listed).items())
 
 
-def _problems_of_key(credentials: Credentials) -> Iterator[str]:
+def region_problem(region: str | None) -> str | None:
+    """Return why V4 cannot sign *region*; None if it can."""
+    if not region:
+        return "no region: V4 signs it, for example cn-hangzhou"
+    if not _is_region(region):
+        found = f"region {region[:80]!r} is no region id"
+        return f"{found}: write cn-hangzhou, without oss-"
+    return None
+
+
+def credential_problems(credentials: Credentials) -> Iterator[str]:
+    """Yield what is wrong with an access key, and with its token."""
     name, token = credentials.access_key_id, credentials.security_token
     if not name:
         yield "the access key id is empty"

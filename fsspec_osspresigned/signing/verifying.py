@@ -91,12 +91,12 @@ def verify(
     """
     try:
         _Verification(received, find, now, regions).run()
-    except _RefusedSignature as found:
+    except RefusedSignature as found:
         return found.refusal
     return None
 
 
-class _RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
+class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
     """Carries the refusal; *ec* may be the last digits of ``0002-00000...`` alone."""
 
     def __init__(
@@ -115,7 +115,7 @@ class _RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
         )
 
 
-_invalid = partial(_RefusedSignature, code="InvalidArgument", status=400)
+invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
 
 
 @frozen
@@ -160,35 +160,35 @@ class _Verification:
         header = self.received.headers.get("authorization")
         if header is not None:
             if is_signed:
-                raise _invalid("The request is signed in its header and in its query.")
+                raise invalid("The request is signed in its header and in its query.")
             self._header(header, pairs)
         elif not is_signed:
             text = "You have no right to access this object because of bucket acl."
-            raise _RefusedSignature(text, "0003-00000001")
+            raise RefusedSignature(text, "0003-00000001")
         elif version is None:
             self._query_v1(query)
         elif version == ALGORITHM:
             self._query_v4(pairs)
         else:
-            raise _invalid("The signature version is not supported.", "66")
+            raise invalid("The signature version is not supported.", "66")
 
     def _query_v1(self, query: Mapping[str, str]) -> None:
         # Life first: a URL that is stale and wrong is reported as stale.
         expires = query.get("Expires")
         if not expires:
             word, ec = ("missing", "67") if expires is None else ("empty", "68")
-            raise _RefusedSignature(f"The Expires parameter is {word}.", ec)
+            raise RefusedSignature(f"The Expires parameter is {word}.", ec)
         if not _is_number(expires):
             text = "Invalid date (should be seconds since epoch)"
-            raise _RefusedSignature(text, "70")
+            raise RefusedSignature(text, "70")
         if self.now > int(expires):
             raise self._expired("69")
         for name in ("OSSAccessKeyId", "Signature"):
             if not query.get(name):
-                raise _RefusedSignature(f"The {name} parameter is missing.")
+                raise RefusedSignature(f"The {name} parameter is missing.")
         if _TOKEN in self.received.headers:
             text = "Security-token must be provided by query string parameter."
-            raise _RefusedSignature(text, code="InvalidRequest", status=400)
+            raise RefusedSignature(text, code="InvalidRequest", status=400)
         key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
         self._compare_v1(key, query, expires, query["Signature"])
 
@@ -216,7 +216,7 @@ class _Verification:
             self._compare_v1(key, dict(reversed(pairs)), date, found[2])
             return
         if scheme != ALGORITHM:
-            raise _invalid("The Authorization header is invalid.")
+            raise invalid("The Authorization header is invalid.")
         named = (piece.strip().partition("=") for piece in text.split(","))
         given = {name: value for name, _, value in named}
         names = ("Credential", "AdditionalHeaders", "Signature")
@@ -230,50 +230,48 @@ class _Verification:
         self._check_additional(claim)
         key = self._key(claim.name, headers.get(_TOKEN))
         if headers.get(_PAYLOAD) != "UNSIGNED-PAYLOAD":
-            raise _invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
+            raise invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
         self._compare_v4(key, pairs, claim)
 
     def _check_scope(self, claim: _Claim) -> None:
         if not claim.credential:
-            raise _invalid("The x-oss-credential parameter is missing.", "217")
+            raise invalid("The x-oss-credential parameter is missing.", "217")
         scope = claim.scope
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
-            raise _invalid("The x-oss-credential parameter is malformed.", "224")
+            raise invalid("The x-oss-credential parameter is malformed.", "224")
         _, region, product, _ = scope
         if not _is_visible(claim.name):
-            raise _invalid("The access key id is malformed.", "222")
+            raise invalid("The access key id is malformed.", "222")
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
             is_header = "authorization" in self.received.headers
             place = "Authorization header" if is_header else "x-oss-credential"
-            raise _invalid(f"Invalid signing region in {place}.", "226")
+            raise invalid(f"Invalid signing region in {place}.", "226")
         if product not in _PRODUCTS:
-            raise _invalid("The signing product in credential is invalid.", "227")
+            raise invalid("The signing product in credential is invalid.", "227")
 
     def _check_life(self, claim: _Claim, expires: str | None) -> None:
         if expires is None:
-            raise _invalid("The x-oss-expires parameter is missing.", "215")
+            raise invalid("The x-oss-expires parameter is missing.", "215")
         if not _is_number(expires) or not 1 <= int(expires) <= MAX_V4_LIFE:
-            raise _invalid("The x-oss-expires parameter is invalid.", "232")
+            raise invalid("The x-oss-expires parameter is invalid.", "232")
         signed_at = parse_moment(claim.moment)
         if signed_at is None or claim.moment[:8] != claim.scope[0]:
-            raise _invalid("The x-oss-date parameter is missing or invalid.")
+            raise invalid("The x-oss-date parameter is missing or invalid.")
         if self.now < signed_at - SKEW:
             there = _iso(self.now)
-            raise _RefusedSignature(
-                "Request is not valid yet.", "235", ServerTime=there
-            )
+            raise RefusedSignature("Request is not valid yet.", "235", ServerTime=there)
         if self.now > signed_at + int(expires):
             raise self._expired("236")
 
-    def _expired(self, ec: str) -> _RefusedSignature:
-        return _RefusedSignature("Request has expired.", ec, ServerTime=_iso(self.now))
+    def _expired(self, ec: str) -> RefusedSignature:
+        return RefusedSignature("Request has expired.", ec, ServerTime=_iso(self.now))
 
     def _check_date(self, text: str, moment: float | None) -> None:
         if moment is None:
-            raise _RefusedSignature("OSS authentication requires a valid Date.")
+            raise RefusedSignature("OSS authentication requires a valid Date.")
         if abs(self.now - moment) > SKEW:
-            raise _RefusedSignature(
+            raise RefusedSignature(
                 "The difference between the request time and the current time is too "
                 "large.",
                 "504",
@@ -285,34 +283,15 @@ class _Verification:
 
     def _check_additional(self, claim: _Claim) -> None:
         if not claim.given:
-            raise _invalid("The x-oss-signature is missing.")
+            raise invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
-            raise _invalid("The x-oss-additional-headers are malformed.", "210")
+            raise invalid("The x-oss-additional-headers are malformed.", "210")
         absent = [name for name in claim.names if name not in self.received.headers]
         if absent:
-            raise _invalid(f"The signed header {absent[0][:80]} was not sent.")
+            raise invalid(f"The signed header {absent[0][:80]} was not sent.")
 
     def _key(self, name: str, given: str | None) -> Credentials:
-        """Return the credentials of *name*; *given* is the STS token that came along."""
-        key = self.find(name)
-        token = None if key is None else key.security_token
-        if key is None or (token is not None and given is None):
-            text = "The OSS access key id you provided does not exist in our records."
-            code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
-            raise _RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
-        if token is None:
-            if given is not None:
-                text = "The access key id takes no security token."
-                code = "AccessKeyIdAndSecurityTokenNotMatch"
-                raise _RefusedSignature(text, "4", code=code)
-            return key
-        if not _same(token.reveal(), given or ""):
-            text = "The security token is invalid."
-            raise _RefusedSignature(text, "6", code="InvalidSecurityToken")
-        if key.expires_at is not None and self.now >= key.expires_at:
-            text = "The security token has expired."
-            raise _RefusedSignature(text, "7", code="SecurityTokenExpired")
-        return key
+        return known_key(self.find, name, given, self.now)
 
     def _compare_v1(
         self, key: Credentials, query: Mapping[str, str], expires: str, given: str
@@ -326,8 +305,8 @@ class _Verification:
             headers=received.headers,
             query=query,
         )
-        if not _same(sign_v1(key.access_key_secret, text), given):
-            raise _mismatch("40", key.access_key_id, given, text)
+        if not same_text(sign_v1(key.access_key_secret, text), given):
+            raise mismatch("40", key.access_key_id, given, text)
 
     def _compare_v4(
         self,
@@ -348,15 +327,47 @@ class _Verification:
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
         given = claim.given
-        if not _same(sign_v4(signing_key, text), given):
-            raise _mismatch(ec, claim.name, given, text, CanonicalRequest=request)
+        if not same_text(sign_v4(signing_key, text), given):
+            raise mismatch(ec, claim.name, given, text, CanonicalRequest=request)
 
 
-def _mismatch(
+def known_key(
+    find: Callable[[str], Credentials | None],
+    name: str,
+    given: str | None,
+    now: float,
+) -> Credentials:
+    """Return the credentials of *name*; *given* is the STS token that came along.
+
+    Raises:
+        RefusedSignature: the service knows no such key, or not with that token.
+    """
+    key = find(name)
+    token = None if key is None else key.security_token
+    if key is None or (token is not None and given is None):
+        text = "The OSS access key id you provided does not exist in our records."
+        code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
+        raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
+    if token is None:
+        if given is not None:
+            text = "The access key id takes no security token."
+            code = "AccessKeyIdAndSecurityTokenNotMatch"
+            raise RefusedSignature(text, "4", code=code)
+        return key
+    if not same_text(token.reveal(), given or ""):
+        text = "The security token is invalid."
+        raise RefusedSignature(text, "6", code="InvalidSecurityToken")
+    if key.expires_at is not None and now >= key.expires_at:
+        text = "The security token has expired."
+        raise RefusedSignature(text, "7", code="SecurityTokenExpired")
+    return key
+
+
+def mismatch(
     ec: str, name: str, given: str, text: str, **more: Any
-) -> _RefusedSignature:
+) -> RefusedSignature:
     """Return the refusal of a signature, with the text that the server has signed."""
-    return _RefusedSignature(
+    return RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
         ec,
@@ -369,7 +380,7 @@ def _mismatch(
     )
 
 
-def _same(wanted: str, given: str) -> bool:
+def same_text(wanted: str, given: str) -> bool:
     """Compare two signatures or tokens in constant time."""
     return hmac.compare_digest(
         wanted.encode(), given.encode("utf-8", "surrogateescape")

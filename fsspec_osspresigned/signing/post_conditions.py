@@ -1,0 +1,196 @@
+"""Conditions of a POST policy: read, written and judged (OSS API reference, PostObject)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import frozen
+
+from ..parsing import is_int, kind
+
+RANGE = "content-length-range"
+LISTS = ("in", "not-in")
+OPERATORS = ("eq", "starts-with", *LISTS, RANGE)
+# What a message names without its value.
+SECRET_FIELDS = frozenset(
+    {
+        *("policy", "signature", "x-oss-signature", "x-oss-security-token"),
+        *("x-oss-credential", "ossaccesskeyid", "callback"),
+    }
+)
+
+_HIDDEN = "<hidden>"
+_MAX_SHOWN = 200
+
+
+class PolicyFault(StrEnum):
+    """Why a form does not have what its policy asks for."""
+
+    EXPIRED = "expired"
+    ABSENT = "field is absent"
+    FAILED = "condition failed"
+    TOO_SMALL = "too small"
+    TOO_LARGE = "too large"
+    EXTRA = "field is not named"
+
+
+@frozen
+class PolicyRefusal:
+    """One fault of a form; its text names the condition, never a secret."""
+
+    fault: PolicyFault
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+@frozen(repr=False)
+class PolicyCondition:
+    """One condition of a policy.
+
+    Attributes:
+        operator: of ``OPERATORS``.
+        field: the form field, lower case; ``bucket`` is that of the request's host.
+        values: one, or those of a list; empty for a size range.
+        sizes: least and most bytes of the file; None for all other conditions.
+    """
+
+    operator: str
+    field: str
+    values: tuple[str, ...] = ()
+    sizes: tuple[int, int] | None = None
+
+    @classmethod
+    def range(cls, least: int, most: int) -> PolicyCondition:
+        """Return the condition of a file of *least* to *most* bytes."""
+        return cls(RANGE, RANGE, sizes=(least, most))
+
+    def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
+        """Return what stands in the policy; *hidden* leaves the secrets out."""
+        if self.sizes is not None:
+            return [RANGE, *self.sizes]
+        # A dollar sign would begin a variable such as ${filename}.
+        values = [value.replace("$", "\\$") for value in self.values]
+        if hidden:
+            secret = self.field in SECRET_FIELDS
+            values = [_HIDDEN if secret else value for value in self.values]
+        if self.operator == "eq":
+            return {self.field: values[0]}
+        wanted = values if self.operator in LISTS else values[0]
+        return [self.operator, f"${self.field}", wanted]
+
+    def __str__(self) -> str:
+        """Return its JSON for messages, shortened, without secrets."""
+        text = json.dumps(self.as_json(hidden=True), ensure_ascii=False)
+        return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+    def __repr__(self) -> str:
+        """Show what a message shows."""
+        return f"<PolicyCondition {self}>"
+
+    def allows(self, value: str) -> bool:
+        """Return whether the field may have *value*."""
+        if self.operator == "starts-with":
+            return value.startswith(self.values[0])
+        return (value in self.values) is not (self.operator == "not-in")
+
+    def refusal(
+        self, fields: Mapping[str, str], bucket: str | None, size: int | None
+    ) -> PolicyRefusal | None:
+        """Return what is wrong with a form; names in *fields* are lower case.
+
+        What is None is not known yet, and not judged.
+        """
+        if self.sizes is not None:
+            return None if size is None else self._size_refusal(size, *self.sizes)
+        value = bucket if self.field == "bucket" else fields.get(self.field)
+        if value is None:
+            if self.field == "bucket":
+                return None
+            said = f"the form has no field {self.field}, which {self} needs"
+            return PolicyRefusal(PolicyFault.ABSENT, said)
+        if self.allows(value):
+            return None
+        shown = "" if self.field in SECRET_FIELDS else f" {value[:_MAX_SHOWN]!r}"
+        said = f"{self.field}{shown} does not meet {self}"
+        return PolicyRefusal(PolicyFault.FAILED, said)
+
+    def _size_refusal(self, size: int, least: int, most: int) -> PolicyRefusal | None:
+        if least <= size <= most:
+            return None
+        fault = PolicyFault.TOO_SMALL if size < least else PolicyFault.TOO_LARGE
+        return PolicyRefusal(fault, f"the size of {size} bytes does not meet {self}")
+
+
+def read_condition(item: Any) -> PolicyCondition | str:
+    """Return the condition that *item* of a policy is, or what is wrong with it."""
+    # A text, not an exception: a traceback would show the values.
+    if isinstance(item, dict):
+        if len(item) != 1:
+            return f"is an object with {len(item)} members instead of one"
+        ((name, value),) = item.items()
+        item = ["eq", name, value]
+    if not isinstance(item, list):
+        return f"is {kind(item)}, no object or list"
+    operator = item[0] if item else None
+    if operator not in OPERATORS:
+        shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
+        return f"has the unknown operator {shown}: use {', '.join(OPERATORS)}"
+    if len(item) != 3:  # noqa: PLR2004 - operator and two more
+        return f"has {len(item)} members instead of 3"
+    return _range(item) if operator == RANGE else _comparison(*item)
+
+
+def _range(item: list[Any]) -> PolicyCondition | str:
+    least, most = item[1:]
+    if not is_int(least) or not is_int(most):
+        return f"has a {RANGE} whose limits are no whole numbers"
+    if not 0 <= least <= most:
+        return f"has a {RANGE} from {least} to {most}, which is empty"
+    return PolicyCondition.range(least, most)
+
+
+def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
+    if not isinstance(name, str) or not name.removeprefix("$"):
+        return "names no field"
+    # Whether OSS knows a field without "$" is not documented: it is one here.
+    field = name.removeprefix("$").lower()
+    if field == "bucket" and operator != "eq":
+        return f"compares the bucket by {operator!r}: only eq can"
+    is_list = operator in LISTS
+    given = value if is_list and isinstance(value, list) else [value]
+    if isinstance(value, list) is not is_list or not all(
+        isinstance(one, str) for one in given
+    ):
+        wanted = "a list of strings" if is_list else "a string"
+        return f"compares {field[:60]!r} by {operator!r} with what is not {wanted}"
+    values = tuple(one.replace("\\$", "$") for one in given)
+    return PolicyCondition(operator, field, values)
+
+
+def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
+    """Yield why no form at all can meet *conditions*, as far as that can be seen."""
+    by_field: dict[str, list[PolicyCondition]] = {}
+    for condition in conditions:
+        by_field.setdefault(condition.field, []).append(condition)
+    for name, found in by_field.items():
+        if not _can_be_met(found):
+            both = " and ".join(str(one) for one in found)
+            yield f"nothing can meet the conditions of {name} together: {both}"
+
+
+def _can_be_met(found: list[PolicyCondition]) -> bool:
+    ranges = [one.sizes for one in found if one.sizes is not None]
+    if ranges:
+        return max(low for low, _ in ranges) <= min(high for _, high in ranges)
+    for one in found:
+        if one.operator in ("eq", "in"):
+            return any(all(c.allows(v) for c in found) for v in one.values)
+    starts = [one.values[0] for one in found if one.operator == "starts-with"]
+    longest = max(starts, key=len, default="")
+    return all(longest.startswith(start) for start in starts)

@@ -1,0 +1,376 @@
+"""POST policies: made, signed, read and judged, with the clock passed in.
+
+A policy is a JSON text in base64. Its signature covers that text, character for
+character, and nothing else, so the text is passed on as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from .. import parsing
+from ..errors import ConfigurationError
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
+from ..secret import Secret
+from ..units import shown_moment
+from .canonical import (
+    ALGORITHM,
+    MAX_V4_LIFE,
+    TERMINATOR,
+    Credentials,
+    day_key,
+    parse_moment,
+    sign_v1,
+    sign_v4,
+    written_moment,
+)
+from .post_conditions import (
+    PolicyCondition,
+    PolicyFault,
+    PolicyRefusal,
+    contradictions,
+    read_condition,
+)
+from .presigning import credential_problems, region_problem
+
+# The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).
+V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
+TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
+STATUS_FIELD = "success_action_status"
+TYPE_FIELD = "x-oss-content-type"
+# Fields of the signature, lower case.
+SIGNATURE_FIELDS = frozenset(
+    {
+        *("policy", "signature", "x-oss-signature", "ossaccesskeyid"),
+        *V4_FIELDS,
+        TOKEN_FIELD,
+    }
+)
+
+_MAX_DEPTH = 4
+
+
+class PostPolicyError(ValueError):
+    """A text is no POST policy; ``problems`` holds every problem found."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+def _hidden(text: str | Secret) -> Secret:
+    return text if isinstance(text, Secret) else Secret(text)
+
+
+@frozen
+class PostPolicy:
+    """A policy as its owner signed it.
+
+    Attributes:
+        text: the base64 text, as it is sent.
+        expires_at: seconds since the epoch.
+        conditions: in their order.
+    """
+
+    text: Secret
+    expires_at: float
+    conditions: tuple[PolicyCondition, ...]
+
+    @classmethod
+    def parse(cls, text: str | Secret) -> PostPolicy:
+        """Read the base64 text of a policy.
+
+        Raises:
+            PostPolicyError: it is none; all problems at once.
+        """
+        text = _hidden(text)
+        end, conditions, problems = _read(text)
+        if problems:
+            del conditions
+            raise PostPolicyError(problems)
+        return cls(text, end, conditions)
+
+    def end(self, fields: Mapping[str, str]) -> float:
+        """Return when OSS refuses the form *fields*, seconds since the epoch.
+
+        A V4 signature ends 7 days after its date, whatever the policy says.
+        """
+        signed_at = parse_moment(lower_names(fields).get("x-oss-date", ""))
+        if signed_at is None:
+            return self.expires_at
+        return min(self.expires_at, signed_at + MAX_V4_LIFE)
+
+    def judge(
+        self,
+        fields: Mapping[str, str],
+        *,
+        bucket: str | None,
+        size: int | None,
+        now: float,
+    ) -> list[PolicyRefusal]:
+        """Return every reason to refuse a form, in the order of the conditions.
+
+        Args:
+            fields: all before the file, names in any case.
+            bucket: that of the host; None if it cannot be seen.
+            size: bytes of the file; None if it is not known yet.
+            now: seconds since the epoch.
+        """
+        given = lower_names(fields)
+        found = []
+        if now >= (end := self.end(given)):
+            said = f"the policy expired at {shown_moment(end)}"
+            found.append(PolicyRefusal(PolicyFault.EXPIRED, said))
+        checks = (one.refusal(given, bucket, size) for one in self.conditions)
+        found += filter(None, checks)
+        named = {one.field for one in self.conditions}
+        if extra := [n for n in V4_FIELDS if n in given and n not in named]:
+            said = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
+            found.append(PolicyRefusal(PolicyFault.EXTRA, said))
+        return found
+
+    def refusals(
+        self,
+        fields: Mapping[str, str],
+        *,
+        bucket: str | None,
+        size: int | None,
+        now: float,
+    ) -> list[str]:
+        """Return the texts of :meth:`judge`."""
+        found = self.judge(fields, bucket=bucket, size=size, now=now)
+        return [refusal.text for refusal in found]
+
+    def contradictions(self) -> list[str]:
+        """Return why no form at all can meet the conditions."""
+        return [*contradictions(self.conditions)]
+
+    def named(self, name: str) -> list[PolicyCondition]:
+        """Return the conditions of the field *name*, lower case."""
+        return [one for one in self.conditions if one.field == name]
+
+    def pinned(self) -> dict[str, str]:
+        """Return the fields that can have one value only, but for the signature's."""
+        return pinned_fields(self.conditions)
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain JSON-able facts, without secrets."""
+        return {
+            "expires": shown_moment(self.expires_at),
+            "conditions": [one.as_json(hidden=True) for one in self.conditions],
+        }
+
+
+def lower_names(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return *fields* by their names in lower case, which is how OSS compares them."""
+    return {name.lower(): value for name, value in fields.items()}
+
+
+def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
+    """Return end, conditions and problems; nothing is raised with a secret in sight."""
+    try:
+        data = base64.b64decode(text.reveal().encode(), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return 0, (), ["the policy is not base64"]
+    try:
+        document = parsing.loads(_without_escaped_dollars(data), max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        return 0, (), [f"the policy is {error}"]
+    if not isinstance(document, dict):
+        return 0, (), [f"the policy is {parsing.kind(document)}, no object"]
+    problems = [
+        f"the policy has the unknown member {name[:40]!r}"
+        for name in document.keys() - {"expiration", "conditions"}
+    ]
+    expiration, listed = document.get("expiration"), document.get("conditions")
+    end = parsing.moment(expiration) if isinstance(expiration, str) else None
+    if end is None:
+        rule = "a time in GMT such as 2026-11-27T10:00:00Z"
+        problems.append(f"the expiration of the policy is not {rule}")
+    if not isinstance(listed, list) or not listed:
+        problems.append("the policy has no list of conditions")
+        listed = []
+    read = [read_condition(item) for item in listed]
+    problems += [
+        f"conditions[{index}] of the policy {found}"
+        for index, found in enumerate(read)
+        if isinstance(found, str)
+    ]
+    conditions = tuple(one for one in read if isinstance(one, PolicyCondition))
+    return end or 0, conditions, problems
+
+
+def _without_escaped_dollars(data: bytes) -> bytes:
+    r"""Return *data* with ``$`` for ``\$``, which OSS has and JSON has not."""
+    pieces = data.split(b"\\\\")
+    return b"\\\\".join(piece.replace(b"\\$", b"$") for piece in pieces)
+
+
+def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
+    """Return the base64 text of a policy that ends at *expires_at*, a whole second."""
+    document = {
+        "expiration": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(expires_at)),
+        "conditions": [one.as_json() for one in conditions],
+    }
+    return base64.b64encode(json.dumps(document).encode()).decode()
+
+
+def post_signature(
+    secret: Secret, text: str, *, day: str = "", region: str | None = None
+) -> str:
+    """Return the signature of a policy: V4 of *region* on *day*, V1 without a region."""
+    if region is None:
+        return sign_v1(secret, text)
+    return sign_v4(day_key(secret, day, region, "oss"), text)
+
+
+def signature_conditions(
+    credentials: Credentials, *, version: str, region: str | None, now: float
+) -> list[PolicyCondition]:
+    """Return the conditions that a policy of :func:`sign_policy` must have."""
+    fields = _signature_fields(credentials, version, region, now)
+    if version == "v1":  # whether V1 takes the token among them is not documented
+        return []
+    return [PolicyCondition("eq", name, (value,)) for name, value in fields.items()]
+
+
+def sign_policy(
+    credentials: Credentials,
+    text: str | Secret,
+    *,
+    version: str = "v4",
+    region: str | None = None,
+    now: float,
+) -> dict[str, str]:
+    """Return the form fields of a signed policy, in the order in which they are sent.
+
+    Args:
+        credentials: sign it.
+        text: of :func:`policy_text`; V4 needs :func:`signature_conditions` in it.
+        version: ``v4`` or ``v1``.
+        region: without ``oss-`` in front; V4 needs it.
+        now: seconds since the epoch, as for the conditions.
+
+    Raises:
+        ConfigurationError: what OSS would refuse; all problems at once.
+        PostPolicyError: *text* is no policy.
+    """
+    problems = [*credential_problems(credentials)]
+    if version not in ("v1", "v4"):
+        problems.append(f"signature version {version[:20]!r}: use v4 or v1")
+    elif version == "v4" and (problem := region_problem(region)):
+        problems.append(problem)
+    if problems:
+        raise ConfigurationError(problems)
+    own = _signature_fields(credentials, version, region, now)
+    hidden = _hidden(text)
+    del text  # a policy may hold a token, and tracebacks may show variables
+    if problems := _unmet(PostPolicy.parse(hidden), own):
+        del own
+        raise ConfigurationError(problems)
+    secret, text = credentials.access_key_secret, hidden.reveal()
+    if version == "v1":
+        first = {"OSSAccessKeyId": credentials.access_key_id, "policy": text}
+        return {**first, "Signature": post_signature(secret, text), **own}
+    day = own["x-oss-date"][:8]
+    signature = post_signature(secret, text, day=day, region=region)
+    return {"policy": text, **own, "x-oss-signature": signature}
+
+
+def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
+    """Return what *policy* does not say about the fields of its own signature."""
+    problems = []
+    for name in (*V4_FIELDS, TOKEN_FIELD):
+        found = policy.named(name)
+        checks = [one.refusal(own, None, None) for one in found]
+        problems += [refusal.text for refusal in checks if refusal is not None]
+        if name in V4_FIELDS and name in own and not found:
+            problems.append(f"the policy does not name {name}, as V4 must")
+    return problems
+
+
+def _signature_fields(
+    credentials: Credentials, version: str, region: str | None, now: float
+) -> dict[str, str]:
+    token = credentials.security_token
+    tokens = {} if token is None else {TOKEN_FIELD: token.reveal()}
+    if version == "v1":
+        return tokens
+    moment = written_moment(int(now))
+    scope = f"{moment[:8]}/{region}/oss/{TERMINATOR}"
+    values = (ALGORITHM, f"{credentials.access_key_id}/{scope}", moment)
+    return {**dict(zip(V4_FIELDS, values, strict=True)), **tokens}
+
+
+def safe_conditions(
+    bucket: str,
+    prefix: str,
+    *,
+    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT),
+    overwrite: bool = True,
+    acl: str = "default",
+    content_types: Sequence[str] = (),
+    fields: Mapping[str, str] | None = None,
+) -> list[PolicyCondition]:
+    """Return conditions that leave nothing open which is not meant.
+
+    The holder can still add fields that no condition names: metadata, headers of the
+    object, a callback. OSS has no condition that forbids a field.
+
+    Args:
+        bucket: the only one.
+        prefix: of every key; empty for the whole bucket, else with a slash at its end.
+        sizes: least and most bytes of a file.
+        overwrite: False keeps existing objects, unless the bucket has versions.
+        acl: of every object.
+        content_types: those allowed; one with a slash at its end is a prefix and stands
+            alone; empty allows all.
+        fields: more fields with their only value, such as ``x-oss-storage-class``.
+
+    Raises:
+        ConfigurationError: what would be open or could not be met; all problems at once.
+    """
+    least, most = sizes
+    problems = []
+    if prefix and not prefix.endswith("/"):
+        said = "would be the beginning of other names too: end it with a slash"
+        problems.append(f"the prefix {prefix[:80]!r} {said}")
+    if not 0 <= least <= most <= MAX_SINGLE_PUT:
+        limit = f"0..{MAX_SINGLE_PUT} bytes"
+        problems.append(f"sizes from {least} to {most}: use a range in {limit}")
+    kinds = [one for one in content_types if one.endswith("/")]
+    if kinds and len(content_types) > 1:
+        problems.append(f"content type {kinds[0]!r} is a prefix, which stands alone")
+    if problems:
+        raise ConfigurationError(problems)
+    pinned = {STATUS_FIELD: "200", OBJECT_ACL: acl, **(fields or {})}
+    if not overwrite:
+        pinned[FORBID_OVERWRITE] = "true"
+    conditions = [
+        PolicyCondition("eq", "bucket", (bucket,)),
+        PolicyCondition("starts-with", "key", (prefix,)),
+        PolicyCondition.range(least, most),
+        *(PolicyCondition("eq", name.lower(), (v,)) for name, v in pinned.items()),
+    ]
+    if content_types:
+        operator = "starts-with" if kinds else "in"
+        conditions.append(PolicyCondition(operator, TYPE_FIELD, tuple(content_types)))
+    return conditions
+
+
+def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
+    """Return the fields that *conditions* leave one value, but for key and signature."""
+    return {
+        one.field: one.values[0]
+        for one in conditions
+        if one.operator in ("eq", "in")
+        and len(one.values) == 1
+        and one.field not in SIGNATURE_FIELDS | {"bucket", "key"}
+    }

@@ -1,0 +1,123 @@
+"""Conditions of POST policies: read, judged, and compared with each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.signing.post_conditions import (
+    PolicyCondition,
+    PolicyFault,
+    contradictions,
+    read_condition,
+)
+
+READ = [
+    ({"Bucket": "b"}, PolicyCondition("eq", "bucket", ("b",))),
+    (["eq", "$Key", "k"], PolicyCondition("eq", "key", ("k",))),
+    (["eq", "key", "k"], PolicyCondition("eq", "key", ("k",))),
+    (["starts-with", "$key", ""], PolicyCondition("starts-with", "key", ("",))),
+    (["in", "$a", ["x", "y"]], PolicyCondition("in", "a", ("x", "y"))),
+    (["not-in", "$a", []], PolicyCondition("not-in", "a", ())),
+    (["content-length-range", 0, 5], PolicyCondition.range(0, 5)),
+]
+BAD = [
+    ({}, "0 members"),
+    ({"a": "b", "c": "d"}, "2 members"),
+    ("eq", "a string"),
+    ([], "unknown operator null"),
+    (["near", "$a", "b"], "unknown operator 'near'"),
+    ([["in"], "$a", "b"], "unknown operator a list"),
+    (["starts-with", "$key", "a", "b"], "4 members"),
+    (["content-length-range", "1", "2"], "no whole numbers"),
+    (["content-length-range", 0, True], "no whole numbers"),
+    (["content-length-range", 2, 1], "which is empty"),
+    (["content-length-range", -1, 1], "which is empty"),
+    (["eq", "$", "x"], "names no field"),
+    (["eq", 1, "x"], "names no field"),
+    (["starts-with", "$bucket", "b"], "only eq can"),
+    (["eq", "$success_action_status", 200], "not a string"),
+    (["eq", "$a", ["b"]], "not a string"),
+    (["in", "$a", "b"], "not a list of strings"),
+    (["in", "$a", ["b", 1]], "not a list of strings"),
+]
+
+
+@pytest.mark.parametrize(("item", "wanted"), READ)
+def test_conditions_are_read(item, wanted):
+    """Each documented form is understood, names in any case."""
+    assert read_condition(item) == wanted
+    assert read_condition(wanted.as_json()) == wanted
+
+
+@pytest.mark.parametrize(("item", "reason"), BAD)
+def test_bad_conditions_are_named(item, reason):
+    """What OSS refuses is refused here, with the reason."""
+    assert reason in read_condition(item)
+
+
+@pytest.mark.parametrize(
+    ("condition", "good", "bad"),
+    [
+        (["eq", "$a", "x"], "x", "X"),
+        (["starts-with", "$a", "x/"], "x/y", "x"),
+        (["in", "$a", ["x", "y"]], "y", "z"),
+        (["not-in", "$a", ["x", "y"]], "z", "y"),
+    ],
+)
+def test_values_are_compared_by_the_operator(condition, good, bad):
+    """A value meets its condition or not; an absent field meets none."""
+    found = read_condition(condition)
+    assert found.refusal({"a": good}, None, None) is None
+    assert found.refusal({"a": bad}, None, None).fault is PolicyFault.FAILED
+    assert found.refusal({}, None, None).fault is PolicyFault.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("size", "fault"),
+    [(0, PolicyFault.TOO_SMALL), (1, None), (5, None), (6, PolicyFault.TOO_LARGE)],
+)
+def test_sizes_are_compared_with_the_range(size, fault):
+    """Both limits of a range belong to it."""
+    refusal = PolicyCondition.range(1, 5).refusal({}, None, size)
+    assert (refusal and refusal.fault) == fault
+
+
+def test_secret_values_stay_hidden():
+    """Neither a condition nor a refusal shows a token; long values are cut."""
+    found = PolicyCondition("eq", "x-oss-security-token", ("CAIS-secret",))
+    said = str(found.refusal({"x-oss-security-token": "other"}, None, None))
+    assert "CAIS-secret" not in f"{found!r} {said}"
+    assert "other" not in said
+    assert len(str(PolicyCondition("eq", "key", ("x" * 500,)))) < 250
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [["eq", "$a", "x"], ["eq", "$a", "y"]],
+        [["eq", "$a", "x"], ["not-in", "$a", ["x"]]],
+        [["in", "$a", ["x", "y"]], ["starts-with", "$a", "z"]],
+        [["in", "$a", []]],
+        [["starts-with", "$a", "x/"], ["starts-with", "$a", "y/"]],
+        [["content-length-range", 0, 5], ["content-length-range", 6, 7]],
+    ],
+)
+def test_contradictions_are_found(conditions):
+    """Conditions that no form can meet are named together."""
+    read = [read_condition(one) for one in conditions]
+    (said,) = contradictions([*read, PolicyCondition("eq", "b", ("x",))])
+    assert all(str(one) in said for one in read)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [["eq", "$a", "x/y"], ["starts-with", "$a", "x/"], ["starts-with", "$a", ""]],
+        [["in", "$a", ["x", "y"]], ["not-in", "$a", ["x"]]],
+        [["starts-with", "$a", "x/"], ["starts-with", "$a", "x/y"]],
+        [["content-length-range", 0, 5], ["content-length-range", 5, 7]],
+    ],
+)
+def test_what_can_be_met_is_no_contradiction(conditions):
+    """Narrow conditions that some form meets are let be."""
+    assert not [*contradictions([read_condition(one) for one in conditions])]
