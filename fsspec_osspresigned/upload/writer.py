@@ -10,7 +10,8 @@ Closing while an exception is in flight:
 3. Such a discard is loud: the exception gets a note, is raised again, and a warning is
    given, because ``except StopIteration: f.close()`` looks the same from here.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard.
+   interpreter discard, with a warning. A tool in compiled code that drops one file and
+   opens the next gets an error there, so that its statement does not succeed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..concurrency import budget
+from ..concurrency.native_calls import NativeCall, calling
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
@@ -83,6 +85,8 @@ class PresignedWriter(io.BufferedIOBase):
         buffer: PartBuffer | None = None,
     ) -> None:
         super().__init__()
+        self._opened_by = calling()
+        _refuse_after_drop(self._opened_by)
         self.path = self.name = path
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
@@ -319,6 +323,8 @@ class PresignedWriter(io.BufferedIOBase):
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
+        if missing == "closed" and sys.exception() is None:
+            _note_drop(self._opened_by, self.path)
         self._forget()
         self._released = self._silent = True
         give_up()
@@ -347,6 +353,27 @@ class PresignedWriter(io.BufferedIOBase):
         body: Body = self._buffer.take()
         self._given += body.size
         self.upload.add(keep(body) if keep is not None else body)
+
+
+# Thread -> the call that opened the file it dropped last, and the path of that.
+_dropped: dict[int, tuple[NativeCall, str]] = {}
+
+
+def _note_drop(opened_by: NativeCall, path: str) -> None:
+    """Remember a file that one and the same call has opened and dropped."""
+    if calling() == opened_by:
+        _dropped[opened_by.thread] = opened_by, path
+
+
+def _refuse_after_drop(call: NativeCall) -> None:
+    """Raise UploadDiscardedError, once, if *call* has dropped an open file before."""
+    dropped_by, path = _dropped.pop(call.thread, (None, ""))
+    if dropped_by == call:
+        raise UploadDiscardedError(
+            "it was opened and dropped without close, so it was not stored, and what "
+            "dropped it may do so again: write into a local directory, and put that",
+            path=path,
+        )
 
 
 # Only to find unfinished files at exit; it keeps nothing alive.

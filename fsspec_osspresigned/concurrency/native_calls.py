@@ -1,0 +1,42 @@
+"""Calls into compiled code: whether two things happen within the same one.
+
+A tool in C++ calls back while Python waits in one instruction. So what comes from the
+same thread, frame and instruction comes from one call of the tool, and no Python code
+ran between.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+
+from attrs import frozen
+
+_OWN = "fsspec"  # this package, too
+
+
+@frozen
+class NativeCall:
+    """One call: the thread, and the Python frame and instruction that wait for it.
+
+    *frame* 0 is a thread without Python code, which only compiled code starts.
+    """
+
+    thread: int
+    frame: int
+    instruction: int
+
+
+def calling() -> NativeCall:
+    """Return the call that led here; frames of fsspec and this package do not count."""
+    frame = inspect.currentframe()
+    while frame is not None and _name_of(frame.f_globals).startswith(_OWN):
+        frame = frame.f_back
+    thread = threading.get_ident()
+    if frame is None:
+        return NativeCall(thread, 0, 0)
+    return NativeCall(thread, id(frame), frame.f_lasti)
+
+
+def _name_of(names: dict[str, object]) -> str:
+    return str(names.get("__name__"))
