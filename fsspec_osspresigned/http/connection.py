@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _GONE = (ConnectionError, ssl.SSLError)
 _SLICES = 4  # looks within one window at what the system has still to send
-_JOINED = 64 * 1024  # bytes of a first block that are copied to go out with the head
+JOINED = 64 * 1024  # bytes of a first block that are copied to go out with the head
 _RECEIVED = 64 * 1024  # bytes of one read where the end of the body is not known
 _PORTS = {"http": 80, "https": 443}
 _WINDOWS = 10  # in which a response must be there, but for the body of an object
@@ -285,7 +285,7 @@ def _pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview
     """Yield a request as it is sent: with a small block in one piece, for one packet."""
     left = head
     for block in body:
-        if left and len(block) <= _JOINED:
+        if left and len(block) <= JOINED:
             yield memoryview(b"".join((left, block)))
         else:
             if left:

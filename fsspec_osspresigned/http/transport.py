@@ -33,7 +33,8 @@ from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL, redact
 from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksums import crc64
-from .connection import OriginConnection, Route, UnaskedError, request_head
+from .connection import JOINED, OriginConnection, Route, UnaskedError, request_head
+from .form import NO_FRAME, form_frame
 from .pool import ConnectionPool
 from .response import ResponseParser
 from .stall import Phase, StalledError
@@ -118,7 +119,12 @@ class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
 
 
 class _Outgoing:
-    """One pass over a body: counts, sums up and can be cancelled between blocks."""
+    """One pass over a body: counts, sums up and can be cancelled between blocks.
+
+    The bytes of the *frame* around it count for nothing.
+    """
+
+    frame = NO_FRAME
 
     def __init__(self, body: Body, exchange: Exchange) -> None:
         self.body = body
@@ -134,11 +140,23 @@ class _Outgoing:
                     raise UploadDiscardedError("the upload was given up")
                 if self.crc64 is not None:
                     self.crc64 = crc64(block, self.crc64)
-                yield block
-                self.sent += block.nbytes
-                self.report(block.nbytes)
+                count, after = block.nbytes, self.frame.after
+                ends = bool(after) and self.sent + count == self.body.size
+                joined = ends and count <= JOINED
+                yield memoryview(b"".join((block, after))) if joined else block
+                self.sent += count
+                self.report(count)
+                if ends and not joined:
+                    yield after
         except OSError as error:
             raise _LocalFailed from error
+        if not self.body.size:
+            yield self.frame.after
+
+    @property
+    def total(self) -> int:
+        """Bytes of the request's body."""
+        return self.body.size + len(self.frame.before) + len(self.frame.after)
 
     def report(self, count: int) -> None:
         """Tell that bytes were sent, or with a negative number that they were not."""
@@ -190,12 +208,14 @@ class Transport:
         reusable = False
         failure: OSError
         try:
+            if signed.form is not None:
+                outgoing.frame = form_frame(signed.form, exchange.path)
             route = self.pool.route_to(origin)
-            head = _head(signed, body.size, exchange, route)
+            head = _head(signed, outgoing, route)
             connection = self.pool.acquire(route)
             connection.timer.deadline = exchange.deadline
             response = connection.ask(
-                signed.method, head, outgoing if body.size else ()
+                signed.method, head, outgoing if outgoing.total else ()
             )
             connection.broken |= outgoing.sent != body.size
             if _log.isEnabledFor(logging.DEBUG):
@@ -272,11 +292,14 @@ def _shown(signed: SignedRequest) -> str:
     return signed.url.reveal().partition("?")[0]
 
 
-def _head(
-    signed: SignedRequest, size: int, exchange: Exchange, route: Route
-) -> memoryview:
-    """Return the head: what is signed, what HTTP needs, what no signature covers."""
-    headers = dict(signed.headers)
+def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryview:
+    """Return the head: what is signed, what HTTP needs, what no signature covers.
+
+    The fields of a form stand behind it.
+    """
+    frame, size = outgoing.frame, outgoing.total
+    exchange = outgoing.exchange
+    headers = {**signed.headers, **frame.headers}
     names = {name.lower(): name for name in headers}
     stated = headers.get(names.get("content-length", ""), str(size))
     added = {"Content-Length": str(size), **_DEFAULTS, **exchange.free_headers}
@@ -288,7 +311,8 @@ def _head(
         problem = "a header holds the end of a line, or what is not Latin-1"
     if problem:
         raise ConfigurationError(problem, path=exchange.path)
-    return request_head(signed.method, signed.url, headers, route)
+    head = request_head(signed.method, signed.url, headers, route)
+    return memoryview(b"".join((head, frame.before))) if frame.before else head
 
 
 def _reply(
@@ -301,7 +325,7 @@ def _reply(
     exchange, body = outgoing.exchange, b""
     host, path = connection.route.netloc, exchange.path
     ok = 200 <= response.status < 300  # noqa: PLR2004 - HTTP status class
-    if connection.broken and (ok or not outgoing.body.size):
+    if connection.broken and (ok or not outgoing.total):
         raise NetworkError(f"{host} answered before all bytes were sent", path=path)
     if not ok:
         # The answer to a request that was refused on the way may be cut with it.

@@ -1,0 +1,117 @@
+"""The bytes around the data of a signed form: multipart/form-data (RFC 7578).
+
+Fields go out as the samples of OSS's SDKs send them: ``name`` in quotes, no other header,
+the value in UTF-8, the key first. The data is the last part, for OSS ignores what follows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from ..errors import ConfigurationError
+from ..model import SignedForm
+from ..units import KIB, MIB
+
+# Limits of OSS (API reference, PostObject; EC 0006-00000110 and 0006-00000112).
+MAX_NAME = 8 * KIB
+MAX_VALUE = 2 * MIB
+MAX_FIELDS = 8 * MIB  # bytes of all before the data
+MAX_KEY = 1023
+
+# Compiled by their first use. Servers differ in what they undo in quotes: names that need
+# no quoting mean the same to all of them.
+_NAME = r"(?:[!#$&-\[\]-~]|%(?![0-9A-Fa-f]{2}))+"
+_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
+_HALF = r"[\ud800-\udfff]"  # half of a character, which has no bytes
+# Values that are no header of the object later, so any character can be in them.
+_FREE = ("key", "policy", "callback")
+_FORBIDDEN = {
+    "file": "is the data, which is sent last",
+    "success_action_redirect": "hides whether the object is stored: leave it out",
+}
+_TYPES = ("x-oss-content-type", "content-type")  # the first one wins at OSS
+_PLAIN_TYPE = r"[\x20-\x7e]+"
+
+
+@frozen(eq=False)
+class FormFrame:
+    """What is sent before and after the data; a traceback does not show a view.
+
+    Attributes:
+        headers: those of the request that say how it is framed.
+    """
+
+    before: memoryview
+    after: memoryview
+    headers: Mapping[str, str]
+
+
+NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
+
+
+def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
+    """Return what goes around the data of *form*; the boundary is random, 128 bits.
+
+    Raises:
+        ConfigurationError: names all fields that OSS cannot take as they are.
+    """
+    if problems := [*_problems(form)]:
+        raise ConfigurationError(problems, path=path)
+    boundary = os.urandom(16).hex()
+    before = memoryview(_before(form, boundary))
+    if before.nbytes > MAX_FIELDS:
+        msg = "the form: its fields have more than 8 MiB in all"
+        raise ConfigurationError(msg, path=path)
+    after = memoryview(f"\r\n--{boundary}--\r\n".encode())
+    kind = f"multipart/form-data; boundary={boundary}"
+    return FormFrame(before, after, {"Content-Type": kind})
+
+
+def _before(form: SignedForm, boundary: str) -> bytes:
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    values = {name: value.reveal() for name, value in form.fields.items()}
+    parts = [f'{start}"key"\r\n\r\n{values.pop("key")}']
+    parts += [f'{start}"{name}"\r\n\r\n{value}' for name, value in values.items()]
+    lower = {name.lower(): value for name, value in values.items()}
+    # OSS prefers the type of this part to the field, so both say the same.
+    kind = next((lower[name] for name in _TYPES if name in lower), "")
+    typed = f"\r\nContent-Type: {kind}" if re.fullmatch(_PLAIN_TYPE, kind) else ""
+    parts.append(f'{start}"file"; filename="file"{typed}\r\n\r\n')
+    return "\r\n".join(parts).encode()
+
+
+def _problems(form: SignedForm) -> Iterator[str]:
+    """Yield what cannot be sent; a bad name is not shown, for it may be a value."""
+    seen: set[str] = set()
+    if "key" not in form.fields:
+        yield "the form: the field key is missing"
+    for number, (name, value) in enumerate(form.fields.items(), 1):
+        lower = name.lower()
+        if not re.fullmatch(_NAME, name) or len(name) > MAX_NAME:
+            yield f"the form: field {number} has a name that needs quoting, or is too long"
+            continue
+        if why := _problem(lower, value.reveal()):
+            yield f"the form: the field {name[:40]} {why}"
+        if lower in seen:
+            yield f"the form: the field {name[:40]} is there twice"
+        seen.add(lower)
+
+
+def _problem(name: str, text: str) -> str:
+    """Return why the field *name* cannot be sent with the value *text*, else nothing."""
+    if name in _FORBIDDEN:
+        return _FORBIDDEN[name]
+    if re.search(_HALF, text):
+        return "has characters that UTF-8 cannot express"
+    if name not in _FREE and not name.startswith("x:") and re.search(_CONTROL, text):
+        return "has the end of a line in its value, or another control character"
+    size = len(text.encode())
+    if name != "key":
+        return "has more than 2 MiB" if size > MAX_VALUE else ""
+    if not 1 <= size <= MAX_KEY or text[0] in "/\\":
+        return f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
+    return "has ${, in whose place OSS puts something else" if "${" in text else ""
