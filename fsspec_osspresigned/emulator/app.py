@@ -11,10 +11,11 @@ from typing import Any
 from attrs import define, evolve
 
 from ..http.checksums import CRC_HEADER
-from ..signing import verify
+from ..model import Action
 from ..signing.endpoint import check_key
 from .calls.context import CallContext
 from .calls.object_headers import traffic_limit
+from .calls.post_object import open_form
 from .calls.table import HANDLERS, action_of
 from .faults.connection import (
     CutError,
@@ -27,6 +28,7 @@ from .faults.connection import (
 )
 from .faults.fault import Fault, Faults
 from .faults.refusals import RefusedCall, wrong_region
+from .message.authentication import judge
 from .message.errors import RefusedError, refused
 from .message.replies import EmulatorReply, error_reply, http_date
 from .message.request_body import IncomingBody, Receive
@@ -115,6 +117,9 @@ class App:
                 return self._preflight(call)
             if call.bucket:  # before the signature, as OSS does
                 self._store.bucket(call.bucket)
+            if call.action == Action.PostObject and not call.key:
+                await self._open_form(visit)
+                call = visit.call
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
             visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
@@ -131,12 +136,20 @@ class App:
             await self._stall(visit)
         return fault.distort(reply)
 
+    async def _open_form(self, visit: _Visit) -> None:
+        """Read the form up to the bytes of its file, which are the body then."""
+        settings = self._settings
+        visit.call, form = await open_form(
+            visit.call, visit.body, max_put=settings.max_put
+        )
+        visit.body = IncomingBody(form.receive_file, timeout=settings.body_timeout)
+
     def authenticate(self, call: Call) -> None:
         """Verify the signature; RefusedError if OSS would refuse it."""
         region = self._settings.region
-        refusal = verify(
+        refusal = judge(
             call,
-            find=self._settings.keys.get,
+            self._settings.keys.get,
             now=self._settings.clock(),
             regions=None if region is None else {region},
         )
@@ -166,7 +179,8 @@ class App:
         )
         if (rate := visit.rate) is not None:
             body.pace = lambda size: connection.wait(size / rate)
-        if body.traps and not visit.call.content_length:
+        is_chunked = "transfer-encoding" in visit.call.headers
+        if body.traps and not visit.call.content_length and not is_chunked:
             # The handlers of calls without a body do not read it.
             await body.drain()
 
@@ -241,6 +255,7 @@ class App:
                 key=call.key,
                 path=call.path,
                 parameters=call.parameters,
+                fields={} if call.form is None else call.form.fields,
                 part_number=call.part_number,
                 upload_id=call.upload_id,
                 status=None if reply is None else reply.status,

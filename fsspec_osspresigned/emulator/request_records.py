@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from ..signing.canonical import SIGNATURES, TOKENS
+from ..signing.post_policy import SIGNATURE_FIELDS
 from .faults.fault import Fault
 
-_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
+_SECRETS = {
+    *("authorization", "OSSAccessKeyId", "x-oss-credential"),
+    *SIGNATURES,
+    *TOKENS,
+    *SIGNATURE_FIELDS,
+}
 
 
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
@@ -20,15 +26,16 @@ def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
 class RequestRecord:
     """One request and its answer.
 
-    Names of headers are in lower case. Secrets are left out.
+    Names of headers and fields are in lower case. Secrets are left out.
 
     Attributes:
         action: OSS API name of the call.
         path: as it came, not decoded, without the query.
+        fields: those of a form, in front of its file.
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
         ec: OSS's finer error number; empty without one.
-        bytes: bytes of the request body that were read.
+        bytes: bytes of the request body that were read; of a form, those of its file.
         connection: number of the connection; requests with the same number shared it.
         fault: the fault that struck it; None without one.
     """
@@ -39,6 +46,7 @@ class RequestRecord:
     key: str
     path: str
     parameters: Mapping[str, str] = field(converter=_without_secrets)
+    fields: Mapping[str, str] = field(converter=_without_secrets, repr=False)
     part_number: int | None
     upload_id: str | None
     status: int | None

@@ -14,6 +14,7 @@ import requests
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.signing import presign
+from tests.emulator.forms import Poster
 
 BUCKET = "examplebucket"
 
@@ -50,7 +51,7 @@ class Client:
         )
         prepared = self.session.prepare_request(request)
         prepared.url = url
-        return self.session.send(prepared, stream=stream)
+        return self.session.send(prepared, stream=stream, allow_redirects=False)
 
     def call(
         self, method: str, key: str, *, data=b"", headers=None, unsigned=None, **options
@@ -194,6 +195,12 @@ def make_client() -> Iterator:
 def client(oss, make_client) -> Client:
     """A client of the shared emulator."""
     return make_client(oss)
+
+
+@pytest.fixture
+def poster(oss, client) -> Poster:
+    """A sender of forms to the shared emulator."""
+    return Poster(oss, client)
 
 
 @pytest.fixture

@@ -75,7 +75,9 @@ def check_choices(headers: Mapping[str, str]) -> None:
 
 def traffic_limit(call: Call) -> float | None:
     """Return the bytes a second that *call* limits itself to; None without a good limit."""
-    text = call.headers.get(TRAFFIC_LIMIT) or call.parameters.get(TRAFFIC_LIMIT, "")
+    form = {} if call.form is None else call.form.fields
+    given = (one.get(TRAFFIC_LIMIT) for one in (form, call.headers, call.parameters))
+    text = next(filter(None, given), "")
     bits = read_number(text) or 0
     return bits / 8 if bits in _TRAFFIC else None
 

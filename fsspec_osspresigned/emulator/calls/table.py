@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from ...model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ...signing.canonical import OWN_PARAMETERS, SUBRESOURCES
 from ..message.request_head import Call
-from . import listing, reading, subresources, uploads, writing
+from . import listing, post_object, reading, subresources, uploads, writing
 from .context import Handler
 
 _OPERATIONS: Mapping[Action, Handler] = {
     Action.PutObject: writing.put_object,
+    Action.PostObject: post_object.post_object,
     Action.CopyObject: writing.copy_object,
     Action.DeleteObject: writing.delete_object,
     Action.GetObject: reading.get_object,
@@ -74,7 +75,7 @@ def _rows() -> Iterator[tuple[str, Spec, str]]:
             yield on, Spec(method=method, fixed=dict.fromkeys(names, "")), action
     for action in _OPERATIONS:
         spec = OPERATIONS[action]
-        yield "Bucket" if spec.on_bucket else "Object", spec, action
+        yield "Bucket" if spec.on_bucket or spec.form else "Object", spec, action
 
 
 # With the sub-resources that name the call, those with most of them first.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from attrs import evolve, frozen
 
 from ...secret import Secret
-from ...signing import Credentials, verify
+from ...signing import Credentials
 from ...signing.verifying import SKEW, Refusal
+from ..message.authentication import EXPIRED, judge
 from ..message.errors import refused
 from ..message.replies import http_date, iso_date
 from ..message.request_head import Call
@@ -30,13 +31,14 @@ class RefusedCall:
     @property
     def is_v4(self) -> bool:
         """Whether the signature is of version 4."""
+        form = self.call.form
+        given = self.call.parameters if form is None else form.fields
         header = self.call.headers.get("authorization", "")
-        in_query = "x-oss-signature-version" in self.call.parameters
-        return in_query or header.startswith("OSS4")
+        return "x-oss-signature-version" in given or header.startswith("OSS4")
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
         """Return the refusal of a server that knows only *keys*."""
-        refusal = verify(self.call, find=keys.get, now=self.now)
+        refusal = judge(self.call, keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 
@@ -59,15 +61,19 @@ def _signature(case: RefusedCall) -> Refusal:
     return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
 
 
+def _expired(case: RefusedCall) -> Refusal:
+    return Refusal(
+        message="Request has expired.",
+        ec="0002-00000236" if case.is_v4 else "0002-00000069",
+        extras={"Expires": iso_date(case.now - 1), "ServerTime": iso_date(case.now)},
+    )
+
+
 REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
     "denied": lambda _: Refusal(
         message="You have no right to access this object because of bucket policy.",
     ),
-    "expired": lambda case: Refusal(
-        message="Request has expired.",
-        ec="0002-00000236" if case.is_v4 else "0002-00000069",
-        extras={"Expires": iso_date(case.now - 1), "ServerTime": iso_date(case.now)},
-    ),
+    "expired": lambda case: EXPIRED if case.call.form else _expired(case),
     "key-disabled": lambda case: evolve(
         case.verified({}),
         message="The OSS Access Key Id you provided is disabled.",

@@ -15,18 +15,23 @@ _TABLE = """
 304 NotModified - Not Modified
 400 InvalidArgument - The request is not valid.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
+400 FieldItemTooLong 0006-00000110 Your post message's field name or value is too long.
 400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
 400 IncompleteBody - The request body terminated unexpectedly.
+400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per request.
 400 InvalidCRC64 - The CRC64 checksum of the data does not match the one you specified.
 400 InvalidDigest - The Content-MD5 you specified was invalid.
 400 InvalidEncryptionAlgorithmError - The Encryption request you specified is not valid.
 400 InvalidObjectName - The specified object is not valid.
 400 InvalidPart - One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.
 400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
+400 InvalidPolicyDocument - The policy document is not valid.
 400 InvalidStorageClass - The storage class you specified is not valid.
 400 InvalidTargetType - The target of a symbolic link may not be one itself.
 400 InvalidTag - The tag you specified is not valid.
+400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
 400 MalformedXML - The XML you provided was not well-formed.
+400 MaxPOSTPreDataLengthExceededError 0006-00000112 Your POST request fields preceding the upload file were too large.
 400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
@@ -34,6 +39,7 @@ _TABLE = """
 400 OperationNotSupported - The operation is not supported for this resource.
 400 PartNotSequential - Part number of sequential multipart upload must be sequential.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
+400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
 400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.
 403 AccessDenied - You have no right to access this object.
 403 AccessForbidden - CORSResponse: This CORS request is not allowed.

@@ -30,7 +30,7 @@ class IncomingBody:
         self._timeout = timeout
         self._more = True
 
-    async def into(self, spool: Spool, *, limit: int) -> None:
+    async def into(self, spool: Spool, *, limit: int, ec: str = "") -> None:
         """Write the rest of the body, of at most *limit* bytes, into *spool*."""
         loop = asyncio.get_running_loop()
         writing: asyncio.Future[None] | None = None
@@ -41,7 +41,7 @@ class IncomingBody:
                     await writing
                     writing = None
                 if self.received > limit:
-                    raise too_large(limit)
+                    raise too_large(limit, ec)
                 if len(chunk) <= _SMALL:
                     spool.write(chunk)
                 else:
@@ -49,6 +49,10 @@ class IncomingBody:
         finally:
             if writing is not None:
                 await writing
+
+    async def read(self) -> bytes | None:
+        """Return the next bytes as they come in; None at the end."""
+        return await self._next() if self._more else None
 
     async def drain(self) -> None:
         """Read and discard what is left."""
@@ -93,6 +97,6 @@ class IncomingBody:
             await spring()
 
 
-def too_large(limit: int) -> RefusedError:
+def too_large(limit: int, ec: str = "") -> RefusedError:
     """Return the error for a body of more than *limit* bytes."""
-    return refused("EntityTooLarge", MaxSizeAllowed=str(limit))
+    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))

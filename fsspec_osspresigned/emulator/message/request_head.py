@@ -20,6 +20,30 @@ _bucket_host = re.compile(
 ).fullmatch
 
 
+@frozen
+class FormPart:
+    """Head of one part of a form; filename and type are None if absent."""
+
+    name: str
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@frozen
+class ReceivedForm:
+    """What came before the bytes of a form's file: its fields, names in lower case."""
+
+    fields: Mapping[str, str]
+    file: FormPart
+
+    @property
+    def judged(self) -> Mapping[str, str]:
+        """The fields as the policy sees them: without a field, the type of the file."""
+        if self.file.content_type is None:
+            return self.fields
+        return {"content-type": self.file.content_type, **self.fields}
+
+
 @frozen(kw_only=True)
 class Call(Received):
     """One request. The first value of a repeated parameter or header counts.
@@ -29,12 +53,15 @@ class Call(Received):
         bucket: empty for the service itself.
         key: decoded once, a plus too, nothing normalised; empty for a bucket.
         path: as it came, not decoded, without the query.
+        form: the form of a PostObject, whose key is then that of the call; None until it
+            was read.
     """
 
     action: str = ""
     method: str = "GET"
     path: str = ""
     parameters: Mapping[str, str] = field(factory=dict, repr=False)
+    form: ReceivedForm | None = field(default=None, repr=False)
 
     @property
     def host(self) -> str:

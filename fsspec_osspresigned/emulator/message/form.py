@@ -1,0 +1,147 @@
+"""Form of a PostObject as it comes in: its fields, and the bytes of its file after them.
+
+It is read by hand: what a reader asks for is "up to the next boundary", which is one
+``find``, while the libraries for it push events at their callers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, MutableMapping
+from email.message import Message
+from email.parser import HeaderParser
+from email.utils import collapse_rfc2231_value
+from typing import Any
+
+from ...units import KIB, MIB
+from .errors import RefusedError, refused
+from .request_body import IncomingBody
+from .request_head import FormPart, ReceivedForm
+
+_FILE = "file"
+_NO_FILE = "0006-00000107"
+_MAX_NAME = 8 * KIB
+_MAX_VALUE = 2 * MIB
+_MAX_FIELDS = 8 * MIB
+_MAX_HEAD = 2 * _MAX_NAME  # of one part
+_LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
+
+
+class IncomingForm:
+    """Reads the form in *body* once, in order; RefusedError for one that is not whole.
+
+    Call :meth:`read_fields` first. After it, :meth:`receive_file` gives the bytes of the
+    file as ASGI gives those of a body.
+    """
+
+    def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
+        head = Message()
+        head["content-type"] = headers.get("content-type", "")
+        boundary = head.get_boundary()
+        if head.get_content_type() != "multipart/form-data" or not boundary:
+            raise refused("RequestIsNotMultiPartContent")
+        self._body = body
+        self._mark = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
+        self._held = bytearray(_LINE)  # so that the first boundary is like the others
+        self._wanted = headers.get("content-md5")
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    async def read_fields(self) -> ReceivedForm:
+        """Return the fields before the file, and the file's head."""
+        if await self._until(self._mark, 0):
+            raise _malformed()
+        fields: dict[str, str] = {}
+        size = 0
+        while await self._has_part():
+            part = await self._read_head()
+            if part.name == _FILE:
+                return ReceivedForm(fields, part)
+            if part.name in fields:
+                message = "A field is given twice in the form."
+                raise refused("InvalidArgument", message, ArgumentName=part.name)
+            value = await self._until(self._mark, _MAX_VALUE)
+            fields[part.name] = value.decode("utf-8", "surrogateescape")
+            size += len(value)
+            if size > _MAX_FIELDS:
+                raise refused("MaxPOSTPreDataLengthExceededError")
+        raise refused("MalformedPOSTRequest", ec=_NO_FILE)
+
+    async def receive_file(self) -> MutableMapping[str, Any]:
+        """Return the next bytes of the file; the last ones once the form is whole."""
+        data, more = await self._up_to_mark()
+        if not more:
+            await self._finish()
+        return {"type": "http.request", "body": data, "more_body": more}
+
+    async def _finish(self) -> None:
+        """Read what follows the file: OSS ignores further fields."""
+        while await self._has_part():
+            if (await self._read_head()).name == _FILE:
+                raise refused("IncorrectNumberOfFilesInPOSTRequest")
+            while (await self._up_to_mark())[1]:
+                pass
+        while (data := await self._body.read()) is not None:
+            self._digest.update(data)
+        digest = base64.b64encode(self._digest.digest()).decode()
+        if self._wanted not in (None, digest):
+            raise refused("InvalidDigest")
+
+    async def _has_part(self) -> bool:
+        """Read what follows a boundary: True for a part, False for the end of the form."""
+        while len(self._held) < len(_LINE):
+            await self._fill()
+        follows = bytes(self._held[:2])
+        del self._held[:2]
+        if follows not in (_LINE, _END):
+            raise _malformed()
+        return follows == _LINE
+
+    async def _read_head(self) -> FormPart:
+        text = await self._until(_BLANK, _MAX_HEAD)
+        head = HeaderParser().parsestr(text.decode("utf-8", "surrogateescape"))
+        name = head.get_param("name", header="content-disposition")
+        if head.get_content_disposition() != "form-data" or name is None:
+            raise _malformed()
+        if "content-transfer-encoding" in head:  # which OSS may decode
+            raise refused("NotImplemented", Header="Content-Transfer-Encoding")
+        name = collapse_rfc2231_value(name).lower()
+        if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+            raise refused("FieldItemTooLong")
+        return FormPart(name, head.get_filename(), head.get("content-type"))
+
+    async def _until(self, mark: bytes, limit: int) -> bytes:
+        """Return the bytes before *mark*, at most *limit*, and read it as well."""
+        while (at := self._held.find(mark)) < 0:
+            if len(self._held) > limit + len(mark):
+                raise refused("FieldItemTooLong") if limit else _malformed()
+            await self._fill()
+        if at > limit:
+            raise refused("FieldItemTooLong") if limit else _malformed()
+        found = bytes(self._held[:at])
+        del self._held[: at + len(mark)]
+        return found
+
+    async def _up_to_mark(self) -> tuple[bytes, bool]:
+        """Return bytes that are before the next boundary, and whether more may be."""
+        kept = len(self._mark) - 1  # may be the beginning of it
+        while (at := self._held.find(self._mark)) < 0:
+            if len(self._held) > kept:
+                data = bytes(self._held[:-kept])
+                del self._held[:-kept]
+                return data, True
+            await self._fill()
+        data = bytes(self._held[:at])
+        del self._held[: at + len(self._mark)]
+        return data, False
+
+    async def _fill(self) -> None:
+        data = await self._body.read()
+        if data is None:
+            raise _malformed()
+        self._digest.update(data)
+        self._held += data
+
+
+def _malformed() -> RefusedError:
+    return refused("MalformedPOSTRequest")
