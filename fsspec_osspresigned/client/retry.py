@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
+from ..concurrency.awake import AWAKE
 from ..errors import (
     DamagedBodyError,
     IntegrityError,
@@ -112,7 +113,8 @@ class RetryPolicy:
 
     Attributes:
         retries: tries after the first one; 0 turns retrying off.
-        total: seconds from the first try after which no other one starts.
+        total: seconds from the first try after which no other one starts; those in
+            which the process was stopped do not count.
         base: seconds of the first wait at most; doubles with each try.
         cap: seconds of any wait at most; a longer Retry-After ends it instead.
     """
@@ -156,11 +158,13 @@ class Timing:
 
     Attributes:
         clock: monotonic seconds, for waiting.
+        awake: the same, without those in which the process was stopped, for giving up.
         now: seconds since the epoch, for expiry.
         draw: uniform in [0, 1), for jitter.
     """
 
     clock: Callable[[], float] = time.monotonic
+    awake: Callable[[], float] = AWAKE
     now: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
 
@@ -178,7 +182,7 @@ class Attempts:
         self._operation = operation
         self._policy = policy
         self._timing = timing
-        self._started = timing.clock()
+        self._started = timing.awake()
         self._count = 1
         self._doubtful = False
 
@@ -196,7 +200,7 @@ class Attempts:
             OSSPresignedError: *failure*, if it is the *last* one, with its ``tries``, and
                 with its ``outcome`` if any of the tries may have stored an object.
         """
-        spent = self._timing.clock() - self._started
+        spent = self._timing.awake() - self._started
         decision = self._policy.decide(
             failure,
             attempt=self._count - self._resigns,

@@ -14,26 +14,38 @@ from weakref import ref
 from attrs import field, frozen
 
 
+class _Lent(ref["Lease"]):
+    """Weak reference to a lease, with its bytes; it counts as long as the lease lives."""
+
+    __slots__ = ("amount",)
+    amount: int
+
+
 class Budget:
-    """Counter of what is used: bytes, or requests; ``lock`` guards *used*.
+    """What is used: bytes of leases, or requests; ``lock`` guards the turns.
 
     Waiting threads look again after *glance* seconds: a notification may be missed.
     """
 
     def __init__(self, glance: float = 0.1) -> None:
         self._glance = glance
-        # A finalizer that gives back may come in the middle of any of these. An
-        # interrupt may come at the end of "with" of a condition, and leave it locked.
+        # A finalizer that tells may come in the middle of any of these. An interrupt
+        # may come at the end of "with" of a condition, and leave it locked.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self.waiting = 0
-        self.used = 0
+        self.lent: set[_Lent] = set()
         self.turns: list[ref[BytesIO]] = []
 
-    def give(self, amount: int) -> None:
-        """Give *amount* back."""
+    @property
+    def used(self) -> int:
+        """Bytes of the leases that live."""
+        # Copied in one step: others may end meanwhile.
+        return sum(one.amount for one in self.lent.copy())
+
+    def tell(self) -> None:
+        """Let those that wait look again."""
         with self.lock:
-            self.used -= amount
             if self.waiting:
                 self._changed.notify_all()
 
@@ -89,7 +101,7 @@ class Turns:
 
     def tell(self) -> None:
         """Wake those that wait for a turn."""
-        self._budget.give(0)
+        self._budget.tell()
 
 
 def _open(turns: list[ref[BytesIO]]) -> int:
@@ -101,22 +113,26 @@ def _open(turns: list[ref[BytesIO]]) -> int:
 class Lease:
     """Bytes that are used as long as this object lives."""
 
+    _pid = 0
+
     def __init__(self, budget: Budget, amount: int) -> None:
         self._budget = budget
+        # The reference removes itself in one step of the interpreter, so that no
+        # exception of a signal handler can leave bytes behind.
+        self._lent = _Lent(self, budget.lent.discard)
+        self._lent.amount = amount
+        budget.lent.add(self._lent)
         self._pid = os.getpid()
-        self._amount = 0
-        self.more(amount)
 
     def more(self, amount: int) -> None:
         """Use *amount* bytes more."""
-        with self._budget.lock:  # no interrupt comes between the two
-            self._amount += amount
-            self._budget.used += amount
+        self._lent.amount += amount
 
     def __del__(self) -> None:
         # After a fork, the thread that would unlock the parent's budget is gone.
         if os.getpid() == self._pid:
-            self._budget.give(self._amount)
+            self._lent.amount = 0  # the reference lives a moment longer
+            self._budget.tell()
 
 
 @frozen

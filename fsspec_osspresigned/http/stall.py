@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..concurrency.awake import AWAKE
+
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
 SLOWEST = 256.0
@@ -65,7 +67,7 @@ class ProgressTimer:
         Raises StalledError if too few bytes moved within the window.
         """
         while True:
-            started = time.monotonic()
+            started = AWAKE.step(self.seconds)
             late = started >= self.deadline
             if late or self._waited >= self.seconds:
                 raise StalledError(self.phase, self.seconds, self.moved, late=late)

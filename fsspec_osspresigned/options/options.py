@@ -42,6 +42,7 @@ ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
+_HOST = re.compile(r"[^\s/?#@\\]+")  # with or without a port, or an IPv6 address
 
 Convert = Callable[[Any], Any]
 
@@ -155,6 +156,8 @@ def _hosts(value: Any) -> Mapping[str, str | None]:
         isinstance(h, str) and h and isinstance(b, str | None) for h, b in pairs
     ):
         raise ValueError("hosts: a list, or a mapping of host to bucket")
+    if not all(_HOST.fullmatch(host) for host, _ in pairs):
+        raise ValueError("hosts, not URLs: files.example.com, or with a port behind it")
     return {host.lower(): bucket for host, bucket in pairs}
 
 

@@ -166,6 +166,7 @@ async def _http_error(_: Request, error: Any) -> Response:
 _CODES = {
     400: "invalid_request",
     401: "unauthorized",
+    405: "method_not_allowed",
     408: "incomplete",
     413: "batch_too_large",
     429: "rate_limited",

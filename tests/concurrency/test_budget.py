@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import tracemalloc
@@ -40,30 +41,32 @@ def waits(budget, count=1):
 def test_take_and_give():
     """What was taken is used until it is given back."""
     budget = Budget()
-    budget.used += 5
-    budget.used += 2
-    budget.give(5)
+    first, second = Lease(budget, 5), Lease(budget, 2)
+    del first
     assert budget.used == 2
+    del second
+    assert budget.used == 0
 
 
 @pytest.mark.parametrize(("used", "may"), [(9, False), (10, True)])
 def test_nobody_waits_without_need(used, may):
     """Below the limit, and with an excuse, one goes on at once."""
     budget = Budget()
-    budget.used += used
+    lease = Lease(budget, used)
     budget.wait(10, lambda: may)
     assert (budget.used, budget.waiting) == (used, 0)
+    del lease
 
 
 def test_whoever_waits_is_told():
     """Giving back wakes all who wait, and they go on if it is enough."""
     budget = Budget(glance=60.0)
-    budget.used += 12
+    leases = [Lease(budget, 1), Lease(budget, 5), Lease(budget, 6)]
     threads = [in_thread(lambda: budget.wait(10, bool)) for _ in range(3)]
     assert waits(budget, 3)
-    budget.give(1)
+    del leases[0]
     assert waits(budget, 3)
-    budget.give(5)
+    del leases[0]
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
@@ -73,22 +76,23 @@ def test_whoever_waits_is_told():
 def test_excuse_that_nobody_tells_of():
     """Whoever waits looks by himself whether his excuse has become true."""
     budget, excuses = Budget(), []
-    budget.used += 10
+    lease = Lease(budget, 10)
     thread = in_thread(lambda: budget.wait(10, lambda: bool(excuses)))
     assert waits(budget)
     excuses.append(1)
     thread.join(10)
     assert not thread.is_alive()
+    del lease
 
 
 def test_excuse_that_raises():
     """Whoever fails while he waits does not count as waiting any more."""
     budget = Budget()
-    budget.used += 1
+    lease = [Lease(budget, 1)]
     with pytest.raises(ZeroDivisionError):
         budget.wait(1, lambda: 1 / 0)
     assert budget.waiting == 0
-    in_thread(lambda: budget.give(1)).join(10)
+    in_thread(lease.clear).join(10)
     assert budget.used == 0
 
 
@@ -163,15 +167,14 @@ def test_child_has_a_budget_of_its_own():
 
     def check():
         theirs = of_process()
-        theirs.memory.used += 1
+        kept.append(Lease(theirs.memory, 1))
         return theirs is not ours and theirs.memory.used == 1
 
     before = ours.memory.used
-    ours.memory.used += 1000
-    try:
-        assert in_child(check)
-    finally:
-        ours.memory.give(1000)
+    kept = [Lease(ours.memory, 1000)]
+    assert in_child(check)
+    assert ours.memory.used == before + 1000
+    kept.clear()
     assert ours.memory.used == before
 
 
@@ -204,13 +207,28 @@ def test_child_drops_the_leases_of_its_parent():
     assert budget.used == 0
 
 
-def test_lease_of_another_process(monkeypatch):
-    """Who did not take a lease does not give it back."""
-    budget = Budget()
-    lease = Lease(budget, 10)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    del lease
-    assert budget.used == 10
+def test_interrupt_at_each_line_of_a_lease(monkeypatch):
+    """An interrupt at any step, also of its finalizer, leaves no bytes behind."""
+    # The hook of the tests keeps what a finalizer raised, and with it the lease.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    budget, reached = Budget(), []
+
+    def act():
+        reached.append(line)
+        raise Interrupt
+
+    def hold():
+        lease = Lease(budget, 10)
+        lease.more(5)
+        assert budget.used == 15
+
+    for line in itertools.count():
+        with contextlib.suppress(Interrupt), at_line(budget_module.__file__, line, act):
+            hold()
+        assert budget.used == 0
+        if line not in reached:
+            break
+    assert line > 10
 
 
 # -- turns ------------------------------------------------------------------------------

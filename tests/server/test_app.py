@@ -230,9 +230,11 @@ def test_bad_call_is_refused_as_a_whole(server, body, status, code):
 
 def test_other_places_answer_with_problems(server):
     """A wrong path or method is told in the same form."""
-    assert send(server, b"", path="/v2/sign")[0] == 404
-    assert send(server, b"", path="/v1/sign/")[0] == 404
-    assert send(server, b"", method="PUT")[0] == 405
+    for path in ("/v2/sign", "/v1/sign/"):
+        status, reply, _ = send(server, b"", path=path)
+        assert (status, reply["code"]) == (404, "not_found")
+    status, reply, _ = send(server, b"", method="PUT")
+    assert (status, reply["code"]) == (405, "method_not_allowed")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_part_without_a_buffer(window):
 def test_one_by_one_where_memory_is_short(window, memory):
     """Over the limit a part waits for those of its own upload, never for others."""
     one, first, second = window(4), Part(), Part()
-    memory.used += 100
+    others = Lease(memory, 100)
     one.enter(1, first.body)  # nothing of ours is in flight
     thread = in_thread(one.enter, 2, second.body)
     thread.join(0.05)
@@ -92,6 +92,7 @@ def test_one_by_one_where_memory_is_short(window, memory):
     thread.join(10)
     assert not thread.is_alive()
     assert one.count == 1
+    del others
 
 
 def test_memory_that_comes_back(window, memory):
@@ -111,10 +112,11 @@ def test_memory_that_comes_back(window, memory):
 def test_other_bodies_hold_no_memory(window, memory):
     """A stretch of a file never waits for memory."""
     one = window(3)
-    memory.used += 1000
+    others = Lease(memory, 1000)
     for number in range(3):
         one.enter(number, EMPTY)
     assert one.count == 3
+    del others
 
 
 def test_interrupt_while_it_waits_for_memory(window, memory, monkeypatch):

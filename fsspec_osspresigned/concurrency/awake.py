@@ -1,0 +1,34 @@
+"""Awake clock: the seconds that count for giving up."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+
+class AwakeClock(threading.local):
+    """Monotonic seconds of a thread, without those in which its process was stopped.
+
+    A stop (SIGSTOP, a debugger, a frozen container) cannot be seen from inside. But a
+    step that waits has a time-out: what comes later than that was not waited for.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last, self._most, self._stopped = clock(), math.inf, 0.0
+
+    def step(self, most: float) -> float:
+        """Begin a step that ends within *most* seconds; return the time of *clock*."""
+        now = self._clock()
+        self._stopped += max(0.0, now - self._last - self._most)
+        self._last, self._most = now, most
+        return now
+
+    def __call__(self) -> float:
+        """Return the seconds so far; they begin anywhere."""
+        return self.step(math.inf) - self._stopped
+
+
+AWAKE = AwakeClock()
