@@ -315,7 +315,8 @@ class SignedForm:
     """The fields of a signed form, which allow one object to be stored; all are hidden.
 
     Attributes:
-        fields: name -> value in the order in which they are sent, the data after them.
+        fields: name -> value in the order in which they are sent, the data after them; a
+            ``FormValue`` where the value alone is no secret, such as the key.
     """
 
     fields: Mapping[str, Secret] = field(converter=_frozen_fields, repr=False)

@@ -65,6 +65,12 @@ class Secret:
         )
 
 
+class FormValue(Secret):
+    """A value in a signed form that is hidden with the others, and is no secret itself."""
+
+    __slots__ = ()
+
+
 class SecretURL(Secret):
     """A presigned URL: shows scheme, host and path, never the query (RFC 3986)."""
 

@@ -291,6 +291,7 @@ class Plugin:
 
         from fsspec_osspresigned import secret  # noqa: PLC0415
         from fsspec_osspresigned.signing import (  # noqa: PLC0415
+            post_policy,
             presigning,
             verifying,
         )
@@ -300,12 +301,13 @@ class Plugin:
         _after(
             secret.Secret,
             "__init__",
-            lambda _, made, text: canary.secret(
-                text, is_url=isinstance(made, secret.SecretURL)
+            lambda _, made, text: (
+                isinstance(made, secret.FormValue)
+                or canary.secret(text, is_url=isinstance(made, secret.SecretURL))
             ),
             undo,
         )
-        for module in (presigning, verifying):
+        for module in (post_policy, presigning, verifying):
             for name in ("sign_v1", "sign_v4"):
                 _after(module, name, lambda made, *_: canary.secret(made), undo)
         _after(

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from fsspec_osspresigned.secret import Secret, SecretURL, redact
+from fsspec_osspresigned.secret import FormValue, Secret, SecretURL, redact
 
 URL = "https://u:p@b.example/k%20y?Expires=1&Signature=TOPSECRET#f"
 
@@ -80,3 +80,9 @@ def test_redact_leaves_the_rest():
     assert redact(text) == text
     assert redact("no valid bearer token") == "no valid bearer token"
     assert redact("bearer token8") == "bearer <hidden>"
+
+
+def test_form_values_hide_as_secrets_do():
+    """A value of a form equals the same secret, and shows as little."""
+    assert FormValue("in/x") == Secret("in/x")
+    assert repr(FormValue("in/x")) == "<FormValue: hidden>"

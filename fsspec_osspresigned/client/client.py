@@ -21,7 +21,7 @@ from ..model import Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Signer, sign_checked
+from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written_objects import WrittenObjects
 
@@ -155,8 +155,8 @@ class Client:
                 if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
                     self.written.forget(operation.path)
             if decision.verb is Verb.SIGN_AGAIN:
-                if ahead is not None and signed is not None:
-                    ahead.distrust(signed)
+                distrust(ahead, signed)
+                distrust(self.signer, signed)
                 signed = None
             elif (cancel or threading.Event()).wait(decision.seconds):
                 raise failure

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from ..errors import NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
-from ..secret import Secret
+from ..secret import FormValue
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -66,8 +66,9 @@ class Signer(Protocol):
     A signer may also have ``grant(path) -> Grant``, if it knows how an object can be
     uploaded; ``preflight(operation)``, which raises what ``sign`` would raise without a
     call; ``remote``, True if each call costs a round trip, so that later operations are
-    signed with it; and ``sign_each(operations)``, which returns an error in the place of
-    each request that it refuses.
+    signed with it; ``sign_each(operations)``, which returns an error in the place of
+    each request that it refuses; and ``distrust(request)``, after which it signs nothing
+    by what *request* was signed with, because the store says that this has ended.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -91,6 +92,13 @@ def preflight(signer: object, operation: Operation) -> None:
     ask = getattr(signer, "preflight", None)
     if ask is not None:
         ask(operation)
+
+
+def distrust(signer: object, refused: SignedRequest | None) -> None:
+    """Tell *signer* that the store refused *refused* as expired."""
+    tell = getattr(signer, "distrust", None)
+    if tell is not None and refused is not None:
+        tell(refused)
 
 
 def sign_checked(
@@ -154,7 +162,7 @@ def check_signed(operation: Operation, request: Any) -> None:
         problem = f"{operation} needs {method}, the signer signed {request.method}"
     elif (request.form is not None) != operation.action.spec.form:
         problem = f"{operation} needs {'a' if request.form is None else 'no'} form"
-    elif request.form and request.form.fields.get("key") != Secret(operation.key):
+    elif request.form and request.form.fields.get("key") != FormValue(operation.key):
         problem = f"{operation}: the signer made a form for another key"
     if problem:
         raise SignerError(problem, path=operation.path)

@@ -7,7 +7,16 @@ from typing import TypeVar
 
 from ..errors import NotSignedError
 from ..model import Operation, SignedRequest
-from .base import Grant, Outcome, Signer, all_signed, grant_for, preflight, sign_each
+from .base import (
+    Grant,
+    Outcome,
+    Signer,
+    all_signed,
+    distrust,
+    grant_for,
+    preflight,
+    sign_each,
+)
 
 T = TypeVar("T")
 
@@ -48,6 +57,11 @@ class ChainSigner:
     def preflight(self, operation: Operation) -> None:
         """Raise what the last signer would raise, if no other can sign *operation*."""
         self._first(lambda signer: preflight(signer, operation))
+
+    def distrust(self, refused: SignedRequest) -> None:
+        """Tell all of them what the store refused as expired."""
+        for signer in self._signers:
+            distrust(signer, refused)
 
     def _first(self, ask: Callable[[Signer], T]) -> T:
         *first, last = self._signers

@@ -29,6 +29,7 @@ from fsspec_osspresigned.http.body import EMPTY, MemoryBody
 from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.chain import ChainSigner
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})
@@ -138,6 +139,19 @@ def test_expired_is_signed_again_once():
     with pytest.raises(URLExpiredError) as caught:
         client.call(PUT)
     assert caught.value.tries == 2
+
+
+def test_a_signer_learns_what_had_expired():
+    """A signer that signs by something it holds is told that this has ended."""
+    told = []
+
+    class Holder(Signer):
+        def distrust(self, refused):
+            told.append(refused.url.reveal())
+
+    client = make(EXPIRED, OK, signer=ChainSigner(Signer(), Holder()))
+    client.call(PUT)
+    assert told == [client.transport.sent[0][0]]
 
 
 def test_last_failure_is_raised():
