@@ -50,3 +50,10 @@ def test_records_hold_no_header_that_signs(call, oss, version):
     headers = oss.requests[-1].request_headers
     assert headers["x-oss-meta-a"] == "1"
     assert not {"authorization", "x-oss-security-token"} & headers.keys()
+
+
+@both
+def test_records_hold_no_field_that_signs(poster, oss, version):
+    """A record shows the fields of a form, without its policy and signature."""
+    poster.post("k", version=version, by=STS, also={"x-oss-meta-A": "1"})
+    assert oss.requests[-1].fields == {"key": "k", "x-oss-meta-a": "1"}

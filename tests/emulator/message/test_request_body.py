@@ -6,7 +6,7 @@ import threading
 
 import requests
 
-from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator import Emulator, Fault
 from tests.emulator.raw_requests import connect, raw_request
 
 BUCKET = "examplebucket"
@@ -56,6 +56,19 @@ def test_a_chunked_body_may_announce_its_length(client, oss):
         peer.sendall(request + b"3\r\nabc\r\n0\r\n\r\n")
         assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert oss.get(BUCKET, "both").data() == b"abc"
+
+
+def test_a_chunked_body_stalls_and_goes_on(client, oss):
+    """A stall in a body without a length loses none of its bytes."""
+    oss.faults.add(Fault(stall_after=1, stall_for=0.01))
+    chunked = "Transfer-Encoding: chunked\r\n"
+    with connect(oss) as peer:
+        request = raw_request(client, "PUT", "chunks", 3, chunked).replace(
+            b"Content-Length: 3\r\n", b""
+        )
+        peer.sendall(request + b"3\r\nabc\r\n0\r\n\r\n")
+        assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert oss.get(BUCKET, "chunks").data() == b"abc"
 
 
 def test_a_get_may_announce_a_body_that_never_comes(client, oss):
