@@ -51,7 +51,18 @@ _CHUNK = 1 << 20
 _LARGE = 1 << 16
 
 # Files that are secrets themselves: URL maps, one URL, the token of a signer.
-BY_DESIGN_FILES = ("urls", "urls.*", "url", "u", "*.url", "map", "map.json", "token")
+BY_DESIGN_FILES = (
+    "urls",
+    "urls.*",
+    "url",
+    "u",
+    "*.url",
+    "map",
+    "map.json",
+    "grant",
+    "grant.json",
+    "token",
+)
 
 # Test, place, and why a secret may be there; the first two as regular expressions.
 BY_DESIGN = (
@@ -88,7 +99,7 @@ BY_DESIGN = (
     # The caller's own argument, which its own frames hold as well.
     (
         r"test_url_map_hostile\.py",
-        "variables of (parse|load|_load_url)",
+        "variables of (parse|load|load_file|_load_url)",
         "a map as a text, or at a URL",
     ),
     (

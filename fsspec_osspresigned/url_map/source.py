@@ -1,4 +1,4 @@
-"""URL map sources: a file that may change, a variable, standard input, a URL."""
+"""Sources of URL maps and grants: a file that may change, a variable, a URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..concurrency.file_stamp import FileStamp
@@ -23,6 +23,7 @@ from ..secret import SecretURL
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
+T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
@@ -38,49 +39,59 @@ class UnreadableMapWarning(UserWarning):
     """A map changed on disk into something that cannot be read; the old one holds."""
 
 
-class MapSource:
-    """A URL map at its place, re-read when its file changes.
+class FileSource(Generic[T]):
+    """What a secret file of signatures holds, read again when the file changes.
 
     Attributes:
-        local: the map came from this machine, so that it may lead to it.
-        path: the file; None if the map is not a local file.
+        local: it came from this machine, so that it may lead to it.
+        path: the file; None if it is not a local file.
+        kind: what it is, for messages.
     """
 
     def __init__(
-        self, read: Callable[[], URLMap], *, path: Path | None, local: bool
+        self,
+        read: Callable[[], T],
+        *,
+        path: Path | None,
+        local: bool,
+        kind: str = "URL map",
     ) -> None:
         self.path = path
         self.local = local
+        self.kind = kind
         self._lock = threading.Lock()
         self._read = read
         self._stamp = self._look()
-        self._map = read()
+        self._held = read()
         if path is not None:
-            _warn_if_exposed(path)
+            _warn_if_exposed(path, kind)
 
-    def current(self) -> URLMap:
-        """Return the map as it is now.
+    def current(self) -> T:
+        """Return what is in it now.
 
-        If the file is missing or unreadable, as while a job rewrites it, the old map
+        If the file is missing or unreadable, as while a job rewrites it, the old content
         stays in force, with a warning for the latter.
         """
         # Not under the lock, so that workers do not queue for it.
         if self._look() in (FileStamp(), self._stamp):
-            return self._map
+            return self._held
         with self._lock:
             stamp = self._look()
             if stamp in (FileStamp(), self._stamp):
-                return self._map
+                return self._held
             try:
-                self._map = self._read()
+                self._held = self._read()
             except ConfigurationError as error:
-                said = f"the old URL map stays in force: {error.message}"
+                said = f"the old {self.kind} stays in force: {error.message}"
                 warnings.warn(said, UnreadableMapWarning, stacklevel=2)
             self._stamp = stamp
-            return self._map
+            return self._held
 
     def _look(self) -> FileStamp:
         return FileStamp() if self.path is None else FileStamp.read(self.path)
+
+
+MapSource = FileSource[URLMap]
 
 
 def load(
@@ -88,50 +99,83 @@ def load(
 ) -> MapSource:
     """Return the map at *place*.
 
-    That is a mapping or list, JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for
-    standard input, or any URL that *opener* can read. The map is a secret, so it comes
-    over plain http from this machine only, unless *allow_http*.
+    That is a mapping or list, or any place of :func:`load_file`.
     """
     if not isinstance(place, str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
-        return MapSource(lambda: url_map, path=None, local=True)
+        return FileSource(lambda: url_map, path=None, local=True)
+    return load_file(place, parse, opener, allow_http=allow_http)
+
+
+def load_file(
+    place: str | os.PathLike[str],
+    parse: Callable[[BinaryIO], T],
+    opener: Opener | None = None,
+    *,
+    allow_http: bool = False,
+    kind: str = "URL map",
+    option: str = "url_map",
+) -> FileSource[T]:
+    """Return what *parse* reads at *place*.
+
+    That is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input, or
+    any URL that *opener* can read. It is a secret, so it comes over plain http from this
+    machine only, unless *allow_http*. Messages name *kind* and *option*.
+
+    Raises:
+        ConfigurationError: it cannot be read, or *parse* refuses it.
+    """
     if isinstance(place, str):
-        if found := _bytes_at(place, opener, allow_http=allow_http):
-            name, read = found
-            parsed = functools.partial(_parse_at, name, lambda: BytesIO(read()))
-            return MapSource(parsed, path=None, local="://" not in name)
+        name, read = _text_at(place, option)
+        if read is None and _is_elsewhere(place):
+            name = _checked(place, kind, allow_http=allow_http)
+            if opener is None:
+                msg = f"a {kind} at {name} cannot be opened here: give a local file"
+                raise ConfigurationError(msg)
+            read = functools.partial(opener, place)
+        if read is not None:
+            parsed = functools.partial(_parse_at, name, _stream_of(read), parse, kind)
+            return FileSource(parsed, path=None, local="://" not in name, kind=kind)
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
         place = place.removeprefix("file:")
     path = Path(place).expanduser().absolute()
-    parsed = functools.partial(_parse_at, str(path), lambda: path.open("rb"))
-    return MapSource(parsed, path=path, local=True)
+    parsed = functools.partial(
+        _parse_at, str(path), lambda: path.open("rb"), parse, kind
+    )
+    return FileSource(parsed, path=path, local=True, kind=kind)
 
 
-def _bytes_at(
-    place: str, opener: Opener | None, *, allow_http: bool
-) -> tuple[str, Callable[[], bytes]] | None:
-    """Return the name of *place*, and what reads it; None for a local file."""
+def _stream_of(read: Callable[[], bytes]) -> Callable[[], BinaryIO]:
+    return lambda: BytesIO(read())
+
+
+def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
+    """Return the name of *place*, and what reads it; None for a file or a URL."""
     if place.lstrip()[:1] in ("{", "["):
-        return "url_map", lambda: place.encode("utf-8", "replace")
+        return option, lambda: place.encode("utf-8", "replace")
     if place == "-":
         return "standard input", sys.stdin.buffer.read
     if place.startswith("env:"):
         return place, lambda: _variable(place.removeprefix("env:"))
-    if place.startswith("file:") or "://" not in place:
-        return None
+    return "", None
+
+
+def _is_elsewhere(place: str) -> bool:
+    return "://" in place and not place.startswith("file:")
+
+
+def _checked(place: str, kind: str, *, allow_http: bool) -> str:
+    """Return the URL *place* for messages, or raise why it may not be read."""
     shown = SecretURL(place).shown()
     is_http = place.lower().startswith("http:")
     problem = is_http and http_problem(place, allow_http=allow_http, local=True)
     if problem:
-        raise ConfigurationError(f"the URL map at {shown} {problem}")
+        raise ConfigurationError(f"the {kind} at {shown} {problem}")
     if _SIGNED.search(place):
-        msg = f"{shown} is a presigned URL, not a URL map: give it as presigned_url="
+        msg = f"{shown} is a presigned URL, not a {kind}: give it as presigned_url="
         raise ConfigurationError(msg)
-    if opener is None:
-        msg = f"a URL map at {shown} cannot be opened here: give a local file"
-        raise ConfigurationError(msg)
-    return shown, lambda: opener(place)
+    return shown
 
 
 def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
@@ -154,7 +198,9 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
         raise
 
 
-def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
+def _parse_at(
+    name: str, open_: Callable[[], BinaryIO], parse: Callable[[BinaryIO], T], kind: str
+) -> T:
     """Read and parse, and put the place in front of what is wrong."""
     try:
         with open_() as file:
@@ -166,7 +212,7 @@ def _parse_at(name: str, open_: Callable[[], BinaryIO]) -> URLMap:
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"
-        problems = [f"cannot read the URL map {name}: {why}"]
+        problems = [f"cannot read the {kind} {name}: {why}"]
     # Outside of the handler, so that the foreign exception does not hang on ours.
     raise ConfigurationError(problems)
 
@@ -178,7 +224,8 @@ def _variable(name: str) -> bytes:
     return os.fsencode(text)
 
 
-def _warn_if_exposed(path: Path) -> None:
+def _warn_if_exposed(path: Path, kind: str) -> None:
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
-        said = f"{path} holds presigned URLs and can be read by others: chmod 600 it"
-        warnings.warn(said, ExposedMapWarning, stacklevel=5)
+        holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
+        said = f"{path} holds {holds} and can be read by others: chmod 600 it"
+        warnings.warn(said, ExposedMapWarning, stacklevel=6)
