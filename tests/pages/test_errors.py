@@ -70,10 +70,10 @@ def test_tries(name):
         (Verb.GIVE_UP, Verb.GIVE_UP): "no",
         (Verb.WAIT, Verb.GIVE_UP): "once",
         (Verb.WAIT, Verb.WAIT): "with waits",
-        (Verb.SIGN_AGAIN, Verb.SIGN_AGAIN): "signed anew, once",
+        (Verb.SIGN_AGAIN, Verb.SIGN_AGAIN): "signed again, once",
     }[verb(1), verb(2)]
     assert again == EXCEPTIONS[name][2]
-    if again == "signed anew, once":
+    if again == "signed again, once":
         assert verb(2, resigned=True) is Verb.GIVE_UP
 
 
