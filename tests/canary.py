@@ -61,6 +61,7 @@ BY_DESIGN_FILES = (
     "map.json",
     "grant",
     "grant.json",
+    "*.grant.json",
     "token",
 )
 
@@ -68,9 +69,9 @@ BY_DESIGN_FILES = (
 BY_DESIGN = (
     # What owners ask for: commands and examples that sign, and print what they signed.
     (
-        r"owner/test_sign",
+        r"owner/test_(sign|grant)\.py",
         "captured output",
-        "sign --print gives the URL, a pipe the map",
+        "sign --print gives the URL, a pipe the map or the grant",
     ),
     (
         r"test_examples(_docs)?\.py",

@@ -325,6 +325,7 @@ def test_tests_use_public_names():
 TESTED_BY = {
     "__main__": "cli/test_app.py",
     "cli.entry": "cli/test_app.py",
+    "cli.grant": "owner/test_grant.py",
     "cli.sign": "owner/test_sign.py",
     "cli.serve": "server/test_process.py",
     "cli.sync": "syncing/test_command.py",

@@ -18,6 +18,7 @@ from ..secret import redact
 from ..units import shown_text
 from .check import check
 from .doctor import doctor
+from .grant import grant
 from .objects import get, ls, rm, url
 from .options import PAIR, needs, refuse_presigned
 from .put import put
@@ -112,8 +113,8 @@ def osspresigned(session: dict[str, bool], *, debug: bool) -> None:
     session["debug"] = debug
 
 
-_FIRST = (put, sync_command, get, ls, rm, url, doctor, uploads, sign, inspect, check)
-for one in (*_FIRST, resume):
+_FIRST = (put, sync_command, get, ls, rm, url, doctor, uploads)
+for one in (*_FIRST, sign, grant, inspect, check, resume):
     osspresigned.add_command(one)
 
 

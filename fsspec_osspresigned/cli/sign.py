@@ -195,12 +195,20 @@ def _place(wanted: SignOptions) -> str | None:
     if wanted.method == "DELETE" and not wanted.json_lines:
         hint = "use --json-lines or --print"
         raise click.UsageError(f"a URL map has no place for the DELETE of one: {hint}")
-    if wanted.output == "-":
+    default = "urls.jsonl" if wanted.json_lines else "urls.json"
+    return secret_place(wanted.output, default, force=wanted.force)
+
+
+def secret_place(output: str | None, default: str, *, force: bool) -> str:
+    """Return where a secret goes, ``-`` for a pipe, before anything is signed."""
+    if output == "-":
         if sys.stdout.isatty():
-            raise click.UsageError("URLs do not go to a terminal: pipe them somewhere")
-        return wanted.output
-    place = wanted.output or ("urls.jsonl" if wanted.json_lines else "urls.json")
-    if os.path.lexists(place) and not wanted.force:
+            raise click.UsageError(
+                "secrets do not go to a terminal: pipe them somewhere"
+            )
+        return output
+    place = output or default
+    if os.path.lexists(place) and not force:
         hint = "use --output for another place, or --force"
         raise click.ClickException(f"{place} is there already: {hint}")
     folder = os.path.dirname(place) or "."

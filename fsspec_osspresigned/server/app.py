@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, define, field, fields_dict, frozen
@@ -33,6 +33,7 @@ from ..signers.base import MAX_REQUESTS, Signer, sign_each
 from ..signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ..signing.endpoint import check_bucket, check_key
 from ..signing.signed_url import describe
+from . import post_grants
 from .policy import Policy, ServiceError, hash_token, permitted
 
 _MINUTE = 60.0
@@ -138,13 +139,14 @@ def create_ruled_app(
         rules: asked once for each call, so that they can change between two.
         clock: seconds since the epoch.
         limits: counts the requests of each policy; None makes its own.
-        tell: called after each call of ``/v1/sign``.
+        tell: called after each call for signatures.
         routes: of other pages.
     """
     service = _Service(rules, clock, limits or RateLimits(), tell)
     app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
+            Route(post_grants.PATH, service.grant),
             Route("/healthz", _healthz),
             *routes,
         ],
@@ -175,9 +177,12 @@ _CODES = {
 
 
 def _problem(
-    status: int, detail: str, headers: Mapping[str, str] | None = None
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> Response:
-    code = _CODES.get(status, "not_found")
+    code = code or _CODES.get(status, "not_found")
     problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
     if headers and "Retry-After" in headers:
         problem["retry_after"] = int(headers["Retry-After"])
@@ -203,11 +208,24 @@ class _Service:
     tell: Callable[[AccessRecord], object]
 
     async def sign(self, request: Request) -> Response:
+        return await self.told(request, self.answer)
+
+    async def grant(self, request: Request) -> Response:
+        return await self.told(request, self.answer_grant)
+
+    async def told(
+        self, request: Request, answer: Callable[..., Awaitable[Response]]
+    ) -> Response:
         at, began, fault, call = self.clock(), time.perf_counter(), None, _SignCall()
         try:
-            response = await self.answer(request, call)
+            response = await answer(request, call)
         except HTTPException as error:
             response = _problem(error.status_code, error.detail, error.headers)
+        except ServiceError as error:
+            status = ITEM_STATUS[error.code]
+            response = _problem(status, str(error), code=error.code)
+            if status not in _CODES:
+                call.codes[error.code] += 1
         except ClientDisconnect:
             response = _problem(408, "the call never came whole")
         except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
@@ -226,7 +244,10 @@ class _Service:
         )
         return response
 
-    async def answer(self, request: Request, call: _SignCall) -> Response:
+    def admitted(
+        self, request: Request, call: _SignCall
+    ) -> tuple[ServiceRules, Policy]:
+        """Return the rules of the call and the policy of its bearer, or raise."""
         rules, given = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, given)
@@ -234,6 +255,20 @@ class _Service:
             call.unhashed = unhashed(rules, given)
             raise
         call.token = policy.name
+        return rules, policy
+
+    async def answer_grant(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
+        self.limits.charge(policy, 1)
+        call.requests = 1
+        path = post_grants.place_in(policy, request.query_params)
+        call.paths = (path,)
+        granted = post_grants.granted
+        members = await run_in_threadpool(granted, rules.signer, policy, path)
+        return JSONResponse(members, headers={"Cache-Control": "no-store"})
+
+    async def answer(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
         self.limits.charge(policy)
         with self.limits.awaiting(policy):
             body = await _body_of(request)

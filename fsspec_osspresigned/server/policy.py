@@ -78,6 +78,7 @@ class Policy:
         allowed_headers: lower-case names of the other headers, ``x-oss-meta-*`` for
             all that begin so; None allows the usual ones (docs/serve.md).
         storage_classes: values of ``x-oss-storage-class``; None allows every one.
+        content_types: values of ``Content-Type``; None allows every one.
         acls: values of the ACL headers that *headers* allows; None allows every one.
         copy_sources: as *prefixes*, what copies may read; None is what the same bearer
             may read by GetObject.
@@ -99,6 +100,7 @@ class Policy:
     headers: frozenset[str] = frozenset()
     allowed_headers: frozenset[str] | None = None
     storage_classes: frozenset[str] | None = None
+    content_types: tuple[str, ...] | None = None
     acls: frozenset[str] | None = None
     copy_sources: tuple[str, ...] | None = None
     max_size: int | None = None
@@ -182,6 +184,8 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
         return value == "true"
     if name == STORAGE_CLASS and policy.storage_classes is not None:
         return value in policy.storage_classes
+    if name == "content-type" and policy.content_types is not None:
+        return value in policy.content_types
     listed = policy.allowed_headers
     allowed = _USUAL_HEADERS if listed is None else listed
     begins = tuple(n[:-1] for n in allowed if n.endswith("*"))
@@ -222,6 +226,7 @@ T = TypeVar("T")
 ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
 # RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -391,6 +396,7 @@ def _policy(table: _Table) -> Policy:
     headers = table.get_list("headers", _header)
     acls = table.get_list("acls", _one_of(ACLS)) or ()
     classes = table.get_list("storage_classes", _one_of(STORAGE_CLASSES))
+    types = table.get_list("content_types", _type, least=1)
     sources = table.get_list("copy_sources", _source)
     named = _NAMED_ONLY.intersection(headers or ())
     policy = Policy(
@@ -401,6 +407,7 @@ def _policy(table: _Table) -> Policy:
         headers=named | ({OBJECT_ACL} if acls else set()),
         allowed_headers=None if headers is None else frozenset(headers),
         storage_classes=None if classes is None else frozenset(classes),
+        content_types=None if types is None else tuple(types),
         acls=frozenset(acls),
         copy_sources=None if sources is None else tuple(sources),
         max_size=table.get("max_size", _size, None),
@@ -409,6 +416,12 @@ def _policy(table: _Table) -> Policy:
         versions=table.get("versions", _flag, default=False),
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
+    if Action.PostObject in policy.actions:
+        for index, prefix in enumerate(prefixes):
+            if prefix and not prefix.endswith("/"):
+                table.wrong(
+                    f"prefixes[{index}]", "needs a slash at its end: PostObject"
+                )
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
     if policy.copy_sources is not None and not copies:
@@ -448,6 +461,9 @@ _table: Callable[[Any], dict[str, Any]] = _valid(
 _name: Callable[[Any], str] = _valid(
     lambda v: isinstance(v, str) and v.isprintable() and v.strip(),
     "a string that can be printed",
+)
+_type: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and _TYPE.fullmatch(v), "a type such as image/png"
 )
 _count: Callable[[Any], int] = _valid(
     lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,

@@ -205,6 +205,12 @@ def test_domain_is_of_one_bucket():
             "max_size cannot be kept by CopyObject",
         ),
         ({"storage_classes": '["ia"]'}, "storage_classes[0] must be one of Standard"),
+        ({"content_types": "[]"}, "content_types must not be empty"),
+        ({"content_types": '["image/"]'}, "content_types[0] must be a type such as"),
+        (
+            {"prefixes": '["data"]', "actions": '["PostObject"]'},
+            "prefixes[0] needs a slash at its end: PostObject",
+        ),
         ({"acls": '["public"]'}, "acls[0] must be one of default"),
         ({"acls": "[[]]"}, "acls[0] must be one of default"),
         ({"headers": '["x-oss-object-acl"]'}, "headers[0] is granted by acls"),
@@ -318,6 +324,30 @@ def test_headers_are_what_the_policy_lists(name, value, allowed):
         assert permitted(demand, policy).headers[name] == value
     else:
         assert refused(demand, policy) == (403, "header_refused")
+
+
+@pytest.mark.parametrize("listed", [None, frozenset()])
+def test_content_types_are_what_the_policy_lists(listed):
+    """A type outside the list is refused; without a list every one is allowed."""
+    found = parse_policies(
+        entry(content_types='["image/png", "text/csv; charset=utf-8"]')
+    )
+    types = found.tokens[HASH].content_types
+    assert types == ("image/png", "text/csv; charset=utf-8")
+    policy = evolve(POLICY, content_types=types, allowed_headers=listed)
+    for one in types:
+        demand = evolve(PUT, headers={"Content-Type": one})
+        assert permitted(demand, policy).headers["Content-Type"] == one
+    svg = evolve(PUT, headers={"content-type": "image/svg+xml"})
+    assert refused(svg, policy) == (403, "header_refused")
+
+
+def test_grants_need_directories_or_the_whole_bucket():
+    """An empty prefix is meant; one without a slash would grant other names too."""
+    (policy,) = parse_policies(
+        entry(prefixes='["", "in/"]', actions='["PostObject"]')
+    ).tokens.values()
+    assert policy.prefixes == ("examplebucket/", "examplebucket/in/")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Command ``grant``: one signature for all objects below a prefix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+from attrs import frozen
+
+from ..model import ACLS, MAX_SINGLE_PUT, STORAGE_CLASS, STORAGE_CLASSES
+from ..owner.grant import make_grant, place_of
+from ..request_checks import is_web
+from ..signers.keys import KeySigner
+from ..signing.grant_file import GrantTerms, SignedGrant
+from ..units import shown_bytes, shown_end, shown_seconds
+from ..url_map.source import write_text
+from .options import (
+    ADDRESSING,
+    LIFE,
+    PLACE,
+    SIZE,
+    examples,
+    flag,
+    object_path,
+    option,
+    takes,
+    without_none,
+)
+from .sign import secret_place
+
+_EXAMPLES = """\
+  osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
+  osspresigned grant examplebucket/photos/ --content-type image/png --no-overwrite
+  osspresigned grant examplebucket/in/ -o - | ssh ann@lab 'umask 077; cat > grant.json'
+  osspresigned inspect grant.json
+  osspresigned check grant grant.json exports --to examplebucket/incoming/
+"""
+
+
+@frozen(kw_only=True)
+class GrantOptions:
+    """Options of ``grant``."""
+
+    # fmt: off
+    expires: int = option("--expires LIFE", "Life of the grant: 90s, 30m, 2h, 7d.",
+        type=LIFE, default="1h", show_default=True)
+    max_size: int = option("--max-size BYTES", "Bytes of one object at most.",
+        type=SIZE, default="5GiB", show_default=True)
+    min_size: int = option("--min-size BYTES", "Bytes of one object at least.",
+        type=SIZE, default="0", show_default=True)
+    content_types: Sequence[str] = option("--content-type TYPE",
+        "Allow only this type; may be repeated.  [default: all]", multiple=True)
+    no_overwrite: bool = flag("--no-overwrite", "No existing object is replaced.")
+    acl: str = option("--acl", "ACL of every object.", type=click.Choice(ACLS),
+        default="default", show_default=True)
+    storage_class: str | None = option("--storage-class",
+        type=click.Choice(STORAGE_CLASSES))
+    whole_bucket: bool = flag("--whole-bucket", "Grant every key of the bucket.")
+    output: str | None = option("--output -o FILE",
+        "Secret file to write, - for a pipe.  [default: grant.json]", type=PLACE)
+    force: bool = flag("--force", "Replace the file if it exists.")
+    region: str | None = option("--region",
+        "Default: OSS_REGION, or that of the endpoint.")
+    endpoint: str | None = option("--endpoint",
+        "Default: OSS_ENDPOINT, or the public one of the region.")
+    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
+    signature_version: str = option("--signature-version",
+        type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
+    # fmt: on
+
+    def terms(self, path: str) -> GrantTerms:
+        """Return what the holder may do below *path*."""
+        bucket, prefix = place_of(path, whole_bucket=self.whole_bucket)
+        most = min(self.max_size, MAX_SINGLE_PUT)
+        return GrantTerms(
+            bucket=bucket,
+            prefix=prefix,
+            expires_in=self.expires,
+            sizes=(self.min_size, most),
+            overwrite=not self.no_overwrite,
+            acl=self.acl,
+            content_types=self.content_types,
+            fields=without_none(**{STORAGE_CLASS: self.storage_class}),
+        )
+
+
+@takes
+@click.command(
+    epilog=examples(_EXAMPLES), short_help="Sign once for all objects below a prefix."
+)
+@click.argument("place", metavar="BUCKET/PREFIX/")
+def grant(place: str, wanted: GrantOptions) -> None:
+    """Sign once for all objects below a prefix, with the keys in the environment.
+
+    The holder of the file writes any object there, of any name, until the grant ends;
+    nothing can be read or deleted with it. Reads OSS_ACCESS_KEY_ID,
+    OSS_ACCESS_KEY_SECRET and, for a temporary key, OSS_SESSION_TOKEN. Writes a secret
+    file that only you can read.
+    """
+    if is_web(place):
+        raise click.UsageError("name the place as BUCKET/PREFIX/, not by a URL")
+    terms = wanted.terms(object_path(place))
+    file = secret_place(wanted.output, "grant.json", force=wanted.force)
+    signer = KeySigner.from_options(
+        region=wanted.region,
+        endpoint=wanted.endpoint,
+        version=wanted.signature_version,
+        expires_in=wanted.expires,
+        style=wanted.addressing_style,
+    )
+    made = make_grant(signer, terms)
+    if file == "-":
+        click.echo(made.text(), nl=False)
+    else:
+        write_text(made.text(), file)
+    _say_written(made, terms, file)
+
+
+def _say_written(made: SignedGrant, terms: GrantTerms, file: str) -> None:
+    where = "standard output" if file == "-" else f"{file} (mode 0600, a secret)"
+    click.echo(f"grant for {made.bucket}/{made.prefix} signed: {where}", err=True)
+    kept = "that exist are kept" if not terms.overwrite else "can be replaced"
+    size = shown_bytes(terms.sizes[1])
+    click.echo(f"objects of {size} at most; those below it {kept}", err=True)
+    now = time.time()
+    click.echo(f"valid until {shown_end(made.expires_at, now)}", err=True)
+    if made.expires_at < int(now) + terms.expires_in - 1:
+        asked = shown_seconds(terms.expires_in)
+        said = f"the temporary key ends then: shorter than the {asked} asked for"
+        click.echo(said, err=True)

@@ -1,0 +1,236 @@
+"""Grants of the signer service: in the sample's shape, and no wider than the policy."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import closing
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.errors import SignerUnavailableError
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.server.app import (
+    Policy,
+    ServiceRules,
+    create_ruled_app,
+    hash_token,
+)
+from fsspec_osspresigned.server.log import log_call
+from fsspec_osspresigned.server.policy import ServiceError
+from fsspec_osspresigned.server.post_grants import (
+    PATH,
+    granted,
+    place_in,
+    terms_of,
+)
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.signing.post_policy import PostPolicy
+from fsspec_osspresigned.signing.post_verifying import verify_policy
+from fsspec_osspresigned.units import GIB
+
+NOW = 1_795_773_600.0
+KEY = Credentials("STS.fake", Secret("fakesecret"), Secret("fake-token-1234567"))
+LASTING = Credentials("LTAIfakeid", Secret("fakesecret"))
+KEYS = KeySigner(
+    credentials=lambda: KEY,
+    endpoint=Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com"),
+    region="cn-hangzhou",
+    clock=lambda: NOW,
+)
+ONE = Policy(name="one", prefixes=("examplebucket/in/",), actions=[Action.PostObject])
+TOKEN = "token-of-one-holder"
+
+
+@pytest.fixture
+def ask():
+    """Ask a service for a grant; the facts that it logs are ``ask.told``."""
+    told = []
+    many = evolve(ONE, name="many", requests_per_minute=1)
+    put = evolve(ONE, name="put", actions=[Action.PutObject])
+    tokens = {TOKEN: ONE, "token-of-many": many, "token-of-put": put}
+    rules = ServiceRules(
+        signer=KEYS, tokens={hash_token(text): one for text, one in tokens.items()}
+    )
+    app = create_ruled_app(lambda: rules, clock=lambda: NOW, tell=told.append)
+    with LoopbackServer(app) as server:
+        host = server.url.removeprefix("http://")
+
+        def call(query="", token=TOKEN, method="GET"):
+            with closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+                headers = {"Authorization": f"Bearer {token}"}
+                connection.request(method, f"{PATH}{query}", headers=headers)
+                reply = connection.getresponse()
+                return reply.status, dict(reply.getheaders()), reply.read()
+
+        call.told = told
+        yield call
+
+
+def form_of(answer, key="in/a"):
+    """Return the form that the sample's client makes of an answer."""
+    return {
+        "success_action_status": "200",
+        "policy": answer["policy"],
+        "x-oss-signature": answer["signature"],
+        "x-oss-signature-version": "OSS4-HMAC-SHA256",
+        "x-oss-credential": answer["x_oss_credential"],
+        "x-oss-date": answer["x_oss_date"],
+        "key": key,
+        "x-oss-security-token": answer["security_token"],
+    }
+
+
+def test_answer_has_the_shape_of_the_sample(ask):
+    """The members of the official sample, and a form made of them that OSS takes."""
+    status, headers, body = ask()
+    assert (status, headers["cache-control"]) == (200, "no-store")
+    answer = json.loads(body)
+    assert {*answer} == {
+        *("policy", "signature", "x_oss_signature_version", "x_oss_credential"),
+        *("x_oss_date", "security_token", "host", "dir"),
+    }
+    assert answer["host"] == "https://examplebucket.oss-cn-hangzhou.aliyuncs.com"
+    assert answer["dir"] == "in/"
+    form = form_of(answer)
+    refusal = verify_policy(form, lambda _: KEY, now=NOW)
+    assert refusal is None
+    policy = PostPolicy.parse(answer["policy"])
+    asked = {"bucket": "examplebucket", "now": NOW}
+    assert policy.refusals(form, size=5 * GIB, **asked) == []
+    assert policy.refusals({**form, "key": "out/a"}, size=1, **asked)
+    assert policy.expires_at == NOW + 3600
+
+
+def test_it_is_logged_as_a_signing_without_secrets(ask):
+    """One signature of one policy, with the place on demand."""
+    _, _, body = ask()
+    answer = json.loads(body)
+    lines = []
+    (record,) = ask.told
+    log_call(record, lambda event, **facts: lines.append((event, facts)), log_keys=True)
+    ((event, facts),) = lines
+    assert event == "sign"
+    assert facts["token"] == "one"
+    assert (facts["requests"], facts["signed"], facts["status"]) == (1, 1, 200)
+    assert facts["paths"] == ("examplebucket/in/",)
+    for name in ("policy", "signature", "x_oss_credential"):
+        assert answer[name] not in repr(lines)
+
+
+@pytest.mark.parametrize(
+    ("query", "token", "status", "code"),
+    [
+        ("", "another-token", 401, "unauthorized"),
+        ("", "token-of-put", 403, "action_not_granted"),
+        ("?dir=out/", TOKEN, 403, "forbidden"),
+        ("?bucket=other", TOKEN, 403, "forbidden"),
+        ("?dir=in/$%7Bfilename%7D", TOKEN, 400, "invalid_request"),
+    ],
+)
+def test_refusals(ask, query, token, status, code):
+    """A refusal is a problem document, is counted once, and signs nothing."""
+    found, _, body = ask(query, token)
+    assert found == status
+    assert json.loads(body)["code"] == code
+    (record,) = ask.told
+    assert dict(record.codes) == {code: 1}
+
+
+def test_rate_of_the_policy_counts(ask):
+    """A grant is one signature of the rate."""
+    assert ask(token="token-of-many")[0] == 200
+    status, headers, _ = ask(token="token-of-many")
+    assert status == 429
+    assert int(headers["retry-after"]) > 0
+
+
+def test_only_get_is_answered(ask):
+    """Other methods change nothing."""
+    assert ask(method="POST")[0] == 405
+
+
+def test_place_is_the_only_one_or_is_named():
+    """Several places need names; a folder below one needs no more than its own."""
+    assert place_in(ONE, {}) == "examplebucket/in/"
+    assert place_in(ONE, {"dir": "in/2026"}) == "examplebucket/in/2026/"
+    several = evolve(
+        ONE, prefixes=("examplebucket/a/", "examplebucket/b/", "bucket-2/a/")
+    )
+    assert place_in(several, {"bucket": "bucket-2"}) == "bucket-2/a/"
+    assert place_in(several, {"dir": "b/"}) == "examplebucket/b/"
+    assert place_in(several, {"bucket": "bucket-2", "dir": "a/x/"}) == "bucket-2/a/x/"
+    for wish in ({}, {"dir": "a/"}, {"bucket": "examplebucket"}):
+        with pytest.raises(ServiceError, match="say which"):
+            place_in(several, wish)
+    whole = evolve(ONE, prefixes=("examplebucket/",))
+    assert place_in(whole, {"dir": ""}) == "examplebucket/"
+    with pytest.raises(ServiceError, match="outside"):
+        place_in(ONE, {"dir": ""})
+
+
+def test_limits_of_the_policy_are_terms():
+    """Size, overwriting, ACL, storage class and types are kept by the signed policy."""
+    policy = evolve(
+        ONE,
+        max_size=100,
+        overwrite=False,
+        acls=frozenset({"public-read", "private"}),
+        storage_classes=frozenset({"Standard", "IA"}),
+        content_types=("image/png", "image/jpeg"),
+        max_expires_in=60,
+    )
+    terms = terms_of(policy, "examplebucket/in/")
+    assert terms.sizes == (0, 100)
+    assert (terms.acl, terms.overwrite, terms.expires_in) == ("private", False, 60)
+    assert terms.fields == {"x-oss-storage-class": "Standard"}
+    answer = granted(KEYS, policy, "examplebucket/in/")
+    assert answer["x_oss_forbid_overwrite"] == "true"
+    assert answer["x_oss_object_acl"] == "private"
+    assert answer["x_oss_storage_class"] == "Standard"
+    asked = {"bucket": "examplebucket", "size": 1, "now": NOW}
+    form = form_of(answer)
+    signed = PostPolicy.parse(answer["policy"])
+    assert len(signed.refusals(form, **asked)) == 4
+    named = {
+        name.replace("_", "-"): value
+        for name, value in answer.items()
+        if name.startswith("x_oss_")
+    }
+    own = {**form, **named, "x-oss-content-type": "image/png"}
+    assert signed.refusals(own, **asked) == []
+
+
+def test_lasting_key_has_no_token():
+    """The member is there all the same, so that no client sends ``undefined``."""
+    lasting = evolve(KEYS, credentials=lambda: LASTING)
+    answer = granted(lasting, ONE, "examplebucket/in/")
+    assert answer["security_token"] == ""
+    form = form_of(answer)
+    del form["x-oss-security-token"]
+    refusal = verify_policy(form, lambda _: LASTING, now=NOW)
+    assert refusal is None
+
+
+class _Absent:
+    def __call__(self):
+        raise SignerUnavailableError("the chain rests")
+
+
+@pytest.mark.parametrize(
+    ("signer", "code"),
+    [
+        (evolve(KEYS, version="v1"), "action_not_granted"),
+        (object(), "action_not_granted"),
+        (evolve(KEYS, credentials=_Absent()), "unavailable"),
+    ],
+)
+def test_signers_that_make_no_grants(signer, code):
+    """V1, a signer without keys, and one that has none now are told apart."""
+    with pytest.raises(ServiceError) as error:
+        granted(signer, ONE, "examplebucket/in/")
+    assert error.value.code == code
