@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,7 @@ from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
+from .seen_places import LOOKS
 from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Client:
             retries=options.retries, total=options.retry_timeout
         )
         self.written = WrittenObjects()
+        # A signer with a preflight grants by objects: one tells nothing of the next.
+        self._grants_by_prefix = not hasattr(signer, "preflight")
         self.trees = Workers("osspresigned-tree", 4)
         self.files = Workers("osspresigned-file", options.max_concurrency)
         self.requests = Workers("osspresigned-part", options.max_concurrency)
@@ -174,6 +178,9 @@ class Client:
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
+        is_answer = ok or reply.status == HTTPStatus.NOT_FOUND
+        if operation.action in LOOKS and is_answer and self._grants_by_prefix:
+            self.written.answered(operation)
         if ok:
             return reply
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure

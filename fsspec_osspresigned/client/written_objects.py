@@ -2,7 +2,8 @@
 
 Presigned URLs for writing alone cannot tell what is stored, but generic tools ask. This
 memory answers for the objects that this process wrote, and keeps small bodies for tools
-that read back their own metadata (zarr, xarray).
+that read back their own metadata (zarr, xarray). Where the store itself has answered, it
+keeps nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any
 
 from attrs import evolve
 
-from ..model import Receipt
+from ..model import Operation, Receipt
 from ..units import MIB
+from .seen_places import SeenPlaces
 
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
+BODY_COST = 250  # bytes that keeping any body takes besides, with its name
 
 
 def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
@@ -58,9 +61,9 @@ class WrittenObjects:
 
     Above *most* objects, or directories made, the tenth that was used least recently is
     forgotten, and unknown then. Bodies of *most_body* bytes are kept, *most_bodies* bytes
-    in all; the least recently used are dropped first. What a question costs depends on
-    the depth of its path, or on the number of its answers, and never on all that is
-    remembered.
+    in all, ``BODY_COST`` for each included; the least recently used are dropped first.
+    What a question costs depends on the depth of its path, or on the number of its
+    answers, and never on all that is remembered.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class WrittenObjects:
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._warned: set[str] = set()
+        self._seen = SeenPlaces()
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
         """Remember a stored object, and its body if it is small."""
@@ -127,16 +131,47 @@ class WrittenObjects:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 
+    def answered(self, look: Operation) -> None:
+        """Note that the store answered *look*, and drop what needs no record any more."""
+        with self._lock:
+            if not (place := self._seen.add(look)):
+                return
+            paths = [*self._within.get(place, ())]
+            for path in paths:  # which grows
+                if "/" in place:
+                    paths += self._within.get(path, ())
+            kept = [path for path in self._bodies if path.startswith(f"{place}/")]
+            for path in (*paths, *kept):
+                seen, is_readable = self._seen.cover(path)
+                if seen and is_readable:
+                    self._drop_body(path)
+                if seen and (receipt := self._objects.get(path)):
+                    self._keep(receipt, self._bodies.get(path))
+
+    def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
+        """Return whether no answer about *path* can be given from here.
+
+        The store could be asked about it once, so it may have been written and not
+        remembered; with *below* the same of anything in it.
+        """
+        with self._lock:
+            return self._seen.lacks(path, below=below)
+
     def _keep(self, receipt: Receipt, data: bytes | None) -> None:
         path = receipt.path
         self._forget_object(path)
-        for old in self._surplus(self._objects):
-            self._forget_object(old)
-        self._objects[path] = receipt
-        self._link(path)
-        if data is not None and len(data) <= self._most_body:
+        seen, is_readable = self._seen.cover(path)
+        if seen:
+            self._seen.leave_out(seen)
+            self.remember_directory(seen)
+        else:
+            for old in self._surplus(self._objects):
+                self._forget_object(old)
+            self._objects[path] = receipt
+            self._link(path)
+        if data is not None and len(data) <= self._most_body and not is_readable:
             self._bodies[path] = data
-            self._held += len(data)
+            self._held += len(data) + BODY_COST
             while self._held > self._most_bodies:
                 self._drop_body(next(iter(self._bodies)))
 
@@ -175,7 +210,8 @@ class WrittenObjects:
         return path in self._directories or path in self._within
 
     def _drop_body(self, path: str) -> None:
-        self._held -= len(self._bodies.pop(path, b""))
+        if (data := self._bodies.pop(path, None)) is not None:
+            self._held -= len(data) + BODY_COST
 
     def is_new_directory(self, path: str) -> bool:
         """Return whether *path* was made and nothing was written into it since.

@@ -97,11 +97,14 @@ def remove(client: Client, match: Match, how: BulkOptions) -> None:
         how.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
-        left = [path for path in match.files if client.written.receipt(path)]
+        written = client.written
+        left = [
+            p for p in match.files if written.receipt(p) or written.is_unrecorded(p)
+        ]
         if left and all(isinstance(one, NotSignedError) for one in failures):
             more = f" and {len(left) - 3} more" if left[3:] else ""
             error.add_note(
-                f"Written here, and still there: {', '.join(left[:3])}{more}. Ask the signer "
+                f"Still there: {', '.join(left[:3])}{more}. Ask the signer "
                 "for DeleteObject, or write to another place: what is not written again stays."
             )
         raise

@@ -97,7 +97,10 @@ class Lookup:
         except FileNotFoundError:  # the bucket is not there
             return False
         except PermissionError:
-            return is_bucket or self.client.written.is_directory(path)
+            known = is_bucket or self.client.written.is_directory(path)
+            if not known and self.client.written.is_unrecorded(path):
+                raise
+            return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
@@ -107,6 +110,8 @@ class Lookup:
             listed = self._listed(path)
         except PermissionError as error:
             reason = _unseen(error)
+            if written.is_unrecorded(path):
+                raise
             found = [*written.children(path)]
             if not found and not written.is_directory(path):
                 found = [self._remembered(path, reason)]
@@ -144,6 +149,8 @@ class Lookup:
             listed = self._listed(path, prefix, delimiter="/" if maxdepth == 1 else "")
         except PermissionError as error:
             reason = _unseen(error)
+            if written.is_unrecorded(path, below=True):
+                raise
             listed = written.descendants(path, prefix)
         first = list(islice(listed, 1))
         is_made = written.is_directory if reason else written.is_new_directory
@@ -222,17 +229,20 @@ class Lookup:
         try:
             act()
         except NotSignedError as error:
-            if written.receipt(path) or written.is_directory(path):
+            own = written.receipt(path) or written.is_directory(path)
+            if own or written.is_unrecorded(path):
                 raise
             self.blind(path, error)
 
     def blind(self, path: str, reason: PermissionError) -> NoReturn:
         """Raise the answer about an object that cannot be seen, for *reason*.
 
-        A FileNotFoundError comes after one warning per bucket.
+        A FileNotFoundError comes after one warning per bucket, and never where an object
+        of this process may be that was not remembered.
         """
         denied = isinstance(reason, AccessDeniedError)
-        if self.client.options.unknown == "error":
+        unrecorded = self.client.written.is_unrecorded(path)
+        if unrecorded or self.client.options.unknown == "error":
             if denied:
                 raise reason
             msg = "HeadObject is not granted: it is unknown whether the object exists"

@@ -8,8 +8,8 @@ import tracemalloc
 
 import pytest
 
-from fsspec_osspresigned.client.written_objects import WrittenObjects
-from fsspec_osspresigned.model import PartReceipt, Receipt
+from fsspec_osspresigned.client.written_objects import BODY_COST, WrittenObjects
+from fsspec_osspresigned.model import Action, Operation, PartReceipt, Receipt
 
 
 def names(found):
@@ -63,7 +63,7 @@ def test_an_object_and_a_directory_may_share_a_name():
 
 def test_small_bodies_are_kept_up_to_a_limit():
     """The least recently used bodies go first; what was not kept is None."""
-    memory = WrittenObjects(most_body=8, most_bodies=10)
+    memory = WrittenObjects(most_body=8, most_bodies=2 * (4 + BODY_COST))
     for name in "abc":
         memory.remember(Receipt(path=name, size=4), b"1234")
         assert memory.body("a") == b"1234"
@@ -270,3 +270,79 @@ def test_directory_just_made_is_there_until_something_is_written():
     memory.forget_directory("b/other")
     assert not memory.is_new_directory("b/other")
     assert memory.is_directory("b/made")
+
+
+def looks(place, *actions):
+    """Return a listing of *place*, and looks at an object in it."""
+    bucket, _, key = place.partition("/")
+    prefix = {"prefix": f"{key}/"} if key else {}
+    path = f"{key}/any" if key else "any"
+    yield Operation(action=Action.ListObjectsV2, bucket=bucket, query=prefix)
+    for action in actions:
+        yield Operation(action=action, bucket=bucket, key=path)
+
+
+@pytest.mark.parametrize("first", ["written", "answered"])
+def test_where_the_store_answers_nothing_is_remembered(first):
+    """What is there is dropped, and what comes is not kept; elsewhere all stays."""
+    memory = WrittenObjects()
+    paths = [f"b/{name}" for name in ("d/x", "d/e/y", "top", "other/z")]
+
+    def write():
+        for path in paths:
+            memory.remember(Receipt(path=path, size=1), b"1")
+
+    def answer():
+        for look in looks("b/d", Action.HeadObject, Action.GetObject):
+            memory.answered(look)
+
+    for step in (write, answer) if first == "written" else (answer, write):
+        step()
+    assert [memory.receipt(path) is not None for path in paths] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert [memory.body(path) for path in paths] == [None, None, b"1", b"1"]
+    assert [memory.is_unrecorded(path) for path in (*paths, "b")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert memory.is_unrecorded("b", below=True)
+    assert memory.is_directory("b/d")
+    for look in looks("b", Action.HeadObject):
+        memory.answered(look)
+    assert memory.receipt("b/top") is None
+    assert memory.receipt("b/other/z") is not None
+
+
+def test_bodies_stay_where_reading_was_not_answered():
+    """HeadObject may be signed and GetObject not."""
+    memory = WrittenObjects()
+    memory.remember(Receipt(path="b/d/x", size=1), b"1")
+    for look in looks("b/d", Action.HeadObject):
+        memory.answered(look)
+    memory.remember(Receipt(path="b/d/y", size=1), b"2")
+    assert memory.receipt("b/d/x") is memory.receipt("b/d/y") is None
+    assert (memory.body("b/d/x"), memory.body("b/d/y")) == (b"1", b"2")
+    memory.remember(Receipt(path="b/d/y", size=1), None)
+    assert memory.body("b/d/y") is None
+
+
+def test_memory_does_not_grow_where_the_store_answers():
+    """Ten thousand objects more take nothing."""
+    memory = WrittenObjects()
+    for look in looks("b/d", Action.GetObject):
+        memory.answered(look)
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            memory.remember(Receipt(path=f"b/d/{number}", size=1), b"1")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10_000

@@ -512,7 +512,7 @@ def test_what_is_written_here_and_cannot_be_deleted_is_named(only, owner, width)
     assert f"{', '.join(names[:3])} and 2 more. Ask the signer for DeleteObject" in note
     with pytest.raises(PermissionError) as caught:
         fs.rm(names[0])
-    assert f"still there: {names[0]}. Ask" in caught.value.__notes__[0]
+    assert f"Still there: {names[0]}. Ask" in caught.value.__notes__[0]
     assert len(owner.stored()) == 5
     fs.pipe_file(names[0], b"new")
     assert owner.stored()["t/part.0"] == b"new"

@@ -1,0 +1,86 @@
+"""Directories in which the store answers whoever looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned.client.seen_places import SeenPlaces
+from fsspec_osspresigned.model import Action, Operation
+
+HEAD, GET = Action.HeadObject, Action.GetObject
+
+
+def looked(action, path):
+    """Return a look at an object."""
+    bucket, _, key = path.partition("/")
+    return Operation(action=action, bucket=bucket, key=key)
+
+
+def listed(bucket, prefix=""):
+    """Return the listing of a prefix."""
+    query = {"prefix": prefix} if prefix else {}
+    return Operation(action=Action.ListObjectsV2, bucket=bucket, query=query)
+
+
+@pytest.mark.parametrize(
+    ("looks", "path", "found"),
+    [
+        ([], "b/d/x", ("", False)),
+        ([looked(HEAD, "b/d/y")], "b/d/x", ("", False)),
+        ([listed("b", "d/")], "b/d/x", ("", False)),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "b/d/x", ("b/d", False)),
+        ([listed("b", "d/y"), looked(GET, "b/d/y")], "b/d/e/x", ("b/d", True)),
+        ([listed("b", "d/e/"), looked(HEAD, "b/d/e")], "b/d/e/x", ("b/d/e", False)),
+        ([listed("b", "d/e/"), looked(HEAD, "b/d/e")], "b/d/x", ("", False)),
+        ([listed("b", "d/"), looked(GET, "b/d/e/y")], "b/d/e/x", ("b/d/e", True)),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "b/dx", ("", False)),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "other/d/x", ("", False)),
+        # The top of a bucket says nothing of its directories.
+        ([listed("b"), looked(HEAD, "b/y")], "b/x", ("b", False)),
+        ([listed("b"), looked(HEAD, "b/y")], "b/d/x", ("", False)),
+        ([listed("b"), looked(HEAD, "b/d/y")], "b/d/x", ("", False)),
+    ],
+)
+def test_an_object_is_seen_where_listing_and_looking_were_answered(looks, path, found):
+    """In its directory or one above it, by whatever looks."""
+    places = SeenPlaces()
+    for look in looks:
+        places.add(look)
+    assert places.cover(path) == found
+
+
+def test_only_what_is_new_is_told():
+    """The same answer says something once; a path without a bucket never does."""
+    places = SeenPlaces()
+    assert places.add(looked(HEAD, "b/d/x")) == "b/d"
+    assert places.add(looked(HEAD, "b/d/y")) == ""
+    assert places.add(looked(GET, "b/d/y")) == "b/d"
+    assert places.add(Operation(action=HEAD, key="", bucket="url")) == ""
+
+
+def test_a_bounded_number_of_places_is_known():
+    """Further ones are as if nothing had been answered."""
+    places = SeenPlaces(most=1)
+    for path in ("b/d/x", "b/e/x"):
+        places.add(listed("b", path[2:]))
+        places.add(looked(HEAD, path))
+    assert places.cover("b/d/y") == ("b/d", False)
+    assert places.cover("b/e/y") == ("", False)
+
+
+def test_what_was_left_out():
+    """Below a place everything may be missing; above it, only what is asked in depth."""
+    places = SeenPlaces()
+    assert not places.lacks("", below=True)
+    places.leave_out("b/d")
+    assert [places.lacks(path) for path in ("b/d", "b/d/x", "b/dx", "b")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [places.lacks(path, below=True) for path in ("", "b", "b/e")] == [
+        True,
+        True,
+        False,
+    ]
