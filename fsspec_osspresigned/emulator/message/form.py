@@ -49,8 +49,7 @@ class IncomingForm:
 
     async def read_fields(self) -> ReceivedForm:
         """Return the fields before the file, and the file's head."""
-        if await self._until(self._mark, 0):
-            raise _malformed()
+        await self._until(self._mark, 0)
         fields: dict[str, str] = {}
         size = 0
         while await self._has_part():

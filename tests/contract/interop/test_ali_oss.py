@@ -93,3 +93,23 @@ def test_by_address(oss, node, identity, tmp_path):
     seen = node("put.mjs", "ali-oss", options=options, key=KEY, text="abc")
     assert seen == {"status": 200, "text": "abc"}
     assert oss.get(BUCKET, KEY).data() == b"abc"
+
+
+@does("forms")
+def test_forms(oss, node, identity):
+    """A policy that it signs lets a form in, and only where the policy says."""
+    conditions = [
+        {"bucket": BUCKET},
+        ["starts-with", "$key", "in/"],
+        ["in", "$content-type", ["text/csv"]],
+        ["content-length-range", 1, 100],
+    ]
+    seen = node(
+        "forms.mjs", "ali-oss", options=options_of(oss.url, identity),
+        url=f"{oss.url}/{BUCKET}/", key="in/${filename}", text="abc", conditions=conditions,
+    )  # fmt: skip
+    assert seen["stored"] == [200, ""]
+    assert "<Key>in/ü 1.csv</Key>" in seen["created"]
+    assert seen["refused"] == [403, "0006-00000227"]
+    assert oss.objects(BUCKET) == {"in/ü 1.csv": b"abc"}
+    assert oss.get(BUCKET, "in/ü 1.csv").headers["content-type"] == "text/csv"

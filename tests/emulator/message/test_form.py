@@ -186,7 +186,7 @@ def test_the_longest_value(poster, oss, fields):
 def test_the_whole_body_can_be_checked(poster, oss, refusal, fields):
     """Content-MD5 is that of the whole form; a wrong one stores nothing."""
     parts = fields_and_file(fields, b"checked")
-    body = form(*parts, end="--\r\nepilogue")
+    body = form(*parts, end="--\r\n" + "epilogue" * 50_000)
     digest = hashlib.md5(body, usedforsecurity=False).digest()
     headers = {"Content-MD5": base64.b64encode(digest).decode()}
     wrong = body.replace(b"checked", b"damaged")
