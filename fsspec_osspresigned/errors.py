@@ -28,6 +28,7 @@ class Refused(enum.StrEnum):
     ACCOUNT_DISABLED = "account disabled"
     UNKNOWN_KEY = "unknown key"
     MISMATCH = "signature mismatch"
+    POLICY = "policy"
 
 
 @frozen(kw_only=True)
@@ -190,7 +191,7 @@ class AccessDeniedError(ReplyError, PermissionError):
 
 
 class URLExpiredError(AccessDeniedError):
-    """403: the presigned URL or its STS token has expired."""
+    """403: the presigned URL, the grant or its STS token has expired."""
 
 
 class SignatureMismatchError(AccessDeniedError):

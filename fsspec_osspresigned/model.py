@@ -16,6 +16,8 @@ from .units import GIB, KIB, MIB
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
+# Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
+MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
@@ -111,6 +113,7 @@ class Spec:
         on_bucket: whether the call has no object key.
         copies: whether the call reads another object, its copy source.
         body: ``data`` of the object, a ``document``, or nothing.
+        largest: bytes of the data at most.
         form: whether key and headers are fields of a form that is sent to the bucket's
             root, with the data as its last one; a policy is signed, and no URL.
         headers: kinds of headers that change what the call does.
@@ -127,6 +130,7 @@ class Spec:
     on_bucket: bool = False
     copies: bool = False
     body: str = ""
+    largest: int = MAX_SINGLE_PUT
     form: bool = False
     headers: Collection[HeaderKind] = ()
     publishes: bool = False
@@ -170,6 +174,7 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         Action.PostObject: Spec(
             method="POST",
             body="data",
+            largest=MAX_POST_OBJECT,
             form=True,
             headers=(*_WHOLE, HeaderKind.LIMIT),
             publishes=True,

@@ -27,9 +27,15 @@ from ..errors import (
     URLExpiredError,
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
-from ..secret import redact
-from ..signing.canonical import SECRET_PARAMETERS, parse_query, quote
+from ..secret import SecretURL, redact
+from ..signing.canonical import (
+    SECRET_PARAMETERS,
+    parse_moment,
+    parse_query,
+    quote,
+)
 from ..signing.mismatch import Comparison, compare, unsent_headers
+from ..signing.post_conditions import SECRET_FIELDS
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_seconds
 
@@ -128,6 +134,29 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
 }
 # OSS API reference, "Error codes". An EC number decides before the code.
 MEANINGS = {**_REFUSALS, **{code: Meaning(*row) for code, row in _OTHERS.items()}}
+_POLICY = Meaning(AccessDeniedError, reason=Refused.POLICY)
+# What they mean in reply to a form (OSS API reference, "PostObject").
+_OF_FORMS = {
+    "0006-00000213": _EXPIRED,
+    "0006-00000226": _POLICY,  # a field that a condition names is absent
+    "0006-00000227": _POLICY,  # a condition is not met
+    "0006-00000228": _POLICY,  # a field that must be named is not
+    "0002-00000715": _ELSEWHERE,
+    "InvalidPolicyDocument": Meaning(
+        InvalidRequestError, "the policy of the grant is not valid: tell its owner"
+    ),
+    "MalformedPOSTRequest": Meaning(
+        DamagedBodyError, "the form was cut or changed on the way"
+    ),
+    "EntityTooSmall": Meaning(
+        InvalidRequestError, "the grant allows larger files only: tell its owner"
+    ),
+    "EntityTooLarge": Meaning(
+        InvalidRequestError,
+        "the grant allows smaller files only, and 5 GiB at most: a signer or part URLs "
+        "could send it",
+    ),
+}
 _BY_STATUS: Mapping[int, Meaning] = {
     **dict.fromkeys((401, 403), Meaning(AccessDeniedError)),
     **dict.fromkeys((408, 429), Meaning(StoreUnavailableError)),
@@ -164,6 +193,10 @@ _SIMPLE = {
         "what was sent is not what was signed",
         "send exactly the headers that were signed, and the URL untouched",
     ),
+    Refused.POLICY: (
+        "the policy of the grant does not allow it",
+        "change what it names, or ask the owner for another grant",
+    ),
 }
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
@@ -171,6 +204,7 @@ _NOTABLE = 30.0  # seconds of clock offset that are worth a word
 _EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
 _FORBIDDEN = 403
 _OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a signed header missed
+_SECRET = SECRET_PARAMETERS | SECRET_FIELDS
 _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
 # Any query: gateways echo whole URLs, and a signed one is a permission.
@@ -185,6 +219,8 @@ _ECHO = re.compile(
     ( ["']? \s* [=:>] \s* ["']? )
     [^\s"'<>&,;)]+ """
 )
+# A condition of a policy that a store quotes: of some fields the value is a secret.
+_CONDITION = rf"""(?i)(\$(?:{"|".join(SECRET_FIELDS)})["']?\s*,\s*)["'\[][^\]]*"""
 _is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
@@ -215,7 +251,8 @@ def from_reply(
         document=document,
         code=hide(name(document.get("Code", ""))),
         ec=hide(name(reply.headers.get("x-oss-ec") or document.get("EC", ""))),
-        url=SignedURL(version="unknown") if signed is None else describe(signed.url),
+        form=operation.action.spec.form,
+        url=_facts(signed),
         now=now,
         offset=offset,
     )
@@ -225,7 +262,7 @@ def from_reply(
     if signed and case.code == "FileAlreadyExists" and not _locks(signed):
         advice = "it may not be replaced, or a directory has its name: use another key"
     explanation = None
-    if reason is Refused.MISMATCH and signed is not None:
+    if reason is Refused.MISMATCH and signed is not None and signed.form is None:
         explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
     elif reason is not None:
         explanation = case.explain(reason, hide)
@@ -252,8 +289,30 @@ def from_reply(
 
 def _locks(signed: SignedRequest) -> bool:
     """Return whether *signed* forbids to replace an object."""
-    lower = {name.lower(): value.lower() for name, value in signed.headers.items()}
+    sent = (*signed.headers.items(), *_fields(signed).items())
+    lower = {name.lower(): value.lower() for name, value in sent}
     return lower.get(FORBID_OVERWRITE) == "true"
+
+
+def _fields(signed: SignedRequest) -> dict[str, str]:
+    """Return the fields of a form, names in lower case; none of a URL."""
+    fields = {} if signed.form is None else signed.form.fields
+    return {name.lower(): value.reveal() for name, value in fields.items()}
+
+
+def _facts(signed: SignedRequest | None) -> SignedURL:
+    """Return what a URL or the fields of a form tell."""
+    if signed is None or signed.form is None:
+        return describe(SecretURL("") if signed is None else signed.url)
+    fields = _fields(signed)
+    _, *scope = fields.get("x-oss-credential", "").rsplit("/", 4)
+    return SignedURL(
+        version="v4" if scope else "v1",
+        signed_at=parse_moment(fields.get("x-oss-date", "")),
+        expires_at=signed.expires_at,
+        region=scope[1] if len(scope) == 4 else None,  # noqa: PLR2004 - its pieces
+        has_token="x-oss-security-token" in fields,
+    )
 
 
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -274,6 +333,7 @@ def clean(text: str) -> str:
     """Return the store's message for people: one line, at most 300, no secret."""
     text = "".join(c if c.isprintable() else " " for c in text)
     text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
+    text = re.sub(_CONDITION, lambda m: f"{m[1]}<hidden>", text)
     return _ECHO.sub(lambda m: f"{m[1]}{m[2]}<hidden>", text)[:_MAX_MESSAGE].strip()
 
 
@@ -300,8 +360,9 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
         if signed is None:
             return text
         query = parse_query(urlsplit(signed.url.reveal()).query)
-        for name, value in (*query, *signed.headers.items()):
-            if name.lower() in SECRET_PARAMETERS and len(value) >= _MIN_HIDDEN:
+        sent = (*query, *signed.headers.items(), *_fields(signed).items())
+        for name, value in sent:
+            if name.lower() in _SECRET and len(value) >= _MIN_HIDDEN:
                 for spelt in (value, quote(value), value.replace(" ", "+")):
                     text = text.replace(spelt, "<hidden>")
         return text
@@ -321,6 +382,7 @@ class _ErrorReply:
     document: Mapping[str, str]
     code: str
     ec: str
+    form: bool
     url: SignedURL
     now: Callable[[], float]
     offset: float | None
@@ -332,8 +394,9 @@ class _ErrorReply:
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
         """Return class, advice and reason."""
-        fine = MEANINGS.get(self.ec, Meaning())
-        coarse = MEANINGS.get(self.code, Meaning())
+        table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
+        fine = table.get(self.ec, Meaning())
+        coarse = table.get(self.code, Meaning())
         if self.code == "AccessDenied" and self.status == _FORBIDDEN:
             coarse = self._denied()
         elif self.code == "InvalidAccessKeyId" and self.url.has_token:
@@ -358,7 +421,7 @@ class _ErrorReply:
                 return _EXPIRED
             if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
                 return _NOT_YET
-        return _DENIED
+        return _POLICY if self.form and not self.ec else _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
         """Return the explanation of *reason*; a clock that is off can change it."""
@@ -371,8 +434,14 @@ class _ErrorReply:
             remedy = "set the clock, then sign anew"
         elif reason is Refused.WRONG_REGION:
             cause, remedy = self._elsewhere()
+        elif reason is Refused.MISMATCH and self.form:
+            cause = "the signature of the grant is not that of its policy"
+            remedy = "tell the owner, unless a copy of the grant was changed"
         else:
             cause, remedy = _SIMPLE[reason]
+        if self.form:
+            cause = cause.replace("URL", "grant")
+            remedy = remedy.replace("URL", "grant")
         return Explanation(
             reason=reason, cause=hide(cause), remedy=remedy, clock_offset=self.offset
         )

@@ -154,9 +154,11 @@ class Target:
             content_length=content_length,
         )
 
-    def put_operation(self, size: int | None) -> Operation:
-        """Return the PutObject of *size* bytes; None while the size is unknown."""
-        return self.operation(Action.PutObject, content_length=size)
+    def put_operation(
+        self, size: int | None, action: Action = Action.PutObject
+    ) -> Operation:
+        """Return the call *action* that stores all *size* bytes; None is not known yet."""
+        return self.operation(action, content_length=size)
 
     def initiate_operation(self) -> Operation:
         """Return the InitiateMultipartUpload."""

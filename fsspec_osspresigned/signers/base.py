@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 
-from ..errors import NotSignedError, OSSPresignedError, SignerError
+from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, Action, Operation, SignedRequest
 from ..secret import FormValue
 
@@ -174,5 +177,39 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     if request.form is not None:
         sent = {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
-    demanded = operation.headers.items()
-    return [n for n, v in demanded if sent.get(n.lower()) != v.strip()]
+    return [
+        name
+        for name, value in operation.headers.items()
+        for field, wanted in _as_sent(operation, name, value).items()
+        if sent.get(field.lower()) != wanted.strip()
+    ]
+
+
+def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
+    """Return what the header is in the request of *operation*."""
+    return form_fields({name: value}) if operation.action.spec.form else {name: value}
+
+
+def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers* of a PutObject as the fields of a form that mean the same.
+
+    Variables of a callback are fields of their own (OSS API reference, "Callback").
+    ConfigurationError if they are not the base64 of a JSON object of texts.
+    """
+    fields: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.lower() == "x-oss-callback-var":
+            fields |= _variables(value)
+        else:
+            fields["callback" if name.lower() == "x-oss-callback" else name] = value
+    return fields
+
+
+def _variables(text: str) -> dict[str, str]:
+    found: Any = None
+    with suppress(ValueError):
+        found = json.loads(base64.b64decode(text, validate=True))
+    if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()):
+        return found
+    msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
+    raise ConfigurationError(msg)

@@ -18,7 +18,6 @@ from ..model import (
     LARGEST_PART,
     MAX_PART,
     MAX_PARTS,
-    MAX_SINGLE_PUT,
     MIN_PART,
     Action,
     Operation,
@@ -26,7 +25,7 @@ from ..model import (
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.base import Grant, MultipartGrant, grant_for, preflight
-from ..units import MIB
+from ..units import GIB, MIB
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
 # every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
@@ -42,13 +41,15 @@ class UploadPlan:
     """How one object is cut and sent.
 
     Attributes:
-        multipart: parts from the start; False sends one PutObject as long as it can.
+        action: the call that stores the whole object, where it needs no parts.
+        multipart: parts from the start; False sends that one call as long as it can.
         part_size: bytes of every part but the last.
         max_parts: parts that can be sent at most.
         grows: whether later parts of a stream get larger.
-        spools: a stream waits on disk, because only one PutObject is granted.
+        spools: a stream waits on disk, because only that one call is granted.
     """
 
+    action: Action = Action.PutObject
     multipart: bool
     part_size: int
     max_parts: int = MAX_PARTS
@@ -97,15 +98,18 @@ def plan_for(
     if size is None:
         return _plan_stream(grant, options.part_size or LARGEST_PART, path)
     parts = grant.multipart
-    fits_single = grant.single and size <= MAX_SINGLE_PUT
-    single = UploadPlan(multipart=False, part_size=max(size, 1))
+    fits_single = grant.single and size <= grant.action.spec.largest
+    single = UploadPlan(action=grant.action, multipart=False, part_size=max(size, 1))
     if fits_single and (parts is None or size <= options.multipart_threshold):
         return single
     problems = []
     if grant.single and not fits_single:
-        problems.append(f"one PUT holds 5 GiB at most, the object has {size} bytes")
+        problems.append(f"{limit_of(grant.action)}, the object has {size} bytes")
     if parts is None:
-        raise ConfigurationError([*problems, "no parts are granted"], path=path)
+        problems.append("no parts are granted")
+        if grant.action.spec.form:
+            problems[-1] += ": a signer or part URLs could send it"
+        raise ConfigurationError(problems, path=path)
     largest = LARGEST_FILE_PART if large_parts else LARGEST_PART
     wanted = options.part_size or _adapted(size, largest)
     cut = parts.part_size or _part_size_for(size, wanted, parts)
@@ -115,6 +119,12 @@ def plan_for(
     if fits_single:
         return single
     raise ConfigurationError(problems + misfits, path=path)
+
+
+def limit_of(action: Action) -> str:
+    """Return what *action* holds at most, for messages."""
+    name = "the form of a grant" if action.spec.form else "one PUT"
+    return f"{name} holds {action.spec.largest / GIB:.4g} GiB at most"
 
 
 def _misfits(size: int, cut: int, most: int) -> Iterator[str]:
@@ -147,7 +157,11 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
     unsized = parts is not None and parts.is_owners and parts.part_size is None
     if parts is None or (unsized and grant.single):
         return UploadPlan(
-            multipart=False, part_size=part_size, max_parts=1, spools=True
+            action=grant.action,
+            multipart=False,
+            part_size=part_size,
+            max_parts=1,
+            spools=True,
         )
     if unsized:
         raise ConfigurationError(
@@ -156,6 +170,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
             path=path,
         )
     return UploadPlan(
+        action=grant.action,
         multipart=not grant.single,
         part_size=parts.part_size or part_size,
         max_parts=parts.max_parts,
@@ -171,14 +186,15 @@ def first_request(client: Client, target: Target, size: int) -> Operation:
     grant = grant_for(client.signer, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
-    return target.put_operation(size)
+    return target.put_operation(size, grant.action)
 
 
 def refuse_expired(grant: Grant, path: str) -> None:
-    """Raise NotSignedError if the first of the presigned URLs has expired."""
+    """Raise NotSignedError if the first of the presigned URLs, or the grant, has expired."""
     if (ends := grant.expires_at) is not None and ends <= time.time():
         when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
-        msg = f"its presigned URL expired at {when}: ask the owner for a new one"
+        what = "grant" if grant.action.spec.form else "presigned URL"
+        msg = f"its {what} expired at {when}: ask the owner for a new one"
         raise NotSignedError(msg, path=path)
 
 
@@ -209,6 +225,11 @@ def check_plan(
         problems.append(
             f"the owner has initiated this upload: {lost} cannot be set now"
         )
+    if plan.action.spec.form and not plan.multipart and target.checksum == "md5":
+        problems.append(
+            "checksum='md5' cannot be kept: the ETag of a form upload is no MD5; "
+            "'auto' compares the CRC-64"
+        )
     if problems:
         raise ConfigurationError(problems, path=target.path)
     if hasattr(signer, "preflight"):  # else the requests need not be made
@@ -221,7 +242,7 @@ def _needed(
 ) -> Iterator[Operation]:
     """Yield the requests that the upload will surely need, or may if it is a stream."""
     if grant.single and not plan.multipart:
-        yield target.put_operation(size)
+        yield target.put_operation(size, grant.action)
     parts = grant.multipart
     streams = size is None and not plan.spools
     if parts is None or not parts.upload_id or not (plan.multipart or streams):

@@ -14,6 +14,7 @@ from ..client.client import Client
 from ..errors import (
     IntegrityError,
     NetworkError,
+    ObjectExistsError,
     OSSPresignedError,
     Outcome,
     OutcomeUnknownError,
@@ -59,8 +60,13 @@ class UploadSteps:
 
     # -- bodies --------------------------------------------------------------------------
 
-    def put(self, body: Body, ahead: Prefetcher | None = None) -> tuple[Reply, str]:
-        """Store *body* by one PutObject; return the reply and what verified it.
+    def put(
+        self,
+        body: Body,
+        ahead: Prefetcher | None = None,
+        action: Action = Action.PutObject,
+    ) -> tuple[Reply, str]:
+        """Store *body* by one call, *action*; return the reply and what verified it.
 
         Raises:
             IntegrityError: the store has other bytes, which are visible now.
@@ -68,14 +74,15 @@ class UploadSteps:
             OSSPresignedError: its ``outcome`` says whether it may be stored all the same.
         """
         try:
-            return self._send(self.target.put_operation(body.size), body, ahead)
+            operation = self.target.put_operation(body.size, action)
+            return self._send(operation, body, ahead)
         except IntegrityError as error:
             raise _visible(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
             cancel = self.exchange.cancel
             if error.outcome is not Outcome.UNKNOWN or (cancel and cancel.is_set()):
                 raise
-            return self._put_after_all(body, error)
+            return self._put_after_all(body, error, action)
 
     def send_part(
         self, upload_id: str, number: int, body: Body, ahead: Prefetcher | None = None
@@ -95,21 +102,26 @@ class UploadSteps:
                 # not confirmed anything.
                 msg = f"{operation}: the reply has neither an ETag nor a checksum"
                 raise NetworkError(msg, path=operation.path)
-            md5, mode = lambda: md5_of(body), self.target.checksum
+            md5, mode = lambda: md5_of(body), _mode(self.target, operation.action)
             return reply, _compared(reply, operation, reply.crc64, md5, mode)
 
         return self.client.call(
             operation, body, self.exchange, parse=parse, ahead=ahead
         )
 
-    def _put_after_all(self, body: Body, error: OSSPresignedError) -> tuple[Reply, str]:
-        """Return the HEAD that proves *body* was stored although the PUT failed."""
+    def _put_after_all(
+        self, body: Body, error: OSSPresignedError, action: Action
+    ) -> tuple[Reply, str]:
+        """Return the HEAD that proves *body* was stored although *action* failed."""
         crc = crc_of(body) if self.target.checksum != "none" else None
-        md5 = None if crc is None else lambda: md5_of(body)
+        md5 = None
+        if crc is not None and not action.spec.form:
+            md5 = lambda: md5_of(body)  # noqa: E731 - computed only if needed
         try:
             reply, verified = self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
-            if self.target.exclusive:
+            # A policy can forbid to overwrite, too; what is there may be the first try.
+            if self.target.exclusive or isinstance(error, ObjectExistsError):
                 raise
             # To run it again does no harm, so the first failure says more.
             error.add_note(unknown.message)
@@ -337,6 +349,12 @@ def _visible(error: IntegrityError) -> IntegrityError:
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
     return error
+
+
+def _mode(target: Target, action: Action) -> str | None:
+    """Return what to compare a reply by; the ETag of a form upload is never an MD5."""
+    by_crc = action.spec.form and target.checksum == "auto"
+    return None if by_crc else target.checksum
 
 
 def _compared(

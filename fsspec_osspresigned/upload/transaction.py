@@ -29,7 +29,7 @@ from ..errors import (
     UploadErrors,
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody
-from ..model import Receipt
+from ..model import Action, Receipt
 from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS
 from ..signers.batching import Prefetcher
@@ -82,11 +82,12 @@ class HeldCopies:
 
 @define(eq=False)
 class _HeldObject:
-    """A small object: one PutObject of *body*, sent by the commit."""
+    """A small object: one call of *body*, sent by the commit."""
 
     client: Client
     target: Target
     body: Source
+    action: Action = Action.PutObject
     ahead: Prefetcher | None = None
     cancel: Cancellation | None = None
     receipt: Receipt | None = None
@@ -228,7 +229,8 @@ class Transaction:
             if progress is not None:
                 progress(body.size)
             cancel = cancel or of_coroutine.get()
-            self.add(_HeldObject(self.client, target, body, cancel=cancel))
+            action = upload.plan.action
+            self.add(_HeldObject(self.client, target, body, action, cancel=cancel))
             return
         try:
             upload.add_source(source)
@@ -276,7 +278,7 @@ class Transaction:
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         """Publish; return what failed: after a failure no other is begun."""
         coming = (
-            one.target.put_operation(one.body.size)
+            one.target.put_operation(one.body.size, one.action)
             for one in chosen
             if isinstance(one, _HeldObject)
         )

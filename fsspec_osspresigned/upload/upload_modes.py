@@ -1,4 +1,4 @@
-"""Modes of an upload: one PutObject, a PutObject spooled to disk, a multipart upload."""
+"""Modes of an upload: one call, one call of what was spooled to disk, a multipart upload."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from attrs import evolve, frozen
 from ..concurrency.cancellation import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
 from ..http.body import EMPTY, Body, SpooledBody
-from ..model import MAX_SINGLE_PUT, PartReceipt, Receipt, Reply
+from ..model import PartReceipt, Receipt, Reply
 from ..signers.base import MultipartGrant
 from .expiry_watch import ExpiryWatch
 from .parts_in_flight import PartsInFlight
-from .plan import UploadPlan
+from .plan import UploadPlan, limit_of
 from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
 
@@ -101,7 +101,7 @@ class UploadJob:
 
 
 class SinglePut:
-    """One PutObject: at most one body, which waits until the end."""
+    """One call that stores it whole: at most one body, which waits until the end."""
 
     def __init__(self, job: UploadJob) -> None:
         self.body: Body = EMPTY
@@ -119,7 +119,8 @@ class SinglePut:
     def publish(self) -> Receipt:
         """Send the body."""
         size = self.body.size
-        reply, verified = self._job.steps.put(self.body, self._job.ahead)
+        action = self._job.plan.action
+        reply, verified = self._job.steps.put(self.body, self._job.ahead, action)
         return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
@@ -128,16 +129,17 @@ class SinglePut:
 
 
 class SpooledPut(SinglePut):
-    """One PutObject of bodies that wait in an unnamed file."""
+    """One call for bodies that wait in an unnamed file."""
 
     def __init__(self, job: UploadJob) -> None:
         super().__init__(job)
         self.body = self._spool = SpooledBody()
 
     def add(self, body: Body) -> None:
-        """Append *body* to the file; TooLargeError if one PutObject cannot hold it."""
-        if self._spool.size + body.size > MAX_SINGLE_PUT:
-            msg = "only one PUT is granted, and it holds 5 GiB; nothing was published"
+        """Append *body* to the file; TooLargeError if one call cannot hold it."""
+        action = self._job.plan.action
+        if self._spool.size + body.size > action.spec.largest:
+            msg = f"{limit_of(action)}, and no parts are granted; nothing was published"
             raise TooLargeError(msg, path=self._job.steps.target.path)
         self._spool.append(body)
 

@@ -16,8 +16,15 @@ from fsspec_osspresigned.client.error_codes import MEANINGS, from_reply
 from fsspec_osspresigned.emulator.faults.fault import Fault
 from fsspec_osspresigned.errors import Explanation, Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
+from fsspec_osspresigned.model import (
+    Action,
+    Operation,
+    Reply,
+    SignedForm,
+    SignedRequest,
+)
 from fsspec_osspresigned.parsing import clock_offset
+from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
 
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -527,3 +534,119 @@ def test_temporary_key_that_the_store_does_not_know_is_signed_again_once(oss, ti
         fs.pipe_file("examplebucket/k", b"x")
     assert caught.value.tries == 2
     assert caught.value.reason is Refused.TOKEN_ENDED
+
+
+# -- forms -------------------------------------------------------------------------------
+
+POST = Operation(action=Action.PostObject, bucket="examplebucket", key="dir/a.csv")
+SIGNATURE = "044a231ff808f0019da01121ef873b44d3205e17e26172a22765a9fb964d00be"
+V4_FIELDS = {
+    "x-oss-date": "20260101T000000Z",
+    "x-oss-credential": "LTAI5tKey/20260101/cn-hangzhou/oss/aliyun_v4_request",
+    "x-oss-signature": SIGNATURE,
+}
+
+
+def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
+    """Return the exception for a form of *fields*, as the client makes it."""
+    values = {"key": POST.key, "policy": "eyJleHBpcmF0aW9uIjoi", **fields}
+    form = SignedForm(fields={name: Secret(value) for name, value in values.items()})
+    signed = SignedRequest(
+        method="POST", url="https://examplebucket.h/", form=form, expires_at=ends
+    )
+    offset = clock_offset(reply.headers, lambda: now, None)
+    return from_reply(POST, reply, signed, now=lambda: now, offset=offset)
+
+
+@pytest.mark.parametrize(
+    ("code", "ec", "status", "kind", "words"),
+    [
+        ("AccessDenied", "0006-00000213", 403, errors.URLExpiredError, "the grant has"),
+        ("AccessDenied", "0006-00000226", 403, errors.AccessDeniedError, "the policy"),
+        ("AccessDenied", "0006-00000227", 403, errors.AccessDeniedError, "the policy"),
+        ("AccessDenied", "0006-00000228", 403, errors.AccessDeniedError, "the policy"),
+        ("AccessDenied", "", 403, errors.AccessDeniedError, "the policy of the grant"),
+        ("AccessDenied", "0003-00000001", 403, errors.AccessDeniedError, "permission"),
+        (
+            "InvalidArgument",
+            "0002-00000715",
+            400,
+            errors.InvalidRequestError,
+            "the grant is signed for the region cn-hangzhou, the store is in another",
+        ),
+        (
+            "SignatureDoesNotMatch",
+            "",
+            403,
+            errors.SignatureMismatchError,
+            "the signature of the grant is not that of its policy: tell the owner",
+        ),
+        ("SecurityTokenExpired", "", 403, errors.URLExpiredError, "behind the grant"),
+        ("InvalidPolicyDocument", "", 400, ValueError, "the grant is not valid"),
+        ("MalformedPOSTRequest", "", 400, errors.DamagedBodyError, "the form was cut"),
+        ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
+        ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
+    ],
+)
+def test_refusals_of_a_form(code, ec, status, kind, words):
+    """They speak of the grant and its policy, where those of a URL speak of the URL."""
+    found = post_error(refused(code, ec=ec, status=status), **V4_FIELDS)
+    assert isinstance(found, kind)
+    assert words in str(found)
+    assert "URL " not in str(found)
+    bare = from_reply(POST, refused(code, ec=ec, status=status))
+    assert isinstance(bare, kind)
+
+
+def test_codes_of_forms_keep_their_meaning_for_others():
+    """A part that is too small has another remedy than a file by a grant."""
+    assert "set part_size" in str(error(refused("EntityTooSmall", status=400)))
+
+
+def test_expiry_of_a_grant_by_the_clock():
+    """A store without EC numbers is judged by its time, as for a URL."""
+    late, early = refused("AccessDenied", date=NOW + 90), NOW - 2000
+    found = post_error(late, now=NOW + 90, ends=NOW + 60.0, **V4_FIELDS)
+    assert found.reason is Refused.EXPIRED
+    assert "the grant has expired 30 s ago" in str(found)
+    soon = refused("AccessDenied", date=early)
+    found = post_error(soon, now=early, ends=NOW + 60.0, **V4_FIELDS)
+    assert found.reason is Refused.NOT_YET_VALID
+    assert "the grant is not valid yet" in str(found)
+
+
+@pytest.mark.parametrize("token", [{}, {"x-oss-security-token": TOKEN}])
+def test_key_of_a_grant_that_the_store_does_not_know(token):
+    """A temporary key is forgotten at its end; another one was deleted."""
+    found = post_error(refused("InvalidAccessKeyId"), **token)
+    assert isinstance(found, errors.URLExpiredError) is bool(token)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"token {TOKEN} and {SIGNATURE}",
+        f'Policy Condition failed: ["eq", "$x-oss-security-token", "{TOKEN}x"]',
+        f'["in","$X-OSS-Security-Token",["{TOKEN[1:]}","{TOKEN[2:]}"]]',
+        f'{{"x-oss-security-token": "{TOKEN[1:]}"}}',
+    ],
+)
+def test_a_quoted_policy_gives_nothing_away(said):
+    """The condition is named, its secret value is not; other values stay."""
+    tail = 'failed: ["eq", "$key", "a b"]'
+    found = post_error(
+        refused("AccessDenied", ec="0006-00000227", message=escape(said + tail)),
+        **V4_FIELDS,
+        **{"x-oss-security-token": TOKEN},
+    )
+    for secret in (TOKEN[2:], SIGNATURE):
+        assert secret not in str(found)
+    assert tail in str(found)
+
+
+def test_a_lock_in_a_form():
+    """The form forbids to overwrite by a field, so the object is simply there."""
+    reply = refused("FileAlreadyExists", status=409)
+    assert "another key" in str(post_error(reply))
+    locked = post_error(reply, **{"X-Oss-Forbid-Overwrite": "true"})
+    assert "the object is already there" in str(locked)

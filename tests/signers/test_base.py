@@ -3,13 +3,15 @@
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.errors import NotSignedError, SignerError
+from fsspec_osspresigned.errors import ConfigurationError, NotSignedError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
-from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.options import headers
+from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
     Grant,
     MultipartGrant,
     Signer,
+    form_fields,
     grant_for,
     sign_checked,
 )
@@ -79,7 +81,7 @@ def test_answer_with_another_method():
 
 def posted(**fields):
     """Return the answer of a signer that made a form of *fields*."""
-    named = {n.replace("_", "-"): Secret(value) for n, value in fields.items()}
+    named = {n.replace("_", "-"): FormValue(value) for n, value in fields.items()}
     form = SignedForm(fields=named)
     return SignedRequest(method="POST", url="https://b.h/", form=form)
 
@@ -99,6 +101,33 @@ def test_demanded_headers_are_fields_of_a_form(name):
     assert sign_checked(Fixed(answer), [POST]) == [answer]
     with pytest.raises(NotSignedError, match="demanded header x-oss-meta-a for Post"):
         sign_checked(Fixed(posted(key="k", **{name: "text/csv"})), [POST])
+
+
+def test_callback_of_a_form():
+    """The callback has another name in a form, and its variables are fields."""
+    given = headers.callback(
+        {"callbackUrl": "http://h/", "callbackBody": "a", "callback-var": {"x:a": "1"}}
+    )
+    fields = form_fields({**given, "x-oss-meta-b": "2"})
+    assert fields == {
+        "callback": given["x-oss-callback"],
+        "x:a": "1",
+        "x-oss-meta-b": "2",
+    }
+    post = evolve(POST, headers=given)
+    answer = posted(key="k", **fields)
+    assert sign_checked(Fixed(answer), [post]) == [answer]
+    for lost, named in (("callback", "x-oss-callback"), ("x:a", "x-oss-callback-var")):
+        less = posted(key="k", **{n: v for n, v in fields.items() if n != lost})
+        with pytest.raises(NotSignedError, match=f"demanded header {named} "):
+            sign_checked(Fixed(less), [post])
+
+
+@pytest.mark.parametrize("value", ["!", "e30", "W10=", "eyJ4OmEiOjF9"])
+def test_variables_that_are_none(value):
+    """What is not base64, no JSON, no object or has a number is refused by name."""
+    with pytest.raises(ConfigurationError, match="x-oss-callback-var is not"):
+        form_fields({"X-Oss-Callback-Var": value})
 
 
 @pytest.mark.parametrize(

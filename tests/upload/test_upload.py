@@ -851,7 +851,9 @@ def test_limit_of_one_put(oss):
     one = Upload(client, Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     one.add(MemoryBody.of(b"b"))
-    with pytest.raises(TooLargeError, match="it holds 5 GiB"):
+    with pytest.raises(
+        TooLargeError, match="one PUT holds 5 GiB at most, and no parts"
+    ):
         one.add(Huge())
     one.discard()
     assert oss.requests == []

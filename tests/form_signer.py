@@ -1,0 +1,88 @@
+"""A signer of forms: its policies are made for each call, with the keys of the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
+from fsspec_osspresigned.secret import FormValue, Secret
+from fsspec_osspresigned.signers.base import Grant, form_fields
+from fsspec_osspresigned.signing.post_conditions import SECRET_FIELDS, PolicyCondition
+from fsspec_osspresigned.signing.post_policy import (
+    policy_text,
+    sign_policy,
+    signature_conditions,
+)
+
+
+class FormSigner:
+    """Signs PostObject, and nothing else.
+
+    *conditions* stand beside those of the signature; *more* fields go into each form.
+    *ages* are the seconds that one policy after the other is old already; the last one
+    stands for all that follow. ``signed`` counts the forms.
+    """
+
+    def __init__(
+        self,
+        oss: Any,
+        *,
+        version: str = "v4",
+        life: float = 3600.0,
+        conditions: Iterable[PolicyCondition] = (),
+        more: Mapping[str, str] | None = None,
+        ages: Iterable[float] = (0.0,),
+    ) -> None:
+        self.oss, self.version, self.life = oss, version, life
+        self.conditions = [*conditions]
+        self.more = {"success_action_status": "200", **(more or {})}
+        self.ages = [*ages]
+        self.signed = 0
+
+    def grant(self, path: str) -> Grant:
+        """One form stores an object; there are no parts."""
+        assert path
+        return Grant(multipart=None, action=Action.PostObject)
+
+    def sign(self, operations):
+        """Sign each of *operations* by a policy of its own."""
+        return [self._sign(operation) for operation in operations]
+
+    def _sign(self, operation) -> SignedRequest:
+        if operation.action is not Action.PostObject:
+            msg = f"{operation}: the grant allows uploads only"
+            raise NotSignedError(msg, path=operation.path, action=operation.action)
+        age = self.ages[min(self.signed, len(self.ages) - 1)]
+        self.signed += 1
+        now = time.time()
+        how = {"version": self.version, "region": self.oss.region, "now": now - age}
+        key = self.oss.credentials
+        conditions = [
+            PolicyCondition("eq", "bucket", (operation.bucket,)),
+            *self.conditions,
+            *signature_conditions(key, **how),
+        ]
+        text = policy_text(conditions, expires_at=now - age + self.life)
+        given = {**operation.optional_headers, **operation.headers}
+        fields = {
+            "key": operation.key,
+            **form_fields(given),
+            **self.more,
+            **sign_policy(key, text, **how),
+        }
+        return SignedRequest(
+            method="POST",
+            url=self.oss.endpoint.url(operation.bucket),
+            # What the store says of the time must decide, so no end is told.
+            form=SignedForm(
+                fields={
+                    name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(
+                        value
+                    )
+                    for name, value in fields.items()
+                }
+            ),
+        )

@@ -1,0 +1,360 @@
+"""An object in one signed form: what is stored, what is proved, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    CallbackFailedWarning,
+    ConfigurationError,
+    DamagedBodyError,
+    IntegrityError,
+    NetworkError,
+    NotSignedError,
+    ObjectExistsError,
+    Outcome,
+    OutcomeUnknownError,
+    Refused,
+    TooLargeError,
+    URLExpiredError,
+)
+from fsspec_osspresigned.http.body import FileBody, MemoryBody
+from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import (
+    FORBID_OVERWRITE,
+    MAX_POST_OBJECT,
+    OPERATIONS,
+    Action,
+)
+from fsspec_osspresigned.options import headers
+from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signing.post_conditions import PolicyCondition
+from fsspec_osspresigned.upload.transaction import Transaction
+from fsspec_osspresigned.upload.upload import Upload, upload_source
+from tests.form_signer import FormSigner
+
+BUCKET, KEY = "examplebucket", 'in/\u4e2d "q".csv'
+PATH = f"{BUCKET}/{KEY}"
+DATA = os.urandom(300_000)
+LOST = {"drop_reply": True, "times": None}
+
+
+def client_of(signer: FormSigner, *, retries: int = 1) -> Client:
+    """Return a client that waits for nothing."""
+    return Client(
+        Options.from_storage_options({"signer": signer}),
+        signer,
+        Transport(connect_timeout=5.0, progress_timeout=5.0),
+        policy=RetryPolicy(retries=retries, base=0.0),
+    )
+
+
+def store(oss, data: bytes = DATA, *, retries: int = 1, signer=None, **target):
+    """Store *data* by a form."""
+    client = client_of(signer or FormSigner(oss), retries=retries)
+    where = Target(path=PATH, **target)
+    return upload_source(client, where, MemoryBody.of(data))
+
+
+def stored(oss) -> bytes | None:
+    """Return the object."""
+    return oss.objects(BUCKET).get(KEY)
+
+
+def actions(oss) -> list[str]:
+    """Return the calls that came."""
+    return [record.action for record in oss.requests]
+
+
+# -- what is stored ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_receipt_of_a_form(oss, version, size):
+    """The CRC-64 of the file alone is compared; the ETag is no MD5, and proves nothing."""
+    data = DATA[:size]
+    receipt = store(oss, data, signer=FormSigner(oss, version=version))
+    assert stored(oss) == data
+    assert (receipt.size, receipt.verified) == (size, "crc64")
+    assert (receipt.crc64, receipt.status) == (crc64(data), "stored")
+    assert (receipt.parts, receipt.upload_id) == ((), None)
+    assert actions(oss) == ["PostObject"]
+
+
+def test_file_is_streamed(oss, tmp_path):
+    """A file goes out through one small buffer, as with a PUT; progress is its bytes."""
+    (tmp_path / "f").write_bytes(DATA * 20)
+    moved: list[int] = []
+    client = client_of(FormSigner(oss))
+    source = FileBody.of(str(tmp_path / "f"))
+    receipt = upload_source(client, Target(path=PATH), source, progress=moved.append)
+    assert stored(oss) == DATA * 20
+    assert sum(moved) == receipt.size == 20 * len(DATA)
+    assert len(moved) > 10
+
+
+def test_properties_are_fields(oss):
+    """What a PutObject sends as headers is stored from the fields of the form."""
+    store(
+        oss,
+        headers={"Content-Type": "text/csv", "x-oss-meta-a": "1"},
+        optional_headers={"Cache-Control": "no-cache"},
+    )
+    found = oss.get(BUCKET, KEY).headers
+    names = ("content-type", "x-oss-meta-a", "cache-control")
+    assert [found[name] for name in names] == ["text/csv", "1", "no-cache"]
+    assert stored(oss) == DATA
+
+
+def test_stream_waits_on_disk(oss):
+    """One form needs the length, so a stream is spooled and sent at its end."""
+    upload = Upload(client_of(FormSigner(oss)), Target(path=PATH))
+    for _ in range(3):
+        upload.add(MemoryBody.of(DATA))
+    assert stored(oss) is None
+    receipt = upload.finish()
+    assert stored(oss) == 3 * DATA
+    assert (receipt.verified, receipt.parts) == ("crc64", ())
+
+
+def test_transaction_of_forms(oss):
+    """Small objects are forms of the commit, and none is sent before it."""
+    client = client_of(FormSigner(oss))
+    with Transaction(client) as transaction:
+        for name in "abc":
+            where = Target(path=f"{BUCKET}/in/{name}")
+            transaction.add_source(where, MemoryBody.of(DATA))
+        assert not oss.requests
+    assert actions(oss) == ["PostObject"] * 3
+    assert oss.objects(BUCKET) == {f"in/{name}": DATA for name in "abc"}
+
+
+# -- what is refused before the first byte -------------------------------------------------
+
+
+def test_more_than_a_form_holds(oss):
+    """It is refused with what could send it, and there is never an attempt of parts."""
+    client = client_of(FormSigner(oss))
+    Upload(client, Target(path=PATH), size=MAX_POST_OBJECT).discard()
+    with pytest.raises(ConfigurationError) as caught:
+        Upload(client, Target(path=PATH), size=MAX_POST_OBJECT + 1)
+    first, second = caught.value.problems
+    assert "the form of a grant holds 4.992 GiB at most" in first
+    assert "a signer or part URLs could send it" in second
+    assert not oss.requests
+
+
+def test_stream_that_grows_too_large(oss, monkeypatch):
+    """The disk takes no more than the form can carry."""
+    small = Action.PostObject.spec
+    monkeypatch.setattr(
+        "fsspec_osspresigned.model.OPERATIONS",
+        {**OPERATIONS, Action.PostObject: evolve(small, largest=len(DATA))},
+    )
+    upload = Upload(client_of(FormSigner(oss)), Target(path=PATH))
+    upload.add(MemoryBody.of(DATA))
+    with pytest.raises(TooLargeError, match=r"form of a grant holds .* at most"):
+        upload.add(MemoryBody.of(b"1"))
+    upload.discard()
+    assert not oss.requests
+
+
+def test_md5_cannot_be_insisted_on(oss):
+    """No MD5 comes back from a form, so to insist on one is refused before any byte."""
+    with pytest.raises(ConfigurationError, match="ETag of a form upload is no MD5"):
+        store(oss, checksum="md5")
+    assert not oss.requests
+
+
+def test_grant_that_has_expired(oss):
+    """A grant whose end is over is refused in its own words."""
+    signer = FormSigner(oss)
+    ended = evolve(signer.grant(PATH), expires_at=time.time() - 1)
+    signer.grant = lambda path: ended
+    with pytest.raises(NotSignedError, match=r"its grant expired at .* ask the owner"):
+        store(oss, signer=signer)
+
+
+# -- what the reply proves -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checksum", ["auto", "none"])
+def test_reply_without_a_checksum(oss, checksum):
+    """The receipt says so; an ETag that looks like an MD5 is not taken for one."""
+    oss.faults.add(Fault(action="PostObject", no_crc=True))
+    receipt = store(oss, checksum=checksum)
+    assert receipt.verified == "none"
+    assert stored(oss) == DATA
+
+
+def test_checksum_that_was_insisted_on(oss):
+    """It is stored, and the caller learns that nothing proved it."""
+    oss.faults.add(Fault(action="PostObject", no_crc=True, times=None))
+    with pytest.raises(IntegrityError, match="reported no") as caught:
+        store(oss, checksum="crc64")
+    assert caught.value.outcome is Outcome.STORED
+
+
+def test_wrong_checksum(oss):
+    """The object that is visible is wrong, and the error says so."""
+    oss.faults.add(Fault(action="PostObject", wrong_crc=True, times=None))
+    with pytest.raises(IntegrityError) as caught:
+        store(oss)
+    assert caught.value.outcome is Outcome.STORED
+    assert caught.value.tries == 2
+
+
+def test_reply_that_confirms_nothing(oss):
+    """A page of a proxy in the store's place is no success."""
+    oss.faults.add(Fault(action="PostObject", no_crc=True, no_etag=True, times=None))
+    with pytest.raises(NetworkError, match="neither an ETag nor a checksum") as caught:
+        store(oss)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+# -- retries -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 500},
+        {"drop_reply": True},
+        {"reset": True},
+        {"cut_after": 100_000},
+        {"status": 400, "code": "MalformedPOSTRequest"},
+    ],
+    ids=str,
+)
+def test_second_try(oss, fault):
+    """What passes is sent again, and stores the same bytes once more."""
+    oss.faults.add(Fault(action="PostObject", times=1, **fault))
+    receipt = store(oss)
+    assert (receipt.retries, receipt.verified) == (1, "crc64")
+    assert stored(oss) == DATA
+
+
+def test_malformed_twice_is_no_accident(oss):
+    """A form that the store cannot read is not sent for ever."""
+    oss.faults.add(
+        Fault(action="PostObject", status=400, code="MalformedPOSTRequest", times=None)
+    )
+    with pytest.raises(DamagedBodyError, match="cut or changed on the way") as caught:
+        store(oss, retries=5)
+    assert caught.value.tries == 2
+    assert caught.value.outcome is Outcome.NOT_STORED
+
+
+def test_lost_replies_leave_it_unknown(oss):
+    """A grant cannot look, so it says that it does not know; a second run overwrites."""
+    oss.faults.add(Fault(action="PostObject", **LOST))
+    with pytest.raises(NetworkError) as caught:
+        store(oss)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert any("unknown" in note for note in caught.value.__notes__)
+    assert actions(oss) == ["PostObject"] * 2
+
+
+@pytest.mark.parametrize("by_policy", [False, True])
+def test_own_first_try_may_be_what_exists(oss, by_policy):
+    """With a lock, the object that a retry finds may be its own: that is unknown."""
+    lock = {FORBID_OVERWRITE: "true"}
+    signer = FormSigner(oss, more=lock if by_policy else {})
+    oss.faults.add(Fault(action="PostObject", drop_reply=True, times=1))
+    with pytest.raises(OutcomeUnknownError, match="unknown") as caught:
+        store(oss, signer=signer, headers={} if by_policy else lock)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+def test_object_that_exists(oss):
+    """The first try tells it surely, and nothing was replaced."""
+    store(oss, b"old")
+    with pytest.raises(ObjectExistsError) as caught:
+        store(oss, headers={FORBID_OVERWRITE: "true"})
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert "already there" in str(caught.value)
+    assert stored(oss) == b"old"
+
+
+# -- refusals ------------------------------------------------------------------------------
+
+
+def test_expired_policy_is_renewed_once(oss):
+    """The store says that the policy has ended: it is signed again, and sent."""
+    signer = FormSigner(oss, life=60, ages=[100, 0])
+    receipt = store(oss, signer=signer)
+    assert (receipt.resigns, receipt.retries, signer.signed) == (1, 0, 2)
+    assert stored(oss) == DATA
+
+
+def test_policy_that_stays_expired(oss):
+    """One new signature is tried; then the error speaks of the grant."""
+    signer = FormSigner(oss, life=60, ages=[100])
+    with pytest.raises(URLExpiredError, match="the grant has expired") as caught:
+        store(oss, signer=signer)
+    assert signer.signed == 2
+    assert caught.value.ec == "0006-00000213"
+    assert caught.value.reason is Refused.EXPIRED
+    assert stored(oss) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "ec", "words"),
+    [
+        (("starts-with", "key", ("out/",)), "0006-00000227", '"starts-with", "$key"'),
+        (("eq", "x-oss-meta-a", ("1",)), "0006-00000226", "x-oss-meta-a"),
+    ],
+)
+def test_condition_that_is_not_met(oss, condition, ec, words):
+    """The error names the condition; no retry would help."""
+    signer = FormSigner(oss, conditions=[PolicyCondition(*condition)])
+    with pytest.raises(AccessDeniedError) as caught:
+        store(oss, signer=signer)
+    error = caught.value
+    assert (error.ec, error.reason, error.tries) == (ec, Refused.POLICY, 1)
+    assert words.replace(" ", "") in str(error).replace(" ", "")
+    assert "the policy of the grant does not allow it" in str(error)
+    assert error.outcome is Outcome.NOT_STORED
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"), [((0, 9), "smaller files only"), ((10**6, 10**7), "larger")]
+)
+def test_size_outside_the_range(oss, sizes, words):
+    """A size that the signer let pass is refused by the store, with what the grant says."""
+    signer = FormSigner(oss, conditions=[PolicyCondition.range(*sizes)])
+    with pytest.raises(ValueError, match=words) as caught:
+        store(oss, signer=signer)
+    assert caught.value.tries == 1
+    assert stored(oss) is None
+
+
+CALLBACK = headers.callback({"callbackUrl": "http://cb.example", "callbackBody": "a"})
+
+
+@pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
+def test_callback_that_failed(oss):
+    """It is stored, with a warning, as by a PutObject."""
+    with pytest.warns(CallbackFailedWarning):
+        receipt = store(oss, headers=CALLBACK)
+    assert (receipt.status, receipt.verified) == ("callback_failed", "crc64")
+    assert stored(oss) == DATA
+
+
+@pytest.mark.parametrize("store_options", [{"callback": lambda _: b"fine"}])
+def test_callback_that_answers(oss):
+    """The server's answer comes in the store's place, and the checksum with it."""
+    receipt = store(oss, headers=CALLBACK)
+    assert (receipt.status, receipt.verified) == ("stored", "crc64")
