@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import enum
 import errno as _errno
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
+
+from .html_table import html_table
+
+_SHOWN = 20  # failures in a table
 
 
 class Refused(enum.StrEnum):
@@ -334,6 +340,24 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
+
+    def __repr__(self) -> str:
+        """Count what failed, by kind; ``failures`` has the texts."""
+        kinds = Counter(type(error).__name__ for error in self.failures.values())
+        told = [f"{count} {kind}" for kind, count in kinds.most_common()]
+        told += [f"{len(self.receipts)} stored"] if self.receipts else []
+        told += [f"{len(self.discarded)} not tried"] if self.discarded else []
+        return f"UploadErrors({', '.join(told)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the failures for a notebook, of the first ones if many."""
+        rows: list[tuple[object, ...]] = [
+            (path, getattr(error, "outcome", Outcome.NOT_STORED), error)
+            for path, error in islice(self.failures.items(), _SHOWN)
+        ]
+        more = len(self.failures) - len(rows)
+        rows += [(f"... {more} more", "", "")] if more else []
+        return html_table(repr(self), ("path", "outcome", "error"), rows)
 
 
 class PublishWarning(UserWarning):

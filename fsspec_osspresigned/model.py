@@ -11,8 +11,9 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
+from .html_table import html_table
 from .secret import Secret, SecretURL
-from .units import GIB, KIB, MIB
+from .units import GIB, KIB, MIB, short_bytes
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
@@ -402,7 +403,7 @@ class PartReceipt:
     crc64: int | None = None
 
 
-@frozen(kw_only=True, weakref_slot=False)  # there may be 100,000
+@frozen(kw_only=True, weakref_slot=False, repr=False)  # there may be 100,000
 class Receipt:
     """Proof of a finished upload.
 
@@ -444,3 +445,25 @@ class Receipt:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON-able members; it never holds a URL."""
         return asdict(self)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What people want to know first: size, status, what verified it, and parts."""
+        parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
+        return (
+            short_bytes(self.size),
+            self.status,
+            f"verified: {self.verified}",
+            parts if self.parts else "one request",
+            f"{self.seconds:.1f} s",
+        )
+
+    def __repr__(self) -> str:
+        """Return one line; ``as_dict`` has the rest."""
+        return f"Receipt({', '.join((repr(self.path), *self.facts))})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook, without what is not known."""
+        whole = {**self.as_dict(), "parts": len(self.parts)}
+        known = [(n, v) for n, v in whole.items() if v not in (None, "")]
+        return html_table("Receipt", ("", ""), known)

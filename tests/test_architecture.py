@@ -307,6 +307,7 @@ ALLOWED_IN_TESTS = {
     *dir(AsyncFileSystem),
     *("_intrans", "_touch"),
     *("_exit", "_getframe", "_current_frames", "_replace", "_file", "_sign_request"),
+    "_repr_html_",
 }
 
 

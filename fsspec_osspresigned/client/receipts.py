@@ -12,7 +12,10 @@ from typing import Any, overload
 
 from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
+from ..html_table import html_table
 from ..model import Receipt
+
+_SHOWN = 20  # receipts of a long list
 
 
 class ReceiptList(Sequence[Receipt | Exception]):
@@ -43,8 +46,26 @@ class ReceiptList(Sequence[Receipt | Exception]):
     __hash__ = None  # type: ignore[assignment]  # like a list's
 
     def __repr__(self) -> str:
-        """Show the text of a list."""
-        return repr(list(self))
+        """Show the text of a list, whose end is left out if it is long."""
+        shown = [repr(one) for one in self._found[:_SHOWN]]
+        return f"[{', '.join([*shown, *self._more])}]"
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook, whose end is left out if it is long."""
+        rows: list[Sequence[object]] = [
+            (one.path, *one.facts)
+            if isinstance(one, Receipt)
+            else (getattr(one, "path", None) or "", "", "failed", one)
+            for one in self._found[:_SHOWN]
+        ]
+        head = ("path", "size", "status", "", "", "")
+        title = f"{len(self)} receipts"
+        return html_table(title, head, [*rows, *((text,) for text in self._more)])
+
+    @property
+    def _more(self) -> list[str]:
+        count = len(self) - _SHOWN
+        return [f"... {count} more"] if count > 0 else []
 
 
 def receipt_writer(place: object) -> Callable[[Receipt], None]:

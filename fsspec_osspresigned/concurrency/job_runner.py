@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
@@ -12,10 +11,10 @@ from ..errors import ReceiptFailedError, UploadErrors
 from . import shutdown
 from .cancellation import Cancellation
 from .thread_pool import Workers
+from .tracebacks import without_frames
 
 T = TypeVar("T")
 R = TypeVar("R")
-E = TypeVar("E", bound=BaseException)
 
 ON_ERROR = ("raise", "omit", "return")
 
@@ -183,17 +182,3 @@ class Transfers(Generic[T, R]):
             self._refusals.clear()
         if status in _REFUSED:
             self._refusals.append(refusal)
-
-
-def without_frames(error: E) -> E:
-    """Return *error*, whose frames keep no variables: they hold bodies, and paths.
-
-    What is no OSError, and so a mistake of a program, still tells where it was raised.
-    """
-    one: BaseException | None = error
-    while one is not None:
-        traceback.clear_frames(one.__traceback__)
-        if isinstance(one, OSError):
-            one.__traceback__ = None
-        one = one.__context__
-    return error

@@ -18,6 +18,7 @@ from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
+from ..concurrency.tracebacks import short_traceback
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
@@ -208,8 +209,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         The layout is fsspec's if listing is signed. Otherwise slashes alone decide: a
         destination with a trailing slash is a directory. *recursive* walks directories,
-        *maxdepth* levels. *callback* is told the files, its branches the bytes. With *mode*
-        ``create`` no object is replaced. Nothing runs any more when this returns or raises.
+        *maxdepth* levels. *callback* is told the bytes of all files; one that makes branches
+        (``branched``) is told the files, and they the bytes. With *mode* ``create`` no object
+        is replaced. Nothing runs any more when this returns or raises.
 
         *kwargs* are options of every object, ``batch_size`` (files at once, by default
         ``max_concurrency``) and ``on_error``: ``raise`` stops at the first failure,
@@ -528,6 +530,10 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
     return coroutine
 
 
+for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):
+    _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
+    setattr(OSSPresignedFileSystem, _verb, _short)
+
 # fsspec awaits coroutines of the verbs. Those of one file run in the workers for files;
 # those that wait for workers for files run in other ones.
 for _pool, _verbs in {
@@ -538,4 +544,6 @@ for _pool, _verbs in {
     "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
 }.items():
     for _verb in _verbs:
+        _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
+        setattr(OSSPresignedFileSystem, _verb, _short)
         setattr(OSSPresignedFileSystem, f"_{_verb}", _coroutine(_verb, _pool))

@@ -8,6 +8,7 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, reset_lock
 from fsspec.config import apply_config, conf
 
+from ..concurrency.tracebacks import short_traceback
 from ..options.options import ALIAS, hashable, portable, renamed, surroundings
 from .paths import PROTOCOL
 
@@ -31,6 +32,7 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     text. Before 2026.9 it also makes an instance for each thread.
     """
 
+    @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
         """Return the instance of equal options, which is made if it is the first."""
         given = renamed(storage_options)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, TextIO
 
 from fsspec.callbacks import Callback, NoOpCallback
@@ -14,15 +16,24 @@ from fsspec.callbacks import Callback, NoOpCallback
 from ..units import short_bytes
 
 _WIDTH = 24  # characters of the bar
+_LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 
 class SharedCallback:
-    """A callback of fsspec that is told by several threads, one call at a time."""
+    """A callback of fsspec that is told by several threads, one call at a time.
+
+    A call for many files tells it their number, and the bytes to its branches. One that
+    makes no branches, as most bars do, is told the bytes of all files instead.
+    """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
         self.is_heard = not isinstance(callback, NoOpCallback)
         self._callback = callback
         self._lock = lock or threading.Lock()
+        self.knows_size = False  # of many files, all together
+        kind = type(callback)
+        bases = Callback.branched, Callback.branch
+        self._counts_bytes = (kind.branched, kind.branch) == bases
 
     @property
     def counter(self) -> Callable[[int], None] | None:
@@ -33,6 +44,11 @@ class SharedCallback:
         """Tell how much there is; None if that is unknown."""
         with self._lock:
             self._callback.set_size(size)
+
+    def expect(self, files: int, size: int | None = None) -> None:
+        """Tell what many files are; with *size* None their bytes are told as they begin."""
+        self.knows_size = size is not None
+        self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
         """Tell how much more is done; negative when a failed try is taken back."""
@@ -45,6 +61,9 @@ class SharedCallback:
         if not self.is_heard:  # 32 workers would queue for the lock
             yield self
             return
+        if self._counts_bytes:
+            yield _OneOfMany(self, self._callback, self._lock)
+            return
         with self._lock:
             child = self._callback.branched(source, target)
         with child:
@@ -52,14 +71,33 @@ class SharedCallback:
         self.add(1)
 
 
-class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """A progress bar that counts bytes over all files of a call.
+class _OneOfMany(SharedCallback):
+    """One file of many, whose bytes are counted by the callback of all."""
 
-    fsspec's contract counts files at the root and bytes at the children; this callback
-    adds up the children. Works for ``put``, ``get`` and for the call of one file.
+    def __init__(
+        self, whole: SharedCallback, callback: Callback, lock: threading.Lock
+    ) -> None:
+        super().__init__(callback, lock)
+        self._whole = whole
+        self._size = 0
+
+    def set_size(self, size: int | None) -> None:
+        """Add to the bytes of all, unless they are known."""
+        if not self._whole.knows_size:
+            with self._lock:
+                total = (self._callback.size or 0) + (size or 0) - self._size
+                self._callback.set_size(total)
+                self._size = size or 0
+
+
+class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
+    """A progress bar of bytes: of one file, or of all files of ``put`` and ``get``.
+
+    In a terminal and in a notebook it is a bar of tqdm, if that is installed, else one of
+    its own. A file or a pipe gets a line every 10 seconds, and one at the end.
 
     Args:
-        stream: where the bar is drawn; None for standard error.
+        stream: where a bar of its own is drawn; None for standard error, or tqdm.
         label: what stands in front.
         every: seconds between two drawings.
     """
@@ -72,49 +110,50 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.total = 0
-        self.done = 0
-        self._branched = False
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._live = self._stream.isatty() or _is_of_notebook(self._stream)
+        self._tqdm = _tqdm() if self._live and stream is None else None
+        self._bar: Any = None
         self._longest = 0
         self._label = label
-        self._every = every
+        self._every = every if self._live else max(every, _LINES_EVERY)
         self._started = time.monotonic()
-        self._drawn = 0.0
-        self._lock = threading.Lock()
+        self._drawn = self._started if not self._live else 0.0
 
-    def branched(self, path_1: str, path_2: str, **kwargs: Any) -> Callback:
-        """Return the callback of one file, whose bytes are added to ours."""
-        del path_1, path_2, kwargs
-        if not self._branched:
-            self._branched, self.total, self.done = True, 0, 0
-        return _FileBytes(self)
+    @property
+    def total(self) -> int:
+        """The bytes expected; 0 as long as they are unknown."""
+        return self.size or 0
+
+    @property
+    def done(self) -> int:
+        """The bytes done."""
+        return int(self.value)
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Take the bytes of one file; files of a whole call are not counted."""
+        """Draw now and then, and when all is done."""
         super().call(hook_name, **kwargs)
-        if not self._branched:
-            self.add((self.size or 0) - self.total, self.value - self.done)
-
-    def add(self, total: int, done: int) -> None:
-        """Add to the bytes expected and the bytes done, and draw now and then."""
-        with self._lock:
-            self.total += total
-            self.done += done
-            now = time.monotonic()
-            if done and self._live and now - self._drawn >= self._every:
-                self._drawn = now
-                self._draw(now)
+        now = time.monotonic()
+        is_whole = self._live and self.done == self.total
+        if self.done and (is_whole or now - self._drawn >= self._every):
+            self._drawn = now
+            self._draw(now)
+            if not self._live:
+                self._stream.write("\n")
 
     def close(self) -> None:
-        """Draw the last state and end the line: all that a file or a pipe gets."""
-        with self._lock:
-            self._draw(time.monotonic())
-            self._stream.write("\n")
-            self._stream.flush()
+        """Draw the last state and end the line."""
+        self._draw(time.monotonic())
+        if self._bar is not None:
+            self._bar.close()
+            return
+        self._stream.write("\n")
+        self._stream.flush()
 
     def _draw(self, now: float) -> None:
+        if self._tqdm is not None:
+            self._move_bar(self._tqdm)
+            return
         share = min(1.0, self.done / self.total) if self.total else 1.0
         rate = self.done / max(now - self._started, 1e-6)
         bar = "#" * round(_WIDTH * share)
@@ -126,17 +165,37 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._stream.write(f"\r{text:<{self._longest}}" if self._live else text)
         self._stream.flush()
 
+    def _move_bar(self, tqdm: Callable[..., Any]) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                desc=self._label.rstrip(": ") or None,
+                total=self.size,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                mininterval=0,
+                miniters=0,
+            )
+        if self._bar.total != self.size:  # a widget is told by `reset` alone
+            started = self._bar.start_t
+            self._bar.reset(self.size)
+            self._bar.start_t = started
+        self._bar.update(self.done - self._bar.n)
 
-class _FileBytes(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """The bytes of one file."""
 
-    def __init__(self, root: BytesProgress) -> None:
-        super().__init__()
-        self._root = root
-        self._told = (0, 0)
+def _is_of_notebook(stream: TextIO) -> bool:
+    """Return whether *stream* is shown in a notebook, where a line can be drawn over."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
 
-    def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        super().call(hook_name, **kwargs)
-        size, value = self._told
-        self._told = self.size or 0, self.value
-        self._root.add(self._told[0] - size, self._told[1] - value)
+
+def _tqdm() -> Callable[..., Any] | None:
+    """Return the bar that fits a terminal or a notebook; None without tqdm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of a notebook without widgets, which gets text
+        try:
+            found: Callable[..., Any] = import_module("tqdm.auto").tqdm
+        except ImportError:
+            return None
+    return found

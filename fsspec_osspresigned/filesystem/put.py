@@ -160,10 +160,14 @@ class PutCall:
     ) -> ReceiptList:
         """Store local files, several at once; directories are remembered.
 
-        *tree* is iterated once more before, to count its files, if *told* is heard.
+        *tree* is iterated once more before, for its files and bytes, if *told* is heard.
         """
         if told.is_heard:
-            told.set_size(sum(entry.is_sent for entry in tree))
+            files = size = 0
+            for entry in tree:
+                files += entry.is_sent
+                size += _size_of(entry.local) if entry.is_sent else 0
+            told.expect(files, size)
         skipped: list[LocalEntry] = []
 
         def store(entry: LocalEntry, *more: Any) -> Receipt | None:
@@ -279,6 +283,13 @@ class PutCall:
         )
         writer.mode = "xb" if self.create else "wb"
         return writer
+
+
+def _size_of(local: str) -> int:
+    """Return the bytes of a local file; 0 if it cannot be looked at."""
+    with contextlib.suppress(OSError):
+        return os.path.getsize(local)
+    return 0
 
 
 def media_type(name: str) -> str | None:

@@ -204,7 +204,7 @@ def get(
     how: BulkOptions,
 ) -> None:
     """Download objects, several at once, and make directories."""
-    told.set_size(len(destinations))
+    told.expect(len(destinations))
 
     def work(one: Destination, cancel: Cancellation) -> None:
         with told.of_file(one.path, one.target) as child:

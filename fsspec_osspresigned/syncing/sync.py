@@ -14,6 +14,7 @@ from attrs import Factory, define, evolve, field
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
+from ..concurrency.tracebacks import short_traceback
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
@@ -265,6 +266,7 @@ class SyncRun(Listener):
                 self.on_event(SyncEvent(kind, name, size, **facts))
 
 
+@short_traceback
 def sync(
     source: Any,
     destination: str,

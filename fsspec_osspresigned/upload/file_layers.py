@@ -48,12 +48,16 @@ class _Layer:
     def discard(self) -> None:
         self._inner.discard()
 
+    def tell_left(self, error: BaseException) -> None:
+        self._inner.tell_left(error)
+
     def __enter__(self) -> Self:
         self.check_open()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
+            self.tell_left(error)
             self.discard()
         else:
             self._finish()

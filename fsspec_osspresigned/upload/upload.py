@@ -250,8 +250,9 @@ class Upload:
         text = f"the upload of {self.path} was given up"
         self.failure.keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
+            # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
-            _log.error("%s: %s", text, str(reason))
+            _log.info("%s: %s", text, str(reason))
         self._end()
         try:
             patience = _HURRIED_PATIENCE if hurry else self.patience

@@ -22,7 +22,6 @@ import io
 import os
 import sys
 import threading
-import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..concurrency import budget
 from ..concurrency.native_calls import NativeCall, calling
+from ..concurrency.tracebacks import short_traceback, without_frames
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
@@ -173,6 +173,7 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None:
             raise self._failure
 
+    @short_traceback
     def close(self) -> None:
         """Publish, or discard if an exception is in flight that was not at ``open``.
 
@@ -197,12 +198,19 @@ class PresignedWriter(io.BufferedIOBase):
         self.check_open()
         return self
 
+    @short_traceback
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
+            self.tell_left(error)
             self.discard()
         else:
             with self._lock:
                 self._end()
+
+    def tell_left(self, error: BaseException) -> None:
+        """Note in *error*, which leaves the ``with`` block, that nothing is published."""
+        if self._state != "published" and error is not self._failure:
+            error.add_note(f"{self.path} was not published: its with block was left")
 
     def __del__(self) -> None:
         if getattr(self, "_state", ""):  # a worker sends what there is to send
@@ -227,6 +235,7 @@ class PresignedWriter(io.BufferedIOBase):
                 )
             self._last_step(self.upload.wait_for_parts)
 
+    @short_traceback
     def commit(self) -> None:
         """Publish now, whatever exception is in flight.
 
@@ -250,7 +259,7 @@ class PresignedWriter(io.BufferedIOBase):
     def give_up(self, error: BaseException) -> None:
         """Keep the first failure, so that nothing after it can publish."""
         # The error is kept, its frames are not: they would keep the parts.
-        traceback.clear_frames(error.__traceback__)
+        without_frames(error)
         if self._failure is None:
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)

@@ -250,18 +250,22 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     assert len(seen) >= 60
 
 
-def test_a_callback_knows_how_many_files_there_are(blind, tree):
-    """Somebody who listens is told the number first; bytes are those of all files."""
-    told = Callback()
+def test_a_callback_knows_how_many_bytes_there_are(blind, tree):
+    """It is told them first; a directory or a file that is gone has none."""
+    names = ("a", "b.txt", "sub/c", "sub/d.txt", "sub/deep/e")
+    size = sum(map(len, names))
+    sizes = []
+    told = Callback(hooks={"size": lambda total, _: sizes.append(total)})
     blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=told)
-    assert (told.size, told.value) == (5, 5)
+    assert (told.size, told.value) == (size, size)
+    assert set(sizes) == {size}
     bar = BytesProgress()
     blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=bar)
-    assert (
-        bar.total
-        == bar.done
-        == sum(map(len, ("a", "b.txt", "sub/c", "sub/d.txt", "sub/deep/e")))
-    )
+    assert bar.total == bar.done == size
+    (tree / "dangling").symlink_to("nothing")
+    with pytest.raises(FileNotFoundError):
+        blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=Callback())
+    (tree / "dangling").unlink()
     assert len(blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=None)) == 5
 
 

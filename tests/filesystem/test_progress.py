@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
+from fsspec_osspresigned.filesystem import progress
 from fsspec_osspresigned.filesystem.progress import BytesProgress, SharedCallback
 
 
@@ -15,6 +17,12 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Notebook(io.StringIO):
+    """A stream of a kernel, as far as its class tells."""
+
+    __module__ = "ipykernel.iostream"
 
 
 def test_nobody_is_told_when_nobody_listens():
@@ -33,27 +41,38 @@ def test_a_callback_is_told_size_and_bytes():
     assert (callback.size, callback.value) == (10, 10)
 
 
-def test_branches_are_added_up():
-    """The root counts files for fsspec; the bar counts the bytes of its branches."""
-    stream = io.StringIO()
-    with BytesProgress(stream, label="up ") as bar:
-        bar.set_size(2)
-        one, two = bar.branched("a", "b"), bar.branched("c", "d")
-        one.set_size(3 * 1024)
-        two.set_size(1024)
-        two.set_size(1024)
-        one.relative_update(1024)
-        one.absolute_update(3 * 1024)
-        bar.relative_update(1)
-        bar.set_size(2)
-        two.set_size(None)
-        two.set_size(1024)
-        assert (bar.total, bar.done) == (4096, 3072)
-        two.relative_update(1024)
-        bar.relative_update(1)
-        assert (bar.size, bar.value) == (2, 2)
-    assert stream.getvalue().startswith(f"up [{'#' * 24}] 100% 4.0 KiB of 4.0 KiB, ")
-    assert stream.getvalue().count("\n") == 1
+def test_a_callback_without_branches_is_told_the_bytes_of_all_files():
+    """What is known is not added again; what is not, is told as files begin."""
+    known, unknown = Callback(), Callback()
+    for callback, size in ((known, 4096), (unknown, None)):
+        told = SharedCallback(callback)
+        told.expect(2, size)
+        for of_one in (3072, 1024):
+            with told.of_file("a", "b") as one:
+                one.set_size(None)
+                one.set_size(of_one)
+                one.set_size(of_one)
+                one.counter(of_one)
+        assert (callback.size, callback.value) == (4096, 4096)
+
+
+@pytest.mark.parametrize("name", ["branched", "branch"])
+def test_a_callback_with_branches_is_told_files(name):
+    """It may make them by either of fsspec's two methods."""
+
+    def branched(self, path_1, path_2, **kwargs):
+        return NoOpCallback()
+
+    def branch(self, path_1, path_2, kwargs):
+        kwargs["callback"] = NoOpCallback()
+
+    callback = type("Own", (Callback,), {name: {**locals()}[name]})()
+    told = SharedCallback(callback)
+    told.expect(2, 4096)
+    with told.of_file("a", "b") as one:
+        one.set_size(3)
+        one.add(3)
+    assert (callback.size, callback.value) == (2, 1)
 
 
 def test_one_file_is_counted_at_the_root():
@@ -84,10 +103,28 @@ def test_a_terminal_is_not_drawn_on_all_the_time():
     """Drawing is rarer than blocks are."""
     stream = Terminal()
     bar = BytesProgress(stream, every=1000)
-    bar.add(10, 0)
+    bar.set_size(11)
     for _ in range(10):
-        bar.add(0, 1)
+        bar.relative_update(1)
     assert stream.getvalue().count("\r") <= 1
+    bar.relative_update(1)
+    assert "100%" in stream.getvalue()
+
+
+def test_a_file_gets_a_line_now_and_then(monkeypatch):
+    """A log grows by a line every 10 seconds."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with BytesProgress(stream, label="up ") as bar:
+        bar.set_size(4096)
+        for _ in range(4):
+            bar.relative_update(1024)
+            now[0] += 6
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("up [")
+    assert " 75% 3.0 KiB of 4.0 KiB, 256 B/s" in first
+    assert second.startswith(f"up [{'#' * 24}] 100% 4.0 KiB of 4.0 KiB, ")
 
 
 @pytest.mark.parametrize("done", [0, 5, 20])
@@ -95,6 +132,39 @@ def test_odd_totals_are_drawn(done):
     """An unknown or exceeded total is no error."""
     stream = io.StringIO()
     bar = BytesProgress(stream)
-    bar.add(0, done)
+    bar.relative_update(done)
     bar.close()
     assert "100%" in stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", [Terminal, Notebook])
+def test_tqdm_draws_where_it_is_installed(kind, monkeypatch):
+    """It is told sizes that grow, and tries that are taken back."""
+    stream = kind()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = BytesProgress(label="up: ", every=0)
+    bar.set_size(2048)
+    bar.relative_update(1024)
+    bar.relative_update(-512)
+    bar.set_size(4096)
+    bar.relative_update(512)
+    bar.relative_update(3072)
+    bar.close()
+    shown = stream.getvalue()
+    assert "up:  50%" in shown
+    assert "25%" in shown
+    assert "4.00k/4.00k" in shown.rpartition("\r")[2]
+    assert shown.endswith("\n")
+
+
+@pytest.mark.parametrize("kind", [Terminal, Notebook])
+def test_without_tqdm_it_draws_itself(kind, monkeypatch):
+    """A notebook gets the same bar as a terminal."""
+    stream = kind()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with BytesProgress(every=0) as bar:
+        bar.set_size(2048)
+        bar.relative_update(1024)
+        bar.relative_update(1024)
+    assert " 50% 1.0 KiB of 2.0 KiB" in stream.getvalue().split("\r")[1]

@@ -223,8 +223,8 @@ def test_bytes_progress_and_tqdm_take_a_put(blind, tree, tmp_path, capsys):
     tqdm = TqdmCallback(tqdm_kwargs={"disable": False, "mininterval": 0})
     with tqdm:
         blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=tqdm)
-    assert (tqdm.size, tqdm.value) == (2, 2)
-    assert "2/2" in capsys.readouterr().err
+    assert (tqdm.size, tqdm.value) == (3, 3)
+    assert "3/3" in capsys.readouterr().err
     back = BytesProgress()
     blind.pipe_file(f"{ROOT}/t/a.txt", b"a")
     blind.get_file(f"{ROOT}/t/a.txt", tmp_path / "back", callback=back)

@@ -185,14 +185,15 @@ def test_block_that_ends_well_publishes(store, opened):
 
 
 def test_block_that_raises_publishes_nothing(store, opened, recwarn):
-    """An exception out of our own block discards, in silence, and stays itself."""
+    """An exception out of our own block discards, stays itself, and has a note of it."""
     with pytest.raises(Boom) as caught, opened() as file:
         some(file)
         raise Boom
     assert store.is_untouched()
     assert file.closed
     assert file.receipt is None
-    assert not hasattr(caught.value, "__notes__")
+    note = f"{file.path} was not published: its with block was left"
+    assert caught.value.__notes__ == [note]
     assert caught.value.__context__ is None
     assert not recwarn
 

@@ -1,0 +1,60 @@
+"""Tracebacks of errors: which of their frames help, and what they keep alive."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from ..errors import OSSPresignedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+_log = logging.getLogger(__name__.partition(".")[0])
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error*, and what was being handled when it was raised."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__context__
+
+
+def without_frames(error: E) -> E:
+    """Return *error*, whose frames keep no variables: they hold bodies, and paths.
+
+    What is neither an OSError nor an interrupt, and so a mistake of a program, still tells
+    where it was raised.
+    """
+    for one in _chain(error):
+        traceback.clear_frames(one.__traceback__)
+        if isinstance(one, OSError) or not isinstance(one, Exception):
+            one.__traceback__ = None
+    return error
+
+
+def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
+    """Return *verb*, whose own errors end their traceback at it.
+
+    Such an error says in its text what is wrong and what to do; a notebook would print ten
+    lines of this package for each frame above that text. Errors of others keep their frames,
+    and all do while the logger ``fsspec_osspresigned`` shows DEBUG.
+    """
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return verb(*args, **kwargs)
+        except OSSPresignedError as error:
+            if not _log.isEnabledFor(logging.DEBUG):
+                for one in _chain(error):
+                    if isinstance(one, OSSPresignedError):
+                        one.__traceback__ = None
+            raise
+
+    return call

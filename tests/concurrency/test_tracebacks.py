@@ -1,0 +1,104 @@
+"""Tracebacks: short where the text of an error says everything."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+import pytest
+
+import fsspec_osspresigned
+from fsspec_osspresigned.concurrency.tracebacks import (
+    short_traceback,
+    without_frames,
+)
+from fsspec_osspresigned.errors import ConfigurationError, UploadDiscardedError
+
+
+@pytest.fixture(autouse=True)
+def _not_debugging():
+    log = logging.getLogger("fsspec_osspresigned")
+    log.setLevel(logging.INFO)
+    yield
+    log.setLevel(logging.NOTSET)
+
+
+def deep(error, levels=5):
+    if levels:
+        deep(error, levels - 1)
+    try:
+        raise UploadDiscardedError("first")
+    except UploadDiscardedError:
+        raise error  # noqa: B904 - what it is raised while handling is the subject
+
+
+def frames(error, verb=deep):
+    with pytest.raises(type(error)) as caught:
+        short_traceback(verb)(error)
+    assert caught.value is error
+    return [one.name for one in traceback.extract_tb(error.__traceback__)]
+
+
+def test_own_errors_end_at_the_verb():
+    """Neither they nor what was handled before show a frame below it."""
+    error = ConfigurationError("all is said here")
+    assert "deep" not in frames(error)
+    assert error.__context__.__traceback__ is None
+
+
+def test_errors_of_others_keep_their_frames():
+    """Where a program is wrong, its traceback says where, also behind an own error."""
+    error = ZeroDivisionError()
+    assert frames(error)[-1] == "deep"
+    assert error.__context__.__traceback__ is not None
+
+    def behind(own):
+        try:
+            deep(ZeroDivisionError())
+        except ZeroDivisionError as mistake:
+            raise own from mistake
+
+    own = ConfigurationError("a function failed")
+    assert "behind" not in frames(own, behind)
+    assert own.__cause__.__traceback__ is not None
+
+
+def test_debugging_keeps_all_frames():
+    """DEBUG of this package's log is asked for by people who look for the place."""
+    logging.getLogger("fsspec_osspresigned").setLevel(logging.DEBUG)
+    assert frames(ConfigurationError("why"))[-1] == "deep"
+
+
+def test_verbs_answer_and_keep_their_names():
+    """Help, pickle and documentation see the verb itself."""
+    verb = short_traceback(deep.__class__)
+    assert verb.__wrapped__ is deep.__class__
+    assert short_traceback(len)("abc") == 3
+
+
+@pytest.mark.parametrize("error", [OSError(5, "broken"), KeyboardInterrupt()])
+def test_what_is_no_mistake_of_a_program_keeps_no_frame(error):
+    """Frames hold bodies; an interrupt tells nothing by the line where it came."""
+    with pytest.raises(type(error)):
+        deep(error)
+    assert without_frames(error) is error
+    assert error.__traceback__ is None
+
+
+def test_mistakes_keep_the_place_without_variables():
+    """A TypeError still tells its line."""
+    with pytest.raises(TypeError) as caught:
+        deep(TypeError("x"))
+    frame = without_frames(caught.value).__traceback__
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    assert frame.tb_frame.f_code.co_name == "deep"
+    assert not frame.tb_frame.f_locals
+
+
+def test_a_refusal_fills_no_screen():
+    """Ten lines for each of our frames would hide the one that says what to do."""
+    with pytest.raises(ConfigurationError) as caught:
+        fsspec_osspresigned.OSSPresignedFileSystem(presigned_url="no URL")
+    names = [one.filename for one in traceback.extract_tb(caught.value.__traceback__)]
+    assert sum("fsspec_osspresigned" in name for name in names[1:]) <= 1
