@@ -8,10 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..errors import ReceiptFailedError, UploadErrors
+from ..tracebacks import without_frames
 from . import shutdown
 from .cancellation import Cancellation
 from .thread_pool import Workers
-from .tracebacks import without_frames
 
 T = TypeVar("T")
 R = TypeVar("R")

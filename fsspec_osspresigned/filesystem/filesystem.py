@@ -18,10 +18,10 @@ from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.tracebacks import short_traceback
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
+from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
 from .bulk_options import BulkOptions, check_depth

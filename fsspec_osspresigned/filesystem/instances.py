@@ -8,8 +8,8 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, reset_lock
 from fsspec.config import apply_config, conf
 
-from ..concurrency.tracebacks import short_traceback
 from ..options.options import ALIAS, hashable, portable, renamed, surroundings
+from ..tracebacks import short_traceback
 from .paths import PROTOCOL
 
 # Older releases of fsspec keep the loop of the parent in a forked child, without its

@@ -14,7 +14,6 @@ from attrs import Factory, define, evolve, field
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
-from ..concurrency.tracebacks import short_traceback
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
@@ -24,6 +23,7 @@ from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions
 from ..signers.base import grant_for
+from ..tracebacks import short_traceback
 from ..upload.plan import refuse_expired
 from .compare import ContentComparison
 from .filter import Filter, Rule

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..concurrency import budget
 from ..concurrency.native_calls import NativeCall, calling
-from ..concurrency.tracebacks import short_traceback, without_frames
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
+from ..tracebacks import short_traceback, without_frames
 from .buffer import KEPT, PartBuffer
 from .upload import Upload
 

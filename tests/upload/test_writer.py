@@ -811,6 +811,25 @@ def test_interrupted_write_stays_interrupt(store, opened, monkeypatch):
     assert store.is_untouched()
 
 
+def test_an_interrupted_block_says_that_nothing_is_published(store, monkeypatch):
+    """Ctrl-C in a cell: what it says is all that a notebook shows, in few lines."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PartBuffer, "fill", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught, store.fs.open(PATH, "wb") as file:
+        file.write(bytes(3 * PART))
+    assert caught.value.__notes__ == [
+        f"{PATH} was not published: its with block was left"
+    ]
+    assert len(caught.traceback) <= 3
+    with pytest.raises(RuntimeError) as after, store.fs.open(PATH, "wb") as file:
+        file.commit()
+        raise RuntimeError
+    assert not hasattr(after.value, "__notes__")
+
+
 def test_interrupted_codec_poisons(store):
     """A codec that broke off has lost bytes: the file under it is not published."""
 

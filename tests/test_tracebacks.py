@@ -8,11 +8,11 @@ import traceback
 import pytest
 
 import fsspec_osspresigned
-from fsspec_osspresigned.concurrency.tracebacks import (
+from fsspec_osspresigned.errors import ConfigurationError, UploadDiscardedError
+from fsspec_osspresigned.tracebacks import (
     short_traceback,
     without_frames,
 )
-from fsspec_osspresigned.errors import ConfigurationError, UploadDiscardedError
 
 
 @pytest.fixture(autouse=True)

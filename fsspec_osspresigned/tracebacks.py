@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-from ..errors import OSSPresignedError
+from .errors import OSSPresignedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
