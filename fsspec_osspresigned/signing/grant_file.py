@@ -9,11 +9,11 @@ from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError
 from ..model import MAX_SINGLE_PUT, OBJECT_ACL
-from ..secret import Secret
+from ..secret import FormValue, Secret
 from ..units import shown_moment
 from .canonical import MAX_V4_LIFE, Credentials
 from .endpoint import Endpoint, check_bucket, check_key
-from .post_conditions import PolicyCondition
+from .post_conditions import SECRET_FIELDS, PolicyCondition
 from .post_policy import (
     pinned_fields,
     policy_text,
@@ -153,7 +153,10 @@ def sign_grant(
     text = Secret(policy_text([*meant, *own], expires_at=ends))
     signed = sign_policy(credentials, text, version=version, region=region, now=now)
     fields = {**pinned_fields(meant), **signed}
-    hidden = {name: Secret(value) for name, value in fields.items()}
+    hidden = {
+        name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
+        for name, value in fields.items()
+    }
     del own, signed, fields
     return SignedGrant(
         url=endpoint.url(terms.bucket),

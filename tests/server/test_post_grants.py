@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import subprocess
+import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import (
     Policy,
     ServiceRules,
+    create_app,
     create_ruled_app,
     hash_token,
 )
@@ -33,6 +39,7 @@ from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.signing.post_verifying import verify_policy
 from fsspec_osspresigned.units import GIB
 
+NODE = shutil.which("node")
 NOW = 1_795_773_600.0
 KEY = Credentials("STS.fake", Secret("fakesecret"), Secret("fake-token-1234567"))
 LASTING = Credentials("LTAIfakeid", Secret("fakesecret"))
@@ -214,6 +221,51 @@ def test_lasting_key_has_no_token():
     del form["x-oss-security-token"]
     refusal = verify_policy(form, lambda _: LASTING, now=NOW)
     assert refusal is None
+
+
+# What OSS's sample page does with the answer, field by field.
+SAMPLE_CLIENT = """
+const [address, token, name, text] = process.argv.slice(2);
+const reply = await fetch(address, { headers: { Authorization: `Bearer ${token}` } });
+const data = await reply.json();
+const formData = new FormData();
+formData.append("success_action_status", "200");
+formData.append("policy", data.policy);
+formData.append("x-oss-signature", data.signature);
+formData.append("x-oss-signature-version", "OSS4-HMAC-SHA256");
+formData.append("x-oss-credential", data.x_oss_credential);
+formData.append("x-oss-date", data.x_oss_date);
+formData.append("key", data.dir + name);
+formData.append("x-oss-security-token", data.security_token);
+formData.append("file", new Blob([text]), name);
+const stored = await fetch(data.host, { method: "POST", body: formData });
+console.log(stored.status);
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node here")
+def test_client_of_the_sample_uploads(tmp_path):
+    """The browser code of the sample works as it is, but for the bearer token."""
+    (tmp_path / "client.mjs").write_text(SAMPLE_CLIENT)
+    with Emulator(credentials=[KEY]) as oss:
+        signer = evolve(
+            KEYS,
+            endpoint=oss.endpoint,
+            clock=time.time,
+        )
+        app = create_app(signer, tokens={hash_token(TOKEN): ONE})
+        with LoopbackServer(app) as server:
+            done = subprocess.run(
+                [NODE, "client.mjs", server.url + PATH, TOKEN, "a b.txt", "hello"],
+                cwd=tmp_path,
+                env={"PATH": str(Path(str(NODE)).parent)},
+                capture_output=True,
+                text=True,
+                timeout=50,
+                check=False,
+            )
+        assert (done.stdout, done.stderr) == ("200\n", "")
+        assert oss.get("examplebucket", "in/a b.txt").data() == b"hello"
 
 
 class _Absent:

@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
 from tests.contract.browser.conftest import LOOKING, TOKEN
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -331,6 +333,79 @@ def test_grant_files_of_no_use(world, tmp_path):
     page.find("#list button").click()
     assert page.ends() == ["cancelled"]
     assert world.oss.requests == []
+
+
+def signed_grant(world, folder: Path, **terms) -> Path:
+    """Return a grant file for ``granted/`` that the store's key has signed."""
+    wanted = GrantTerms(bucket="examplebucket", prefix="granted/", **terms)
+    oss = world.oss
+    made_now = sign_grant(
+        oss.credentials, oss.endpoint, wanted, region="cn-hangzhou", now=time.time()
+    )
+    path = folder / "grant.json"
+    path.write_text(made_now.text())
+    return path
+
+
+def test_grant_file_instead_of_a_token(world, tmp_path):
+    """Small, large and odd files go in forms, each checked; the page keeps no grant."""
+    text = tmp_path / "héllo wörld+1.txt"
+    text.write_bytes(b"a few words\n")
+    files = [text, made(tmp_path, "big.bin", 18 * MIB), made(tmp_path, "empty.bin", 0)]
+    page = world.page
+    page.open("")
+    page.find("#grant").send_keys(
+        str(signed_grant(world, tmp_path, sizes=(0, 20 * MIB)))
+    )
+    page.until(lambda: not page.find("#token").is_displayed())
+    assert "grant.json: until" in page.find("#grant-text").text
+    page.choose(*files, made(tmp_path, "large.bin", 21 * MIB))
+    page.start()
+    assert page.ends() == ["stored", "stored", "stored", "failed"]
+    assert "takes files of 0 bytes to 20 MiB" in page.text()
+    for file in files:
+        assert world.stored(file.name) == file.read_bytes()
+    found = world.oss.get("examplebucket", f"granted/{text.name}")
+    assert found.headers["content-type"] == "text/plain"
+    asked = [one.action for one in world.oss.requests if one.method != "OPTIONS"]
+    assert asked == ["PostObject"] * 3
+    assert world.serve.calls() == []
+
+
+@pytest.mark.parametrize("name", ["storm", "lost", "damaged"])
+def test_faults_that_pass_under_a_grant(world, tmp_path, name):
+    """What passes by is tried again; what arrives damaged is sent again."""
+    fault = {
+        "storm": Fault(action="PostObject", status=503, times=2),
+        "lost": Fault(action="PostObject", drop_reply=True),
+        "damaged": Fault(action="PostObject", wrong_crc=True),
+    }[name]
+    world.oss.faults.add(fault)
+    page, file = world.page, made(tmp_path, "a.bin", 99_999)
+    page.find("#grant").send_keys(str(signed_grant(world, tmp_path)))
+    page.until(lambda: not page.find("#token").is_displayed())
+    page.choose(file)
+    page.start()
+    assert page.ends() == ["stored"]
+    assert world.stored("a.bin") == file.read_bytes()
+    assert not world.oss.faults.pending
+
+
+def test_grant_that_keeps_what_is_there(world, tmp_path):
+    """A name that is taken is told, and stays."""
+    page, file = world.page, made(tmp_path, "a.bin", 10)
+    grant = signed_grant(world, tmp_path, overwrite=False)
+    for states in (["stored"], ["failed"]):
+        page.reload()
+        page.find("#grant").send_keys(str(grant))
+        page.until(lambda: not page.find("#token").is_displayed())
+        page.choose(file)
+        page.start()
+        assert page.ends() == states
+        kept = world.stored("a.bin")
+        file.write_bytes(b"other")
+    assert "is there already" in page.text()
+    assert kept != b"other"
 
 
 def test_dropped_files(world):
