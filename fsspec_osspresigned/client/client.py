@@ -18,7 +18,7 @@ from ..concurrency.thread_pool import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
-from ..model import Operation, Receipt, Reply, SignedRequest
+from ..model import Action, Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
@@ -180,12 +180,22 @@ class Client:
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         is_answer = ok or reply.status == HTTPStatus.NOT_FOUND
         if operation.action in LOOKS and is_answer and self._grants_by_prefix:
-            self.written.answered(operation)
+            self._note_answer(operation)
         if ok:
             return reply
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
+
+    def _note_answer(self, look: Operation) -> None:
+        """Note that the store answered *look*."""
+        is_new = self.written.answered(look)
+        is_remote = getattr(self.signer, "remote", False)
+        if is_new and look.action is Action.HeadObject and not is_remote:
+            # To the store both are one permission; only the signer may part them.
+            read = evolve(look, action=Action.GetObject)
+            if self.can_sign(read):
+                self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0

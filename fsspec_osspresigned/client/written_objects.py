@@ -131,11 +131,14 @@ class WrittenObjects:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 
-    def answered(self, look: Operation) -> None:
-        """Note that the store answered *look*, and drop what needs no record any more."""
+    def answered(self, look: Operation) -> bool:
+        """Note that the store answered *look*, and drop what needs no record any more.
+
+        Return whether that was new.
+        """
         with self._lock:
             if not (place := self._seen.add(look)):
-                return
+                return False
             paths = [*self._within.get(place, ())]
             for path in paths:  # which grows
                 if "/" in place:
@@ -147,6 +150,7 @@ class WrittenObjects:
                     self._drop_body(path)
                 if seen and (receipt := self._objects.get(path)):
                     self._keep(receipt, self._bodies.get(path))
+            return True
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
         """Return whether no answer about *path* can be given from here.
