@@ -43,7 +43,7 @@ class IncomingForm:
             raise refused("RequestIsNotMultiPartContent")
         self._body = body
         self._mark = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
-        self._held = bytearray(_LINE)  # so that the first boundary is like the others
+        self._held = _LINE  # so that the first boundary is like the others
         self._wanted = headers.get("content-md5")
         self._digest = hashlib.md5(usedforsecurity=False)
 
@@ -80,8 +80,8 @@ class IncomingForm:
                 raise refused("IncorrectNumberOfFilesInPOSTRequest")
             while (await self._up_to_mark())[1]:
                 pass
-        while (data := await self._body.read()) is not None:
-            self._digest.update(data)
+        while await self._read() is not None:
+            pass
         digest = base64.b64encode(self._digest.digest()).decode()
         if self._wanted not in (None, digest):
             raise refused("InvalidDigest")
@@ -90,8 +90,7 @@ class IncomingForm:
         """Read what follows a boundary: True for a part, False for the end of the form."""
         while len(self._held) < len(_LINE):
             await self._fill()
-        follows = bytes(self._held[:2])
-        del self._held[:2]
+        follows, self._held = self._held[:2], self._held[2:]
         if follows not in (_LINE, _END):
             raise _malformed()
         return follows == _LINE
@@ -117,29 +116,35 @@ class IncomingForm:
             await self._fill()
         if at > limit:
             raise refused("FieldItemTooLong") if limit else _malformed()
-        found = bytes(self._held[:at])
-        del self._held[: at + len(mark)]
+        found, self._held = self._held[:at], self._held[at + len(mark) :]
         return found
 
     async def _up_to_mark(self) -> tuple[bytes, bool]:
         """Return bytes that are before the next boundary, and whether more may be."""
-        kept = len(self._mark) - 1  # may be the beginning of it
-        while (at := self._held.find(self._mark)) < 0:
-            if len(self._held) > kept:
-                data = bytes(self._held[:-kept])
-                del self._held[:-kept]
+        mark = self._mark
+        while (at := self._held.find(mark)) < 0:
+            # Only its beginning is held back, and only a boundary begins so.
+            at = self._held.rfind(b"\r", -len(mark))
+            if at < 0 or not mark.startswith(self._held[at:]):
+                at = len(self._held)
+            if at > 0:
+                data, self._held = self._held[:at], self._held[at:]
                 return data, True
             await self._fill()
-        data = bytes(self._held[:at])
-        del self._held[: at + len(self._mark)]
+        data, self._held = self._held[:at], self._held[at + len(mark) :]
         return data, False
 
     async def _fill(self) -> None:
-        data = await self._body.read()
+        data = await self._read()
         if data is None:
             raise _malformed()
-        self._digest.update(data)
         self._held += data
+
+    async def _read(self) -> bytes | None:
+        data = await self._body.read()
+        if data is not None and self._wanted is not None:
+            self._digest.update(data)
+        return data
 
 
 def _malformed() -> RefusedError:

@@ -196,6 +196,15 @@ def test_the_whole_body_can_be_checked(poster, oss, refusal, fields):
     assert oss.get(BUCKET, "k").data() == b"checked"
 
 
+def test_a_refused_form_does_not_end_the_connection(poster, oss):
+    """After an early refusal of a large form the connection goes on."""
+    assert poster.post("k", b"x" * (3 * MIB), fields={}).status_code == 403
+    refused = oss.requests[-1]
+    assert poster.post("k", b"next").status_code == 204
+    assert oss.get(BUCKET, "k").data() == b"next"
+    assert oss.requests[-1].connection == refused.connection
+
+
 def test_lines_are_those_of_http(poster, refusal, fields):
     """A form with bare newlines is refused."""
     body = form(*fields_and_file(fields, b"x")).replace(LINE.encode(), b"\n")
