@@ -14,6 +14,7 @@ from attrs import evolve
 
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
+from ..concurrency.future import Event
 from ..concurrency.thread_pool import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
@@ -162,7 +163,7 @@ class Client:
                 distrust(ahead, signed)
                 distrust(self.signer, signed)
                 signed = None
-            elif (cancel or threading.Event()).wait(decision.seconds):
+            elif (cancel or Event()).wait(decision.seconds):
                 raise failure
 
     def _sent(

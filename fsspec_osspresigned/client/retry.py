@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
-from ..concurrency.awake import AWAKE
 from ..errors import (
     DamagedBodyError,
     IntegrityError,
@@ -32,6 +31,7 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
+from ..http.awake import AWAKE
 from ..model import Operation, Reply
 
 _log = logging.getLogger(__name__)

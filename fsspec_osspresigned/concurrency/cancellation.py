@@ -6,11 +6,13 @@ import threading
 import weakref
 from contextvars import ContextVar
 
+from .future import Event
+
 # Of the coroutine for which this context works: what begins here ends with it.
 of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", default=None)
 
 
-class Cancellation(threading.Event):
+class Cancellation(Event):
     """An event that also sets those made under it, not those above.
 
     Without one *above* it is under that of the coroutine, if one waits for this work.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
+from .future import Event
 
 _GLANCE = 0.1  # seconds after which a waiting worker looks whether it was cancelled
 _LOST = 60.0  # seconds after which a probe that was interrupted is held to be lost
@@ -49,7 +50,7 @@ class Circuit:
         self._last: Callable[[str], OSSPresignedError] | None = None
 
     @contextlib.contextmanager
-    def turn(self, path: str, cancel: threading.Event | None = None) -> Iterator[None]:
+    def turn(self, path: str, cancel: Event | None = None) -> Iterator[None]:
         """Wait until a request may be sent, and count its result.
 
         If the probe failed meanwhile, its error is raised for *path*.
@@ -69,7 +70,7 @@ class Circuit:
         finally:
             self._leave(probes=probes, answered=answered, failure=failure)
 
-    def _enter(self, path: str, cancel: threading.Event | None) -> bool:
+    def _enter(self, path: str, cancel: Event | None) -> bool:
         """Return whether this request is the probe."""
         with self._lock:
             seen = self._probes

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..errors import ReceiptFailedError, UploadErrors
 from ..tracebacks import without_frames
 from . import shutdown
 from .cancellation import Cancellation
+from .future import Future, wait_for_all, wait_for_one
 from .thread_pool import Workers
 
 T = TypeVar("T")
@@ -120,14 +120,14 @@ class Transfers(Generic[T, R]):
         """Give all up; nothing runs any more when this returns."""
         self._cancel.set()
         self._drop_queued()
-        wait(self._futures)
+        wait_for_all(self._futures)
 
     def _join(self) -> None:
         # The waits have no limit: each future is a job of a pool, so it has a thread.
         try:
-            wait(self._futures, return_when=FIRST_COMPLETED)
+            wait_for_one(self._futures)
             self._drop_queued()  # no job is left for a loop that has not begun
-            wait(self._futures)
+            wait_for_all(self._futures)
         except BaseException:
             self.stop()
             raise

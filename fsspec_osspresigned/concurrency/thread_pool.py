@@ -7,10 +7,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from .future import Future
 
 # Seconds that a thread waits for work before it ends.
 PATIENCE = 30.0
@@ -173,7 +174,7 @@ class Workers:
     ) -> None:
         try:
             try:
-                if not future.set_running_or_notify_cancel():
+                if not future.start():
                     return
                 result = task()
             finally:

@@ -107,6 +107,10 @@ class _EmulatorServer:
     def connections(self) -> list[_EmulatorProtocol]:
         return cast("list[_EmulatorProtocol]", list(self._state.connections))
 
+    @property
+    def under_way(self) -> int:
+        return len(self._state.tasks)
+
     def stop(self) -> None:
         """Stop; this takes a little longer than :data:`GRACE` at most."""
         self._run(self._shutdown())
@@ -243,6 +247,11 @@ class Emulator:
         """Open connections that a fault holds."""
         connections = self._server.connections if self._server else []
         return sum(bool(protocol.link.waiting) for protocol in connections)
+
+    @property
+    def under_way(self) -> int:
+        """Requests whose heads are here, and that have not ended."""
+        return self._server.under_way if self._server else 0
 
     @property
     def buckets(self) -> list[str]:

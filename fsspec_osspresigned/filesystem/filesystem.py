@@ -497,6 +497,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self._lookup.remove(self._path(path))
 
 
+_GLANCE = 1.0  # seconds after which a coroutine looks whether its work is done
 _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
 
 
@@ -513,26 +514,40 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
         cancel = Cancellation()
         context.run(of_coroutine.set, cancel)
         work = getattr(self.client, pool).submit(context.run, call)
-        done = asyncio.wrap_future(work)
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        work.call_at_end(functools.partial(_tell, loop, done))
         try:
-            await asyncio.wait([done])
+            while not work.done():  # a signal handler may have cost the loop its call
+                await asyncio.wait([done], timeout=_GLANCE)
         except asyncio.CancelledError:
             cancel.set()
             work.cancel()
-            done.add_done_callback(lambda one: one.cancelled() or one.exception())
-            while verb not in _LOOKS and not done.done():
+            while verb not in _LOOKS and not work.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([done])
+                    await asyncio.wait([done], timeout=_GLANCE)
             raise
-        return done.result()
+        return work.result()
 
     coroutine.__name__ = f"_{verb}"
     return coroutine
 
 
+def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+    """End *done*, in its own thread, unless its loop is closed."""
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(end)
+
+
 for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):
     _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
     setattr(OSSPresignedFileSystem, _verb, _short)
+
 
 # fsspec awaits coroutines of the verbs. Those of one file run in the workers for files;
 # those that wait for workers for files run in other ones.

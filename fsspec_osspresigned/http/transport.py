@@ -11,7 +11,6 @@ import logging
 import math
 import re
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
@@ -20,6 +19,7 @@ import requests
 import urllib3
 from attrs import field, frozen
 
+from ..concurrency.future import Event
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -99,7 +99,7 @@ class Exchange:
 
     path: str | None = None
     with_crc: bool = False
-    cancel: threading.Event | None = None
+    cancel: Event | None = None
     progress: Callable[[int], None] | None = None
     free_headers: Mapping[str, str] = field(factory=dict, repr=False)
     sink: Sink | None = None

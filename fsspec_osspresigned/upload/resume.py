@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 
@@ -20,6 +19,7 @@ from attrs import evolve, frozen
 from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
 from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
+from ..concurrency.cancellation import Cancellation
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -95,7 +95,7 @@ def list_parts(
     client: Client,
     target: Target,
     upload_id: str,
-    cancel: threading.Event | None,
+    cancel: Cancellation | None,
     *,
     page_size: int = 1000,
 ) -> Listing:
@@ -142,9 +142,7 @@ class Resumption(NoCheckpoint):
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
-    def find(
-        self, client: Client, target: Target, cancel: threading.Event | None
-    ) -> None:
+    def find(self, client: Client, target: Target, cancel: Cancellation | None) -> None:
         """Resume the upload of the journal, or abort it and start over."""
         record = self._held.record
         if record is None:
@@ -238,7 +236,7 @@ def resumption_of(
     source: Source,
     plan: UploadPlan,
     granted: MultipartGrant,
-    cancel: threading.Event | None = None,
+    cancel: Cancellation | None = None,
 ) -> NoCheckpoint:
     """Return what an earlier process left of an upload, held until ``release``.
 

@@ -159,15 +159,12 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
     """After Ctrl-C nothing more is sent or published."""
     (tmp_path / "f").write_bytes(bytes(3_000_000))
     started = threading.Event()
-    wait = job_runner.wait
     calls = []
 
-    def interrupted(futures, **options):
+    def interrupted(futures):
         calls.append(futures)
-        if len(calls) == 1:
-            assert started.wait(10)
-            raise KeyboardInterrupt
-        return wait(futures, **options)
+        assert started.wait(10)
+        raise KeyboardInterrupt
 
     blocks = body.FileBody.blocks
 
@@ -177,7 +174,7 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, monkeypatch):
             time.sleep(0.02)
             yield block
 
-    monkeypatch.setattr(job_runner, "wait", interrupted)
+    monkeypatch.setattr(job_runner, "wait_for_one", interrupted)
     monkeypatch.setattr(body.FileBody, "blocks", slowly)
     with pytest.raises(KeyboardInterrupt):
         blind.put(

@@ -485,17 +485,16 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
 
 def test_an_interrupted_commit_says_what_is_published(blind, owner, monkeypatch):
     """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    wait = job_runner.wait
+    wait = job_runner.wait_for_all
     calls = []
 
-    def interrupted(futures, **options):
-        done = wait(futures, **options)
-        calls.append(done)
-        if len(calls) == 2:
+    def interrupted(futures):
+        wait(futures)
+        calls.append(futures)
+        if len(calls) == 1:
             raise KeyboardInterrupt
-        return done
 
-    monkeypatch.setattr(job_runner, "wait", interrupted)
+    monkeypatch.setattr(job_runner, "wait_for_all", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
         for name in "012":
             blind.pipe_file(f"{ROOT}/{name}", b"x")

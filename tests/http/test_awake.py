@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.concurrency.awake import AwakeClock
+from fsspec_osspresigned.http.awake import AwakeClock
 
 
 @pytest.fixture

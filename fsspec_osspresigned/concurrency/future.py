@@ -1,0 +1,164 @@
+"""Events and results to wait for, which no exception of a signal handler leaves locked.
+
+Those of ``threading`` and ``concurrent.futures`` wait in locks of Python. An exception
+that a signal handler raises there, at the wrong moment, leaves such a lock taken, and the
+thread that would end the wait waits for ever. Here each step is one of the interpreter,
+and each waiter has a lock of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_GLANCE = (
+    1.0  # seconds after which a waiter looks again: an interrupt may cost it a call
+)
+_RUNNING, _CANCELLED = "running", "cancelled"
+
+
+class Event:
+    """A flag that is set once, and can be waited for."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._bells: list[threading.Lock] = []
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, and wake those that wait."""
+        self._is_set = True
+        for bell in self._bells.copy():
+            with suppress(RuntimeError):  # it has rung
+                bell.release()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, *seconds* at most; return whether it is."""
+        if self._is_set:
+            return True
+        end = None if seconds is None else time.monotonic() + seconds
+        bell = threading.Lock()
+        bell.acquire()
+        self._bells.append(bell)
+        try:
+            while not self._is_set:
+                left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
+                if left <= 0:
+                    break
+                bell.acquire(timeout=left)
+        finally:
+            self._bells.remove(bell)
+        return self._is_set
+
+
+class Future(Generic[T]):
+    """The result of a job, once there is one."""
+
+    def __init__(self) -> None:
+        self._claims: list[str] = []  # the first one counts
+        self._ended = Event()
+        self._callbacks: list[Callable[[], object]] = []
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> bool:
+        """Claim the job for the calling thread; False if it was cancelled before."""
+        self._claims.append(_RUNNING)
+        return self._claims[0] is _RUNNING
+
+    def cancel(self) -> bool:
+        """Cancel the job if it has not started; return whether it is cancelled."""
+        self._claims.append(_CANCELLED)
+        if not self.cancelled():
+            return False
+        self._end()
+        return True
+
+    def cancelled(self) -> bool:
+        """Return whether the job was cancelled before it started."""
+        return self._claims[:1] == [_CANCELLED]
+
+    def running(self) -> bool:
+        """Return whether the job has started, and not ended."""
+        return self._claims[:1] == [_RUNNING] and not self._ended.is_set()
+
+    def done(self) -> bool:
+        """Return whether it has ended, or was cancelled."""
+        return self._ended.is_set() or self.cancelled()
+
+    def set_result(self, result: T) -> None:
+        """End the job with *result*."""
+        self._result = result
+        self._end()
+
+    def set_exception(self, error: BaseException) -> None:
+        """End the job with *error*."""
+        self._error = error
+        self._end()
+
+    def call_at_end(self, callback: Callable[[], object]) -> None:
+        """Call *callback* when the job has ended, in any thread; at once if it has."""
+        self._callbacks.append(callback)
+        if self._ended.is_set():
+            self._call_back()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end, *seconds* at most; return whether it is there."""
+        return self._ended.wait(seconds)
+
+    def exception(self, seconds: float | None = None) -> BaseException | None:
+        """Return what the job raised; waits and raises as ``result``."""
+        if not self.wait(seconds):
+            raise TimeoutError("the job has not ended")
+        if self.cancelled():
+            raise CancelledError
+        return self._error
+
+    def result(self, seconds: float | None = None) -> T:
+        """Return what the job returned, or raise what it raised.
+
+        Raises:
+            TimeoutError: it has not ended within *seconds*.
+            CancelledError: it was cancelled.
+        """
+        error: Any = self.exception(seconds)
+        try:
+            if error is not None:
+                raise error
+            return self._result  # type: ignore[return-value]  # the job has ended
+        finally:
+            del error  # its frames lead here, and would keep each other
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        while self._callbacks:
+            with suppress(IndexError):  # another thread was first
+                self._callbacks.pop()()
+
+
+def wait_for_one(futures: Iterable[Future[Any]]) -> None:
+    """Wait until one of *futures* has ended; not at all if there are none."""
+    any_ended = Event()
+    count = 0
+    for count, future in enumerate(futures, 1):  # noqa: B007 - its last value counts
+        future.call_at_end(any_ended.set)
+    if count:
+        any_ended.wait()
+
+
+def wait_for_all(futures: Iterable[Future[Any]]) -> None:
+    """Wait until all *futures* have ended."""
+    for future in futures:
+        future.wait()

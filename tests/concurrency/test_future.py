@@ -1,0 +1,210 @@
+"""What threads wait for, and what exceptions of signal handlers leave of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from concurrent.futures import CancelledError
+
+import pytest
+
+from fsspec_osspresigned.concurrency import future as future_module
+from fsspec_osspresigned.concurrency import job_runner
+from fsspec_osspresigned.concurrency.future import (
+    Event,
+    Future,
+    wait_for_all,
+    wait_for_one,
+)
+from fsspec_osspresigned.concurrency.job_runner import Transfers
+from fsspec_osspresigned.concurrency.thread_pool import Workers
+from tests.interrupts import Interrupt, at_line
+
+SECONDS = 10.0
+
+
+def in_thread(function, *args):
+    """Start *function* in a thread, and return it."""
+    thread = threading.Thread(target=function, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def ended(thread):
+    """Return whether *thread* ends."""
+    thread.join(SECONDS)
+    return not thread.is_alive()
+
+
+# -- events -----------------------------------------------------------------------------
+
+
+def test_event_wakes_all():
+    """Setting it ends every wait, once or again, and those that begin later."""
+    event = Event()
+    threads = [in_thread(event.wait) for _ in range(3)]
+    event.set()
+    event.set()
+    assert all(ended(thread) for thread in threads)
+    assert event.is_set()
+    assert event.wait()
+
+
+def test_event_that_does_not_come():
+    """A wait ends after its seconds, none at all included."""
+    event = Event()
+    assert not event.wait(0.01)
+    assert not event.wait(0)
+    assert not event.wait(-1)
+
+
+def test_waiter_that_was_not_called(monkeypatch):
+    """A waiter looks again by itself."""
+    monkeypatch.setattr(future_module, "_GLANCE", 0.01)
+    event = Event()
+    thread = in_thread(event.wait)
+
+    def cut():
+        raise Interrupt
+
+    for line in itertools.count():
+        reached = []
+
+        def act(reached=reached):
+            reached.append(True)
+            cut()
+
+        with contextlib.suppress(Interrupt), at_line(future_module.__file__, line, act):
+            event.set()
+        if event.is_set() or not reached:
+            break
+    assert ended(thread)
+
+
+# -- futures ----------------------------------------------------------------------------
+
+
+def test_result():
+    """A result is there for all who ask, before and after."""
+    future, found = Future(), []
+    thread = in_thread(lambda: found.append(future.result()))
+    assert future.start()
+    assert not future.done()
+    future.set_result(7)
+    assert ended(thread)
+    assert found == [future.result(0)] == [7]
+    assert future.done()
+    assert future.exception() is None
+
+
+def test_failure():
+    """What the job raised is raised, each time."""
+    future = Future()
+    future.start()
+    future.set_exception(KeyError("k"))
+    for _ in range(2):
+        with pytest.raises(KeyError, match="k"):
+            future.result()
+
+
+def test_job_that_takes_too_long():
+    """Waiting has an end, and the job goes on."""
+    future = Future()
+    with pytest.raises(TimeoutError):
+        future.result(0.01)
+    future.set_result(1)
+    assert future.result() == 1
+
+
+def test_cancelled_before_it_starts():
+    """It does not start any more, and whoever waits is told."""
+    future = Future()
+    thread = in_thread(future.wait)
+    assert future.cancel()
+    assert future.cancel()
+    assert ended(thread)
+    assert (future.start(), future.cancelled(), future.done()) == (False, True, True)
+    with pytest.raises(CancelledError):
+        future.result()
+
+
+def test_cancelled_too_late():
+    """What has started ends as it would have."""
+    future = Future()
+    future.start()
+    assert not future.cancel()
+    assert not future.done()
+    future.set_result(1)
+    assert (future.result(), future.cancelled()) == (1, False)
+
+
+def test_callbacks():
+    """Each is called once, also one that comes late."""
+    future, called = Future(), []
+    future.call_at_end(lambda: called.append("early"))
+    future.set_result(None)
+    future.call_at_end(lambda: called.append("late"))
+    future.cancel()
+    assert called == ["early", "late"]
+
+
+def test_wait_for_some():
+    """One that has ended is enough for the one, and nothing is for the other."""
+    futures = [Future(), Future()]
+    one, both = in_thread(wait_for_one, futures), in_thread(wait_for_all, futures)
+    futures[1].set_result(None)
+    assert ended(one)
+    assert both.is_alive()
+    futures[0].cancel()
+    assert ended(both)
+    wait_for_one([])
+    wait_for_all([])
+
+
+# -- interrupts -------------------------------------------------------------------------
+
+
+def interrupted(files, work):
+    """Do *work* with an interrupt at each line of *files*; return how many there are."""
+    count = 0
+    for file in files:
+        for line in itertools.count():
+            reached = []
+
+            def act(reached=reached):
+                reached.append(True)
+                raise Interrupt
+
+            with contextlib.suppress(Interrupt), at_line(file, line, act):
+                work()
+            if not reached:
+                break
+            count += 1
+    return count
+
+
+def test_interrupt_at_each_line_of_a_run():
+    """Whatever is interrupted, the run ends, its jobs too, and the pool does the next."""
+    pool = Workers("test", 2, patience=0.2)
+    running = []
+
+    def job(number, cancel):
+        running.append(number)
+        time.sleep(0.001)
+        running.remove(number)
+
+    def run():
+        try:
+            Transfers(pool, 2, job, str).run(range(4))
+        finally:
+            assert not running
+
+    files = [future_module.__file__, job_runner.__file__]
+    counts = []
+    thread = in_thread(lambda: counts.append(interrupted(files, run)))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert counts[0] > 50
+    assert pool.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
