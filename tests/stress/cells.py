@@ -30,27 +30,37 @@ LARGE = noise("large", 2 * PART + 7)
 
 # Where it goes wrong -> the call that is struck, and the part.
 PUT = "The one PUT"
+FORM = "The one form, PostObject"
 INITIATE = "InitiateMultipartUpload"
 A_PART = "UploadPart, the second of three"
 COMPLETE = "CompleteMultipartUpload"
 STEPS: Mapping[str, tuple[str, int | None]] = {
     PUT: ("PutObject", None),
+    FORM: ("PostObject", None),
     INITIATE: (INITIATE, None),
     A_PART: ("UploadPart", 2),
     COMPLETE: (COMPLETE, None),
 }
 WAYS: Mapping[str, tuple[str, ...]] = {
-    PUT: ("`put_file`", "`pipe`"),
+    **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`")),
     **dict.fromkeys((INITIATE, A_PART, COMPLETE), ("`put_file`", "`open`")),
 }
-KEYS, MAP, SERVICE = "keys", "URL map", "service"
-SIGNERS = (KEYS, MAP, SERVICE)
+KEYS, MAP, SERVICE, FORMS = "keys", "URL map", "service", "forms"
+_URLS = (KEYS, MAP, SERVICE)
+SIGNERS: Mapping[str, tuple[str, ...]] = {
+    PUT: _URLS,
+    FORM: (FORMS,),
+    INITIATE: (KEYS, SERVICE),  # the owner of a map has done that
+    A_PART: _URLS,
+    COMPLETE: _URLS,
+}
 # Who cannot find out whether the call has published.
-BLIND = {(MAP, PUT), (SERVICE, PUT), (SERVICE, COMPLETE)}
+BLIND = {(MAP, PUT), (SERVICE, PUT), (SERVICE, COMPLETE), (FORMS, FORM)}
 OFTEN: Mapping[str, int | None] = {"once": 1, "always": None}
-WITH_BODY = (PUT, A_PART, COMPLETE)
+AT_ONCE = (PUT, FORM)
+WITH_BODY = (*AT_ONCE, A_PART, COMPLETE)
 IN_PARTS = (A_PART, COMPLETE)
-ALL = (PUT, A_PART)
+ALL = (*AT_ONCE, A_PART)
 
 
 @frozen
@@ -188,7 +198,7 @@ class Cell:
 
     @property
     def data(self) -> bytes:
-        return SMALL if self.step == PUT else LARGE
+        return SMALL if self.step in AT_ONCE else LARGE
 
     @property
     def trouble(self) -> Trouble:
@@ -231,9 +241,7 @@ def all_cells() -> list[Cell]:
     for step, (name, trouble) in itertools.product(STEPS, TROUBLES.items()):
         if step not in trouble.steps:
             continue
-        for way, signer, often in itertools.product(WAYS[step], SIGNERS, OFTEN):
-            if step == INITIATE and signer == MAP:
-                continue  # the owner has done that
+        for way, signer, often in itertools.product(WAYS[step], SIGNERS[step], OFTEN):
             if trouble.lasts and often == "once":
                 continue
             found.append(Cell(len(found), name, step, way, signer, often))

@@ -33,13 +33,14 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import DiscardWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
+from tests.form_signer import FormSigner
 
 pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).parents[2] / "docs" / "failure-table.md"
 BUCKET = "examplebucket"
 OLD = b"what was there before"
-PUBLISHING = ("PutObject", "CompleteMultipartUpload")
+PUBLISHING = ("PutObject", "PostObject", "CompleteMultipartUpload")
 
 
 class Boom(Exception):  # noqa: N818 - short
@@ -207,6 +208,7 @@ WRITERS: Mapping[str, tuple[Callable[[Job], None], int]] = {
     "`shutil.copyfileobj`": (copied_file, 40_000),
 }
 BODY, CLOSE, LAST = "exception in the body", "close (one PUT)", "last part"
+FORM_BODY, FORM = "exception in the body, one form", "close (one form)"
 FAILURES: Mapping[str, Fault | None] = {
     BODY: None,
     "first part": Fault(action="UploadPart", part_number=1, status=500),
@@ -214,7 +216,10 @@ FAILURES: Mapping[str, Fault | None] = {
     LAST: Fault(action="UploadPart", status=500),
     "Complete": Fault(action="CompleteMultipartUpload", status=500),
     CLOSE: Fault(action="PutObject", status=500),
+    FORM_BODY: None,
+    FORM: Fault(action="PostObject", status=500),
 }
+IN_PARTS = FAILURES.keys() - {CLOSE, FORM_BODY, FORM}
 
 
 PAGE_START = """\
@@ -229,7 +234,7 @@ fails, ours (an `OSError`) where the store does. Retries are turned off.
 
 def error_of(failure: str) -> str:
     """Return the name of the exception that the writer must see."""
-    return "Boom" if failure == BODY else "StoreUnavailableError"
+    return "Boom" if failure in (BODY, FORM_BODY) else "StoreUnavailableError"
 
 
 def page() -> str:
@@ -251,19 +256,15 @@ def server() -> Iterator[Emulator]:
 
 @pytest.fixture
 def fs(
-    server: Emulator, monkeypatch: pytest.MonkeyPatch
+    server: Emulator, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> Iterator[OSSPresignedFileSystem]:
     key = server.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    yield fsspec.filesystem(
-        "osspresigned",
-        signer="keys",
-        endpoint=server.url,
-        region="cn-hangzhou",
-        part_size=PART,
-        retries=0,
-    )
+    source = {"signer": "keys", "endpoint": server.url, "region": "cn-hangzhou"}
+    if failure in (FORM_BODY, FORM):
+        source = {"signer": FormSigner(server)}
+    yield fsspec.filesystem("osspresigned", **source, part_size=PART, retries=0)
     server.clear()
 
 
@@ -292,7 +293,7 @@ def parts() -> dict[str, int]:
 def test_failure_publishes_nothing(server, fs, parts, monkeypatch, name, failure):
     """The old object stays, no upload is left open, and the writer sees the error."""
     rows = 10 if failure == CLOSE else WRITERS[name][1]
-    if failure != CLOSE and name not in parts:
+    if failure in IN_PARTS and name not in parts:
         run(fs, name, rows, fails=False)
         sent = [r.part_number for r in server.requests if r.action == "UploadPart"]
         parts[name] = max(sent)
@@ -310,7 +311,7 @@ def test_failure_publishes_nothing(server, fs, parts, monkeypatch, name, failure
         logging.getLogger("fsspec_osspresigned.upload.upload"), "disabled", True
     )
     with pytest.raises(Exception) as caught:
-        run(fs, name, rows, fails=failure == BODY)
+        run(fs, name, rows, fails=failure in (BODY, FORM_BODY))
 
     assert type(caught.value).__name__ == error_of(failure)
     del caught

@@ -32,8 +32,11 @@ from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
+from tests.form_signer import FormSigner
 from tests.stress.cells import (
+    AT_ONCE,
     CELLS,
+    FORMS,
     HOUR,
     INITIATE,
     KEYS,
@@ -71,6 +74,7 @@ actions = ["PutObject", "InitiateMultipartUpload", "UploadPart",
 RETRIES = 2
 UPLOADING = {
     "PutObject",
+    "PostObject",
     "InitiateMultipartUpload",
     "UploadPart",
     "CompleteMultipartUpload",
@@ -181,6 +185,7 @@ class Place:
                     "signer": self.service.url,
                     "signer_token": "env:OSSPRESIGNED_TOKEN",
                 },
+                FORMS: {"signer": FormSigner(self.oss)},
             }[cell.signer]
             if cell.signer == KEYS:
                 source["region"] = "cn-hangzhou"
@@ -205,7 +210,7 @@ class Place:
         if cell.way == "`pipe`":
             fs.pipe({path: cell.data})
         elif cell.way == "`put_file`":
-            name = "small" if cell.step == PUT else "large"
+            name = "small" if cell.step in AT_ONCE else "large"
             fs.put_file(str(self._folder / name), path)
         else:
             with fs.open(path, "wb") as file:
@@ -343,7 +348,8 @@ under *once*. Where the signers differ, each has its own words:
 
 * **keys** sign every call, so that a lost reply can be looked into;
 * the **URL map** has the URLs of the upload itself and ListParts, but no HeadObject;
-* the signer **service** signs what writes, and nothing that looks.
+* the signer **service** signs what writes, and nothing that looks;
+* the signer of **forms** signs a policy for each object, which goes out in a form; nothing can be looked at.
 
 `tests/stress/test_fault_matrix.py` goes through all fields, and writes this page:
 `WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.
@@ -396,7 +402,7 @@ def read_page() -> dict[tuple[str, str, str, str], str]:
             for often, field in zip(OFTEN, fields, strict=True):
                 for group in field.split("; "):
                     who, _, text = group.rpartition(": ")
-                    for signer in who.split(", ") if who else SIGNERS:
+                    for signer in who.split(", ") if who else SIGNERS[step]:
                         found[step, name, signer, often] = text
     return found
 
