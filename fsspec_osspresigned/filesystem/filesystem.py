@@ -58,9 +58,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
-    ``presigned_url``, ``url_map`` and ``signer`` says where signatures come from (a map may
-    stand before a signer). Equal options are one instance; a forked child gets
-    connections of its own.
+    ``presigned_url``, ``url_map``, ``grant`` and ``signer`` says where signatures come from
+    (a map and a grant may stand before a signer). Equal options are one instance; a forked
+    child gets connections of its own.
 
     Raises:
         ConfigurationError: with every problem of the options.

@@ -9,6 +9,7 @@ from fsspec.asyn import AsyncFileSystem, reset_lock
 from fsspec.config import apply_config, conf
 
 from ..options.options import ALIAS, hashable, portable, renamed, surroundings
+from ..request_checks import is_web
 from ..tracebacks import short_traceback
 from .paths import PROTOCOL
 
@@ -17,12 +18,25 @@ from .paths import PROTOCOL
 os.register_at_fork(after_in_child=reset_lock)
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
-# A map may stand before any signer.
+# A map or a grant may stand before any signer.
 _REPLACED = {
-    "presigned_url": {ALIAS, "url_map", "signer", "signer_token"},
-    "signer": {ALIAS, "presigned_url", "url_map"},
+    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
+    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
+    "grant": {ALIAS, "presigned_url", "url_map"},
     "url_map": {ALIAS, "presigned_url"},
 }
+
+
+def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
+    """Return whether the configured token would leave the server that it is for."""
+    signer, grant = given.get("signer"), given.get("grant")
+    if signer not in (None, configured.get("signer")):
+        return True
+    # Beside its signer stays the token where the grant is a file, which takes none.
+    stays = configured.get("signer") is not None and not (
+        isinstance(grant, str) and is_web(grant)
+    )
+    return grant not in (None, configured.get("grant")) and not stays
 
 
 class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
@@ -40,9 +54,8 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         for named, others in _REPLACED.items():
             if given.get(named) is not None:
                 given = {**dict.fromkeys(others & configured.keys()), **given}
-        own = configured.get("signer")
-        if "signer_token" in configured and given.get("signer") not in (None, own):
-            given = {"signer_token": None, **given}  # it is for the signer beside it
+        if "signer_token" in configured and _goes_elsewhere(given, configured):
+            given = {"signer_token": None, **given}
         given = portable(apply_config(cls, given))
         if ALIAS in configured:
             given[ALIAS] = None  # fsspec applies its configuration once more

@@ -137,6 +137,14 @@ def _metadata(value: Any) -> Mapping[str, str]:
     return frozen_mapping(value)
 
 
+def _grant(value: Any) -> Any:
+    if isinstance(value, Mapping | os.PathLike) or (
+        isinstance(value, str) and value.strip()
+    ):
+        return value
+    raise ValueError("a file, a URL, env:NAME or a mapping")
+
+
 def _directory(value: Any) -> str:
     place = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(place, str) or not place.strip() or "://" in place:
@@ -192,6 +200,7 @@ class Options:
 
     presigned_url: str | None = _option(None, _text, shown=_unless_secret)
     url_map: Any = _option(None, shown=_unless_secret)
+    grant: Any = _option(None, _grant, shown=_unless_secret)
     signer: Any = _option(None)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
@@ -279,8 +288,11 @@ class Options:
         # No local variable holds the URL: a traceback may show it.
         if not (self.presigned_url or "env:").startswith(("env:", "file:")):
             remedies.append("presigned_url= holds the URL: pass env:NAME or file:PATH")
-        if self.url_map is not None and not _is_place(self.url_map):
-            remedies.append("url_map= is given inline: pass a file, or env:NAME")
+        remedies += [
+            f"{name}= is given inline: pass a file, or env:NAME"
+            for name in ("url_map", "grant")
+            if not _is_place(getattr(self, name))
+        ]
         texts = {"signer": "'module:function'"}
         remedies += [
             f"{name}= is an object of this process: pass {texts.get(name, 'a text')}"
@@ -296,10 +308,10 @@ class Options:
         return (*own, surroundings() if self.signer == "keys" else None)
 
 
-def _is_place(url_map: Any) -> bool:
+def _is_place(given: Any) -> bool:
     inline = ("{", "[", "-")
-    is_text = isinstance(url_map, str) and url_map.lstrip()[:1] not in inline
-    return is_text or isinstance(url_map, os.PathLike)
+    is_text = isinstance(given, str) and given.lstrip()[:1] not in inline
+    return given is None or is_text or isinstance(given, os.PathLike)
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,13 +329,13 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with names of today, and relative local paths made absolute."""
     options = renamed(given)
-    for name in ("url_map", "receipts", "checkpoint"):
+    for name in ("url_map", "grant", "receipts", "checkpoint"):
         value = options.get(name)
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if isinstance(value, str) and "://" not in value and _is_path(value):
             options[name] = _absolute(value)
-    for name in ("presigned_url", "url_map", "signer_token"):
+    for name in ("presigned_url", "url_map", "grant", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
             place = value.removeprefix("file:")
@@ -348,10 +360,19 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     if not used:
         problems.append(
             "nothing says where signatures come from: give presigned_url= (one URL, to upload), "
-            "url_map= (a file of them) or signer= (a service, 'keys' or a function)"
+            "url_map= (a file of them), grant= (a file that is one signature for a "
+            "directory) or signer= (a service, 'keys' or a function)"
         )
     if "presigned_url" in used and len(used) > 1:
-        problems.append("presigned_url= stands alone: leave out url_map= and signer=")
+        problems.append(
+            "presigned_url= stands alone: leave out url_map=, grant= and signer="
+        )
+    takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
+    if values.get("signer_token") is not None and len(takers) > 1:
+        problems.append(
+            "signer_token= would go to two servers, that of grant= and that of signer=: "
+            "give one of them"
+        )
     return problems + misplaced_options(values.get)
 
 
@@ -369,6 +390,7 @@ def _show(name: str, value: Any) -> str:
     if name in (
         ALIAS,
         "presigned_url",
+        "grant",
         "signer_token",
         "headers",
         "metadata",

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from ..request_checks import is_web
+
 if TYPE_CHECKING:
     from .base import Signer
+
+
+def _is_web_text(value: object) -> bool:
+    return isinstance(value, str) and is_web(value)
 
 
 @frozen
@@ -25,7 +31,7 @@ class SignerKind:
         maker: ``module:function``, called with the options, the transport's
             ``exchange``, and what opens a URL map elsewhere. Loaded only if it is chosen.
         accepts: whether a value of *option* means this kind; the first that does wins.
-        own_options: options that no other kind takes.
+        own_options: options that only some kinds take.
         hint: a value of *option*, for the message about such an option.
     """
 
@@ -41,11 +47,15 @@ SIGNERS = (
     SignerKind("presigned_url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
+        "grant", "post_grant:fetched_grant_signer", _is_web_text, ("signer_token",)
+    ),
+    SignerKind("grant", "post_grant:local_grant_signer"),
+    SignerKind(
         "signer",
         "http:http_signer",
         lambda value: isinstance(value, str) and "://" in value,
         ("signer_token",),
-        "'https://...'",
+        "'https://...', or for grant='https://...'",
     ),
     SignerKind(
         "signer",
@@ -70,12 +80,12 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     """Return a problem for each option of a signer that is not chosen."""
-    used = chosen(value_of).values()
+    used = {name for kind in chosen(value_of).values() for name in kind.own_options}
     return [
         f"{name}= is for signer={kind.hint}"
         for kind in SIGNERS
         for name in kind.own_options
-        if kind not in used and value_of(name) is not None
+        if kind.hint and name not in used and value_of(name) is not None
     ]
 
 

@@ -175,7 +175,7 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     """Return the demanded headers that *request* does not send, as headers or fields."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     if request.form is not None:
-        sent = {n.lower(): v.reveal() for n, v in request.form.fields.items()}
+        sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
     return [
         name

@@ -255,9 +255,10 @@ class URLBinding:
     def _host_problem(self, operation: Operation, url: str, path: str) -> str | None:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
-        allowed = self.allowed_hosts
+        allowed, spec = self.allowed_hosts, operation.action.spec
         names = [name for name in (parts.netloc.lower(), host) if name in allowed]
-        bucket, key = operation.bucket, operation.key
+        # A form names the key itself, and goes to the root.
+        bucket, key = operation.bucket, "" if spec.form else operation.key
         keys = {key}
         bound = allowed[names[0]] if names else oss_bucket(host)
         if bound is None:

@@ -39,10 +39,14 @@ class PolicyFault(StrEnum):
 
 @frozen
 class PolicyRefusal:
-    """One fault of a form; its text names the condition, never a secret."""
+    """One fault of a form; its text names the condition, never a secret.
+
+    *field* is that of the condition; empty where there is none.
+    """
 
     fault: PolicyFault
     text: str
+    field: str = ""
 
     def __str__(self) -> str:
         """Return the text."""
@@ -113,12 +117,12 @@ class PolicyCondition:
             if self.field == "bucket":
                 return None
             said = f"the form has no field {self.field}, which {self} needs"
-            return PolicyRefusal(PolicyFault.ABSENT, said)
+            return PolicyRefusal(PolicyFault.ABSENT, said, self.field)
         if self.allows(value):
             return None
         shown = "" if self.field in SECRET_FIELDS else f" {value[:_MAX_SHOWN]!r}"
         said = f"{self.field}{shown} does not meet {self}"
-        return PolicyRefusal(PolicyFault.FAILED, said)
+        return PolicyRefusal(PolicyFault.FAILED, said, self.field)
 
     def _size_refusal(self, size: int, least: int, most: int) -> PolicyRefusal | None:
         if least <= size <= most:

@@ -54,6 +54,23 @@ SIGNATURE_FIELDS = frozenset(
     }
 )
 
+# Other fields than x-oss-*, by their names in lower case.
+_SPELLED = {
+    name.lower(): name
+    for name in (
+        *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Type"),
+        *(
+            "Expires",
+            "OSSAccessKeyId",
+            "Signature",
+            "bucket",
+            "callback",
+            "file",
+            "key",
+        ),
+        *("policy", "success_action_redirect", STATUS_FIELD),
+    )
+}
 _MAX_DEPTH = 4
 
 
@@ -365,10 +382,16 @@ def safe_conditions(
     return conditions
 
 
+def spelled(name: str) -> str:
+    """Return the form field *name*, given in any case, as OSS documents it."""
+    lower = name.lower()
+    return lower if lower.startswith("x-oss-") else _SPELLED.get(lower, name)
+
+
 def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
     """Return the fields that *conditions* leave one value, but for key and signature."""
     return {
-        one.field: one.values[0]
+        spelled(one.field): one.values[0]
         for one in conditions
         if one.operator in ("eq", "in")
         and len(one.values) == 1

@@ -21,9 +21,11 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
+from tests.signers.grants import document
 
 BUCKET = "examplebucket"
 
@@ -255,6 +257,31 @@ def test_token_of_the_environment_goes_to_its_own_signer_only(monkeypatch):
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"signer_token": token})
     alone = OSSPresignedFileSystem(signer="https://other.example.com")
     assert alone.client.options.signer_token is None
+
+
+def test_token_of_the_environment_goes_to_no_other_server_of_grants(monkeypatch):
+    """A grant that options name takes the token away, unless it is a file beside its signer."""
+    own, token = "https://sign.example.com", "env:OSSPRESIGNED_TOKEN"
+    server, there = "https://app.example.com/", "https://other.example.com/"
+
+    def given(configured: dict, **options: str) -> Options:
+        monkeypatch.setitem(
+            fsspec.config.conf, "osspresigned", {**configured, "signer_token": token}
+        )
+        return OSSPresignedFileSystem(**options).client.options
+
+    assert given({"grant": server}).signer_token == token
+    assert given({"grant": server}, grant=server).signer_token == token
+    assert given({"grant": server}, grant=there).signer_token is None
+    assert given({"signer": own}, grant=there).signer_token is None
+    found = given({"grant": server}, signer=own)
+    assert (found.signer_token, found.grant) == (None, None)
+    monkeypatch.setenv("GRANT", json.dumps(document()))
+    assert given({"grant": server}, grant="env:GRANT").signer_token is None
+    found = given({"signer": own}, grant="env:GRANT")
+    assert (found.signer_token, found.signer) == (token, own)
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url_map": "/none"})
+    assert OSSPresignedFileSystem(grant="env:GRANT").client.options.url_map is None
 
 
 def test_one_url_from_every_writer(owner, monkeypatch):

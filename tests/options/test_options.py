@@ -123,6 +123,8 @@ BAD = [
     ("metadata", {"a_b": "1"}, "not of letters, digits and '-'"),
     ("metadata", [], "a mapping"),
     ("storage_class", "standard", "one of Standard"),
+    ("grant", 5, "a file, a URL, env:NAME or a mapping"),
+    ("grant", " ", "a file, a URL, env:NAME or a mapping"),
     ("signer_token", "s3cr3t", "a reference"),
     ("signer_token", "env:", "env:OSSPRESIGNED_...: no other"),
     ("signer_token", "env:OSSPRESIGNED_", "env:OSSPRESIGNED_...: no other"),
@@ -187,6 +189,19 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
         ({"url": URL, "presigned_url": URL}, "are one option: give one"),
         ({"url": URL, "signer": "keys"}, "url= stands alone"),
         ({"url": URL, "url_map": "m.json"}, "url= stands alone"),
+        ({"url": URL, "grant": "g.json"}, "url= stands alone"),
+        (
+            {"grant": "g.json", "signer_token": "env:OSSPRESIGNED_X"},
+            "signer_token= is for signer='https://...', or for grant='https://...'",
+        ),
+        (
+            {
+                "grant": "https://app.example.com",
+                "signer": "https://sign.example.com",
+                "signer_token": "env:OSSPRESIGNED_X",
+            },
+            "would go to two servers",
+        ),
         ({"url": URL, "region": "cn-x"}, "region= is for signer='keys'"),
         ({"signer": "m:f", "endpoint": "e"}, "endpoint= is for signer='keys'"),
         (
@@ -210,10 +225,11 @@ def test_sources(given, words):
 @pytest.mark.parametrize(
     "token", ["env:OSSPRESIGNED_T", "env:FSSPEC_OSSPRESIGNED_T", "file:/t", print]
 )
-def test_token_of_a_service(token):
-    """A token belongs to a signer on the web, by reference or by a function."""
+@pytest.mark.parametrize("service", ["signer", "grant"])
+def test_token_of_a_service(token, service):
+    """A token belongs to a server on the web, by reference or by a function."""
     found = Options.from_storage_options(
-        {"signer": "https://s.example", "signer_token": token}
+        {service: "https://s.example", "signer_token": token}
     )
     assert found.signer_token == token
 
@@ -246,6 +262,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     found = portable(
         {
             "url_map": Path("m.json"),
+            "grant": "g.json",
             "receipts": "~/r",
             "checkpoint": "c",
             "url": "file:u",
@@ -254,6 +271,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     )
     assert found == {
         "url_map": str(tmp_path / "m.json"),
+        "grant": str(tmp_path / "g.json"),
         "receipts": "/home/me/r",
         "checkpoint": str(tmp_path / "c"),
         "presigned_url": f"file:{tmp_path}/u",
@@ -275,6 +293,8 @@ def test_what_is_no_relative_path_stays(place):
         ({"url": URL}, "presigned_url= holds the URL"),
         ({"url_map": {"b/k": URL}}, "url_map= is given inline"),
         ({"url_map": f'{{"b/k": "{URL}"}}'}, "url_map= is given inline"),
+        ({"grant": {"policy": "TOPSECRET"}}, "grant= is given inline"),
+        ({"grant": '{"policy": "TOPSECRET"}'}, "grant= is given inline"),
         ({"signer": print}, "signer= is an object of this process"),
         ({"signer": "https://s", "signer_token": print}, "signer_token= is an object"),
         ({"signer": "keys", "receipts": print}, "receipts= is an object"),
@@ -295,6 +315,8 @@ def test_not_portable(given, remedy):
         {"url": "env:U"},
         {"url": "file:u"},
         {"url_map": "m.json", "receipts": "r"},
+        {"grant": "g.json"},
+        {"grant": "https://app.example.com"},
         {"signer": "keys"},
         {"signer": "https://s", "signer_token": "env:OSSPRESIGNED_T"},
     ],

@@ -1,0 +1,175 @@
+"""Forms of PostObject: what the headers of an object become, judged by the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..errors import NotSignedError
+from ..model import (
+    FORBID_OVERWRITE,
+    OBJECT_ACL,
+    REQUEST_PAYER,
+    STORAGE_CLASS,
+    TRAFFIC_LIMIT,
+    Operation,
+    SignedForm,
+    SignedRequest,
+    split_path,
+)
+from ..secret import FormValue, Secret
+from ..signing.endpoint import check_key
+from ..signing.post_conditions import PolicyFault, PolicyRefusal
+from ..signing.post_policy import STATUS_FIELD, TYPE_FIELD, spelled
+from ..signing.verifying import SKEW
+from ..units import shown_moment
+from .base import form_fields
+from .post_grant_reader import PostGrant
+
+_META = "x-oss-meta-"
+_SSE = "x-oss-server-side-"
+_TYPE = "content-type"
+_TAGS = "x-oss-tagging"
+_PREFIXES = (_META, _SSE)
+# Headers that have a field in a form, most of the same name.
+_SAME = {
+    *("cache-control", "content-disposition", "content-encoding", "expires", _TYPE),
+    *(OBJECT_ACL, STORAGE_CLASS, FORBID_OVERWRITE, TRAFFIC_LIMIT, _TAGS),
+    *("x-oss-callback", "x-oss-callback-var"),
+}
+# What a user gives for a field that a policy asks for.
+_OPTIONS = {
+    **dict.fromkeys((_TYPE, TYPE_FIELD), "content_type="),
+    OBJECT_ACL: "acl=",
+    STORAGE_CLASS: "storage_class=",
+    FORBID_OVERWRITE: "overwrite=",
+    "callback": "callback=",
+    _TAGS: "tagging=",
+    _META: "metadata=",
+    _SSE: "server_side_encryption=",
+}
+_ANY_TYPE = "application/octet-stream"
+
+
+def sign_form(grant: PostGrant, operation: Operation, now: float) -> SignedRequest:
+    """Return *operation* as a form that *grant* allows.
+
+    Raises:
+        NotSignedError: the grant does not allow it; all reasons at once.
+    """
+    fields = _fields(grant, operation)
+    if problems := [*_problems(grant, operation, fields, now)]:
+        said = "; ".join(problems)
+        text = f"{operation}: the grant does not allow it: {said}"
+        raise NotSignedError(text, path=operation.path, action=operation.action)
+    given = operation.headers
+    return SignedRequest(
+        method=operation.action.method,
+        url=grant.url,
+        headers={n: v for n, v in given.items() if n.lower() == REQUEST_PAYER},
+        issued_at=now,
+        expires_at=grant.expires_at,
+        form=SignedForm(fields=fields),
+    )
+
+
+def _fields(grant: PostGrant, operation: Operation) -> dict[str, Secret]:
+    """Return the fields in their order: those of the object before the signature's."""
+    meant = form_fields(_of_object(operation.headers))
+    given = {spelled(name): value.strip() for name, value in meant.items()}
+    kind = given.pop(spelled(_TYPE), None)
+    given |= _types(grant, kind, operation.optional_headers)
+    own = {name.lower() for name in given}
+    kept = {n: v for n, v in grant.fields.items() if n.lower() not in own}
+    if not grant.has(STATUS_FIELD):
+        given[STATUS_FIELD] = "200"
+    shown = {"key": operation.key, **given}
+    return {**{n: FormValue(v) for n, v in shown.items()}, **kept}
+
+
+def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers* without that of who pays, which stays one of the request."""
+    return {n: v for n, v in headers.items() if n.lower() != REQUEST_PAYER}
+
+
+def _types(
+    grant: PostGrant, demanded: str | None, wishes: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the content type as the fields that the policy names, or as the header.
+
+    What the policy names must be there, and which field it judges is for its owner to
+    choose. A type that was guessed gives way.
+    """
+    names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
+    if demanded is not None:
+        return {spelled(name): demanded for name in names or [_TYPE]}
+    guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)
+    found = {}
+    for name in names or ([_TYPE] if guessed else []):
+        if grant.has(name):
+            continue
+        named = grant.policy.named(name)
+        for one in (guessed, _ANY_TYPE):
+            if one is not None and all(condition.allows(one) for condition in named):
+                found[spelled(name)] = one
+                break
+    return found
+
+
+def _problems(
+    grant: PostGrant, operation: Operation, fields: Mapping[str, Secret], now: float
+) -> Iterator[str]:
+    yield from place_problems(grant, operation.bucket, operation.key)
+    yield from life_problems(grant, now)
+    for name in _of_object(operation.headers):
+        lower = name.lower()
+        if lower not in _SAME and not lower.startswith(_PREFIXES):
+            yield f"the header {name} has no field in a form: leave it out"
+        elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
+            # OSS documents no such field, and would lose them silently.
+            yield "it does not name x-oss-tagging: leave tagging= out"
+    plain = {name: value.reveal() for name, value in fields.items()}
+    refusals = grant.policy.judge(
+        plain, bucket=grant.bucket, size=operation.content_length, now=0.0
+    )
+    for refusal in refusals:
+        yield f"{refusal}{_remedy(refusal)}"
+
+
+def _remedy(refusal: PolicyRefusal) -> str:
+    """Return what to do where a field is missing, as the end of a sentence."""
+    if refusal.fault is not PolicyFault.ABSENT:
+        return ""
+    names = (n for n in _OPTIONS if refusal.field.startswith(n))
+    option = _OPTIONS.get(next(names, ""))
+    return f": give {option}" if option else ": ask its owner for that field"
+
+
+def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
+    """Yield why *grant* does not allow the object; its size and fields apart."""
+    if bucket != grant.bucket:
+        yield f"it is for the bucket {grant.bucket!r}"
+    if problem := check_key(key):
+        yield problem
+    if "${" in key:
+        yield f"key {key[:80]!r} holds '${{', which OSS would replace"
+
+
+def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
+    """Yield that *grant* has ended, or has not begun."""
+    if now >= grant.expires_at:
+        yield f"it ended at {shown_moment(grant.expires_at)}: ask its owner for a new one"
+    if now < grant.starts_at - SKEW:
+        begins = shown_moment(grant.starts_at)
+        yield f"it begins at {begins}: check the clock of this machine"
+
+
+def check_path(grant: PostGrant, path: str, now: float) -> None:
+    """Raise NotSignedError if *grant* allows no object at *path*, whatever it is."""
+    bucket, key = split_path(path)
+    problems = [*place_problems(grant, bucket, key), *life_problems(grant, now)]
+    for condition in grant.policy.named("key"):
+        refusal = condition.refusal({"key": key}, bucket, None)
+        problems += [] if refusal is None else [refusal.text]
+    if problems:
+        text = f"the grant does not allow {path!r}: {'; '.join(problems)}"
+        raise NotSignedError(text, path=path)

@@ -1,0 +1,303 @@
+"""Signer of a grant: one signed policy, by which every object that it allows is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from attrs import define, evolve, frozen
+
+from ..errors import (
+    BindingError,
+    ConfigurationError,
+    NetworkError,
+    NotSignedError,
+    SignerError,
+    SignerUnavailableError,
+)
+from ..model import Action, Operation, Reply, SignedRequest
+from ..request_checks import http_problem, url_problem
+from ..secret import Secret, SecretURL
+from ..url_map.source import FileSource, load_file
+from .base import Grant
+from .http import SignerExchange, TokenSource, token_source
+from .post_form import check_path, sign_form
+from .post_grant_reader import MAX_GRANT, PostGrant, parse_grant, read_grant
+from .wire_protocol import URLBinding, problem_of_reply
+
+# Seconds for which a server is not asked again that answers with an old grant.
+_PAUSE = 5.0
+_TOO_MANY = 429
+
+
+@frozen
+class HeldGrant:
+    """A grant and when its life here began, seconds since the epoch."""
+
+    grant: PostGrant
+    issued_at: float
+
+
+class GrantSource(Protocol):
+    """Where a grant comes from."""
+
+    def current(self) -> HeldGrant:
+        """Return the grant that is in force; raises a SignerError if there is none."""
+        ...
+
+    def drop(self, issued_at: float) -> None:
+        """Get a new grant for the next call, if the held one is not younger."""
+        ...
+
+
+@define(eq=False, repr=False)
+class LocalGrant:
+    """A grant from a file or another place of the user's, as far as it may be sent."""
+
+    file: FileSource[PostGrant]
+    allow_http: bool = False
+    clock: Callable[[], float] = time.time
+
+    def __attrs_post_init__(self) -> None:
+        self.current()
+
+    def current(self) -> HeldGrant:
+        """Return the grant as it is in its file now."""
+        found = self.file.current()
+        local = self.file.local
+        problem = http_problem(found.url, allow_http=self.allow_http, local=local)
+        if problem:
+            msg = f"the grant for {found.bucket!r}: its host {problem}"
+            raise ConfigurationError(msg)
+        return HeldGrant(found, self.clock())
+
+    def drop(self, issued_at: float) -> None:
+        """Do nothing: a new grant is in force when it is in the file."""
+
+
+class FetchedGrant:
+    """A grant that a server gives, fetched when the one before is about to end.
+
+    Args:
+        url: the server's; its query may say what for.
+        exchange: sends the call.
+        token: reads the bearer token; asked again once if it is refused.
+        allowed_hosts: host -> its bucket, None for any: where else forms may go.
+        allow_http: plain http may leave this machine.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        exchange: SignerExchange,
+        token: TokenSource = lambda: None,
+        allowed_hosts: Mapping[str, str | None] | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = SecretURL(url)
+        del url
+        text = self._url.reveal
+        problem = url_problem(text()) or http_problem(
+            text(), allow_http=allow_http, local=True
+        )
+        if problem:
+            raise ConfigurationError(f"grant={self._url.shown()!r} {problem}")
+        self._host = urlsplit(text()).hostname or ""
+        self._exchange = exchange
+        self._token = token
+        self._allowed = dict(allowed_hosts or {})
+        self._binding = URLBinding(
+            signer_host=self._host, allowed_hosts=self._allowed, allow_http=allow_http
+        )
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: HeldGrant | None = None
+
+    def current(self) -> HeldGrant:
+        """Return the grant in force, which is fetched if there is none or it ends soon.
+
+        Raises:
+            SignerUnavailableError: the server cannot be reached, and no grant is left.
+            SignerError: it does not answer with a grant.
+            BindingError: the grant leads to a host that it must not.
+        """
+        with self._lock:
+            held, now = self._held, self._clock()
+            if held is not None and not _ends_soon(held, now):
+                return held
+            try:
+                found = self._fetched(now)
+            except SignerUnavailableError:
+                if held is None or held.grant.expires_at <= now:
+                    raise
+                return held
+            self._held = found
+            return found
+
+    def drop(self, issued_at: float) -> None:
+        """Forget the held grant if it was fetched no later than *issued_at*."""
+        with self._lock:
+            if self._held is not None and self._held.issued_at <= issued_at:
+                self._held = None
+
+    def _fetched(self, now: float, *, reread: bool = True) -> HeldGrant:
+        token = self._token()
+        try:
+            # No variable of a frame that a traceback may show holds the headers.
+            reply = self._exchange("GET", self._url, _headers(token), b"", MAX_GRANT)
+        except NetworkError as error:
+            text = f"no answer from the server of the grant at {self._host}: {error.message}"
+            raise SignerUnavailableError(text) from None
+        if reply.status == HTTPStatus.UNAUTHORIZED and reread and token is not None:
+            return self._fetched(now, reread=False)
+        if token is not None:  # the server cannot bring it into a message
+            body = reply.body.replace(token.reveal().encode(), b"<hidden>")
+            reply = evolve(reply, body=body)
+        if reply.status != HTTPStatus.OK:
+            raise self._refusal(reply)
+        return HeldGrant(self._read(reply), now)
+
+    def _refusal(self, reply: Reply) -> SignerError:
+        problem = problem_of_reply(reply.status, reply.headers, reply.body)
+        passes = (
+            reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or reply.status == _TOO_MANY
+        )
+        family = SignerUnavailableError if passes else SignerError
+        text = f"the server of the grant at {self._host} answered HTTP {reply.status}"
+        if problem.detail:
+            text += f" ({problem.detail})"
+        if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            text += ": check signer_token="
+        elif reply.status // 100 == 3:  # noqa: PLR2004 - HTTP status class
+            text += ": redirects are not followed, give its final URL"
+        return family(text, status=reply.status, retry_after=problem.retry_after)
+
+    def _read(self, reply: Reply) -> PostGrant:
+        """Return the grant in *reply* if it may be used."""
+        try:
+            grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
+        except ConfigurationError as error:
+            kind = reply.headers.get("content-type", "").partition(";")[0][:40]
+            about = f" but {kind}" if kind and "json" not in kind else ""
+            text = f"the server at {self._host} answered with no grant{about}"
+            raise SignerError(f"{text}: {'; '.join(error.problems)}") from None
+        place = Operation(action=Action.PostObject, bucket=grant.bucket)
+        if problem := self._binding.problem(place, grant.url):
+            text = f"the grant from the server at {self._host} is refused: {problem}"
+            raise BindingError(text)
+        return grant
+
+
+def _ends_soon(held: HeldGrant, now: float) -> bool:
+    # As for every signed request; what was fetched just now is the best there is.
+    life = held.grant.expires_at - held.issued_at
+    left = held.grant.expires_at - now
+    return left < min(30.0, life / 4) and not 0 <= now - held.issued_at < _PAUSE
+
+
+def _headers(token: Secret | None) -> Mapping[str, str]:
+    headers = {"Accept": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.reveal()}"
+    return headers
+
+
+@define(eq=False, repr=False)
+class PostGrantSigner:
+    """Makes forms of PostObject by the grant of a source."""
+
+    source: GrantSource
+    clock: Callable[[], float] = time.time
+
+    remote = False
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return a form for each of *operations*; all other calls are refused."""
+        return [self._sign(operation) for operation in operations]
+
+    def _sign(self, operation: Operation) -> SignedRequest:
+        if operation.action is not Action.PostObject:
+            text = f"{operation}: a grant stores whole new objects, and nothing else"
+            remedy = "give signer= or url_map= beside it for other calls"
+            raise NotSignedError(
+                f"{text}; {remedy}", path=operation.path, action=operation.action
+            )
+        held = self._held(operation.path)
+        signed = sign_form(held.grant, operation, self.clock())
+        return evolve(signed, issued_at=held.issued_at)
+
+    def _held(self, path: str) -> HeldGrant:
+        try:
+            return self.source.current()
+        except SignerError as error:
+            failure = error
+        failure.path = failure.filename = path
+        raise failure
+
+    def grant(self, path: str) -> Grant:
+        """Return how *path* may be uploaded: in one form.
+
+        A server that cannot be reached now is left to ``sign``, which is tried again.
+        """
+        whole = Grant(single=True, multipart=None, action=Action.PostObject)
+        try:
+            grant = self._held(path).grant
+        except SignerUnavailableError:
+            return whole
+        check_path(grant, path, self.clock())
+        return evolve(whole, expires_at=grant.expires_at)
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise what ``sign`` would raise; the body's length need not be known."""
+        with contextlib.suppress(SignerUnavailableError):
+            self._sign(operation)
+
+    def distrust(self, refused: SignedRequest) -> None:
+        """Get a new grant if *refused* was made by the one that is held."""
+        self.source.drop(refused.issued_at)
+
+
+def fetched_grant_signer(
+    options: Any, exchange: SignerExchange, _: object
+) -> PostGrantSigner:
+    """Return the signer of ``grant='https://...'``."""
+    return PostGrantSigner(
+        FetchedGrant(
+            options.grant,
+            exchange=exchange,
+            token=token_source(options.signer_token),
+            allowed_hosts=options.allowed_hosts,
+            allow_http=options.allow_http,
+        )
+    )
+
+
+def local_grant_signer(
+    options: Any, _: object, opener: Callable[[str], bytes]
+) -> PostGrantSigner:
+    """Return the signer of ``grant=`` for a file, another place, or a mapping."""
+    hosts, allow_http = options.allowed_hosts, options.allow_http
+    if isinstance(options.grant, Mapping):
+        found = read_grant(options.grant, allowed_hosts=hosts)
+        file = FileSource(lambda: found, path=None, local=True, kind="grant")
+    else:
+        file = load_file(
+            options.grant,
+            functools.partial(parse_grant, allowed_hosts=hosts),
+            opener,
+            allow_http=allow_http,
+            kind="grant",
+            option="grant",
+        )
+    return PostGrantSigner(LocalGrant(file, allow_http))

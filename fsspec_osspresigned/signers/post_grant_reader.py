@@ -1,0 +1,449 @@
+"""Grants as owners and application servers write them, read without trust.
+
+Names are compared without case and separators. There is a shape of our own, and those in
+use: ``{url, fields}`` of ali-oss and boto3, and the flat ones of OSS's sample servers,
+V1 and V4. What is wrong is collected as texts, because a traceback of an exception would
+show the secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from .. import parsing
+from ..errors import ConfigurationError
+from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
+from ..request_checks import object_of, url_problem
+from ..secret import FormValue, Secret
+from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
+from ..signing.endpoint import check_bucket, region_of
+from ..signing.post_conditions import PolicyCondition
+from ..signing.post_policy import (
+    SIGNATURE_FIELDS,
+    STATUS_FIELD,
+    TOKEN_FIELD,
+    TYPE_FIELD,
+    V4_FIELDS,
+    PostPolicy,
+    PostPolicyError,
+    lower_names,
+    spelled,
+)
+from ..units import MIB, shown_moment
+from .wire_protocol import clean
+
+MAX_GRANT = MIB
+_VERSION = 1
+_MAX_DEPTH = 8
+_NEVER = float("inf")
+_SECRET = frozenset({"policy", "signature", "x-oss-signature", TOKEN_FIELD})
+_REDIRECT = "success_action_redirect"
+_REPLACED = {"key", "file", "bucket", _REDIRECT}  # by the upload, or of no use to it
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _by_flat_name(table: Mapping[str, str]) -> dict[str, str]:
+    return {name: field for field, names in table.items() for name in names.split()}
+
+
+# Members of a grant by the names that are in use for them.
+_MEMBERS = _by_flat_name(
+    {
+        "fields": "fields formdata form formfields",
+        "host": "host url uploadhost uploadurl posturl",
+        "endpoint": "endpoint",
+        "bucket": "bucket bucketname",
+        "policy": "policy encodedpolicy",
+        "signature": "signature xosssignature",
+        "OSSAccessKeyId": "ossaccesskeyid accessid accesskeyid",
+        V4_FIELDS[0]: "xosssignatureversion signatureversion version",
+        V4_FIELDS[1]: "xosscredential credential",
+        V4_FIELDS[2]: "xossdate",
+        TOKEN_FIELD: "xosssecuritytoken securitytoken ststoken",
+    }
+)
+# Form fields that a flat shape may have, by their names without separators.
+_PLAIN_FIELDS = {
+    _flat(name): name
+    for name in (
+        *("callback", STATUS_FIELD, TYPE_FIELD, OBJECT_ACL, FORBID_OVERWRITE),
+        *(STORAGE_CLASS, TRAFFIC_LIMIT, "x-oss-server-side-encryption"),
+        *("x-oss-server-side-encryption-key-id", "x-oss-server-side-data-encryption"),
+    )
+}
+_WRAPPERS = ("data", "output", "result", "body")
+
+
+@frozen(kw_only=True)
+class PostGrant:
+    """A signed policy with all that its form needs, but for the object.
+
+    Attributes:
+        url: the bucket's root, where the form is sent.
+        bucket: its bucket.
+        policy: what is allowed.
+        fields: sent as they are, without ``key``; names as OSS documents them.
+        version: of the signature, ``v1`` or ``v4``.
+        starts_at: when OSS begins to take it, seconds since the epoch.
+        expires_at: when it ends, likewise.
+    """
+
+    url: str
+    bucket: str
+    policy: PostPolicy
+    fields: Mapping[str, Secret] = field(repr=False)
+    version: str
+    starts_at: float
+    expires_at: float
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What every key begins with, as the policy says; empty if it does not."""
+        named = self.policy.named("key")
+        return tuple(c.values[0] for c in named if c.operator == "starts-with")
+
+    def has(self, name: str) -> bool:
+        """Return whether it has the field *name*, in any case."""
+        return name.lower() in {known.lower() for known in self.fields}
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain JSON-able facts, without secrets."""
+        return {
+            "url": self.url,
+            "bucket": self.bucket,
+            "signature": self.version,
+            "temporary_key": self.has(TOKEN_FIELD),
+            "fields": [*self.fields],
+            **self.policy.describe(),
+            "expires": shown_moment(self.expires_at),
+        }
+
+
+def parse_grant(
+    file: BinaryIO, *, allowed_hosts: Mapping[str, str | None] | None = None
+) -> PostGrant:
+    """Read a grant in JSON, as :func:`read_grant` does."""
+    read = _Reader(allowed_hosts or {})
+    return read.result(read.text(file.read(MAX_GRANT + 1)))
+
+
+def read_grant(
+    document: Any, *, allowed_hosts: Mapping[str, str | None] | None = None
+) -> PostGrant:
+    """Return the grant that *document*, parsed JSON, is.
+
+    *allowed_hosts* may tell the bucket of a custom domain.
+
+    Raises:
+        ConfigurationError: it is none, or cannot work; all problems at once.
+    """
+    read = _Reader(allowed_hosts or {})
+    found = read.grant(document)
+    del document  # tracebacks may show it
+    return read.result(found)
+
+
+class _Reader:
+    """Reads one document, and collects what is wrong with it."""
+
+    def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
+        self.problems: list[str] = []
+        self._allowed = allowed_hosts
+
+    def result(self, found: PostGrant | None) -> PostGrant:
+        """Return *found*, or raise what is wrong with it."""
+        if found is None or self.problems:
+            raise ConfigurationError(self.problems)
+        return found
+
+    def text(self, data: bytes) -> PostGrant | None:
+        """Return the grant in the JSON *data*."""
+        if len(data) > MAX_GRANT:
+            self.problems.append(
+                f"it is longer than {MAX_GRANT} bytes: this is no grant"
+            )
+            return None
+        try:
+            document = parsing.loads(data, max_depth=_MAX_DEPTH)
+        except ValueError as error:
+            self.problems.append(f"it is {error}")
+            return None
+        return self.grant(document)
+
+    def grant(self, document: Any) -> PostGrant | None:
+        """Return the grant, as far as there is one."""
+        inner = _unwrapped(document)
+        members = self._members(inner)
+        if members is None:
+            return None
+        own_end = self._own_end(inner) if "fields" in members else _NEVER
+        fields = self._fields(members)
+        policy = self._policy(fields.get("policy"))
+        if policy is None:
+            self._hint(document)
+        place = self._place(members, [] if policy is None else policy.named("bucket"))
+        if policy is None:
+            return None
+        fields = _completed(fields, policy)
+        version = self._signature(fields, policy)
+        url, bucket = place or ("", None)
+        self._compare(fields, policy, bucket, url)
+        if bucket is None:
+            return None
+        starts_at = parse_moment(fields.get("x-oss-date", ""))
+        return PostGrant(
+            url=url,
+            bucket=bucket,
+            policy=policy,
+            fields={n: _hidden(n, value) for n, value in fields.items()},
+            version=version,
+            starts_at=starts_at or 0.0,
+            expires_at=min(policy.end(fields), own_end),
+        )
+
+    def _members(self, document: Any) -> dict[str, Any] | None:
+        if not isinstance(document, Mapping):
+            self.problems.append(f"a grant is an object, not {parsing.kind(document)}")
+            return None
+        found: dict[str, Any] = {}
+        for name, value in document.items():
+            known = _MEMBERS.get(_flat(str(name)))
+            if known is not None and value not in (None, ""):
+                found[known] = value
+        return {**found, "all": document}
+
+    def _own_end(self, document: Mapping[str, Any]) -> float:
+        """Return the end that our own shape states; the others leave it to the policy."""
+        version = document.get("version")
+        if not parsing.is_int(version):
+            return _NEVER
+        if version != _VERSION:
+            known = f"this release reads version {_VERSION}"
+            self.problems.append(f"the grant has version {version}: {known}")
+        said = document.get("expires", "9999-12-31T00:00:00Z")
+        end = parsing.moment(said) if isinstance(said, str) else None
+        if end is None:
+            self.problems.append('"expires" is no time such as 2026-11-27T10:00:00Z')
+        return _NEVER if end is None else end
+
+    def _fields(self, members: Mapping[str, Any]) -> dict[str, str]:
+        """Return the form fields by their documented names."""
+        given = members.get("fields")
+        if given is not None and not isinstance(given, Mapping):
+            self.problems.append(f"its fields are {parsing.kind(given)}, no object")
+            given = {}
+        pairs = _flat_fields(members) if given is None else _form_fields(given)
+        found: dict[str, str] = {}
+        for name, value in pairs:
+            if value is None or name in _REPLACED:
+                continue
+            text = str(value) if parsing.is_int(value) else value
+            if not isinstance(text, str):
+                shown = parsing.kind(value)
+                self.problems.append(f"the field {name[:60]!r} is {shown}, no string")
+            elif text or name.lower() not in SIGNATURE_FIELDS:
+                found[name] = text
+        return found
+
+    def _policy(self, text: str | None) -> PostPolicy | None:
+        if text is None:
+            self.problems.append("it has no policy")
+            return None
+        try:
+            return PostPolicy.parse(text)
+        except PostPolicyError as error:
+            self.problems += error.problems
+        return None
+
+    def _hint(self, document: Any) -> None:
+        """Pass on what a server says instead of a grant."""
+        for name in ("message", "msg", "error", "detail"):
+            said = document.get(name) if isinstance(document, Mapping) else None
+            if isinstance(said, str) and said:
+                self.problems.append(f"it says: {clean(said)}")
+                return
+
+    def _signature(self, fields: Mapping[str, str], policy: PostPolicy) -> str:
+        """Return the version of the signature, and check its fields."""
+        has = lower_names(fields)
+        if "ossaccesskeyid" in has and V4_FIELDS[1] not in has:
+            if "signature" not in has:
+                self.problems.append("it has no signature")
+            return "v1"
+        if missing := [n for n in (*V4_FIELDS, "x-oss-signature") if n not in has]:
+            which = "neither an access key ID nor " if len(missing) > 1 else "no "
+            self.problems.append(f"it has {which}{', '.join(missing)}")
+            return "v4"
+        version, credential, date = (has[name] for name in V4_FIELDS)
+        scope = credential.rsplit("/", 4)[1:]
+        if version != ALGORITHM:
+            self.problems.append(f"its signature version is not {ALGORITHM}")
+        if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day, region, oss, end
+            form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
+            self.problems.append(f"x-oss-credential is not of the form {form}")
+        elif parse_moment(date) is None or date[:8] != scope[0]:
+            said = "x-oss-date is no time of the day that x-oss-credential names"
+            self.problems.append(f"{said}, which OSS refuses")
+        named = {condition.field for condition in policy.conditions}
+        if extra := [name for name in V4_FIELDS if name not in named]:
+            said = f"the policy does not name {', '.join(extra)}"
+            self.problems.append(f"{said}, without which OSS refuses V4")
+        return "v4"
+
+    def _place(
+        self, members: Mapping[str, Any], named: list[PolicyCondition]
+    ) -> tuple[str, str] | None:
+        """Return the bucket's root and the bucket; None if it is wrong."""
+        names = [condition.values[0] for condition in named]
+        bucket = members.get("bucket", names[0] if names else None)
+        host = members.get("host", members.get("endpoint"))
+        if not isinstance(host, str):
+            self.problems.append("it does not say where to send: it has no host or url")
+            return None
+        if not isinstance(bucket, str | None):
+            self.problems.append(f"its bucket is {parsing.kind(bucket)}, no string")
+            return None
+        if problem := bucket and check_bucket(bucket):
+            self.problems.append(problem)
+            return None
+        found = root_of(host, bucket, self._allowed)
+        problem = found if isinstance(found, str) else check_bucket(found[1])
+        if problem or isinstance(found, str):
+            self.problems.append(problem or "")
+            return None
+        seen = found[1]
+        wrong = {*names, *([bucket] if bucket else [])} - {seen}
+        if wrong:
+            said = f"it is for the bucket {', '.join(sorted(wrong))}"
+            self.problems.append(f"{said}, and its host is of {seen!r}")
+        return found
+
+    def _compare(
+        self,
+        fields: Mapping[str, str],
+        policy: PostPolicy,
+        bucket: str | None,
+        url: str,
+    ) -> None:
+        """Find what no upload could meet."""
+        has = lower_names(fields)
+        self.problems += policy.contradictions()
+        for condition in policy.conditions:
+            # What it lacks can still be given with the object.
+            if condition.field in has:
+                refusal = condition.refusal(has, bucket, None)
+                self.problems += [] if refusal is None else [refusal.text]
+            elif condition.field in SIGNATURE_FIELDS:
+                self.problems.append(
+                    f"it lacks {condition.field}, which {condition} needs"
+                )
+            elif condition.field == _REDIRECT:
+                said = "the policy wants a redirect as the answer, which proves nothing"
+                self.problems.append(f"{said}: ask for one without {_REDIRECT}")
+        region = region_of(urlsplit(url).hostname or "")
+        signed = has.get(V4_FIELDS[1], "").split("/")
+        if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
+            said = f"it is signed for the region {signed[2][:40]!r}"
+            self.problems.append(f"{said}, and its host is of {region!r}")
+
+
+def _hidden(name: str, value: str) -> Secret:
+    return Secret(value) if name.lower() in _SECRET else FormValue(value)
+
+
+def _unwrapped(document: Any) -> Any:
+    """Return what is in ``{code, msg, data}`` and the like."""
+    for _ in range(_MAX_DEPTH):
+        names = document if isinstance(document, Mapping) else {}
+        if {"policy", "fields"} & {_MEMBERS.get(_flat(str(name))) for name in names}:
+            return document
+        inner = {_flat(str(name)): value for name, value in names.items()}
+        found = next((inner[w] for w in _WRAPPERS if w in inner), None)
+        if not isinstance(found, Mapping):
+            return document
+        document = found
+    return document
+
+
+def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a form by the names that OSS documents."""
+    for name, value in given.items():
+        yield spelled(str(name)), value
+
+
+def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the form fields of a flat shape."""
+    is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
+    for name in ("policy", "OSSAccessKeyId", *V4_FIELDS, TOKEN_FIELD):
+        if name in members and not (is_v4 and name == "OSSAccessKeyId"):
+            yield name, members[name]
+    if "signature" in members:
+        yield "x-oss-signature" if is_v4 else "Signature", members["signature"]
+    for name, value in members["all"].items():
+        low = str(name).lower().replace("_", "-")
+        if value in (None, ""):
+            continue
+        if (known := _PLAIN_FIELDS.get(_flat(low))) is not None:
+            yield known, value
+        elif low.startswith("x-oss-meta-"):
+            yield low, value
+
+
+def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
+    """Return *fields* with those that the policy leaves one value only."""
+    has = lower_names(fields)
+    named: Iterable[PolicyCondition] = policy.conditions
+    pinned = {c.field: c.values[0] for c in named if c.operator == "eq"}
+    own = {name: pinned[name] for name in (*V4_FIELDS, TOKEN_FIELD) if name in pinned}
+    known = {**policy.pinned(), **({} if "ossaccesskeyid" in has else own)}
+    added = {n: v for n, v in known.items() if n not in has and n != _REDIRECT}
+    return {**fields, **added}
+
+
+def root_of(
+    host: str, bucket: str | None, allowed_hosts: Mapping[str, str | None]
+) -> tuple[str, str] | str:
+    """Return the root of the bucket at *host*, and the bucket; a text if it is wrong.
+
+    *host* may lack its scheme, have slashes around it, or be the host of a region with
+    the bucket apart.
+    """
+    text = host.strip()
+    if "://" not in text:
+        text = f"https://{text.removeprefix('//')}"
+    if problem := url_problem(text):
+        return f"its host {problem}"
+    parts = urlsplit(text)
+    if parts.query or "?" in text:
+        return "its host has a query"
+    name = (parts.hostname or "").lower()
+    root = f"{parts.scheme.lower()}://{parts.netloc.lower()}/"
+    try:
+        seen, rest = object_of(text)
+    except ValueError:
+        return "its host has a path that is not UTF-8"
+    if rest.strip("/"):
+        return f"its host {name} has a path: a form goes to the bucket's root"
+    is_path = seen == "" or bool(parts.path.strip("/"))  # the host serves all buckets
+    if is_path and not (bucket := seen or bucket):
+        return f"its host {name} is of no bucket, and it names none"
+    if is_path and name.endswith(".aliyuncs.com"):  # where OSS takes no path style
+        return f"{parts.scheme.lower()}://{bucket}.{parts.netloc.lower()}/", str(bucket)
+    if is_path or seen:
+        return (f"{root}{bucket}/" if is_path else root), str(seen or bucket)
+    known = next(
+        (allowed_hosts[n] for n in (parts.netloc.lower(), name) if n in allowed_hosts),
+        None,
+    )
+    if found := known or bucket:
+        return root, found
+    remedy = f'say it by allowed_hosts={{"{name}": "BUCKET"}}'
+    return f"the bucket of its host {name} cannot be seen: {remedy}"

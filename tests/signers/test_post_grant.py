@@ -1,0 +1,497 @@
+"""Grants as a source of signatures: files, servers, and the objects that they allow."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    BindingError,
+    ConfigurationError,
+    NetworkError,
+    NotSignedError,
+    SignerError,
+    SignerUnavailableError,
+    URLExpiredError,
+)
+from fsspec_osspresigned.model import Action, Operation, Reply
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import make_signer
+from fsspec_osspresigned.signers.base import Grant, grant_for, preflight
+from fsspec_osspresigned.signers.post_grant import FetchedGrant, PostGrantSigner
+from tests.signers.grants import BUCKET, NOW, PREFIX, URL, document, flat_v4
+
+PATH = f"{BUCKET}/in/x"
+TOKEN = "tokenCANARYtoken"
+
+
+def post(key: str = "in/x", action: Action = Action.PostObject) -> Operation:
+    """Return one upload."""
+    return Operation(action=action, bucket=BUCKET, key=key, content_length=5)
+
+
+def never(*_: object) -> Any:
+    """Fail where no server and no other filesystem may be asked."""
+    raise AssertionError
+
+
+def signer_of(grant: Any, **options: Any) -> PostGrantSigner:
+    """Return the signer of an option, which asks nobody."""
+    found = make_signer(Options(grant=grant, **options), never, never)
+    assert isinstance(found, PostGrantSigner)
+    return found
+
+
+def current(*items: Any, **facts: Any) -> dict[str, Any]:
+    """Return a grant that has just been made."""
+    return document(*items, **{"now": time.time(), **facts})
+
+
+def here(oss: Any, *items: Any, **facts: Any) -> dict[str, Any]:
+    """Return a grant of the store's owner."""
+    url = oss.endpoint.url(BUCKET)
+    return current(*items, credentials=oss.credentials, url=url, **facts)
+
+
+# -- places --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+def test_files_hold_grants(tmp_path, form):
+    """A grant is read from a file, and anew when the file changes."""
+    path = tmp_path / "grant.json"
+    path.write_text(json.dumps(current()))
+    path.chmod(0o600)
+    signer = signer_of(form.format(path))
+    (signed,) = signer.sign([post()])
+    assert signed.url.reveal() == URL
+    path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
+    with pytest.raises(NotSignedError, match="does not meet"):
+        signer.sign([post()])
+    signer.distrust(signed)
+    assert signer.sign([post("out/x")])
+
+
+def test_other_places(tmp_path, monkeypatch):
+    """A mapping, JSON text, a variable and a URL of fsspec hold grants as well."""
+    text = json.dumps(current())
+    monkeypatch.setenv("GRANT", text)
+    for place in (current(), text, "env:GRANT", tmp_path / "grant.json"):
+        if isinstance(place, Path):
+            place.write_text(text)
+            place.chmod(0o600)
+        assert signer_of(place).sign([post()])
+    options = Options(grant="memory://grant.json")
+    found = make_signer(options, never, lambda place: text.encode())
+    assert found.sign([post()])
+
+
+def test_exposed_file_is_told(tmp_path):
+    """A grant that others can read is worth a warning, and a broken change too."""
+    path = tmp_path / "grant.json"
+    path.write_text(json.dumps(current()))
+    path.chmod(0o644)
+    with pytest.warns(UserWarning, match="holds a grant and can be read by others"):
+        signer = signer_of(str(path))
+    path.write_text("{")
+    with pytest.warns(UserWarning, match="the old grant stays in force"):
+        assert signer.sign([post()])
+
+
+def test_bad_places_are_named(tmp_path):
+    """What is wrong is found when the filesystem is made, with the place in front."""
+    path = tmp_path / "grant.json"
+    path.write_text("{}")
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError, match=r"grant\.json: it has no policy"):
+        signer_of(str(path))
+    with pytest.raises(ConfigurationError, match="cannot read the grant"):
+        signer_of(str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="grant: it is not JSON"):
+        signer_of("{")
+    with pytest.raises(ConfigurationError, match="it has no policy"):
+        signer_of({})
+
+
+def test_plain_http_needs_the_option():
+    """A grant does not leave this machine unencrypted, unless that is wished."""
+    given = {**current(), "url": URL.replace("https", "http")}
+    with pytest.raises(ConfigurationError, match=f"{BUCKET}.*is plain http"):
+        signer_of(given)
+    assert signer_of(given, allow_http=True).sign([post()])
+
+
+# -- what it signs -------------------------------------------------------------------------
+
+
+def test_grants_store_whole_objects_only():
+    """A path is uploaded by one form, until the grant ends; all other calls are refused."""
+    signer = signer_of(current())
+    found = grant_for(signer, PATH)
+    assert (found.single, found.multipart) == (True, None)
+    assert found.action is Action.PostObject
+    assert found.expires_at == pytest.approx(time.time() + 3600, abs=60)
+    with pytest.raises(NotSignedError, match="does not meet"):
+        grant_for(signer, f"{BUCKET}/out/x")
+    for action in Action:
+        if action is not Action.PostObject:
+            with pytest.raises(NotSignedError, match="whole new objects, and nothing"):
+                preflight(signer, post(action=action))
+    preflight(signer, post())
+    with pytest.raises(NotSignedError, match="does not meet"):
+        preflight(signer, post("out/x"))
+
+
+def test_everything_is_uploaded_by_one_grant(oss, tmp_path):
+    """Objects, files and streams go out by one file, and a path elsewhere does not."""
+    place = tmp_path / "grant.json"
+    place.write_text(json.dumps(here(oss, PREFIX, ["content-length-range", 0, 10**6])))
+    place.chmod(0o600)
+    fs = fsspec.filesystem(
+        "osspresigned", grant=str(place), receipts=(seen := []).append
+    )
+    fs.pipe_file(f"{BUCKET}/in/a.txt", b"a")
+    (tmp_path / "b").write_bytes(b"b" * 70_000)
+    fs.put_file(str(tmp_path / "b"), f"{BUCKET}/in/deep/b.csv")
+    with fs.open(f"{BUCKET}/in/c", "wb") as file:
+        file.write(b"c" * 70_000)
+    with pytest.raises(PermissionError, match="does not meet"):
+        fs.pipe_file(f"{BUCKET}/out/a", b"a")
+    with pytest.raises(PermissionError, match="does not meet"):
+        fs.pipe_file(f"{BUCKET}/in/large", bytes(10**6 + 1))
+    objects = oss.objects(BUCKET)
+    assert objects == {
+        "in/a.txt": b"a",
+        "in/deep/b.csv": b"b" * 70_000,
+        "in/c": b"c" * 70_000,
+    }
+    assert {record.action for record in oss.requests} == {"PostObject"}
+    assert oss.get(BUCKET, "in/deep/b.csv").headers["content-type"] == "text/csv"
+    assert [receipt.verified for receipt in seen] == ["crc64"] * 3
+
+
+def test_chain_asks_the_grant_before_the_signer(oss):
+    """What the grant does not allow is left to the signer beside it."""
+    fs = fsspec.filesystem(
+        "osspresigned",
+        grant=here(oss),
+        signer="keys",
+        endpoint=oss.url,
+        region=oss.region,
+    )
+    fs.pipe_file(f"{BUCKET}/in/a", b"a")
+    fs.pipe_file(f"{BUCKET}/out/a", b"a")
+    assert [r.action for r in oss.requests] == ["PostObject", "PutObject"]
+    assert fs.cat_file(f"{BUCKET}/in/a") == b"a"
+
+
+# -- servers -------------------------------------------------------------------------------
+
+
+class Time:
+    """A clock that moves only when a test moves it."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+class Server:
+    """Answers in place of a server, and notes what was asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, str | None, int]] = []
+
+    def __call__(self, method, url, headers, body, limit) -> Reply:
+        """Answer as the next of the answers says; the last one stands for all others."""
+        assert body == b""
+        self.asked.append((method, url.reveal(), headers.get("Authorization"), limit))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Reply):
+            return answer
+        return Reply(
+            status=200,
+            headers={"content-type": "application/json"},
+            body=json.dumps(answer).encode(),
+        )
+
+
+def fetching(
+    server: Callable[..., Reply],
+    url: str = "https://app.example.com/sign?for=me",
+    **more: Any,
+) -> tuple[PostGrantSigner, Time]:
+    """Return the signer of a server's grants, and its clock."""
+    clock = Time()
+    source = FetchedGrant(url, exchange=server, clock=clock, **more)
+    return PostGrantSigner(source, clock), clock
+
+
+def test_servers_are_asked_once():
+    """A grant serves all objects, until shortly before its end."""
+    later = document(now=NOW + 3580)
+    server = Server(flat_v4(), later)
+    signer, clock = fetching(server)
+    first = signer.sign([post(), post("in/y")])
+    assert grant_for(signer, PATH).expires_at == NOW + 3600
+    assert [one.issued_at for one in first] == [NOW, NOW]
+    clock.now = NOW + 3569
+    assert not first[0].is_stale(clock.now)
+    signer.sign([post()])
+    assert server.asked == [
+        ("GET", "https://app.example.com/sign?for=me", None, 1 << 20)
+    ]
+    clock.now = NOW + 3580
+    assert first[0].is_stale(clock.now)
+    (signed,) = signer.sign([post()])
+    assert len(server.asked) == 2
+    assert (signed.issued_at, signed.expires_at) == (NOW + 3580, NOW + 7180)
+
+
+def test_old_grants_are_not_fetched_without_end():
+    """A server that answers with a grant about to end is asked every 5 seconds at most."""
+    server = Server(document(life=20))
+    signer, clock = fetching(server)
+    for second in range(12):
+        clock.now = NOW + second
+        signer.sign([post()])
+    assert len(server.asked) == 1
+    clock.now = NOW + 16
+    for _ in range(3):
+        signer.sign([post()])
+    assert len(server.asked) == 2
+
+
+def test_distrusted_grants_are_fetched_anew():
+    """After a proven expiry the next form is made by a new grant, fetched once."""
+    server = Server(document(), document(now=NOW + 1), document(now=NOW + 2))
+    signer, clock = fetching(server)
+    (refused,) = signer.sign([post()])
+    signer.distrust(refused)
+    clock.now = NOW + 1
+    (better,) = signer.sign([post()])
+    assert better.form != refused.form
+    signer.distrust(refused)
+    signer.sign([post()])
+    assert len(server.asked) == 2
+
+
+def test_threads_share_one_call():
+    """Many threads that need the first grant cause one call."""
+    pause = threading.Event()
+
+    def slow() -> dict:
+        pause.wait(0.2)
+        return document()
+
+    server = Server(slow)
+    signer, _ = fetching(server)
+    with ThreadPoolExecutor(8) as pool:
+        assert len([*pool.map(lambda _: signer.sign([post()]), range(8))]) == 8
+    assert len(server.asked) == 1
+
+
+def test_an_outage_is_survived_as_long_as_a_grant_is_left():
+    """A server that is away matters only when no grant is left."""
+    away = NetworkError("connection refused")
+    server = Server(document(), away)
+    signer, clock = fetching(server)
+    signer.sign([post()])
+    clock.now = NOW + 3590
+    assert signer.sign([post()])
+    clock.now = NOW + 3600
+    with pytest.raises(
+        SignerUnavailableError, match="no answer from the server"
+    ) as caught:
+        signer.sign([post()])
+    assert caught.value.filename == caught.value.path == PATH
+
+
+def test_an_outage_at_the_start_is_left_to_the_tries_of_signing():
+    """Planning goes on without the server, for signing is tried again."""
+    signer, _ = fetching(
+        Server(Reply(status=503, headers={"retry-after": "7"}), document())
+    )
+    assert grant_for(signer, PATH) == Grant(multipart=None, action=Action.PostObject)
+    assert grant_for(signer, PATH).expires_at == NOW + 3600
+    signer, _ = fetching(Server(Reply(status=503, headers={"retry-after": "7"})))
+    preflight(signer, post())
+    with pytest.raises(SignerUnavailableError, match="answered HTTP 503") as caught:
+        signer.sign([post()])
+    assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Reply(status=404), "app.example.com answered HTTP 404:"),
+        (Reply(status=302, headers={"location": "https://x"}), "give its final URL"),
+        (Reply(status=401), "check signer_token="),
+        (
+            Reply(
+                status=400,
+                headers={"content-type": "application/json"},
+                body=b'{"detail": "which dir?"}',
+            ),
+            "HTTP 400 .which dir",
+        ),
+        (
+            Reply(
+                status=200,
+                headers={"content-type": "text/html; charset=x"},
+                body=b"<p>",
+            ),
+            "no grant but text/html: it is not JSON",
+        ),
+        ({"code": 1, "msg": "log in first"}, "it has no policy.*it says: log in first"),
+        (SignerError("the answer is too long"), "too long"),
+    ],
+)
+def test_servers_without_a_grant_are_named(answer, reason):
+    """A redirect, a page or an error in place of a grant is told as what it is."""
+    signer, _ = fetching(Server(answer))
+    with pytest.raises(SignerError, match=reason) as caught:
+        signer.sign([post()])
+    assert not isinstance(caught.value, SignerUnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("https://evil.example.com/", "neither of OSS nor the signer's own"),
+        ("http://examplebucket.oss-cn-hangzhou.aliyuncs.com/", "is plain http"),
+        ("http://127.0.0.1/", "leads to this machine"),
+        ("https://examplebucket.evil.aliyuncs.com/", "neither of OSS"),
+    ],
+)
+def test_fetched_grants_are_bound_to_hosts_of_oss(host, reason):
+    """A server cannot send files elsewhere, unless the user allows the host."""
+    given = {**document(), "url": host}
+    signer, _ = fetching(Server(given))
+    with pytest.raises(BindingError, match=reason):
+        signer.sign([post()])
+    if "evil.example" in host:
+        signer, _ = fetching(Server(given), allowed_hosts={"evil.example.com": BUCKET})
+        assert signer.sign([post()])[0].url.reveal() == host
+
+
+def test_fetched_grants_are_bound_to_the_bucket():
+    """A grant for another bucket than the path's signs nothing."""
+    other = URL.replace(BUCKET, "otherbucket")
+    given = {**document(bucket="otherbucket", url=other), "bucket": "otherbucket"}
+    signer, _ = fetching(Server(given))
+    with pytest.raises(NotSignedError, match="is for the bucket 'otherbucket'"):
+        signer.sign([post()])
+
+
+def test_tokens_go_along_and_are_read_anew():
+    """A refused token is read once more; the server cannot bring it into a message."""
+    tokens = iter([Secret("old0CANARYtoken0"), Secret(TOKEN)])
+    server = Server(Reply(status=401), document())
+    signer, _ = fetching(server, token=lambda: next(tokens))
+    signer.sign([post()])
+    assert [one[2] for one in server.asked] == [
+        "Bearer old0CANARYtoken0",
+        f"Bearer {TOKEN}",
+    ]
+    server = Server({"message": f"who is {TOKEN}?"})
+    signer, _ = fetching(server, token=lambda: Secret(TOKEN))
+    with pytest.raises(SignerError, match="who is <hidden>"):
+        signer.sign([post()])
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://app.example.com/", "is plain http"),
+        ("https://u:p@x/", "user information"),
+    ],
+)
+def test_bad_addresses_are_refused(url, reason):
+    """An address that would send a token in plain sight is refused at once."""
+    with pytest.raises(ConfigurationError, match=reason):
+        make_signer(Options(grant=url), never, never)
+
+
+@pytest.fixture
+def app() -> Iterator[Any]:
+    """An application server that answers what the test puts into its list."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.paths.append((self.path, self.headers["Authorization"]))
+            answer = (
+                server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
+            )
+            data = json.dumps(answer()).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.paths, server.answers = [], []
+    server.url = (
+        f"http://127.0.0.1:{server.server_address[1]}/get_post_signature?dir=in"
+    )
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def flat_of(oss: Any, **facts: Any) -> dict[str, Any]:
+    """Return what OSS's V4 sample server answers for the store."""
+    found = flat_v4(**{"credentials": oss.credentials, "now": time.time(), **facts})
+    return {**found, "host": oss.endpoint.url(BUCKET)}
+
+
+def test_an_application_server_is_enough(oss, app, monkeypatch):
+    """What a server in the shape of OSS's sample answers stores many objects."""
+    monkeypatch.setenv("OSSPRESIGNED_T", TOKEN)
+    app.answers.append(lambda: flat_of(oss))
+    fs = fsspec.filesystem(
+        "osspresigned", grant=app.url, signer_token="env:OSSPRESIGNED_T"
+    )
+    for number in range(5):
+        fs.pipe_file(f"{BUCKET}/in/{number}", b"x")
+    assert len(oss.objects(BUCKET)) == 5
+    assert app.paths == [("/get_post_signature?dir=in", f"Bearer {TOKEN}")]
+
+
+def test_a_proven_expiry_is_signed_anew_by_a_new_grant(oss, app):
+    """A policy that OSS calls expired is replaced by one call of the server."""
+    app.answers.append(lambda: flat_of(oss))
+    fs = fsspec.filesystem("osspresigned", grant=app.url)
+    refusal = {"status": 403, "code": "AccessDenied", "ec": "0006-00000213"}
+    oss.faults.add(Fault(action="PostObject", times=1, **refusal))
+    fs.pipe_file(PATH, b"x")
+    assert oss.objects(BUCKET) == {"in/x": b"x"}
+    assert len(app.paths) == 2
+    oss.faults.add(Fault(action="PostObject", times=None, **refusal))
+    with pytest.raises(URLExpiredError):
+        fs.pipe_file(PATH, b"y")

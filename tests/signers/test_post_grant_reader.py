@@ -1,0 +1,332 @@
+"""Grants in every shape that is in use, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.signers.post_grant_reader import (
+    MAX_GRANT,
+    parse_grant,
+    read_grant,
+    root_of,
+)
+from fsspec_osspresigned.signing.post_conditions import PolicyCondition
+from fsspec_osspresigned.signing.post_policy import policy_text
+from tests.signers.grants import (
+    BUCKET,
+    HOST,
+    KEY,
+    NOW,
+    PREFIX,
+    STS,
+    URL,
+    document,
+    flat_v1,
+    flat_v4,
+    signed_fields,
+)
+
+
+def revealed(grant) -> dict[str, str]:
+    """Return the fields of a grant in plain text."""
+    return {name: value.reveal() for name, value in grant.fields.items()}
+
+
+def camel(name: str) -> str:
+    """Return ``x_oss_date`` as ``xOssDate``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def problems(found: object) -> tuple[str, ...]:
+    """Return what is wrong with a document."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_grant(found)
+    return caught.value.problems
+
+
+V1 = flat_v1()
+V4 = flat_v4()
+SHAPES = {
+    "own": document(),
+    "own, V1": document(version="v1"),
+    "V1": V1,
+    "V1 with a string as its end": {**V1, "expire": str(V1["expire"])},
+    "V1 renamed": {
+        "AccessKeyId": V1["accessid"],
+        "EncodedPolicy": V1["policy"],
+        "Signature": V1["signature"],
+        "ExpireTime": 1,
+        "FileDir": "in/",
+        "Host": f"//{HOST}/",
+    },
+    "V1 by endpoint": {
+        "OssAccessKeyId": V1["accessid"],
+        "Policy": V1["policy"],
+        "Signature": V1["signature"],
+        "BucketName": BUCKET,
+        "Endpoint": "oss-cn-hangzhou.aliyuncs.com",
+        "TempFileKey": "in/x",
+    },
+    "V4": V4,
+    "V4 of Java": {
+        "version": V4["x_oss_signature_version"],
+        **{n: v for n, v in V4.items() if n != "x_oss_signature_version"},
+    },
+    "V4 without a token": flat_v4(credentials=KEY),
+    "V4 in camel case": {camel(n): v for n, v in V4.items()},
+    "V4 with hyphens": {n.replace("_", "-"): v for n, v in V4.items()},
+    "V4 without what the policy says": {
+        n: V4[n] for n in ("policy", "x_oss_credential", "signature", "host")
+    },
+    "V4 wrapped": {"code": 0, "msg": "success", "data": V4},
+    "V4 wrapped twice": {"code": "200", "output": {"data": V4}},
+    "host without a scheme": {**V4, "host": HOST},
+    "host without a slash": {**V4, "host": URL.rstrip("/")},
+    "ali-oss": {"formData": signed_fields(PREFIX), "url": URL},
+    "boto3": {"url": URL, "fields": {"key": "in/${filename}", **signed_fields(PREFIX)}},
+    "names in any case": {
+        "url": URL,
+        "fields": {
+            n.upper(): v for n, v in signed_fields(PREFIX, version="v1").items()
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_the_same_grant(name):
+    """Each shape in use is read as the fields that its owner signed."""
+    grant = read_grant(SHAPES[name])
+    assert (grant.url, grant.bucket) == (URL, BUCKET)
+    assert (grant.prefixes, grant.expires_at) == (("in/",), NOW + 3600)
+    fields = revealed(grant)
+    if grant.version == "v1":
+        assert fields == signed_fields(PREFIX, version="v1")
+    else:
+        token = "x-oss-security-token" in fields
+        assert fields == signed_fields(PREFIX, credentials=STS if token else KEY)
+        assert grant.starts_at == NOW
+    assert parse_grant(io.BytesIO(json.dumps(SHAPES[name]).encode())) == grant
+
+
+def test_fields_of_the_object_are_kept():
+    """What an owner hands out besides is sent; the upload's own fields are not."""
+    flat = {
+        **flat_v1(),
+        "callback": "e30=",
+        "x_oss_object_acl": "private",
+        "x-oss-meta-by": "me",
+        "successActionStatus": 200,
+        "uuid": "unknown",
+    }
+    fields = revealed(read_grant(flat))
+    assert fields["callback"] == "e30="
+    assert fields["x-oss-object-acl"] == "private"
+    assert fields["x-oss-meta-by"] == "me"
+    assert fields["success_action_status"] == "200"
+    assert len(fields) == 7
+    given = document()
+    given["fields"] |= {"Key": "a", "file": "b", "success_action_redirect": "c"}
+    given["fields"] |= {"Cache-Control": "", "x-oss-security-token": "", "none": None}
+    found = revealed(read_grant(given))
+    assert found == {**signed_fields(PREFIX), "Cache-Control": ""}
+
+
+def test_pinned_fields_are_added():
+    """What the policy gives one value only need not be handed out."""
+    given = document(
+        PREFIX, {"x-oss-object-acl": "private"}, ["eq", "$content-type", "a/b"]
+    )
+    given["fields"].pop("x-oss-object-acl")
+    given["fields"].pop("Content-Type")
+    fields = revealed(read_grant(given))
+    assert (fields["x-oss-object-acl"], fields["Content-Type"]) == ("private", "a/b")
+
+
+def test_own_end_is_the_earlier_one():
+    """An end beside the policy, as of a temporary key, counts if it comes first."""
+    for said, wanted in (
+        ("2026-01-01T00:10:00Z", NOW + 600),
+        ("2030-01-01T00:00:00Z", NOW + 3600),
+    ):
+        assert read_grant({**document(), "expires": said}).expires_at == wanted
+
+
+def test_description_holds_no_secret():
+    """What is shown of a grant names the facts alone."""
+    grant = read_grant(document(credentials=STS))
+    shown = json.dumps(grant.describe()) + repr(grant)
+    for value in revealed(grant).values():
+        assert value not in shown or value == "OSS4-HMAC-SHA256" or len(value) == 16
+    assert grant.describe()["temporary_key"] is True
+    assert grant.describe()["expires"] == "2026-01-01T01:00:00Z"
+    assert grant.describe()["signature"] == "v4"
+
+
+def changed(name: str, value: object, items: tuple = (), **facts: object) -> dict:
+    """Return our own shape with another field."""
+    given = document(*items, **facts)
+    given["fields"][name] = value
+    return given
+
+
+def without(name: str, **facts: object) -> dict:
+    """Return our own shape without a field."""
+    given = document(**facts)
+    del given["fields"][name]
+    return given
+
+
+def flat(**facts: object) -> dict:
+    """Return the flat V4 shape with other members."""
+    return {**V4, **facts}
+
+
+ACL = {"x-oss-object-acl": "private"}
+BAD = {
+    "a list": ([], "not a list"),
+    "nothing": ({}, "it has no policy"),
+    "an error": ({"code": 401, "msg": "log in\n?Signature=abcdef"}, "it says: log in"),
+    "an error in data": ({"code": 401, "data": None, "message": "no"}, "it says: no"),
+    "a newer version": ({**document(), "version": 2}, "reads version 1"),
+    "a bad end": ({**document(), "expires": 5}, '"expires" is no time'),
+    "fields as a list": ({**document(), "fields": [1]}, "its fields are a list"),
+    "a field as an object": (changed("x", {}), "the field 'x' is an object"),
+    "no base64": (changed("policy", "{}"), "not base64"),
+    "no host": (without("policy") | {"url": None}, "it has no host"),
+    "a bucket as a number": ({**document(), "bucket": 5}, "its bucket is a number"),
+    "no bucket name": ({**document(), "bucket": "B"}, "is no valid name"),
+    "another bucket": ({**document(), "bucket": "other"}, f"its host is of '{BUCKET}'"),
+    "another bucket in the policy": (document(bucket="other"), "is for the bucket other"),
+    "a broken host": (flat(host="https://a b/"), "its host holds a blank"),
+    "a host with a query": (flat(host=f"{URL}?a=b"), "its host has a query"),
+    "a host with an empty query": (flat(host=f"{URL}?"), "its host has a query"),
+    "a host with a path": (flat(host=f"{URL}in/"), "has a path"),
+    "a host with a broken path": (flat(host=f"{URL}%ff"), "not UTF-8"),
+    "a host with a user": (flat(host=f"https://u@{HOST}"), "user information"),
+    "a strange scheme": (flat(host=f"ftp://{HOST}"), "absolute http or https"),
+    "a region alone": (
+        {**V4, **flat_v4(bucket=None), "host": "oss-cn-hangzhou.aliyuncs.com"},
+        "is of no bucket",
+    ),
+    "a bad bucket in the path": (flat(host="http://127.0.0.1/B"), "no valid name"),
+    "an unknown domain": (
+        {**flat_v4(bucket=None), "host": "files.example.com"},
+        "cannot be seen: say it by allowed_hosts",
+    ),
+    "no signature": (without("x-oss-signature"), "it has no x-oss-signature"),
+    "no signature, V1": (without("Signature", version="v1"), "it has no signature"),
+    "no key": (without("OSSAccessKeyId", version="v1"), "neither an access key ID nor"),
+    "another version": (changed("x-oss-signature-version", "OSS9"), "is not OSS4"),
+    "a short credential": (changed("x-oss-credential", "a/b"), "is not of the form"),
+    "another day": (
+        changed("x-oss-date", "20260102T000000Z"), "no time of the day",
+    ),
+    "a date that is none": (changed("x-oss-date", "x"), "no time of the day"),
+    "another region": (
+        {**document(), "url": f"https://{BUCKET}.oss-cn-beijing.aliyuncs.com/"},
+        "its host is of 'cn-beijing'",
+    ),
+    "another token": (
+        changed("x-oss-security-token", "CAIS+other/1234567", credentials=STS),
+        "x-oss-security-token does not meet",
+    ),
+    "a field of the signature that it lacks": (
+        document(["starts-with", "$x-oss-signature", ""], version="v1"),
+        "it lacks x-oss-signature",
+    ),
+    "a policy without the V4 fields": (
+        {**V4, "policy": policy_text([PolicyCondition.range(0, 1)], expires_at=NOW)},
+        "does not name x-oss-signature-version",
+    ),
+    "a redirect": (
+        document(PREFIX, ["starts-with", "$success_action_redirect", "https://"]),
+        "wants a redirect",
+    ),
+    "a pinned redirect": (
+        document(PREFIX, {"success_action_redirect": "https://a"}), "wants a redirect",
+    ),
+    "contradictions": (
+        document(PREFIX, ["starts-with", "$key", "out/"]), "nothing can meet",
+    ),
+    "another value than the pinned one": (
+        changed("x-oss-object-acl", "public-read", items=(PREFIX, ACL)),
+        "x-oss-object-acl 'public-read' does not meet",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_grants_are_refused(name):
+    """What cannot work is refused when it is read, with the reason."""
+    found, reason = BAD[name]
+    assert any(reason in problem for problem in problems(found))
+
+
+def test_all_problems_come_at_once():
+    """Host, policy, signature and what they say of each other are named together."""
+    given = {**flat_v4(bucket="other"), "x_oss_date": "20250101T000000Z"}
+    reasons = ("is for the bucket other", "no time of the day", "x-oss-date '2025")
+    found = problems(given)
+    assert len(found) == 3
+    assert all(reason in one for reason, one in zip(reasons, found, strict=True))
+    found = problems({**given, "host": f"{HOST}?a"})
+    assert [one.split()[0] for one in found] == ["its", "x-oss-date", "x-oss-date"]
+    assert problems({"formData": {"policy": ""}}) == (
+        "it has no policy",
+        "it does not say where to send: it has no host or url",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"<html>", "it is not JSON"),
+        (b"", "it is not JSON"),
+        (b"\xff", "it is not UTF-8"),
+        (b"[[[[[[[[[[[]]]]]]]]]]]", "nested deeper"),
+        (b'{"policy": "a", "policy": "b"}', "comes twice"),
+        (b" " * (MAX_GRANT + 1), "this is no grant"),
+    ],
+)
+def test_texts_that_are_no_grant(data, reason):
+    """What is no JSON, or far too long, is refused."""
+    with pytest.raises(ConfigurationError, match=reason):
+        parse_grant(io.BytesIO(data))
+
+
+HOSTS = {"files.example.com": BUCKET, "any.example.com:8443": None}
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket", "root"),
+    [
+        (HOST, None, URL),
+        (HOST.upper(), None, URL),
+        (f"http://{HOST}:80//", None, f"http://{HOST}:80/"),
+        ("oss-cn-hangzhou.aliyuncs.com", BUCKET, URL),
+        (f"https://oss-cn-hangzhou.aliyuncs.com/{BUCKET}/", None, URL),
+        ("http://127.0.0.1:9000", BUCKET, f"http://127.0.0.1:9000/{BUCKET}/"),
+        (f"http://localhost:9000/{BUCKET}", None, f"http://localhost:9000/{BUCKET}/"),
+        (f"http://{BUCKET}.localhost:9000", None, f"http://{BUCKET}.localhost:9000/"),
+        ("files.example.com", None, "https://files.example.com/"),
+        ("any.example.com:8443", BUCKET, "https://any.example.com:8443/"),
+        ("other.example.com", BUCKET, "https://other.example.com/"),
+    ],
+)
+def test_roots_of_hosts(host, bucket, root):
+    """A host is given in many ways, and is one root of one bucket."""
+    assert root_of(host, bucket, HOSTS) == (root, BUCKET)
+
+
+def test_custom_domain_takes_its_bucket_from_the_option():
+    """Where neither policy nor host tell the bucket, ``allowed_hosts`` does."""
+    given = {**flat_v4(bucket=None), "host": "files.example.com"}
+    assert read_grant(given, allowed_hosts=HOSTS).bucket == BUCKET
+    with pytest.raises(ConfigurationError, match="is for the bucket other"):
+        read_grant({**given, "bucket": "other"}, allowed_hosts=HOSTS)
