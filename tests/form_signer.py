@@ -12,7 +12,9 @@ from fsspec_osspresigned.secret import FormValue, Secret
 from fsspec_osspresigned.signers.base import Grant, form_fields
 from fsspec_osspresigned.signing.post_conditions import SECRET_FIELDS, PolicyCondition
 from fsspec_osspresigned.signing.post_policy import (
+    pinned_fields,
     policy_text,
+    safe_conditions,
     sign_policy,
     signature_conditions,
 )
@@ -86,3 +88,25 @@ class FormSigner:
                 }
             ),
         )
+
+
+def grant_of(oss: Any, bucket: str, prefix: str, *, life: float = 3600, **how: Any):
+    """Return a grant of the owner of *oss*, as its file has it; *how* as ``safe_conditions``."""
+    now = time.time()
+    signing = {"version": "v4", "region": oss.region, "now": now}
+    conditions = [
+        *safe_conditions(bucket, prefix, **how),
+        *signature_conditions(oss.credentials, **signing),
+    ]
+    text = policy_text(conditions, expires_at=now + life)
+    return {
+        "version": 1,
+        "url": oss.endpoint.url(bucket),
+        "bucket": bucket,
+        "prefix": prefix,
+        "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + life)),
+        "fields": {
+            **pinned_fields(conditions),
+            **sign_policy(oss.credentials, text, **signing),
+        },
+    }

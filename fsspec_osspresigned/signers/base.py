@@ -51,6 +51,7 @@ class Grant:
     Attributes:
         single: one request that stores the whole object can be signed.
         action: that request; PostObject sends a form instead of a PUT.
+        largest: bytes that it stores at most; None leaves that to OSS.
         multipart: the multipart upload that can be signed; None if none.
         expires_at: when the first request expires, seconds since the epoch; None if
             unknown.
@@ -58,6 +59,7 @@ class Grant:
 
     single: bool = True
     action: Action = Action.PutObject
+    largest: int | None = None
     multipart: MultipartGrant | None = MultipartGrant()
     expires_at: float | None = None
 

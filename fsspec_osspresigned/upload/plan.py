@@ -18,6 +18,7 @@ from ..model import (
     LARGEST_PART,
     MAX_PART,
     MAX_PARTS,
+    MAX_SINGLE_PUT,
     MIN_PART,
     Action,
     Operation,
@@ -25,7 +26,7 @@ from ..model import (
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.base import Grant, MultipartGrant, grant_for, preflight
-from ..units import GIB, MIB
+from ..units import MIB, shown_bytes
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
 # every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
@@ -42,6 +43,7 @@ class UploadPlan:
 
     Attributes:
         action: the call that stores the whole object, where it needs no parts.
+        largest: bytes that a stream may have in that call.
         multipart: parts from the start; False sends that one call as long as it can.
         part_size: bytes of every part but the last.
         max_parts: parts that can be sent at most.
@@ -50,6 +52,7 @@ class UploadPlan:
     """
 
     action: Action = Action.PutObject
+    largest: int = MAX_SINGLE_PUT
     multipart: bool
     part_size: int
     max_parts: int = MAX_PARTS
@@ -121,10 +124,17 @@ def plan_for(
     raise ConfigurationError(problems + misfits, path=path)
 
 
-def limit_of(action: Action) -> str:
-    """Return what *action* holds at most, for messages."""
+def limit_of(action: Action, largest: int | None = None) -> str:
+    """Return what *action* holds at most, for messages; *largest* if that is given."""
     name = "the form of a grant" if action.spec.form else "one PUT"
-    return f"{name} holds {action.spec.largest / GIB:.4g} GiB at most"
+    most = action.spec.largest if largest is None else largest
+    return f"{name} holds {shown_bytes(most)} at most"
+
+
+def _largest(grant: Grant) -> int:
+    """Return the bytes of a stream that one call may store."""
+    most = grant.action.spec.largest
+    return most if grant.largest is None else min(most, grant.largest)
 
 
 def _misfits(size: int, cut: int, most: int) -> Iterator[str]:
@@ -158,6 +168,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
     if parts is None or (unsized and grant.single):
         return UploadPlan(
             action=grant.action,
+            largest=_largest(grant),
             multipart=False,
             part_size=part_size,
             max_parts=1,
@@ -171,6 +182,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
         )
     return UploadPlan(
         action=grant.action,
+        largest=_largest(grant),
         multipart=not grant.single,
         part_size=parts.part_size or part_size,
         max_parts=parts.max_parts,

@@ -137,9 +137,10 @@ class SpooledPut(SinglePut):
 
     def add(self, body: Body) -> None:
         """Append *body* to the file; TooLargeError if one call cannot hold it."""
-        action = self._job.plan.action
-        if self._spool.size + body.size > action.spec.largest:
-            msg = f"{limit_of(action)}, and no parts are granted; nothing was published"
+        plan = self._job.plan
+        if self._spool.size + body.size > plan.largest:
+            limit = limit_of(plan.action, plan.largest)
+            msg = f"{limit}, and no parts are granted; nothing was published"
             raise TooLargeError(msg, path=self._job.steps.target.path)
         self._spool.append(body)
 

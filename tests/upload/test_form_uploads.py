@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 
 import pytest
 from attrs import evolve
 
+from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Fault
@@ -32,8 +34,6 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
     FORBID_OVERWRITE,
     MAX_POST_OBJECT,
-    OPERATIONS,
-    Action,
 )
 from fsspec_osspresigned.options import headers
 from fsspec_osspresigned.options.object_options import Target
@@ -49,10 +49,19 @@ DATA = os.urandom(300_000)
 LOST = {"drop_reply": True, "times": None}
 
 
-def client_of(signer: FormSigner, *, retries: int = 1) -> Client:
+class Huge:
+    """A body that says it is as large as a form may be."""
+
+    size = MAX_POST_OBJECT
+
+    def blocks(self):
+        raise AssertionError("it is not read")
+
+
+def client_of(signer: FormSigner, *, retries: int = 1, **options) -> Client:
     """Return a client that waits for nothing."""
     return Client(
-        Options.from_storage_options({"signer": signer}),
+        Options.from_storage_options({"signer": signer, **options}),
         signer,
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
@@ -128,6 +137,20 @@ def test_stream_waits_on_disk(oss):
     assert (receipt.verified, receipt.parts) == ("crc64", ())
 
 
+def test_checkpoint_of_a_form(oss, tmp_path, caplog):
+    """There are no parts to keep: a large file is told so, and sent as a whole."""
+    caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
+    client = client_of(FormSigner(oss), multipart_threshold=100_000)
+    client.checkpoint = Checkpoint(tmp_path / "journals")
+    for name, size in (("large", 100_001), ("small", 100_000)):
+        (tmp_path / name).write_bytes(DATA[:size])
+        source = FileBody.of(str(tmp_path / name))
+        upload_source(client, Target(path=f"{BUCKET}/{name}"), source)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"{BUCKET}/large: a grant has no parts to resume")
+    assert actions(oss) == ["PostObject"] * 2
+
+
 def test_transaction_of_forms(oss):
     """Small objects are forms of the commit, and none is sent before it."""
     client = client_of(FormSigner(oss))
@@ -150,22 +173,22 @@ def test_more_than_a_form_holds(oss):
     with pytest.raises(ConfigurationError) as caught:
         Upload(client, Target(path=PATH), size=MAX_POST_OBJECT + 1)
     first, second = caught.value.problems
-    assert "the form of a grant holds 4.992 GiB at most" in first
+    assert "the form of a grant holds 5112 MiB at most" in first
     assert "a signer or part URLs could send it" in second
     assert not oss.requests
 
 
-def test_stream_that_grows_too_large(oss, monkeypatch):
-    """The disk takes no more than the form can carry."""
-    small = Action.PostObject.spec
-    monkeypatch.setattr(
-        "fsspec_osspresigned.model.OPERATIONS",
-        {**OPERATIONS, Action.PostObject: evolve(small, largest=len(DATA))},
-    )
-    upload = Upload(client_of(FormSigner(oss)), Target(path=PATH))
+@pytest.mark.parametrize("largest", [len(DATA), 2**40])
+def test_stream_that_grows_too_large(oss, largest):
+    """The disk takes no more than the form can carry: what is granted, or OSS's limit."""
+    signer = FormSigner(oss)
+    grant = evolve(signer.grant(PATH), largest=largest)
+    signer.grant = lambda path: grant
+    upload = Upload(client_of(signer), Target(path=PATH))
     upload.add(MemoryBody.of(DATA))
+    upload.add(MemoryBody.of(b""))
     with pytest.raises(TooLargeError, match=r"form of a grant holds .* at most"):
-        upload.add(MemoryBody.of(b"1"))
+        upload.add(Huge())
     upload.discard()
     assert not oss.requests
 
