@@ -19,7 +19,7 @@ from ..message.request_head import Call, ReceivedForm
 from ..store.bodies import Piece
 from ..store.store import StoredObject
 from .context import CallContext, confirmation, invalid_argument
-from .object_headers import read_properties
+from .object_headers import HTTP_PROPERTIES, read_properties
 
 _TYPE, _FIRST_TYPE = "content-type", "x-oss-content-type"
 _STATUSES = ("200", "201")
@@ -90,7 +90,12 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
             raise refused("NotImplemented", Header=name)
     acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
     kind = fields.get(_FIRST_TYPE) or form.file.content_type or fields.get(_TYPE)
-    given = {OBJECT_ACL: acl, **fields, _TYPE: kind}
+    taken = {
+        name: value
+        for name, value in fields.items()
+        if name.startswith("x-oss-") or name in HTTP_PROPERTIES
+    }
+    given = {OBJECT_ACL: acl, **taken, _TYPE: kind}
     given["x-oss-callback"] = fields.get("callback")
     return {name: value for name, value in given.items() if value is not None}
 

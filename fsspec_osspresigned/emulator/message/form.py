@@ -60,7 +60,7 @@ class IncomingForm:
                 message = "A field is given twice in the form."
                 raise refused("InvalidArgument", message, ArgumentName=part.name)
             value = await self._until(self._mark, _MAX_VALUE)
-            fields[part.name] = value.decode("utf-8", "surrogateescape")
+            fields[part.name] = _decoded(value)
             size += len(value)
             if size > _MAX_FIELDS:
                 raise refused("MaxPOSTPreDataLengthExceededError")
@@ -97,7 +97,7 @@ class IncomingForm:
 
     async def _read_head(self) -> FormPart:
         text = await self._until(_BLANK, _MAX_HEAD)
-        head = HeaderParser().parsestr(text.decode("utf-8", "surrogateescape"))
+        head = HeaderParser().parsestr(_decoded(text))
         name = head.get_param("name", header="content-disposition")
         if head.get_content_disposition() != "form-data" or name is None:
             raise _malformed()
@@ -145,6 +145,14 @@ class IncomingForm:
         if data is not None and self._wanted is not None:
             self._digest.update(data)
         return data
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        message = "The form is not in UTF-8."
+        raise refused("InvalidArgument", message) from error
 
 
 def _malformed() -> RefusedError:

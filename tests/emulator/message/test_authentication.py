@@ -204,6 +204,6 @@ def test_v4_names_its_fields(poster, refusal, tree):
 
 def test_fields_that_no_condition_names(poster, oss):
     """They are accepted, unlike S3."""
-    also = {"x-oss-meta-a": "1", "submit": "Upload", "Cache-Control": "no-store"}
+    also = {"If-Match": "1", "submit": "Upload", "Cache-Control": "no-store"}
     assert poster.post("free", also=also).status_code == 204
     assert oss.get(BUCKET, "free").headers["cache-control"] == "no-store"

@@ -205,6 +205,29 @@ def test_a_refused_form_does_not_end_the_connection(poster, oss):
     assert oss.requests[-1].connection == refused.connection
 
 
+def test_text_is_utf_8(poster, refusal, fields):
+    """A value or a head in another encoding is refused."""
+    for name, value in ((b"a", b"\xff"), (b"\xff", b"a")):
+        body = form(part("NAME", "VALUE"), *fields_and_file(fields, b"x"))
+        body = body.replace(b"NAME", name).replace(b"VALUE", value)
+        assert refusal(poster.send(body))[:2] == (400, "InvalidArgument")
+
+
+def test_damaged_forms(poster, oss, fields):
+    """Whatever is wrong with a form, it is answered, and not by a crash."""
+    chance = random.Random(7)  # noqa: S311 - no secret
+    good = form(*fields_and_file(fields, b"hello", filename="a"))
+    pieces = [b"\r\n", b"--", b"\xff", b'"', b";", b"*=utf-9'%FF'x", b"\0", b"\\"]
+    seen = set()
+    for _ in range(200):
+        at = chance.randrange(len(good))
+        cut = at + chance.choice((0, 1, 30))
+        body = good[:at] + chance.choice(pieces) + good[cut:]
+        seen.add(poster.send(body).status_code)
+    assert seen <= {204, 400, 403}
+    assert seen >= {400, 403}
+
+
 def test_lines_are_those_of_http(poster, refusal, fields):
     """A form with bare newlines is refused."""
     body = form(*fields_and_file(fields, b"x")).replace(LINE.encode(), b"\n")
