@@ -1,4 +1,4 @@
-"""Commands ``check map``, ``check signer`` and ``check store``."""
+"""Commands ``check map``, ``check grant``, ``check signer`` and ``check store``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..console.exit import ExitCode
 from ..console.terminal import table
@@ -20,20 +21,23 @@ from ..filesystem.client_factory import read_url
 from ..http.transport import Transport
 from ..owner.conformance import Kit, run
 from ..owner.conformance_rules import RULES
-from ..owner.map_check import Intent, check_map
+from ..owner.grant_check import check_grant, warnings_of
+from ..owner.map_check import Intent, MapProblem, check_map
 from ..owner.sign import local_objects
 from ..owner.store_check import OUTCOMES, CheckedStore, FactResult
 from ..owner.store_check import check as check_store
 from ..owner.store_facts import FACTS
 from ..signers.http import token_source
 from ..signers.keys import KeySigner
+from ..signers.post_grant_reader import parse_grant
 from ..units import rate_of, shown_seconds, shown_text
-from ..url_map.source import load
+from ..url_map.source import load, load_file
 from .options import (
     ADDRESSING,
     HOST,
     PLACE,
     counted,
+    examples,
     flag,
     mapping,
     object_path,
@@ -43,6 +47,11 @@ from .options import (
 )
 
 _MEGABYTE = 1_000_000
+_GRANT_EXAMPLES = """\
+  osspresigned check grant grant.json
+  osspresigned check grant grant.json exports --to examplebucket/in/ --rate 20MB/s
+  osspresigned check grant env:GRANT --json
+"""
 
 
 @click.group()
@@ -51,64 +60,125 @@ def check() -> None:
 
 
 @frozen(kw_only=True)
-class CheckMapOptions:
-    """Options of ``check map``."""
+class CheckFilesOptions:
+    """Options of ``check map`` and ``check grant``."""
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
         "Where FILES go, as fs.put() places them.", type=object_path)
     rate: float | None = option("--rate MB/s",
-        "Expected rate: do the URLs live long enough?",
+        "Expected rate: do the signatures live long enough?",
         type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
     headers: Mapping[str, str] = mapping("--header NAME=VALUE",
         "Header that the uploads will ask for; may be repeated.")
-    receipts: bool = flag("--receipts",
-        "The uploader sets receipts=, from which you complete.")
     allow_http: bool = flag("--allow-http", "The uploader sets allow_http=True.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
+
+    def intent(self, files: Sequence[str], *, local: bool) -> Intent:
+        """Return the uploads that are meant; *local* is that of the source."""
+        return Intent(
+            files=local_objects(files, self.to) if self.to is not None else {},
+            headers=self.headers,
+            rate=self.rate,
+            now=time.time(),
+            allow_http=self.allow_http,
+            local=local,
+        )
+
+    def check(self, files: Sequence[str]) -> None:
+        """Raise UsageError if the options do not fit *files*."""
+        if files and self.to is None:
+            raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
+        if not files and (self.to is not None or self.rate is not None or self.headers):
+            said = "--to, --rate and --header are about FILES: name some"
+            raise click.UsageError(said)
+
+    def report(
+        self,
+        what: str,
+        facts: Mapping[str, Any],
+        intent: Intent,
+        found: Sequence[MapProblem],
+    ) -> int:
+        """Print what was *found* in *what*, with *facts* in JSON; return the exit code."""
+        code = 1 if found else 0
+        if self.as_json:
+            listed = [
+                {"path": p.path, "kind": p.kind, "problem": p.text} for p in found
+            ]
+            members = {**facts, "files": len(intent.files), "problems": listed}
+            click.echo(json.dumps(members, indent=2))
+            return code
+        for line in table([(shown_text(p.path), p.kind, p.text) for p in found]):
+            click.echo(line)
+        total = sum(map(os.path.getsize, intent.files.values()))
+        rate = self.rate
+        took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
+        said = counted(len(found), "problem") if found else "no problems"
+        click.echo(f"{what}, {counted(len(intent.files), 'file')}{took}: {said}")
+        return code
+
+
+@frozen(kw_only=True)
+class CheckMapOptions(CheckFilesOptions):
+    """Options of ``check map``."""
+
+    # fmt: off
+    receipts: bool = flag("--receipts",
+        "The uploader sets receipts=, from which you complete.")
+    # fmt: on
+
+
+_FILES = click.argument("files", nargs=-1, type=PLACE, metavar="[FILES...]")
 
 
 @takes
 @check.command(name="map", short_help="Check a URL map, alone or for files.")
 @click.argument("place", type=PLACE, metavar="MAP")
-@click.argument("files", nargs=-1, type=PLACE, metavar="[FILES...]")
+@_FILES
 def check_map_command(
     place: str, files: tuple[str, ...], wanted: CheckMapOptions
 ) -> int:
     """Check the URL map MAP, alone or for FILES; exit code 1 if there are problems."""
-    to, rate = wanted.to, wanted.rate
-    if files and to is None:
-        raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
-    if not files and (to is not None or rate is not None or wanted.headers):
-        raise click.UsageError("--to, --rate and --header are about FILES: name some")
+    wanted.check(files)
     source = load(place, read_url, allow_http=wanted.allow_http)
     url_map = source.current()
-    found = local_objects(files, to) if to is not None else {}
-    intent = Intent(
-        files=found,
-        headers=wanted.headers,
-        rate=rate,
-        now=time.time(),
-        receipts=wanted.receipts,
-        allow_http=wanted.allow_http,
-        local=source.local,
+    intent = wanted.intent(files, local=source.local)
+    problems = check_map(url_map, evolve(intent, receipts=wanted.receipts))
+    what = f"{counted(len(url_map), 'object')} in the map"
+    return wanted.report(what, {"objects": len(url_map)}, intent, problems)
+
+
+@takes
+@check.command(
+    name="grant",
+    short_help="Check a grant, alone or for files.",
+    epilog=examples(_GRANT_EXAMPLES),
+)
+@click.argument("place", type=PLACE, metavar="GRANT")
+@_FILES
+def check_grant_command(
+    place: str, files: tuple[str, ...], wanted: CheckFilesOptions
+) -> int:
+    """Check GRANT, alone or for FILES; exit code 1 if there are problems.
+
+    GRANT is a grant file, or the answer of an application server in one. Nothing is
+    sent. What is wider than most owners mean is told as a warning, and is no problem.
+    """
+    wanted.check(files)
+    source = load_file(
+        place, parse_grant, read_url, allow_http=wanted.allow_http, kind="grant"
     )
-    problems = check_map(url_map, intent)
-    code = 1 if problems else 0
-    if wanted.as_json:
-        listed = [{"path": p.path, "kind": p.kind, "problem": p.text} for p in problems]
-        counts = {"objects": len(url_map), "files": len(found)}
-        click.echo(json.dumps({**counts, "problems": listed}, indent=2))
-        return code
-    for line in table([(shown_text(p.path), p.kind, p.text) for p in problems]):
-        click.echo(line)
-    total = sum(map(os.path.getsize, found.values()))
-    took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
-    said = counted(len(problems), "problem") if problems else "no problems"
-    objects, local = counted(len(url_map), "object"), counted(len(found), "file")
-    click.echo(f"{objects} in the map, {local}{took}: {said}")
-    return code
+    grant = source.current()
+    intent = wanted.intent(files, local=source.local)
+    warnings = [*warnings_of(grant)]
+    if not wanted.as_json:
+        for warning in warnings:
+            click.echo(f"warning: {shown_text(warning)}")
+    what = f"grant for {grant.bucket}/{''.join(grant.prefixes[:1])}"
+    facts = {"grant": grant.describe(), "warnings": warnings}
+    return wanted.report(shown_text(what), facts, intent, check_grant(grant, intent))
 
 
 @frozen(kw_only=True)

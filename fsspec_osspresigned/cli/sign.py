@@ -15,11 +15,13 @@ from ..console.terminal import Output, pairs, table_or_pairs
 from ..filesystem.client_factory import read_url
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
+from ..owner.grant_check import about_grant
 from ..owner.inspect import about_entry, about_url, read
 from ..owner.sign import Cut, Order, Signed
 from ..request_checks import is_web
 from ..secret import SecretURL
 from ..signers.keys import KeySigner
+from ..signers.post_grant_reader import PostGrant
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
 from .options import (
@@ -241,9 +243,9 @@ def _say_written(signed: Signed, place: str) -> None:
 
 
 @click.command()
-@click.argument("reference", type=PLACE, metavar="REFERENCE|MAP")
+@click.argument("reference", type=PLACE, metavar="REFERENCE|MAP|GRANT")
 def inspect(reference: str) -> None:
-    """Describe a presigned URL or a URL map.
+    """Describe a presigned URL, a URL map or a grant.
 
     Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
     input, or any URL that fsspec can read.
@@ -252,6 +254,8 @@ def inspect(reference: str) -> None:
     now, room = time.time(), Output(sys.stdout).room
     if isinstance(found, SecretURL):
         lines = pairs(list(about_url(found, now)), room)
+    elif isinstance(found, PostGrant):
+        lines = pairs(list(about_grant(found, now)), room)
     else:
         rows = [
             (shown_text(name), *about_entry(one, now)) for name, one in found.items()

@@ -1,22 +1,29 @@
-"""Facts of presigned URLs and URL maps for people, without signatures."""
+"""Facts of presigned URLs and URL maps for people, without signatures.
+
+Grants are read here too; their facts are those of ``grant_check``.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from .. import request_checks
 from ..errors import ConfigurationError
 from ..secret import SecretURL
+from ..signers.post_grant_reader import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
-from ..url_map.source import Opener, load
+from ..url_map.source import Opener, load_file
 from ..url_map.url_map import EXTRAS, MapEntry, MapRequest, URLMap
 
 _VERSIONS = {
@@ -29,12 +36,13 @@ _VERSIONS = {
 _MAX_ONE = (
     2 * request_checks.MAX_URL
 )  # bytes of a file that may hold one URL and no map
+_POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')  # a member of grants alone
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 
 
-def read(reference: str, opener: Opener) -> SecretURL | URLMap:
-    """Return the presigned URL, or the URL map, at *reference*.
+def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
+    """Return the presigned URL, the URL map, or the grant, at *reference*.
 
     Args:
         reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
@@ -42,7 +50,7 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
         opener: reads what is not on this machine.
 
     Raises:
-        ConfigurationError: it cannot be read, or is neither.
+        ConfigurationError: it cannot be read, or is none of them.
     """
     text = ""
     if reference == "-":
@@ -56,9 +64,17 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap:
     if url := _one_url(text):
         return url
     if not request_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
-        msg = f"{reference} is neither a presigned URL nor a URL map"
+        msg = f"{reference} is no presigned URL, URL map or grant"
         raise ConfigurationError(msg)
-    return parse(text) if reference == "-" else load(reference, opener).current()
+    if reference == "-":
+        return _map_or_grant(BytesIO(text.encode()))
+    return load_file(reference, _map_or_grant, opener).current()
+
+
+def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
+    is_grant = _POLICY.search(file.read(MAX_GRANT)) is not None
+    file.seek(0)
+    return parse_grant(file) if is_grant else parse(file)
 
 
 def _one_url(text: str) -> SecretURL | None:

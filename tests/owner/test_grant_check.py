@@ -1,0 +1,314 @@
+"""``inspect`` and ``check grant``: what a grant allows, and what is wrong with it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from fsspec_osspresigned import cli
+from fsspec_osspresigned.owner.grant_check import (
+    about_grant,
+    check_grant,
+    warnings_of,
+)
+from fsspec_osspresigned.owner.map_check import Intent
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.post_grant_reader import read_grant
+from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
+from fsspec_osspresigned.signing.post_conditions import PolicyCondition
+from fsspec_osspresigned.signing.post_policy import (
+    policy_text,
+    sign_policy,
+    signature_conditions,
+)
+from fsspec_osspresigned.units import GIB, MIB
+
+NOW = 1_795_773_600.0  # 2026-11-27T10:00:00Z
+KEY = Credentials("LTAIfakeid", Secret("fakesecret"))
+STS = Credentials("STS.fake", Secret("fakesecret"), Secret("fake-token-1234567"))
+OSS = Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com")
+HOST = "https://examplebucket.oss-cn-hangzhou.aliyuncs.com"
+EXACT = PolicyCondition("eq", "key", ("in/a.csv",))
+BUCKET = PolicyCondition("eq", "bucket", ("examplebucket",))
+SIZE = PolicyCondition.range(0, MIB)
+ACL = PolicyCondition("eq", "x-oss-object-acl", ("default",))
+
+
+def made(credentials=KEY, endpoint=OSS, now=NOW, **terms):
+    """Return the text of a grant for ``examplebucket/in/``."""
+    wanted = GrantTerms(**{"bucket": "examplebucket", "prefix": "in/", **terms})
+    region = "cn-hangzhou"
+    return sign_grant(credentials, endpoint, wanted, region=region, now=now).text()
+
+
+def grant(**terms):
+    """Return the grant that is read from such a text."""
+    return read_grant(json.loads(made(**terms)))
+
+
+def loose(*conditions, version="v4", **more):
+    """Return a grant of an application server, with these conditions alone."""
+    own = signature_conditions(KEY, version=version, region="cn-hangzhou", now=NOW)
+    text = Secret(policy_text([*conditions, *own], expires_at=NOW + 3600))
+    signed = sign_policy(KEY, text, version=version, region="cn-hangzhou", now=NOW)
+    return read_grant({"url": HOST, "fields": {**signed, **more}})
+
+
+def prefix(text):
+    """Return the condition of a prefix."""
+    return PolicyCondition("starts-with", "key", (text,))
+
+
+def told(found):
+    """Return what is said about a grant, by name."""
+    return dict(about_grant(found, NOW + 60))
+
+
+def test_grant_tells_its_facts():
+    """Place, size, life, and all that is bound; the default has no warning."""
+    assert told(grant(expires_in=7200, sizes=(0, GIB))) == {
+        "kind": "grant, signature V4",
+        "goes to": f"{HOST}/",
+        "objects": "begins with 'in/'",
+        "size": "0 bytes to 1 GiB",
+        "expires at": "2026-11-27T12:00:00Z (1 h 59 min left)",
+        "existing objects": "can be replaced",
+        "also bound": "success_action_status is '200'; x-oss-object-acl is 'default'",
+    }
+
+
+def test_grant_of_a_temporary_key_says_so():
+    """Its end may come before that of the policy; what is bound is told."""
+    found = told(grant(credentials=STS, overwrite=False, content_types=["a/b", "c/d"]))
+    assert found["key"].startswith("temporary (STS)")
+    assert found["existing objects"] == "are kept"
+    assert "x-oss-content-type is one of 'a/b', 'c/d'" in found["also bound"]
+    assert "fake-token" not in repr(found)
+
+
+def test_loose_grant_tells_what_is_open():
+    """What an application server has left out is told as it is."""
+    found = told(loose(PolicyCondition("not-in", "key", ("secret",)), version="v4"))
+    assert found["objects"] == "is none of 'secret'"
+    assert found["size"] == "up to 5 GiB"
+    assert found["also bound"] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ([BUCKET, prefix("in/"), SIZE, ACL], []),
+        ([BUCKET, EXACT, SIZE, ACL], []),
+        ([prefix("in/"), SIZE, ACL], ["for every bucket of its region"]),
+        ([BUCKET, SIZE, ACL], ["no prefix is bound"]),
+        ([BUCKET, prefix(""), SIZE, ACL], ["no prefix is bound"]),
+        ([BUCKET, prefix("in"), SIZE, ACL], ["the prefix 'in' is wide"]),
+        ([BUCKET, prefix("in/"), ACL], ["no size is bound"]),
+        ([BUCKET, prefix("in/"), SIZE], ["the ACL is not bound"]),
+        (
+            [
+                *(BUCKET, prefix("in/"), SIZE, ACL),
+                PolicyCondition("starts-with", "x-oss-content-type", ("image/",)),
+            ],
+            ["admit image/svg+xml,"],
+        ),
+        (
+            [
+                *(BUCKET, prefix("in/"), SIZE, ACL),
+                PolicyCondition("in", "x-oss-content-type", ("image/png",)),
+            ],
+            [],
+        ),
+    ],
+)
+def test_warnings(conditions, said):
+    """What most owners do not mean is told, and nothing else."""
+    found = [*warnings_of(loose(*conditions))]
+    assert len(found) == len(said)
+    for text, part in zip(found, said, strict=True):
+        assert part in text
+
+
+def test_v1_with_a_lasting_key_is_a_warning():
+    """The oldest kind, and one that calls somebody."""
+    first = loose(BUCKET, prefix("in/"), SIZE, ACL, version="v1", callback="e30=")
+    assert [text.partition(":")[0] for text in warnings_of(first)] == [
+        "V1 with a lasting key",
+        "it has a callback",
+    ]
+    other = loose(prefix("in/"), SIZE, ACL, version="v1")
+    assert "every bucket that" in next(iter(warnings_of(other)))
+
+
+def problems(found, files=None, **more):
+    """Return kind and text of what stands in the way."""
+    intent = Intent(files=files or {}, **{"now": NOW, **more})
+    return [(one.path, one.kind, one.text) for one in check_grant(found, intent)]
+
+
+def test_grant_alone():
+    """An end that has come, and plain http, are problems; else there is none."""
+    assert problems(grant()) == []
+    ((path, kind, text),) = problems(grant(), now=NOW + 3600)
+    assert (path, kind) == ("examplebucket/in/", "expiry")
+    assert "ended at 2026-11-27T11:00:00Z" in text
+    plain = grant(endpoint=Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com"))
+    assert [kind for _, kind, _ in problems(plain)] == ["http"]
+    assert problems(plain, allow_http=True) == []
+
+
+def test_files_that_the_policy_does_not_let_through(tmp_path):
+    """Bucket, prefix, size and type, each with its condition."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"12345")
+    large = tmp_path / "large.bin"
+    with large.open("wb") as hole:
+        hole.truncate(5 * GIB + 1)
+    files = {
+        "examplebucket/in/a.csv": str(file),
+        "examplebucket/out/a.csv": str(file),
+        "other/in/a.csv": str(file),
+        "examplebucket/in/large.bin": str(large),
+    }
+    found = {path: text for path, _, text in problems(grant(), files)}
+    assert [*found] == [*files][1:]
+    assert 'does not meet ["starts-with", "$key", "in/"]' in found["examplebucket/out/a.csv"]
+    assert "it is for the bucket 'examplebucket'" in found["other/in/a.csv"]
+    assert "a form holds 5 GiB" in found["examplebucket/in/large.bin"]
+    small = grant(sizes=(0, 4))
+    ((_, kind, text),) = problems(small, {"examplebucket/in/a.csv": str(file)})
+    assert (kind, "size of 5 bytes" in text) == ("upload", True)
+
+
+def test_headers_of_the_uploads(tmp_path):
+    """A demanded header must be one that the policy lets through."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"12345")
+    files = {"examplebucket/in/a.csv": str(file)}
+    types = grant(content_types=["text/csv"])
+    assert problems(types, files, headers={"Content-Type": "text/csv"}) == []
+    ((_, _, text),) = problems(types, files, headers={"Content-Type": "text/html"})
+    assert "text/html" in text
+
+
+def test_rate_finds_what_would_begin_too_late(tmp_path):
+    """Files go one after the other; one that begins after the end is told."""
+    files = {}
+    for number in range(3):
+        (tmp_path / f"{number}").write_bytes(b"x" * 1000)
+        files[f"examplebucket/in/{number}"] = str(tmp_path / f"{number}")
+    assert problems(grant(), files, rate=1000.0) == []
+    ((path, kind, text),) = problems(grant(expires_in=2), files, rate=1000.0)
+    assert (path, kind) == ("examplebucket/in/2", "expiry")
+    assert "would be sent after 2 s" in text
+    ended = problems(grant(expires_in=2), files, rate=1000.0, now=NOW + 9)
+    assert [kind for _, kind, _ in ended] == ["expiry"]
+
+
+# -- the commands --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A grant file of now, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "grant.json"
+    file.touch(0o600)
+    file.write_text(made(now=time.time()))
+    return file
+
+
+@pytest.mark.parametrize("source", ["file", "-", "env:GRANT", "memory://grant.json"])
+def test_inspect_reads_grants_from_everywhere(place, source, monkeypatch, capsys):
+    """A file, standard input, a variable and a filesystem; never a secret."""
+    text = place.read_text()
+    monkeypatch.setattr(
+        sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode()))
+    )
+    monkeypatch.setenv("GRANT", text)
+    if source.startswith("memory:"):
+        import fsspec  # noqa: PLC0415 - one case in four
+
+        fsspec.filesystem("memory").pipe_file("/grant.json", text.encode())
+    assert cli.main(["inspect", "grant.json" if source == "file" else source]) == 0
+    said = capsys.readouterr().out
+    assert "begins with 'in/'" in said
+    for name in ("policy", "x-oss-signature"):
+        assert json.loads(text)["fields"][name] not in said
+
+
+def test_inspect_of_what_is_nothing(place, capsys):
+    """A text that is neither is refused; a broken grant with all that is wrong."""
+    place.write_text("hello")
+    assert cli.main(["inspect", "grant.json"]) == 2
+    assert "no presigned URL, URL map or grant" in capsys.readouterr().err
+    place.write_text('{"policy": "e30=", "host": "https://b.oss-cn-x.aliyuncs.com"}')
+    assert cli.main(["inspect", "grant.json"]) == 2
+    said = capsys.readouterr().err
+    assert "expiration" in said
+    assert "conditions" in said
+
+
+@pytest.mark.usefixtures("place")
+def test_check_grant_alone_and_for_files(tmp_path, capsys):
+    """Exit code 0 without problems, 1 with some; JSON on request."""
+    assert cli.main(["check", "grant", "grant.json"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "grant for examplebucket/in/, 0 files: no problems\n"
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "a.csv").write_bytes(b"12345")
+    call = ["check", "grant", "grant.json", "exports", "--rate", "1", "--to"]
+    assert cli.main([*call, "examplebucket/in/"]) == 0
+    assert "1 file, 0 s at that rate: no problems" in capsys.readouterr().out
+    assert cli.main([*call, "examplebucket/out/"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("examplebucket/out/exports/a.csv  upload  key ")
+    assert said.endswith("1 problem\n")
+    assert cli.main([*call, "examplebucket/out/", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["grant"]["bucket"] == "examplebucket"
+    assert found["warnings"] == []
+    assert found["files"] == 1
+    assert found["problems"][0]["kind"] == "upload"
+
+
+def test_check_grant_tells_warnings(place, capsys):
+    """What is wide is told, and is no problem."""
+    place.write_text(made(now=time.time(), prefix=""))
+    assert cli.main(["check", "grant", "grant.json"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("warning: no prefix is bound")
+    assert said.endswith("no problems\n")
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["exports"], "FILES need --to"),
+        (["--rate", "5"], "are about FILES"),
+    ],
+)
+def test_wrong_calls(call, said, capsys):
+    """Options that fit nothing are a wrong call."""
+    assert cli.main(["check", "grant", "grant.json", *call]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_grant_that_cannot_be_read(place, capsys):
+    """What is wrong is told at once, with the place, and no piece of the file."""
+    document = json.loads(place.read_text())
+    document["fields"]["policy"] = "bm8="
+    document["expires"] = "soon"
+    place.write_text(json.dumps(document))
+    assert cli.main(["check", "grant", "grant.json"]) == 2
+    said = capsys.readouterr().err
+    assert "the policy is not JSON" in said
+    assert '"expires" is no time' in said
+    assert "bm8=" not in said
