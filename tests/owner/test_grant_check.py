@@ -178,7 +178,10 @@ def test_files_that_the_policy_does_not_let_through(tmp_path):
     }
     found = {path: text for path, _, text in problems(grant(), files)}
     assert [*found] == [*files][1:]
-    assert 'does not meet ["starts-with", "$key", "in/"]' in found["examplebucket/out/a.csv"]
+    assert (
+        'does not meet ["starts-with", "$key", "in/"]'
+        in found["examplebucket/out/a.csv"]
+    )
     assert "it is for the bucket 'examplebucket'" in found["other/in/a.csv"]
     assert "a form holds 5 GiB" in found["examplebucket/in/large.bin"]
     small = grant(sizes=(0, 4))
@@ -228,9 +231,7 @@ def place(tmp_path, monkeypatch):
 def test_inspect_reads_grants_from_everywhere(place, source, monkeypatch, capsys):
     """A file, standard input, a variable and a filesystem; never a secret."""
     text = place.read_text()
-    monkeypatch.setattr(
-        sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode()))
-    )
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     monkeypatch.setenv("GRANT", text)
     if source.startswith("memory:"):
         import fsspec  # noqa: PLC0415 - one case in four

@@ -120,7 +120,7 @@ def test_commands_print_what_the_page_shows(monkeypatch, tmp_path, capsys):
     for name in ("a.csv", "2026/b.csv"):
         (tmp_path / "exports" / name).touch()
     shown = [block for block in blocks(OWNERS, "text") if block.startswith("$ ")]
-    assert len(shown) == 8
+    assert len(shown) == 10
     with Emulator() as oss:
         key = oss.credentials
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
