@@ -136,6 +136,7 @@ def test_it_is_logged_as_a_signing_without_secrets(ask):
         ("", "token-of-put", 403, "action_not_granted"),
         ("?dir=out/", TOKEN, 403, "forbidden"),
         ("?bucket=other", TOKEN, 403, "forbidden"),
+        ("?bucket=examplebucket/in", TOKEN, 403, "forbidden"),
         ("?dir=in/$%7Bfilename%7D", TOKEN, 400, "invalid_request"),
     ],
 )
