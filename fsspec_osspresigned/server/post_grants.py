@@ -36,9 +36,7 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     if Action.PostObject not in policy.actions:
         raise ServiceError("action_not_granted", "PostObject is not granted")
     bucket, folder = wish.get("bucket"), wish.get("dir")
-    found = {
-        path for path in policy.prefixes if bucket in (None, split_path(path)[0])
-    }
+    found = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
     if folder is not None:
         if folder and not folder.endswith("/"):
             folder += "/"

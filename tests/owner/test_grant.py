@@ -8,10 +8,11 @@ import stat
 import sys
 import time
 
+import fsspec
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.owner.grant import place_of
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.units import MIB
@@ -165,3 +166,20 @@ def test_place_of_a_grant():
     assert place_of("b/in/", whole_bucket=False) == ("b", "in/")
     with pytest.raises(ConfigurationError, match="bucket/prefix/"):
         place_of("", whole_bucket=False)
+
+
+def test_file_uploads_with_the_option(oss):
+    """What the command writes is all that an uploader needs, for any name."""
+    assert grant("examplebucket/in/", "--max-size", "1MiB", "--no-overwrite") == 0
+    place = os.path.abspath("grant.json")
+    fs = fsspec.filesystem("osspresigned", grant=place, skip_instance_cache=True)
+    fs.pipe({"examplebucket/in/a b.txt": b"one", "examplebucket/in/deep/c": b"two"})
+    assert oss.get("examplebucket", "in/a b.txt").data() == b"one"
+    assert oss.get("examplebucket", "in/deep/c").data() == b"two"
+    with pytest.raises(FileExistsError):
+        fs.pipe_file("examplebucket/in/a b.txt", b"three")
+    with pytest.raises(NotSignedError, match="in/"):
+        fs.pipe_file("examplebucket/out", b"four")
+    with pytest.raises(NotSignedError, match="size"):
+        fs.pipe_file("examplebucket/in/large", bytes(MIB + 1))
+    assert oss.get("examplebucket", "in/a b.txt").data() == b"one"

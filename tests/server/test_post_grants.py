@@ -10,12 +10,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import fsspec
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.errors import SignerUnavailableError
+from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import (
@@ -267,6 +268,34 @@ def test_client_of_the_sample_uploads(tmp_path):
             )
         assert (done.stdout, done.stderr) == ("200\n", "")
         assert oss.get("examplebucket", "in/a b.txt").data() == b"hello"
+
+
+def test_our_own_uploader_gets_its_grants_here(oss, monkeypatch):
+    """The address of the service is a grant; what the policy pins is sent unasked."""
+    policy = evolve(ONE, overwrite=False, acls=frozenset({"private"}), max_size=100)
+    signer = evolve(
+        KEYS,
+        credentials=lambda: oss.credentials,
+        endpoint=oss.endpoint,
+        clock=time.time,
+    )
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+    app = create_app(signer, tokens={hash_token(TOKEN): policy})
+    with LoopbackServer(app) as server:
+        fs = fsspec.filesystem(
+            "osspresigned",
+            grant=server.url + PATH,
+            signer_token="env:OSSPRESIGNED_TOKEN",
+            skip_instance_cache=True,
+        )
+        fs.pipe_file("examplebucket/in/a", b"one")
+        with pytest.raises(NotSignedError, match="size"):
+            fs.pipe_file("examplebucket/in/b", bytes(101))
+        with pytest.raises(FileExistsError):
+            fs.pipe_file("examplebucket/in/a", b"two")
+    found = oss.get("examplebucket", "in/a")
+    assert found.data() == b"one"
+    assert found.headers["x-oss-object-acl"] == "private"
 
 
 class _Absent:
