@@ -93,7 +93,7 @@ class Checkpoint:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
-        if mode & stat.S_IWOTH:
+        if os.name == "posix" and mode & stat.S_IWOTH:  # Windows says so of all
             raise ConfigurationError(
                 f"checkpoint={self.directory}: everybody can write there: use a "
                 "directory of your own"

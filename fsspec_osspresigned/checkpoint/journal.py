@@ -21,6 +21,7 @@ from attrs.validators import and_, ge, in_, instance_of, le
 from ..http.body import Fingerprint
 from ..http.checksums import MODES, crc64
 from ..model import MAX_PARTS, PartReceipt
+from ..system import BINARY, NOFOLLOW
 
 VERSION = 1
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
@@ -156,7 +157,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
     """Return the bytes of a journal, *limit* at most (OSError); None if there is none."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | BINARY)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:

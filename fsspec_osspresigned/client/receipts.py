@@ -14,6 +14,7 @@ from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
 from ..html_table import html_table
 from ..model import Receipt
+from ..system import BINARY
 
 _SHOWN = 20  # receipts of a long list
 
@@ -98,7 +99,7 @@ class ReceiptFile:
     def __call__(self, receipt: Receipt) -> None:
         """Append one line."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
         with self._lock:  # opened for each line, since the file may be rotated
             descriptor = os.open(self.path, flags, 0o600)
             file = LineFile(descriptor, is_torn=self._is_torn)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import weakref
+from importlib import import_module
+
+from ..system import NOFOLLOW, after_fork_in_child, read_at, write_at
 
 _NOTE = 200  # bytes that are read of the owner's name
 
@@ -18,8 +20,8 @@ class LockedError(Exception):
 class FileLock:
     """An exclusive lock on a file of its own, which is removed with the lock.
 
-    ``flock`` ends with the process, so a killed one leaves nothing that blocks. Two
-    threads of one process exclude each other too.
+    ``flock`` (of Windows, ``msvcrt.locking``) ends with the process, so a killed one leaves
+    nothing that blocks. Two threads of one process exclude each other too.
     """
 
     def __init__(self, place: str, descriptor: int) -> None:
@@ -34,16 +36,16 @@ class FileLock:
         Raises OSError if the file cannot be made or locked.
         """
         while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
             descriptor = os.open(place, flags, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
                 if _is_at(descriptor, place):
                     _sign(descriptor)
                     return cls(place, descriptor)
                 os.close(descriptor)  # its last owner removed it just now
             except BlockingIOError:
-                owner = os.pread(descriptor, _NOTE, 0).decode("ascii", "replace")
+                owner = read_at(descriptor, _NOTE, 0).decode("ascii", "replace")
                 os.close(descriptor)
                 raise LockedError(owner or "another process") from None
             except BaseException:
@@ -54,7 +56,13 @@ class FileLock:
         """Remove the file and unlock; idempotent."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._place)  # first: what is locked later is another file
+                try:
+                    os.unlink(
+                        self._place
+                    )  # first: what is locked later is another file
+                except PermissionError:  # Windows removes no open file
+                    self.forget()
+                    os.unlink(self._place)
             self.forget()
 
     def forget(self) -> None:
@@ -62,6 +70,21 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file for this descriptor alone; BlockingIOError if another has it."""
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        msvcrt = import_module("msvcrt")
+        os.lseek(descriptor, _NOTE, os.SEEK_SET)  # others may read the name before it
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, "locked") from None
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(descriptor: int, place: str) -> bool:
@@ -76,7 +99,7 @@ def _sign(descriptor: int) -> None:
     text = f"process {os.getpid()} on {socket.gethostname()}"
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode("ascii", "replace")[:_NOTE], 0)
+        write_at(descriptor, memoryview(text.encode("ascii", "replace")[:_NOTE]), 0)
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -88,4 +111,4 @@ def forget_all() -> None:
         lock.forget()
 
 
-os.register_at_fork(after_in_child=forget_all)
+after_fork_in_child(forget_all)

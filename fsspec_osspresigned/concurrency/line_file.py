@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterable
 from typing import Self
 
+from ..system import BINARY, NOFOLLOW
+
 
 class LineFile:
     """Appends lines to the open file *descriptor*; safe for many threads.
@@ -33,11 +35,12 @@ class LineFile:
         new = f"{place}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)  # of a process that died right here
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
         made = cls(os.open(new, flags, 0o600), sync=sync)
         try:
             made.append(b"".join(lines))
             made.flush()
+            made.close()  # Windows renames no open file
             os.replace(new, place)
         except BaseException:
             made.close()
@@ -51,12 +54,12 @@ class LineFile:
                 os.fsync(directory)
             finally:
                 os.close(directory)
-        return made
+        return cls.reopen(place, sync=sync)
 
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
         """Open the file at *place*, not a link, to append more."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_APPEND | NOFOLLOW | BINARY
         return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -11,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+from ..system import after_fork_in_child
 from .future import Future
 
 # Seconds that a thread waits for work before it ends.
@@ -198,4 +198,4 @@ def _reset_all() -> None:
         pool.reset()
 
 
-os.register_at_fork(after_in_child=_reset_all)
+after_fork_in_child(_reset_all)

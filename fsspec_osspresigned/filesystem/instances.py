@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, reset_lock
@@ -10,12 +9,13 @@ from fsspec.config import apply_config, conf
 
 from ..options.options import ALIAS, hashable, portable, renamed, surroundings
 from ..request_checks import is_web
+from ..system import after_fork_in_child
 from ..tracebacks import short_traceback
 from .paths import PROTOCOL
 
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
 # thread. Newer ones do this themselves.
-os.register_at_fork(after_in_child=reset_lock)
+after_fork_in_child(reset_lock)
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
 # A map or a grant may stand before any signer.

@@ -19,6 +19,7 @@ from typing import IO, Protocol
 from attrs import evolve, frozen
 
 from ..errors import ConfigurationError, SourceChangedError
+from ..system import read_at, write_at
 
 BLOCK = 256 * 1024
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
@@ -159,7 +160,8 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
 
     Only a file without blocks on a disk is looked into, and no large one: that is sparse.
     """
-    if status.st_blocks or status.st_size > BLOCK:
+    # A system without such files tells no blocks either.
+    if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path) as handle:
         return len(handle.read(status.st_size + 1)) == status.st_size
@@ -255,7 +257,7 @@ class _SpooledPart:
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes."""
         at, end = self.offset, self.offset + self.size
-        while block := os.pread(self.file.fileno(), min(BLOCK, end - at), at):
+        while block := read_at(self.file.fileno(), min(BLOCK, end - at), at):
             at += len(block)
             yield memoryview(block)
 
@@ -281,11 +283,10 @@ class SpooledBody:
         If the disk is full, OSError; what was appended before is kept.
         """
         with self._lock:
-            self._file.seek(self.size)
+            end = self.size
             for block in body.blocks():
-                left = block
-                while left:
-                    left = left[self._file.write(left) :]
+                write_at(self._file.fileno(), block, end)
+                end += len(block)
             part = _SpooledPart(self._file, self.size, body.size)
             self.size += body.size
         return part

@@ -11,13 +11,12 @@ import contextlib
 import logging
 import math
 import os
-import select
 import socket
 import ssl
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +31,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssltransport import SSLTransport
 
 from ..secret import SecretURL
+from ..system import incoming
 from .body import BLOCK
 from .response import ResponseError, ResponseParser
 from .stall import Phase, ProgressTimer, StalledError
@@ -160,7 +160,7 @@ class OriginConnection:
         self.timer = timer
         self.broken = False
         self._request_id: str | None = None  # of the last response
-        self._incoming: select.poll | None = None
+        self._has_come: Callable[[], bool] | None = None
 
     def close(self) -> None:
         """Close the socket."""
@@ -168,11 +168,10 @@ class OriginConnection:
 
     def is_clean(self) -> bool:
         """Return whether nothing came since the last response: no bytes, no end."""
-        if self._incoming is None:
-            self._incoming = select.poll()
-            self._incoming.register(self.sock, select.POLLIN)
+        if self._has_come is None:
+            self._has_come = incoming(self.sock)
         pending = getattr(self.sock, "pending", None)
-        return not self._incoming.poll(0) and not (pending and pending())
+        return not self._has_come() and not (pending and pending())
 
     def send(self, view: memoryview) -> None:
         """Send a block; BrokenPipeError if the peer takes no more, and may have answered."""
@@ -261,6 +260,7 @@ class OriginConnection:
             response.remaining
             and self.timer.deadline == math.inf
             and type(self.sock) is socket.socket
+            and self.sock.gettimeout() is None  # Windows refuses it to one with a limit
         ):
             step = self._receive_all
         response.feed(self.timer.run(self.sock, step, size))

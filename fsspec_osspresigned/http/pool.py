@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection
 
+from ..system import after_fork_in_child
 from .connection import OriginConnection, Route, find_route, open_connection
 
 MAX_ORIGINS = 16  # for which a pool keeps routes and connections
@@ -81,7 +82,7 @@ class IdleConnections:
 
 
 IDLE = IdleConnections()
-os.register_at_fork(after_in_child=IDLE.reset)
+after_fork_in_child(IDLE.reset)
 
 
 class ConnectionPool:

@@ -98,11 +98,11 @@ class ProgressTimer:
 
 def unconfirmed_bytes(sock: Any) -> int:
     """Return the bytes that the peer has not confirmed; 0 if the system hides them."""
-    import fcntl  # noqa: PLC0415 - only where nothing moves
-    import termios  # noqa: PLC0415 - only where nothing moves
-
     try:
+        import fcntl  # noqa: PLC0415 - only where nothing moves
+        import termios  # noqa: PLC0415 - only where nothing moves
+
         packed = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
+    except (OSError, ImportError):
         return 0
     return int.from_bytes(packed, sys.byteorder)

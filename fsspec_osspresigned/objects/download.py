@@ -18,6 +18,7 @@ from ..concurrency.job_runner import Transfers
 from ..errors import UploadDiscardedError, UploadErrors
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
+from ..system import BINARY, write_at
 from . import calls
 from .ranges import Range, Version, WholeError
 
@@ -53,10 +54,7 @@ class AtomicFile:
 
     def write(self, data: bytes, offset: int) -> None:
         """Write *data* at *offset*."""
-        descriptor, view = self._opened(), memoryview(data)
-        while view:
-            done = os.pwrite(descriptor, view, offset)
-            view, offset = view[done:], offset + done
+        write_at(self._opened(), memoryview(data), offset)
 
     def publish(self) -> None:
         """Put the file in its place, where it replaces another."""
@@ -66,6 +64,7 @@ class AtomicFile:
                 self._take_name()
                 unnamed = f"/proc/self/fd/{descriptor}"
                 os.link(unnamed, self._name, src_dir_fd=descriptor)  # else not followed
+            self._close()  # Windows replaces no open file
             os.replace(self._name, self._place)
             self._name = ""
 
@@ -75,20 +74,25 @@ class AtomicFile:
     def discard(self, *, hurry: bool = False) -> None:
         """Remove what was not published; with *hurry* other threads may still write."""
         with self._lock:
-            if self._descriptor >= 0 and not hurry:
-                descriptor, self._descriptor = self._descriptor, -1
-                os.close(descriptor)
+            if not hurry:
+                self._close()
             if self._name:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name)
             self._name = ""
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _opened(self) -> int:
         with self._lock:
             if self._descriptor < 0:
                 os.makedirs(self._parent, exist_ok=True)
                 self._descriptor = self._made()
-                with contextlib.suppress(OSError):  # what is replaced keeps its mode
+                # What is replaced keeps its mode, where the system can tell it.
+                with contextlib.suppress(OSError, AttributeError):
                     mode = os.stat(self._place).st_mode & 0o777
                     os.fchmod(self._descriptor, mode)
             return self._descriptor
@@ -98,7 +102,7 @@ class AtomicFile:
             os.stat("/proc/self/fd")  # by which a file gets a name later
             return os.open(self._parent, os.O_TMPFILE | os.O_RDWR, 0o666)
         self._take_name()
-        return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
     def _take_name(self) -> None:
         name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import stat
@@ -19,7 +20,6 @@ from fsspec_osspresigned.checkpoint.directory import (
     reason_to_start_over,
 )
 from fsspec_osspresigned.checkpoint.journal import JournalHead, JournalPart
-from fsspec_osspresigned.concurrency import file_lock
 from fsspec_osspresigned.concurrency.file_lock import FileLock
 from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
@@ -253,7 +253,7 @@ def test_a_lock_that_cannot_be_made_is_no_checkpoint_and_no_error(place, caplog,
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(file_lock.fcntl, "flock", none)
+    monkeypatch.setattr(fcntl, "flock", none)
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     assert not held.keeps

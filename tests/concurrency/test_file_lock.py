@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -10,7 +11,6 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.concurrency import file_lock
 from fsspec_osspresigned.concurrency.file_lock import FileLock, LockedError, forget_all
 
 HOLD = (
@@ -86,7 +86,7 @@ def test_what_is_forgotten_is_free(place):
 def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
     """Opened before and locked after its removal, it would be a lock that nobody sees."""
     first = FileLock.take(place)
-    flock, calls = file_lock.fcntl.flock, []
+    flock, calls = fcntl.flock, []
 
     def late(descriptor, how):
         calls.append(how)
@@ -98,7 +98,7 @@ def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
                 pass
         flock(descriptor, how)
 
-    monkeypatch.setattr(file_lock.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     lock = FileLock.take(place)
     assert len(calls) == 3
     with pytest.raises(LockedError):
@@ -131,7 +131,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     def none(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(file_lock.fcntl, "flock", none)
+    monkeypatch.setattr(fcntl, "flock", none)
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match="not supported"):
         FileLock.take(place)

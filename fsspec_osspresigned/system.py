@@ -1,0 +1,52 @@
+"""What not every system has: forks, looks at a socket, reads and writes at an offset."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any
+
+# Flags of ``os.open`` that only some systems know.
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
+
+_moving = threading.Lock()  # a descriptor has one position for all threads
+
+
+def after_fork_in_child(function: Callable[[], object]) -> None:
+    """Call *function* in each forked child; nothing to do where no process forks."""
+    register = getattr(os, "register_at_fork", None)
+    if register is not None:
+        register(after_in_child=function)
+
+
+def incoming(sock: Any) -> Callable[[], bool]:
+    """Return a function that tells at once whether bytes, or the end, came to *sock*."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return lambda: bool(poll.poll(0))
+    return lambda: bool(select.select([sock], [], [], 0)[0])
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Return at most *size* bytes at *offset*; safe for many threads."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with _moving:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of *data* at *offset*; safe for many threads."""
+    while data:
+        if hasattr(os, "pwrite"):
+            done = os.pwrite(descriptor, data, offset)
+        else:
+            with _moving:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                done = os.write(descriptor, data)
+        data, offset = data[done:], offset + done
