@@ -20,6 +20,7 @@ MAX_SINGLE_PUT = 5 * GIB
 # Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
+MIN_PART_S3 = 5 * MIB  # S3 API reference, CompleteMultipartUpload
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 

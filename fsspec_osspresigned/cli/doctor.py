@@ -25,11 +25,11 @@ from ..model import Reply
 from ..options.object_options import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import SecretURL
-from ..signers.base import Grant, grant_for, sign_checked
+from ..signers.base import Grant, sign_checked
 from ..signing.endpoint import is_public_mainland
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
-from ..upload.plan import UploadPlan, check_plan, plan_for, refuse_expired
+from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
 from .options import SIZE, UploadConnectionOptions, examples, object_path, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
@@ -112,7 +112,7 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
     try:
         options = client.options
         target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
-        grant = grant_for(client.signer, path)
+        grant = granted(client, path)
         refuse_expired(grant, path)
         large = client.checkpoint is None
         cut = plan_for(grant, options, size, path=path, large_parts=large)

@@ -19,12 +19,24 @@ from ..concurrency.thread_pool import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
-from ..model import Action, Operation, Receipt, Reply, SignedRequest
+from ..model import (
+    Action,
+    Operation,
+    Receipt,
+    Reply,
+    SignedRequest,
+)
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
+from ..signers.base import (
+    MAX_REQUESTS,
+    Signer,
+    distrust,
+    sign_checked,
+)
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
+from .s3_urls import is_of_s3, with_checksums
 from .seen_places import LOOKS
 from .written_objects import WrittenObjects
 
@@ -54,6 +66,7 @@ class Client:
         files: workers that drive one file each, and wait for its parts.
         requests: workers that send one part each. A task never waits for another one
             of its own kind, so no pool can deadlock.
+        s3_buckets: buckets whose signed URLs are those of S3-compatible stores.
         clock_offset: seconds that this machine's clock is ahead of the store's, by the
             last reply; None before the first one.
     """
@@ -77,6 +90,7 @@ class Client:
             retries=options.retries, total=options.retry_timeout
         )
         self.written = WrittenObjects()
+        self.s3_buckets: set[str] = set()
         # A signer with a preflight grants by objects: one tells nothing of the next.
         self._grants_by_prefix = not hasattr(signer, "preflight")
         self.trees = Workers("osspresigned-tree", 4)
@@ -175,6 +189,9 @@ class Client:
     ) -> Reply:
         """Return the 2xx reply to one try."""
         now = self._timing.now
+        if is_of_s3(signed):
+            self.s3_buckets.add(operation.bucket)
+            signed = with_checksums(operation, signed, body)
         reply = self.transport.send(signed, body, exchange)
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old

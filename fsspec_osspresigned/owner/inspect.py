@@ -30,6 +30,7 @@ _VERSIONS = {
     "v1": "V1 (refused for new buckets)",
     "v2": "V2",
     "v4": "V4",
+    "s3-v2": "V2 of S3-compatible stores",
     "s3-v4": "V4 of S3-compatible stores",
     "unknown": "none that is known: this may be no presigned URL",
 }

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from attrs import frozen
 
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
-from ..model import MAX_PARTS, Action, Operation, SignedRequest
+from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
 from ..secret import FormValue
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
@@ -26,6 +26,7 @@ class MultipartGrant:
     Attributes:
         upload_id: an upload that its owner initiated; None if we initiate one.
         part_size: bytes of every part but the last; None leaves it to us.
+        least_part: the store's limit of the same.
         completes: False if the owner completes the upload from the receipts.
         complete_all: the signed Complete takes no part list (``x-oss-complete-all``).
         complete_all_proven: ListParts is signed too, so the stored parts can be read.
@@ -33,6 +34,7 @@ class MultipartGrant:
 
     upload_id: str | None = None
     part_size: int | None = None
+    least_part: int = MIN_PART
     max_parts: int = MAX_PARTS
     completes: bool = True
     complete_all: bool = False

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from attrs import define, field
 
 from ..errors import ConfigurationError, NotSignedError
-from ..model import Action, Operation, SignedRequest
+from ..http.s3_checksums import CHECKSUMS
+from ..model import MIN_PART, MIN_PART_S3, Action, Operation, SignedRequest
 from ..request_checks import http_problem, object_of, own_header_problem, url_problem
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
@@ -193,6 +194,7 @@ def _multipart(entry: MapEntry) -> MultipartGrant | None:
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
+        least_part=MIN_PART_S3 if describe(entry.parts[0].url).is_s3 else MIN_PART,
         max_parts=len(entry.parts),
         completes=isinstance(complete, MapRequest),
         complete_all=isinstance(complete, MapRequest) and _takes_all(complete),
@@ -313,7 +315,11 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         remedy = "leave it out, or ask the owner for a URL that is signed with it"
         raise _refused(operation, f"{why}: {remedy}")
     additional = describe(request.url).additional_headers
-    if lacking := sorted(set(additional) - signed.keys() - _SENT_ANYWAY):
+    # The client adds the checksums that it can compute.
+    known = _SENT_ANYWAY.union(
+        CHECKSUMS if operation.action.spec.body == "data" else ()
+    )
+    if lacking := sorted(set(additional) - signed.keys() - known):
         why = f"its URL was signed with the header {', '.join(lacking)}, which is not given"
         remedy = "name it in the map, or give it with headers="
         raise _refused(operation, f"{why}: {remedy}")

@@ -250,7 +250,7 @@ def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
     for name in url.additional_headers:
         if name not in sent.headers and name not in _TRANSPORTS:
             yield f"{_spell(name)} is signed by the URL and was not sent"
-    if url.is_s3:
+    if url.version == "s3-v4":
         for name in sorted(sent.headers):
             if name.startswith("x-amz-") and name not in url.additional_headers:
                 yield f"{_spell(name)} was sent and is not signed by the URL"

@@ -13,7 +13,7 @@ from attrs import frozen
 from ..secret import SecretURL
 from .canonical import ALGORITHM, TOKENS, is_always_signed, parse_moment, parse_query
 
-URLVersion = Literal["v1", "v2", "v4", "s3-v4", "unknown"]
+URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "unknown"]
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 
 
@@ -24,7 +24,7 @@ class SignedURL:
     None is what the URL does not tell. More headers than it lists may be signed.
     """
 
-    version: URLVersion  # s3-v4 is that of S3-compatible stores
+    version: URLVersion  # s3-v2 and s3-v4 are those of S3-compatible stores
     host: str = ""  # with the port if there is one; empty if it is no URL
     path: str = ""  # as it stands, percent-encoded
     signed_at: float | None = None  # seconds since the epoch
@@ -43,11 +43,11 @@ class SignedURL:
     @property
     def is_s3(self) -> bool:
         """True for a URL of an S3-compatible store."""
-        return self.version == "s3-v4"
+        return self.version in ("s3-v2", "s3-v4")
 
     def covers(self, name: str) -> bool:
         """Return whether the header *name* (lower case) is signed wherever it is sent."""
-        if self.is_s3:  # S3 signs exactly what the URL lists
+        if self.version == "s3-v4":  # S3 signs exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith("x-amz-")
         return is_signed or name in self.additional_headers
@@ -99,8 +99,12 @@ def _version(query: Mapping[str, str]) -> URLVersion:
         return "v4" if oss == ALGORITHM else "v2"
     if "X-Amz-Algorithm" in query:
         return "s3-v4"
-    is_v1 = "OSSAccessKeyId" in query and "Signature" in query
-    return "v1" if is_v1 else "unknown"
+    if "Signature" in query:
+        if "OSSAccessKeyId" in query:
+            return "v1"
+        if "AWSAccessKeyId" in query:
+            return "s3-v2"
+    return "unknown"
 
 
 def _number(text: str | None) -> int | None:

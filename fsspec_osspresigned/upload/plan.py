@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..errors import ConfigurationError, NotSignedError
@@ -20,8 +20,10 @@ from ..model import (
     MAX_PARTS,
     MAX_SINGLE_PUT,
     MIN_PART,
+    MIN_PART_S3,
     Action,
     Operation,
+    split_path,
 )
 from ..options.object_options import Target
 from ..options.options import Options
@@ -46,6 +48,7 @@ class UploadPlan:
         largest: bytes that a stream may have in that call.
         multipart: parts from the start; False sends that one call as long as it can.
         part_size: bytes of every part but the last.
+        least_part: bytes of every part but the last at least.
         max_parts: parts that can be sent at most.
         grows: whether later parts of a stream get larger.
         spools: a stream waits on disk, because only that one call is granted.
@@ -55,6 +58,7 @@ class UploadPlan:
     largest: int = MAX_SINGLE_PUT
     multipart: bool
     part_size: int
+    least_part: int = MIN_PART
     max_parts: int = MAX_PARTS
     grows: bool = False
     spools: bool = False
@@ -65,6 +69,11 @@ class UploadPlan:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
         return min(self.part_size << doublings, MAX_PART)
+
+    @property
+    def sends_early(self) -> bool:
+        """Whether parts may be smaller where memory is short."""
+        return self.grows and self.least_part == MIN_PART
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
         """Yield number and bytes of the parts of *size* bytes.
@@ -116,9 +125,14 @@ def plan_for(
     largest = LARGEST_FILE_PART if large_parts else LARGEST_PART
     wanted = options.part_size or _adapted(size, largest)
     cut = parts.part_size or _part_size_for(size, wanted, parts)
-    misfits = list(_misfits(size, cut, parts.max_parts))
+    misfits = list(_misfits(size, cut, parts))
     if not misfits:
-        return UploadPlan(multipart=True, part_size=cut, max_parts=parts.max_parts)
+        return UploadPlan(
+            multipart=True,
+            part_size=cut,
+            least_part=parts.least_part,
+            max_parts=parts.max_parts,
+        )
     if fits_single:
         return single
     raise ConfigurationError(problems + misfits, path=path)
@@ -137,13 +151,19 @@ def _largest(grant: Grant) -> int:
     return most if grant.largest is None else min(most, grant.largest)
 
 
-def _misfits(size: int, cut: int, most: int) -> Iterator[str]:
+def too_small(cut: int, least: int) -> str:
+    """Return that parts of *cut* bytes are below *least*, for messages."""
+    limit = "100 KiB" if least == MIN_PART else "5 MiB of S3-compatible stores"
+    return f"parts of {cut} bytes are below the minimum of {limit}"
+
+
+def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
     """Yield why *size* bytes cannot go in parts of *cut* bytes."""
-    need = max(1, -(-size // cut))
+    need, most = max(1, -(-size // cut)), parts.max_parts
     if need > most:
         yield f"{size} bytes in parts of {cut} need {need} parts, {most} can be signed"
-    if need > 1 and cut < MIN_PART:
-        yield f"parts of {cut} bytes are below the minimum of 100 KiB"
+    if need > 1 and cut < parts.least_part:
+        yield too_small(cut, parts.least_part)
     if min(cut, size) > MAX_PART:
         yield f"parts of {cut} bytes are above the maximum of 5 GiB"
 
@@ -156,7 +176,7 @@ def _adapted(size: int, largest: int) -> int:
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
     """Return the bytes of a part where the grant leaves them to us."""
-    least = max(MIN_PART, -(-size // parts.max_parts))
+    least = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return least  # the URL map's rule: as many parts as there are URLs
     return wanted if least <= wanted else -(-least // MIB) * MIB
@@ -180,11 +200,15 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
             "the entry, or upload a file of known size",
             path=path,
         )
+    cut = parts.part_size or max(part_size, parts.least_part)
+    if cut < parts.least_part:
+        raise ConfigurationError(too_small(cut, parts.least_part), path=path)
     return UploadPlan(
         action=grant.action,
         largest=_largest(grant),
         multipart=not grant.single,
-        part_size=parts.part_size or part_size,
+        part_size=cut,
+        least_part=parts.least_part,
         max_parts=parts.max_parts,
         grows=parts.part_size is None,
     )
@@ -193,9 +217,18 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 # -- before the first byte ---------------------------------------------------------------
 
 
+def granted(client: Client, path: str) -> Grant:
+    """Return how *path* may be uploaded, with the limits of its store."""
+    grant = grant_for(client.signer, path)
+    parts = grant.multipart
+    if parts is not None and split_path(path)[0] in client.s3_buckets:
+        return evolve(grant, multipart=evolve(parts, least_part=MIN_PART_S3))
+    return grant
+
+
 def first_request(client: Client, target: Target, size: int) -> Operation:
     """Return the first request of an upload of *size* bytes; raises as ``plan_for``."""
-    grant = grant_for(client.signer, target.path)
+    grant = granted(client, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
     return target.put_operation(size, grant.action)

@@ -22,6 +22,7 @@ from ..concurrency import shutdown
 from ..concurrency.cancellation import Cancellation
 from ..errors import (
     CallbackFailedWarning,
+    ConfigurationError,
     ExclusiveNotEnforcedError,
     NotSignedError,
     UploadDiscardedError,
@@ -30,8 +31,8 @@ from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source
 from ..http.transport import Exchange
 from ..model import Receipt
 from ..options.object_options import Target
-from ..signers.base import MultipartGrant, grant_for
-from .plan import UploadPlan, check_plan, plan_for, refuse_expired
+from ..signers.base import MultipartGrant
+from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
 from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
 from .upload_modes import (
@@ -76,6 +77,24 @@ def upload_source(
         CheckpointInUseError: another process stores it there.
         OSSPresignedError: it changed while it was read, or could not be stored.
     """
+    try:
+        return _upload(client, target, source, ahead, progress, cancel)
+    except _SmallPartsError:  # the client knows the limit by now
+        return _upload(client, target, source, None, progress, cancel)
+
+
+class _SmallPartsError(ConfigurationError):
+    """The first signed URL shows that the store speaks S3, and wants larger parts."""
+
+
+def _upload(
+    client: Client,
+    target: Target,
+    source: Source,
+    ahead: Prefetcher | None,
+    progress: Callable[[int], None] | None,
+    cancel: Cancellation | None,
+) -> Receipt:
     upload = Upload(
         client,
         target,
@@ -95,7 +114,7 @@ def upload_source(
         upload.add_source(source)
         return upload.finish()
     except BaseException as error:
-        upload.discard(error)
+        upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
         upload.resumption.release()
@@ -130,7 +149,7 @@ class Upload:
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        grant = grant_for(client.signer, target.path)
+        grant = granted(client, target.path)
         refuse_expired(grant, target.path)
         options = client.options
         # Large parts are lost with the process that sends them, so not with a journal.
@@ -304,6 +323,7 @@ class Upload:
         try:
             self._beginner = threading.get_ident()
             multipart.begin()
+            self._check_part_size()
             if self._ended:  # by SIGTERM, when there was nothing to abort
                 multipart.discard(None, once=True)
                 self._check_alive()
@@ -315,6 +335,13 @@ class Upload:
         finally:
             self._beginner = 0
         return True
+
+    def _check_part_size(self) -> None:
+        """Refuse parts that the store will not take, known since the first signed URL."""
+        parts = granted(self._client, self.path).multipart
+        if parts is not None and self.plan.part_size < parts.least_part:
+            msg = too_small(self.plan.part_size, parts.least_part)
+            raise _SmallPartsError(msg, path=self.path)
 
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:

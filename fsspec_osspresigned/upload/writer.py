@@ -99,7 +99,7 @@ class PresignedWriter(io.BufferedIOBase):
             upload.plan.size_of,
             budget.of_process().memory,
             limit=upload.memory_limit,
-            early=upload.plan.grows,
+            early=upload.plan.sends_early,
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None

@@ -1,0 +1,80 @@
+"""Signed URLs of S3-compatible stores: how they are known, and checksums in them.
+
+A checksum is signed as a parameter with its value, or as a header whose value the sender
+adds. SDKs sign that of an empty body if they are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from attrs import evolve
+
+from ..errors import NotSignedError
+from ..http.body import EMPTY, Body
+from ..http.s3_checksums import CHECKSUM, CHECKSUMS
+from ..model import Operation, SignedRequest
+from ..signing.canonical import parse_query
+from ..signing.signed_url import describe
+
+# Parameters of versions 4 and 2.
+_MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")
+
+
+def is_of_s3(signed: SignedRequest) -> bool:
+    """Return whether an S3-compatible store is meant; costs no parsing."""
+    return any(mark in signed.url.reveal() for mark in _MARKS)
+
+
+def with_checksums(
+    operation: Operation, signed: SignedRequest, body: Body
+) -> SignedRequest:
+    """Return *signed* with the checksum headers that its URL lists and nobody gave.
+
+    Reads *body* once for each kind.
+
+    Raises:
+        NotSignedError: the URL is for other bytes, or its checksum cannot be computed.
+    """
+    if operation.action.spec.body != "data":
+        return signed
+    headers = dict(signed.headers)
+    given = {name.lower(): value for name, value in headers.items()}
+    for name, value in _signed_checksums(signed):
+        checksum = CHECKSUMS.get(name)
+        wanted = value or given.get(name)
+        if checksum is None:
+            if wanted is None:
+                why = f"its URL wants {name}, which is not computed here"
+                raise _refused(operation, f"{why}: sign without it, or give the header")
+            continue  # the store compares it
+        ours = checksum(body)
+        if wanted is None:
+            headers[name] = ours
+        elif wanted != ours:
+            why = f"its URL was signed with another {name} than that of the body"
+            if wanted == checksum(EMPTY):
+                why = (
+                    f"its URL was signed with the {name} of an empty body, as SDKs do by "
+                    "themselves: sign without checksums (WHEN_REQUIRED)"
+                )
+            raise _refused(operation, why)
+    return evolve(signed, headers=headers)
+
+
+def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]:
+    """Yield name and value of each signed checksum; None leaves the value to a header."""
+    listed = describe(signed.url).additional_headers
+    pairs = parse_query(urlsplit(signed.url.reveal()).query)
+    found = {n.lower(): v for n, v in pairs if n.lower().startswith(CHECKSUM)}
+    del pairs  # the signature is in it, and tracebacks may show variables
+    for name in sorted({*found, *(n for n in listed if n.startswith(CHECKSUM))}):
+        if name.removeprefix(CHECKSUM) not in ("algorithm", "mode", "type"):
+            yield name, found.get(name)
+
+
+def _refused(operation: Operation, why: str) -> NotSignedError:
+    return NotSignedError(
+        f"{operation}: {why}", path=operation.path, action=operation.action
+    )
