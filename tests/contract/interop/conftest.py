@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -12,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -189,12 +189,12 @@ def program(name: str) -> str:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Callable[..., SimpleNamespace]:
-    """Run a script of ``node/`` with packages of npm; its reply is JSON."""
+def script(tmp_path: Path) -> Callable[..., list[Any]]:
+    """Return the command that runs a script of ``node/`` with packages of npm."""
     runner = program("node")
     folders = [f for f in os.environ.get("NODE_PATH", "").split(os.pathsep) if f]
 
-    def run(script: str, *needs: str, **values: Any) -> Any:
+    def prepared(name: str, *needs: str) -> list[Any]:
         home = [f for f in folders if all((Path(f) / n).is_dir() for n in needs)]
         if needs and not home:
             absent(f"NODE_PATH leads to no {' and '.join(needs)} of npm")
@@ -202,20 +202,50 @@ def node(tmp_path: Path) -> Callable[..., SimpleNamespace]:
         place.mkdir(exist_ok=True)
         if home and not (place / "node_modules").exists():
             (place / "node_modules").symlink_to(home[0])
-        shutil.copy(HERE / "node" / script, place)
-        with subprocess.Popen(
-            [runner, place / script],
-            env={"PATH": os.environ["PATH"]},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
+        shutil.copy(HERE / "node" / name, place)
+        return [runner, place / name]
+
+    return prepared
+
+
+@contextlib.contextmanager
+def running(command: list[Any], values: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start *command* with *values* as JSON on its standard input."""
+    with subprocess.Popen(
+        command,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdin.write(json.dumps(values).encode())
+        process.stdin.close()
+        yield process
+
+
+@pytest.fixture
+def node(script: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """Run a script of ``node/`` with packages of npm; its reply is JSON."""
+
+    def run(name: str, *needs: str, **values: Any) -> Any:
+        with running(script(name, *needs), values) as process:
             # Not by communicate(): what URLs are asked for comes back through it.
-            process.stdin.write(json.dumps(values).encode())
-            process.stdin.close()
             said = process.stdout.read()
             errors = process.stderr.read().decode()
         assert process.returncode == 0, errors
         return json.loads(said)
 
     return run
+
+
+@pytest.fixture
+def node_server(script: Callable[..., list[Any]]) -> Iterator[Callable[..., str]]:
+    """Start a server in Node, which prints its URL, and stop it after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, *needs: str, **values: Any) -> str:
+            process = stack.enter_context(running(script(name, *needs), values))
+            stack.callback(process.kill)
+            return str(process.stdout.readline().decode().strip())
+
+        yield start

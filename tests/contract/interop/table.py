@@ -20,9 +20,10 @@ BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 CLIENTS = "Others' clients, the emulator as their OSS"
 SIGNED_THERE = "URLs signed by others, uploaded by this filesystem"
 SIGNED_HERE = "URLs signed here, uploaded by others"
+GRANTS = "Grants that others hand out, used by this filesystem"
 FORMS = "Forms signed here, sent by others"
 READ_THERE = "Written by this filesystem, read by others"
-SECTIONS = (CLIENTS, SIGNED_THERE, SIGNED_HERE, FORMS, READ_THERE)
+SECTIONS = (CLIENTS, SIGNED_THERE, SIGNED_HERE, GRANTS, FORMS, READ_THERE)
 
 
 @frozen(order=True)
