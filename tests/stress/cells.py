@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
-from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import Outcome
 from fsspec_osspresigned.model import MIN_PART as PART
+from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
@@ -45,22 +48,34 @@ WAYS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`")),
     **dict.fromkeys((INITIATE, A_PART, COMPLETE), ("`put_file`", "`open`")),
 }
-KEYS, MAP, SERVICE, FORMS = "keys", "URL map", "service", "forms"
+KEYS, MAP, SERVICE, GRANT = "keys", "URL map", "service", "grant"
 _URLS = (KEYS, MAP, SERVICE)
 SIGNERS: Mapping[str, tuple[str, ...]] = {
     PUT: _URLS,
-    FORM: (FORMS,),
+    FORM: (GRANT,),
     INITIATE: (KEYS, SERVICE),  # the owner of a map has done that
     A_PART: _URLS,
     COMPLETE: _URLS,
 }
 # Who cannot find out whether the call has published.
-BLIND = {(MAP, PUT), (SERVICE, PUT), (SERVICE, COMPLETE), (FORMS, FORM)}
+BLIND = {(MAP, PUT), (SERVICE, PUT), (SERVICE, COMPLETE), (GRANT, FORM)}
 OFTEN: Mapping[str, int | None] = {"once": 1, "always": None}
 AT_ONCE = (PUT, FORM)
 WITH_BODY = (*AT_ONCE, A_PART, COMPLETE)
 IN_PARTS = (A_PART, COMPLETE)
 ALL = (*AT_ONCE, A_PART)
+
+
+def grant_of(oss: Emulator, bucket: str) -> Mapping[str, Any]:
+    """Return an owner's grant for all of *bucket*, as it is in its file."""
+    signed = sign_grant(
+        oss.credentials,
+        oss.endpoint,
+        GrantTerms(bucket=bucket, prefix="", expires_in=HOUR),
+        region=oss.region,
+        now=time.time(),
+    )
+    return json.loads(signed.text())
 
 
 @frozen

@@ -33,7 +33,7 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import DiscardWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from tests.form_signer import FormSigner
+from tests.stress.cells import grant_of
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +208,7 @@ WRITERS: Mapping[str, tuple[Callable[[Job], None], int]] = {
     "`shutil.copyfileobj`": (copied_file, 40_000),
 }
 BODY, CLOSE, LAST = "exception in the body", "close (one PUT)", "last part"
-FORM_BODY, FORM = "exception in the body, one form", "close (one form)"
+FORM_BODY, FORM = "exception in the body, by a grant", "close (one form, by a grant)"
 FAILURES: Mapping[str, Fault | None] = {
     BODY: None,
     "first part": Fault(action="UploadPart", part_number=1, status=500),
@@ -263,7 +263,7 @@ def fs(
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
     source = {"signer": "keys", "endpoint": server.url, "region": "cn-hangzhou"}
     if failure in (FORM_BODY, FORM):
-        source = {"signer": FormSigner(server)}
+        source = {"grant": grant_of(server, BUCKET)}
     yield fsspec.filesystem("osspresigned", **source, part_size=PART, retries=0)
     server.clear()
 

@@ -32,11 +32,10 @@ from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
-from tests.form_signer import FormSigner
 from tests.stress.cells import (
     AT_ONCE,
     CELLS,
-    FORMS,
+    GRANT,
     HOUR,
     INITIATE,
     KEYS,
@@ -54,6 +53,7 @@ from tests.stress.cells import (
     Cell,
     Seen,
     cross_section,
+    grant_of,
     noise,
 )
 
@@ -185,7 +185,7 @@ class Place:
                     "signer": self.service.url,
                     "signer_token": "env:OSSPRESIGNED_TOKEN",
                 },
-                FORMS: {"signer": FormSigner(self.oss)},
+                GRANT: {"grant": grant_of(self.oss, BUCKET)},
             }[cell.signer]
             if cell.signer == KEYS:
                 source["region"] = "cn-hangzhou"
@@ -349,7 +349,7 @@ under *once*. Where the signers differ, each has its own words:
 * **keys** sign every call, so that a lost reply can be looked into;
 * the **URL map** has the URLs of the upload itself and ListParts, but no HeadObject;
 * the signer **service** signs what writes, and nothing that looks;
-* the signer of **forms** signs a policy for each object, which goes out in a form; nothing can be looked at.
+* the **grant** is one signed policy in a file: each object goes out in a form, and nothing can be looked at.
 
 `tests/stress/test_fault_matrix.py` goes through all fields, and writes this page:
 `WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.
