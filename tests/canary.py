@@ -63,6 +63,7 @@ BY_DESIGN_FILES = (
     "grant.json",
     "*.grant.json",
     "token",
+    "osspresigned-token",
 )
 
 # Test, place, and why a secret may be there; the first two as regular expressions.

@@ -1,4 +1,4 @@
-"""A signer of one's own, by name: filesystem("osspresigned", signer="my_signing:sign").
+"""A signer of one's own: filesystem("osspresigned", signer=my_signing.sign).
 
 The library's own signer stands here for whatever signs where you are: a vault, a gateway.
 """
@@ -26,5 +26,5 @@ def sign(operations):
 if __name__ == "__main__":
     import fsspec
 
-    fs = fsspec.filesystem("osspresigned", signer="my_signing:sign")
+    fs = fsspec.filesystem("osspresigned", signer=sign)
     print(fs.pipe_file("examplebucket/in/hello.txt", b"hello").path, "stored")

@@ -29,6 +29,7 @@ from ..console.terminal import Output, log_said
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
+from ..options.trust import trust
 from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned_urls import OneURLSigner
@@ -239,6 +240,7 @@ class ConnectionOptions:
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem; *more* storage options win."""
+        trust(self.options)
         return OSSPresignedFileSystem(**{**self.options, **more})
 
 

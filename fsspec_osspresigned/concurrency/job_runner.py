@@ -10,7 +10,7 @@ from ..errors import ReceiptFailedError, UploadErrors
 from ..tracebacks import without_frames
 from . import shutdown
 from .cancellation import Cancellation
-from .future import Future, wait_for_all, wait_for_one
+from .future import Event, Future, wait_for_all, wait_for_one
 from .thread_pool import Workers
 
 T = TypeVar("T")
@@ -63,6 +63,8 @@ class Transfers(Generic[T, R]):
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
         self._futures: list[Future[None]] = []
+        # Of all that took jobs: an interrupt may have come before a future was kept.
+        self._loops: list[Event] = []
         # In the order of jobs; _NOTHING until it is there.
         self._results: list[Any] = []
         self._refusals: list[tuple[Any, ...]] = []  # the last ones in a row, all equal
@@ -121,6 +123,8 @@ class Transfers(Generic[T, R]):
         self._cancel.set()
         self._drop_queued()
         wait_for_all(self._futures)
+        for ended in self._loops.copy():
+            ended.wait()
 
     def _join(self) -> None:
         # The waits have no limit: each future is a job of a pool, so it has a thread.
@@ -140,6 +144,14 @@ class Transfers(Generic[T, R]):
             future.cancel()
 
     def _loop(self, jobs: Iterator[T]) -> None:
+        ended = Event()
+        self._loops.append(ended)
+        try:
+            self._do(jobs)
+        finally:
+            ended.set()
+
+    def _do(self, jobs: Iterator[T]) -> None:
         while True:
             with self._lock:
                 if self._is_over():

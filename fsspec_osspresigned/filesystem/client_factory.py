@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 
 import fsspec
+from fsspec.config import conf
 
 from ..client.client import Client, shared_client
 from ..concurrency import shutdown
 from ..http.transport import Transport
 from ..options.options import Options
+from ..options.trust import check_trust
 from ..request_checks import is_web
 from ..signers import make_signer
 from ..units import MIB, shown_bytes
+from .paths import PROTOCOL
 
 _MAX_MAP = 512 * MIB  # some 500,000 objects
 
@@ -39,8 +42,10 @@ def client_for(options: Options) -> Client:
     """Return this process's client for *options*, made when it is the first.
 
     Raises:
-        ConfigurationError: a URL, map, signer, key or token cannot be used.
+        ConfigurationError: a URL, map, signer, key or token cannot be used, or others
+            may have chosen it.
     """
+    check_trust(options, conf.get(PROTOCOL, {}))
     return shared_client(options, _make)
 
 

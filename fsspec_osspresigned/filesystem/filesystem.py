@@ -21,6 +21,7 @@ from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
+from ..options.trust import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
@@ -103,9 +104,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Pickle by options, unless they would spell out a secret."""
+        """Pickle by options, unless they would spell out a secret.
+
+        A pickle is as trusted as code, so they are trusted where it is read.
+        """
         self._options.check_portable()
-        return super().__reduce__()
+        return _unpickled, (type(self), dict(self.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return the options, unless they would spell out a secret."""
@@ -513,8 +517,12 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
         context = contextvars.copy_context()  # holds the transaction of the caller
         cancel = Cancellation()
         context.run(of_coroutine.set, cancel)
-        work = getattr(self.client, pool).submit(context.run, call)
         loop = asyncio.get_running_loop()
+        try:
+            work = getattr(self.client, pool).submit(context.run, call)
+        except BaseException:
+            cancel.set()  # a worker may have begun
+            raise
         done = loop.create_future()
         work.call_at_end(functools.partial(_tell, loop, done))
         try:
@@ -531,6 +539,12 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
 
     coroutine.__name__ = f"_{verb}"
     return coroutine
+
+
+def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> Any:
+    """Return the filesystem of a pickle."""
+    trust(options)
+    return kind(**options)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:

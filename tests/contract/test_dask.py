@@ -223,7 +223,7 @@ class Run:
         roots: Mapping[str, str],
         in_map: tuple[str, ...],
     ) -> dict[str, Any]:
-        token_file = private(self.folder / "token", self.token + "\n")
+        token_file = private(self.folder / "osspresigned-token", self.token + "\n")
         urls = [f"{roots['map']}/{name}" for name in in_map]
         refused = f"{roots['map']}/refused"
         url_map = map_of(oss, [*urls, refused], self.folder / "urls.json")

@@ -103,6 +103,7 @@ def test_imported_function(tmp_path, monkeypatch):
         f"def sign(operations): return [{URL!r}] * len(operations)", encoding="utf-8"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", "assembly_signer_of_test:sign")
     made = client(signer="assembly_signer_of_test:sign")
     operation = Operation(action=Action.PutObject, bucket="b", key="k")
     assert made.signer.sign([operation])[0].url.reveal() == URL

@@ -195,11 +195,11 @@ def test_token_that_is_refused(monkeypatch, tmp_path, place, answer):
     """It stays in no variable, wherever it came from."""
     text = answer if isinstance(answer, str) else answer.reveal()
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", text)
-    (tmp_path / "token").write_text(text + "\n")
+    (tmp_path / "osspresigned-token").write_text(text + "\n")
     token = {
         "function": lambda: answer,
         "variable": "env:OSSPRESIGNED_TOKEN",
-        "file": f"file:{tmp_path / 'token'}",
+        "file": f"file:{tmp_path / 'osspresigned-token'}",
     }[place]
     fs = OSSPresignedFileSystem(signer="https://sign.example.com", signer_token=token)
     with pytest.raises(OSError, match="no bearer token") as caught:

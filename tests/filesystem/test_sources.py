@@ -173,6 +173,7 @@ def test_a_function_by_name_signs_and_travels(owner, monkeypatch):
     module = types.ModuleType("signs_for_a_test")
     module.sign = lambda operations: [owner.url(op.key) for op in operations]
     monkeypatch.setitem(sys.modules, "signs_for_a_test", module)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", "another, signs_for_a_test")
     fs = OSSPresignedFileSystem(signer="signs_for_a_test:sign")
     fs.pipe(f"{BUCKET}/a", b"1")
     assert owner.stored() == {"a": b"1"}

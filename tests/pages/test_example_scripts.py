@@ -189,6 +189,7 @@ def test_signer_function(oss, keys, monkeypatch):
     """What it grants is stored, what it refuses is an error that says so."""
     assert run("my_signing.py") == "examplebucket/in/hello.txt stored\n"
     monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", "my_signing")
     fs = OSSPresignedFileSystem(signer="my_signing:sign")
     with pytest.raises(PermissionError, match="is not granted"):
         fs.pipe_file("examplebucket/out/hello.txt", b"hello")

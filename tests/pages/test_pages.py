@@ -65,7 +65,7 @@ def world(oss, signed, monkeypatch) -> Iterator[str]:
     """What the pages take for granted; the address of a signer of uploads."""
     secrets = {
         "upload.url": signed("in/report.csv"),
-        "token": TOKEN,
+        "osspresigned-token": TOKEN,
         "urls.json": json.dumps(
             {
                 f"{BUCKET}/{key}": signed(key)
@@ -121,7 +121,7 @@ def test_python_of_a_page_runs(page, oss, world):
     """From top to bottom, with files and signatures as the page says."""
     import pandas as pd  # noqa: PLC0415 - as late as a reader would
 
-    options = {"signer": world, "signer_token": "file:token"}
+    options = {"signer": world, "signer_token": "file:osspresigned-token"}
     fs = OSSPresignedFileSystem(**options)
     space: dict[str, object] = {}
     if page == "docs/closing.md":
@@ -199,7 +199,7 @@ def test_python_of_the_page_of_writers_runs(oss, world, tmp_path):
         pytest.skip(f"one of {', '.join(names)} is missing: .ci/run writers has them")
     (code,) = blocks(read("docs/writers.md"))
     space: dict[str, object] = {
-        "options": {"signer": world, "signer_token": "file:token"}
+        "options": {"signer": world, "signer_token": "file:osspresigned-token"}
     }
     before = """
 import fsspec, h5py, netCDF4, numpy as np, polars, pyarrow as pa, xarray

@@ -61,10 +61,11 @@ class Storm:
         ]
 
     def handle(self, *_) -> None:
-        """Raise in the middle of whatever runs."""
+        """Interrupt whatever runs."""
         if self.armed:
             self.armed = False
-            raise KeyboardInterrupt  # any other one is kept by asyncio's loop
+            # As Ctrl-C does it: asyncio's loop would lose calls by any other exception.
+            signal.raise_signal(signal.SIGINT)
 
     def run(self) -> None:
         """Do one thing, interrupted at a random moment, and look at what is stored."""
@@ -318,5 +319,5 @@ def test_storm(oss, tmp_path, capsys, monkeypatch, caplog, seed):
         assert {end for name, end in storm.ends if name == verb.__name__}
     assert not any(one.parts for one in left)
     # An interrupt in the reply to Initiate leaves an upload that nobody can name.
-    assert len(left) <= ends["cut"] / 50 + 1
+    assert len(left) <= ends["cut"] / 25 + 2
     assert of_process().memory.used == 0

@@ -402,7 +402,7 @@ def test_map_that_ends_while_pandas_writes(oss, tmp_path):
 def test_upload_of_minutes_on_urls_of_thirty_seconds(tmp_path, capsys):
     """Through ``serve`` and real clocks: one upload, and every byte of it."""
     token = secrets.token_urlsafe(24)
-    token_file = tmp_path / "token"
+    token_file = tmp_path / "osspresigned-token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
     least = 100.0  # seconds

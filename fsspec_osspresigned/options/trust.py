@@ -1,0 +1,100 @@
+"""Trust: what options decide only if the user's own hand wrote them.
+
+Options may be data of others: a catalog, a file of JSON, the arguments of a job. Such
+data must not choose what is imported, where URLs go that the user's keys sign, or which
+file is sent as a token. What the environment, fsspec's configuration, a command line or
+a pickle says is the user's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+from ..request_checks import is_loopback, oss_bucket
+from ..secret import redact
+from ..signing.endpoint import Endpoint
+from .options import Options, portable
+
+VARIABLE = "OSSPRESIGNED_TRUST"  # values that options may have, with commas between
+_GUARDED = ("signer", "signer_token", "endpoint")
+_OURS = "osspresigned"  # in the name of a token's file, or of its directory
+
+_trusted: set[str] = set()
+
+
+def trust(given: Mapping[str, Any]) -> None:
+    """Trust the guarded options of *given* in this process from now on."""
+    _trusted.update(_guarded(given))
+
+
+def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
+    """Refuse *options* that others may have written, unless they are *configured*.
+
+    Raises:
+        ConfigurationError: with all of them, and how to trust each.
+    """
+    named = os.environ.get(VARIABLE, "").split(",")
+    listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
+    own = {*listed, *_trusted, *_guarded(configured), os.environ.get("OSS_ENDPOINT")}
+    if problems := [*_problems(options, own)]:
+        raise ConfigurationError(problems)
+
+
+def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts of the guarded options of *given*."""
+    options = portable(given)
+    values = (options.get(name) for name in _GUARDED)
+    return (value for value in values if isinstance(value, str))
+
+
+def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
+    signer, token, endpoint = options.signer, options.signer_token, options.endpoint
+    is_name = isinstance(signer, str) and "://" not in signer and signer != "keys"
+    if is_name and not own & {signer, signer.partition(":")[0]}:
+        yield (
+            f"signer={_shown(signer)} would import code, and options may be those of "
+            f"others: pass the function itself, or set {VARIABLE}={_shown(signer)}"
+        )
+    if isinstance(token, str) and token.startswith("file:"):
+        folder, name = os.path.split(token)
+        is_ours = _OURS in f"{os.path.basename(folder)}/{name}".lower()
+        if not is_ours and token not in own:
+            yield (
+                f"signer_token={_shown(token)} may be another program's secret, and "
+                f"options those of others: let {_OURS!r} be in the name of the file or of "
+                f"its directory, or set {VARIABLE}={_shown(token)}"
+            )
+    if signer == "keys" and endpoint is not None:
+        host = _host(endpoint)
+        if (
+            host
+            and not _is_safe(host)
+            and host not in {_host(one or "") for one in own}
+        ):
+            yield (
+                f"endpoint={_shown(endpoint)} is no host of OSS, would get what your keys "
+                "sign, and options may be those of others: set OSS_ENDPOINT instead, or "
+                f"{VARIABLE}={host}"
+            )
+
+
+def _host(endpoint: str) -> str:
+    """Return host and port of *endpoint*; empty if it is none."""
+    try:
+        return Endpoint.parse(endpoint).host
+    except ConfigurationError:
+        return ""
+
+
+def _is_safe(host: str) -> bool:
+    """Return whether *host* is this machine, or one of OSS, with or without a bucket."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return is_loopback(name) or any(map(oss_bucket, (name, f"bucket.{name}")))
+
+
+def _shown(value: str) -> str:
+    return redact(value)[:80]
