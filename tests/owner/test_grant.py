@@ -168,9 +168,11 @@ def test_place_of_a_grant():
         place_of("", whole_bucket=False)
 
 
-def test_file_uploads_with_the_option(oss):
+@pytest.mark.parametrize("version", ["v4", "v1"])
+def test_file_uploads_with_the_option(oss, version):
     """What the command writes is all that an uploader needs, for any name."""
-    assert grant("examplebucket/in/", "--max-size", "1MiB", "--no-overwrite") == 0
+    wishes = ["--max-size", "1MiB", "--no-overwrite", "--signature-version", version]
+    assert grant("examplebucket/in/", *wishes) == 0
     place = os.path.abspath("grant.json")
     fs = fsspec.filesystem("osspresigned", grant=place, skip_instance_cache=True)
     fs.pipe({"examplebucket/in/a b.txt": b"one", "examplebucket/in/deep/c": b"two"})
