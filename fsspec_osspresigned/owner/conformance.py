@@ -24,6 +24,7 @@ from ..signing.canonical import quote_path
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
 _FOLDER = "osspresigned-check/"
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"
+_MOST_SHOWN = 260  # characters of a request
 
 Request: TypeAlias = dict[str, Any]
 Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
@@ -59,6 +60,8 @@ class Kit:
     allowed_headers: frozenset[str] = frozenset()
     allow_http: bool = False  # plain http may leave this machine
     clock: Callable[[], float] = time.time
+    # The request that is judged now, or the body of the call if that is; for messages.
+    judged: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
         """Check the URL as the client would."""
@@ -117,6 +120,7 @@ class Kit:
         if authorization:
             headers["Authorization"] = authorization
         url = SecretURL(f"{self.url.rstrip('/')}/v1/sign")
+        self.judged = body
         try:
             reply = self.exchange("POST", url, headers, body, wire_protocol.MAX_REPLY)
         except (NetworkError, SignerError) as error:
@@ -157,9 +161,10 @@ class Kit:
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
         """Yield each of *cases* with its result; one call asks for all of them."""
-        yield from zip(
-            cases, cases.values(), self.results(*cases.values()), strict=True
-        )
+        results = self.results(*cases.values())
+        for (what, request), result in zip(cases.items(), results, strict=True):
+            self.judged = request
+            yield what, request, result
 
     @cached_property
     def outcomes(self) -> dict[Action, Result]:
@@ -218,12 +223,14 @@ class Verdict:
     says: str
     outcome: Literal["pass", "fail", "skip"]
     reason: str = ""
+    sent: str = ""  # of a broken rule: the request, or the body of the call
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return one line for people, and one each for the reason and the request."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
         said = f"\n      {self.reason}" if self.reason else ""
-        return f"{mark}  {self.rule}: {self.says}{said}"
+        sent = f"\n      sent: {self.sent}" if self.sent else ""
+        return f"{mark}  {self.rule}: {self.says}{said}{sent}"
 
     def as_dict(self) -> dict[str, str]:
         """Return the members for JSON."""
@@ -244,18 +251,29 @@ def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
 
 def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     reasons: list[str] = []
+    sent: Request | bytes = b""
     try:
         # One by one: the reasons before the signer broke off are kept.
         for reason in rule.check(kit):
-            reasons.append(reason)  # noqa: PERF402
+            sent = sent if reasons else kit.judged
+            reasons.append(reason)
     except RuleBrokenError as broken:
+        sent = sent if reasons else kit.judged
         reasons.append(str(broken))
     except RuleSkippedError as skipped:
         return Verdict(rule.name, rule.says, "skip", str(skipped))
     if not reasons:
         return Verdict(rule.name, rule.says, "pass")
-    shown = reasons[0]
-    if kit.token is not None:
-        shown = shown.replace(kit.token.reveal(), "<hidden>")
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return Verdict(rule.name, rule.says, "fail", wire_protocol.clean(shown) + more)
+    reason = _shown(reasons[0], kit) + more
+    text = sent.decode("latin-1") if isinstance(sent, bytes) else json.dumps(sent)
+    return Verdict(rule.name, rule.says, "fail", reason, _shown(text, kit))
+
+
+def _shown(text: str, kit: Kit) -> str:
+    """Return *text* for people: without the token, and cut off if it is long."""
+    if kit.token is not None:
+        text = text.replace(kit.token.reveal(), "<hidden>")
+    if len(text) > _MOST_SHOWN:
+        text = f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
+    return wire_protocol.clean(text)

@@ -61,7 +61,8 @@ def _granted(judge: Judge) -> Check:
 
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
-            for problem in judge(kit, kit.request(action), answer):
+            kit.judged = request = kit.request(action)
+            for problem in judge(kit, request, answer):
                 yield f"{action}: {problem}"
 
     return _rule(check, judge)
@@ -242,6 +243,7 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
     """The query makes the URL the call that was asked for, and no other."""
     requests = {str(action): kit.request(action) for action in kit.granted}
     for action, answer in kit.granted.items():
+        kit.judged = requests[action]
         if problem := kit.another_call(requests[action], answer.url):
             yield f"{action}: {problem}"
     # Members of a part in a request for something else must not make it a part.
@@ -382,6 +384,7 @@ def _not_granted(kit: Kit) -> Iterator[str]:
     """An action that is not granted is refused with action_not_granted."""
     for action, result in kit.outcomes.items():
         more = ("forbidden", "header_refused") if action.spec.copies else ()
+        kit.judged = kit.request(action)
         if isinstance(result, SignerProblem):
             yield from _not_refused(action, result, "action_not_granted", *more)
 
@@ -512,6 +515,19 @@ def _members(kit: Kit) -> Cases:
             for value in values:
                 cases[f"{name} {value!r}"] = {**kit.request(action), name: value}
     return cases
+
+
+@_rule
+def _surrogates(kit: Kit) -> Iterator[str]:
+    """A key that no UTF-8 can hold is refused, by itself or with its call."""
+    what = "the key ...\\ud800, a lone surrogate,"
+    reply = kit.post(json.dumps({"requests": [kit.probe("\ud800")]}).encode())
+    if reply.status == HTTPStatus.BAD_REQUEST:
+        yield from _refused_call(reply, what, HTTPStatus.BAD_REQUEST)
+        return
+    kit.document(reply, 1)
+    [result] = wire_protocol.decode(reply.body, 1)
+    yield from _not_refused(what, result, "invalid_request")
 
 
 @_rule

@@ -141,6 +141,7 @@ ITEMS: dict[str, Spoil] = {
     ),
     "nulls": signs(lambda q: None in q.values()),
     "members": signs(lambda q: q.get("key") == ""),
+    "surrogates": signs(lambda q: "\ud800" in str(q.get("key"))),
     "item-errors": lambda q, r, count: (
         {"error": {**r["error"], "detail": "see https://h/k?a=b"}}
         if q.get("action") == "NoSuchAction" and count == 3
