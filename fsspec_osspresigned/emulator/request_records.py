@@ -10,16 +10,15 @@ from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.post_policy import SIGNATURE_FIELDS
 from .faults.fault import Fault
 
-_SECRETS = {
-    *("authorization", "OSSAccessKeyId", "x-oss-credential"),
-    *SIGNATURES,
-    *TOKENS,
-    *SIGNATURE_FIELDS,
-}
+_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
 
 
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if name not in _SECRETS}
+
+
+def _without_signature(fields: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: v for name, v in fields.items() if name not in SIGNATURE_FIELDS}
 
 
 @frozen(kw_only=True)
@@ -46,7 +45,7 @@ class RequestRecord:
     key: str
     path: str
     parameters: Mapping[str, str] = field(converter=_without_secrets)
-    fields: Mapping[str, str] = field(converter=_without_secrets, repr=False)
+    fields: Mapping[str, str] = field(converter=_without_signature, repr=False)
     part_number: int | None
     upload_id: str | None
     status: int | None

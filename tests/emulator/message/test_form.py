@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from fsspec_osspresigned.emulator import Emulator
 from tests.emulator.forms import (
     BOUNDARY,
     BUCKET,
@@ -126,6 +127,19 @@ def test_a_client_that_leaves(oss, fields):
         threading.Event().wait(0.005)
     assert oss.requests[-1].status is None
     assert oss.get(BUCKET, "k") is None
+
+
+@pytest.mark.parametrize("left", [5_100, 100], ids=["fields", "file"])
+def test_a_client_that_stalls(left):
+    """A form that does not go on is RequestTimeout, and the connection is closed."""
+    with Emulator(body_timeout=0.05) as oss, connect(oss) as peer:
+        fields = {**signed(oss.credentials), "key": "k"}
+        body = form(*fields_and_file(fields, b"x" * 5000))
+        peer.sendall(head(len(body)) + body[:-left])
+        reply = b"".join(iter(lambda: peer.recv(65536), b""))
+        assert reply.startswith(b"HTTP/1.1 400 ")
+        assert b"<Code>RequestTimeout</Code>" in reply
+        assert oss.get(BUCKET, "k") is None
 
 
 def test_what_follows_the_file(poster, oss, refusal, fields):
