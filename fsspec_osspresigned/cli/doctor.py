@@ -26,7 +26,9 @@ from ..options.object_options import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import SecretURL
 from ..signers.base import Grant, sign_checked
+from ..signers.post_grant import PostGrantSigner
 from ..signing.endpoint import is_public_mainland
+from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
@@ -40,6 +42,7 @@ _NOTED_VERSIONS = {
     "v1": "the URL has a V1 signature: new buckets refuse it",
     "unknown": "the URL shows none: it may be no presigned URL",
 }
+_GRANT_BY_V1 = "the grant has a V1 signature: new buckets refuse it"
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MOST_SKEW = 900.0
@@ -120,7 +123,7 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
         yield Finding(stage, _cut_shown(cut, size, grant))
         parts = grant.multipart
         if not cut.multipart:
-            operation = target.put_operation(size)
+            operation = target.put_operation(size, cut.action)
         elif parts is not None and parts.upload_id:
             first = min(size, cut.part_size)
             operation = target.part_operation(parts.upload_id, 1, first)
@@ -134,12 +137,34 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
     now = time.time()
     yield Finding(stage, f"signs {operation.action} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
-    yield Finding("life of the URL", ends, noted=signed.is_stale(now))
+    what = "URL" if signed.form is None else "grant"
+    yield Finding(f"life of the {what}", ends, noted=signed.is_stale(now))
     yield from about_host(client, "store", signed.url.shown())
     if is_public_mainland(urlsplit(signed.url.shown()).netloc):
         yield Finding("endpoint", _PUBLIC_HOST, noted=True)
-    if text := _NOTED_VERSIONS.get(describe(signed.url).version):
+    if signed.form is not None:
+        yield from _about_policy(PostPolicy.parse(signed.form.fields["policy"]))
+    elif text := _NOTED_VERSIONS.get(describe(signed.url).version):
         yield Finding("signature", text, noted=True)
+
+
+def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
+    """Yield what a grant allows and until when; it may have to be fetched for that."""
+    try:
+        grant = signer.source.current().grant
+    except OSSPresignedError as error:
+        yield _bad("grant", error)
+        return
+    yield Finding("life of the grant", shown_end(grant.expires_at, time.time()))
+    yield from _about_policy(grant.policy)
+
+
+def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
+    """Yield its conditions, but for those of the signature."""
+    allowed = [one for one in policy.conditions if one.field not in SIGNATURE_FIELDS]
+    yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
+    if not policy.named("x-oss-signature-version"):
+        yield Finding("signature", _GRANT_BY_V1, noted=True)
 
 
 def about_host(
@@ -181,7 +206,7 @@ def _bad(name: str, error: OSSPresignedError) -> Finding:
 
 def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
     if not cut.multipart:
-        text = f"{shown_bytes(size)} in one PutObject"
+        text = f"{shown_bytes(size)} in one {cut.action}"
     else:
         count = max(1, -(-size // cut.part_size))
         text = f"{shown_bytes(size)} in {count} parts of {shown_bytes(cut.part_size)}"
@@ -193,6 +218,7 @@ def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
 _EXAMPLES = """\
   osspresigned doctor
   osspresigned doctor examplebucket/in/a.csv --map urls.json
+  osspresigned doctor examplebucket/in/a.csv --grant grant.json
   osspresigned doctor examplebucket/in/big.bin --size 20GiB \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
 """
@@ -249,3 +275,5 @@ def _findings(
     path = path or connection.path(filesystem, "")
     if path:
         yield from about_path(filesystem.client, path, size)
+    elif isinstance(filesystem.client.signer, PostGrantSigner):
+        yield from _about_grant(filesystem.client.signer)

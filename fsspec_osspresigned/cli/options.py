@@ -245,7 +245,28 @@ class ConnectionOptions:
 
 
 @frozen(kw_only=True)
-class UploadConnectionOptions(ConnectionOptions):
+class StoringConnectionOptions(ConnectionOptions):
+    """The same, with a grant as another source: it stores objects, and no more."""
+
+    # fmt: off
+    grant: str | None = option("--grant GRANT",
+        "Grant for a whole prefix: a file, env:NAME, a server's URL, or one that fsspec "
+        "can read.", type=PLACE)
+    # fmt: on
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Storage options as they were given, without a URL."""
+        return super().options | without_none(grant=self.grant)
+
+    @property
+    def has_source(self) -> bool:
+        """True if a source of signatures is named."""
+        return self.grant is not None or super().has_source
+
+
+@frozen(kw_only=True)
+class UploadConnectionOptions(StoringConnectionOptions):
     """The same, with one presigned URL as another source: it is for one upload."""
 
     # fmt: off
@@ -255,7 +276,8 @@ class UploadConnectionOptions(ConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            raise click.UsageError("--url-file stands alone: leave out --map, --signer")
+            said = "--url-file stands alone: leave out --map, --grant, --signer"
+            raise click.UsageError(said)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem; *more* storage options win."""

@@ -22,7 +22,7 @@ from ..syncing.sync import sync
 from ..units import short_bytes, shown_text
 from .options import (
     PLACE,
-    ConnectionOptions,
+    StoringConnectionOptions,
     StoringOptions,
     TransferOptions,
     confirmed,
@@ -41,6 +41,7 @@ _EXAMPLES = """\
   osspresigned sync data examplebucket/in --map urls.json --state sent.jsonl
   osspresigned sync data examplebucket/in --signer https://sign.example.com \\
       --token env:OSSPRESIGNED_TOKEN --state sent.jsonl --exclude '*.tmp'
+  osspresigned sync data examplebucket/in --grant grant.json --state sent.jsonl
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
 
@@ -132,7 +133,7 @@ def sync_command(
     destination: str,
     *,
     wanted: SyncCommandOptions,
-    connection: ConnectionOptions,
+    connection: StoringConnectionOptions,
     transfer: TransferOptions,
     storing: StoringOptions,
 ) -> int:

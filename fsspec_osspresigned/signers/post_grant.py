@@ -256,7 +256,7 @@ class PostGrantSigner:
         except SignerUnavailableError:
             return whole
         check_path(grant, path, self.clock())
-        return evolve(whole, expires_at=grant.expires_at)
+        return evolve(whole, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
         """Raise what ``sign`` would raise; the body's length need not be known."""

@@ -110,6 +110,12 @@ class PostGrant:
         named = self.policy.named("key")
         return tuple(c.values[0] for c in named if c.operator == "starts-with")
 
+    @property
+    def largest(self) -> int | None:
+        """Bytes of an object at most, as the policy says; None if it does not."""
+        sizes = [one.sizes for one in self.policy.conditions if one.sizes is not None]
+        return min((most for _, most in sizes), default=None)
+
     def has(self, name: str) -> bool:
         """Return whether it has the field *name*, in any case."""
         return name.lower() in {known.lower() for known in self.fields}

@@ -9,7 +9,7 @@ from attrs import fields
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.cli.app import osspresigned
-from fsspec_osspresigned.cli.options import ConnectionOptions, TransferOptions
+from fsspec_osspresigned.cli.options import StoringConnectionOptions, TransferOptions
 from fsspec_osspresigned.concurrency.rate import RateLimit
 from fsspec_osspresigned.console.exit import FLAGS, ExitCode
 from fsspec_osspresigned.console.terminal import Output
@@ -66,4 +66,4 @@ def test_messages_name_flags_that_are_there():
     commands = [osspresigned.commands[name] for name in ("put", "sync")]
     known = {flag for one in commands for option in one.params for flag in option.opts}
     assert set(FLAGS.values()) <= known
-    assert {one.name for one in fields(ConnectionOptions)} <= FLAGS.keys()
+    assert {one.name for one in fields(StoringConnectionOptions)} <= FLAGS.keys()

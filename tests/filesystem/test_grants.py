@@ -1,0 +1,248 @@
+"""One grant file, and nothing else: every verb that stores objects works by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NotSignedError,
+    TooLargeError,
+    URLExpiredError,
+)
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.syncing.sync import sync
+from tests.form_signer import grant_of
+
+BUCKET = "examplebucket"
+ROOT = f"{BUCKET}/in"
+DATA = os.urandom(50_000)
+
+
+@pytest.fixture
+def grant(oss, tmp_path, monkeypatch):
+    """Write a grant for ``in/``, and forget the keys; return what makes another one."""
+    place = tmp_path / "grant.json"
+
+    def make(**how):
+        place.write_text(json.dumps(grant_of(oss, BUCKET, "in/", **how)))
+        place.chmod(0o600)
+        return str(place)
+
+    for name in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    make()
+    return make
+
+
+@pytest.fixture
+def fs(grant):
+    """A filesystem by the grant."""
+    return OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small tree of files."""
+    top = tmp_path / "tree"
+    for index in range(12):
+        file = top / f"d{index % 3}" / f"\u4e2d {index}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([index]) * index)
+    return top
+
+
+def contents(tree, prefix):
+    """Return the objects that *tree* makes below *prefix*."""
+    files = [one for one in tree.rglob("*") if one.is_file()]
+    return {prefix + str(one.relative_to(tree)): one.read_bytes() for one in files}
+
+
+def test_verbs_that_store(oss, fs, tmp_path):
+    """Values, files, streams and empty objects are forms, whatever their size is."""
+    (tmp_path / "f").write_bytes(DATA)
+    fs.pipe(f"{ROOT}/value", DATA)
+    fs.pipe({f"{ROOT}/{n}": bytes([n]) for n in range(4)})
+    fs.put_file(str(tmp_path / "f"), f"{ROOT}/file")
+    fs.touch(f"{ROOT}/nothing")
+    with fs.open(f"{ROOT}/stream", "wb") as file:
+        for _ in range(400):
+            file.write(DATA)
+    with fs.open(f"{ROOT}/text.gz", "wt", compression="gzip") as file:
+        file.write("text")
+    assert {record.action for record in oss.requests} == {"PostObject"}
+    stored = oss.objects(BUCKET)
+    assert stored.keys() == {
+        *("in/value", "in/file", "in/nothing", "in/stream", "in/text.gz"),
+        *(f"in/{n}" for n in range(4)),
+    }
+    assert stored["in/value"] == stored["in/file"] == DATA
+    assert stored["in/stream"] == 400 * DATA
+    assert stored["in/nothing"] == b""
+
+
+def test_a_tree(oss, fs, tree):
+    """``put`` and ``sync`` send trees; a second sync sends what is new."""
+    receipts = fs.put(str(tree), f"{ROOT}/", recursive=True)
+    assert {receipt.verified for receipt in receipts} == {"crc64"}
+    assert oss.objects(BUCKET) == contents(tree, "in/tree/")
+    state = str(tree.parent / "sent.jsonl")
+    sync(str(tree), f"{ROOT}/again", filesystem=fs, state=state)
+    (tree / "new").write_bytes(DATA)
+    oss.clear()
+    result = sync(str(tree), f"{ROOT}/again", filesystem=fs, state=state)
+    assert (result.sent, result.same) == (1, 12)
+    assert [record.key for record in oss.requests] == ["in/again/new"]
+    assert contents(tree, "in/again/").items() <= oss.objects(BUCKET).items()
+
+
+def test_a_transaction(oss, fs):
+    """Nothing is sent before the end, and nothing at all after an error."""
+    with fs.transaction:
+        fs.pipe(f"{ROOT}/a", DATA)
+        with fs.open(f"{ROOT}/b", "wb") as file:
+            file.write(DATA)
+        assert not oss.requests
+    assert oss.objects(BUCKET) == {"in/a": DATA, "in/b": DATA}
+    with pytest.raises(RuntimeError), fs.transaction:
+        fs.pipe(f"{ROOT}/c", DATA)
+        raise RuntimeError
+    assert oss.objects(BUCKET).keys() == {"in/a", "in/b"}
+
+
+def test_coroutines(oss, grant, tmp_path):
+    """Coroutines of an asynchronous filesystem, as zarr calls them."""
+    (tmp_path / "f").write_bytes(DATA)
+
+    async def main():
+        fs = OSSPresignedFileSystem(
+            grant=grant(), asynchronous=True, skip_instance_cache=True
+        )
+        await asyncio.gather(
+            *(fs._pipe_file(f"{ROOT}/{n}", bytes([n])) for n in range(20)),
+            fs._put_file(str(tmp_path / "f"), f"{ROOT}/file"),
+        )
+
+    asyncio.run(main())
+    assert oss.objects(BUCKET) == {
+        "in/file": DATA,
+        **{f"in/{n}": bytes([n]) for n in range(20)},
+    }
+
+
+def test_travels(oss, fs):
+    """The option names the file, so that a worker elsewhere can read it, too."""
+    pickle.loads(pickle.dumps(fs)).pipe(f"{ROOT}/a", DATA)
+    assert oss.objects(BUCKET) == {"in/a": DATA}
+    assert b"policy" not in pickle.dumps(fs)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda fs: fs.cat_file(f"{ROOT}/a"),
+        lambda fs: fs.rm_file(f"{ROOT}/a"),
+        lambda fs: fs.ls(f"{ROOT}/"),
+        lambda fs: fs.cp_file(f"{ROOT}/a", f"{ROOT}/b"),
+    ],
+    ids=["cat", "rm", "ls", "cp"],
+)
+def test_a_grant_stores_and_does_nothing_else(oss, grant, verb):
+    """Other verbs are refused, and nothing is sent."""
+    fs = OSSPresignedFileSystem(
+        grant=grant(), unknown="error", skip_instance_cache=True
+    )
+    with pytest.raises(NotSignedError, match="is not granted"):
+        verb(fs)
+    assert not oss.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "how", "words"),
+    [
+        (f"{BUCKET}/out/a", {}, "starts-with"),
+        ("otherbucket/in/a", {}, "otherbucket|examplebucket"),
+        (f"{ROOT}/a", {"sizes": (0, 9)}, "content-length-range"),
+        (f"{ROOT}/a", {"sizes": (10**6, 10**7)}, "content-length-range"),
+        (f"{ROOT}/a", {"content_types": ["image/png"], "kind": "text/csv"}, "type"),
+    ],
+)
+def test_what_the_grant_does_not_allow(oss, grant, path, how, words):
+    """It is refused with the condition, before any byte, for values and for streams."""
+    kind = how.pop("kind", None)
+    fs = OSSPresignedFileSystem(grant=grant(**how), skip_instance_cache=True)
+    with pytest.raises(NotSignedError, match=words):
+        fs.pipe_file(path, DATA, content_type=kind)
+    with (
+        pytest.raises(NotSignedError, match=words),
+        fs.open(path, "wb", content_type=kind) as file,
+    ):
+        file.write(DATA)
+    assert not oss.requests
+
+
+def test_a_stream_that_grows_above_the_range(oss, grant):
+    """It is refused when it outgrows the grant, and not when all of it is on disk."""
+    fs = OSSPresignedFileSystem(
+        grant=grant(sizes=(0, 300_000)), part_size="100KiB", skip_instance_cache=True
+    )
+    written = 0
+    with (
+        pytest.raises(TooLargeError, match="the form of a grant holds 300000 bytes"),
+        fs.open(f"{ROOT}/a", "wb") as file,
+    ):
+        for _ in range(100):
+            written += file.write(DATA)
+    assert written < 600_000
+    assert not oss.requests
+
+
+def test_options_of_an_object(oss, fs):
+    """They are fields of the form; who may not set them reads which condition it is."""
+    fs.pipe_file(
+        f"{ROOT}/a", DATA, metadata={"a": "1"}, content_type="text/csv", tagging=None
+    )
+    found = oss.get(BUCKET, "in/a").headers
+    assert found["x-oss-meta-a"] == "1"
+    assert found["content-type"] == "text/csv"
+    with pytest.raises(NotSignedError, match="x-oss-object-acl"):
+        fs.pipe_file(f"{ROOT}/b", DATA, acl="public-read")
+
+
+def test_no_overwriting(oss, grant):
+    """By the caller's wish, or because the owner has said so."""
+    fs = OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
+    fs.pipe_file(f"{ROOT}/a", DATA)
+    with pytest.raises(FileExistsError):
+        fs.pipe_file(f"{ROOT}/a", b"", overwrite=False)
+    locked = grant(overwrite=False)
+    fs = OSSPresignedFileSystem(grant=locked, skip_instance_cache=True)
+    with pytest.raises(FileExistsError):
+        fs.pipe_file(f"{ROOT}/a", b"")
+    assert oss.objects(BUCKET) == {"in/a": DATA}
+
+
+def test_more_than_one_form_holds(fs, tmp_path):
+    """A sparse file of 5 GiB is refused at once, with what could send it."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(5 * 1024**3)
+    with pytest.raises(ConfigurationError, match="a signer or part URLs could send it"):
+        fs.put_file(str(tmp_path / "huge"), f"{ROOT}/huge")
+
+
+def test_a_grant_that_is_renewed_in_its_file(oss, grant):
+    """The store says that the grant has ended: a new one in the file is taken."""
+    fs = OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
+    refusal = {"status": 403, "code": "AccessDenied", "ec": "0006-00000213"}
+    oss.faults.add(Fault(action="PostObject", **refusal, times=1))
+    fs.pipe_file(f"{ROOT}/a", DATA)
+    assert oss.objects(BUCKET) == {"in/a": DATA}
+    oss.faults.add(Fault(action="PostObject", **refusal, times=None))
+    with pytest.raises(URLExpiredError, match="the grant has expired"):
+        fs.pipe_file(f"{ROOT}/b", DATA)
