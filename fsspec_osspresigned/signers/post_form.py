@@ -163,6 +163,20 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
         yield f"it begins at {begins}: check the clock of this machine"
 
 
+def check_acl(grant: PostGrant, operation: Operation) -> None:
+    """Raise NotSignedError if *grant* opens the object to the world, unasked."""
+    asked = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
+    for name, value in grant.fields.items():
+        acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""
+        if acl.startswith("public") and acl != asked:
+            text = f"{operation}: the grant makes the object {acl}"
+            raise NotSignedError(
+                f"{text}: give acl={acl!r} if that is meant",
+                path=operation.path,
+                action=operation.action,
+            )
+
+
 def check_path(grant: PostGrant, path: str, now: float) -> None:
     """Raise NotSignedError if *grant* allows no object at *path*, whatever it is."""
     bucket, key = split_path(path)

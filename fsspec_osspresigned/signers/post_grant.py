@@ -28,7 +28,7 @@ from ..secret import Secret, SecretURL
 from ..url_map.source import FileSource, load_file
 from .base import Grant
 from .http import SignerExchange, TokenSource, token_source
-from .post_form import check_path, sign_form
+from .post_form import check_acl, check_path, sign_form
 from .post_grant_reader import MAX_GRANT, PostGrant, parse_grant, read_grant
 from .wire_protocol import URLBinding, problem_of_reply
 
@@ -39,10 +39,17 @@ _TOO_MANY = 429
 
 @frozen
 class HeldGrant:
-    """A grant and when its life here began, seconds since the epoch."""
+    """A grant that is in force.
+
+    Attributes:
+        grant: the grant.
+        issued_at: when its life here began, seconds since the epoch.
+        fetched: a server gave it, which the user trusts less than a file of the owner.
+    """
 
     grant: PostGrant
     issued_at: float
+    fetched: bool
 
 
 class GrantSource(Protocol):
@@ -76,7 +83,7 @@ class LocalGrant:
         if problem:
             msg = f"the grant for {found.bucket!r}: its host {problem}"
             raise ConfigurationError(msg)
-        return HeldGrant(found, self.clock())
+        return HeldGrant(found, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
         """Do nothing: a new grant is in force when it is in the file."""
@@ -161,11 +168,12 @@ class FetchedGrant:
         if reply.status == HTTPStatus.UNAUTHORIZED and reread and token is not None:
             return self._fetched(now, reread=False)
         if token is not None:  # the server cannot bring it into a message
-            body = reply.body.replace(token.reveal().encode(), b"<hidden>")
-            reply = evolve(reply, body=body)
+            reply = evolve(
+                reply, body=reply.body.replace(token.reveal().encode(), b"<hidden>")
+            )
         if reply.status != HTTPStatus.OK:
             raise self._refusal(reply)
-        return HeldGrant(self._read(reply), now)
+        return HeldGrant(self._read(reply), now, fetched=True)
 
     def _refusal(self, reply: Reply) -> SignerError:
         problem = problem_of_reply(reply.status, reply.headers, reply.body)
@@ -234,6 +242,8 @@ class PostGrantSigner:
                 f"{text}; {remedy}", path=operation.path, action=operation.action
             )
         held = self._held(operation.path)
+        if held.fetched:
+            check_acl(held.grant, operation)
         signed = sign_form(held.grant, operation, self.clock())
         return evolve(signed, issued_at=held.issued_at)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -118,7 +119,11 @@ class PostGrant:
 
     def has(self, name: str) -> bool:
         """Return whether it has the field *name*, in any case."""
-        return name.lower() in {known.lower() for known in self.fields}
+        return name.lower() in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name.lower() for name in self.fields)
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON-able facts, without secrets."""
@@ -367,16 +372,14 @@ def _hidden(name: str, value: str) -> Secret:
 
 def _unwrapped(document: Any) -> Any:
     """Return what is in ``{code, msg, data}`` and the like."""
-    for _ in range(_MAX_DEPTH):
-        names = document if isinstance(document, Mapping) else {}
-        if {"policy", "fields"} & {_MEMBERS.get(_flat(str(name))) for name in names}:
-            return document
-        inner = {_flat(str(name)): value for name, value in names.items()}
-        found = next((inner[w] for w in _WRAPPERS if w in inner), None)
-        if not isinstance(found, Mapping):
-            return document
-        document = found
-    return document
+    if not isinstance(document, Mapping):
+        return document
+    members = {_flat(str(name)): value for name, value in document.items()}
+    if {"policy", "fields"} & {_MEMBERS.get(name) for name in members}:
+        return document
+    inner = (members[name] for name in _WRAPPERS if name in members)
+    found = next((one for one in inner if isinstance(one, Mapping)), None)
+    return document if found is None else _unwrapped(found)
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -94,6 +94,7 @@ def parse_query(raw: str) -> list[tuple[str, str]]:
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
 
+@lru_cache(maxsize=16)
 def parse_moment(text: str) -> int | None:
     """Return ``20260101T000000Z`` as seconds since the epoch; None if it is no date."""
     if not _is_moment(text):

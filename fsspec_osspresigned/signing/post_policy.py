@@ -11,6 +11,7 @@ import binascii
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from attrs import frozen
@@ -119,7 +120,10 @@ class PostPolicy:
 
         A V4 signature ends 7 days after its date, whatever the policy says.
         """
-        signed_at = parse_moment(lower_names(fields).get("x-oss-date", ""))
+        return self._end(lower_names(fields))
+
+    def _end(self, given: Mapping[str, str]) -> float:
+        signed_at = parse_moment(given.get("x-oss-date", ""))
         if signed_at is None:
             return self.expires_at
         return min(self.expires_at, signed_at + MAX_V4_LIFE)
@@ -142,12 +146,12 @@ class PostPolicy:
         """
         given = lower_names(fields)
         found = []
-        if now >= (end := self.end(given)):
+        if now >= (end := self._end(given)):
             said = f"the policy expired at {shown_moment(end)}"
             found.append(PolicyRefusal(PolicyFault.EXPIRED, said))
         checks = (one.refusal(given, bucket, size) for one in self.conditions)
         found += filter(None, checks)
-        named = {one.field for one in self.conditions}
+        named = self._by_field
         if extra := [n for n in V4_FIELDS if n in given and n not in named]:
             said = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
             found.append(PolicyRefusal(PolicyFault.EXTRA, said))
@@ -171,7 +175,14 @@ class PostPolicy:
 
     def named(self, name: str) -> list[PolicyCondition]:
         """Return the conditions of the field *name*, lower case."""
-        return [one for one in self.conditions if one.field == name]
+        return self._by_field.get(name, [])
+
+    @cached_property
+    def _by_field(self) -> dict[str, list[PolicyCondition]]:
+        found: dict[str, list[PolicyCondition]] = {}
+        for condition in self.conditions:
+            found.setdefault(condition.field, []).append(condition)
+        return found
 
     def pinned(self) -> dict[str, str]:
         """Return the fields that can have one value only, but for the signature's."""

@@ -495,3 +495,31 @@ def test_a_proven_expiry_is_signed_anew_by_a_new_grant(oss, app):
     oss.faults.add(Fault(action="PostObject", times=None, **refusal))
     with pytest.raises(URLExpiredError):
         fs.pipe_file(PATH, b"y")
+
+
+def test_fetched_grants_do_not_open_objects_unasked():
+    """A public ACL needs the user's word, unless the owner's own file says so."""
+    acl = {"x-oss-object-acl": "public-read"}
+    asked = Operation(
+        action=Action.PostObject,
+        bucket=BUCKET,
+        key="in/x",
+        headers=acl,
+        content_length=1,
+    )
+    signer, _ = fetching(Server(document(PREFIX, acl)))
+    with pytest.raises(NotSignedError, match="give acl='public-read' if that is meant"):
+        signer.sign([post()])
+    assert signer.sign([asked])
+    assert signer_of(current(PREFIX, acl)).sign([post()])
+    signer, _ = fetching(Server(document(PREFIX, {"x-oss-object-acl": "private"})))
+    assert signer.sign([post()])
+
+
+def test_a_grant_cannot_look(oss):
+    """What was written is known; all other looking is refused as every signer refuses it."""
+    fs = fsspec.filesystem("osspresigned", grant=here(oss), unknown="error")
+    fs.pipe_file(PATH, b"x")
+    assert fs.exists(PATH)
+    with pytest.raises(PermissionError, match="whole new objects"):
+        fs.cat_file(f"{BUCKET}/in/y")
