@@ -13,6 +13,7 @@ from ..owner.grant import make_grant, place_of
 from ..request_checks import is_web
 from ..signers.keys import KeySigner
 from ..signing.grant_file import GrantTerms, SignedGrant
+from ..signing.post_policy import TOKEN_FIELD
 from ..units import shown_bytes, shown_end, shown_seconds
 from ..url_map.source import write_text
 from .options import (
@@ -128,4 +129,7 @@ def _say_written(made: SignedGrant, terms: GrantTerms, file: str) -> None:
     if made.expires_at < int(now) + terms.expires_in - 1:
         asked = shown_seconds(terms.expires_in)
         said = f"the temporary key ends then: shorter than the {asked} asked for"
+        click.echo(said, err=True)
+    elif TOKEN_FIELD in made.fields:
+        said = "if the temporary key ends earlier, so does the grant"
         click.echo(said, err=True)

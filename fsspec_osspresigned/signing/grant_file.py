@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError
-from ..model import MAX_SINGLE_PUT, OBJECT_ACL
+from ..model import MAX_SINGLE_PUT, OBJECT_ACL, frozen_mapping
 from ..secret import FormValue, Secret
 from ..units import shown_moment
 from .canonical import MAX_V4_LIFE, Credentials
@@ -48,7 +48,7 @@ class GrantTerms:
     overwrite: bool = True
     acl: str | None = "default"
     content_types: Sequence[str] = ()
-    fields: Mapping[str, str] = field(factory=dict)
+    fields: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
 
     def problems(self) -> Iterator[str]:
         """Yield what no policy can say, or should not."""

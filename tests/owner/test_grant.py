@@ -145,6 +145,10 @@ def test_temporary_key_shortens_it(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert f"valid until {ends}" in said
     assert "the temporary key ends then: shorter than the 2 h asked for" in said
+    monkeypatch.delenv("OSS_SESSION_EXPIRATION")
+    assert grant("examplebucket/in/", "--expires", "2h", "--force") == 0
+    said = capsys.readouterr().err
+    assert said.endswith("if the temporary key ends earlier, so does the grant\n")
 
 
 def test_missing_keys_are_named(capsys, monkeypatch, tmp_path):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import random
+import shutil
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from fsspec_osspresigned import server
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.server.policy import hash_token
 from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
-from tests.contract.browser.conftest import LOOKING, TOKEN
+from tests.contract.browser.conftest import LOOKING, TOKEN, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 MIB = 1024 * 1024
@@ -370,6 +375,32 @@ def test_grant_file_instead_of_a_token(world, tmp_path):
     asked = [one.action for one in world.oss.requests if one.method != "OPTIONS"]
     assert asked == ["PostObject"] * 3
     assert world.serve.calls() == []
+
+
+def test_page_without_a_service(world, tmp_path):
+    """With a grant the files of the page work from any web server."""
+    site = tmp_path / "site"
+    shutil.copytree(Path(server.__file__).parent / "page", site / "ui")
+    (site / "ui" / "index.html").rename(site / "index.html")
+    file = made(tmp_path, "a.bin", 12_345)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as static:
+        threading.Thread(target=static.serve_forever).start()
+        try:
+            page = Page(world.page.driver, f"http://127.0.0.1:{static.server_port}")
+            page.find("#grant").send_keys(str(signed_grant(world, tmp_path)))
+            page.until(lambda: not page.find("#token").is_displayed())
+            page.choose(file)
+            page.start()
+            assert page.ends() == ["stored"]
+        finally:
+            static.shutdown()
+    assert world.stored("a.bin") == file.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["storm", "lost", "damaged"])
