@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ...model import STORAGE_CLASS, Action
-from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
+from ...model import STORAGE_CLASS, STORAGE_CLASSES, Action
+from ..message.replies import Content, EmulatorReply, iso_date, quoted, xml_reply
 from ..store.store import StoredUpload
 from .context import OWNER, CallContext, document, invalid_argument
+from .object_headers import RESTORED
 from .uploads import find_upload, names
 
 _T = TypeVar("_T")
@@ -68,6 +69,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
                 "Type": stored.kind,
                 "Size": stored.size,
                 "StorageClass": stored.headers[STORAGE_CLASS],
+                "RestoreInfo": stored.headers.get(RESTORED),
                 "Owner": OWNER if is_told else None,
             }
             for stored in map(context.bucket.objects.__getitem__, keys)
@@ -253,6 +255,7 @@ get_bucket_info = document(
             "Owner": OWNER,
             "AccessControlList": _PRIVATE,
             "AccessMonitor": "Disabled",
+            "Comment": "",
             "DataRedundancyType": "LRS",
             "Versioning": "Enabled" if context.bucket.versioned else None,
         }
@@ -264,11 +267,33 @@ get_bucket_location = document(
 get_bucket_acl = document(
     "AccessControlPolicy", lambda _: {"Owner": OWNER, "AccessControlList": _PRIVATE}
 )
-get_bucket_stat = document(
-    "BucketStat",
-    lambda context: {
-        "Storage": sum(stored.size for stored in context.bucket.objects.values()),
-        "ObjectCount": len(context.bucket.objects),
-        "MultipartUploadCount": len(context.bucket.uploads),
-    },
+# A bucket that never had versioning has no status.
+get_bucket_versioning = document(
+    "VersioningConfiguration",
+    lambda context: {"Status": "Enabled" if context.bucket.versioned else None},
 )
+# What GetBucketStat calls the storage classes.
+_CLASSES = {
+    name: "InfrequentAccess" if name == "IA" else name for name in STORAGE_CLASSES
+}
+
+
+def _stat(context: CallContext) -> Content:
+    stored = context.bucket.objects.values()
+    found: dict[str, Any] = {
+        "Storage": sum(one.size for one in stored),
+        "ObjectCount": len(stored),
+        "MultipartUploadCount": len(context.bucket.uploads),
+        "LiveChannelCount": 0,
+        "LastModifiedTime": int(context.now),
+    }
+    for kind, name in _CLASSES.items():
+        sizes = [one.size for one in stored if one.headers[STORAGE_CLASS] == kind]
+        found[f"{name}Storage"] = sum(sizes)
+        if kind != "Standard":
+            found[f"{name}RealStorage"] = sum(sizes)
+        found[f"{name}ObjectCount"] = len(sizes)
+    return found
+
+
+get_bucket_stat = document("BucketStat", _stat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
@@ -40,6 +41,7 @@ _CHOICES = {
         "",
     ),
 }
+_is_of_tags = re.compile(r"[\w +=.:/-]*").fullmatch
 _is_meta_name = re.compile(rf"{META}[A-Za-z0-9-]+").fullmatch
 _is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
 
@@ -108,9 +110,10 @@ def read_tags(text: str) -> list[tuple[str, str]]:
 
 
 def check_tags(text: str) -> None:
-    """Refuse tags that are too many, too long or given twice."""
+    """Refuse tags that are too many, too long, given twice or of other characters."""
     tags = read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
+    fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))
     if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):
         raise refused("InvalidTag")
 

@@ -97,12 +97,30 @@ async def get_symlink(context: CallContext) -> EmulatorReply:
 
 async def restore_object(context: CallContext) -> EmulatorReply:
     """Make an archived object readable, at once: 202 the first time, then 200."""
-    await context.body.drain()
+    body = await context.receive_document(_MAX_BODY)
     stored = context.find_object()
     if "Archive" not in stored.headers[STORAGE_CLASS]:
         raise refused("OperationNotSupported")
+    headers = _restoring(body, is_cold=stored.headers[STORAGE_CLASS] != "Archive")
     if RESTORED in stored.headers:
-        return EmulatorReply()
+        return EmulatorReply(headers=headers)
     end = http_date(context.now + _DAY)
     context.amend(RESTORED, f'ongoing-request="false", expiry-date="{end}"')
-    return EmulatorReply(status=202)
+    return EmulatorReply(status=202, headers=headers)
+
+
+def _restoring(body: bytes, *, is_cold: bool) -> dict[str, str]:
+    """Return the header that tells the priority of a restoring, if there are several."""
+    tier = None
+    if body:
+        try:
+            tier = parsing.parse(body, "RestoreRequest").findtext("JobParameters/Tier")
+        except ValueError as error:
+            raise refused("MalformedXML") from error
+    if not is_cold:
+        if tier is not None:
+            raise refused("MalformedXML")
+        return {}
+    if (tier := tier or "Standard") not in ("Expedited", "Standard", "Bulk"):
+        raise invalid_argument("The tier is not valid.", "Tier", tier)
+    return {"x-oss-object-restore-priority": tier}

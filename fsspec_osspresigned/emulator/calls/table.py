@@ -36,6 +36,7 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
     "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
     "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
+    "GetBucketVersioning": ("GET Bucket versioning", listing.get_bucket_versioning),
     "GetBucketStat": ("GET Bucket stat", listing.get_bucket_stat),
     "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
     "GetObjectAcl": ("GET Object acl", subresources.get_object_acl),

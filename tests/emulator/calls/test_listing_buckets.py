@@ -64,12 +64,18 @@ def test_one_bucket(ask):
     assert info.findtext("Region") == "cn-hangzhou"
     assert info.findtext("DataRedundancyType") == "LRS"
     assert info.find("Versioning") is None
+    assert info.findtext("Comment") == ""
+    assert list(ask(BUCKET, versioning="")) == []
+    assert ask("third", versioning="").findtext("Status") == "Enabled"
     assert ask("third", bucketInfo="").findtext("Bucket/Versioning") == "Enabled"
     assert ask(BUCKET, location="").text == "oss-cn-hangzhou"
     grant = "AccessControlList/Grant"
     assert ask(BUCKET, acl="").findtext(grant) == info.findtext(grant) == "private"
     stat = ask(BUCKET, stat="")
     assert (stat.findtext("Storage"), stat.findtext("ObjectCount")) == ("2", "1")
+    assert stat.findtext("StandardStorage") == "2"
+    assert stat.findtext("InfrequentAccessRealStorage") == "0"
+    assert stat.findtext("DeepColdArchiveObjectCount") == "0"
     assert ask("absent", status=404, bucketInfo="").findtext("Code") == "NoSuchBucket"
 
 

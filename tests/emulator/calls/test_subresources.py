@@ -49,11 +49,13 @@ def test_tags(client, key, ask, tree, refusal):
 
     client.put(key, b"data", headers={"x-oss-tagging": "a=1&b="})
     assert seen() == [("a", "1"), ("b", "")]
-    assert ask("PUT", "tagging", tagging(("c d", "&amp;"))).status_code == 200
-    assert seen() == [("c d", "&")]
+    assert ask("PUT", "tagging", tagging(("c d", "+-=._:/"))).status_code == 200
+    assert seen() == [("c d", "+-=._:/")]
     assert client.call("HEAD", key).headers["x-oss-tagging-count"] == "1"
     for body, code in (
         (tagging(("a", "1"), ("a", "2")), "InvalidTag"),
+        (tagging(("%@a", "1")), "InvalidTag"),
+        (tagging(("a", "&amp;")), "InvalidTag"),
         (b"no xml", "MalformedXML"),
     ):
         assert refusal(ask("PUT", "tagging", body))[:2] == (400, code)
@@ -122,6 +124,38 @@ def test_an_archived_object_is_restored_first(client, key, ask, refusal, kind):
     assert got.content == b"data"
     assert got.headers["x-oss-restore"].startswith('ongoing-request="false", expiry')
     assert client.call("PUT", "c", headers=copy).status_code == 200
+
+
+def restoring(tier):
+    """Return the document of RestoreObject."""
+    job = f"<JobParameters><Tier>{tier}</Tier></JobParameters>" if tier else ""
+    return f"<RestoreRequest><Days>2</Days>{job}</RestoreRequest>".encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "found"),
+    [
+        ("ColdArchive", b"", "Standard"),
+        ("ColdArchive", restoring(""), "Standard"),
+        ("DeepColdArchive", restoring("Bulk"), "Bulk"),
+        ("ColdArchive", restoring("soon"), (400, "InvalidArgument")),
+        ("ColdArchive", b"no xml", (400, "MalformedXML")),
+        ("Archive", restoring(""), None),
+        ("Archive", restoring("Bulk"), (400, "MalformedXML")),
+    ],
+)
+def test_priority_of_a_restoring(client, key, ask, refusal, kind, document, found):
+    """Cold classes have three, and tell which; the others know none."""
+    client.put(key, b"data", headers={"x-oss-storage-class": kind})
+    reply = ask("POST", "restore", document)
+    if isinstance(found, tuple):
+        assert refusal(reply)[:2] == found
+    else:
+        assert reply.status_code == 202
+        assert reply.headers.get("x-oss-object-restore-priority") == found
+    listing = client.call("GET", "", query={"prefix": key}).content
+    is_restored = b"<RestoreInfo>ongoing-request=" in listing
+    assert is_restored == (reply.status_code == 202)
 
 
 def test_what_is_not_archived_needs_no_restoring(client, key, ask, refusal):
