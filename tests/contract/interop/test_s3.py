@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import IntegrityError
+from fsspec_osspresigned.model import SignedRequest
 from tests.contract.interop.conftest import HERE, absent, library, program
 from tests.contract.interop.table import READ_THERE, SIGNED_THERE
 
@@ -69,7 +74,64 @@ def s3rver(tmp_path_factory):
         process.stdin.close()
 
 
-SERVERS = ("moto", "s3rver")
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory):
+    """SeaweedFS, a store that is used in earnest; it verifies both versions."""
+    runner = program("weed")
+    place = tmp_path_factory.mktemp("seaweedfs")
+    keys = {"accessKey": "S3RVER", "secretKey": "S3RVER"}
+    identity = {"name": "owner", "credentials": [keys], "actions": ["Admin"]}
+    (place / "keys").write_text(json.dumps({"identities": [identity]}))
+    ports = free_ports(4)
+    names = ("master.port", "volume.port", "filer.port", "s3.port")
+    given = [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
+    # The ports of its own protocol are 10,000 above unless they are given.
+    inner = zip(names, free_ports(4), strict=True)
+    given += [f"-{name}.grpc={port}" for name, port in inner]
+    fixed = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=20"]
+    fixed += [
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+    ]
+    fixed += [f"-dir={place}", f"-s3.config={place / 'keys'}"]
+    with subprocess.Popen(
+        [runner, "server", *fixed, *given],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        address = f"http://127.0.0.1:{ports[-1]}"
+        try:
+            make_bucket(made(address, "S3RVER", "s3v4"))
+            yield address
+        finally:
+            process.terminate()
+
+
+def free_ports(count):
+    """Return ports that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def make_bucket(owner):
+    """Make the bucket as soon as a store that is starting can do so."""
+    errors = library("botocore.exceptions")
+    for _ in range(300):
+        try:
+            owner.create_bucket(Bucket=BUCKET)
+        except (errors.BotoCoreError, errors.ClientError):
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("SeaweedFS did not start")
+
+
+SERVERS = ("moto", "s3rver", "seaweedfs")
 
 
 def each(what: str, **notes: str) -> pytest.MarkDecorator:
@@ -228,15 +290,108 @@ def test_parts(client, owner, tmp_path):
         ).pipe_file("", b"x")
 
 
-@pytest.mark.interop(SIGNED_THERE, "boto3, s3rver", "refusals", note="SigV2")
-@pytest.mark.parametrize("server", ["s3rver"])
-def test_a_wrong_secret(owner, address):
+def verified(server, *versions):
+    """Mark a server that verifies these versions."""
+    names = {"s3": "SigV2", "s3v4": "SigV4"}
+    note = ", ".join(names[one] for one in versions)
+    mark = pytest.mark.interop(SIGNED_THERE, f"boto3, {server}", "refusals", note=note)
+    return [pytest.param(server, one, marks=mark) for one in versions]
+
+
+@pytest.mark.parametrize(
+    ("server", "version"),
+    verified("s3rver", "s3") + verified("seaweedfs", "s3v4", "s3"),
+)
+def test_a_wrong_secret(owner, address, version):
     """A signature of another secret is a PermissionError; nothing is stored."""
-    url = signed(made(address, "another", "s3"), "put_object", "refused")
+    url = signed(made(address, "another", version), "put_object", "refused")
     with pytest.raises(PermissionError):
         uploader([], url=url).pipe_file("", b"x")
     with pytest.raises(owner.exceptions.NoSuchKey):
         content(owner, "refused")
+
+
+class S3Signer:
+    """Signs every call by boto3, as a service of the owner could."""
+
+    remote = False
+    names: ClassVar = {"InitiateMultipartUpload": "create_multipart_upload"}
+    queries: ClassVar = {
+        "prefix": "Prefix",
+        "delimiter": "Delimiter",
+        "max-keys": "MaxKeys",
+    }
+
+    def __init__(self, client):
+        self.client = client
+        self.parts = []
+
+    def sign(self, operations):
+        """Sign each operation."""
+        return [self.sign_one(operation) for operation in operations]
+
+    def sign_one(self, one):
+        """Sign one operation."""
+        params = {"Bucket": one.bucket}
+        found = {
+            "Key": one.key,
+            "UploadId": one.upload_id,
+            "PartNumber": one.part_number,
+        }
+        params |= {name: value for name, value in found.items() if value}
+        for name, value in one.query.items():
+            if name in self.queries:
+                number = int(value) if name == "max-keys" else value
+                params[self.queries[name]] = number
+        if one.action == "UploadPart":
+            self.parts.append(one.content_length)
+        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", one.action).lower()
+        method = self.names.get(one.action, method)
+        url = self.client.generate_presigned_url(method, Params=params, ExpiresIn=600)
+        return SignedRequest(method=one.action.method, url=url)
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"])
+@pytest.mark.interop(SIGNED_THERE, "boto3, seaweedfs", "all verbs", note="SigV4")
+def test_all_verbs(owner, address, tmp_path):
+    """A signer of S3 URLs serves a file that OSS would take in small parts, and the rest."""
+    signer = S3Signer(made(address, "S3RVER", "s3v4"))
+    fs = uploader([], signer=signer)
+    source = tmp_path / "source"
+    source.write_bytes(DATA[: 2 * PART - 1])
+    for name in ("one", "two"):
+        path = f"{BUCKET}/verbs/{name}"
+        fs.put_file(str(source), path)
+        assert fs.cat_file(path) == source.read_bytes()
+        assert signer.parts == [PART, PART - 1]
+        signer.parts.clear()
+    with fs.open(f"{BUCKET}/verbs/stream", "wb") as file:
+        file.write(DATA)
+    assert min(signer.parts[:-1]) >= PART
+    found = fs.find(f"{BUCKET}/verbs", detail=True)
+    sizes = {name.rpartition("/")[2]: info["size"] for name, info in found.items()}
+    assert sizes == {"one": 2 * PART - 1, "two": 2 * PART - 1, "stream": len(DATA)}
+    fs.rm(f"{BUCKET}/verbs", recursive=True)
+    assert not fs.exists(f"{BUCKET}/verbs/one")
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"])
+@pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+@pytest.mark.interop(SIGNED_THERE, "boto3, seaweedfs", "checksums", note="SigV4")
+def test_signed_checksums(owner, address, kind):
+    """What the store compares is computed here; other bytes than those signed are refused."""
+    from fsspec_osspresigned.http.body import MemoryBody  # noqa: PLC0415
+    from fsspec_osspresigned.http.s3_checksums import CHECKSUMS  # noqa: PLC0415
+
+    value = CHECKSUMS[f"x-amz-checksum-{kind.lower()}"](MemoryBody.of(b"abc"))
+    client = made(address, "S3RVER", "s3v4")
+    url = signed(client, "put_object", "sum", **{f"Checksum{kind}": value})
+    fs = uploader([], url_map={f"{BUCKET}/sum": url})
+    fs.pipe_file(f"{BUCKET}/sum", b"abc")
+    assert content(owner, "sum") == b"abc"
+    with pytest.raises(PermissionError):
+        fs.pipe_file(f"{BUCKET}/sum", b"abd")
+    assert content(owner, "sum") == b"abc"
 
 
 @pytest.mark.parametrize("server", ["moto"])
