@@ -5,10 +5,16 @@ const TYPE = "x-oss-content-type"; // what OSS stores; it wins over the file's o
 const FILE = "file"; // the field with the bytes, which OSS wants last
 const UNUSABLE = "This is no grant file, or not a whole one. Ask its owner for it again.";
 
+/** Return a text or list of texts with "$" for the "\$" that a policy has instead. */
+const plain = (value) =>
+  Array.isArray(value) ? value.map(plain) : value.replaceAll("\\$", "$");
+
 /** Return the conditions of a policy as [operator, field, value], fields in lower case. */
 function conditionsOf(text) {
   const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-  const policy = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  const written = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  // Some write it with one backslash, which is no JSON.
+  const policy = JSON.parse(written.split("\\\\").map(plain).join("\\\\"));
   const ends = Date.parse(policy.expiration);
   if (!Number.isFinite(ends)) {
     throw new TypeError("no end");
@@ -16,12 +22,12 @@ function conditionsOf(text) {
   const conditions = policy.conditions.flatMap((one) =>
     Array.isArray(one) ? [one] : Object.entries(one).map(([name, value]) => ["eq", name, value]),
   );
-  const plain = conditions.map(([operator, first, ...rest]) =>
+  const named = conditions.map(([operator, first, ...rest]) =>
     operator === "content-length-range"
       ? [operator, "", [first, ...rest]]
-      : [operator, String(first).replace(/^\$/u, "").toLowerCase(), rest[0]],
+      : [operator, String(first).replace(/^\$/u, "").toLowerCase(), plain(rest[0])],
   );
-  return { ends, conditions: plain };
+  return { ends, conditions: named };
 }
 
 /** Return a grant of the text of its file; raise what makes it of no use here. */

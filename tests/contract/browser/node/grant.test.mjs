@@ -67,6 +67,16 @@ test("a field for the type is sent where the policy asks for one", async () => {
   await refused({ conditions: [["not-in", "$content-type", ["application/octet-stream"]]] }, {}, /of this type/u);
 });
 
+test("a dollar sign is written with a backslash in a policy", async () => {
+  const policy = (prefix) => `{"expiration": "2026-11-27T10:00:00Z", "conditions": [["starts-with", "$key", "${prefix}"]]}`;
+  for (const prefix of ["in$/", "in\\$/", "in\\\\$/"]) {
+    const fields = { policy: Buffer.from(policy(prefix)).toString("base64") };
+    const signed = await signerOf({ fields }).sign({ ...PUT, key: "in$/a" });
+    assert.equal(signed.form("").get("key"), "in$/a");
+    await refused({ fields }, {}, /starts-with in\$\//u);
+  }
+});
+
 test("what the policy does not allow is refused before any byte", async () => {
   await refused({}, { key: "out/a.txt" }, /this name: starts-with in\//u);
   await refused({}, { key: "in/${filename}" }, /Rename/u);
