@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
+_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
 _log = logging.getLogger(__name__.partition(".")[0])
 
 
@@ -58,3 +60,17 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return call
+
+
+def caller_level() -> int:
+    """Return the ``stacklevel`` at which a warning names the line of the user.
+
+    That is the first one outside this package and fsspec. A thread of our own has none.
+    """
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_back is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name.partition(".")[0] not in _INNER:
+            break
+        frame, level = frame.f_back, level + 1
+    return level

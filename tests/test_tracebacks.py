@@ -8,8 +8,13 @@ import traceback
 import pytest
 
 import fsspec_osspresigned
-from fsspec_osspresigned.errors import ConfigurationError, UploadDiscardedError
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    ConfigurationError,
+    UploadDiscardedError,
+)
 from fsspec_osspresigned.tracebacks import (
+    caller_level,
     short_traceback,
     without_frames,
 )
@@ -102,3 +107,24 @@ def test_a_refusal_fills_no_screen():
         fsspec_osspresigned.OSSPresignedFileSystem(presigned_url="no URL")
     names = [one.filename for one in traceback.extract_tb(caught.value.__traceback__)]
     assert sum("fsspec_osspresigned" in name for name in names[1:]) <= 1
+
+
+def test_a_warning_names_the_line_of_the_user(oss):
+    """Neither a line of this package nor one of fsspec is anybody's to change."""
+    fs = fsspec_osspresigned.OSSPresignedFileSystem(
+        url_map={"examplebucket/x": "https://h/x?Signature=made"},
+        allowed_hosts={"h": "examplebucket"},
+    )
+    with pytest.warns(BlindAnswerWarning, match=r"HeadObject") as caught:
+        assert not fs.exists("examplebucket/y")
+    assert [one.filename for one in caught] == [__file__]
+
+
+def test_a_thread_of_ours_has_no_line_of_the_user():
+    """The level ends at the first frame of others, or at the bottom."""
+    assert caller_level() == 1
+    found = []
+    code = compile("found.append(caller_level())", "bottom", "exec")
+    inner = {"__name__": "fsspec.some", "found": found, "caller_level": caller_level}
+    exec(code, inner)  # noqa: S102 - a frame of another module
+    assert found == [2]

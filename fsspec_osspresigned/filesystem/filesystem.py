@@ -308,6 +308,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         return self._lookup.info(self._path(path))
 
+    def exists(self, path: str, **_: Any) -> bool:
+        """Return whether :meth:`info` finds something, in the thread of the caller."""
+        with contextlib.suppress(FileNotFoundError):
+            return bool(self.info(path))
+        return False
+
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """Return what lies directly in a directory; answers as :meth:`info`."""
         found = self._lookup.ls(self._path(path))

@@ -23,6 +23,7 @@ from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
+from ..tracebacks import caller_level
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction
@@ -187,7 +188,7 @@ class PutCall:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is no file or directory: {first}{more}"
-            warnings.warn(text, PublishWarning, stacklevel=3)
+            warnings.warn(text, PublishWarning, stacklevel=caller_level())
         return done
 
     def _files(

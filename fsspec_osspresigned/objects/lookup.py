@@ -20,6 +20,7 @@ from ..client.written_objects import info_of
 from ..concurrency.cancellation import Cancellation
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
+from ..tracebacks import caller_level
 from . import calls
 from .download import Download
 from .listing import listing
@@ -252,11 +253,11 @@ class Lookup:
         if self.client.written.warn_once(root):
             why = f" ({reason.strerror})" if denied else ""
             text = (
-                f"what is in {root!r} cannot be seen with what is signed{why}; objects "
-                "that this process did not write count as missing (unknown='error' "
-                "refuses)"
+                f"looking into {root!r} is not signed (HeadObject, GetObject, "
+                f"ListObjectsV2){why}: objects that this process did not write count as "
+                "missing (unknown='error' refuses)"
             )
-            warnings.warn(text, BlindAnswerWarning, stacklevel=5)
+            warnings.warn(text, BlindAnswerWarning, stacklevel=caller_level())
         raise FileNotFoundError(2, "not there, or not to be seen", path) from reason
 
     def _listed(

@@ -28,6 +28,7 @@ from ..request_checks import (
     url_problem,
 )
 from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
 from ..units import KIB
 from . import wire_protocol
@@ -92,6 +93,12 @@ _NEVER_ADDED = tuple(
 SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
 
+def _misnamed(operation: Operation) -> ConfigurationError | None:
+    """Return what is wrong with the key, about which no signer need be asked."""
+    problem = None if operation.action.spec.on_bucket else check_key(operation.key)
+    return None if problem is None else ConfigurationError(problem, path=operation.path)
+
+
 class HTTPSigner:
     """Asks ``POST {url}/v1/sign`` and checks each answer.
 
@@ -152,7 +159,7 @@ class HTTPSigner:
         A HEAD, GET or listing that is granted nowhere in its bucket is not asked for
         again for 5 seconds.
         """
-        known = [self._remembered(operation) for operation in operations]
+        known = [_misnamed(o) or self._remembered(o) for o in operations]
         asked = [operations[i] for i, error in enumerate(known) if error is None]
         items = [wire_protocol.encode(operation) for operation in asked]
         answers: list[Outcome] = []

@@ -32,6 +32,7 @@ from ..http.transport import Exchange
 from ..model import Receipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
+from ..tracebacks import caller_level
 from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
 from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
@@ -250,7 +251,7 @@ class Upload:
         self._client.note(receipt, b"".join(body.blocks()) if small else None)
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
-            warnings.warn(text, CallbackFailedWarning, stacklevel=3)
+            warnings.warn(text, CallbackFailedWarning, stacklevel=caller_level())
         return receipt
 
     commit = finish  # as a transaction calls it

@@ -20,6 +20,7 @@ from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
 from ..request_checks import http_problem
 from ..secret import SecretURL
+from ..tracebacks import caller_level
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
@@ -83,7 +84,7 @@ class FileSource(Generic[T]):
                 self._held = self._read()
             except ConfigurationError as error:
                 said = f"the old {self.kind} stays in force: {error.message}"
-                warnings.warn(said, UnreadableMapWarning, stacklevel=2)
+                warnings.warn(said, UnreadableMapWarning, stacklevel=caller_level())
             self._stamp = stamp
             return self._held
 
@@ -228,4 +229,4 @@ def _warn_if_exposed(path: Path, kind: str) -> None:
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         said = f"{path} holds {holds} and can be read by others: chmod 600 it"
-        warnings.warn(said, ExposedMapWarning, stacklevel=6)
+        warnings.warn(said, ExposedMapWarning, stacklevel=caller_level())

@@ -691,3 +691,19 @@ def test_allowed_hosts_ignore_case(broken, clock, transport):
     )
     broken.answers = [result(url="https://cdn.example.com/k")]
     assert signer.sign([put()])
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [("", "name an object"), ("a\udcff", "lone surrogate"), ("k" * 1024, "1024 bytes")],
+)
+def test_no_signer_is_asked_about_a_key_that_cannot_be(broken, signer, key, why):
+    """The error says what to write, and the others of the call are signed."""
+    broken.answers = [result(url="https://b.oss-cn-hangzhou.aliyuncs.com/k")]
+    with pytest.raises(ConfigurationError, match=why):
+        signer.sign([put(key)])
+    assert broken.calls == []
+    refused, signed = signer.sign_each([put(key), put()])
+    assert isinstance(refused, ConfigurationError)
+    assert signed.method == "PUT"
+    assert [len(call) for call in broken.calls] == [1]
