@@ -286,7 +286,9 @@ def _needed(
     target: Target, grant: Grant, plan: UploadPlan, size: int | None
 ) -> Iterator[Operation]:
     """Yield the requests that the upload will surely need, or may if it is a stream."""
-    if grant.single and not plan.multipart:
+    # A form of known size is judged where it is signed, right before it is sent.
+    judged = plan.action.spec.form and size is not None
+    if grant.single and not plan.multipart and not judged:
         yield target.put_operation(size, grant.action)
     parts = grant.multipart
     streams = size is None and not plan.spools

@@ -31,7 +31,7 @@ from ..errors import (
 from ..http.body import Body, MemoryBody, Source, SpooledBody
 from ..model import Action, Receipt
 from ..options.object_options import Target
-from ..signers.base import MAX_REQUESTS
+from ..signers.base import MAX_REQUESTS, preflight
 from ..signers.batching import Prefetcher
 from ..units import MIB
 from .upload import Upload, upload_source
@@ -225,11 +225,14 @@ class Transaction:
             self.client, target, size=source.size, progress=progress, cancel=cancel
         )
         if not upload.plan.multipart:
+            action = upload.plan.action
+            if action.spec.form:  # refused now, and not when others are published
+                known = target.put_operation(source.size, action)
+                preflight(self.client.signer, known)
             body = self.keep(source)
             if progress is not None:
                 progress(body.size)
             cancel = cancel or of_coroutine.get()
-            action = upload.plan.action
             self.add(_HeldObject(self.client, target, body, action, cancel=cancel))
             return
         try:

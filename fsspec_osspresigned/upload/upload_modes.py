@@ -15,7 +15,7 @@ from ..concurrency.cancellation import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
 from ..http.body import EMPTY, Body, SpooledBody
 from ..model import PartReceipt, Receipt, Reply
-from ..signers.base import MultipartGrant
+from ..signers.base import MultipartGrant, preflight
 from .expiry_watch import ExpiryWatch
 from .parts_in_flight import PartsInFlight
 from .plan import UploadPlan, limit_of
@@ -113,8 +113,12 @@ class SinglePut:
         self.body = body
         self.bodies += 1
 
-    def wait(self, seconds: float | None = None) -> None:
-        """Return at once: nothing is sent before ``publish``."""
+    def wait(self, seconds: float | None = None) -> None:  # noqa: ARG002 - of parts
+        """Refuse a size that a form may not have; nothing is sent before ``publish``."""
+        steps, action = self._job.steps, self._job.plan.action
+        if action.spec.form:
+            known = steps.target.put_operation(self.body.size, action)
+            preflight(steps.client.signer, known)
 
     def publish(self) -> Receipt:
         """Send the body."""

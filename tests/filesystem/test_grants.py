@@ -116,6 +116,25 @@ def test_a_transaction(oss, fs):
     assert oss.objects(BUCKET).keys() == {"in/a", "in/b"}
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_transaction_of_a_size_that_is_not_allowed(oss, grant, streamed):
+    """It is found before anything is published: all of it, or nothing."""
+    fs = OSSPresignedFileSystem(
+        grant=grant(sizes=(0, 60_000)), skip_instance_cache=True
+    )
+    with (
+        pytest.raises(NotSignedError, match="content-length-range"),
+        fs.transaction,
+    ):
+        fs.pipe(f"{ROOT}/a", DATA)
+        if streamed:
+            with fs.open(f"{ROOT}/b", "wb") as file:
+                file.write(2 * DATA)
+        else:
+            fs.pipe(f"{ROOT}/b", 2 * DATA)
+    assert not oss.requests
+
+
 def test_coroutines(oss, grant, tmp_path):
     """Coroutines of an asynchronous filesystem, as zarr calls them."""
     (tmp_path / "f").write_bytes(DATA)
