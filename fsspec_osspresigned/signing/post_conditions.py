@@ -24,6 +24,7 @@ SECRET_FIELDS = frozenset(
 
 _HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
+_MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 class PolicyFault(StrEnum):
@@ -193,7 +194,7 @@ def _can_be_met(found: list[PolicyCondition]) -> bool:
     if ranges:
         return max(low for low, _ in ranges) <= min(high for _, high in ranges)
     for one in found:
-        if one.operator in ("eq", "in"):
+        if one.operator in ("eq", "in") and len(one.values) <= _MAX_COMPARED:
             return any(all(c.allows(v) for c in found) for v in one.values)
     starts = [one.values[0] for one in found if one.operator == "starts-with"]
     longest = max(starts, key=len, default="")

@@ -72,6 +72,8 @@ _SPELLED = {
         *("policy", "success_action_redirect", STATUS_FIELD),
     )
 }
+MAX_CONDITIONS = 1000  # far more than any policy needs
+_MAX_PROBLEMS = 20
 _MAX_DEPTH = 4
 
 
@@ -225,12 +227,18 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
     if not isinstance(listed, list) or not listed:
         problems.append("the policy has no list of conditions")
         listed = []
+    if len(listed) > MAX_CONDITIONS:
+        found = f"the policy has {len(listed)} conditions"
+        return 0, (), [*problems, f"{found}: {MAX_CONDITIONS} are read"]
     read = [read_condition(item) for item in listed]
-    problems += [
+    bad = [
         f"conditions[{index}] of the policy {found}"
         for index, found in enumerate(read)
         if isinstance(found, str)
     ]
+    problems += bad[:_MAX_PROBLEMS]
+    if len(bad) > _MAX_PROBLEMS:
+        problems.append(f"and {len(bad) - _MAX_PROBLEMS} more conditions are wrong")
     conditions = tuple(one for one in read if isinstance(one, PolicyCondition))
     return end or 0, conditions, problems
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -194,6 +195,74 @@ def test_chain_asks_the_grant_before_the_signer(oss):
     fs.pipe_file(f"{BUCKET}/out/a", b"a")
     assert [r.action for r in oss.requests] == ["PostObject", "PutObject"]
     assert fs.cat_file(f"{BUCKET}/in/a") == b"a"
+
+
+def nonsense(**changes: Any) -> Callable[[Any], Any]:
+    """Return what makes a grant of the store with other fields."""
+
+    def made(oss: Any) -> dict[str, Any]:
+        given = here(oss)
+        given["fields"] |= changes
+        return given
+
+    return made
+
+
+def encoded(text: str) -> str:
+    """Return base64."""
+    return base64.b64encode(text.encode()).decode()
+
+
+END = "2120-01-01T00:00:00Z"
+BEFORE_ANY_BYTE = {
+    "expired": (lambda oss: here(oss, life=-1), "it ended at"),
+    "a week old": (
+        lambda oss: here(oss, now=time.time() - 8 * 86_400, life=10**7), "it ended at",
+    ),
+    "not yet valid": (lambda oss: here(oss, now=time.time() + 1000), "it begins at"),
+    "no base64": (nonsense(policy="{}"), "not base64"),
+    "no JSON": (nonsense(policy=encoded("policy")), "not JSON"),
+    "unknown conditions": (
+        nonsense(policy=encoded(json.dumps({"expiration": END, "conditions": [["matches", "$key", "*"]]}))),
+        "unknown operator 'matches'",
+    ),
+    "another bucket": (
+        lambda oss: here(oss, bucket="otherbucket"), f"its host is of '{BUCKET}'",
+    ),
+    "another prefix": (
+        lambda oss: here(oss, ["starts-with", "$key", "out/"]),
+        r'does not meet \["starts-with", "\$key", "out/"\]',
+    ),
+    "too small": (lambda oss: here(oss, ["content-length-range", 5, 9]), "the size of 4 bytes"),
+    "too large": (lambda oss: here(oss, ["content-length-range", 0, 3]), "the size of 4 bytes"),
+    "contradictory": (
+        lambda oss: here(oss, {"key": "in/x"}, ["not-in", "$key", ["in/x"]]),
+        "nothing can meet the conditions of key",
+    ),
+    "another type": (
+        lambda oss: here(oss, ["eq", "$x-oss-meta-a", "b"], ["in", "$content-type", ["a/b", "c/d"]]),
+        "the form has no field content-type",
+    ),
+    "a field that is missing": (
+        lambda oss: here(oss, ["starts-with", "$name", ""]), "ask its owner for that field",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BEFORE_ANY_BYTE)
+def test_bad_grants_are_refused_before_any_byte(oss, name, caplog, tmp_path):
+    """Each is an error that names what is wrong, not a secret, and nothing is sent."""
+    make, reason = BEFORE_ANY_BYTE[name]
+    given = make(oss)
+    place = tmp_path / "grant.json"
+    place.write_text(json.dumps(given))
+    place.chmod(0o600)
+    with caplog.at_level("DEBUG"), pytest.raises(OSError, match=reason) as caught:
+        fsspec.filesystem("osspresigned", grant=str(place)).pipe_file(PATH, b"data")
+    assert oss.requests == []
+    secrets = {given["fields"]["policy"], given["fields"]["x-oss-signature"]}
+    said = f"{caught.value} {caught.value!r} {caplog.text}"
+    assert not [secret for secret in secrets if len(secret) > 12 and secret in said]
 
 
 # -- servers -------------------------------------------------------------------------------

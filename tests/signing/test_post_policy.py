@@ -14,6 +14,7 @@ from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing.canonical import Credentials, day_key
 from fsspec_osspresigned.signing.post_conditions import PolicyCondition, PolicyFault
 from fsspec_osspresigned.signing.post_policy import (
+    MAX_CONDITIONS,
     PostPolicy,
     PostPolicyError,
     pinned_fields,
@@ -259,6 +260,19 @@ def test_all_problems_of_a_policy_come_at_once():
     assert [one.partition(" ")[0] for one in caught.value.problems] == [
         "the", "conditions[1]", "conditions[2]",
     ]  # fmt: skip
+
+
+def test_what_is_read_is_bounded():
+    """A hostile policy makes neither a message without end nor work without end."""
+    with pytest.raises(PostPolicyError) as caught:
+        PostPolicy.parse(policy(*[{}] * MAX_CONDITIONS))
+    assert len(caught.value.problems) == 21
+    assert caught.value.problems[-1] == "and 980 more conditions are wrong"
+    with pytest.raises(PostPolicyError, match="has 1001 conditions: 1000 are read"):
+        PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
+    many = [str(number) for number in range(50_000)]
+    text = policy(["in", "$key", many], ["not-in", "$key", many])
+    assert PostPolicy.parse(text).contradictions() == []
 
 
 NAMES = st.sampled_from(
