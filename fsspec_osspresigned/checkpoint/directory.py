@@ -78,6 +78,14 @@ class FoundJournal:
     in_use: str | None
 
 
+def _other_writers(found: os.stat_result) -> str | None:
+    """Return who else may write to a directory; many users have a group of their own."""
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody"  # as Windows says of all directories
+    is_foreign = found.st_gid != os.getegid()
+    return "its group" if found.st_mode & stat.S_IWGRP and is_foreign else None
+
+
 class Checkpoint:
     """A directory of journals, mode 0700 if it is made here.
 
@@ -89,13 +97,13 @@ class Checkpoint:
         self.directory = Path(os.path.expanduser(directory)).absolute()
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = self.directory.stat().st_mode
+            found = self.directory.stat()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
-        if os.name == "posix" and mode & stat.S_IWOTH:  # Windows says so of all
+        if os.name == "posix" and (others := _other_writers(found)):
             raise ConfigurationError(
-                f"checkpoint={self.directory}: everybody can write there: use a "
+                f"checkpoint={self.directory}: {others} can write there: use a "
                 "directory of your own"
             )
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):

@@ -14,7 +14,7 @@ from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
 from ..html_table import html_table
 from ..model import Receipt
-from ..system import BINARY
+from ..system import BINARY, NOFOLLOW
 
 _SHOWN = 20  # receipts of a long list
 
@@ -85,23 +85,28 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
         why = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"receipts={directory}: {why}") from None
     host = socket.gethostname().partition(".")[0] or "host"
-    return ReceiptFile(directory / f"receipts-{host}-{os.getpid()}.jsonl")
+    name = f"receipts-{host}-{os.getpid()}.jsonl"
+    # Anybody can guess that name; in a shared directory it may be there, as a link.
+    return ReceiptFile(directory / name, flags=NOFOLLOW)
 
 
 class ReceiptFile:
-    """Appends to one file, which is made with mode 0600; it never holds a URL."""
+    """Appends to one file, which is made with mode 0600; it never holds a URL.
 
-    def __init__(self, path: Path) -> None:
+    *flags* are more of ``os.open``.
+    """
+
+    def __init__(self, path: Path, *, flags: int = 0) -> None:
         self.path = path
+        self._flags = flags | os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
         self._lock = threading.Lock()
         self._is_torn = False
 
     def __call__(self, receipt: Receipt) -> None:
         """Append one line."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
         with self._lock:  # opened for each line, since the file may be rotated
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = os.open(self.path, self._flags, 0o600)
             file = LineFile(descriptor, is_torn=self._is_torn)
             self._is_torn = True
             try:

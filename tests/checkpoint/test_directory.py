@@ -66,6 +66,18 @@ def test_a_directory_that_everybody_can_write_is_refused(tmp_path):
         Checkpoint(tmp_path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="groups of files")
+def test_a_directory_of_another_group_is_refused(tmp_path, monkeypatch):
+    """Its members could put journals there; a group of one's own is no danger."""
+    tmp_path.chmod(0o770)
+    Checkpoint(tmp_path)
+    monkeypatch.setattr(os, "getegid", lambda: tmp_path.stat().st_gid + 1)
+    with pytest.raises(ConfigurationError, match="its group can write there"):
+        Checkpoint(tmp_path)
+    tmp_path.chmod(0o750)
+    Checkpoint(tmp_path)
+
+
 def test_a_place_that_cannot_be_used_is_refused(tmp_path, monkeypatch):
     """A file, a directory that is not ours to write, a name that no file can have."""
     (tmp_path / "file").touch()

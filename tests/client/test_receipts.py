@@ -44,6 +44,18 @@ def test_directory_is_made(tmp_path, as_text):
     assert lines[0]["parts"][0]["part_number"] == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links of POSIX")
+def test_link_in_a_shared_directory_is_not_followed(tmp_path):
+    """What somebody has put there under the name of the file gets no receipt."""
+    place, target = tmp_path / "receipts", tmp_path / "precious"
+    target.write_text("old")
+    write = receipt_writer(place)
+    write.path.symlink_to(target)
+    with pytest.raises(OSError, match="symbolic links"):
+        write(receipt())
+    assert target.read_text() == "old"
+
+
 def test_home_is_understood(tmp_path, monkeypatch):
     """A tilde is the home; one that nobody has is a directory of that name."""
     monkeypatch.setenv("HOME", str(tmp_path))
