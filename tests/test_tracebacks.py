@@ -76,8 +76,8 @@ def test_debugging_keeps_all_frames():
 
 def test_verbs_answer_and_keep_their_names():
     """Help, pickle and documentation see the verb itself."""
-    verb = short_traceback(deep.__class__)
-    assert verb.__wrapped__ is deep.__class__
+    verb = short_traceback(deep)
+    assert (verb.__wrapped__, verb.__name__) == (deep, "deep")
     assert short_traceback(len)("abc") == 3
 
 

@@ -62,6 +62,7 @@ class AccessRecord:
     codes: Mapping[str, int]  # how often each code of the protocol was answered
     milliseconds: float  # from the call's headers to the reply
     fault: str | None = None  # the class of an exception that should not have been
+    client: str | None = None  # address of the connection, a proxy's if there is one
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
 
 
@@ -239,6 +240,7 @@ class _Service:
                 status=response.status_code,
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
                 fault=fault,
+                client=request.client.host if request.client else None,
                 **asdict(call),
             )
         )

@@ -102,6 +102,8 @@ def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
     facts: dict[str, Any] = {"paths": record.paths} if log_keys else {}
     if record.fault is not None:
         facts["fault"] = record.fault
+    if record.status == HTTPStatus.UNAUTHORIZED:
+        facts["client"] = record.client
     if record.unhashed is not None:
         problem = f"sha256 of {record.unhashed!r} is the token itself"
         facts["hint"] = f"{problem}: put there what serve --hash-token prints"

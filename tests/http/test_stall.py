@@ -296,7 +296,9 @@ def test_stalled_try_is_made_again(serve):
     )
     fs.pipe_file("", data)
     fs.client.transport.close()
-    assert (server.accepted, server.bodies) == (2, [data])
+    # A busy machine may let the window of the second try pass, too.
+    assert server.accepted >= 2
+    assert server.bodies[-1] == data
 
 
 def test_last_stalled_try_is_the_error(serve):

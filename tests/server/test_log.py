@@ -58,6 +58,9 @@ def test_log_lines_name_keys_only_on_demand():
     assert (lines[2]["signed"], lines[2]["fault"]) == (0, "KeyError")
     assert lines[3]["hint"].startswith("sha256 of 'writer' is the token itself")
     assert "hint" not in lines[2]
+    log.log_call(evolve(whole, fault=None, status=401, client="192.0.2.7"), say)
+    assert lines[4]["client"] == "192.0.2.7"
+    assert not any("client" in line for line in lines[:4])
 
 
 def test_log_whose_reader_is_gone_is_no_failure():
