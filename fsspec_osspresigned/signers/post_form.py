@@ -120,6 +120,8 @@ def _problems(
 ) -> Iterator[str]:
     yield from place_problems(grant, operation.bucket, operation.key)
     yield from life_problems(grant, now)
+    if (operation.content_length or 0) > operation.action.spec.largest:
+        yield "a form holds 5 GiB at most: a signer or part URLs could send it"
     for name in _of_object(operation.headers):
         lower = name.lower()
         if lower not in _SAME and not lower.startswith(_PREFIXES):

@@ -182,6 +182,7 @@ LONG = "in/" + "ü" * 511
     [
         ([PREFIX], {"key": "out/x"}, """key 'out/x' does not meet ["starts-with", "$key", "in/"]"""),
         ([PREFIX], {"bucket": "other"}, "it is for the bucket 'examplebucket'"),
+        ([PREFIX], {"size": 5 << 30}, "a form holds 5 GiB at most"),
         ([ANY], {"key": "in/${filename}"}, "which OSS would replace"),
         ([ANY], {"key": "/x"}, "starts with '/'"),
         ([PREFIX], {"key": LONG}, "1025 bytes"),
