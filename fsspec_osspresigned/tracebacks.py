@@ -7,6 +7,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from .errors import OSSPresignedError
@@ -68,9 +69,10 @@ def caller_level() -> int:
     That is the first one outside this package and fsspec. A thread of our own has none.
     """
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_back is not None:
-        name = str(frame.f_globals.get("__name__"))
-        if name.partition(".")[0] not in _INNER:
-            break
+    while frame is not None and _package_of(frame) in _INNER:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
