@@ -232,6 +232,7 @@ class Options:
     unknown: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
+    trust_map: bool = _option(False, _boolean)
     abort_map_uploads: bool = _option(False, _boolean)
     default_block_size: int | None = _option(None, _size(1, MAX_PART))
     default_cache_type: str | None = _option(None, _text)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
-from ..errors import ConfigurationError, NotSignedError
+from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..http.s3_checksums import CHECKSUMS
 from ..model import MIN_PART, MIN_PART_S3, Action, Operation, SignedRequest
 from ..request_checks import http_problem, object_of, own_header_problem, url_problem
@@ -53,16 +53,16 @@ class _PresignedSigner(ABC):
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return the presigned requests for *operations*."""
-        return [
-            request_of(
-                self._entry(operation.listed_path, operation.action),
-                operation,
-                now=self.clock(),
-                allow_http=self.allow_http,
-                local=self._is_local,
-            )
-            for operation in operations
-        ]
+        return [self._request(operation) for operation in operations]
+
+    def _request(self, operation: Operation) -> SignedRequest:
+        return request_of(
+            self._entry(operation.listed_path, operation.action),
+            operation,
+            now=self.clock(),
+            allow_http=self.allow_http,
+            local=self._is_local,
+        )
 
     def grant(self, path: str) -> Grant:
         """Return how *path* may be uploaded."""
@@ -79,16 +79,29 @@ class URLMapSigner(_PresignedSigner):
 
     Attributes:
         source: the map, which is looked up again for each call.
+        trusted: whether a URL may name another object than the path beside it.
         guesses: unknown paths for which the nearest keys are searched. The search takes
             time, and where another signer is asked next, most paths are not in the map.
     """
 
     source: MapSource
+    trusted: bool = field(default=True, kw_only=True)
     guesses: int = field(default=1000, kw_only=True)
 
     @property
     def _is_local(self) -> bool:
         return self.source.local
+
+    def _request(self, operation: Operation) -> SignedRequest:
+        found = super()._request(operation)
+        if not self.trusted and not _names(found.url, operation):
+            raise BindingError(
+                f"the URL that the map has for {operation} names another object: "
+                f"{found.url.shown()}; if that is right, give trust_map=True",
+                path=operation.path,
+                action=operation.action,
+            )
+        return found
 
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
         url_map = self.source.current()
@@ -166,7 +179,20 @@ def url_map_signer(
 ) -> URLMapSigner:
     """Return the signer of ``url_map=``."""
     source = load(options.url_map, opener, allow_http=options.allow_http)
-    return URLMapSigner(source, allow_http=options.allow_http)
+    return URLMapSigner(
+        source, allow_http=options.allow_http, trusted=options.trust_map
+    )
+
+
+def _names(url: SecretURL, operation: Operation) -> bool:
+    """Return whether *url* is for the object of *operation*, as far as it shows."""
+    try:
+        bucket, key = object_of(url.reveal())
+    except ValueError:  # its path is not UTF-8
+        return False
+    if bucket is None:  # a host of one bucket, or one that has it in the path
+        return key in (operation.key, operation.path)
+    return (bucket, key) == (operation.bucket, operation.key)
 
 
 def grant_of(entry: MapEntry, path: str) -> Grant:

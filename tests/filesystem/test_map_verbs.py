@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fsspec_osspresigned.errors import (
+    BindingError,
     BlindAnswerWarning,
     ConfigurationError,
     NotSignedError,
@@ -140,3 +141,13 @@ def test_the_members_are_written_and_read_again(owner):
     for bad in ({f"{ROOT}/": owner.url("a")}, {"/": {"ls": owner.url("", "GET")}}):
         with pytest.raises(ConfigurationError, match="must be bucket/key"):
             parse(json.dumps(bad))
+
+
+def test_a_path_beside_the_url_of_another_object(owner):
+    """Nothing is stored under another name, unless the map is trusted."""
+    options = {"url_map": {f"{ROOT}/a": owner.url("b")}}
+    with pytest.raises(BindingError, match="names another object"):
+        OSSPresignedFileSystem(**options).pipe_file(f"{ROOT}/a", b"x")
+    assert not owner.stored()
+    OSSPresignedFileSystem(**options, trust_map=True).pipe_file(f"{ROOT}/a", b"x")
+    assert owner.stored() == {"b": b"x"}

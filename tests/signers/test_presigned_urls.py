@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer, sign_checked
@@ -306,3 +306,39 @@ def test_renewed_url_is_used():
     assert renewed.sign([put()])[0].url.reveal() == texts[1]
     assert isinstance(renewed, Signer)
     assert not renewed.remote
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{HOST}/other",
+        f"{HOST}/b/k",
+        "https://c.oss-cn-hangzhou.aliyuncs.com/k",
+        "https://files.example.com/other",
+        "http://127.0.0.1:9000/c/k",
+        f"{HOST}/%FF",
+    ],
+)
+def test_url_of_another_object(target):
+    """A map that nobody has vouched for sends no bytes to another key or bucket."""
+    with pytest.raises(BindingError, match="names another object") as caught:
+        signer(f"{target}?{V1}", trusted=False).sign([put()])
+    assert "CANARY" not in str(caught.value)
+    (request,) = signer(f"{target}?{V1}").sign([put()])
+    assert request.url.reveal() == f"{target}?{V1}"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{HOST}/k",
+        "https://files.example.com/k",
+        "https://s3.example.com/b/k",
+        "http://127.0.0.1:9000/b/k",
+        "https://oss-cn-hangzhou.aliyuncs.com/b/k",
+    ],
+)
+def test_url_of_its_object(target):
+    """Hosts of one bucket, and those with the bucket in the path, are understood."""
+    (request,) = signer(f"{target}?{V1}", trusted=False).sign([put()])
+    assert request.url.reveal() == f"{target}?{V1}"
