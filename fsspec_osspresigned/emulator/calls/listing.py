@@ -256,6 +256,7 @@ get_bucket_info = document(
             "AccessControlList": _PRIVATE,
             "AccessMonitor": "Disabled",
             "Comment": "",
+            "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
             "DataRedundancyType": "LRS",
             "Versioning": "Enabled" if context.bucket.versioned else None,
         }

@@ -24,6 +24,8 @@ PAGE = ROOT / "docs" / "ecosystem.md"
 ALL = bool(os.environ.get("ALL_ECOSYSTEM"))  # what is missing is an error
 
 APPEND = "an object cannot be appended to"
+PATHS = "hands its path to pyarrow, which does not know this URL"
+PROCESSES = "in another process `memory://` leads elsewhere"
 UNLISTED = "a directory without objects is remembered and not stored, so it is not listed in the one above; pyarrow excuses s3fs from these tests, too"
 
 
@@ -100,6 +102,24 @@ SUITES = (
             "test_parquet_wstoragepars*": "reads attributes of s3fs from the instance"
         },
     ),
+    Suite(
+        name="dask: `dataframe/io/test_parquet`",
+        tests=(*_OWN, str(HERE / "dask_parquet_suite.py")),
+        needs="dask",
+        how="unedited tests; their temporary directories are `memory://`, a bucket. Left out are seven that fail on a local disk, too, or look at nothing else, and one in which dask overwrites what it reads and does not notice",
+        least=240,
+        differences={
+            "test_null_partition_pyarrow[[]processes]": PROCESSES,
+            "test_to_parquet_lazy[[]pyarrow-processes]": PROCESSES,
+            "test_to_parquet_with_get*": PROCESSES,
+            "test_pandas_timestamp_overflow_pyarrow": PATHS,
+            "test_roundtrip_partitioned_pyarrow_dataset*": PATHS,
+            "test_writing_parquet_with_compression*": PATHS,
+            "test_writing_parquet_with_partition_on_and_compression*": PATHS,
+            "test_fsspec_to_parquet_filesystem_option": "passes an option that no filesystem has",
+            "test_split_row_groups_int_aggregate_files[[]pyarrow-8]": "dask cuts otherwise wherever the files are not local, in a plain `memory://` too",
+        },
+    ),
 )
 
 _PAGE = """\
@@ -157,9 +177,7 @@ def outcomes(suite: Suite, report: Path) -> dict[str, str]:
 
 @pytest.mark.ecosystem
 @pytest.mark.timeout(700)
-@pytest.mark.parametrize(
-    "suite", SUITES, ids=lambda suite: suite.name.partition(":")[0]
-)
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name.replace("`", ""))
 def test_suite(suite, tmp_path):
     """What fails is what the table names, all of it, and nothing else."""
     if suite.needs.isupper():

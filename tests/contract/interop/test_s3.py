@@ -363,11 +363,11 @@ def test_all_verbs(owner, address, tmp_path):
         path = f"{BUCKET}/verbs/{name}"
         fs.put_file(str(source), path)
         assert fs.cat_file(path) == source.read_bytes()
-        assert signer.parts == [PART, PART - 1]
+        assert sorted(signer.parts) == [PART - 1, PART]
         signer.parts.clear()
     with fs.open(f"{BUCKET}/verbs/stream", "wb") as file:
         file.write(DATA)
-    assert min(signer.parts[:-1]) >= PART
+    assert sorted(signer.parts)[1] >= PART  # the last one may be smaller
     found = fs.find(f"{BUCKET}/verbs", detail=True)
     sizes = {name.rpartition("/")[2]: info["size"] for name, info in found.items()}
     assert sizes == {"one": 2 * PART - 1, "two": 2 * PART - 1, "stream": len(DATA)}

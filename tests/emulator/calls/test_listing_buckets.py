@@ -65,6 +65,7 @@ def test_one_bucket(ask):
     assert info.findtext("DataRedundancyType") == "LRS"
     assert info.find("Versioning") is None
     assert info.findtext("Comment") == ""
+    assert info.findtext("ServerSideEncryptionRule/SSEAlgorithm") == "None"
     assert list(ask(BUCKET, versioning="")) == []
     assert ask("third", versioning="").findtext("Status") == "Enabled"
     assert ask("third", bucketInfo="").findtext("Bucket/Versioning") == "Enabled"
