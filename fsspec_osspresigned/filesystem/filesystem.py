@@ -555,13 +555,8 @@ def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> A
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
     """End *done*, in its own thread, unless its loop is closed."""
-
-    def end() -> None:
-        if not done.done():
-            done.set_result(None)
-
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(end)
+        loop.call_soon_threadsafe(done.set_result, None)
 
 
 for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):

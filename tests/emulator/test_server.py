@@ -146,3 +146,11 @@ def test_an_emulator_that_never_started_leaves_nothing():
         oss = Emulator()
         oss.close()
         assert oss.requests == []
+
+
+def test_requests_under_way():
+    """Nothing is, before it starts and when all is answered."""
+    store = Emulator()
+    assert store.under_way == 0
+    with store:
+        assert store.under_way == 0

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from fsspec_osspresigned.concurrency.cancellation import of_coroutine
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
@@ -237,3 +238,17 @@ def test_a_look_ends_at_once(fs, monkeypatch):
         answer.set()
 
     asyncio.run(main())
+
+
+def test_interrupt_before_the_worker_is_known(fs, monkeypatch):
+    """What a worker may have begun is given up with it."""
+    begun = []
+
+    def interrupted(run, call):
+        begun.append(run(of_coroutine.get))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fs.client.files, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(fs._pipe_file("examplebucket/k", b"x"))
+    assert begun[0].is_set()
