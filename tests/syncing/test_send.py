@@ -58,7 +58,7 @@ class Recorder(ThreadPoolExecutor):
 
 
 def test_process_pool_sends_all(service, owner, source, tmp_path):
-    """Spawned processes; what they have sent is known and remembered here."""
+    """Spawned processes; what they have sent is known and seen here."""
     state = tmp_path / "state"
     events = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -67,7 +67,7 @@ def test_process_pool_sends_all(service, owner, source, tmp_path):
         again = sync(source, DEST, **options)
     assert owner.stored() == OBJECTS
     assert (result.sent, again.sent, again.same) == (5, 0, 5)
-    assert service.client.written.receipt(f"{DEST}/a.csv").size == 8
+    assert service.info(f"{DEST}/a.csv")["size"] == 8
     assert {e.name for e in events if e.kind == "sent"} == set(FILES)
     blind = sync(source, DEST, filesystem=service, state=state, dry_run=True)
     assert blind.plan.send == []
