@@ -924,7 +924,7 @@ class FakeUpload:
     def __init__(self, size_of: Callable[[int], int] = lambda number: PART) -> None:
         self.plan = self.window = self
         self.size_of = size_of
-        self.memory_limit, self.grows = 1 << 40, True
+        self.memory_limit, self.sends_early = 1 << 40, True
         self.bodies: list[bytes] = []
         self.ended = ""
 
