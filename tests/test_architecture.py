@@ -326,6 +326,11 @@ def test_tests_use_public_names():
 TESTED_BY = {
     "__main__": "cli/test_app.py",
     "cli.entry": "cli/test_app.py",
+    "cli.objects.change": "cli/test_objects.py",
+    "cli.objects.get": "cli/test_objects.py",
+    "cli.objects.look": "cli/test_objects.py",
+    "cli.settings.filters": "cli/test_filters.py",
+    "cli.settings.profile": "cli/test_profile.py",
     "cli.grant": "owner/test_grant.py",
     "cli.sign": "owner/test_sign.py",
     "cli.serve": "server/test_process.py",

@@ -19,7 +19,9 @@ from ..units import shown_text
 from .check import check
 from .doctor import doctor
 from .grant import grant
-from .objects import get, ls, rm, url
+from .objects.change import cp, mv, rm
+from .objects.get import cat, get
+from .objects.look import du, ls, stat, url
 from .options import PAIR, needs, refuse_presigned
 from .put import put
 from .serve import serve
@@ -54,12 +56,15 @@ Completion in the shell:
 
 
 _ELSEWHERE = {  # names of other tools
-    "cp": "put or get",
+    "copy": "put, get or cp",
     "upload": "put",
     "download": "get",
-    "cat": "get ... -",
+    "move": "mv",
     "presign": "url",
     "delete": "rm",
+    "info": "stat",
+    "size": "du",
+    "mirror": "sync",
 }
 _UNCUT = 1000  # characters, more than any first sentence has
 _NARROWEST, _WIDEST = 30, 80  # columns of help
@@ -107,13 +112,28 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_obj
-def osspresigned(session: dict[str, bool], *, debug: bool) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="As --quiet of the command.")
+@click.option("--verbose", "-v", is_flag=True, help="As --verbose of the command.")
+@click.option("--profile", metavar="NAME", help="As --profile of the command.")
+@click.pass_context
+def osspresigned(
+    context: click.Context, /, *, debug: bool, **given: bool | str | None
+) -> None:
     """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
-    session["debug"] = debug
+    context.obj["debug"] = debug
+    said = {name: value for name, value in given.items() if value}
+    context.default_map = _for_all(osspresigned, said)
 
 
-_FIRST = (put, sync_command, get, ls, rm, url, doctor, uploads)
+def _for_all(group: click.Group, given: dict[str, Any]) -> dict[str, Any]:
+    """Return *given* as the defaults of every command of *group*."""
+    return {
+        name: _for_all(one, given) if isinstance(one, click.Group) else given
+        for name, one in group.commands.items()
+    }
+
+
+_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor, uploads)
 for one in (*_FIRST, sign, grant, inspect, check, resume):
     osspresigned.add_command(one)
 

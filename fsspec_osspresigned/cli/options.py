@@ -23,7 +23,13 @@ from attrs import field, fields, frozen, has
 from ..client.receipts import ReceiptFile, receipt_writer
 from ..concurrency.rate import RateLimit
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import Display, Events, Lines, TransferProgress
+from ..console.progress import (
+    Display,
+    Events,
+    Lines,
+    NamingLines,
+    TransferProgress,
+)
 from ..console.summary import Summary
 from ..console.terminal import Output, log_said
 from ..errors import ConfigurationError, UploadErrors
@@ -34,6 +40,7 @@ from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned_urls import OneURLSigner
 from ..units import KIB, bytes_of, rate_of, seconds_of, shown_text
+from .settings.profile import complete_profiles, use_profile, without_profile_source
 
 C = TypeVar("C", bound=click.Command)
 
@@ -42,6 +49,9 @@ _LEAST_RATE = 16 * KIB
 # Slower than this no connection should be: stores and proxies end those that idle.
 _LEAST_EACH = 64 * KIB
 _MOST_JOBS = 16  # the default of max_concurrency
+# An object that the token may not look at is an error here, not a missing one.
+STRICT = {"unknown": "error"}
+_MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
 MOST_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
@@ -89,6 +99,7 @@ def takes(command: C) -> C:
 
     @functools.wraps(callback)
     def collected(**given: Any) -> Any:
+        without_profile_source(click.get_current_context(), given)
         for name, (kind, own) in declared.items():
             given[name] = kind(**{one.name: given.pop(one.name) for one in own})
         return callback(**given)
@@ -222,12 +233,16 @@ class ConnectionOptions:
     timeout: float | None = option("--timeout SECONDS",
         "Longest time without progress.  [default: 60]",
         type=click.FloatRange(0, min_open=True))
+    profile: str | None = option("--profile NAME",
+        "Take options from the section NAME of the configuration file.",
+        envvar="OSSPRESIGNED_PROFILE", is_eager=True, callback=use_profile,
+        shell_complete=complete_profiles)
     # fmt: on
 
     @property
     def options(self) -> dict[str, Any]:
         """Storage options as they were given, without a URL."""
-        names = [one.name for one in fields(ConnectionOptions)]
+        names = [one.name for one in fields(ConnectionOptions) if one.name != "profile"]
         given = {name: getattr(self, name) for name in names}
         given["allowed_hosts"] = self.allowed_hosts or None
         given["allow_http"] = self.allow_http or None
@@ -325,52 +340,64 @@ def _url_of(text: str) -> Secret:
 
 
 @frozen(kw_only=True)
-class TransferOptions:
-    """Options of a command that moves bytes, and the streams that it writes to."""
+class ReportOptions:
+    """Options of what a command says, and the streams that it writes to."""
 
     # fmt: off
-    jobs: int | None = option("--jobs",
-        f"Concurrent requests at most.  [default: {_MOST_JOBS}]",
-        type=click.IntRange(1, 1024))
-    rate: RateLimit | None = option("--bwlimit BYTES/s",
-        "Bytes per second of all requests together: 500K, 10MiB.",
-        type=read_by(_limit_of))
-    fail_fast: bool = flag("--fail-fast", "Stop at the first failure.")
     as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
     quiet: bool = flag("--quiet -q", "Print only failures.")
+    verbose: bool = flag("--verbose -v",
+        "Name each file as it ends, and what was retried or resumed.")
     # fmt: on
     out: Output = field(factory=lambda: Output(sys.stdout))
     err: Output = field(factory=lambda: Output(sys.stderr))
 
+    def __attrs_post_init__(self) -> None:
+        if self.quiet and self.verbose:
+            raise click.UsageError("--quiet and --verbose: give one of them")
+
     @property
-    def on_error(self) -> str:
-        """The filesystem's ``on_error``."""
-        return "raise" if self.fail_fast else "return"
+    def rate(self) -> RateLimit | None:
+        """Limit of bytes per second; None is none."""
+        return None
 
-    def options(self) -> dict[str, Any]:
-        """Return storage options; a slow line gets few connections."""
-        jobs = self.jobs
-        if self.rate is not None:
-            fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
-            jobs = min(jobs or _MOST_JOBS, fitting)
-        return {} if jobs is None else {"max_concurrency": jobs}
+    def would(self, text: str, event: str, **members: Any) -> None:
+        """Print what a dry run would do to standard output, as *text* or as an event."""
+        if self.as_json:
+            Events(self.out).say(event, **members)
+        else:
+            self.out.line(text)
 
-    def progress(self, **facts: Any) -> TransferProgress:
-        """Return the callback for a verb; *facts* are those of TransferProgress."""
+    def remark(self, text: str, event: str, **members: Any) -> None:
+        """Print *text* to standard error unless --quiet; or an event."""
+        if self.as_json:
+            Events(self.out).say(event, **members)
+        elif not self.quiet:
+            self.err.line(text)
+
+    def progress(self, verb: str = "stored", **facts: Any) -> TransferProgress:
+        """Return the callback for what *verb* names; *facts* are of TransferProgress."""
         display = Display() if self.quiet else Lines(self.err)
+        if self.verbose:
+            display = NamingLines(self.err, verb)
         if self.as_json:
             display = Events(self.out)
         return TransferProgress(display, rate=self.rate, **facts)
 
     def carry_out(
-        self, verb: str, progress: TransferProgress, act: Callable[[], object]
+        self,
+        verb: str,
+        progress: TransferProgress,
+        act: Callable[[], object],
+        also: Callable[[], Sequence[str]] = list,
     ) -> ExitCode:
         """Run *act*, print a summary with *verb*, and return the exit code.
 
         What *act* raises about a single file goes into the summary; all else is raised.
+        *also* is asked at the end for what else the summary tells people.
         """
         try:
-            with self._resuming_said(), interruptible(progress.interrupt):
+            with self._log_said(), interruptible(progress.interrupt):
                 act()
         except KeyboardInterrupt:
             progress.interrupt()
@@ -388,21 +415,23 @@ class TransferOptions:
             done=meter.files_done,
             files=meter.files,
             failures=progress.failures.values(),
-            size=None if verb == "deleted" else meter.done,
+            size=meter.done if verb in _MOVING else None,
             seconds=meter.seconds,
             interrupted=progress.interrupted,
             given_up=progress.given_up,
+            also=also(),
         )
         self._print(summary)
         return summary.code
 
-    def _resuming_said(self) -> contextlib.AbstractContextManager[None]:
-        """Print where uploads go on, and what an interrupted one leaves for the next."""
+    def _log_said(self) -> contextlib.AbstractContextManager[None]:
+        """Print where uploads go on; with --verbose all that the log tells."""
         if self.quiet or self.as_json:
             return contextlib.nullcontext()
-        return log_said(
-            "fsspec_osspresigned.upload.resume", logging.INFO, self.err.line
-        )
+        name = "fsspec_osspresigned"
+        if not self.verbose:
+            name = f"{name}.upload.resume"
+        return log_said(name, logging.INFO, self.err.line)
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:
@@ -413,6 +442,34 @@ class TransferOptions:
             self.err.line(self.err.red(line))
         if not self.quiet or summary.code:
             self.err.line(last)
+
+
+@frozen(kw_only=True)
+class TransferOptions(ReportOptions):
+    """The same, with those of a command that moves bytes."""
+
+    # fmt: off
+    jobs: int | None = option("--jobs",
+        f"Concurrent requests at most.  [default: {_MOST_JOBS}]",
+        type=click.IntRange(1, 1024))
+    rate: RateLimit | None = option("--bwlimit BYTES/s",
+        "Bytes per second of all requests together: 500K, 10MiB.",
+        type=read_by(_limit_of))
+    fail_fast: bool = flag("--fail-fast", "Stop at the first failure.")
+    # fmt: on
+
+    @property
+    def on_error(self) -> str:
+        """The filesystem's ``on_error``."""
+        return "raise" if self.fail_fast else "return"
+
+    def options(self) -> dict[str, Any]:
+        """Return storage options; a slow line gets few connections."""
+        jobs = self.jobs
+        if self.rate is not None:
+            fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
+            jobs = min(jobs or _MOST_JOBS, fitting)
+        return {} if jobs is None else {"max_concurrency": jobs}
 
 
 @frozen(kw_only=True)

@@ -10,29 +10,36 @@ from collections.abc import Callable, Sequence
 import click
 from attrs import define, field, frozen
 
-from ..console.exit import ExitCode, Failure
+from ..console.exit import ExitCode, Failure, code_of_all, told
 from ..errors import ConfigurationError
-from ..filesystem.destinations import Kind, LocalEntry, LocalTree
+from ..filesystem.destinations import Kind, LocalEntry, LocalTree, local_path
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Receipt
+from ..signers.base import grant_for
 from ..signing.endpoint import check_key
-from ..units import MIB, shown_text
+from ..syncing.filter import Filter
+from ..units import MIB, short_bytes, shown_text
+from ..upload.plan import refuse_expired
 from .options import (
     PLACE,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
+    counted,
     examples,
     object_path,
     takes,
 )
+from .settings.filters import FilteringCommand, FilterOptions, name_below
 
 _STDIN = "-"
+_ALL = Filter()
 _EXAMPLES = """\
   osspresigned put report.csv --url-file link.url
   osspresigned put report.csv --url-file -            (paste the URL, then Enter)
   osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
   osspresigned put data examplebucket/in/ --grant grant.json
+  osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' --dry-run
   pg_dump db | osspresigned put - examplebucket/db.sql \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
@@ -51,7 +58,7 @@ class PutPlan:
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
 
-    def add(self, sources: Sequence[str], target: str) -> None:
+    def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Place *sources* as ``fs.put`` places each of them; slashes alone decide."""
         if not target.partition("/")[0]:
             raise ConfigurationError(
@@ -65,7 +72,8 @@ class PutPlan:
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
                 continue
-            for found in tree:
+            top = [local_path(source)]
+            for found in (one for one in tree if _is_meant(one, chosen, top)):
                 local, path = found.local, found.path
                 if (problem := _problem_of(found)) is not None:
                     self.failures.append(Failure(path, local, problem))
@@ -85,6 +93,12 @@ class PutPlan:
             self.size += os.path.getsize(local)
 
 
+def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
+    """Return whether the filters let an entry below *top* be sent."""
+    name = name_below(top, found.local)
+    return chosen.takes(name) if found.problem is None else not chosen.skips(name)
+
+
 def _problem_of(found: LocalEntry) -> OSError | None:
     """Return why an entry cannot be read, or be an object."""
     if found.kind is Kind.FILE and (wrong := check_key(found.path.partition("/")[2])):
@@ -93,15 +107,18 @@ def _problem_of(found: LocalEntry) -> OSError | None:
 
 
 @takes
-@click.command(epilog=examples(_EXAMPLES))
+@click.command(cls=FilteringCommand, epilog=examples(_EXAMPLES))
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
 @click.option("--recursive", "-r", is_flag=True, hidden=True)
+@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be done.")
 def put(
     arguments: tuple[str, ...],
     *,
     recursive: bool,
+    dry_run: bool,
+    chosen: FilterOptions,
     connection: UploadConnectionOptions,
     transfer: TransferOptions,
     storing: StoringOptions,
@@ -117,7 +134,9 @@ def put(
     target = object_path(target)
     upload = _Put(connection, transfer, storing)
     if _STDIN not in sources:
-        return upload.files(sources, target)
+        return upload.files(sources, target, chosen.filter, dry_run=dry_run)
+    if dry_run or chosen.rules:
+        raise click.UsageError("standard input has no filter and no dry run")
     if len(sources) > 1:
         said = "- is standard input, and one object: give no other file"
         raise click.UsageError(said)
@@ -157,10 +176,12 @@ class _Put:
     def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
         return self.connection.filesystem(**self.storing.options(self.transfer, stored))
 
-    def files(self, sources: Sequence[str], target: str) -> ExitCode:
+    def files(
+        self, sources: Sequence[str], target: str, chosen: Filter, *, dry_run: bool
+    ) -> ExitCode:
         transfer, plan = self.transfer, PutPlan()
         if target:
-            plan.add(sources, target)
+            plan.add(sources, target, chosen)
         progress = transfer.progress(files=0, size=0)
         places = plan.files
         filesystem = self._filesystem(
@@ -169,11 +190,14 @@ class _Put:
         if not target:
             plan.add_file(sources[0], self.connection.path(filesystem, ""))
         if not places and not plan.failures:
-            raise click.UsageError(f"no file is in {', '.join(sources)}")
+            fits = " that the filters include" if chosen.rules else ""
+            raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         if not target and not transfer.quiet and not transfer.as_json:
             transfer.err.line(f"to {', '.join(map(shown_text, places))}")
         for one in plan.left_out:
             transfer.err.line(f"left out: {one}")
+        if dry_run:
+            return self._would(filesystem, plan)
         progress.meter.files = len(places) + len(plan.failures)
         progress.meter.size = plan.size
         for failure in plan.failures:
@@ -189,6 +213,31 @@ class _Put:
                 )
 
         return transfer.carry_out("stored", progress, send)
+
+    def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
+        """Report what a run would store, and what is not signed; nothing is sent."""
+        transfer, signer, failures = self.transfer, filesystem.client.signer, []
+        for path, local in plan.files.items():
+            try:
+                refuse_expired(grant_for(signer, path), path)
+                size = os.path.getsize(local)
+            except OSError as error:
+                failures.append(Failure(path, local, error))
+                continue
+            said = f"store {shown_text(path)} from {shown_text(local)}"
+            said = f"{said}, {short_bytes(size)}"
+            transfer.would(said, "store", path=path, local=local, size=size)
+        count = len(plan.files) - len(failures)
+        failures += plan.failures
+        for one in failures:
+            said = f"{shown_text(one.path)}: cannot be stored: {told(one.error)}"
+            if transfer.as_json:
+                transfer.would("", "failed", **one.as_dict())
+            else:
+                transfer.err.line(said)
+        said = f"{counted(count, 'file')}, {short_bytes(plan.size)} to store"
+        transfer.remark(said, "plan", files=count, bytes=plan.size)
+        return code_of_all([one.error for one in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:
         progress = self.transfer.progress(files=1)

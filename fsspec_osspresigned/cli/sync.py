@@ -15,7 +15,6 @@ from ..console.exit import told
 from ..console.progress import Events, TransferProgress
 from ..console.terminal import Output
 from ..model import Receipt
-from ..syncing.filter import Rule
 from ..syncing.plan import Extra, How
 from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync
@@ -33,8 +32,8 @@ from .options import (
     option,
     takes,
 )
+from .settings.filters import FilteringCommand, FilterOptions
 
-_RULES = "fsspec_osspresigned.sync_rules"
 _EXAMPLES = """\
   osspresigned sync data examplebucket/backup --signer keys --dry-run
   osspresigned sync data examplebucket/backup --signer keys --delete --yes
@@ -51,32 +50,12 @@ slashes.
 """
 
 
-class _InOrder(click.Command):
-    """Command that keeps the order of --include and --exclude."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the rules into the context, in their order."""
-        options, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        globs = {name: iter(options.get(name) or ()) for name in ("include", "exclude")}
-        ctx.meta[_RULES] = [
-            Rule(one.name == "include", next(globs[one.name]))
-            for one in order
-            if one.name in globs
-        ]
-        return super().parse_args(ctx, args)
-
-
 @frozen(kw_only=True)
 class SyncCommandOptions:
-    """Options that only this command has; the order of the filters is elsewhere."""
+    """Options that only this command has."""
 
     # fmt: off
     dry_run: bool = flag("--dry-run -n", "Only print what would be done.")
-    include: Sequence[str] = option("--include GLOB",
-        "Include what fits; alone, nothing else is included. May be repeated.",
-        multiple=True)
-    exclude: Sequence[str] = option("--exclude GLOB",
-        "Exclude what fits, on both sides. May be repeated.", multiple=True)
     size_only: bool = flag("--size-only", "Compare sizes, and no times.")
     checksum: bool = flag("--checksum",
         "Compare the bytes by CRC-64: reads every file.")
@@ -125,7 +104,7 @@ def _value(text: str) -> Any:
 
 
 @takes
-@click.command(name="sync", cls=_InOrder, epilog=examples(_EXAMPLES))
+@click.command(name="sync", cls=FilteringCommand, epilog=examples(_EXAMPLES))
 @click.argument("source", type=PLACE, metavar="SRC")
 @click.argument("destination", type=object_path, metavar="DEST")
 def sync_command(
@@ -133,6 +112,7 @@ def sync_command(
     destination: str,
     *,
     wanted: SyncCommandOptions,
+    chosen: FilterOptions,
     connection: StoringConnectionOptions,
     transfer: TransferOptions,
     storing: StoringOptions,
@@ -155,7 +135,7 @@ def sync_command(
         source_options={
             name: _value(text) for name, text in wanted.source_options.items()
         },
-        filters=click.get_current_context().meta[_RULES],
+        filters=chosen.rules,
         compare=wanted.compare,
         delete=wanted.delete,
         max_delete=wanted.max_delete,
@@ -171,7 +151,10 @@ def sync_command(
         return result.exit_code
 
     code = transfer.carry_out(
-        "stored", progress, lambda: report.end(run(on_event=report.hear))
+        "stored",
+        progress,
+        lambda: report.end(run(on_event=report.hear)),
+        report.counts,
     )
     # The result also counts files that needed no upload.
     return code if report.result is None else report.result.exit_code
@@ -239,23 +222,20 @@ class _Report:
         for name, error in result.problems.items():
             said = f"cannot send {shown_text(name)}: {told(error)}"
             self._tell(self.transfer.err, said, "failed", name=name, error=told(error))
-        self._counts(result, "plan", len(plan.send), len(extra))
+        self._say(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:
-        """Report what the summary of the transfer does not."""
+        """Keep the result, for the summary."""
         self.result = result
-        self._counts(result, "sync", result.sent, len(result.deleted))
+        if self.transfer.as_json:
+            self._say(result, "sync", result.sent, len(result.deleted))
 
-    def _counts(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
-        counts = {
-            "same": result.same,
-            "to delete" if result.dry_run else "deleted": deleted,
-            "kept, because something failed": result.kept,
-            "left out": len(result.left_out),
-            "not covered": len(result.uncovered),
-        }
-        said = [f"{sent} {'to send' if result.dry_run else 'sent'}"]
-        said += [f"{number} {what}" for what, number in counts.items() if number]
+    def counts(self) -> list[str]:
+        """Return what the summary tells beside the files that were sent."""
+        return [] if self.result is None else _counted(self.result)
+
+    def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
+        said = [f"{sent} to send", *_counted(result)]
         self._tell(
             self.transfer.err,
             ", ".join(said),
@@ -268,3 +248,17 @@ class _Report:
             uncovered=sorted(result.uncovered),
             exit_code=int(result.exit_code),
         )
+
+
+def _counted(result: SyncResult) -> list[str]:
+    """Return in words what else there was, or would be, beside files to send."""
+    extra = [] if result.kept else result.plan.extra
+    counts = {
+        "same": result.same,
+        "to delete": len(extra) if result.dry_run else 0,
+        "deleted": len(result.deleted),
+        "kept, because something failed": result.kept,
+        "left out": len(result.left_out),
+        "not covered": len(result.uncovered) if result.dry_run else 0,
+    }
+    return [f"{number} {what}" for what, number in counts.items() if number]

@@ -218,7 +218,8 @@ class Attempts:
                     f"{self._operation}: {self._count} tries in {spent:.1f} s"
                 )
             raise failure
-        _log.info("%s: %s; %s", self._operation, failure.message, decision.verb.value)
+        said = "%s: %s; trying again (%s)"
+        _log.info(said, self._operation, failure.message, decision.verb.value)
         self._count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision

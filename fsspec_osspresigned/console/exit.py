@@ -31,7 +31,7 @@ from ..units import shown_text
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "profile"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from fsspec.callbacks import Callback
 from ..concurrency.rate import RateLimit
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
-from ..units import short_bytes
+from ..units import short_bytes, shown_text
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
@@ -25,6 +26,8 @@ _LEAST_BAR, _MOST_BAR = 8, 40  # characters
 # After so many files without an answer, one after the other, the rest is not tried:
 # each of them has waited for its retries.
 MOST_SILENT = 16
+# Verbs, and the word before the other end of the transfer.
+_ENDS = {"stored": "from", "fetched": "to", "copied": "to", "moved": "to"}
 LIVE_EVERY = 0.1  # seconds between two drawings of the bar
 
 
@@ -134,6 +137,9 @@ class Display:
     def stored(self, local: str, receipt: Receipt) -> None:
         """Show an object that is stored."""
 
+    def ended(self, path: str, local: str, size: int | None) -> None:
+        """Show a file that is done; *size* is 0 or None where no bytes have moved."""
+
     def failed(self, failure: Failure) -> None:
         """Show a failure as soon as it happens."""
 
@@ -151,6 +157,22 @@ class Lines(Display):
             self._output.draw(meter.line(self._output.width))
         else:
             self._output.line(meter.sentence())
+
+
+class NamingLines(Lines):
+    """The same, with a line for each file as it ends."""
+
+    def __init__(self, output: Output, verb: str) -> None:
+        super().__init__(output)
+        self._verb = verb
+
+    def ended(self, path: str, local: str, size: int | None) -> None:
+        """Write what has become of a file."""
+        said = f"{shown_text(path)}: {self._verb}"
+        if local not in ("", "-"):
+            shown = local.removeprefix(f"{os.getcwd()}/")
+            said += f" {_ENDS[self._verb]} {shown_text(shown)}"
+        self._output.line(f"{said}, {short_bytes(size)}" if size else said)
 
 
 class Events(Display):
@@ -246,7 +268,14 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             raise UploadDiscardedError("not tried: nothing has answered", path=path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
-    def end_one(self, path: str = "", local: str = "", *, is_file: bool) -> None:
+    def end_one(
+        self,
+        path: str = "",
+        local: str = "",
+        *,
+        is_file: bool,
+        size: int | None = None,
+    ) -> None:
         """Count a success; a directory was counted as a file before."""
         if not (is_file or self._recursive):
             self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
@@ -255,6 +284,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._silent = 0
             if is_file:
                 self.meter.files_done += 1
+                self._display.ended(path, local, size)
             else:
                 self.meter.files -= 1
             self._show()
@@ -314,7 +344,7 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         if error is None:
             known = self.size is not None
             is_file = known or not self._may_be_directory
-            self._root.end_one(*self._names, is_file=is_file)
+            self._root.end_one(*self._names, is_file=is_file, size=self.size)
         elif isinstance(error, Exception):
             self._root.fail(*self._names, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -24,10 +24,11 @@ class Summary:
     """Summary of a command that handled many files or objects.
 
     Attributes:
-        verb: ``stored``, ``fetched`` or ``deleted``.
+        verb: ``stored``, ``fetched``, ``deleted``, ``copied`` or ``moved``.
         files: number of all files, the untried ones included.
         size: bytes that moved; None for commands that move none.
         given_up: whether it ended itself.
+        also: what else the last line tells, such as ``2 same``.
     """
 
     verb: str
@@ -38,6 +39,7 @@ class Summary:
     seconds: float = 0.0
     interrupted: bool = False
     given_up: bool = False
+    also: Sequence[str] = ()
 
     @property
     def untried(self) -> int:
@@ -90,6 +92,8 @@ class Summary:
         end = f"; {len(self.failures)} failed" if self.failures else ""
         if self.untried:
             end += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
+        if self.also:
+            end += f"; {', '.join(self.also)}"
         moved = [""]
         if self.size is not None:
             long = self.seconds >= 60  # noqa: PLR2004 - a minute

@@ -106,8 +106,8 @@ def test_unknown_command_is_exit_2(capsys):
 def test_names_of_other_tools_are_told_ours(capsys):
     """Who types what another tool calls it finds the command."""
     for name, ours in {
-        "cp": "put or get",
-        "cat": "get ... -",
+        "copy": "put, get or cp",
+        "mirror": "sync",
         "presign": "url",
     }.items():
         assert cli.main([name, "a", "b"]) == 2

@@ -290,3 +290,131 @@ def test_nobody_reads(run, objects, monkeypatch, command):
 
     monkeypatch.setattr("tests.cli.conftest.Text", lambda *_, **__: Closed())
     assert run(*command, *KEYS).code == 141
+
+
+def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
+    """Nothing is written; what was not listed is looked at."""
+    ended = run("get", FROM, "new/", "-r", "-n", *KEYS, "--exclude", "b/")
+    assert ended.out == f"fetch {FROM}a.csv to {tmp_path}/new/a.csv\n"
+    assert ended.err == "1 file to fetch\n"
+    ended = run("get", f"{FROM}a.csv", "x", "--dry-run", *KEYS, "--json")
+    assert [one["event"] for one in ended.events] == ["fetch", "plan"]
+    ended = run("get", f"{FROM}none", "x", "--dry-run", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {FROM}none: nothing there\n")
+    ended = run("get", f"{FROM}b", "x", "--dry-run", *KEYS)
+    assert (ended.code, ended.err.endswith("add --recursive\n")) == (1, True)
+    assert run("get", f"{FROM}a.csv", "-", "--dry-run", *KEYS).code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_cat(run, objects):
+    """The bytes, as ``get`` with a dash."""
+    assert run("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS).out == "cctop"
+
+
+def test_ls_counts(run, objects):
+    """The total stands on standard error; --bytes are whole numbers."""
+    ended = run("ls", FROM, "-l", "-r", *KEYS)
+    assert ended.err == "3 objects, 6 B\n"
+    assert run("put", "-", f"{BUCKET}/big", *KEYS, stdin=bytes(2000)).code == 0
+    ended = run("ls", BUCKET, "--bytes", *KEYS)
+    assert ended.out.splitlines()[0].split()[0] == "2000"
+    assert ended.err == "2 objects, 2003\n"
+
+
+def test_du(run, objects):
+    """Bytes and objects of each prefix."""
+    ended = run("du", FROM, f"{BUCKET}/top", *KEYS)
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["6", "B", "3", "objects", FROM],
+        ["3", "B", "1", "object", f"{BUCKET}/top"],
+    ]
+    found = json.loads(run("du", FROM, *KEYS, "--json").out)
+    assert found == {"path": FROM, "objects": 3, "size": 6}
+    assert run("du", FROM, *KEYS, "--bytes").out.split()[0] == "6"
+    ended = run("du", f"{BUCKET}/none/", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: nothing there\n")
+
+
+def test_stat(run, objects):
+    """What HeadObject tells, of each object."""
+    ended = run("stat", f"{BUCKET}/top", f"{FROM}a.csv", *KEYS)
+    lines = ended.out.splitlines()
+    assert lines[0].split() == ["object", f"{BUCKET}/top"]
+    assert lines[1].split() == ["size", "3", "B", "(3", "bytes)"]
+    assert {line.split()[0] for line in lines if line} >= {"modified", "etag", "crc64"}
+    assert "" in lines
+    found = json.loads(run("stat", f"{BUCKET}/top", *KEYS, "--json").out)
+    assert (found["path"], found["size"]) == (f"{BUCKET}/top", 3)
+    ended = run("stat", f"{FROM}b", *KEYS)
+    assert (ended.code, ended.err.endswith("a prefix: ls lists it\n")) == (1, True)
+    assert run("stat", f"{FROM}none", *KEYS).code == 1
+
+
+def test_cp_and_mv(run, objects):
+    """One object, several, and trees; a move leaves nothing behind."""
+    assert run("cp", f"{FROM}a.csv", f"{BUCKET}/one", *KEYS).err == "copied 1 file\n"
+    ended = run("cp", f"oss://{FROM}", f"oss://{BUCKET}/kept/", "-r", *KEYS, "-v")
+    assert f"{FROM}a.csv: copied to {BUCKET}/kept/a.csv\n" in ended.err
+    assert ended.err.endswith("copied 3 files\n")
+    ended = run("mv", f"{FROM}a.csv", f"{BUCKET}/top", f"{BUCKET}/done", *KEYS)
+    assert (ended.code, ended.err) == (0, "moved 2 files\n")
+    assert stored(objects) == {
+        "done/a.csv": b"a",
+        "done/top": b"top",
+        "one": b"a",
+        "out/b/c.csv": b"cc",
+        "out/b/d e.bin": b"ddd",
+        "kept/a.csv": b"a",
+        "kept/b/c.csv": b"cc",
+        "kept/b/d e.bin": b"ddd",
+    }
+    assert run("cp", f"{BUCKET}/one", "no-such-bucket", *KEYS).code == 1
+
+
+def test_cp_and_mv_only_tell(run, objects):
+    """With a dry run."""
+    before = stored(objects)
+    ended = run("cp", f"{FROM}a.csv", f"{BUCKET}/kept/", "-n", *KEYS)
+    assert ended.out == f"copy {FROM}a.csv to {BUCKET}/kept/a.csv\n"
+    ended = run("mv", f"{FROM}a.csv", f"{BUCKET}/x", "-n", "--json", *KEYS)
+    assert ended.events[0]["target"] == f"{BUCKET}/x"
+    assert stored(objects) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("data/a.csv", f"{BUCKET}/x"),
+            "osspresigned put uploads it (write oss://data",
+        ),
+        (("./x", f"{BUCKET}/x"), "./x is a file of this machine"),
+        ((f"{FROM}a.csv", "."), "osspresigned get fetches objects"),
+        ((FROM, f"{FROM}below/", "-r"), "lies in what is copied"),
+        ((FROM, f"{BUCKET}/x/"), "a prefix: add --recursive"),
+        ((f"{FROM}none", f"{BUCKET}/x"), "nothing there"),
+    ],
+)
+@pytest.mark.parametrize("command", ["cp", "mv"])
+def test_what_cp_does_not_do(run, objects, tree, command, words, told):
+    """It says which command does; the store is as it was."""
+    before = stored(objects)
+    ended = run(command, *words, *KEYS)
+    assert ended.code in (1, 2)
+    assert told in ended.err
+    assert stored(objects) == before
+
+
+def test_rm_tells_events(run, objects):
+    """In a dry run, too."""
+    ended = run("rm", f"{FROM}a.csv", "-n", "--json", *KEYS)
+    assert ended.events == [{"event": "delete", "path": f"{FROM}a.csv"}]
+    ended = run("-v", "rm", f"{FROM}a.csv", *KEYS)
+    assert ended.err == f"{FROM}a.csv: deleted\ndeleted 1 file\n"
+
+
+def test_verbose_names_files_that_are_fetched(run, objects):
+    """With where they went, and their bytes."""
+    ended = run("get", FROM, "new/", "-r", "-v", *KEYS)
+    assert f"{FROM}b/c.csv: fetched to new/b/c.csv, 2 B\n" in ended.err

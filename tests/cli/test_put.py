@@ -557,3 +557,41 @@ def test_interrupt_says_what_is_done(run, oss, tree, monkeypatch):
     assert ended.err.startswith("interrupted: stored 1 of 3 files")
     assert ended.err.endswith("; 2 left\n")
     assert "stdin" not in sys.modules
+
+
+def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
+    """And what is not signed; nothing is sent."""
+    ended = run("put", "-r", "data", f"{BUCKET}/in/", "-n", *KEYS)
+    assert ended.code == 0
+    line = f"store {BUCKET}/in/data/a.csv from {tree}/a.csv, 1 B"
+    assert ended.out.splitlines()[0] == line
+    assert ended.err == "3 files, 6 B to store\n"
+    (tree / "gone").symlink_to("nowhere")
+    call = ("put", "data", f"{BUCKET}/in/", "-n", "--map", url_map("in/data/a.csv"))
+    ended = run(*call)
+    assert (ended.code, ended.out) == (1, f"{line}\n")
+    assert ended.err.count(": cannot be stored: the URL map has no entry") == 3
+    events = [one["event"] for one in run(*call, "--json").events]
+    assert events == ["store", "failed", "failed", "failed", "plan"]
+    assert run("put", "-", f"{BUCKET}/x", "-n", *KEYS).code == 2
+    assert not stored(oss)
+
+
+def test_quiet_and_verbose(run, oss, tree):
+    """Each before or after the command; both are a wrong call."""
+    call = ("put", "data/a.csv", f"{BUCKET}/in/", *KEYS)
+    for words in ((*call, "-q"), ("-q", *call), ("--quiet", *call)):
+        assert run(*words).err == ""
+    for words in ((*call, "-v"), ("--verbose", *call)):
+        ended = run(*words)
+        assert ended.err.startswith(f"{BUCKET}/in/a.csv: stored from data/a.csv, 1 B\n")
+        assert "stored 1 file, " in ended.err
+    assert run("-q", *call, "-v").code == 2
+
+
+def test_verbose_tells_what_was_retried(run, oss, tree):
+    """With its reason."""
+    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
+    assert ended.code == 0
+    assert re.search("PutObject of .*503.*; trying again", ended.err)

@@ -1,0 +1,206 @@
+"""Commands ``ls``, ``du``, ``stat`` and ``url``: what there is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ...console.exit import interruptible
+from ...console.terminal import Output, pairs
+from ...secret import SecretURL
+from ...signing.signed_url import describe
+from ...units import short_bytes, shown_end, shown_text
+from ..options import (
+    STRICT,
+    ConnectionOptions,
+    counted,
+    examples,
+    object_path,
+    takes,
+)
+
+_LIFE = 3600  # seconds
+
+_LS = """\
+  osspresigned ls examplebucket/in/ --signer keys
+  osspresigned ls examplebucket --recursive --long --signer keys
+  osspresigned ls examplebucket/in/ -l --bytes --signer keys
+"""
+_DU = """\
+  osspresigned du examplebucket/in/ --signer keys
+  osspresigned du examplebucket/in/ examplebucket/out/ --bytes --signer keys
+"""
+_STAT = """\
+  osspresigned stat examplebucket/out/a.csv --signer keys
+"""
+_URL = """\
+  osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
+  osspresigned url examplebucket/in/b.csv --method PUT --signer keys > link.url
+"""
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+_in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
+                         help="Print sizes as numbers of bytes.")  # fmt: skip
+_several = click.argument("paths", nargs=-1, required=True, type=object_path,
+                          metavar="BUCKET/KEY...")  # fmt: skip
+
+
+def _shown_size(size: int, *, in_bytes: bool) -> str:
+    return str(size) if in_bytes else short_bytes(size)
+
+
+def _shown_time(when: datetime | None) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else ""
+
+
+@takes
+@click.command(epilog=examples(_LS))
+@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
+@click.option("--recursive", "-r", is_flag=True, help="All objects, at any depth.")
+@click.option("--long", "-l", is_flag=True,
+              help="With size and time; the total goes to standard error.")  # fmt: skip
+@_in_bytes
+@_as_json
+def ls(
+    path: str,
+    *,
+    recursive: bool,
+    long: bool,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """List objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        if recursive:
+            items = [*filesystem.find(path, detail=True).values()]
+        else:
+            items = filesystem.ls(path, detail=True)
+    if as_json:
+        for item in items:
+            click.echo(json.dumps(_members(item)))
+        return
+    for line in _rows(items, long=long or in_bytes, in_bytes=in_bytes):
+        click.echo(line)
+    if long or in_bytes:
+        files = [item["size"] for item in items if item["type"] != "directory"]
+        size = _shown_size(sum(files), in_bytes=in_bytes)
+        click.echo(f"{counted(len(files), 'object')}, {size}", err=True)
+
+
+def _members(item: dict[str, Any]) -> dict[str, Any]:
+    when = item.get("LastModified")
+    return {
+        "path": item["name"],
+        "type": item["type"],
+        "size": item["size"],
+        "modified": when.isoformat() if when else None,
+        "etag": item.get("ETag"),
+    }
+
+
+def _rows(
+    items: Sequence[dict[str, Any]], *, long: bool, in_bytes: bool
+) -> Iterator[str]:
+    sizes = [
+        ""
+        if item["type"] == "directory"
+        else _shown_size(item["size"], in_bytes=in_bytes)
+        for item in items
+    ]
+    width = max([9, *map(len, sizes)])
+    for item, size in zip(items, sizes, strict=True):
+        is_directory = item["type"] == "directory"
+        name = shown_text(item["name"]) + ("/" if is_directory else "")
+        time_ = _shown_time(item.get("LastModified"))
+        yield f"{size:>{width}}  {time_:20}  {name}" if long else name
+
+
+@takes
+@click.command(epilog=examples(_DU))
+@_several
+@_in_bytes
+@_as_json
+def du(
+    paths: tuple[str, ...],
+    *,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """Add up the bytes below prefixes, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    for path in paths:
+        with interruptible():
+            sizes = filesystem.du(path, total=False)
+            if not sizes:
+                raise FileNotFoundError(2, "nothing there", path)
+        count, size = len(sizes), sum(sizes.values())
+        if as_json:
+            click.echo(json.dumps({"path": path, "objects": count, "size": size}))
+            continue
+        shown = _shown_size(size, in_bytes=in_bytes)
+        click.echo(f"{shown:>9}  {counted(count, 'object'):>12}  {shown_text(path)}")
+
+
+@takes
+@click.command(epilog=examples(_STAT))
+@_several
+@_as_json
+def stat(
+    paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
+) -> None:
+    """Show what the store says of objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    for number, path in enumerate(paths):
+        with interruptible():
+            found = filesystem.info(path)
+            if found["type"] == "directory":
+                raise IsADirectoryError(21, "a prefix: ls lists it", path)
+        crc = found.get("crc64")
+        facts: dict[str, Any] = {
+            "content_type": found.get("ContentType"),
+            "storage_class": found.get("StorageClass"),
+            "crc64": None if crc is None else f"{crc:016x}",
+            "version_id": found.get("version_id"),
+        }
+        if as_json:
+            click.echo(json.dumps(_members(found) | facts))
+            continue
+        rows: dict[str, Any] = {
+            "object": shown_text(path),
+            "size": f"{short_bytes(found['size'])} ({found['size']} bytes)",
+            "modified": _shown_time(found.get("LastModified")),
+            "etag": found.get("ETag"),
+            **{name.replace("_", " "): value for name, value in facts.items()},
+        }
+        if number:
+            click.echo()
+        given = [(name, shown_text(str(text))) for name, text in rows.items() if text]
+        for line in pairs(given, Output(sys.stdout).room):
+            click.echo(line)
+
+
+@takes
+@click.command(epilog=examples(_URL))
+@click.argument("path", type=object_path, metavar="BUCKET/KEY")
+@click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
+              default="GET", show_default=True, help="Method of the request.")  # fmt: skip
+def url(path: str, *, method: str, connection: ConnectionOptions) -> None:
+    """Print a presigned URL of one object, which is a secret.
+
+    Everybody who has the URL can send that request until it expires.
+    """
+    filesystem = connection.filesystem()
+    with interruptible():
+        signed = filesystem.sign(path, connection.expires_in or _LIFE, method)
+    click.echo(signed)  # alone, so that it can be piped
+    ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
+    click.echo(f"a secret, good for {method} until {ends}", err=True)

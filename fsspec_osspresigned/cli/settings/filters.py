@@ -1,0 +1,106 @@
+"""Filters of commands: --include, --exclude and --filter-from, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from glob import has_magic
+from typing import Any
+
+import click
+from attrs import frozen
+
+from ...errors import ConfigurationError
+from ...syncing.filter import Filter, Rule
+from ..options import PLACE, option
+
+_RULES = "fsspec_osspresigned.filter_rules"
+_COMMENTS = ("#", ";")
+
+
+def _read(place: str) -> Iterator[Rule]:
+    """Yield the rules of a file: ``+ GLOB`` or ``- GLOB`` a line."""
+    try:
+        with click.open_file(place, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        raise click.UsageError(f"--filter-from {place}: {why}") from None
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith(_COMMENTS):
+            continue
+        try:
+            yield Rule.of(line)
+        except ConfigurationError as error:
+            said = f"--filter-from {place}, line {number}: {error.message}"
+            raise click.UsageError(said) from None
+
+
+_READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
+    "include": lambda glob: [Rule(takes=True, glob=glob)],
+    "exclude": lambda glob: [Rule(takes=False, glob=glob)],
+    "filter_from": _read,
+}
+
+
+class FilteringCommand(click.Command):
+    """Command that keeps the order of its filters."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the rules into the context, in their order."""
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values = {name: iter(given.get(name) or ()) for name in _READERS}
+        ctx.meta[_RULES] = [
+            rule
+            for name in (str(one.name) for one in order)
+            if name in _READERS
+            for rule in _READERS[name](next(values[name]))
+        ]
+        return super().parse_args(ctx, args)
+
+
+@frozen(kw_only=True)
+class FilterOptions:
+    """Options that choose among names; their rules are those of the current command."""
+
+    # fmt: off
+    include: Sequence[str] = option("--include GLOB",
+        "Include what fits; alone, nothing else is included. May be repeated.",
+        multiple=True)
+    exclude: Sequence[str] = option("--exclude GLOB",
+        "Exclude what fits. May be repeated; the last rule that fits decides.",
+        multiple=True)
+    filter_from: Sequence[str] = option("--filter-from FILE",
+        "Read rules from a file: + GLOB or - GLOB a line.", multiple=True, type=PLACE)
+    # fmt: on
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of the current command, in their order."""
+        return tuple(click.get_current_context().meta[_RULES])
+
+    @property
+    def filter(self) -> Filter:
+        """The same as a filter."""
+        return Filter(self.rules)
+
+
+def name_below(arguments: Iterable[str], path: str) -> str:
+    """Return the name by which filters know *path*, found through one of *arguments*.
+
+    It is relative to the directory that was given, or to that in which a pattern begins.
+    """
+    for one in arguments:
+        plain = _before_pattern(one) if has_magic(one) else one.rstrip("/")
+        if path.startswith(f"{plain}/") and len(path) > len(plain) + 1:
+            return path[len(plain) + 1 :]
+    return path.rpartition("/")[2]
+
+
+def _before_pattern(text: str) -> str:
+    """Return the directories in front of the first one with a wildcard."""
+    steps: list[Any] = []
+    for step in text.split("/"):
+        if has_magic(step):
+            break
+        steps.append(step)
+    return "/".join(steps)
