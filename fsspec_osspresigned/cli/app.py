@@ -22,13 +22,21 @@ from .grant import grant
 from .objects.change import cp, mv, rm
 from .objects.get import cat, get
 from .objects.look import du, ls, stat, url
-from .options import PAIR, needs, refuse_presigned
+from .options import PAIR, examples, needs, refuse_presigned
 from .put import put
 from .serve import serve
 from .sign import inspect, sign
 from .sync import sync_command
 from .uploads import resume, uploads
 
+_EMULATOR = """\
+  osspresigned emulator
+  osspresigned emulator --root objects --fault UploadPart:status=503:rate=0.3:seed=1
+"""
+_DEMO = """\
+  osspresigned demo
+  osspresigned demo --large 20
+"""
 _RULES = """\
 A RULE is an action (or *), then what goes wrong and where, after colons:
 
@@ -138,7 +146,7 @@ for one in (*_FIRST, sign, grant, inspect, check, resume):
     osspresigned.add_command(one)
 
 
-@osspresigned.command(epilog=_RULES)
+@osspresigned.command(epilog=examples(_EMULATOR) + "\n\n" + _RULES)
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
               help="TCP port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path),
@@ -162,7 +170,7 @@ def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
     serve(faults=parse_faults(faults), cnames=dict(cnames), **options)
 
 
-@osspresigned.command()
+@osspresigned.command(epilog=examples(_DEMO))
 @click.option("--large", type=click.IntRange(1, 10_000), default=300, show_default=True,
               help="MiB of the large file.")  # fmt: skip
 def demo(large: int) -> int:

@@ -47,6 +47,17 @@ from .options import (
 )
 
 _MEGABYTE = 1_000_000
+_MAP_EXAMPLES = """\
+  osspresigned check map urls.json
+  osspresigned check map urls.json exports --to examplebucket/in/ --rate 20MB/s
+"""
+_SIGNER_EXAMPLES = """\
+  osspresigned check signer https://sign.example.com --bucket examplebucket \\
+      --prefix in/ --token env:OSSPRESIGNED_TOKEN
+"""
+_STORE_EXAMPLES = """\
+  osspresigned check store examplebucket --region cn-hangzhou --report replies.json
+"""
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
   osspresigned check grant grant.json exports --to examplebucket/in/ --rate 20MB/s
@@ -134,7 +145,11 @@ _FILES = click.argument("files", nargs=-1, type=PLACE, metavar="[FILES...]")
 
 
 @takes
-@check.command(name="map", short_help="Check a URL map, alone or for files.")
+@check.command(
+    name="map",
+    short_help="Check a URL map, alone or for files.",
+    epilog=examples(_MAP_EXAMPLES),
+)
 @click.argument("place", type=PLACE, metavar="MAP")
 @_FILES
 def check_map_command(
@@ -201,7 +216,10 @@ class CheckSignerOptions:
 
 
 @takes
-@check.command(short_help="Ask a signer for signatures, and try the protocol's rules.")
+@check.command(
+    short_help="Ask a signer for signatures, and try the protocol's rules.",
+    epilog=examples(_SIGNER_EXAMPLES),
+)
 @click.argument("url")
 def signer(url: str, wanted: CheckSignerOptions) -> int:
     """Ask the signer at URL for signatures and list the rules that it keeps.
@@ -252,13 +270,16 @@ class CheckStoreOptions:
     prefix: str | None = option("--prefix",
         "Prefix of all keys that are used.  [default: osspresigned-check-.../]")
     report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
-    yes: bool = flag("--yes", "Do not ask first.")
+    yes: bool = flag("--yes -y", "Do not ask first.")
     allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
     # fmt: on
 
 
 @takes
-@check.command(short_help="Try on a real bucket what this program relies on.")
+@check.command(
+    short_help="Try on a real bucket what this program relies on.",
+    epilog=examples(_STORE_EXAMPLES),
+)
 @click.argument("bucket")
 def store(bucket: str, wanted: CheckStoreOptions) -> int:
     """Try on BUCKET, with the owner's keys, each fact that this program relies on.

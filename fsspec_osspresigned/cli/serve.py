@@ -9,8 +9,13 @@ import click
 from attrs import fields_dict, frozen
 
 from ..server.policy import hash_token, token_problem
-from .options import flag, needs, option, takes
+from .options import examples, flag, needs, option, takes
 
+_EXAMPLES = """\
+  openssl rand -hex 32 | osspresigned serve --hash-token
+  osspresigned serve --policy policy.toml
+  osspresigned serve --policy policy.toml --ui --host 0.0.0.0 --ssl-certfile cert.pem
+"""
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -40,7 +45,7 @@ class ServeOptions:
 
 
 @takes
-@click.command()
+@click.command(epilog=examples(_EXAMPLES))
 def serve(wanted: ServeOptions) -> None:
     """Sign for others, by a policy: the reference signer service."""
     if wanted.wants_hash:

@@ -31,12 +31,24 @@ from .options import (
     PLACE,
     SIZE,
     counted,
+    examples,
     flag,
     object_path,
     option,
     takes,
     without_none,
 )
+
+_SIGN = """\
+  osspresigned sign examplebucket/report.csv --expires 2h --output link.url
+  osspresigned sign exports --to examplebucket/in/ --expires 1d --output urls.json
+  osspresigned sign big.bin --to examplebucket/ --parts 20 --output big.json
+"""
+_INSPECT = """\
+  osspresigned inspect file:link.url
+  osspresigned inspect urls.json
+  osspresigned inspect - < link.url
+"""
 
 _PART_SIZE = 8 * MIB
 _COLUMNS = ("object", "what", "until", "headers", "where")
@@ -129,7 +141,7 @@ class SignOptions:
 
 
 @takes
-@click.command()
+@click.command(epilog=examples(_SIGN))
 @click.argument(
     "sources", nargs=-1, required=True, type=PLACE, metavar="BUCKET/KEY | FILES..."
 )
@@ -242,7 +254,7 @@ def _say_written(signed: Signed, place: str) -> None:
     click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
 
 
-@click.command()
+@click.command(epilog=examples(_INSPECT))
 @click.argument("reference", type=PLACE, metavar="REFERENCE|MAP|GRANT")
 def inspect(reference: str) -> None:
     """Describe a presigned URL, a URL map or a grant.

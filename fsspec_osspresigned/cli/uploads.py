@@ -22,8 +22,23 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
-from .options import ConnectionOptions, counted, default_journals, object_path, takes
+from .options import (
+    ConnectionOptions,
+    counted,
+    default_journals,
+    examples,
+    object_path,
+    takes,
+)
 
+_LIST = """\
+  osspresigned uploads list
+  osspresigned uploads list journals examplebucket/in/big.bin
+"""
+_ABORT = """\
+  osspresigned uploads abort
+  osspresigned uploads abort journals examplebucket/in/big.bin --signer keys
+"""
 _EXISTING = click.Path(exists=True, file_okay=False)
 _directory = click.argument(
     "directory", required=False, type=_EXISTING, metavar="[DIR]"
@@ -40,7 +55,7 @@ def uploads() -> None:
     """
 
 
-@uploads.command(name="list")
+@uploads.command(name="list", epilog=examples(_LIST))
 @_directory
 @_paths
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -57,7 +72,7 @@ def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) 
 
 
 @takes
-@uploads.command(name="abort")
+@uploads.command(name="abort", epilog=examples(_ABORT))
 @_directory
 @_paths
 def abort_uploads(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from fsspec_osspresigned.cli import app as commands
 from tests.cli.conftest import BUCKET, stored
+from tests.form_signer import grant_of
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "cli.md").read_text("utf-8")
 
@@ -37,7 +39,7 @@ def helped() -> list[str]:
     return found
 
 
-NEW = ("put", "get", "ls", "rm", "url", "doctor")
+NEW = (*("put", "get", "ls", "cat", "stat", "du", "cp", "mv", "rm", "url", "doctor"),)
 
 
 @pytest.fixture
@@ -54,8 +56,12 @@ def world(oss, run, url, url_map, tmp_path):
     (tmp_path / "link.url").write_text(url("in/report.csv"))
     run("put", "report.csv", f"{BUCKET}/out/a.csv", "--signer", "keys")
     run("put", "report.csv", f"{BUCKET}/db.sql", "--signer", "keys")
+    run("put", "report.csv", f"{BUCKET}/out/b.csv", "--signer", "keys")
     run("put", "report.csv", f"{BUCKET}/in/a.csv", "--signer", "keys")
     url_map("in/2026/report.csv", "in/a.csv", "in/data/x/1.bin", "in/a.gz", "in/b.gz")
+    (tmp_path / "grant.json").touch(0o600)
+    (tmp_path / "grant.json").write_text(json.dumps(grant_of(oss, BUCKET, "in/")))
+    (tmp_path / "rules").write_text("- *.tmp\n")
     return oss
 
 

@@ -57,7 +57,7 @@ def test_what_is_typed_wins(run, oss, tree, config, signer, url_map):
     assert run("ls", TO, *more, *KEYS).code == 0
     ended = run("ls", TO, *more, "--map", url_map("k"))
     assert ended.code == 3
-    assert "the URL map" in ended.err
+    assert "HeadObject is not granted" in ended.err
 
 
 def test_places_are_relative_to_the_file(run, oss, tree, config, url_map, tmp_path):
@@ -131,8 +131,8 @@ def test_names_are_completed(config, monkeypatch, capsys):
     monkeypatch.setenv("COMP_WORDS", "osspresigned put --profile l")
     monkeypatch.setenv("COMP_CWORD", "3")
     monkeypatch.setenv("_OSSPRESIGNED_COMPLETE", "bash_complete")
-    for text, found in (("[lab]\n[zoo]\n", "plain,lab\n"), ("[", "")):
+    for text, found in (("[lab]\n[zoo]\n", "plain,lab"), ("[", "")):
         config(text)
         with pytest.raises(SystemExit):
             cli.main([])
-        assert capsys.readouterr().out == found
+        assert capsys.readouterr().out.strip() == found
