@@ -67,7 +67,7 @@ _STEADY = (
     (r"  0:\d\d  \S+ [KM]iB/s", "  0:01  2.1 MiB/s"),
     (r" of 300 MiB, \d+ MiB/s", " of 300 MiB, 250 MiB/s"),
     # Of the demo: how long each took, and the CRC-64 of the two objects that are random.
-    (r"(one PUT .*) \d+\.\d\d │", r"\1 0.05 │"),
+    (r"(one (?:PUT|form) .*) \d+\.\d\d │", r"\1 0.05 │"),
     (r"(large\.bin .*) \d+\.\d\d │ [0-9a-f]{16} │", r"\1 1.20 │ 9f3c6d41b7a208e5 │"),
     (r"(stream\.bin .*) \d+\.\d\d │ [0-9a-f]{16} │", r"\1 0.15 │ 4be07d12c83f9a56 │"),
     (r"verified, +\d+ s", "verified, 6 s"),

@@ -30,8 +30,9 @@ from ..server.app import create_app
 from ..server.policy import Policy, hash_token
 from ..signers.keys import KeySigner
 from ..signing.canonical import Credentials
+from ..signing.grant_file import GrantTerms, sign_grant
 from ..units import KIB, MIB
-from ..url_map.source import write
+from ..url_map.source import write, write_text
 from . import scenario as names
 from .scenario import DemoPlan
 
@@ -74,9 +75,11 @@ def main(large: int = 300) -> int:
         with LoopbackServer(app) as service:
             plan = DemoPlan(folder, service.url, large * MIB, 20 * MIB + KIB, _PART)
             say(f"an OSS that checks every signature runs at {oss.url}")
-            say("the owner, who alone has keys, signs two single URLs and urls.json,")
+            say("the owner, who alone has keys, signs two single URLs, urls.json and")
+            say("grant.json, one signature for all names below a prefix,")
             say(f"and runs a signer service at {service.url}")
             url = _hand_out(plan, signer)
+            _sign_grant(plan, oss, key)
             say("the uploader starts: another process, without any key")
             environment = {
                 name: value
@@ -124,6 +127,14 @@ def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
     return first.url
 
 
+def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
+    """Write the grant: no name is known to it."""
+    terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
+    now = time.time()
+    made = sign_grant(key, oss.endpoint, terms, region=oss.region, now=now)
+    write_text(made.text(), plan.grant)
+
+
 def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
     """Return path -> receipt of everything that the uploader's processes stored."""
     found = {}
@@ -156,7 +167,8 @@ def examine(
         "unproven": receipt["verified"] != "crc64",
     }
     fault = ", ".join(name for name, differs in faults.items() if differs)
-    how = f"{len(receipt['parts'])} parts" if receipt["parts"] else "one PUT"
+    alone = "one form" if path in names.PARTITIONS else "one PUT"
+    how = f"{len(receipt['parts'])} parts" if receipt["parts"] else alone
     return Row(path, how, receipt["size"], receipt["seconds"], check, fault)
 
 

@@ -15,12 +15,14 @@ CSV_GZ = f"{BUCKET}/map/table.csv.gz"
 DASK = f"{BUCKET}/map/dask"
 DASK_PARTS = tuple(f"{DASK}/part.{number}.parquet" for number in range(2))
 LARGE = f"{BUCKET}/map/large.bin"
+DAYS = f"{BUCKET}/grant"
+PARTITIONS = tuple(f"{DAYS}/day={day}/0.parquet" for day in ("mon", "tue"))
 SIGNED = tuple(f"{BUCKET}/signer/{name}.txt" for name in "abc")
 STREAM = f"{BUCKET}/signer/stream.bin"
 
 ONE_URL = (ONE_FILE, ONE_CSV)
 SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
-EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *SIGNED, STREAM)
+EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
 
 URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
 TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
@@ -45,6 +47,11 @@ class DemoPlan:
     def url_map(self) -> Path:
         """The URL map."""
         return Path(self.folder, "urls.json")
+
+    @property
+    def grant(self) -> Path:
+        """The one signature for all that is below a prefix."""
+        return Path(self.folder, "grant.json")
 
     @property
     def receipts(self) -> Path:

@@ -39,6 +39,7 @@ def upload(text: str) -> None:
     one_url(plan, frame)
     url_map(plan, frame)
     large_file(plan)
+    grant(plan)
     signer(plan)
 
 
@@ -93,6 +94,16 @@ def large_file(plan: DemoPlan) -> None:
     progress = BytesProgress(label="  ")
     fs.put(str(source), names.LARGE, callback=progress)
     progress.close()
+
+
+def grant(plan: DemoPlan) -> None:
+    """A grant: partitions whose names pandas makes up, and no service."""
+    say("grant file: pandas parquet, partitioned by day")
+    frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
+    made: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
+    here = options(plan, grant=str(plan.grant))
+    frame.to_parquet(f"osspresigned://{names.DAYS}", storage_options=here, **made)
+    frame.to_parquet(plan.source(names.DAYS), **made)
 
 
 def signer(plan: DemoPlan) -> None:

@@ -31,6 +31,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from tests.form_signer import grant_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -73,6 +74,7 @@ def world(oss, signed, monkeypatch) -> Iterator[str]:
             }
         ),
     }
+    secrets["grant.json"] = json.dumps(grant_of(oss, BUCKET, "in/"))
     for name, text in secrets.items():
         Path(name).touch(0o600)
         Path(name).write_text(text, encoding="utf-8")
@@ -105,6 +107,7 @@ def stored(oss: Emulator) -> set[str]:
 
 SMALL_PAGES = {
     "README.md": {"in/report.csv", "a.parquet", "results/a"},
+    "docs/grant.md": set(),
     "docs/index.md": {"in/report.csv"},
     "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "data/part.0.parquet"},
     "docs/given.md": {"in/report.csv", "in/a.csv"},

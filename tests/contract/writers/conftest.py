@@ -1,7 +1,8 @@
-"""One store and one signer service for all writers, and the four ways to them."""
+"""One store and one signer service for all writers, and the five ways to them."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,6 +19,7 @@ from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.contract.writers.matrix import (
     BUCKET,
+    GRANT,
     KEYS,
     MAP,
     PARTS,
@@ -25,6 +27,7 @@ from tests.contract.writers.matrix import (
     WRITES,
     World,
 )
+from tests.form_signer import grant_of
 
 TOKENS = {WRITES: "a-made-up-token-0", SERVICE: "a-made-up-token-1"}
 WRITING = [
@@ -113,6 +116,11 @@ def world(
             entries = {f"{BUCKET}/{name}": signed(name, headers) for name in keys}
             write_map(entries, place)
             options = {"url_map": str(place)}
+        elif kind == GRANT:
+            place = tmp_path / "grant.json"
+            place.touch(mode=0o600)
+            place.write_text(json.dumps(grant_of(store, BUCKET, f"{folder}/")))
+            options = {"grant": str(place)}
         elif kind == KEYS:
             options = {"signer": "keys", **PARTS}
         else:

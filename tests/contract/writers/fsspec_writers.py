@@ -333,7 +333,7 @@ def generic_rsync_delete(w: World) -> None:
 def generic_rsync_swallows(w: World) -> None:
     from fsspec_osspresigned.emulator import Fault
 
-    for action in ("PutObject", "InitiateMultipartUpload"):
+    for action in ("PutObject", "PostObject", "InitiateMultipartUpload"):
         refused = Fault(action=action, status=403, code="AccessDenied", times=None)
         w.oss.faults.add(refused)
     fsspec.generic.rsync(

@@ -15,14 +15,15 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 
 BUCKET = "examplebucket"
-MAP, WRITES, SERVICE, KEYS = "map", "writes", "service", "keys"
+MAP, GRANT, WRITES, SERVICE, KEYS = "map", "grant", "writes", "service", "keys"
 KINDS = {
     MAP: "URL map",
+    GRANT: "grant",
     WRITES: "write-only signer",
     SERVICE: "signer of all verbs",
     KEYS: "keys",
 }
-BLIND = (MAP, WRITES)
+BLIND = (MAP, GRANT, WRITES)
 # Small parts, so that ordinary tables travel in several.
 PARTS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
 
@@ -255,6 +256,7 @@ class Group:
         every: Outcome = None,
         blind: Outcome = None,
         url_map: Outcome = None,
+        grant: Outcome = None,
     ) -> Callable[[Callable[[World], None]], Callable[[World], None]]:
         """Register a function that writes and checks what arrived.
 
@@ -265,9 +267,16 @@ class Group:
             every: how it fares; None means that it works.
             blind: how it fares where only writing is signed; None as *every*.
             url_map: how it fares with a map; None as *blind*.
+            grant: how it fares with a grant; None as *blind*.
         """
         blind = blind or every
-        outcomes = {MAP: url_map or blind, WRITES: blind, SERVICE: every, KEYS: every}
+        outcomes = {
+            MAP: url_map or blind,
+            GRANT: grant or blind,
+            WRITES: blind,
+            SERVICE: every,
+            KEYS: every,
+        }
 
         def register(run: Callable[[World], None]) -> Callable[[World], None]:
             assert run.__name__ not in CASES

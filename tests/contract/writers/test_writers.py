@@ -55,10 +55,11 @@ PAGE_START = """\
 What tools of other people do with this filesystem. Each cell is a test of `tests/contract/writers`, which also writes this page: the tool itself
 writes against a store that verifies every signature, and its own reader must understand what arrived there.
 
-The columns are four ways to be allowed to write:
+The columns are five ways to be allowed to write:
 
 * **URL map**: presigned URLs of one PUT each, for names that are known beforehand. A dash means that the tool invents the names of
   its files, or that the row is about objects of others: then a signer is needed.
+* **grant**: one [grant](grant.md) for the directory, in a file; each object is sent in one form.
 * **write-only signer**: the [signer service](serve.md) with a policy of PutObject and the four calls of a multipart upload.
 * **signer of all verbs**: the same service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
@@ -66,7 +67,7 @@ The columns are four ways to be allowed to write:
 **Second run**, in some tables, is the same writer once more in the same process, by the write-only signer and by the one of all verbs.
 What refuses leaves the first run as it is.
 
-In the first two ways looking is not signed. The filesystem remembers what this process wrote, and can read small bodies back; all else
+In the first three ways looking is not signed. The filesystem remembers what this process wrote, and can read small bodies back; all else
 counts as missing, with one warning, or is refused with `unknown="error"`. Where that makes a difference, the cell says so.
 
 Where a cell names an error, the tool raises it, and unless the cell says otherwise nothing is published. What to know beyond the table:
