@@ -90,10 +90,18 @@ class FormSigner:
         )
 
 
-def grant_of(oss: Any, bucket: str, prefix: str, *, life: float = 3600, **how: Any):
+def grant_of(
+    oss: Any,
+    bucket: str,
+    prefix: str,
+    *,
+    life: float = 3600,
+    version: str = "v4",
+    **how: Any,
+) -> dict[str, Any]:
     """Return a grant of the owner of *oss*, as its file has it; *how* as ``safe_conditions``."""
     now = time.time()
-    signing = {"version": "v4", "region": oss.region, "now": now}
+    signing = {"version": version, "region": oss.region, "now": now}
     conditions = [
         *safe_conditions(bucket, prefix, **how),
         *signature_conditions(oss.credentials, **signing),

@@ -87,6 +87,23 @@ def test_doctor_without_a_path(run, grant):
     assert '["starts-with", "$key", "in/"]' in ended.out
 
 
+def test_doctor_notes_a_signature_of_version_1(run, grant):
+    """New buckets refuse it, with or without a path."""
+    place = grant(version="v1")
+    for path in ([], [f"{BUCKET}/in/a.csv"]):
+        ended = run("doctor", *path, "--grant", place)
+        assert ended.code == 0, ended.out
+        assert "note  signature: the grant has a V1 signature" in ended.out
+
+
+def test_doctor_cannot_fetch_the_grant(run):
+    """A server that does not answer is bad, and its address is in the finding."""
+    ended = run("doctor", "--grant", "http://127.0.0.1:9/grant")
+    assert ended.code
+    (bad,) = [one for one in ended.out.splitlines() if one.startswith("BAD")]
+    assert "grant: no answer from the server of the grant at 127.0.0.1" in bad
+
+
 def test_doctor_finds_what_is_wrong(run, grant):
     """A path that the grant does not have, a size above its range, a grant that ended."""
     place = grant(sizes=(0, 100))

@@ -34,10 +34,12 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
     FORBID_OVERWRITE,
     MAX_POST_OBJECT,
+    Action,
 )
 from fsspec_osspresigned.options import headers
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing.post_conditions import PolicyCondition
 from fsspec_osspresigned.upload.transaction import Transaction
 from fsspec_osspresigned.upload.upload import Upload, upload_source
@@ -288,6 +290,28 @@ def test_lost_replies_leave_it_unknown(oss):
     assert caught.value.outcome is Outcome.UNKNOWN
     assert any("unknown" in note for note in caught.value.__notes__)
     assert actions(oss) == ["PostObject"] * 2
+
+
+class LookingSigner(FormSigner):
+    """A grant beside a signer that may look."""
+
+    def sign(self, operations):
+        keys = KeySigner.from_options()
+        looks = [one for one in operations if one.action is Action.HeadObject]
+        return keys.sign(looks) if looks else super().sign(operations)
+
+
+@pytest.mark.parametrize("checksum", ["auto", "none"])
+def test_lost_replies_where_it_can_be_seen(oss, checksum):
+    """HEAD shows size and CRC-64 of what was sent; its ETag, no MD5, is not compared."""
+    oss.faults.add(Fault(action="PostObject", **LOST))
+    if checksum == "auto":
+        assert store(oss, signer=LookingSigner(oss)).verified == "crc64"
+        oss.faults.add(Fault(action="HeadObject", no_crc=True, times=None))
+    with pytest.raises(NetworkError) as caught:
+        store(oss, signer=LookingSigner(oss), checksum=checksum)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert stored(oss) == DATA
 
 
 @pytest.mark.parametrize("by_policy", [False, True])
