@@ -225,6 +225,10 @@ _is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
+# EC -> code, where it decides what was stored and the document was lost: a refusal that
+# comes while the body is sent may lose it with the connection.
+_CODES = {"0026-00000002": "FileAlreadyExists"}
+
 
 def from_reply(
     operation: Operation,
@@ -246,11 +250,12 @@ def from_reply(
     document = members(reply.body, reply.headers)
     if offset is None:
         offset = parsing.clock_offset({"date": document.get("ServerTime", "")}, now)
+    ec = hide(name(reply.headers.get("x-oss-ec") or document.get("EC", "")))
     case = _ErrorReply(
         status=reply.status,
         document=document,
-        code=hide(name(document.get("Code", ""))),
-        ec=hide(name(reply.headers.get("x-oss-ec") or document.get("EC", ""))),
+        code=hide(name(document.get("Code", ""))) or _CODES.get(ec, ""),
+        ec=ec,
         form=operation.action.spec.form,
         url=_facts(signed),
         now=now,

@@ -91,7 +91,7 @@ def large_file(plan: DemoPlan) -> None:
         for _ in range(plan.large // MIB):
             file.write(os.urandom(MIB))
     fs = fsspec.filesystem("osspresigned", **options(plan, url_map=str(plan.url_map)))
-    progress = BytesProgress(label="  ")
+    progress = BytesProgress(label="  ", stream=sys.stderr)
     fs.put(str(source), names.LARGE, callback=progress)
     progress.close()
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError
 from ..request_checks import is_loopback, oss_bucket
 from ..secret import redact
-from ..signing.endpoint import Endpoint
 from .options import Options, portable
 
 VARIABLE = "OSSPRESIGNED_TRUST"  # values that options may have, with commas between
@@ -84,6 +83,8 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
 
 def _host(endpoint: str) -> str:
     """Return host and port of *endpoint*; empty if it is none."""
+    from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
+
     try:
         return Endpoint.parse(endpoint).host
     except ConfigurationError:

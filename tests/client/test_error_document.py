@@ -91,3 +91,12 @@ def test_any_reply_becomes_an_error_of_ours(body, headers):
         error = error_document.from_reply(operation, reply)
         assert isinstance(error, errors.AccessDeniedError)
         assert error.message.isprintable()
+
+
+def test_code_of_a_document_that_was_lost_is_told_by_its_ec():
+    """A refusal while the body is sent may come without its document."""
+    operation = Operation(action=Action.PutObject, bucket="b", key="k")
+    reply = Reply(status=409, headers={"x-oss-ec": "0026-00000002"})
+    assert isinstance(
+        error_document.from_reply(operation, reply), errors.ObjectExistsError
+    )

@@ -703,7 +703,10 @@ S3 = (
             f"https://h/p?{V4}&x-oss-date=20260101T000000Z&x-oss-expires=x",
             {"version": "v4", "signed_at": NOW},
         ),
-        ("https://h/p?AWSAccessKeyId=a&Signature=b&Expires=5", {"expires_at": 5}),
+        (
+            "https://h/p?AWSAccessKeyId=a&Signature=b&Expires=5",
+            {"version": "s3-v2", "expires_at": 5},
+        ),
         ("https://u:pw@h/p?partNumber=x&uploadId=", {}),
         ("https://h/p", {}),
     ],
