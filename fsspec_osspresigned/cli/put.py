@@ -39,7 +39,7 @@ _EXAMPLES = """\
   osspresigned put report.csv --url-file -            (paste the URL, then Enter)
   osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
   osspresigned put data examplebucket/in/ --grant grant.json
-  osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' --dry-run
+  osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' -n
   pg_dump db | osspresigned put - examplebucket/db.sql \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume

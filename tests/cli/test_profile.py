@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fsspec_osspresigned import cli
-from tests.cli.conftest import BUCKET, KEYS, TOKEN
+from tests.cli.conftest import BUCKET, KEYS
 
 TO = f"{BUCKET}/in/"
 
@@ -104,12 +104,6 @@ def test_mistakes_are_named(run, tree, config, text, told):
     assert ended.code == 2
     assert told.replace("PLACE", str(place)) in ended.err.replace("Error: ", "")
     assert "abc" not in ended.err
-
-
-def test_literal_token_is_not_printed(run, tree, config):
-    """Nor with --debug."""
-    config(f"[lab]\ntoken = '{TOKEN}'\n")
-    assert run("put", "data/a.csv", TO, "--profile", "lab").code == 2
 
 
 def test_file_must_be_ones_own(run, tree, config):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from glob import has_magic
-from typing import Any
 
 import click
 from attrs import frozen
@@ -98,9 +98,5 @@ def name_below(arguments: Iterable[str], path: str) -> str:
 
 def _before_pattern(text: str) -> str:
     """Return the directories in front of the first one with a wildcard."""
-    steps: list[Any] = []
-    for step in text.split("/"):
-        if has_magic(step):
-            break
-        steps.append(step)
-    return "/".join(steps)
+    steps = text.split("/")
+    return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
