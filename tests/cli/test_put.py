@@ -573,6 +573,8 @@ def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
     assert ended.err.count(": cannot be stored: the URL map has no entry") == 3
     events = [one["event"] for one in run(*call, "--json").events]
     assert events == ["store", "failed", "failed", "failed", "plan"]
+    quiet = run("put", "data/a.csv", f"{BUCKET}/in/", "-n", "-q", *KEYS)
+    assert (quiet.out.count("\n"), quiet.err) == (1, "")
     assert run("put", "-", f"{BUCKET}/x", "-n", *KEYS).code == 2
     assert not stored(oss)
 
