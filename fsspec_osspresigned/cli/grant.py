@@ -11,13 +11,11 @@ from attrs import frozen
 from ..model import ACLS, MAX_SINGLE_PUT, STORAGE_CLASS, STORAGE_CLASSES
 from ..owner.grant import make_grant, place_of
 from ..request_checks import is_web
-from ..signers.keys import KeySigner
 from ..signing.grant_file import GrantTerms, SignedGrant
 from ..signing.post_policy import TOKEN_FIELD
 from ..units import shown_bytes, shown_end, shown_seconds
 from ..url_map.source import write_text
 from .options import (
-    ADDRESSING,
     LIFE,
     PLACE,
     SIZE,
@@ -28,7 +26,7 @@ from .options import (
     takes,
     without_none,
 )
-from .sign import secret_place
+from .sign import SigningKeyOptions, secret_place
 
 _EXAMPLES = """\
   osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
@@ -61,13 +59,6 @@ class GrantOptions:
     output: str | None = option("--output -o FILE",
         "Secret file to write, - for a pipe.  [default: grant.json]", type=PLACE)
     force: bool = flag("--force", "Replace the file if it exists.")
-    region: str | None = option("--region",
-        "Default: OSS_REGION, or that of the endpoint.")
-    endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the public one of the region.")
-    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
-    signature_version: str = option("--signature-version",
-        type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
     # fmt: on
 
     def terms(self, path: str) -> GrantTerms:
@@ -91,7 +82,7 @@ class GrantOptions:
     epilog=examples(_EXAMPLES), short_help="Sign once for all objects below a prefix."
 )
 @click.argument("place", metavar="BUCKET/PREFIX/")
-def grant(place: str, wanted: GrantOptions) -> None:
+def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
     """Sign once for all objects below a prefix, with the keys in the environment.
 
     The holder of the file writes any object there, of any name, until the grant ends;
@@ -103,14 +94,7 @@ def grant(place: str, wanted: GrantOptions) -> None:
         raise click.UsageError("name the place as BUCKET/PREFIX/, not by a URL")
     terms = wanted.terms(object_path(place))
     file = secret_place(wanted.output, "grant.json", force=wanted.force)
-    signer = KeySigner.from_options(
-        region=wanted.region,
-        endpoint=wanted.endpoint,
-        version=wanted.signature_version,
-        expires_in=wanted.expires,
-        style=wanted.addressing_style,
-    )
-    made = make_grant(signer, terms)
+    made = make_grant(keys.signer(wanted.expires), terms)
     if file == "-":
         click.echo(made.text(), nl=False)
     else:

@@ -55,6 +55,35 @@ _COLUMNS = ("object", "what", "until", "headers", "where")
 
 
 @frozen(kw_only=True)
+class SigningKeyOptions:
+    """Options of the commands that sign with the keys in the environment."""
+
+    # fmt: off
+    region: str | None = option("--region",
+        "Default: OSS_REGION, or that of the endpoint.")
+    endpoint: str | None = option("--endpoint",
+        "Default: OSS_ENDPOINT, or the public one of the region.")
+    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
+    signature_version: str = option("--signature-version",
+        type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
+    # fmt: on
+
+    def signer(self, expires_in: int) -> KeySigner:
+        """Return the signer, whose signatures live *expires_in* seconds.
+
+        Raises:
+            ConfigurationError: a key, the region or the endpoint is missing or wrong.
+        """
+        return KeySigner.from_options(
+            region=self.region,
+            endpoint=self.endpoint,
+            version=self.signature_version,
+            expires_in=expires_in,
+            style=self.addressing_style,
+        )
+
+
+@frozen(kw_only=True)
 class SignOptions:
     """Options of ``sign``."""
 
@@ -90,13 +119,6 @@ class SignOptions:
         "Write JSON Lines (urls.jsonl) instead of a URL map.")
     printed: bool = flag("--print",
         "Print the URL of a single object instead of writing a file.")
-    region: str | None = option("--region",
-        "Default: OSS_REGION, or that of the endpoint.")
-    endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the public one of the region.")
-    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
-    signature_version: str = option("--signature-version",
-        type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
     # fmt: on
 
     @property
@@ -145,7 +167,9 @@ class SignOptions:
 @click.argument(
     "sources", nargs=-1, required=True, type=PLACE, metavar="BUCKET/KEY | FILES..."
 )
-def sign(sources: tuple[str, ...], wanted: SignOptions) -> None:
+def sign(
+    sources: tuple[str, ...], wanted: SignOptions, keys: SigningKeyOptions
+) -> None:
     """Sign URLs for others, with the keys in the environment.
 
     Reads OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and, for a temporary key,
@@ -157,13 +181,7 @@ def sign(sources: tuple[str, ...], wanted: SignOptions) -> None:
     if place is None and (len(paths) > 1 or order.cut is not None):
         said = "--print is for one URL: leave it out, a file is written"
         raise click.UsageError(said)
-    signer = KeySigner.from_options(
-        region=wanted.region,
-        endpoint=wanted.endpoint,
-        version=wanted.signature_version,
-        expires_in=wanted.expires,
-        style=wanted.addressing_style,
-    )
+    signer = keys.signer(wanted.expires)
     signed = owner_sign.sign(signer, paths, order)
     if place is None:
         _print_url(signed)

@@ -30,7 +30,7 @@ def is_of_s3(signed: SignedRequest) -> bool:
 def with_checksums(
     operation: Operation, signed: SignedRequest, body: Body
 ) -> SignedRequest:
-    """Return *signed* with the checksum headers that its URL lists and nobody gave.
+    """Return *signed* with the checksum headers that its URL lists and that are missing.
 
     Reads *body* once for each kind.
 

@@ -1,4 +1,4 @@
-"""Places that can be seen: directories in which the store answers whoever looks.
+"""Readable directories: those in which the store answers HeadObject or a listing.
 
 What this process wrote there needs no record. Permissions go by prefixes, so an answer
 in a directory holds for all below it; the top of a bucket says something of itself alone.
@@ -12,7 +12,7 @@ LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 
 
 class SeenPlaces:
-    """What the store answered where; safe under the lock of its owner.
+    """Record of the answers by directory; its owner's lock guards it.
 
     At most *most* directories are known; an answer in any further one says nothing.
     """

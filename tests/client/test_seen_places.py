@@ -1,4 +1,4 @@
-"""Directories in which the store answers whoever looks."""
+"""Directories in which the store answers HeadObject or a listing."""
 
 from __future__ import annotations
 

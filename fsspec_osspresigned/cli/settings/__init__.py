@@ -1,4 +1,4 @@
-"""What several commands share beside their options.
+"""Settings of several commands: profiles and filters.
 
 ``filters`` are the rules of --include and --exclude, ``profile`` the configuration file.
 """
