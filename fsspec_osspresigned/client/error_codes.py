@@ -227,7 +227,7 @@ _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 # EC -> code, where it decides what was stored and the document was lost: a refusal that
 # comes while the body is sent may lose it with the connection.
-_CODES = {"0026-00000002": "FileAlreadyExists"}
+_CODES = {"0026-00000002": "FileAlreadyExists", "0042-00000104": "NoSuchUpload"}
 
 
 def from_reply(

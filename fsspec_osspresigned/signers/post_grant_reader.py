@@ -23,7 +23,7 @@ from ..request_checks import object_of, url_problem
 from ..secret import FormValue, Secret
 from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
 from ..signing.endpoint import check_bucket, region_of
-from ..signing.post_conditions import PolicyCondition
+from ..signing.post_conditions import SECRET_FIELDS, PolicyCondition
 from ..signing.post_policy import (
     SIGNATURE_FIELDS,
     STATUS_FIELD,
@@ -42,7 +42,6 @@ MAX_GRANT = MIB
 _VERSION = 1
 _MAX_DEPTH = 8
 _NEVER = float("inf")
-_SECRET = frozenset({"policy", "signature", "x-oss-signature", TOKEN_FIELD})
 _REDIRECT = "success_action_redirect"
 _REPLACED = {"key", "file", "bucket", _REDIRECT}  # by the upload, or of no use to it
 
@@ -367,7 +366,7 @@ class _Reader:
 
 
 def _hidden(name: str, value: str) -> Secret:
-    return Secret(value) if name.lower() in _SECRET else FormValue(value)
+    return Secret(value) if name.lower() in SECRET_FIELDS else FormValue(value)
 
 
 def _unwrapped(document: Any) -> Any:

@@ -16,11 +16,10 @@ LISTS = ("in", "not-in")
 OPERATORS = ("eq", "starts-with", *LISTS, RANGE)
 # What a message names without its value.
 SECRET_FIELDS = frozenset(
-    {
-        *("policy", "signature", "x-oss-signature", "x-oss-security-token"),
-        *("x-oss-credential", "ossaccesskeyid", "callback"),
-    }
+    ("policy", "signature", "x-oss-signature", "x-oss-security-token")
 )
+# No secrets, but of no use in a message.
+_UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
 
 _HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
@@ -82,7 +81,7 @@ class PolicyCondition:
         # A dollar sign would begin a variable such as ${filename}.
         values = [value.replace("$", "\\$") for value in self.values]
         if hidden:
-            secret = self.field in SECRET_FIELDS
+            secret = self.field in _UNSHOWN
             values = [_HIDDEN if secret else value for value in self.values]
         if self.operator == "eq":
             return {self.field: values[0]}
@@ -121,7 +120,7 @@ class PolicyCondition:
             return PolicyRefusal(PolicyFault.ABSENT, said, self.field)
         if self.allows(value):
             return None
-        shown = "" if self.field in SECRET_FIELDS else f" {value[:_MAX_SHOWN]!r}"
+        shown = "" if self.field in _UNSHOWN else f" {value[:_MAX_SHOWN]!r}"
         said = f"{self.field}{shown} does not meet {self}"
         return PolicyRefusal(PolicyFault.FAILED, said, self.field)
 

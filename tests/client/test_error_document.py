@@ -93,10 +93,15 @@ def test_any_reply_becomes_an_error_of_ours(body, headers):
         assert error.message.isprintable()
 
 
-def test_code_of_a_document_that_was_lost_is_told_by_its_ec():
+@pytest.mark.parametrize(
+    ("status", "ec", "kind"),
+    [
+        (409, "0026-00000002", errors.ObjectExistsError),
+        (404, "0042-00000104", errors.UploadNotFoundError),
+    ],
+)
+def test_code_of_a_document_that_was_lost_is_told_by_its_ec(status, ec, kind):
     """A refusal while the body is sent may come without its document."""
-    operation = Operation(action=Action.PutObject, bucket="b", key="k")
-    reply = Reply(status=409, headers={"x-oss-ec": "0026-00000002"})
-    assert isinstance(
-        error_document.from_reply(operation, reply), errors.ObjectExistsError
-    )
+    operation = Operation(action=Action.UploadPart, bucket="b", key="k")
+    reply = Reply(status=status, headers={"x-oss-ec": ec})
+    assert type(error_document.from_reply(operation, reply)) is kind
