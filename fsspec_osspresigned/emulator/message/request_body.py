@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..store.bodies import CHUNK, Spool
 from .errors import RefusedError, refused
 
 _SMALL = 64 * 1024
+_LINGER = 0.25  # seconds
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -58,6 +60,18 @@ class IncomingBody:
         """Read and discard what is left."""
         async for _ in self._chunks():
             pass
+
+    async def linger(self) -> None:
+        """Discard what still comes, for a moment, before a refusal is answered.
+
+        The server closes the connection after such an answer. A client that is still
+        sending would lose the answer with it (RFC 9112, 9.6). Does not count.
+        """
+        self.traps, counted = [], self.received
+        with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
+            async with asyncio.timeout(_LINGER):
+                await self.drain()
+        self.received = counted
 
     async def _chunks(self) -> AsyncIterator[bytearray]:
         gathered = bytearray()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
@@ -31,6 +32,24 @@ def test_a_client_that_stalls(make_client):
         assert reply.startswith(b"HTTP/1.1 400 ")
         assert b"<Code>RequestTimeout</Code>" in reply
         assert oss.get(BUCKET, "stalled") is None
+
+
+def test_a_refusal_waits_for_a_client_that_still_sends(client, oss):
+    """It answers when the body is here, so that it cannot be lost; no byte counts."""
+    with connect(oss) as peer:
+        request = raw_request(client, "PUT", "refused", 2 * MIB)
+        head = request.replace(b"PUT", b"POST")  # which breaks the signature
+        peer.sendall(head + bytes(MIB))
+        peer.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            peer.recv(1)
+        peer.settimeout(10)
+        peer.sendall(bytes(MIB))
+        reply = peer.recv(65536)
+        while b"</Error>" not in reply:
+            reply += peer.recv(65536)
+    assert reply.startswith(b"HTTP/1.1 4")
+    assert oss.requests[-1].bytes == 0
 
 
 def test_expect_continue(client, oss):
