@@ -12,7 +12,7 @@ from ..store.bodies import CHUNK, Spool
 from .errors import RefusedError, refused
 
 _SMALL = 64 * 1024
-_LINGER = 0.25  # seconds
+_LINGER = 1.0  # seconds
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
