@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -181,8 +182,9 @@ def absent(what: str) -> None:
 
 
 def program(name: str) -> str:
-    """Return the path of a program of the machine, which may not have it."""
-    found = shutil.which(name)
+    """Return the path of a program beside Python, or of the machine, which may lack it."""
+    beside = os.path.dirname(sys.executable)
+    found = shutil.which(name, path=beside) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
