@@ -31,7 +31,7 @@ from ..console.progress import (
     TransferProgress,
 )
 from ..console.summary import Summary
-from ..console.terminal import Output, log_said
+from ..console.terminal import Output, log_taken, message_of
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import STORAGE_CLASSES, STYLES, Receipt
@@ -51,6 +51,8 @@ _LEAST_EACH = 64 * KIB
 _MOST_JOBS = 16  # the default of max_concurrency
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
+_LOG = "fsspec_osspresigned"
+_OF_FAILURES = f"{_LOG}.upload.upload"
 _MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
 MOST_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
@@ -397,7 +399,7 @@ class ReportOptions:
         *also* is asked at the end for what else the summary tells people.
         """
         try:
-            with self._log_said(), interruptible(progress.interrupt):
+            with self._log_shown(), interruptible(progress.interrupt):
                 act()
         except KeyboardInterrupt:
             progress.interrupt()
@@ -424,14 +426,20 @@ class ReportOptions:
         self._print(summary)
         return summary.code
 
-    def _log_said(self) -> contextlib.AbstractContextManager[None]:
-        """Print where uploads go on; with --verbose all that the log tells."""
-        if self.quiet or self.as_json:
+    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
+        """Report where uploads resume; with --verbose print all that the log tells."""
+
+        def take(record: logging.LogRecord) -> None:
+            if not self.as_json:
+                if record.name != _OF_FAILURES:  # the summary names them
+                    self.err.line(message_of(record))
+            elif isinstance(record.args, dict) and "event" in record.args:
+                Events(self.out).say(**record.args)
+
+        if self.quiet and not self.as_json:
             return contextlib.nullcontext()
-        name = "fsspec_osspresigned"
-        if not self.verbose:
-            name = f"{name}.upload.resume"
-        return log_said(name, logging.INFO, self.err.line)
+        name = _LOG if self.verbose else f"{_LOG}.upload.resume"
+        return log_taken(name, logging.INFO, take)
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:

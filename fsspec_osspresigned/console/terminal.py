@@ -135,21 +135,28 @@ def silence(stream: TextIO) -> None:
 
 
 class _LogLines(logging.Handler):
-    """Hands the messages of exactly one level to *say*."""
+    """Hands the records of exactly one level to *take*."""
 
-    def __init__(self, level: int, say: Callable[[str], object]) -> None:
+    def __init__(self, level: int, take: Callable[[logging.LogRecord], object]) -> None:
         super().__init__(level)
-        self._say = say
+        self._take = take
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == self.level:
-            self._say(shown_text(redact(record.getMessage())))
+            self._take(record)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return the message of *record*, fit for a terminal and without a secret."""
+    return shown_text(redact(record.getMessage()))
 
 
 @contextlib.contextmanager
-def log_said(name: str, level: int, say: Callable[[str], object]) -> Iterator[None]:
-    """Hand what the logger *name* and those below log with *level* to *say*."""
-    log, handler = logging.getLogger(name), _LogLines(level, say)
+def log_taken(
+    name: str, level: int, take: Callable[[logging.LogRecord], object]
+) -> Iterator[None]:
+    """Hand what the logger *name* and those below log with *level* to *take*."""
+    log, handler = logging.getLogger(name), _LogLines(level, take)
     before = log.level
     log.setLevel(min(level, log.getEffectiveLevel()))
     log.addHandler(handler)
@@ -169,7 +176,9 @@ def warnings_said() -> Iterator[None]:
 
     with (
         warnings.catch_warnings(),
-        log_said("fsspec_osspresigned", logging.WARNING, say),
+        log_taken(
+            "fsspec_osspresigned", logging.WARNING, lambda one: say(message_of(one))
+        ),
     ):
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = say

@@ -12,7 +12,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -34,11 +35,14 @@ from ..http.transport import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
+from ..units import short_bytes
 from .plan import UploadPlan
 from .steps import UploadSteps, bare, crc_of, document, listed_parts
 from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
+
+_KEPT = "%(text)s, are stored; run the same again to resume"
 
 
 @frozen
@@ -168,8 +172,8 @@ class Resumption(NoCheckpoint):
             return
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._held.resume()
-        text = "%s: going on with upload %s: %d of %d parts are stored"
-        _log.info(text, old.path, old.upload_id, len(kept), old.parts)
+        facts = self._facts(kept)
+        _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
 
     def record_upload(self, upload_id: str) -> None:
         """Write down the upload that will get the parts, unless it was before."""
@@ -208,14 +212,25 @@ class Resumption(NoCheckpoint):
             self._held.remove()
         if not self._held.keeps:
             return False
-        text = (
-            f"{len(self._done)} of {self._head.parts} parts are stored: the same again, "
-            "with the same checkpoint, goes on"
-        )
-        _log.info("%s: upload %s: %s", self._head.path, self.upload_id, text)
+        facts = self._facts(self._done)
+        _log.info("%(path)s: " + _KEPT, {"event": "kept", **facts})
         if error is not None:
-            error.add_note(text)
+            error.add_note(_KEPT % facts)
         return True
+
+    def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
+        """Return what is stored, for the log and for events made of it."""
+        head, stored = self._head, sum(map(self._head.size_of, numbers))
+        sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
+        return {
+            "path": head.path,
+            "upload_id": self.upload_id,
+            "parts_stored": len(numbers),
+            "parts": head.parts,
+            "bytes_stored": stored,
+            "bytes": head.size,
+            "text": f"{len(numbers)} of {head.parts} parts, {sizes}",
+        }
 
     def release(self) -> None:
         """Let go of the journal."""

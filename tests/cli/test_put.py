@@ -382,8 +382,25 @@ def test_resuming_is_said(run, oss, tmp_path):
         oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
         ended = run(*call, *more)
         assert ended.code == 3
-        assert ended.err.count("2 of 10 parts are stored: the same ") == lines
-    assert "going on with upload " in run(*call).err
+        said = "2 of 10 parts, 4.0 MiB of 20.0 MiB, are stored; "
+        assert ended.err.count(said) == lines
+    assert (
+        f"{BUCKET}/in/big: resumed from 2 of 10 parts, 4.0 MiB of 20.0 MiB\n"
+        in run(*call).err
+    )
+
+
+def test_resuming_is_an_event(run, oss, tmp_path):
+    """With what is stored, in parts and in bytes, at the end and at the next beginning."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1", "--json")
+    oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+    (kept,) = [one for one in run(*call).events if one["event"] == "kept"]
+    (resumed,) = [one for one in run(*call).events if one["event"] == "resumed"]
+    assert kept == {**resumed, "event": "kept"}
+    assert resumed["path"] == f"{BUCKET}/in/big"
+    assert (resumed["parts_stored"], resumed["parts"]) == (2, 10)
+    assert (resumed["bytes_stored"], resumed["bytes"]) == (4 * MIB, 20 * MIB)
 
 
 def test_journals_have_a_place_without_xdg(monkeypatch):
@@ -597,3 +614,12 @@ def test_verbose_tells_what_was_retried(run, oss, tree):
     ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
     assert ended.code == 0
     assert re.search("PutObject of .*503.*; trying again", ended.err)
+
+
+def test_verbose_tells_a_failure_once(run, oss, tree):
+    """In the summary, and not as it happens, too."""
+    oss.faults.add(Fault(action="PutObject", refuse="denied", times=None))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
+    assert ended.code == 3
+    assert ended.err.count(f"{BUCKET}/in/a.csv") == 1
+    assert ended.err.count("AccessDenied") == 1
