@@ -108,8 +108,8 @@ def layers() -> dict[str, int]:
 
 
 def permissions() -> dict[str, set[str]]:
-    """Return what -> the only modules that may, read from "Who may do what"."""
-    table = PAGE.partition("### Who may do what")[2]
+    """Return what -> the only modules that may, read from "Permitted imports and calls"."""
+    table = PAGE.partition("### Permitted imports and calls")[2]
     rows = re.findall(
         r"^\| (import [^|]+|call [^|]+) \| ([^|]+) \|$", table, re.MULTILINE
     )

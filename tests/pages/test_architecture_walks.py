@@ -40,7 +40,7 @@ def entered(run: Callable[[], object]) -> list[str]:
 
 def walk(title: str) -> tuple[list[str], set[str]]:
     """Return the five files of a walk, and all modules that the page names for it."""
-    walks = PAGE.partition("## Two walks")[2].partition("\n## ")[0]
+    walks = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
     text = walks.partition(f"**{title}**")[2].partition("\n**")[0]
     stations = re.findall(r"^\d\. `([\w/]+)`", text, re.MULTILINE)
     names = {
@@ -63,14 +63,14 @@ def first_put(oss: object, tmp_path: Path, size: int) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(
-    ("title", "size"), [("One small PUT", 1), ("One big file", 17 << 20)]
+    ("title", "size"), [("One small PUT", 1), ("One large file", 17 << 20)]
 )
 def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size):
     """The files come in the order of the page, and nothing else is entered."""
     run = first_put(oss, tmp_path, size)
     found = entered(run)
     stations, names = walk(title)
-    if title == "One big file":
+    if title == "One large file":
         names |= walk("One small PUT")[1]
     assert [name for name in found if name in {VERB, *stations}] == [VERB, *stations]
     assert set(found) == {VERB, *names}
