@@ -1,4 +1,4 @@
-"""Ours: by keys, by a URL map, and by a signer that is a process of its own."""
+"""Ours: by keys, a URL map, a grant, and a signer that is a process of its own."""
 
 from __future__ import annotations
 
@@ -262,6 +262,34 @@ def _request(where: Where, method: str, url: str) -> str:
     text = connection.getresponse().read().decode()
     connection.close()
     return text
+
+
+@candidate(
+    "osspresigned:grant",
+    verbs={"put", "small"},
+    checks=_CHECKS,
+    note="forms by one grant, which is signed outside of time",
+)
+def by_grant(work: Work, where: Where) -> Timed:
+    """By a grant in a file."""
+    from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
+    from fsspec_osspresigned.signing import Credentials, Endpoint  # noqa: PLC0415
+    from fsspec_osspresigned.signing.grant_file import (  # noqa: PLC0415
+        GrantTerms,
+        sign_grant,
+    )
+
+    signed = sign_grant(
+        Credentials("LTAIfakeid", Secret("fakesecret")),
+        Endpoint.parse(where.url),
+        GrantTerms(bucket=where.target, prefix="bench/"),
+        region="cn-hangzhou",
+        now=time.time(),
+    )
+    path = Path(where.directory, "grant.json")
+    with open(path, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+        file.write(signed.text())
+    return _timed(work, where, filesystem(work, where, grant=str(path)))
 
 
 @candidate(

@@ -39,7 +39,7 @@ from attrs import evolve
 from .candidates import Where, registry
 from .data import Data
 from .sink import Sink
-from .work import GIB, KIB, MAP, MIB, OURS, SERVE, Work
+from .work import GIB, GRANT, KIB, MAP, MIB, OURS, SERVE, Work
 
 SIGNING = "signing"
 PLANNING = "planning, records"
@@ -55,6 +55,7 @@ _SMALL = Work("small", "small", 4 * KIB, 5000, concurrency=32)
 PATHS: dict[str, tuple[str, Work]] = {
     "small": (OURS, _SMALL),
     "small-map": (MAP, _SMALL),
+    "small-grant": (GRANT, _SMALL),
     "small-serve": (SERVE, _SMALL),
     "put": (OURS, Work("put", "put", GIB, concurrency=1)),
     "multipart": (OURS, Work("multipart", "multipart", GIB)),

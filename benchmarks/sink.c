@@ -4,7 +4,8 @@
  *
  * One thread a connection; bodies are thrown away, so that the client is what limits.
  * It answers what OSS and S3 clients ask on their way to upload and download objects:
- * PUT, multipart, append, HEAD, GET with ranges, DELETE. No signature is looked at.
+ * PUT, forms, multipart, append, HEAD, GET with ranges, DELETE. No signature is looked
+ * at.
  * Sizes and checksums of what came are remembered for HEAD, and GET answers a fixed
  * pattern of that size: SHAKE-128("fsspec-osspresigned"), PERIOD bytes, repeated.
  *
@@ -45,6 +46,7 @@
 #define WRITE (1024 * 1024) /* bytes a write of an object's body */
 #define PERIOD 1048573      /* a prime: no part begins where the pattern does */
 #define MAX_PARTS 10000
+#define MAX_LINE 32768 /* of a form; the longest holds the policy */
 #define SECOND INT64_C(1000000000)
 #define LEAST(a, b) ((a) < (b) ? (a) : (b))
 
@@ -383,10 +385,11 @@ struct connection {
     size_t start, end; /* of what was received and not yet used */
     uint8_t buffer[BUFFER];
     char head[HEAD_MAX + 1];
+    char place[2048]; /* bucket and key of a form */
 };
 
 struct request {
-    char *method, *path, *query, *range;
+    char *method, *path, *query, *range, *boundary;
     uint64_t length;
     uint8_t md5[16];
     bool is_head, chunked, aws_chunked, expects, closes, has_md5;
@@ -530,6 +533,28 @@ static size_t take(struct connection *c, struct body *b, uint64_t *crc)
     return got;
 }
 
+static void tell_to_continue(struct connection *c, const struct request *r)
+{
+    if (r->expects && c->start == c->end && (r->chunked || r->length))
+        deliver(c, "HTTP/1.1 100 Continue\r\n\r\n", 25, 0);
+    if (c->in < now())
+        c->in = now(); /* time without a body is not saved up */
+}
+
+/* Takes what is left of the body *b*; counts it if *counted*. */
+static uint64_t take_rest(
+    struct connection *c, struct body *b, bool counted, uint64_t *crc)
+{
+    uint64_t size = 0;
+    while (more(c, b)) {
+        size_t got = take(c, b, crc);
+        size += got;
+        if (counted)
+            count.bytes += got;
+    }
+    return size;
+}
+
 /* Takes the whole body; counts its payload if *counted*. */
 static uint64_t take_all(
     struct connection *c, const struct request *r, bool counted, uint64_t *crc)
@@ -537,23 +562,58 @@ static uint64_t take_all(
     struct body raw = {.left = r->chunked ? 0 : r->length, .chunked = r->chunked};
     struct body inner = {.outer = &raw, .chunked = true};
     struct body *b = r->aws_chunked ? &inner : &raw;
-    if (r->expects && c->start == c->end && (r->chunked || r->length))
-        deliver(c, "HTTP/1.1 100 Continue\r\n\r\n", 25, 0);
-    uint64_t size = 0, ignored = 0;
-    if (c->in < now())
-        c->in = now(); /* time without a body is not saved up */
+    uint64_t ignored = 0;
+    tell_to_continue(c, r);
     *crc = 0;
-    while (more(c, b)) {
-        size_t got = take(c, b, crc);
-        size += got;
-        if (counted)
-            count.bytes += got;
-    }
-    while (b->outer && more(c, &raw))
-        take(c, &raw, &ignored);
+    uint64_t size = take_rest(c, b, counted, crc);
+    if (b->outer)
+        take_rest(c, &raw, false, &ignored);
     if (counted && option.crc && !c->broken)
         count.crc64 ^= *crc;
     return size;
+}
+
+/* Reads a form up to the bytes of its file; path and key become the path. */
+static bool read_fields(struct connection *c, struct request *r, struct body *raw)
+{
+    char line[MAX_LINE];
+    bool is_key = false, is_file = false, has_key = false;
+    while (next_line(c, raw, line, sizeof line) >= 0) {
+        if (!strncasecmp(line, "Content-Disposition:", 20)) {
+            is_key = strstr(line, " name=\"key\"");
+            is_file = strstr(line, " name=\"file\"");
+        } else if (!*line && is_file) {
+            return has_key;
+        } else if (!*line && is_key && next_line(c, raw, line, sizeof line) > 0) {
+            int size = snprintf(c->place, sizeof c->place, "%s%s", r->path, line);
+            has_key = size < (int)sizeof c->place;
+        }
+    }
+    return false;
+}
+
+/* Takes a form; counts the bytes of its file, which must be the last part. */
+static bool take_form(
+    struct connection *c, struct request *r, uint64_t *size, uint64_t *crc)
+{
+    char end[128], line[128];
+    struct body raw = {.left = r->length};
+    int tail = snprintf(end, sizeof end, "--%s--", r->boundary);
+    tell_to_continue(c, r);
+    *crc = 0;
+    if (r->chunked || tail >= (int)sizeof end || !read_fields(c, r, &raw) ||
+        raw.left < (uint64_t)tail + 4)
+        return false;
+    struct body file = {.left = raw.left - (uint64_t)tail - 4};
+    *size = take_rest(c, &file, true, crc);
+    raw.left = (uint64_t)tail + 4; /* with the ends of two lines */
+    if (c->broken || next_line(c, &raw, line, sizeof line) ||
+        next_line(c, &raw, line, sizeof line) != tail || strcmp(line, end))
+        return false;
+    if (option.crc)
+        count.crc64 ^= *crc;
+    r->path = c->place;
+    return true;
 }
 
 /* --- heads ----------------------------------------------------------------------------- */
@@ -599,6 +659,10 @@ static void read_header(struct request *r, const char *name, char *value)
                     (r->closes && !strcasestr(value, "keep-alive"));
     else if (!strcasecmp(name, "Range"))
         r->range = value;
+    else if (!strcasecmp(name, "Content-Type") &&
+             !strncasecmp(value, "multipart/form-data;", 20) &&
+             (value = strstr(value, "boundary=")))
+        r->boundary = value + 9;
     else if (!strcasecmp(name, "Content-MD5") && strlen(value) == 24) {
         uint8_t raw[18];
         r->has_md5 = EVP_DecodeBlock(raw, (uint8_t *)value, 24) == 18;
@@ -921,7 +985,7 @@ static void answer_complete(struct connection *c, const struct request *r)
     answer(c, r, 200, headers, body);
 }
 
-/* Answers PutObject, UploadPart and AppendObject, after their body. */
+/* Answers PutObject, PostObject, UploadPart and AppendObject, after their body. */
 static void answer_bytes(
     struct connection *c, const struct request *r, uint64_t size, uint64_t crc)
 {
@@ -1055,12 +1119,20 @@ static void serve(struct connection *c, struct request *r)
     bool object = slash && slash[1], put = object && !strcmp(r->method, "PUT");
     bool post = object && !strcmp(r->method, "POST");
     bool bytes = put || (post && parameter(r, "append"));
-    uint64_t size = take_all(c, r, bytes, &crc);
+    bool form = r->boundary && !strcmp(r->method, "POST");
+    uint64_t size;
+    if (form && !take_form(c, r, &size, &crc)) {
+        if (!c->broken)
+            answer_error(c, r, 400, "MalformedPOSTRequest");
+        c->broken = true;
+    } else if (!form) {
+        size = take_all(c, r, bytes, &crc);
+    }
     if (c->broken)
         return;
     if (option.latency)
         sleep_until(now() + (int64_t)(option.latency * 1e6));
-    if (bytes) {
+    if (bytes || form) {
         answer_bytes(c, r, size, crc);
     } else if (post && parameter(r, "uploads")) {
         answer_initiate(c, r);

@@ -11,6 +11,7 @@ from attrs import asdict, evolve, frozen
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MB = 1_000_000
 OURS, MAP, SERVE = "osspresigned", "osspresigned:map", "osspresigned:serve"
+GRANT = "osspresigned:grant"
 VERBS = (
     *("put", "multipart", "stream", "small", "get", "ranges"),
     *("start", "import", "sign", "map", "dask"),
@@ -200,6 +201,10 @@ def _many(count: int) -> Row:
     )
 
 
+def _by_grant(work: Work, title: str) -> Row:
+    return Row(work, title, OURS, (Target(GRANT, ratio=1.05),), (OURS, GRANT))
+
+
 def _small(name: str, latency: float, **more: Any) -> Row:
     work = Work(name, "small", 4 * KIB, 5000, concurrency=32, latency=latency)
     return Row(work, f"5,000 files of 4 KiB, {latency * 1000:.0f} ms, {name}", **more)
@@ -317,6 +322,14 @@ ROWS: tuple[Row, ...] = (
         reference=OURS,
         targets=(Target(SERVE, ratio=1.10),),
         only=(OURS, SERVE),
+    ),
+    _by_grant(
+        Work("small-grant", "small", 4 * KIB, 5000, concurrency=32),
+        "5,000 files of 4 KiB, 0 ms, by a grant",
+    ),
+    _by_grant(
+        Work("put-1g-grant", "put", GIB, concurrency=1),
+        "one form of 1 GiB, by a grant",
     ),
 )
 

@@ -177,6 +177,8 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     """Return the demanded headers that *request* does not send, as headers or fields."""
+    if not operation.headers:
+        return []
     sent = {name.lower(): value for name, value in request.headers.items()}
     if request.form is not None:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}

@@ -50,40 +50,57 @@ _OPTIONS = {
 _ANY_TYPE = "application/octet-stream"
 
 
-def sign_form(grant: PostGrant, operation: Operation, now: float) -> SignedRequest:
+def sign_form(
+    grant: PostGrant,
+    operation: Operation,
+    now: float,
+    *,
+    issued_at: float | None = None,
+) -> SignedRequest:
     """Return *operation* as a form that *grant* allows.
+
+    Args:
+        grant: allows it, or not.
+        operation: what is stored.
+        now: seconds since the epoch.
+        issued_at: when the grant's life began, likewise; None is *now*.
 
     Raises:
         NotSignedError: the grant does not allow it; all reasons at once.
     """
-    fields = _fields(grant, operation)
-    if problems := [*_problems(grant, operation, fields, now)]:
+    given, kept = _fields(grant, operation)
+    if problems := [*_problems(grant, operation, given, kept, now)]:
         said = "; ".join(problems)
         text = f"{operation}: the grant does not allow it: {said}"
         raise NotSignedError(text, path=operation.path, action=operation.action)
-    given = operation.headers
+    fields = {**{name: FormValue(value) for name, value in given.items()}, **kept}
+    asked = operation.headers
     return SignedRequest(
         method=operation.action.method,
         url=grant.url,
-        headers={n: v for n, v in given.items() if n.lower() == REQUEST_PAYER},
-        issued_at=now,
+        headers={n: v for n, v in asked.items() if n.lower() == REQUEST_PAYER},
+        issued_at=now if issued_at is None else issued_at,
         expires_at=grant.expires_at,
         form=SignedForm(fields=fields),
     )
 
 
-def _fields(grant: PostGrant, operation: Operation) -> dict[str, Secret]:
-    """Return the fields in their order: those of the object before the signature's."""
-    meant = form_fields(_of_object(operation.headers))
-    given = {spelled(name): value.strip() for name, value in meant.items()}
+def _fields(
+    grant: PostGrant, operation: Operation
+) -> tuple[dict[str, str], Mapping[str, Secret]]:
+    """Return the fields of the object, and those of the grant; in this order."""
+    given = {"key": operation.key}
+    if operation.headers:
+        meant = form_fields(_of_object(operation.headers))
+        given |= {spelled(name): value.strip() for name, value in meant.items()}
     kind = given.pop(spelled(_TYPE), None)
     given |= _types(grant, kind, operation.optional_headers)
-    own = {name.lower() for name in given}
-    kept = {n: v for n, v in grant.fields.items() if n.lower() not in own}
     if not grant.has(STATUS_FIELD):
         given[STATUS_FIELD] = "200"
-    shown = {"key": operation.key, **given}
-    return {**{n: FormValue(v) for n, v in shown.items()}, **kept}
+    if not any(grant.has(name) for name in given):
+        return given, grant.fields
+    own = {name.lower() for name in given}
+    return given, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +133,11 @@ def _types(
 
 
 def _problems(
-    grant: PostGrant, operation: Operation, fields: Mapping[str, Secret], now: float
+    grant: PostGrant,
+    operation: Operation,
+    given: Mapping[str, str],
+    kept: Mapping[str, Secret],
+    now: float,
 ) -> Iterator[str]:
     yield from place_problems(grant, operation.bucket, operation.key)
     yield from life_problems(grant, now)
@@ -129,9 +150,13 @@ def _problems(
         elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
             # OSS documents no such field, and would lose them silently.
             yield "it does not name x-oss-tagging: leave tagging= out"
-    plain = {name: value.reveal() for name, value in fields.items()}
-    refusals = grant.policy.judge(
-        plain, bucket=grant.bucket, size=operation.content_length, now=0.0
+    # The grant's own fields were judged when it was read.
+    policy = grant.open_policy
+    if kept is not grant.fields:
+        policy, own = grant.policy, {n: v.reveal() for n, v in kept.items()}
+        given = {**given, **own}
+    refusals = policy.judge(
+        given, bucket=grant.bucket, size=operation.content_length, now=0.0
     )
     for refusal in refusals:
         yield f"{refusal}{_remedy(refusal)}"

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from ..errors import (
     BindingError,
@@ -71,6 +71,7 @@ class LocalGrant:
     file: FileSource[PostGrant]
     allow_http: bool = False
     clock: Callable[[], float] = time.time
+    _checked: PostGrant | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.current()
@@ -78,12 +79,17 @@ class LocalGrant:
     def current(self) -> HeldGrant:
         """Return the grant as it is in its file now."""
         found = self.file.current()
+        if found is not self._checked:
+            self._check(found)
+            self._checked = found
+        return HeldGrant(found, self.clock(), fetched=False)
+
+    def _check(self, found: PostGrant) -> None:
         local = self.file.local
         problem = http_problem(found.url, allow_http=self.allow_http, local=local)
         if problem:
             msg = f"the grant for {found.bucket!r}: its host {problem}"
             raise ConfigurationError(msg)
-        return HeldGrant(found, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
         """Do nothing: a new grant is in force when it is in the file."""
@@ -244,8 +250,8 @@ class PostGrantSigner:
         held = self._held(operation.path)
         if held.fetched:
             check_acl(held.grant, operation)
-        signed = sign_form(held.grant, operation, self.clock())
-        return evolve(signed, issued_at=held.issued_at)
+        issued_at = held.issued_at
+        return sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
 
     def _held(self, path: str) -> HeldGrant:
         try:
@@ -260,13 +266,18 @@ class PostGrantSigner:
 
         A server that cannot be reached now is left to ``sign``, which is tried again.
         """
-        whole = Grant(single=True, multipart=None, action=Action.PostObject)
         try:
             grant = self._held(path).grant
         except SignerUnavailableError:
-            return whole
+            return Grant(single=True, multipart=None, action=Action.PostObject)
         check_path(grant, path, self.clock())
-        return evolve(whole, largest=grant.largest, expires_at=grant.expires_at)
+        return Grant(
+            single=True,
+            multipart=None,
+            action=Action.PostObject,
+            largest=grant.largest,
+            expires_at=grant.expires_at,
+        )
 
     def preflight(self, operation: Operation) -> None:
         """Raise what ``sign`` would raise; the body's length need not be known."""

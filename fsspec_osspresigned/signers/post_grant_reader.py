@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .. import parsing
 from ..errors import ConfigurationError
@@ -119,6 +119,13 @@ class PostGrant:
     def has(self, name: str) -> bool:
         """Return whether it has the field *name*, in any case."""
         return name.lower() in self._names
+
+    @cached_property
+    def open_policy(self) -> PostPolicy:
+        """The policy without the conditions that its own fields meet already."""
+        named = self.policy.conditions
+        left = tuple(one for one in named if one.field not in self._names)
+        return evolve(self.policy, conditions=left)
 
     @cached_property
     def _names(self) -> frozenset[str]:

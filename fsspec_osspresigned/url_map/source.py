@@ -30,6 +30,7 @@ Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
 _SIGNED = re.compile(r"(?i)[?&](x-oss-signature|signature|x-amz-signature)=")
 _OTHERS = 0o077
+_ABSENT = FileStamp()
 
 
 class ExposedMapWarning(UserWarning):
@@ -74,11 +75,11 @@ class FileSource(Generic[T]):
         stays in force, with a warning for the latter.
         """
         # Not under the lock, so that workers do not queue for it.
-        if self._look() in (FileStamp(), self._stamp):
+        if self._look() in (_ABSENT, self._stamp):
             return self._held
         with self._lock:
             stamp = self._look()
-            if stamp in (FileStamp(), self._stamp):
+            if stamp in (_ABSENT, self._stamp):
                 return self._held
             try:
                 self._held = self._read()
@@ -89,7 +90,7 @@ class FileSource(Generic[T]):
             return self._held
 
     def _look(self) -> FileStamp:
-        return FileStamp() if self.path is None else FileStamp.read(self.path)
+        return _ABSENT if self.path is None else FileStamp.read(self.path)
 
 
 MapSource = FileSource[URLMap]

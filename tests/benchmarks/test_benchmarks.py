@@ -339,11 +339,12 @@ def test_candidate_says_what_it_lacks():
 def test_command_proves_that_ours_and_hand_written_bytes_arrive(tmp_path):
     """A quick run of each verb ends well, and its JSON has a proof for each candidate."""
     rows = "put-1g,multipart-uncapped,stream-64k,small-0ms,get-1g,ranges-1000,sign-v4"
+    rows += ",small-grant,put-1g-grant"
     out = tmp_path / "found.json"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--quick", "--rows", rows),
-            *("--only", "osspresigned,osspresigned:map,hand:preadv"),
+            *("--only", "osspresigned,osspresigned:map,osspresigned:grant,hand:preadv"),
             *("--out", str(out), "--data", str(tmp_path / "data")),
         ],
         cwd=ROOT,

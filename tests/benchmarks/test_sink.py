@@ -137,6 +137,44 @@ def test_etag_is_the_md5_where_one_was_sent(sink, http):
     assert re.fullmatch('"[0-9a-f]{32}-1"', reply.headers["ETag"])
 
 
+@pytest.mark.parametrize("crc", [False, True])
+@pytest.mark.parametrize("tls", [False, True])
+def test_file_of_a_form_is_the_object(http, crc, tls):
+    """Only the last part of a form is counted, and its key names the object."""
+    data = b"\r\n--" + os.urandom(700_001) + b"\r\n"
+    fields = {"key": "in/a b", "policy": "x" * 20_000, "empty": ""}
+    with Sink(crc=crc, tls=tls) as sink:
+        http.verify = sink.ca or True
+        for body in (data, b"", data):
+            reply = http.post(
+                f"{sink.url}/examplebucket/", data=fields, files={"file": body}
+            )
+            assert reply.status_code == 200
+            assert reply.headers.get(CRC) == (str(crc64.xz(body)) if crc else None)
+        found = http.head(f"{sink.url}/examplebucket/in/a b")
+        stats = sink.stats()
+    assert found.headers["Content-Length"] == str(len(data))
+    assert stats["bytes"] == 2 * len(data)
+    assert (stats["puts"], stats["connections"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n',
+        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nx\r\n--b--\r\n',
+        b"nonsense",
+    ],
+)
+def test_form_without_key_or_file_is_refused(sink, body):
+    """Nothing is stored by a form that lacks its key, or its file."""
+    head = b"POST /examplebucket/ HTTP/1.1\r\nConnection: close\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=b\r\n"
+    reply = talk(sink, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert b" 400 " in reply
+    assert sink.stats()["puts"] == 0
+
+
 @pytest.mark.parametrize("outer", ["length", "chunked"])
 def test_chunks_of_s3_are_taken_off(sink, outer):
     """Of a body in S3's signed chunks, only the payload is counted and checked."""
