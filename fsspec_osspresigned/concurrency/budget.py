@@ -13,6 +13,8 @@ from weakref import ref
 
 from attrs import field, frozen
 
+from .future import Changes
+
 
 class _Lent(ref["Lease"]):
     """Weak reference to a lease, with its bytes; it counts as long as the lease lives."""
@@ -24,16 +26,12 @@ class _Lent(ref["Lease"]):
 class Budget:
     """What is used: bytes of leases, or requests; ``lock`` guards the turns.
 
-    Waiting threads look again after *glance* seconds: a notification may be missed.
+    Waiting threads look again after *glance* seconds: an interrupt may cost them a call.
     """
 
     def __init__(self, glance: float = 0.1) -> None:
-        self._glance = glance
-        # A finalizer that tells may come in the middle of any of these. An interrupt
-        # may come at the end of "with" of a condition, and leave it locked.
         self.lock = threading.RLock()
-        self._changed = threading.Condition(self.lock)
-        self.waiting = 0
+        self._changes = Changes(glance)
         self.lent: set[_Lent] = set()
         self.turns: list[ref[BytesIO]] = []
 
@@ -43,24 +41,18 @@ class Budget:
         # Copied in one step: others may end meanwhile.
         return sum(one.amount for one in self.lent.copy())
 
+    @property
+    def waiting(self) -> int:
+        """The number of threads that wait."""
+        return self._changes.waiting
+
     def tell(self) -> None:
         """Let those that wait look again."""
-        with self.lock:
-            if self.waiting:
-                self._changed.notify_all()
+        self._changes.tell()
 
     def wait(self, limit: int, may: Callable[[], bool]) -> None:
-        """Wait until less than *limit* is used, or *may* returns True.
-
-        A caller that holds ``lock`` holds it again afterwards.
-        """
-        with self.lock:
-            self.waiting += 1
-            try:
-                while self.used >= limit and not may():
-                    self._changed.wait(self._glance)
-            finally:
-                self.waiting -= 1
+        """Wait until less than *limit* is used, or *may* returns True."""
+        self._changes.wait_for(lambda: self.used < limit or may())
 
 
 class Turns:
@@ -84,20 +76,24 @@ class Turns:
 
     def take(self) -> BytesIO:
         """Wait for a turn, and return it; ``tell`` the others when it is closed."""
-        budget, turn = self._budget, BytesIO()
+        turn = BytesIO()
         try:
-            with budget.lock:  # else several would find that none of ours is in flight
-                # Nothing is used of this budget, so the condition alone decides.
-                budget.wait(
-                    0, lambda: self.in_flight < self._limit or not _open(self._mine)
-                )
-                budget.turns.append(ref(turn))
-                _open(self._mine)  # nothing else forgets them while there is room
-                self._mine.append(ref(turn))
-                return turn
+            # Nothing is used of this budget, so the condition alone decides.
+            self._budget.wait(0, lambda: self._gets(turn))
+            return turn  # noqa: TRY300 - an interrupt here ends the turn, too
         except BaseException:
             turn.close()
             raise
+
+    def _gets(self, turn: BytesIO) -> bool:
+        """Count *turn* if there is room for it."""
+        with self._budget.lock:
+            if self.in_flight >= self._limit and _open(self._mine):
+                return False
+            self._budget.turns.append(ref(turn))
+            _open(self._mine)  # nothing else forgets them while there is room
+            self._mine.append(ref(turn))
+            return True
 
     def tell(self) -> None:
         """Wake those that wait for a turn."""
@@ -113,8 +109,6 @@ def _open(turns: list[ref[BytesIO]]) -> int:
 class Lease:
     """Bytes that are used as long as this object lives."""
 
-    _pid = 0
-
     def __init__(self, budget: Budget, amount: int) -> None:
         self._budget = budget
         # The reference removes itself in one step of the interpreter, so that no
@@ -122,16 +116,14 @@ class Lease:
         self._lent = _Lent(self, budget.lent.discard)
         self._lent.amount = amount
         budget.lent.add(self._lent)
-        self._pid = os.getpid()
 
     def more(self, amount: int) -> None:
         """Use *amount* bytes more."""
         self._lent.amount += amount
 
     def __del__(self) -> None:
-        # After a fork, the thread that would unlock the parent's budget is gone.
-        if os.getpid() == self._pid:
-            self._lent.amount = 0  # the reference lives a moment longer
+        if lent := getattr(self, "_lent", None):  # else it was interrupted while made
+            lent.amount = 0  # the reference lives a moment longer
             self._budget.tell()
 
 

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
-from .future import Event
+from .future import Changes, Event
 
-_GLANCE = 0.1  # seconds after which a waiting worker looks whether it was cancelled
 _LOST = 60.0  # seconds after which a probe that was interrupted is held to be lost
 
 
@@ -40,9 +39,8 @@ class Circuit:
         self._clock = clock
         self._next_pause = pause
         self._quiet_until = 0.0
-        # Not "with" of the condition: an interrupt at its end would leave it locked.
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changes = Changes()
         self._failures = 0
         self._probed_until = 0.0
         self._probes = 0
@@ -72,18 +70,25 @@ class Circuit:
 
     def _enter(self, path: str, cancel: Event | None) -> bool:
         """Return whether this request is the probe."""
-        with self._lock:
-            seen = self._probes
-            while (last := self._last) and self._failures >= self._threshold:
-                pause = self._quiet_until - self._clock()
-                if pause <= 0 and self._probed_until <= self._clock():
-                    self._probed_until = self._clock() + _LOST
+        seen, waited, probes = self._probes, False, False
+
+        def may() -> bool:
+            nonlocal waited, probes
+            with self._lock:
+                last = self._last
+                if last is None or self._failures < self._threshold:
                     return True
-                self._changed.wait(min(pause, _GLANCE) if pause > 0 else _GLANCE)
                 gone = cancel is not None and cancel.is_set()
-                if gone or self._probes > seen:
+                if waited and (gone or self._probes > seen):
                     raise last(path)
-            return False
+                waited, now = True, self._clock()
+                probes = max(self._quiet_until, self._probed_until) <= now
+                if probes:
+                    self._probed_until = now + _LOST
+                return probes
+
+        self._changes.wait_for(may)
+        return probes
 
     def _leave(
         self, *, probes: bool, answered: bool, failure: OSSPresignedError | None
@@ -101,7 +106,7 @@ class Circuit:
                     self._probes += 1
                     self._quiet_until = self._clock() + self._next_pause
                     self._next_pause = min(self._longest, 2 * self._next_pause)
-            self._changed.notify_all()
+        self._changes.tell()
 
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:

@@ -1,9 +1,9 @@
-"""Events and results to wait for, which no exception of a signal handler leaves locked.
+"""Changes, events and results to wait for: no exception of a signal handler breaks a wait.
 
 Those of ``threading`` and ``concurrent.futures`` wait in locks of Python. An exception
-that a signal handler raises there, at the wrong moment, leaves such a lock taken, and the
-thread that would end the wait waits for ever. Here each step is one of the interpreter,
-and each waiter has a lock of its own.
+that a signal handler raises there, at the wrong moment, leaves such a lock taken or
+released once too often: other threads wait for ever, or the exception is lost. Here each
+step is one of the interpreter, and each waiter has a lock of its own.
 """
 
 from __future__ import annotations
@@ -23,12 +23,57 @@ _GLANCE = (
 _RUNNING, _CANCELLED = "running", "cancelled"
 
 
+class Changes:
+    """What threads wait for until a change lets them go on.
+
+    A waiting thread looks again after *glance* seconds, also if nothing was told.
+    """
+
+    def __init__(self, glance: float = 0.1) -> None:
+        self._glance = glance
+        self._bells: list[threading.Lock] = []
+
+    @property
+    def waiting(self) -> int:
+        """The number of threads that wait."""
+        return len(self._bells)
+
+    def tell(self) -> None:
+        """Let those that wait look again; safe in a finalizer and a signal handler."""
+        for bell in self._bells.copy():
+            with suppress(RuntimeError):  # it has rung
+                bell.release()
+
+    def wait_for(self, may: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Wait until *may* returns True, *seconds* at most; return whether it did.
+
+        *may* is called with no lock held. It must take for itself what only one may have.
+        """
+        if may():
+            return True
+        end = None if seconds is None else time.monotonic() + seconds
+        bell = threading.Lock()
+        bell.acquire()
+        self._bells.append(bell)
+        try:
+            while not may():
+                left = self._glance
+                if end is not None:
+                    left = min(left, end - time.monotonic())
+                if left <= 0:
+                    return False
+                bell.acquire(timeout=left)
+        finally:
+            self._bells.remove(bell)
+        return True
+
+
 class Event:
     """A flag that is set once, and can be waited for."""
 
     def __init__(self) -> None:
         self._is_set = False
-        self._bells: list[threading.Lock] = []
+        self._changes = Changes(_GLANCE)
 
     def is_set(self) -> bool:
         """Return whether it is set."""
@@ -37,27 +82,11 @@ class Event:
     def set(self) -> None:
         """Set it, and wake those that wait."""
         self._is_set = True
-        for bell in self._bells.copy():
-            with suppress(RuntimeError):  # it has rung
-                bell.release()
+        self._changes.tell()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it is set, *seconds* at most; return whether it is."""
-        if self._is_set:
-            return True
-        end = None if seconds is None else time.monotonic() + seconds
-        bell = threading.Lock()
-        bell.acquire()
-        self._bells.append(bell)
-        try:
-            while not self._is_set:
-                left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
-                if left <= 0:
-                    break
-                bell.acquire(timeout=left)
-        finally:
-            self._bells.remove(bell)
-        return self._is_set
+        return self._changes.wait_for(self.is_set, seconds)
 
 
 class Future(Generic[T]):

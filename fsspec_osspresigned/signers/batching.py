@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from attrs import define
 
+from ..concurrency.future import Changes
 from ..model import Operation, SignedRequest
 from .base import MAX_REQUESTS, Outcome, Signer, check_signed, sign_each
 
@@ -21,8 +22,6 @@ T = TypeVar("T")
 # A batch grows to this multiple of the last one, as long as its URLs would be used in
 # time: eight gets from one part to a full call in three steps.
 _GROWTH = 8
-# Poll interval in seconds for waiters, in case an interrupt prevents a notification.
-_GLANCE = 0.1
 
 
 @define(eq=False)
@@ -83,7 +82,7 @@ class Prefetcher:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finalizer may come back in here
-        self._changed = threading.Condition(self._lock)
+        self._changes = Changes()
         self._asking = threading.Lock()
         self._waiting: list[_Prefetch] = []
         self._held: dict[tuple[object, ...], _Prefetch] = {}
@@ -107,7 +106,7 @@ class Prefetcher:
 
         Without this, a signer that states too long a life has each request refused.
         """
-        with self._changed:
+        with self._lock:
             self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
 
     def _one(self, own: _Prefetch) -> SignedRequest:
@@ -132,14 +131,14 @@ class Prefetcher:
 
     def _take_turn(self, own: _Prefetch) -> None:
         """Make one call, or wait for the end of the one under way."""
-        with self._lock:
-            if self._asking.locked():
-                self._changed.wait(_GLANCE)
-                return
+        if self._asking.locked():
+            self._changes.wait_for(
+                lambda: own.outcome is not None or not self._asking.locked()
+            )
+            return
         with self._asking:
             self._ask(self._next_batch(own), own)
-        with self._lock:
-            self._changed.notify_all()
+        self._changes.tell()
 
     def _serve(self, own: _Prefetch) -> None:
         """Give *own* what was prefetched for it, if it is still fresh."""

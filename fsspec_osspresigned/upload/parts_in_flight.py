@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 
 from ..concurrency.budget import Budget, of_process
+from ..concurrency.future import Changes
 from ..http.body import Body, PartBody
-
-_GLANCE = 0.1  # seconds after which a thread that waits looks again
 
 
 class PartsInFlight:
@@ -23,10 +22,8 @@ class PartsInFlight:
         self._numbers: set[int] = set()
         self._most, self._memory_limit = most, memory_limit
         self._memory = memory or of_process().memory
-        # Not "with" of the condition: an interrupt at its end would leave it locked. A
-        # signal handler that discards the upload may come back in here.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._lock = threading.RLock()  # a signal handler may come back in here
+        self._changes = Changes()
 
     @property
     def count(self) -> int:
@@ -35,11 +32,15 @@ class PartsInFlight:
 
     def enter(self, number: int, body: Body) -> None:
         """Wait until part *number* may be sent; it must ``leave``, also if this raises."""
-        with self._lock:
-            # No limit: see ``drain``. But a handler that waits in here takes notifications.
-            while not self._changed.wait_for(lambda: self.count < self._most, _GLANCE):
-                pass
-            self._numbers.add(number)
+
+        def may() -> bool:
+            with self._lock:
+                if self.count >= self._most:
+                    return False
+                self._numbers.add(number)
+                return True
+
+        self._changes.wait_for(may)  # no limit: see ``drain``
         if isinstance(body, PartBody):
             # Parts in flight give their memory back without us.
             self._memory.wait(self._memory_limit, lambda: self.count == 1)
@@ -48,12 +49,10 @@ class PartsInFlight:
         """Let the next part in, and give the buffer of *body* back."""
         if isinstance(body, PartBody):
             body.release()
-        with self._lock:
-            self._numbers.discard(number)
-            self._changed.notify_all()
+        self._numbers.discard(number)
+        self._changes.tell()
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait until nothing is in flight, *seconds* at most; None sets no limit."""
-        with self._lock:
-            # Each part in flight has a job in the pool, which leaves in any case.
-            self._changed.wait_for(lambda: not self.count, seconds)
+        # Each part in flight has a job in the pool, which leaves in any case.
+        self._changes.wait_for(lambda: not self.count, seconds)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError
 
 import pytest
 
+from fsspec_osspresigned.concurrency import budget, circuit, job_runner
 from fsspec_osspresigned.concurrency import future as future_module
-from fsspec_osspresigned.concurrency import job_runner
+from fsspec_osspresigned.concurrency.budget import Budget, Lease, Turns
+from fsspec_osspresigned.concurrency.circuit import Circuit
 from fsspec_osspresigned.concurrency.future import (
+    Changes,
     Event,
     Future,
     wait_for_all,
@@ -20,6 +24,7 @@ from fsspec_osspresigned.concurrency.future import (
 )
 from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.concurrency.thread_pool import Workers
+from fsspec_osspresigned.errors import StoreUnavailableError
 from tests.interrupts import Interrupt, at_line
 
 SECONDS = 10.0
@@ -36,6 +41,41 @@ def ended(thread):
     """Return whether *thread* ends."""
     thread.join(SECONDS)
     return not thread.is_alive()
+
+
+# -- changes ----------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_waited_for():
+    """What may be done at once takes no lock and no bell."""
+    assert Changes().wait_for(lambda: True, 0)
+
+
+def test_change_lets_one_look_again():
+    """A change that is told ends the wait; without one it ends after its seconds."""
+    changes, found = Changes(glance=60.0), []
+    thread = in_thread(changes.wait_for, lambda: bool(found))
+    assert not changes.wait_for(lambda: bool(found), 0.01)
+    found.append(1)
+    assert thread.is_alive()
+    changes.tell()
+    changes.tell()
+    assert ended(thread)
+    assert changes.waiting == 0
+
+
+def test_look_that_fails():
+    """What it raises reaches the caller, who does not wait any more."""
+    changes, looks = Changes(), []
+
+    def look():
+        looks.append(1)
+        assert len(looks) < 3
+        return False
+
+    with pytest.raises(AssertionError):
+        changes.wait_for(look)
+    assert changes.waiting == 0
 
 
 # -- events -----------------------------------------------------------------------------
@@ -208,3 +248,81 @@ def test_interrupt_at_each_line_of_a_run():
     assert not thread.is_alive()
     assert counts[0] > 50
     assert pool.submit(divmod, 7, 2).result(SECONDS) == (3, 1)
+
+
+class Waits:
+    """A thing to wait for; ``go`` waits, and ``free`` lets it go on from another thread."""
+
+    def __init__(self, go, free, file):
+        self.go, self.free = go, free
+        self.files = (future_module.__file__, file, threading.__file__)
+
+
+def waits_for_turn():
+    """A request waits for the turn of another one."""
+    turns = Turns(Budget(), 1)
+    first = turns.take()
+
+    def go():
+        try:
+            with turns.take():
+                assert turns.in_flight == 1
+        finally:
+            turns.tell()
+
+    def free():
+        first.close()
+        turns.tell()
+
+    return Waits(go, free, budget.__file__)
+
+
+def waits_for_memory():
+    """A writer waits for bytes that another one gives back."""
+    one = Budget()
+    leases = [Lease(one, 10)]
+    return Waits(lambda: one.wait(10, bool), leases.clear, budget.__file__)
+
+
+def waits_for_probe():
+    """A request waits for the one that is let through, which succeeds."""
+    one = Circuit(1, pause=0.0, longest=0.0)
+    failure = StoreUnavailableError("503", path="b/k")
+    with contextlib.suppress(StoreUnavailableError), one.turn("b/k"):
+        raise failure
+    probe = one.turn("b/k")
+    probe.__enter__()
+
+    def go():
+        with one.turn("b/k"):
+            pass
+
+    return Waits(go, lambda: probe.__exit__(None, None, None), circuit.__file__)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [waits_for_turn, waits_for_memory, waits_for_probe],
+    ids=lambda make: make.__name__,
+)
+def test_interrupt_at_each_line_of_a_wait(make):
+    """The interrupt itself is what is raised, and the next one waits and goes on."""
+    looked = set()
+    for file in range(len(make().files)):
+        for line in itertools.count():
+            waits, reached = make(), []
+
+            def act(reached=reached):
+                reached.append(sys._getframe(2).f_code.co_name)
+                raise Interrupt
+
+            timer = threading.Timer(0.03, waits.free)
+            timer.start()
+            with contextlib.suppress(Interrupt), at_line(waits.files[file], line, act):
+                waits.go()
+            timer.join()
+            assert ended(in_thread(waits.go)), (file, line)
+            looked.update(reached)
+            if not reached:
+                break
+    assert "wait_for" in looked
