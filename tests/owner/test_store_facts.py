@@ -15,17 +15,17 @@ from fsspec_osspresigned.owner.store_facts import FACTS
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "service-facts.md"
 TEXT = """\
-# Facts of the service
+# Facts about OSS
 
-What this program relies on, fact by fact. The tests ask the [emulator](emulator.md) for each of them. An owner can ask a real bucket:
+This page lists every fact about OSS that the program relies on. The tests check each fact on the [emulator](emulator.md). An owner can check them on a real bucket:
 
 ```sh
 osspresigned check store BUCKET --region cn-hangzhou --report facts.json
 ```
 
-It takes the owner's keys from the environment and asks before it begins. It sends some 100 requests under a prefix of its own, stores 2 MiB for some seconds and
-removes everything at the end; OSS bills the requests. The report names each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
-asked`, with status, code, EC and headers of the reply. It holds no key, no signature and no name of a bucket: attach it to an issue.
+The command takes the owner's keys from the environment and asks for confirmation. It sends some 100 requests under its own prefix, stores 2 MiB for a few seconds, and
+removes everything at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
+asked`, with status, code, EC and headers of the reply. It contains no key, no signature and no bucket name, so you can attach it to an issue.
 
 | fact | source | emulator | live |
 |---|---|---|---|

@@ -19,7 +19,7 @@ from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
 # What the page says instead of an outcome.
-VARIES = "stored, or an error that tells the truth"
+VARIES = "stored, or an error with the correct outcome"
 RACES = "an error, not stored or unknown (it is not)"
 
 
@@ -129,10 +129,10 @@ def _lost(**then: Any) -> Trouble:
 TROUBLES: Mapping[str, Trouble] = {
     "request cut before its body": _all(cut_after=0),
     "request cut in its body": _body(cut_after=300),
-    "request cut behind its last byte": _all(cut_after=10**9),
+    "request cut after its last byte": _all(cut_after=10**9),
     "request cut in its body by a reset": _body(cut_after=300, reset=True),
-    "reset at once": _all(reset=True),
-    "reset of each connection that is used again": Trouble(
+    "immediate reset": _all(reset=True),
+    "reset of each reused connection": Trouble(
         {"reset": True, "reused": True}, ALL, anywhere=True, varies=True
     ),
     "request stalls before its body": _all(stall_after=0),
@@ -140,7 +140,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "slow both ways": _all(bytes_per_second=2_000_000),
     "no reply, though done": _all(drop_reply=True),
     "no reply but a reset, though done": _all(drop_reply=True, reset=True),
-    "no reply, though done; then resets at once": _lost(reset=True),
+    "no reply, though done; then immediate resets": _lost(reset=True),
     "no reply, though done; then 403 policy": _lost(refuse="denied"),
     "no reply, though done; then 403 expired": _lost(refuse="expired"),
     "no reply, though done; then 503": _lost(status=503),
@@ -150,7 +150,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "reply stalls before its first byte": _all(stall_reply_after=0),
     "reply stalls in its head": _all(stall_reply_after=60),
     "reply stalls before its last byte": _all(stall_reply_after=-1),
-    "connection closed behind the reply": _all(hang_up=True),
+    "connection closed after the reply": _all(hang_up=True),
     "late reply": _all(delay=0.05),
     "interim 100, 102 and 103": _all(interim=(100, 102, 103)),
     "500": _all(status=500),
@@ -186,7 +186,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "403 key unknown": _all(refuse="key-unknown"),
     "403 signature": _all(refuse="signature"),
     "403 clock skew": _all(refuse="skewed"),
-    "403 STS token ended": _all(refuse="token-expired"),
+    "403 STS token expired": _all(refuse="token-expired"),
     "403 wrong region": _all(refuse="wrong-region"),
     "store's clock jumps past the expiry": _all(clock_jump=2 * HOUR),
     "store's clock jumps before the signing": _all(clock_jump=-2 * HOUR),

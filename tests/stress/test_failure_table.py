@@ -223,11 +223,11 @@ IN_PARTS = FAILURES.keys() - {CLOSE, FORM_BODY, FORM}
 
 
 PAGE_START = """\
-# What happens when writing fails
+# Failure table
 
-Each cell is a test of `tests/stress/test_failure_table.py`, which also writes this page. In every cell the object that was there before is still
-there, untouched, no multipart upload is left open, and the writer gets the exception that the cell names: its own `Boom` where its own code
-fails, ours (an `OSError`) where the store does. Retries are turned off.
+Each cell is a test of `tests/stress/test_failure_table.py`, which also generates this page. In every cell the previous object
+is unchanged, no multipart upload is left open, and the writer gets the named exception: its own `Boom` if its own code
+fails, an `OSError` of this package if the store fails. Retries are turned off.
 
 """
 

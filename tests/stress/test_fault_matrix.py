@@ -329,29 +329,33 @@ def run_all(
 # -- the page ---------------------------------------------------------------------------
 
 PAGE_START = """\
-# What comes of each fault
+# Fault table
 
-Every fault that the [emulator](emulator.md) can play strikes every kind of upload, and the object that is visible afterwards is compared with the one that was
-sent and with the one that was there before. In each field of these tables, and for both ways of uploading that a heading names,
+The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the one that was sent and with
+the previous one. Each cell holds for both kinds of upload in its heading, and in each cell:
 
-* the visible object is the new one or the old one, whole: never a truncated one, never a mixture;
-* what was reported as stored *is* stored, byte for byte;
-* what an error says about the object (`error.outcome`: not stored, stored, unknown) is true; it is never *unknown* where HeadObject is signed;
-* no multipart upload of ours is left open, with two exceptions: one whose ID never arrived, which has no parts, and one that no signature is good
-  enough to abort, because the store's clock is wrong, and whose ID is logged. An owner's upload is left as it is;
-* after *not stored*, the same upload goes through with the same filesystem as soon as the fault is gone.
+* The visible object is completely the new one or completely the old one, never truncated and never mixed.
+* An object that was reported as stored *is* stored, byte for byte.
+* The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. It is never *unknown* if HeadObject is granted.
+* No multipart upload of the package is left open, with two exceptions: an upload whose ID never arrived, which has no parts, and an upload that cannot
+  be aborted because the store's clock is wrong, whose ID is logged. An upload that the owner began is not aborted.
+* After *not stored*, the same upload succeeds with the same filesystem as soon as the fault ends.
 
-How to read a field: `stored, 2x` is a success at the second try. An error is named with its outcome; behind *unknown* stands, in parentheses, whether the object is
-stored in truth. `3x` is how often the struck call was sent, with `retries=2`. Where a request breaks off half-way, chance decides
-whether it went out whole, and so whether somebody who cannot look hears *not stored* or *unknown*. A fault that lasts by its nature has no field
-under *once*. Where the signers differ, each has its own words:
+How to read a cell:
 
-* **keys** sign every call, so that a lost reply can be looked into;
-* the **URL map** has the URLs of the upload itself and ListParts, but no HeadObject;
-* the signer **service** signs what writes, and nothing that looks;
-* the **grant** is one signed policy in a file: each object goes out in a form, and nothing can be looked at.
+* `stored, 2x` is a success at the second try. `3x` is the number of tries of the failing call, with `retries=2`.
+* An error is listed with its outcome. After *unknown*, the text in parentheses says whether the object is in fact stored.
+* If a request breaks off midway, it depends on chance whether it was sent completely. Without HeadObject, the outcome may then be *not stored* or *unknown*.
+* A fault that is permanent by nature has no value under *once*.
 
-`tests/stress/test_fault_matrix.py` goes through all fields, and writes this page:
+Results that depend on the signer are listed separately:
+
+* **keys** sign every call, so the filesystem can check the object after a lost reply.
+* The **URL map** has the URLs of the upload itself and ListParts, but no HeadObject.
+* The signer **service** grants writing, but no reading.
+* The **grant** is one signed policy in a file. Each object is sent in a form, and nothing can be read.
+
+`tests/stress/test_fault_matrix.py` tests all cells and generates this page:
 `WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.
 
 """
@@ -368,7 +372,7 @@ def page(seen: Mapping[Cell, Seen]) -> str:
     for step in STEPS:
         lines += [
             f"## {step}: {' and '.join(WAYS[step])}\n",
-            "| what goes wrong | once | always |\n|---|---|---|",
+            "| fault | once | always |\n|---|---|---|",
         ]
         for name, trouble in TROUBLES.items():
             if step in trouble.steps:
@@ -397,7 +401,7 @@ def read_page() -> dict[tuple[str, str, str, str], str]:
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
             step = line[3:].partition(": ")[0]
-        elif step and line.startswith("| ") and not line.startswith("| what"):
+        elif step and line.startswith("| ") and not line.startswith("| fault |"):
             name, *fields = line.strip("| ").split(" | ")
             for often, field in zip(OFTEN, fields, strict=True):
                 for group in field.split("; "):

@@ -24,9 +24,9 @@ PAGE = ROOT / "docs" / "ecosystem.md"
 ALL = bool(os.environ.get("ALL_ECOSYSTEM"))  # what is missing is an error
 
 APPEND = "an object cannot be appended to"
-PATHS = "hands its path to pyarrow, which does not know this URL"
-PROCESSES = "in another process `memory://` leads elsewhere"
-UNLISTED = "a directory without objects is remembered and not stored, so it is not listed in the one above; pyarrow excuses s3fs from these tests, too"
+PATHS = "passes its path to pyarrow, which does not support this URL"
+PROCESSES = "`memory://` is not mapped in another process"
+UNLISTED = "a directory without objects is remembered but not stored, so its parent does not list it; pyarrow skips these tests for s3fs too"
 
 
 @frozen
@@ -51,24 +51,24 @@ class Suite:
 
 
 _OWN = ("--noconftest", "--import-mode=importlib", "-o", "asyncio_mode=auto")
-_MEMORY = "unedited; `memory://` is a bucket"
+_MEMORY = "unmodified; `memory://` is mapped to a bucket"
 SUITES = (
     Suite(
         name="universal_pathlib: `BaseTests`",
         tests=(*_OWN, str(HERE / "upath_suite.py")),
         needs="UPATH_SOURCE",
-        how="a subclass, as for every kind of path there",
+        how="a subclass, as for its other kinds of paths",
         least=115,
         differences={
-            "test_rename_with_target_absolute[[]plain_*]": "a local path is no place in a bucket, and `cwd()` of a store has no meaning",
-            "test_iterdir_parent_iteration": "the parent of a bucket would list buckets, which no presigned URL can",
+            "test_rename_with_target_absolute[[]plain_*]": "a local path does not exist in a bucket, and a store has no `cwd()`",
+            "test_iterdir_parent_iteration": "the parent of a bucket would list buckets, for which no presigned URL exists",
         },
     ),
     Suite(
         name="zarr: `StoreTests` and two state machines",
         tests=(*_OWN, str(HERE / "zarr_suite.py")),
         needs="zarr",
-        how="a subclass, as for every store there",
+        how="a subclass, as for its other stores",
         least=65,
     ),
     Suite(
@@ -96,17 +96,17 @@ SUITES = (
         name="dask: `bytes/test_s3`",
         tests=(*_OWN, str(HERE / "dask_suite.py")),
         needs="s3fs",
-        how="unedited tests; `s3://` is a bucket, the fixtures fill ours",
+        how="unmodified tests; `s3://` is mapped to a bucket, and the fixtures fill the emulator's bucket",
         least=25,
         differences={
-            "test_parquet_wstoragepars*": "reads attributes of s3fs from the instance"
+            "test_parquet_wstoragepars*": "reads attributes that only s3fs instances have"
         },
     ),
     Suite(
         name="dask: `dataframe/io/test_parquet`",
         tests=(*_OWN, str(HERE / "dask_parquet_suite.py")),
         needs="dask",
-        how="unedited tests; their temporary directories are `memory://`, a bucket. Left out are seven that fail on a local disk, too, or look at nothing else, and one in which dask overwrites what it reads and does not notice",
+        how="unmodified tests; their temporary directories are `memory://`, mapped to a bucket. Seven tests are omitted because they also fail on a local disk or use only a local disk, and one because dask overwrites its own input in it without noticing",
         least=240,
         differences={
             "test_null_partition_pyarrow[[]processes]": PROCESSES,
@@ -116,8 +116,8 @@ SUITES = (
             "test_roundtrip_partitioned_pyarrow_dataset*": PATHS,
             "test_writing_parquet_with_compression*": PATHS,
             "test_writing_parquet_with_partition_on_and_compression*": PATHS,
-            "test_fsspec_to_parquet_filesystem_option": "passes an option that no filesystem has",
-            "test_split_row_groups_int_aggregate_files[[]pyarrow-8]": "dask cuts otherwise wherever the files are not local, in a plain `memory://` too",
+            "test_fsspec_to_parquet_filesystem_option": "passes an option that does not exist",
+            "test_split_row_groups_int_aggregate_files[[]pyarrow-8]": "dask splits differently if files are not local, also with the original `memory://`",
         },
     ),
 )
@@ -125,8 +125,8 @@ SUITES = (
 _PAGE = """\
 # Other projects' tests
 
-Suites that other projects wrote for file systems, run against this one on the [emulator](emulator.md) with all verbs signed. `tests/contract/ecosystem` runs them
-and writes this page. fsspec's own abstract suite runs with the other tests. A difference that is not listed fails the run, and so does a listed one that is gone.
+These suites of other projects test file systems. They run against this one on the [emulator](emulator.md), with all verbs signed. `tests/contract/ecosystem` runs them
+and generates this page. fsspec's own abstract suite runs with the other tests. An unlisted difference fails the run, and so does a listed one that no longer occurs.
 
 | suite | how it runs | differences |
 |---|---|---|

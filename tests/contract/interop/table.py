@@ -17,12 +17,12 @@ PAGE = Path(__file__).parents[3] / "docs" / "interop.md"
 _VERSION = re.compile(r" \d[\w.+-]*$")
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
-CLIENTS = "Others' clients, the emulator as their OSS"
-SIGNED_THERE = "URLs signed by others, uploaded by this filesystem"
-SIGNED_HERE = "URLs signed here, uploaded by others"
-GRANTS = "Grants that others hand out, used by this filesystem"
-FORMS = "Forms signed here, sent by others"
-READ_THERE = "Written by this filesystem, read by others"
+CLIENTS = "Clients of other projects against the emulator"
+SIGNED_THERE = "URLs signed by other tools, used by this filesystem"
+SIGNED_HERE = "URLs signed by this package, used by other clients"
+GRANTS = "Grants of other servers, used by this filesystem"
+FORMS = "Forms signed by this package, sent by other clients"
+READ_THERE = "Objects written by this filesystem, read by other clients"
 SECTIONS = (CLIENTS, SIGNED_THERE, SIGNED_HERE, GRANTS, FORMS, READ_THERE)
 
 

@@ -52,35 +52,35 @@ ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
 PAGE_START = """\
 # Writers
 
-What tools of other people do with this filesystem. Each cell is a test of `tests/contract/writers`, which also writes this page: the tool itself
-writes against a store that verifies every signature, and its own reader must understand what arrived there.
+Each cell is a test of `tests/contract/writers`, which also generates this page. The tool itself writes to a store that verifies every signature, and its own
+reader must read the result.
 
-The columns are five ways to be allowed to write:
+The columns are five sources of signatures:
 
-* **URL map**: presigned URLs of one PUT each, for names that are known beforehand. A dash means that the tool invents the names of
-  its files, or that the row is about objects of others: then a signer is needed.
+* **URL map**: presigned URLs of one PUT each, for names that are known in advance. A dash means that the tool chooses the names of
+  its files, or that the row needs objects of other writers. These rows need a signer.
 * **grant**: one [grant](grant.md) for the directory, in a file; each object is sent in one form.
 * **write-only signer**: the [signer service](serve.md) with a policy of PutObject and the four calls of a multipart upload.
 * **signer of all verbs**: the same service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
 
-**Second run**, in some tables, is the same writer once more in the same process, by the write-only signer and by the one of all verbs.
-What refuses leaves the first run as it is.
+**Second run**, in some tables, runs the same writer again in the same process, with the write-only signer and with the signer of all verbs.
+A refused second run leaves the result of the first one unchanged.
 
-In the first three ways looking is not signed. The filesystem remembers what this process wrote, and can read small bodies back; all else
-counts as missing, with one warning, or is refused with `unknown="error"`. Where that makes a difference, the cell says so.
+The first three sources do not grant reading. The filesystem remembers what this process wrote, and can read small bodies back. All other objects
+are reported as missing, with one warning, or are refused with `unknown="error"`. The cell says so if that makes a difference.
 
-Where a cell names an error, the tool raises it, and unless the cell says otherwise nothing is published. What to know beyond the table:
+If a cell names an error, the tool raises it, and nothing is published unless the cell says otherwise. Further notes:
 
-* `generic.rsync` and `pyarrow.fs.copy_files` swallow errors. The first raises with `on_error="raise"`; for the second look into the log
-  of `fsspec_osspresigned.upload.upload`, or use `fs.put`, which tells about every file.
-* Libraries that seek in what they write (HDF5, netCDF, video) write into `simplecache::osspresigned://...`: a local file that is sent
-  when it is closed. Closed because of an exception it is sent as well: the cache does not know how the body ended.
-* polars and pyarrow do not know fsspec's URLs. Give polars an open file and pyarrow a `filesystem=`.
-* Appending to an object (`mode="a"`) does not exist; tools that append by new files (dask, zarr, xarray) work where they can read what
-  is there, which includes what the same process wrote.
+* `generic.rsync` and `pyarrow.fs.copy_files` ignore errors. `generic.rsync` raises them with `on_error="raise"`. For `copy_files`, look into the log
+  of `fsspec_osspresigned.upload.upload`, or use `fs.put` instead, which reports every file.
+* Libraries that seek while writing (HDF5, netCDF, video) can write to `simplecache::osspresigned://...`, a local file that is sent
+  when it is closed. It is sent also when an exception closes it, because the cache cannot see the exception.
+* polars and pyarrow do not support fsspec's URLs. Give polars an open file and pyarrow a `filesystem=`.
+* An object cannot be appended to (`mode="a"`). Tools that append by adding files (dask, zarr, xarray) work if they can read the existing
+  files, which includes files written by the same process.
 * `UPath("osspresigned://bucket/key", signer=...)` of universal_pathlib is registered. Its `touch` never replaces an object: the store
-  itself decides, so the URL must be signed with `x-oss-forbid-overwrite`.
+  itself refuses, so the URL must be signed with `x-oss-forbid-overwrite`.
 
 ```python
 with fsspec.open("osspresigned://bucket/a.parquet", "wb", **options) as file:
@@ -126,7 +126,7 @@ def page() -> str:
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     for group, rows in groupby(cases, lambda case: case.group):
         again = ["second run"] if group in second_run.GROUPS else []
-        columns = ["writer", *KINDS.values(), *again, "to know"]
+        columns = ["writer", *KINDS.values(), *again, "notes"]
         text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
         text += f"|{'---|' * len(columns)}\n"
         for case in rows:
