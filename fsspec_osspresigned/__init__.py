@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
     from .syncing.result import SyncEvent, SyncResult
-    from .syncing.sync import sync
+    from .syncing.sync import sync, sync_down
 
     __version__: str
 
@@ -112,6 +112,7 @@ __all__ = [
     "UploadNotFoundError",
     "__version__",
     "sync",
+    "sync_down",
 ]
 
 # The modules of the public names that are no errors or warnings.
@@ -124,7 +125,7 @@ _HOMES = {
     "BytesProgress": "filesystem.progress",
     "OSSPresignedFileSystem": "filesystem",
     "ReceiptList": "client.receipts",
-    "sync": "syncing.sync",
+    **dict.fromkeys(("sync", "sync_down"), "syncing.sync"),
 }
 
 

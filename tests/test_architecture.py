@@ -193,6 +193,7 @@ EXCEPTIONS = {
     "filesystem.filesystem.OSSPresignedFileSystem": "all verbs of fsspec, some lines each",
     "emulator.server.__init__": "public: one keyword for each property of the store",
     "syncing.sync.sync": "public: one keyword for each flag of the command",
+    "syncing.sync.sync_down": "public: one keyword for each flag of the command",
 }
 
 
@@ -342,7 +343,9 @@ TESTED_BY = {
     "signing.endpoint": "signing/test_presigning.py",
     "signing.signed_url": "signing/test_presigning.py",
     "syncing.compare": "syncing/test_sync.py",
+    "syncing.direction": "syncing/test_sync.py",
     "syncing.result": "syncing/test_sync.py",
+    "syncing.upward": "syncing/test_sync.py",
 }
 
 

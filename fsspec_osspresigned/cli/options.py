@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import click
 from attrs import field, fields, frozen, has
+from click.core import ParameterSource
 
 from ..client.receipts import ReceiptFile, receipt_writer
 from ..concurrency.rate import RateLimit
@@ -155,6 +156,11 @@ def object_path(text: str) -> str:
     return text.removeprefix("osspresigned://").removeprefix("oss://")
 
 
+def is_local(text: str) -> bool:
+    """Return whether *text* can only be a place on this machine: ``./in``, ``/in``."""
+    return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
+
+
 PLACE = click.Path(readable=False, allow_dash=True)  # the shell completes files
 SIZE = read_by(bytes_of)
 LIFE = read_by(seconds_of)
@@ -187,13 +193,28 @@ def counted(number: int, what: str) -> str:
     return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
-def confirmed(names: Sequence[str], prefix: str = "", more: str = "") -> bool:
+def typed_flags(*kinds: type, without: Sequence[str] = ()) -> list[str]:
+    """Return the flags of options classes that were typed in the current command."""
+    origin = click.get_current_context().get_parameter_source
+    return [
+        one.metadata["flags"][0]
+        for kind in kinds
+        for one in fields(kind)
+        if "flags" in one.metadata
+        and one.name not in without
+        and origin(one.name) is ParameterSource.COMMANDLINE
+    ]
+
+
+def confirmed(
+    names: Sequence[str], prefix: str = "", more: str = "", what: str = "object"
+) -> bool:
     """Show the first *names* to be deleted, and ask whether to delete all of them."""
     for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MOST_SHOWN:
         click.echo(f"and {len(names) - MOST_SHOWN} more{more}", err=True)
-    return click.confirm(f"delete {len(names)} objects?", err=True)
+    return click.confirm(f"delete {counted(len(names), what)}?", err=True)
 
 
 def without_none(**options: Any) -> dict[str, Any]:

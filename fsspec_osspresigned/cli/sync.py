@@ -1,15 +1,16 @@
-"""Command ``osspresigned sync``: uploads of what is new or changed."""
+"""Command ``osspresigned sync``: transfers of what is new or changed."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from attrs import define, frozen
+from attrs import define, fields, frozen
 
 from ..console.exit import told
 from ..console.progress import Events, TransferProgress
@@ -17,20 +18,23 @@ from ..console.terminal import Output
 from ..model import Receipt
 from ..syncing.plan import Extra, How
 from ..syncing.result import EventKind, SyncEvent, SyncResult
-from ..syncing.sync import sync
+from ..syncing.sync import sync, sync_down
 from ..units import short_bytes, shown_text
 from .options import (
     PLACE,
+    STRICT,
     StoringConnectionOptions,
     StoringOptions,
     TransferOptions,
     confirmed,
     examples,
     flag,
+    is_local,
     mapping,
     object_path,
     option,
     takes,
+    typed_flags,
 )
 from .settings.filters import FilteringCommand, FilterOptions
 
@@ -43,11 +47,20 @@ _EXAMPLES = """\
   osspresigned sync data examplebucket/in --grant grant.json --state sent.jsonl
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
+  osspresigned sync examplebucket/out ./results --signer keys --dry-run
+  osspresigned sync examplebucket/out ./results --signer keys --delete
 
 Of --include and --exclude the last one that fits a name decides. *.csv fits
 in every directory, /a.csv from the top only, tmp/ a directory with all in it, ** also
 slashes.
 """
+
+
+# Options that a download has no use for.
+_FOR_UPLOADS = frozenset(
+    ["--grant", "--state", "--source-option"]
+    + [one.metadata["flags"][0] for one in fields(StoringOptions)]
+)
 
 
 @frozen(kw_only=True)
@@ -88,6 +101,11 @@ class SyncCommandOptions:
             raise click.UsageError(said)
 
     @property
+    def options_of_source(self) -> dict[str, Any]:
+        """Options of the filesystem of SRC."""
+        return {name: _value(text) for name, text in self.source_options.items()}
+
+    @property
     def compare(self) -> How:
         """Criterion of comparison."""
         if self.size_only:
@@ -106,7 +124,7 @@ def _value(text: str) -> Any:
 @takes
 @click.command(name="sync", cls=FilteringCommand, epilog=examples(_EXAMPLES))
 @click.argument("source", type=PLACE, metavar="SRC")
-@click.argument("destination", type=object_path, metavar="DEST")
+@click.argument("destination", type=PLACE, metavar="DEST")
 def sync_command(
     source: str,
     destination: str,
@@ -117,53 +135,84 @@ def sync_command(
     transfer: TransferOptions,
     storing: StoringOptions,
 ) -> int:
-    """Upload what is new or changed in SRC to DEST. Only --delete deletes.
+    """Transfer what is new or changed in SRC to DEST. Only --delete deletes.
 
-    SRC is a directory, or the URL of one that fsspec can read; DEST is BUCKET/PREFIX.
-    The content of SRC goes right below DEST.
+    To upload, SRC is a directory, or the URL of one that fsspec can read, and DEST is
+    BUCKET/PREFIX. To download, SRC is BUCKET/PREFIX, and DEST is a local directory that
+    is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
     """
     wanted.check()
-    progress = transfer.progress(files=0, size=0)
-    root = destination.strip("/")
-    report = _Report(transfer, progress, root)
-    options = storing.options(transfer, report.stored)
-    run = functools.partial(
-        sync,
-        source,
-        destination,
-        filesystem=connection.filesystem(**options),
-        source_options={
-            name: _value(text) for name, text in wanted.source_options.items()
-        },
-        filters=chosen.rules,
-        compare=wanted.compare,
-        delete=wanted.delete,
-        max_delete=wanted.max_delete,
-        state=wanted.state,
-        always=wanted.always,
-        fail_fast=transfer.fail_fast,
-        confirm=_ask if wanted.asks else None,
-        on_error="return",
-    )
+    down = is_local(destination)
+    (_check_download if down else _check_upload)(source, destination)
+    root = object_path(source if down else destination).strip("/")
+    progress = transfer.progress("fetched" if down else "stored", files=0, size=0)
+    report = _Report(transfer, progress, root, down=down)
+    common: dict[str, Any] = {
+        "filters": chosen.rules,
+        "compare": wanted.compare,
+        "delete": wanted.delete,
+        "max_delete": wanted.max_delete,
+        "always": wanted.always,
+        "fail_fast": transfer.fail_fast,
+        "confirm": functools.partial(_ask, down=down) if wanted.asks else None,
+        "on_error": "return",
+    }
+    if down:
+        filesystem = connection.filesystem(**STRICT, **transfer.options())
+        both = object_path(source), destination
+        run = functools.partial(sync_down, *both, filesystem=filesystem, **common)
+    else:
+        options = storing.options(transfer, report.stored)
+        run = functools.partial(
+            sync,
+            source,
+            object_path(destination),
+            filesystem=connection.filesystem(**options),
+            source_options=wanted.options_of_source,
+            state=wanted.state,
+            **common,
+        )
     if wanted.dry_run:
         result = run(dry_run=True)
         report.would(result)
         return result.exit_code
 
     code = transfer.carry_out(
-        "stored",
+        report.verb,
         progress,
         lambda: report.end(run(on_event=report.hear)),
         report.counts,
     )
-    # The result also counts files that needed no upload.
+    # The result also counts files that needed no transfer.
     return code if report.result is None else report.result.exit_code
 
 
-def _ask(extra: Sequence[Extra]) -> None:
+def _check_download(source: str, destination: str) -> None:
+    """Refuse a local source, and options that are for uploads."""
+    if "://" not in source and (is_local(source) or os.path.lexists(source)):
+        said = (
+            f"{source} and {destination} are both places on this machine: write "
+            f"oss://{source} if the objects are meant"
+        )
+        raise click.UsageError(said)
+    kinds = StoringOptions, SyncCommandOptions, StoringConnectionOptions
+    for_uploads = [one for one in typed_flags(*kinds) if one in _FOR_UPLOADS]
+    if for_uploads:
+        said = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
+        raise click.UsageError(said)
+
+
+def _check_upload(source: str, destination: str) -> None:
+    """Refuse a source that is not there, and say how to download."""
+    if "://" not in source and not os.path.lexists(source):
+        why = f"no such local directory (to download, write DEST as ./{destination})"
+        raise FileNotFoundError(2, why, source)
+
+
+def _ask(extra: Sequence[Extra], *, down: bool) -> None:
     """Ask whether *extra* may be deleted, and raise ClickException if not."""
-    names = [one.name for one in extra]
-    if not confirmed(names, "would be deleted: ", " (--dry-run lists all)"):
+    names, what = [one.name for one in extra], "local file" if down else "object"
+    if not confirmed(names, "would be deleted: ", " (--dry-run lists all)", what):
         raise click.ClickException("nothing was done")
 
 
@@ -174,13 +223,23 @@ class _Report:
     transfer: TransferOptions
     progress: TransferProgress
     root: str
+    down: bool = False
     result: SyncResult | None = None
+
+    @property
+    def verb(self) -> str:
+        """Verb of the summary."""
+        return "fetched" if self.down else "stored"
+
+    @property
+    def _act(self) -> str:
+        return "fetch" if self.down else "send"
 
     def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
         """Write an event, or the same as text to *out*; --quiet leaves out remarks."""
         if self.transfer.as_json:
             Events(self.transfer.out).say(event, **members)
-        elif not self.transfer.quiet or event in ("send", "delete", "failed"):
+        elif not self.transfer.quiet or event in ("send", "fetch", "delete", "failed"):
             out.line(text)
 
     def stored(self, receipt: Receipt) -> None:
@@ -191,8 +250,9 @@ class _Report:
         err, name = self.transfer.err, event.name
         if event.kind is EventKind.BYTES:
             self.progress.move(event.size)
-        elif event.kind is EventKind.SENT:
-            self.progress.end_one(is_file=True)
+        elif event.kind in (EventKind.SENT, EventKind.FETCHED):
+            path = f"{self.root}/{name}"
+            self.progress.end_one(path, name, is_file=True, size=event.size)
         elif event.error is not None:
             self.progress.fail(f"{self.root}/{name}", name, event.error)
         elif event.kind is EventKind.PLAN:
@@ -211,8 +271,8 @@ class _Report:
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
             shown = "?" if size is None else short_bytes(size)
-            said = f"send {shown_text(name)} ({item.why}, {shown})"
-            self._tell(out, said, "send", name=name, size=size, why=item.why)
+            said = f"{self._act} {shown_text(name)} ({item.why}, {shown})"
+            self._tell(out, said, self._act, name=name, size=size, why=item.why)
         extra = [] if result.kept else plan.extra
         for one in extra:
             said = f"delete {shown_text(one.name)}"
@@ -220,7 +280,7 @@ class _Report:
         for name, what in plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
-            said = f"cannot send {shown_text(name)}: {told(error)}"
+            said = f"cannot {self._act} {shown_text(name)}: {told(error)}"
             self._tell(self.transfer.err, said, "failed", name=name, error=told(error))
         self._say(result, "plan", len(plan.send), len(extra))
 
@@ -235,12 +295,12 @@ class _Report:
         return [] if self.result is None else _counted(self.result)
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
-        said = [f"{sent} to send", *_counted(result)]
+        said = [f"{sent} to {self._act}", *_counted(result)]
         self._tell(
             self.transfer.err,
             ", ".join(said),
             event,
-            sent=sent,
+            **{"fetched" if self.down else "sent": sent},
             same=result.same,
             deleted=deleted,
             kept=result.kept,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import TypeAlias
 
 from attrs import frozen
@@ -24,13 +25,21 @@ _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
 Proof: TypeAlias = tuple[Why, Sent | OSError | None]
 
 
+def _etag_there(item: Item) -> str:
+    return item.stored.etag if item.stored else ""
+
+
 @frozen
 class ContentComparison:
-    """Comparison of files below *source* with objects below *root*."""
+    """Comparison of files below *source* with objects below *root*.
+
+    *listed* returns the ETag by which an object was listed; by default the destination's.
+    """
 
     client: Client
     source: SyncSource
     root: str
+    listed: Callable[[Item], str] = _etag_there
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all unsure files of *plan*, several at once.
@@ -65,7 +74,7 @@ class ContentComparison:
             except PermissionError as error:
                 if not calls.means_unseen(error):
                     raise
-                etag = item.stored.etag if item.stored else etag
+                etag = self.listed(item) or etag
             else:
                 etag, crc = str(info["ETag"]), info["crc64"]
                 if entry.size not in (None, info["size"]):

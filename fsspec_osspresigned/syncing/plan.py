@@ -1,8 +1,10 @@
-"""Sync plan: the pure decision about what to send and delete, from two listings."""
+"""Sync plan: the pure decision about what to transfer and delete, from two listings."""
 
 from __future__ import annotations
 
 import enum
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import Factory, define, evolve, field, frozen
@@ -14,6 +16,11 @@ from .filter import Filter
 # Times that differ by fewer seconds prove nothing: the store's are whole seconds, and
 # so is the measured offset of its clock.
 SLACK = 2.0
+
+_ODD_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
+    r"|(?:^|/)(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[.][^/]*)?(?:/|$)"
+)
 
 
 class How(enum.StrEnum):
@@ -88,16 +95,24 @@ class PlanRules:
 
     Attributes:
         prefix: of all keys; empty, or ends with a slash.
+        downward: whether the destination is a local directory, and not a prefix.
         listed: whether the destination could be listed.
-        ahead: seconds that the source's clock is ahead of the store's.
+        ahead: seconds that the source's clock is ahead of the destination's.
     """
 
     how: How = How.TIME
     filter: Filter = field(factory=Filter)
     prefix: str = ""
+    downward: bool = False
     listed: bool = True
     always: bool = False
     ahead: float = 0.0
+
+    def problem(self, name: str) -> str | None:
+        """Return why the destination cannot have *name*; None if it can."""
+        if self.downward:
+            return local_name_problem(name)
+        return name_problem(name, self.prefix)
 
 
 @frozen
@@ -191,7 +206,7 @@ def plan(
         elif takes:
             made.found += 1
             stored, sent = there.pop(name, None), before.get(name)
-            if (problem := name_problem(name, rules.prefix)) is not None:
+            if (problem := rules.problem(name)) is not None:
                 made.problems[name] = problem
             else:
                 why = verdict(entry, stored, sent, rules)
@@ -242,6 +257,19 @@ def name_problem(name: str, prefix: str) -> str | None:
     if _leads_out(name):
         return "a name with '.' or '..' in it is not sent"
     return check_key(prefix + name)
+
+
+def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | None:
+    """Return why the key *name* cannot be a file below a directory; None if it can."""
+    if _leads_out(name):
+        return "a key with '.' or '..' in it is not fetched"
+    if "" in name.split("/"):
+        return "a key with a slash at its beginning, or two in a row, is not fetched"
+    if "\0" in name:
+        return "a key with a NUL is no name of a file"
+    if windows and _ODD_ON_WINDOWS.search(name):
+        return "the key is no name of a file on Windows"
+    return None
 
 
 def _leads_out(name: str) -> bool:

@@ -19,6 +19,7 @@ class EventKind(enum.StrEnum):
     BEGIN = "begin"
     BYTES = "bytes"
     SENT = "sent"
+    FETCHED = "fetched"
     DELETED = "deleted"
     FAILED = "failed"
     UNCOVERED = "uncovered"
@@ -30,13 +31,13 @@ class SyncEvent:
     """One step of a sync.
 
     Attributes:
-        kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent``,
-            ``failed`` or ``uncovered`` for every file; ``bytes`` in between; ``deleted``
-            for every object; ``left_out`` for what is not a file.
+        kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent`` or
+            ``fetched``, ``failed`` or ``uncovered`` for every file; ``bytes`` in between;
+            ``deleted`` for everything that was; ``left_out`` for what is not a file.
         name: path relative to source and destination; empty for ``plan``.
-        size: bytes of the file, of the whole plan, or just sent (negative when a failed
+        size: bytes of the file, of the whole plan, or just moved (negative when a failed
             attempt is taken back).
-        count: files to send, and those that cannot be, for ``plan``; else 1.
+        count: files to transfer, and those that cannot be, for ``plan``; else 1.
         why: reason, for people.
         error: what went wrong; None for all other events.
     """
@@ -60,19 +61,21 @@ class SyncResult:
 
     Attributes:
         plan: what there was to do.
+        verb: what was done with the files: ``sent`` or ``fetched``.
         dry_run: whether only a plan was made.
-        sent: number of files that were stored.
+        sent: number of files that were sent, or fetched.
         sent_bytes: their bytes.
-        deleted: names of the objects that were deleted.
-        failed: name -> exception: files that could not be read or stored, and objects
-            that could not be deleted.
+        deleted: names of what was deleted.
+        failed: name -> exception: files that could not be read, stored or fetched, and
+            what could not be deleted.
         uncovered: name -> exception: files for which no signature is available.
-        not_tried: number of files to send that were not tried.
-        kept: number of objects that were not deleted because something else failed.
+        not_tried: number of files that were to be transferred and were not tried.
+        kept: number of extra objects or files that were not deleted because something else failed.
         seconds: duration.
     """
 
     plan: Plan
+    verb: str = "sent"
     dry_run: bool = False
     sent: int = 0
     sent_bytes: int = 0
@@ -119,6 +122,6 @@ class SyncResult:
             return
         problems = self.problems
         shown = "; ".join(f"{n}: {why(e)}" for n, e in list(problems.items())[:3])
-        done = f"{self.sent} of {self.sent + len(problems) + self.not_tried} files sent"
+        done = f"{self.sent} of {self.sent + len(problems) + self.not_tried} files {self.verb}"
         msg = f"the sync is not complete ({done}): {shown}"
         raise UploadErrors(msg, failures=problems)

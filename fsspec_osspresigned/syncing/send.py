@@ -36,7 +36,7 @@ class Listener:
     """Receiver of the progress of files, called from several threads."""
 
     def begin(self, entry: Entry) -> None:
-        """Take in that the upload of *entry* begins."""
+        """Take in that the transfer of *entry* begins."""
 
     def moved(self, name: str, count: int) -> None:
         """Count bytes; negative when a failed attempt is taken back."""
@@ -44,8 +44,11 @@ class Listener:
     def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Take in a stored file."""
 
+    def fetched(self, entry: Entry) -> None:
+        """Take in a fetched file."""
+
     def failed(self, entry: Entry, error: Exception) -> None:
-        """Take in a file that was not stored."""
+        """Take in a file that was not transferred."""
 
 
 @frozen

@@ -194,6 +194,18 @@ def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
     return LocalSource(path.rstrip("/") or "/")
 
 
+def target_of(target: Any) -> LocalSource:
+    """Return the local directory to download into, which need not exist yet."""
+    text = str(stringify_path(target))
+    if "://" in text and not text.startswith(("file://", "local://")):
+        why = "is no local directory: sync_down writes only to those"
+        raise ConfigurationError(f"{text[:80]!r} {why}")
+    path = str(make_path_posix(text.partition("://")[2] or text))
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ConfigurationError(f"{path!r} is a file: sync needs a directory")
+    return LocalSource(path.rstrip("/") or "/")
+
+
 def _no_directory(path: str) -> ConfigurationError:
     return ConfigurationError(f"{path!r} is a file: sync takes directories, put files")
 

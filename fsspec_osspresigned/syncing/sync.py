@@ -1,4 +1,4 @@
-"""Directory synchronisation: ``sync``, and the run that it starts."""
+"""Directory synchronisation: ``sync``, ``sync_down``, and the run that they start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..console.exit import why
@@ -22,30 +21,35 @@ from ..filesystem.paths import without_protocol
 from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions
-from ..signers.base import grant_for
 from ..tracebacks import short_traceback
-from ..upload.plan import refuse_expired
-from .compare import ContentComparison
+from .direction import Direction
+from .downward import Downward
 from .filter import Filter, Rule
 from .plan import Entry, Extra, How, Item, Plan, PlanRules, Sent, Stored, plan
 from .result import EventKind, SyncEvent, SyncResult
-from .send import Listener, SyncRoute, batches_of, check_portable, spread
-from .source import LocalSource, SyncSource, refuse_overlap, source_of, whole_listing
+from .send import Listener, SyncRoute, check_portable
+from .source import (
+    LocalSource,
+    RemoteSource,
+    SyncSource,
+    refuse_overlap,
+    source_of,
+    target_of,
+)
 from .state import SyncState, read_state, state_files
+from .upward import Upward
 
 
 @define(kw_only=True)
 class SyncRun(Listener):
-    """One run of a sync: compare, refuse, send, delete; takes options of :func:`sync`."""
+    """One run of a sync: compare, refuse, transfer, delete; options of :func:`sync`."""
 
-    filesystem: OSSPresignedFileSystem
-    route: SyncRoute
+    direction: Direction
     rules: PlanRules = field(factory=PlanRules)
     delete: bool = False
     max_delete: int | None = None
     state: Any = None
     dry_run: bool = False
-    executor: Any = None
     on_event: Callable[[SyncEvent], None] | None = None
     confirm: Callable[[Sequence[Extra]], None] | None = None
     held: SyncState | None = None  # also None in a dry run
@@ -53,17 +57,24 @@ class SyncRun(Listener):
     _lock: threading.Lock = Factory(threading.Lock)
 
     @property
-    def client(self) -> Client:
-        """Client of the destination."""
-        return self.filesystem.client
-
-    @property
     def root(self) -> str:
-        """Bucket and prefix of the destination, with a slash at the end."""
-        return self.route.root
+        """Bucket and prefix of the objects, with a slash at the end."""
+        return self.direction.root
 
-    def carry_out(self) -> SyncResult:
-        """Do all of it, and return the result; raises before anything is done."""
+    def end(self, on_error: str) -> SyncResult:
+        """Do all of it; raise failures at the end, or return them in the result."""
+        started = time.monotonic()
+        check_choice("on_error", on_error, ("raise", "return"))
+        if self.max_delete is not None and not self.delete:
+            raise ConfigurationError("max_delete= goes with delete=True")
+        self.result.verb = self.direction.verb
+        result = self._carry_out()
+        result.seconds = time.monotonic() - started
+        if on_error == "raise":
+            result.check()
+        return result
+
+    def _carry_out(self) -> SyncResult:
         before: Mapping[str, Sent] = {}
         with contextlib.ExitStack() as stack:
             if self.state is not None and self.dry_run:
@@ -81,7 +92,7 @@ class SyncRun(Listener):
             else:
                 if extra and self._is_clean and self.confirm is not None:
                     self.confirm(extra)
-                self._send()
+                self._transfer()
                 self._delete_extra()
         return self.result
 
@@ -92,44 +103,35 @@ class SyncRun(Listener):
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
         """Compare both sides; read files that only their bytes can tell apart."""
-        source, root, result = self.route.source, self.root, self.result
+        side, root, result = self.direction, self.root, self.result
         there = self._listed()
         rules = evolve(self.rules, listed=there is not None)
-        # Times of local files are by this machine's clock, those of objects by the
-        # store's.
-        if source.is_local and there and rules.how is How.TIME:
-            rules = evolve(rules, ahead=self._clock_offset(next(iter(there))))
+        if there and rules.how is How.TIME and side.clock:
+            offset = self._clock_offset(next(iter(there)))
+            rules = evolve(rules, ahead=side.clock * offset)
         ours = (path for path in before if path.startswith(root))
         sent = {path.removeprefix(root): before[path] for path in ours}
-        result.plan = made = plan(source.entries(), there or {}, sent, rules)
-        proved = ContentComparison(self.client, source, root).resolve(made)
+        result.plan = made = plan(side.entries(), there or {}, sent, rules)
+        proved = side.comparison().resolve(made)
         if self.held is not None:
             for name, row in proved.items():
                 self.held.record(root + name, row)
         if not self.delete:
             made.extra.clear()
         made.send = list(self._covered(made.send))
+        side.check(made)
         for name, problem in made.problems.items():
             result.failed[name] = ConfigurationError(problem, path=root + name)
         result.failed.update(made.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return name -> object of the destination; None if listing is not permitted.
+        """Return name -> content of the destination; None if it cannot be listed.
 
-        That is an error if objects are to be deleted, or if nothing else tells of them.
+        That is an error if something is to be deleted, or if nothing else tells of it.
         """
-        found: dict[str, Stored] = {}
-        try:
-            for info in whole_listing(self.client, *split_path(self.root)):
-                date = info["LastModified"]
-                modified = None if date is None else date.timestamp()
-                name = info["name"].removeprefix(self.root)
-                found[name] = Stored(info["size"], info["ETag"], modified)
-        except PermissionError as error:
-            if found or not calls.means_unseen(error):
-                raise
-        else:
-            return found
+        there = self.direction.listed()
+        if there is not None:
+            return there
         if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
@@ -145,40 +147,36 @@ class SyncRun(Listener):
         Any reply but a listing tells it. If there was none, HeadObject is sent; if that
         is not signed, the clocks count as equal.
         """
-        if self.client.clock_offset is None:
+        client = self.direction.client
+        if client.clock_offset is None:
             with contextlib.suppress(OSError):
-                calls.head(self.client, self.root + name)
-        return self.client.clock_offset or 0.0
+                calls.head(client, self.root + name)
+        return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
         """Yield what the signer can sign, as far as it says so without a request."""
         for item in items:
-            path = self.root + item.entry.name
             try:
-                refuse_expired(grant_for(self.client.signer, path), path)
+                self.direction.check_signed(item.entry.name)
             except NotSignedError as error:
                 self.result.uncovered[item.entry.name] = error
             else:
                 yield item
 
     def _check_delete(self) -> None:
-        """Refuse to delete too many objects, or all, or without a signature."""
-        plan, most = self.result.plan, self.max_delete
+        """Refuse to delete too many, or all, or without a signature."""
+        extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
         count = len(plan.extra)
         if most is not None and count > most:
-            msg = f"{count} objects would be deleted, {most} may be: nothing is done"
+            msg = f"{count} {extras} would be deleted, {most} may be: nothing is done"
             raise ConfigurationError(msg, path=self.root)
         if most is None and not plan.found:
-            why = f"the source is empty, and all {count} objects would be deleted"
+            why = f"the source is empty, and all {count} {extras} would be deleted"
             msg = f"{why}: say max_delete={count} if that is meant"
             raise ConfigurationError(msg, path=self.root)
-        path = self.root + plan.extra[0].name
-        delete = calls.operation_on(Action.DeleteObject, path)
-        if not self.client.can_sign(delete):
-            msg = "delete needs DELETE to be signed, and it is not: nothing is done"
-            raise NotSignedError(msg, path=path, action=delete.action)
+        self.direction.check_delete(plan.extra[0].name)
 
     def _report_plan(self) -> None:
         made, problems = self.result.plan, self.result.problems
@@ -189,17 +187,13 @@ class SyncRun(Listener):
         for name, error in problems.items():
             self._report_failure(name, 0, error)
 
-    def _send(self) -> None:
-        """Send what is to be sent; no upload runs when this returns."""
-        result, route = self.result, self.route
+    def _transfer(self) -> None:
+        """Transfer what is to be; nothing runs when this returns."""
+        result = self.result
         entries = (item.entry for item in result.plan.send)
         before = len(result.problems)
-        if not route.fail_fast or self._is_clean:
-            if self.executor is None:
-                route.send(self.client, entries, self)
-            else:
-                batches = batches_of(self.filesystem, route, entries)
-                spread(self.executor, batches, self)
+        if not self.direction.fail_fast or self._is_clean:
+            self.direction.transfer(entries, self)
         tried = result.sent + len(result.problems) - before
         result.not_tried = len(result.plan.send) - tried
 
@@ -207,9 +201,10 @@ class SyncRun(Listener):
         """Delete what the source does not have, unless something went wrong before."""
         extra = self.result.plan.extra
         if extra and self._is_clean:
-            width = min(len(extra), self.client.options.max_concurrency)
+            client = self.direction.client
+            width = min(len(extra), client.options.max_concurrency)
             transfers = Transfers(
-                self.client.files, width, self._delete_one, lambda one: one.name
+                client.files, width, self._delete_one, lambda one: one.name
             )
             for name, error in transfers.failures_of(extra).items():
                 self.result.failed[name] = error
@@ -217,17 +212,15 @@ class SyncRun(Listener):
         self.result.kept = len(extra) - len(self.result.deleted)
 
     def _delete_one(self, extra: Extra, cancel: Cancellation) -> None:
-        path = self.root + extra.name
-        calls.delete(self.client, path, cancel)
-        self.client.written.forget(path)
+        self.direction.delete(extra.name, cancel)
         if self.held is not None:
-            self.held.forget(path)
+            self.held.forget(self.root + extra.name)
         with self._lock:
             self.result.deleted.append(extra.name)
         self._report(EventKind.DELETED, extra.name, extra.size)
 
     def begin(self, entry: Entry) -> None:
-        """Report that the upload of *entry* begins."""
+        """Report that the transfer of *entry* begins."""
         self._report(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
@@ -244,6 +237,13 @@ class SyncRun(Listener):
             self.result.sent += 1
             self.result.sent_bytes += receipt.size
         self._report(EventKind.SENT, entry.name, receipt.size)
+
+    def fetched(self, entry: Entry) -> None:
+        """Count a fetched file."""
+        with self._lock:
+            self.result.sent += 1
+            self.result.sent_bytes += entry.size or 0
+        self._report(EventKind.FETCHED, entry.name, entry.size or 0)
 
     def failed(self, entry: Entry, error: Exception) -> None:
         """Keep a failure."""
@@ -288,7 +288,7 @@ def sync(
     on_error: str = "raise",
     **given: Any,
 ) -> SyncResult:
-    """Upload what is new or changed in a directory, so that the destination equals it.
+    """Upload what is new or changed in a directory; :func:`sync_down` downloads.
 
     Both sides are listed, and the plan is made, before anything is sent or deleted.
 
@@ -324,12 +324,8 @@ def sync(
         CheckpointInUseError: another process uses *state*.
         UploadErrors: some files failed or are not covered; the others are done.
     """
-    started = time.monotonic()
-    check_choice("on_error", on_error, ("raise", "return"))
     check_choice("compare", compare, tuple(How))
-    if max_delete is not None and not delete:
-        raise ConfigurationError("max_delete= goes with delete=True")
-    bucket, prefix = _place(destination)
+    bucket, prefix = _place(destination, "destination")
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
     ObjectOptions.from_call(fs.client.options, given)
     here = source_of(source, source_options or {})
@@ -339,22 +335,89 @@ def sync(
     if executor is not None:
         check_portable(executor, fs, route)
     run = SyncRun(
-        filesystem=fs,
-        route=route,
+        direction=Upward(filesystem=fs, route=route, executor=executor),
         rules=PlanRules(how=How(compare), filter=wanted, prefix=prefix, always=always),
         delete=delete,
         max_delete=max_delete,
         state=state,
         dry_run=dry_run,
-        executor=executor,
         on_event=on_event,
         confirm=confirm,
     )
-    result = run.carry_out()
-    result.seconds = time.monotonic() - started
-    if on_error == "raise":
-        result.check()
-    return result
+    return run.end(on_error)
+
+
+@short_traceback
+def sync_down(
+    source: str,
+    destination: Any,
+    *,
+    filesystem: OSSPresignedFileSystem | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    filters: Iterable[Rule | str] = (),
+    compare: str = "time",
+    delete: bool = False,
+    max_delete: int | None = None,
+    always: bool = False,
+    fail_fast: bool = False,
+    dry_run: bool = False,
+    on_event: Callable[[SyncEvent], None] | None = None,
+    confirm: Callable[[Sequence[Extra]], None] | None = None,
+    on_error: str = "raise",
+) -> SyncResult:
+    """Download what is new or changed below a prefix; the reverse of :func:`sync`.
+
+    Both sides are listed, and the plan is made, before anything is fetched or deleted.
+    Each file is replaced only when its object is there as a whole and its CRC-64 agrees.
+    No file is written outside of *destination*: a key that leads out of it fails, and a
+    link to a directory is not followed.
+
+    Args:
+        source: ``bucket/prefix``; what is below it goes right below *destination*.
+        destination: a local directory, which need not exist yet.
+        filesystem: of the source; None makes one from *storage_options*.
+        storage_options: options of the source.
+        filters: as in :func:`sync`, for both sides.
+        compare: ``time``: another size, or changed after the file was fetched; ``size``
+            alone; or ``checksum``: the CRC-64 of the bytes, which reads every file.
+        delete: delete local files that the source does not have; last, and only if
+            everything before went well.
+        max_delete: refuse the whole run if it would delete more files.
+        always: fetch everything.
+        fail_fast: stop at the first failure; by default all files are tried.
+        dry_run: only plan; the result tells what would be done.
+        on_event: as in :func:`sync`.
+        confirm: called with what would be deleted before anything is done; raises to
+            stop.
+        on_error: ``raise`` failures at the end, or ``return`` them in the result.
+
+    Raises:
+        ConfigurationError: nothing was done; also if a file stands where a directory is
+            needed, or the reverse.
+        NotSignedError: nothing was done, because listing is not granted.
+        FileNotFoundError: nothing is below *source*.
+        UploadErrors: some files failed or are not covered; the others are done.
+    """
+    check_choice("compare", compare, tuple(How))
+    bucket, prefix = _place(source, "source")
+    fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
+    run = SyncRun(
+        direction=Downward(
+            filesystem=fs,
+            source=RemoteSource(fs, f"{bucket}/{prefix}".rstrip("/")),
+            target=target_of(destination),
+            fail_fast=fail_fast,
+        ),
+        rules=PlanRules(
+            how=How(compare), filter=Filter.of(filters), downward=True, always=always
+        ),
+        delete=delete,
+        max_delete=max_delete,
+        dry_run=dry_run,
+        on_event=on_event,
+        confirm=confirm,
+    )
+    return run.end(on_error)
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
@@ -368,12 +431,12 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
                 yield Rule.against(path.removeprefix(root))
 
 
-def _place(destination: str) -> tuple[str, str]:
+def _place(given: str, what: str) -> tuple[str, str]:
     """Return bucket and prefix; the prefix is empty, or ends with a slash."""
-    text = str(destination)
+    text = str(given)
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
-        msg = f"{text[:80]!r} is no destination: write BUCKET/PREFIX"
+        msg = f"{text[:80]!r} is no {what}: write BUCKET/PREFIX"
         raise ConfigurationError(msg)
     return bucket, f"{key}/" if key else ""

@@ -98,6 +98,12 @@ def test_json_tells_everything(run, fs, owner):
     assert told[-1]["event"] == "end"
 
 
+def test_verbose_names_each_file(run):
+    """With what became of it."""
+    _, _, err = run("-v")
+    assert f"{DEST}/a.csv: stored from a.csv, 8 B\n" in err
+
+
 def test_order_of_rules_counts(run, owner):
     """The last one that fits decides, as in ``aws s3 sync``."""
     code, out, _ = run("-n", "--exclude", "*", "--include", "*.csv")
@@ -233,6 +239,91 @@ def test_source_that_is_not_there(run, tmp_path):
     """Is an error in one line."""
     code, _, err = run(place=tmp_path / "none")
     assert (code, err.count("\n")) == (1, 1)
+
+
+# -- downloads ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def down(fs, environment, tmp_path, monkeypatch, capsys):
+    """Run a download into ./got; return exit code, output and errors."""
+    fs.pipe({f"{DEST}/{name}": data for name, data in FILES.items()})
+    monkeypatch.chdir(tmp_path)
+
+    def call(*more, place=DEST, to="./got"):
+        code = cli.main(["sync", place, to, "--signer", "keys", *more])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_local_destination_is_a_download(down, tmp_path):
+    """In each form of a place on this machine; what is the same is not fetched."""
+    code, out, err = down()
+    assert (code, out) == (0, "")
+    assert err.startswith("fetched 5 files, ")
+    assert (tmp_path / "got" / "logs" / "two.log").read_bytes() == b"two\n"
+    code, _, err = down(place=f"oss://{DEST}/", to=str(tmp_path / "got"))
+    assert (code, err.endswith("; 5 same\n")) == (0, True)
+
+
+def test_dry_run_and_deletion_of_a_download(down, tmp_path, monkeypatch):
+    """The words are those of a download; local files are deleted only if confirmed."""
+    write(tmp_path / "got", {"old": b"old", "a.csv": b"another size"})
+    code, out, err = down("-n", "--delete")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "fetch a.csv (other size, 8 B)"
+    assert lines[-1] == "delete old"
+    assert err == "5 to fetch, 1 to delete\n"
+    told = events(down("-n", "--delete", "--json")[1])
+    assert [one["event"] for one in told] == ["fetch"] * 5 + ["delete", "plan"]
+    assert told[-1]["fetched"] == 5
+    monkeypatch.setattr(sync_command.sys.stdin, "isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
+    code, _, err = down("--delete")
+    assert (code, asked) == (1, ["delete 1 local file?"])
+    code, _, err = down("--delete", "--yes", "-v", "--jobs", "2", "--bwlimit", "10M")
+    assert code == 0
+    assert f"{DEST}/a.csv: fetched to a.csv, 8 B\n" in err
+    assert "deleted: old\n" in err
+    assert err.endswith("; 1 deleted\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "why"),
+    [
+        ("./x", (), "both places on this machine: write oss://./x"),
+        ("here", (), "both places on this machine: write oss://here"),
+        (DEST, ("--state", "x"), "--state: only for uploads"),
+        (DEST, ("--header", "a=b", "--resume"), "--header, --resume: only for uploads"),
+        (DEST, ("--grant", "x"), "--grant: only for uploads"),
+    ],
+)
+def test_what_is_no_download_is_refused(down, tmp_path, place, more, why):
+    """With exit code 2, before anything is done."""
+    (tmp_path / "here").mkdir()
+    code, _, err = down(*more, place=place)
+    assert (code, why in " ".join(err.split())) == (2, True)
+    assert not (tmp_path / "got").exists()
+
+
+def test_source_that_is_not_there_may_be_meant_as_a_download(down):
+    """The error says how to write that."""
+    code, _, err = down(to="got")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "to download, write DEST as ./got" in err
+
+
+def test_failed_download_is_told_once(down, owner, tmp_path):
+    """With its path and its reason."""
+    owner.oss.faults.add(Fault(action="GetObject", key="backup/a.csv", refuse="denied"))
+    code, _, err = down()
+    assert code == 1
+    assert err.count(f"{DEST}/a.csv: not fetched: ") == 1
+    assert "fetched 4 of 5 files" in err
 
 
 def test_help_has_examples(run, capsys):

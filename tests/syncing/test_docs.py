@@ -32,7 +32,7 @@ def test_commands_print_what_the_page_shows(fs, owner, tmp_path, monkeypatch, ca
     Path("more/a.csv").write_bytes(b"other")
     owner.map_file("in/a.csv", "in/2026/b.csv")
     shown = [block for block in blocks("text") if block.startswith("$ ")]
-    assert len(shown) == 8
+    assert len(shown) == 10
     for block in shown:
         command, *printed = block.splitlines()
         words = shlex.split(command.removeprefix("$ osspresigned "))

@@ -570,10 +570,11 @@ def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
     from fsspec_osspresigned.syncing.send import SyncRoute  # noqa: PLC0415
     from fsspec_osspresigned.syncing.source import LocalSource  # noqa: PLC0415
     from fsspec_osspresigned.syncing.sync import SyncRun  # noqa: PLC0415
+    from fsspec_osspresigned.syncing.upward import Upward  # noqa: PLC0415
 
     route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
     with SyncState(state) as held:
-        run = SyncRun(filesystem=only(), route=route, held=held)
+        run = SyncRun(direction=Upward(filesystem=only(), route=route), held=held)
         run.stored(Entry("a", 1), Receipt(path="b/a", size=1, status="pending"))
     assert run.result.sent == 1
     with SyncState(state) as held:

@@ -22,6 +22,7 @@ from ..options import (
     ReportOptions,
     confirmed,
     examples,
+    is_local,
     object_path,
     takes,
 )
@@ -205,19 +206,15 @@ def _placed(
 
 def _refuse_local(paths: tuple[str, ...], target: str) -> None:
     for one in paths:
-        if "://" not in one and (_is_local(one) or os.path.lexists(one)):
+        if "://" not in one and (is_local(one) or os.path.lexists(one)):
             said = (
                 f"{one} is a file of this machine: osspresigned put uploads it "
                 f"(write oss://{one} if the object is meant)"
             )
             raise click.UsageError(said)
-    if _is_local(target):
+    if is_local(target):
         said = f"{target} is a place on this machine: osspresigned get fetches objects"
         raise click.UsageError(said)
-
-
-def _is_local(text: str) -> bool:
-    return text in (".", "..") or text.startswith(("/", "./", "../", "~"))
 
 
 def _would(report: ReportOptions, verb: str, found: list[Destination]) -> int:

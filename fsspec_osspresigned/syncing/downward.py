@@ -1,0 +1,171 @@
+"""Downloads of a sync: from the store into a local directory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+
+from attrs import field, frozen
+
+from ..client.client import Client
+from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import Transfers
+from ..errors import ConfigurationError
+from ..filesystem.destinations import Destination, refuse_clashes
+from ..filesystem.filesystem import OSSPresignedFileSystem
+from ..model import Action
+from ..objects import calls
+from ..objects.download import AtomicFile, Download
+from ..signers.base import preflight
+from ..signing.endpoint import check_key
+from .compare import ContentComparison
+from .plan import Aside, Entry, Plan, Stored
+from .send import Listener
+from .source import LocalSource, RemoteSource
+
+
+@frozen(kw_only=True)
+class Downward:
+    """Direction from a prefix of the store to the local directory *target*.
+
+    A link in *target* that leads to a directory is never entered.
+    """
+
+    filesystem: OSSPresignedFileSystem
+    source: RemoteSource
+    target: LocalSource
+    fail_fast: bool = False
+    verb = "fetched"
+    extras = "files"
+    clock = -1
+    _real: str = field(init=False)
+
+    @_real.default
+    def _real_target(self) -> str:
+        return os.path.realpath(self.target.root)
+
+    @property
+    def client(self) -> Client:
+        """Client of the source."""
+        return self.filesystem.client
+
+    @property
+    def root(self) -> str:
+        """Bucket and prefix of the source, with a slash at the end."""
+        return self.source.place("")
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        """Yield the objects; an error if listing them is not granted."""
+        return self.source.entries()
+
+    def listed(self) -> dict[str, Stored] | None:
+        """Return name -> file of the target, which need not be there yet.
+
+        What no object can be called is not listed, and so never deleted.
+        """
+        if not os.path.lexists(self.target.root):
+            return {}
+        prefix = self.root.partition("/")[2]
+        return {
+            one.name: Stored(one.size or 0, "", (one.mtime_ns or 0) / 1e9)
+            for one in self.target.entries()
+            if isinstance(one, Entry) and check_key(prefix + one.name) is None
+        }
+
+    def comparison(self) -> ContentComparison:
+        """Return the comparison of contents."""
+        return ContentComparison(
+            self.client, self.target, self.root, lambda item: item.entry.tag
+        )
+
+    def check(self, plan: Plan) -> None:
+        """Raise ConfigurationError if a file stands where a directory must be, or so."""
+        names = [item.entry.name for item in plan.send]
+        pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
+        refuse_clashes(pairs, local=True, known=True)
+        seen: dict[str, str | None] = {}
+        for name in names:
+            parent = os.path.dirname(name)
+            if parent not in seen:
+                seen[parent] = self._link_above(name)
+        problems = [problem for problem in seen.values() if problem]
+        problems += filter(None, map(self._special, names))
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _link_above(self, name: str) -> str | None:
+        """Return why the directory of *name* is not below the target; None if it is."""
+        parent = os.path.dirname(name)
+        straight = (
+            os.path.join(self._real, *parent.split("/")) if parent else self._real
+        )
+        real = os.path.realpath(os.path.dirname(self.target.place(name)))
+        if os.path.normcase(real) == os.path.normcase(straight):
+            return None
+        return f"{name!r} would go through a link to a directory, which is not followed"
+
+    def _special(self, name: str) -> str | None:
+        """Return that a pipe or a device has the place of *name*; None if none has."""
+        try:
+            mode = os.stat(self.target.place(name)).st_mode
+        except OSError:
+            return None
+        if stat.S_ISREG(mode):
+            return None
+        return f"{name!r} would replace a pipe, socket or device"
+
+    def check_signed(self, name: str) -> None:
+        """Raise NotSignedError if the signer says without a request that it refuses."""
+        operation = calls.operation_on(Action.GetObject, self.root + name)
+        preflight(self.client.signer, operation)
+
+    def check_delete(self, name: str) -> None:
+        """Accept all: local files need no signature."""
+
+    def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
+        """Download *entries*; no download runs when this returns."""
+
+        def work(entry: Entry, cancel: Cancellation) -> None:
+            listener.begin(entry)
+            try:
+                self._fetch(entry.name, listener, cancel)
+            except Exception as error:
+                listener.failed(entry, error)
+                raise
+            listener.fetched(entry)
+
+        transfers = Transfers(
+            self.client.files,
+            self.client.options.max_concurrency,
+            work,
+            lambda entry: entry.name,
+            on_error="raise" if self.fail_fast else "omit",
+        )
+        transfers.failures_of(entries)
+
+    def _fetch(self, name: str, listener: Listener, cancel: Cancellation) -> None:
+        """Download one object; the file gets the time at which its download began.
+
+        An object that is replaced meanwhile is newer than that, and so fetched next time.
+        """
+        path, place = self.root + name, self.target.place(name)
+        if problem := self._link_above(name) or self._special(name):
+            raise ConfigurationError(problem, path=path)
+        began = time.time_ns()
+        file, moved = AtomicFile(place), functools.partial(listener.moved, name)
+        try:
+            Download(self.client, path, file, cancel, progress=moved).run()
+            file.publish()
+        finally:
+            file.discard()
+        os.utime(place, ns=(began, began))
+
+    def delete(self, name: str, cancel: Cancellation) -> None:
+        """Delete one local file, or the link to one."""
+        del cancel
+        if problem := self._link_above(name):
+            raise ConfigurationError(problem, path=name)
+        os.unlink(self.target.place(name))

@@ -1,0 +1,105 @@
+"""Uploads of a sync: from a directory into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from attrs import frozen
+
+from ..client.client import Client
+from ..concurrency.cancellation import Cancellation
+from ..errors import NotSignedError
+from ..filesystem.filesystem import OSSPresignedFileSystem
+from ..model import Action, split_path
+from ..objects import calls
+from ..signers.base import grant_for
+from ..upload.plan import refuse_expired
+from .compare import ContentComparison
+from .plan import Aside, Entry, Plan, Stored
+from .send import Listener, SyncRoute, batches_of, spread
+from .source import whole_listing
+
+
+@frozen(kw_only=True)
+class Upward:
+    """Direction from *route*'s source to its destination; *executor* may send."""
+
+    filesystem: OSSPresignedFileSystem
+    route: SyncRoute
+    executor: Any = None
+    verb = "sent"
+    extras = "objects"
+
+    @property
+    def client(self) -> Client:
+        """Client of the destination."""
+        return self.filesystem.client
+
+    @property
+    def root(self) -> str:
+        """Bucket and prefix of the destination, with a slash at the end."""
+        return self.route.root
+
+    @property
+    def fail_fast(self) -> bool:
+        """Whether the first failure ends the run."""
+        return self.route.fail_fast
+
+    @property
+    def clock(self) -> int:
+        """1 for local files; 0 for remote ones, whose times are taken as they are."""
+        return int(self.route.source.is_local)
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        """Yield what the source has."""
+        return self.route.source.entries()
+
+    def listed(self) -> dict[str, Stored] | None:
+        """Return name -> object; None if listing is not granted."""
+        found: dict[str, Stored] = {}
+        try:
+            for info in whole_listing(self.client, *split_path(self.root)):
+                date = info["LastModified"]
+                modified = None if date is None else date.timestamp()
+                name = info["name"].removeprefix(self.root)
+                found[name] = Stored(info["size"], info["ETag"], modified)
+        except PermissionError as error:
+            if found or not calls.means_unseen(error):
+                raise
+            return None
+        return found
+
+    def comparison(self) -> ContentComparison:
+        """Return the comparison of contents."""
+        return ContentComparison(self.client, self.route.source, self.root)
+
+    def check(self, plan: Plan) -> None:
+        """Accept all: a key is no obstacle to another."""
+
+    def check_signed(self, name: str) -> None:
+        """Raise NotSignedError if the signer says without a request that it refuses."""
+        path = self.root + name
+        refuse_expired(grant_for(self.client.signer, path), path)
+
+    def check_delete(self, name: str) -> None:
+        """Raise NotSignedError if deleting *name* is not granted."""
+        path = self.root + name
+        delete = calls.operation_on(Action.DeleteObject, path)
+        if not self.client.can_sign(delete):
+            msg = "delete needs DELETE to be signed, and it is not: nothing is done"
+            raise NotSignedError(msg, path=path, action=delete.action)
+
+    def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
+        """Upload *entries*; no upload runs when this returns."""
+        if self.executor is None:
+            self.route.send(self.client, entries, listener)
+        else:
+            batches = batches_of(self.filesystem, self.route, entries)
+            spread(self.executor, batches, listener)
+
+    def delete(self, name: str, cancel: Cancellation) -> None:
+        """Delete one object."""
+        path = self.root + name
+        calls.delete(self.client, path, cancel)
+        self.client.written.forget(path)
