@@ -15,13 +15,18 @@ from .future import Future
 
 # Seconds that a thread waits for work before it ends.
 PATIENCE = 30.0
+# The same, while more threads of all pools together are idle. A process of many
+# filesystems would keep hundreds.
+MOST_IDLE = 64
+_HURRY = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
 
-# All pools of this process.
+# All pools of this process, and the idle threads of all.
 POOLS: weakref.WeakSet[Workers] = weakref.WeakSet()
+_idle: set[threading.Thread] = set()
 
 
 class Workers:
@@ -39,8 +44,8 @@ class Workers:
       for jobs a last time. So the order of steps does not matter, even to a finalizer
       that submits in the middle of one.
 
-    A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``.
-    *bell* makes the lock in which idle threads wait: ``release`` wakes one of them.
+    A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``. It
+    ends sooner if more than ``MOST_IDLE`` threads of all pools are idle. *bell* makes the lock in which idle threads wait: ``release`` wakes one of them.
     """
 
     def __init__(
@@ -155,7 +160,11 @@ class Workers:
             self._threads.add(me)
         while True:
             patience = PATIENCE if self._patience is None else self._patience
+            _idle.add(me)
+            if len(_idle) > MOST_IDLE:
+                patience = min(patience, _HURRY)
             rung = self._bell.acquire(timeout=patience)
+            _idle.discard(me)
             try:
                 future, task = self._jobs.popleft()
             except IndexError:
@@ -194,6 +203,7 @@ class Workers:
 
 
 def _reset_all() -> None:
+    _idle.clear()
     for pool in list(POOLS):
         pool.reset()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, reset_lock
@@ -16,6 +18,8 @@ from .paths import PROTOCOL
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
 # thread. Newer ones do this themselves.
 after_fork_in_child(reset_lock)
+
+MOST_INSTANCES = 256
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
 # A map or a grant may stand before any signer.
@@ -43,8 +47,14 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     """Metaclass that makes one instance of equal options, for all threads.
 
     fsspec's own cache compares options by their text, and two signers may have the same
-    text. Before 2026.9 it also makes an instance for each thread.
+    text. Before 2026.9 it also makes an instance for each thread. It keeps all for ever;
+    here the ``MOST_INSTANCES`` that were used last stay.
     """
+
+    def __init__(cls, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Each step of it is one of the interpreter, so no lock is needed.
+        cls._cache: OrderedDict[Any, Any] = OrderedDict()
 
     @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
@@ -69,5 +79,9 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
             found.token = f"{hash(key) % 2**64:016x}"
             if is_cached:
                 found = cls._cache.setdefault(key, found)
+        with suppress(KeyError):  # another thread made many; or it is not cached
+            cls._cache.move_to_end(key)
+        while len(cls._cache) > MOST_INSTANCES:
+            cls._cache.popitem(last=False)
         cls._latest = key
         return found

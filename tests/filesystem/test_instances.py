@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 
 import fsspec
 import fsspec.generic
 import pytest
 
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, instances
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -284,6 +286,23 @@ def test_objects_that_look_alike_are_told_apart(environment):
         for hosts in (["a.example", "b.example"], ["a.example"], ["a.example"])
     ]
     assert listed[1] is listed[2] is not listed[0]
+
+
+def test_a_process_of_many_options_keeps_the_latest(environment, monkeypatch):
+    """What was used last is the same instance again; the others are gone, clients too."""
+    monkeypatch.setattr(instances, "MOST_INSTANCES", 3)
+
+    def named(number):
+        return OSSPresignedFileSystem(signer="keys", metadata={"n": str(number)})
+
+    main = named("main")
+    clients = []
+    for number in range(10):
+        clients.append(weakref.ref(named(number).client))
+        assert named("main") is main
+    gc.collect()
+    assert [client() is not None for client in clients] == [False] * 8 + [True] * 2
+    assert named(9).client is clients[9]()
 
 
 def test_another_endpoint_in_the_environment_is_another_instance(
