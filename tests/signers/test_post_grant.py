@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -510,9 +510,14 @@ def app() -> Iterator[Any]:
             answer = (
                 server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
             )
-            data = json.dumps(answer()).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
+            found = answer()
+            if not isinstance(found, tuple):
+                found = 200, {"Content-Type": "application/json"}, json.dumps(found)
+            status, headers, text = found
+            data = text.encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -533,9 +538,10 @@ def app() -> Iterator[Any]:
     thread.join()
 
 
-def flat_of(oss: Any, **facts: Any) -> dict[str, Any]:
+def flat_of(oss: Any, items: Sequence[Any] = (), **facts: Any) -> dict[str, Any]:
     """Return what OSS's V4 sample server answers for the store."""
-    found = flat_v4(**{"credentials": oss.credentials, "now": time.time(), **facts})
+    how = {"credentials": oss.credentials, "now": time.time(), **facts}
+    found = flat_v4(*items, **how)
     return {**found, "host": oss.endpoint.url(BUCKET)}
 
 
@@ -550,6 +556,65 @@ def test_an_application_server_is_enough(oss, app, monkeypatch):
         fs.pipe_file(f"{BUCKET}/in/{number}", b"x")
     assert len(oss.objects(BUCKET)) == 5
     assert app.paths == [("/get_post_signature?dir=in", f"Bearer {TOKEN}")]
+
+
+def page(oss: Any, app: Any) -> Any:
+    """A page to log in, in place of a grant."""
+    assert oss
+    assert app
+    return 200, {"Content-Type": "text/html"}, "<html>log in</html>"
+
+
+def redirect(oss: Any, app: Any) -> Any:
+    """A redirect to where a good grant is."""
+    app.answers.append(lambda: flat_of(oss))
+    return 302, {"Location": f"{app.url}&redirected"}, ""
+
+
+BAD_SERVERS = {
+    "a page": (page, "no grant but text/html: it is not JSON"),
+    "a redirect": (redirect, "answered HTTP 302: redirects are not followed"),
+    "another host": (
+        lambda oss, _: {**flat_of(oss), "host": f"https://{BUCKET}.example.com/"},
+        "is refused: .*neither of OSS nor the signer's own",
+    ),
+    "another bucket": (
+        lambda oss, _: {**flat_of(oss), "host": oss.endpoint.url("otherbucket")},
+        "it is for the bucket",
+    ),
+    "another prefix": (
+        lambda oss, _: flat_of(oss, items=(["starts-with", "$key", "out/"],)),
+        "does not meet",
+    ),
+    "expired": (lambda oss, _: flat_of(oss, now=time.time() - 7200), "it ended at"),
+    "not yet valid": (
+        lambda oss, _: flat_of(oss, now=time.time() + 1000), "it begins at",
+    ),
+    "no base64": (lambda oss, _: {**flat_of(oss), "policy": "{}"}, "is not base64"),
+    "no JSON": (
+        lambda oss, _: {**flat_of(oss), "policy": encoded("policy")}, "is not JSON",
+    ),
+    "no grant": (lambda *_: {"code": 403, "msg": "log in"}, "it says: log in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_SERVERS)
+def test_bad_servers_are_refused_before_any_byte(oss, app, name, tmp_path):
+    """Values, files and streams are refused with the reason, and nothing is sent."""
+    answer, reason = BAD_SERVERS[name]
+    app.answers.append(lambda: answer(oss, app))
+    fs = fsspec.filesystem("osspresigned", grant=app.url)
+    (tmp_path / "f").write_bytes(b"data")
+    with pytest.raises(OSError, match=reason):
+        fs.pipe_file(PATH, b"data")
+    app.answers[:] = app.answers[:1]
+    with pytest.raises(OSError, match=reason):
+        fs.put_file(str(tmp_path / "f"), PATH)
+    app.answers[:] = app.answers[:1]
+    with pytest.raises(OSError, match=reason), fs.open(PATH, "wb") as file:
+        file.write(b"data")
+    assert oss.requests == []
+    assert {path for path, _ in app.paths} == {"/get_post_signature?dir=in"}
 
 
 def test_a_proven_expiry_is_signed_anew_by_a_new_grant(oss, app):
