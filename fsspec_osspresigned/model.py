@@ -29,6 +29,9 @@ MAX_PARTS = 10_000
 LARGEST_PART = 8 * MIB
 LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
+# Requests in flight by default, and for one object over connections that are slow.
+CONNECTIONS = 16
+MOST_CONNECTIONS = 32
 
 
 class Action(enum.StrEnum):

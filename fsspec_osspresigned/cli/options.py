@@ -35,7 +35,7 @@ from ..console.summary import Summary
 from ..console.terminal import Output, log_taken, message_of
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..model import STORAGE_CLASSES, STYLES, Receipt
+from ..model import CONNECTIONS, STORAGE_CLASSES, STYLES, Receipt
 from ..options.trust import trust
 from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
@@ -49,7 +49,6 @@ _MAX_URL_FILE = 64 * KIB
 _LEAST_RATE = 16 * KIB
 # Slower than this no connection should be: stores and proxies end those that idle.
 _LEAST_EACH = 64 * KIB
-_MOST_JOBS = 16  # the default of max_concurrency
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
@@ -479,7 +478,7 @@ class TransferOptions(ReportOptions):
 
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Concurrent requests at most.  [default: {_MOST_JOBS}]",
+        f"Concurrent requests at most.  [default: {CONNECTIONS}]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
         "Bytes per second of all requests together: 500K, 10MiB.",
@@ -497,7 +496,7 @@ class TransferOptions(ReportOptions):
         jobs = self.jobs
         if self.rate is not None:
             fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
-            jobs = min(jobs or _MOST_JOBS, fitting)
+            jobs = min(jobs or CONNECTIONS, fitting)
         return {} if jobs is None else {"max_concurrency": jobs}
 
 

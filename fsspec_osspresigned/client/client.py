@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from ..signers.base import (
     distrust,
     sign_checked,
 )
+from .link import LinkEstimate
 from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .s3_urls import is_of_s3, with_checksums
 from .seen_places import LOOKS
@@ -62,6 +63,7 @@ class Client:
     Attributes:
         written: what this process has uploaded.
         circuits: bucket -> its circuit breaker.
+        links: bucket -> what is known of its link.
         trees: workers that wait for many files.
         files: workers that drive one file each, and wait for its parts.
         requests: workers that send one part each. A task never waits for another one
@@ -94,13 +96,14 @@ class Client:
         # A signer with a preflight grants by objects: one tells nothing of the next.
         self._grants_by_prefix = not hasattr(signer, "preflight")
         self.trees = Workers("osspresigned-tree", 4)
-        self.files = Workers("osspresigned-file", options.max_concurrency)
-        self.requests = Workers("osspresigned-part", options.max_concurrency)
+        self.files = Workers("osspresigned-file", options.connections)
+        self.requests = Workers("osspresigned-part", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
-        self._turns = Turns(of_process().requests, options.max_concurrency)
+        self._turns = Turns(of_process().requests, options.most_connections)
         self._note = note
         self.circuits: dict[str, Circuit] = {}
+        self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Remember a finished upload, and pass its receipt to the callback."""
@@ -192,6 +195,8 @@ class Client:
         if is_of_s3(signed):
             self.s3_buckets.add(operation.bucket)
             signed = with_checksums(operation, signed, body)
+        clock = self._timing.clock
+        began = clock()
         reply = self.transport.send(signed, body, exchange)
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
@@ -200,6 +205,9 @@ class Client:
         if operation.action in LOOKS and is_answer and self._grants_by_prefix:
             self._note_answer(operation)
         if ok:
+            if exchange.sink is None:
+                link = self.links[operation.bucket]
+                link.note(operation.action, body.size, clock() - began)
             return reply
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
@@ -237,7 +245,7 @@ class Client:
         made = self.prefetcher(
             lambda: coming.popleft() if coming else None,
             first=MAX_REQUESTS,
-            low=self.options.max_concurrency,
+            low=self.options.connections,
         )
         if made is None:
             return iter(jobs), None
@@ -257,7 +265,7 @@ class Client:
         if bucket not in self.circuits:
             # Half of the longest wait is the mean one of a worker that tries alone.
             made = Circuit(
-                self.options.max_concurrency,
+                self.options.connections,
                 pause=self.policy.base / 2,
                 longest=self.policy.cap / 2,
                 clock=self._timing.clock,

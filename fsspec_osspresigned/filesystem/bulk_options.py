@@ -66,7 +66,7 @@ class BulkOptions:
         Raises:
             UploadErrors: several jobs failed.
         """
-        most = client.options.max_concurrency
+        most = client.options.connections
         size = self.batch_size
         width = most if size in (None, -1) else int(size or 1)
         source = iter(jobs)

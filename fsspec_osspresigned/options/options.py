@@ -15,9 +15,11 @@ from ..errors import ConfigurationError
 from ..http.checksums import MODES
 from ..model import (
     ACLS,
+    CONNECTIONS,
     LARGEST_PART,
     MAX_PART,
     MIN_PART,
+    MOST_CONNECTIONS,
     STORAGE_CLASSES,
     STYLES,
     THRESHOLD,
@@ -218,8 +220,8 @@ class Options:
     callback: Mapping[str, str] = _per_object({}, callback)
     traffic_limit: int | None = _per_object(None, _integer(LEAST_TRAFFIC, MOST_TRAFFIC))
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
-    multipart_threshold: int = _option(THRESHOLD, _size(1, MAX_PART))
-    max_concurrency: int = _option(16, _integer(1, 1024))
+    multipart_threshold: int | None = _option(None, _size(1, MAX_PART))
+    max_concurrency: int | None = _option(None, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
     checksum: str = _per_object("auto", _choice(*MODES))
     overwrite: bool = _per_object(True, _boolean)
@@ -273,6 +275,21 @@ class Options:
         return cls(**values)
 
     @property
+    def threshold(self) -> int:
+        """Bytes above which an object is sent in parts, where its link is unknown."""
+        return self.multipart_threshold or THRESHOLD
+
+    @property
+    def connections(self) -> int:
+        """Requests in flight at most."""
+        return self.max_concurrency or CONNECTIONS
+
+    @property
+    def most_connections(self) -> int:
+        """The same for the parts of one object whose connections are slow."""
+        return self.max_concurrency or MOST_CONNECTIONS
+
+    @property
     def largest_part(self) -> int:
         """Bytes of a part at most."""
         return self.part_size or LARGEST_PART
@@ -280,7 +297,7 @@ class Options:
     @property
     def most_memory(self) -> int:
         """Bytes that all streams of the process may hold before writers wait."""
-        least = self.largest_part * (self.max_concurrency + 1)
+        least = self.largest_part * (self.connections + 1)
         return self.memory_limit or max(_MEMORY, least)
 
     def check_portable(self) -> None:

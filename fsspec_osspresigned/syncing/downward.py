@@ -139,7 +139,7 @@ class Downward:
 
         transfers = Transfers(
             self.client.files,
-            self.client.options.max_concurrency,
+            self.client.options.connections,
             work,
             lambda entry: entry.name,
             on_error="raise" if self.fail_fast else "omit",

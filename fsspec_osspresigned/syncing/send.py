@@ -93,7 +93,7 @@ class SyncRoute:
                 raise
             listener.stored(entry, receipt)
 
-        first = list(itertools.islice(source, client.options.max_concurrency))
+        first = list(itertools.islice(source, client.options.connections))
         transfers = Transfers(
             client.files,
             len(first),  # no idle worker

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 
 from attrs import evolve, frozen
 
 from ..client.client import Client
+from ..client.link import Link
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
     LARGEST_FILE_PART,
@@ -37,6 +39,11 @@ _DOUBLE_EVERY = 500
 # Where part sizes are ours, there is one part for each of 16 connections, two in a large
 # file. `max_concurrency` does not count, so a resumed upload has the same parts.
 _CONNECTIONS = 16
+# Sizes that are tried on a known link, seconds that each part costs besides, and how
+# much longer may be taken for fewer requests: fitted to the curves of docs/growth.md.
+_PART_SIZES = tuple(MIB << power for power in range(7))
+_PART_COST = 0.0008
+_NEARLY = 1.1
 
 
 @frozen(kw_only=True)
@@ -52,6 +59,7 @@ class UploadPlan:
         max_parts: parts that can be sent at most.
         grows: whether later parts of a stream get larger.
         spools: a stream waits on disk, because only that one call is granted.
+        width: parts in flight at most; None takes the connections of the options.
     """
 
     action: Action = Action.PutObject
@@ -62,6 +70,7 @@ class UploadPlan:
     max_parts: int = MAX_PARTS
     grows: bool = False
     spools: bool = False
+    width: int | None = None
 
     def size_of(self, number: int) -> int:
         """Return the bytes of part *number* (1 or more) unless it is the last."""
@@ -98,11 +107,13 @@ def plan_for(
     *,
     path: str,
     large_parts: bool = False,
+    link: Link | None = None,
 ) -> UploadPlan:
     """Decide how an object of *size* bytes is cut; None stands for a stream.
 
     Without a ``part_size`` of the options, parts are adapted to the size; they have 8 MiB
-    at most, 32 with *large_parts*.
+    at most, 32 with *large_parts*. Where the *link* is known, and options and grant leave
+    it open, the cut is the one that takes the least time there.
 
     Raises:
         ConfigurationError: the grant cannot carry the object; lists every reason.
@@ -112,7 +123,11 @@ def plan_for(
     parts = grant.multipart
     fits_single = grant.single and size <= grant.action.spec.largest
     single = UploadPlan(action=grant.action, multipart=False, part_size=max(size, 1))
-    if fits_single and (parts is None or size <= options.multipart_threshold):
+    if fits_single and parts is not None and link is not None:
+        fitted = _fitted(size, options, parts, link)
+        if fitted is not None:
+            return fitted if fitted.multipart else single
+    if fits_single and (parts is None or size <= options.threshold):
         return single
     problems = []
     if grant.single and not fits_single:
@@ -136,6 +151,46 @@ def plan_for(
     if fits_single:
         return single
     raise ConfigurationError(problems + misfits, path=path)
+
+
+def _fitted(
+    size: int, options: Options, parts: MultipartGrant, link: Link
+) -> UploadPlan | None:
+    """Return the plan that takes the least time on *link*; None if it is not ours.
+
+    Of plans that take nearly as long, the one with the fewest requests.
+    """
+    chosen = options.part_size or options.multipart_threshold or parts.part_size
+    if chosen or parts.is_owners or not (link.parts or size > options.threshold):
+        return None
+    plans: list[tuple[float, UploadPlan]] = []
+    if size <= _PART_SIZES[-1]:
+        seconds = link.round_trip + size / link.rate
+        plans.append((seconds, UploadPlan(multipart=False, part_size=1)))
+    for width, part_size in product(
+        {options.connections, options.most_connections}, _PART_SIZES
+    ):
+        count = -(-size // part_size)
+        if not 1 < count <= parts.max_parts or part_size < parts.least_part:
+            continue
+        waves = -(-count // width)
+        seconds = (waves + 2) * link.round_trip + waves * part_size / link.rate
+        plan = UploadPlan(
+            multipart=True,
+            part_size=part_size,
+            least_part=parts.least_part,
+            max_parts=parts.max_parts,
+            width=width,
+        )
+        plans.append((seconds + count * _PART_COST, plan))
+    enough = min((seconds for seconds, _ in plans), default=0) * _NEARLY
+    fast = [plan for seconds, plan in plans if seconds <= enough]
+    return min(fast, key=_requests, default=None)
+
+
+def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
+    """Return what orders plans by their requests, first of all and at a time."""
+    return plan.multipart, plan.width or 0, -plan.part_size
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:

@@ -266,7 +266,7 @@ def resumption_of(
     if checkpoint is None or not isinstance(source, FileBody):
         return NoCheckpoint()
     local = os.path.abspath(source.path)
-    if plan.action.spec.form and source.size > client.options.multipart_threshold:
+    if plan.action.spec.form and source.size > client.options.threshold:
         said = "%s: a grant has no parts to resume, each run sends the whole file"
         _log.info(said, target.path)
     if not plan.multipart and not checkpoint.has(target.path, local):

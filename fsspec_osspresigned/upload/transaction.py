@@ -285,7 +285,7 @@ class Transaction:
             for one in chosen
             if isinstance(one, _HeldObject)
         )
-        most = self.client.options.max_concurrency
+        most = self.client.options.connections
         ahead = self.client.prefetcher(
             lambda: next(coming, None), first=MAX_REQUESTS, low=most
         )

@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source
 from ..http.transport import Exchange
-from ..model import Receipt
+from ..model import Receipt, split_path
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..tracebacks import caller_level
@@ -155,8 +155,14 @@ class Upload:
         options = client.options
         # Large parts are lost with the process that sends them, so not with a journal.
         large_parts = at_hand and client.checkpoint is None
+        bucket = split_path(target.path)[0]
         self.plan: UploadPlan = plan_for(
-            grant, options, size, path=target.path, large_parts=large_parts
+            grant,
+            options,
+            size,
+            path=target.path,
+            large_parts=large_parts,
+            link=client.links[bucket].link if large_parts else None,
         )
         check_plan(options, client.signer, target, grant, self.plan, size)
         self._client, self.path = client, target.path

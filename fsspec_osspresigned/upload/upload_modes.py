@@ -163,12 +163,13 @@ class Multipart:
 
     def __init__(self, job: UploadJob, resumption: NoCheckpoint) -> None:
         options, path = job.steps.client.options, job.steps.target.path
+        self._width = job.plan.width or options.connections
         self.upload_id = ""
         self._job, self._steps, self._resumption = job, job.steps, resumption
         if resumption.needs_crc:
             exchange = evolve(job.steps.exchange, with_crc=True)
             self._steps = evolve(job.steps, exchange=exchange)
-        self._in_flight = PartsInFlight(options.max_concurrency, options.most_memory)
+        self._in_flight = PartsInFlight(self._width, options.most_memory)
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
         self._ahead: Prefetcher | None = None
         self._lock = threading.Lock()
@@ -187,7 +188,7 @@ class Multipart:
             for number, size in job.plan.cut(job.size)
             if number not in self._resumption.kept
         )
-        first = _FIRST_BATCH if job.size is None else client.options.max_concurrency
+        first = _FIRST_BATCH if job.size is None else self._width
         self._ahead = client.prefetcher(lambda: next(coming, None), first=first)
 
     def add(self, body: Body) -> None:

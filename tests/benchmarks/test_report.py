@@ -317,6 +317,14 @@ def test_default_cell_is_what_the_package_would_do(results):
     assert "1 cells" in defaults.said(results)
 
 
+def test_default_cell_of_a_known_link(results):
+    """A slow link gets smaller parts for the same object, or parts at all."""
+    rows = defaults.cells(results)[0.02, 50e6, 128 * MIB]
+    work = defaults.default_cell(rows, known=True)["work"]
+    assert not defaults.in_one(work)
+    assert "once the link is known" in defaults.said(results).lower()
+
+
 def test_curve_compares_part_sizes_at_one_width(results):
     """What more connections bring is another question."""
     rows = defaults.cells(results)[0.02, 50e6, 128 * MIB]

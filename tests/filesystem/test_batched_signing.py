@@ -320,5 +320,5 @@ def test_ten_gibibytes_hold_few_urls(monkeypatch, capsys):
     assert len(set(sink.parts)) == 1_280
     assert sink.initiated == 1
     assert len(service.calls) < 20
-    assert max(held) <= 100 + fs.client.options.max_concurrency
+    assert max(held) <= 100 + fs.client.options.connections
     assert unused <= 100

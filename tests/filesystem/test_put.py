@@ -22,9 +22,12 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.progress import SharedCallback
 from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.units import MIB
 
 ROOT = "examplebucket"
 
@@ -448,3 +451,21 @@ def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
             file.truncate(size)
         blind.put_file(tmp_path / name, f"{ROOT}/{name}")
         assert owner.stored()[name] == bytes(size)
+
+
+def test_parts_follow_the_link(environment, owner, tmp_path):
+    """A slow link that was learned gives the next file parts, and a quick one does not."""
+    (tmp_path / "a").write_bytes(body := bytes(range(256)) * 12 * 1024)  # 3 MiB
+    keys = OSSPresignedFileSystem(signer="keys")
+    link = keys.client.links[ROOT]
+    keys.put_file(str(tmp_path / "a"), f"{ROOT}/first")
+    assert link.link is None  # no small request yet
+    for _ in range(100):
+        link.note(Action.InitiateMultipartUpload, 0, 0.001)
+        link.note(Action.UploadPart, MIB, 1.0)
+    keys.put_file(str(tmp_path / "a"), f"{ROOT}/slow")
+    assert owner.actions().count("UploadPart") == 3
+    link.note(Action.UploadPart, MIB, 0.001)
+    keys.put_file(str(tmp_path / "a"), f"{ROOT}/quick")
+    assert owner.actions().count("UploadPart") == 3
+    assert owner.stored() == {"first": body, "slow": body, "quick": body}

@@ -35,7 +35,8 @@ def test_defaults():
     found = read(region=None, retries=None, asynchronous=True, loop=None, add_docs=1)
     assert found.identity() == read().identity()
     assert (found.part_size, found.retries, found.timeout) == (None, 5, (10.0, 60.0))
-    assert (found.largest_part, found.multipart_threshold) == (8 * MIB, 8 * MIB)
+    assert (found.largest_part, found.threshold) == (8 * MIB, 8 * MIB)
+    assert (found.connections, found.most_connections) == (16, 32)
     assert found.most_memory == 256 * MIB
     assert read(part_size="1GiB").most_memory == 17 * GIB
     assert read(part_size="1GiB", memory_limit="1MiB").most_memory == MIB

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned.client.link import Link
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import (
     MAX_PART,
@@ -194,3 +195,69 @@ def test_cut(size, parts):
     assert (
         list(UploadPlan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
     )
+
+
+# Of the public internet, of a fast and of a far one, of a machine in the same room.
+SLOW, FAST = Link(0.02, 10e6, parts=True), Link(0.02, 200e6, parts=True)
+FAR, NEAR = Link(0.1, 50e6, parts=True), Link(0.001, 1e9, parts=True)
+
+
+@pytest.mark.parametrize(
+    ("link", "size", "parts"),
+    [
+        (SLOW, 512 * KIB, None),
+        (SLOW, MIB + 1, None),
+        (SLOW, 3 * MIB, (MIB, 16)),
+        (SLOW, 8 * MIB, (MIB, 16)),
+        (SLOW, 256 * MIB, (8 * MIB, 32)),
+        (FAST, 4 * MIB, None),
+        (FAST, 64 * MIB, (4 * MIB, 16)),
+        (FAR, 4 * MIB, None),
+        (FAR, 16 * MIB, (2 * MIB, 16)),
+        (NEAR, 4 * MIB, None),
+        (NEAR, GIB, (32 * MIB, 32)),
+    ],
+)
+def test_a_known_link_decides(link, size, parts):
+    """One PUT, or parts and their number in flight: what takes the least time there."""
+    found = plan_for(Grant(), Options(), size, path="b/k", link=link)
+    assert ((found.part_size, found.width) if found.multipart else None) == parts
+
+
+@pytest.mark.parametrize(
+    ("more", "grant"),
+    [
+        ({"part_size": 2 * MIB}, BOTH),
+        ({"multipart_threshold": 8 * MIB}, BOTH),
+        ({}, Grant(multipart=MultipartGrant(part_size=2 * MIB))),
+        ({}, SINGLE),
+        ({}, owners(9, single=True)),
+    ],
+)
+def test_what_is_given_goes_before_the_link(more, grant):
+    """Options and grants that say how an object is cut are obeyed on every link."""
+    options = Options(**more)
+    given = plan_for(grant, options, 8 * MIB, path="b/k")
+    assert plan_for(grant, options, 8 * MIB, path="b/k", link=SLOW) == given
+
+
+def test_a_small_object_needs_a_permission_that_was_seen():
+    """Parts below the threshold are not tried on a signer that may refuse them."""
+    unseen = Link(0.02, 10e6)
+    assert not plan_for(BOTH, Options(), 8 * MIB, path="b/k", link=unseen).multipart
+    assert plan_for(BOTH, Options(), 8 * MIB + 1, path="b/k", link=unseen).multipart
+
+
+def test_a_width_that_is_given_is_kept():
+    """A slow link widens the default alone."""
+    options = Options(max_concurrency=4)
+    assert plan_for(BOTH, options, 256 * MIB, path="b/k", link=SLOW).width == 4
+
+
+def test_the_limits_of_a_store_hold_on_every_link():
+    """Parts of S3 have 5 MiB at least, and there are 10,000 at most."""
+    s3 = Grant(multipart=MultipartGrant(least_part=5 * MIB, max_parts=10_000))
+    found = plan_for(s3, Options(), 64 * MIB, path="b/k", link=SLOW)
+    assert found.part_size == 8 * MIB
+    huge = plan_for(BOTH, Options(), 700 * GIB, path="b/k", large_parts=True, link=SLOW)
+    assert huge == plan_for(BOTH, Options(), 700 * GIB, path="b/k", large_parts=True)

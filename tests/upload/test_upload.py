@@ -966,8 +966,7 @@ def busy(client: Client) -> Iterator[None]:
     """Keep all workers that send parts busy."""
     gate = threading.Event()
     jobs = [
-        client.requests.submit(gate.wait, 10)
-        for _ in range(client.options.max_concurrency)
+        client.requests.submit(gate.wait, 10) for _ in range(client.options.connections)
     ]
     try:
         yield

@@ -112,7 +112,7 @@ def _all_at_once(
     count: int,
 ) -> Transfers[Any, None]:
     client = filesystem.client
-    width = max(1, min(client.options.max_concurrency, count))
+    width = max(1, min(client.options.connections, count))
     return Transfers(client.files, width, work, name, on_error="return")
 
 
