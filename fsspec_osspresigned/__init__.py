@@ -1,7 +1,7 @@
 """An fsspec filesystem that uploads to Alibaba Cloud OSS through presigned URLs.
 
-The names below are the public ones; each is loaded when it is first used, so that
-importing the package costs next to nothing.
+The names below are public. Each is loaded on first use, so importing the package is
+fast.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name where it lives."""
+    """Load a public name from its module."""
     if name == "__version__":
         return import_module("importlib.metadata").version("fsspec-osspresigned")
     if name not in __all__:

@@ -1,7 +1,8 @@
 """Errors and warnings, in builtin families, with errno and path: see docs/errors.md.
 
-A message names what is bad and what to do; it never holds a query string, a signature
-or a token. All of them survive pickling. ``client.retry`` decides by their class.
+A message names the problem and the remedy. It never contains a query string, a
+signature or a token. All errors can be pickled. ``client.retry`` decides by their
+class.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ class Refused(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Explanation:
-    """One refusal, explained. It never holds a signature, a token or a key.
+    """Explanation of one refusal, without any signature, token or key.
 
     Attributes:
-        reason: the case.
-        cause: one sentence on what happened.
+        reason: the reason of the refusal.
+        cause: one sentence that says what happened.
         remedy: what to do about it.
-        differences: for ``Refused.MISMATCH``, what provably differs, one line each; empty
-            if what the store received is what was sent, or if it does not say.
-        clock_offset: seconds that this machine's clock is ahead of the store's,
-            negative if it is behind; None if the store never told its time.
+        differences: for ``Refused.MISMATCH``, the proven differences, one line each;
+            empty if the store received what was sent, or did not report it.
+        clock_offset: seconds by which this machine's clock is ahead of the store's,
+            negative if it is behind; None if the store's time is unknown.
     """
 
     reason: Refused
@@ -63,7 +64,7 @@ class Explanation:
 
 
 class Outcome(enum.StrEnum):
-    """Outcome of a failed call: the sent bytes are the object, are not, or may be."""
+    """Outcome of a failed call: whether the object was stored."""
 
     NOT_STORED = "not stored"
     STORED = "stored"
@@ -74,14 +75,15 @@ class OSSPresignedError(OSError):
     """Root of all errors of this package.
 
     Attributes:
-        path: ``bucket/key``, also as ``filename``; None if no object is concerned.
-        status: HTTP status; None without an answer.
+        path: ``bucket/key``, also as ``filename``; None if the error concerns no
+            object.
+        status: HTTP status; None without a reply.
         code: OSS error code such as ``NoSuchUpload``; None without one.
-        ec: OSS's finer error number (header ``x-oss-ec``); diagnostics only.
-        request_id: what OSS support asks for.
+        ec: detailed error number of OSS (header ``x-oss-ec``); for diagnostics only.
+        request_id: request ID for OSS support.
         action: OSS API name of the call.
-        retry_after: seconds that the server asked to wait; None if it did not.
-        tries: how often the request was sent before this error became final.
+        retry_after: seconds to wait, as requested by the server; None if it sent none.
+        tries: number of times that the request was sent.
         outcome: whether the object is stored.
     """
 
@@ -106,11 +108,11 @@ class OSSPresignedError(OSError):
 
     @property
     def message(self) -> str:
-        """The text without errno and path."""
+        """The message without errno and path."""
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Survive pickling: OSError's own way would drop the keyword facts."""
+        """Support pickling; OSError's own method would lose the attributes."""
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
@@ -123,7 +125,7 @@ def _rebuild(
 
 
 class ConfigurationError(OSSPresignedError, ValueError):
-    """Options, a URL map or an upload plan are wrong, found before the first byte.
+    """Options, a URL map or an upload plan are invalid; nothing was sent.
 
     Attributes:
         problems: every problem found, one line each.
@@ -141,11 +143,11 @@ class ConfigurationError(OSSPresignedError, ValueError):
 
 
 class NotSignedError(OSSPresignedError, PermissionError):
-    """The signer will not sign this operation: no grant, no entry in the map.
+    """The signer does not sign this operation: it is not granted, or not in the map.
 
     Attributes:
-        nearest: the nearest keys of a URL map, for the message; may be empty.
-        final: the signer grants this action nowhere in the bucket
+        nearest: the most similar keys of a URL map, for the message; may be empty.
+        final: True if the signer does not grant this action anywhere in the bucket
             (``action_not_granted``).
     """
 
@@ -164,29 +166,29 @@ class SignerError(OSSPresignedError):
 
 
 class SignerUnavailableError(SignerError):
-    """The signer cannot answer for now (429, 5xx, no connection): worth a retry."""
+    """The signer is temporarily unavailable (429, 5xx, no connection); retry it."""
 
     _errno = _errno.EAGAIN
 
 
 class BindingError(SignerError, PermissionError):
-    """The signer signed something else than was asked; nothing was sent."""
+    """The signer signed a different request than it was asked for; nothing was sent."""
 
     _errno = _errno.EACCES
 
 
 class ReplyError(OSSPresignedError):
-    """The store answered with an error that has no closer class.
+    """The store replied with an error that has no more specific class.
 
     Attributes:
-        explanation: of a refusal; None if its cause was not found.
+        explanation: explanation of a refusal; None if its cause is unknown.
     """
 
     explanation: Explanation | None = None
 
     @property
     def reason(self) -> Refused | None:
-        """The case of a refusal, for programs; None if it is unknown."""
+        """The reason of a refusal, for programs; None if it is unknown."""
         return None if self.explanation is None else self.explanation.reason
 
 
@@ -217,36 +219,36 @@ class UploadNotFoundError(ReplyError, FileNotFoundError):
 
 
 class ObjectExistsError(ReplyError, FileExistsError):
-    """409 FileAlreadyExists: an exclusive upload found the object there."""
+    """409 FileAlreadyExists: the object exists, and the upload may not replace it."""
 
     _errno = _errno.EEXIST
 
 
 class InvalidRequestError(ReplyError, ValueError):
-    """400-like: the store refuses what was asked, and would refuse it again."""
+    """400 and similar: the request is invalid, so a retry would fail too."""
 
     _errno = _errno.EINVAL
 
 
 class EndpointForbiddenError(InvalidRequestError):
-    """400 PublicEndpointForbidden: the bucket is closed at OSS's public host."""
+    """400 PublicEndpointForbidden: OSS's public host does not accept uploads."""
 
 
 class DamagedBodyError(ReplyError):
-    """400: the store says that the body was damaged or cut on the way."""
+    """400: the store reports that the body was damaged or truncated in transit."""
 
 
 class StoreUnavailableError(ReplyError):
-    """5xx or throttled: the store cannot answer for now."""
+    """5xx or throttled: the store is temporarily unavailable."""
 
     _errno = _errno.EAGAIN
 
 
 class NetworkError(OSSPresignedError, ConnectionError):
-    """No answer: refused, reset or cut.
+    """No reply: the connection was refused, reset or closed.
 
     Attributes:
-        sent: whether the whole request went out, so that the server may have acted.
+        sent: True if the whole request was sent, so the server may have executed it.
     """
 
     _errno = _errno.ECONNRESET
@@ -254,13 +256,13 @@ class NetworkError(OSSPresignedError, ConnectionError):
 
 
 class NetworkTimeoutError(NetworkError, TimeoutError):
-    """No connection, no answer or no progress in time."""
+    """No connection, no reply or no progress within the timeout."""
 
     _errno = _errno.ETIMEDOUT
 
 
 class IntegrityError(OSSPresignedError):
-    """The checksum that the store reports is not that of the bytes sent.
+    """The checksum that the store reports does not match the bytes sent.
 
     Attributes:
         differs: False if the store reported no checksum, and one was required.
@@ -270,20 +272,20 @@ class IntegrityError(OSSPresignedError):
 
 
 class TooLargeError(OSSPresignedError):
-    """More bytes than the granted requests can hold; nothing was published."""
+    """The object is too large for the granted requests; nothing was published."""
 
     _errno = _errno.EFBIG
 
 
 class SourceChangedError(OSSPresignedError):
-    """The source changed or shrank while it was read; nothing was published."""
+    """The source changed while it was read; nothing was published."""
 
 
 class ExclusiveNotEnforcedError(OSSPresignedError):
-    """Stored, but OSS ignored forbid-overwrite: the bucket keeps versions.
+    """Stored, but OSS ignored forbid-overwrite because the bucket has versioning.
 
     Attributes:
-        version_id: the version that was made.
+        version_id: the version that was created.
     """
 
     outcome = Outcome.STORED
@@ -291,10 +293,10 @@ class ExclusiveNotEnforcedError(OSSPresignedError):
 
 
 class ReceiptFailedError(OSSPresignedError):
-    """Stored, but ``receipts=`` could not take the receipt.
+    """Stored, but the receipt could not be written to ``receipts=``.
 
     Attributes:
-        receipt: what it was to take.
+        receipt: the receipt of the stored object.
     """
 
     outcome = Outcome.STORED
@@ -302,19 +304,19 @@ class ReceiptFailedError(OSSPresignedError):
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply was lost, and no signed call can tell what happened."""
+    """The reply was lost, and no granted operation can check the object."""
 
     outcome = Outcome.UNKNOWN
 
 
 class UploadDiscardedError(OSSPresignedError):
-    """The upload was given up before it was published."""
+    """The upload was discarded before it was published."""
 
     _errno = _errno.ECANCELED
 
 
 class CheckpointInUseError(OSSPresignedError, BlockingIOError):
-    """Another process has the same upload, with the same checkpoint."""
+    """Another process makes the same upload with the same checkpoint directory."""
 
     _errno = _errno.EAGAIN
 
@@ -324,8 +326,8 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
     Attributes:
         failures: path -> exception, in the order in which they failed.
-        receipts: of a transaction: what was published nevertheless.
-        discarded: of a transaction: the paths that were not tried.
+        receipts: receipts of the objects that a transaction published nevertheless.
+        discarded: paths that a transaction did not try to publish.
     """
 
     def __init__(
@@ -342,7 +344,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.discarded = list(discarded)
 
     def __repr__(self) -> str:
-        """Count what failed, by kind; ``failures`` has the texts."""
+        """Count the failures by class; ``failures`` has the messages."""
         kinds = Counter(type(error).__name__ for error in self.failures.values())
         told = [f"{count} {kind}" for kind, count in kinds.most_common()]
         told += [f"{len(self.receipts)} stored"] if self.receipts else []
@@ -350,7 +352,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         return f"UploadErrors({', '.join(told)})"
 
     def _repr_html_(self) -> str:
-        """Return a table of the failures for a notebook, of the first ones if many."""
+        """Return a table of the first failures for a notebook."""
         rows: list[tuple[object, ...]] = [
             (path, getattr(error, "outcome", Outcome.NOT_STORED), error)
             for path, error in islice(self.failures.items(), _SHOWN)
@@ -365,7 +367,7 @@ class PublishWarning(UserWarning):
 
 
 class DiscardWarning(PublishWarning):
-    """A file was not published: never closed, or while an exception was in flight."""
+    """A file was not published: never closed, or closed because of an exception."""
 
 
 class CallbackFailedWarning(PublishWarning):
@@ -373,4 +375,4 @@ class CallbackFailedWarning(PublishWarning):
 
 
 class BlindAnswerWarning(PublishWarning):
-    """An object that cannot be seen was reported as missing."""
+    """An object was reported as missing, but its existence could not be checked."""

@@ -1,4 +1,4 @@
-"""Values that cross module borders, and the table of operations; no I/O."""
+"""Values that several modules share, and the table of operations; no I/O."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Action(enum.StrEnum):
 
     @property
     def publishes(self) -> bool:
-        """True if the call makes an object visible, all at once."""
+        """True if the call makes an object visible."""
         return self.spec.publishes
 
 
@@ -83,7 +83,7 @@ STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"
 
 
 class HeaderKind(enum.Enum):
-    """A group of request headers that the same calls take."""
+    """A group of request headers that the same calls accept."""
 
     CONTENT = "what the object is stored with: type, metadata, tags, encryption"
     PUBLISHED = "what takes effect when the object appears: ACL and callback"
@@ -114,16 +114,18 @@ class Spec:
         fixed: parameters that always have this value.
         upload_id: whether ``uploadId`` names a multipart upload.
         part_number: whether ``partNumber`` names a part.
-        query: parameters that a client may ask for (signer protocol, closed list).
+        query: parameters that a client may request (closed list of the signer
+            protocol).
         on_bucket: whether the call has no object key.
         copies: whether the call reads another object, its copy source.
         body: ``data`` of the object, a ``document``, or nothing.
-        largest: bytes of the data at most.
-        form: whether key and headers are fields of a form that is sent to the bucket's
-            root, with the data as its last one; a policy is signed, and no URL.
-        headers: kinds of headers that change what the call does.
-        publishes: whether an object becomes visible. A repetition of such a call may find
-            the object of its first try, so its error is reconciled with the store.
+        largest: maximum size of the data in bytes.
+        form: whether key and headers are fields of a form, which is sent to the
+            bucket's root with the data as its last field. The policy is signed, not the
+            URL.
+        headers: kinds of headers that change the effect of the call.
+        publishes: whether an object becomes visible. A retry of such a call may find
+            the object of its first try, so its error is checked against the store.
         slot: member of an entry in a URL map.
     """
 
@@ -148,7 +150,7 @@ class Spec:
         return frozenset({n for n, has in named.items() if has} | {*self.fixed})
 
     def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return those of *headers* that belong to the call."""
+        """Return the entries of *headers* that apply to the call."""
         kinds = {*self.headers, HeaderKind.PAYER}
         return {n: v for n, v in headers.items() if HeaderKind.of_header(n) in kinds}
 
@@ -262,15 +264,15 @@ class Operation:
 
     Attributes:
         action: the call.
-        bucket: the bucket; empty where a single presigned URL decides it.
+        bucket: the bucket; empty if a single presigned URL determines it.
         key: the object key, not encoded; empty for ListObjectsV2.
-        upload_id: the multipart upload, for the calls that name one.
-        part_number: 1..10000, for UploadPart and UploadPartCopy.
-        content_length: exact bytes of the body; None for calls without one.
-        headers: *demanded* headers, which must come back signed with this value.
-        optional_headers: *wished* headers, which a signer may drop.
-        query: parameters of the closed list of the signer protocol.
-        expires_in: wished life in seconds; None leaves it to the signer.
+        upload_id: upload ID, for the calls of a multipart upload.
+        part_number: 1 to 10,000, for UploadPart and UploadPartCopy.
+        content_length: exact size of the body in bytes; None for calls without a body.
+        headers: *demanded* headers, which the signer must sign with this value.
+        optional_headers: *optional* headers, which a signer may drop.
+        query: parameters, from the closed list of the signer protocol.
+        expires_in: requested lifetime in seconds; None leaves it to the signer.
     """
 
     action: Action
@@ -322,11 +324,11 @@ def _frozen_fields(value: Mapping[str, Secret]) -> Mapping[str, Secret]:
 
 @frozen(kw_only=True)
 class SignedForm:
-    """The fields of a signed form, which allow one object to be stored; all are hidden.
+    """Fields of a signed form that permits storing one object; all values are hidden.
 
     Attributes:
-        fields: name -> value in the order in which they are sent, the data after them; a
-            ``FormValue`` where the value alone is no secret, such as the key.
+        fields: names and values in the order in which they are sent, before the data; a
+            ``FormValue`` is a value that is not secret by itself, such as the key.
     """
 
     fields: Mapping[str, Secret] = field(converter=_frozen_fields, repr=False)
@@ -334,16 +336,18 @@ class SignedForm:
 
 @frozen(kw_only=True)
 class SignedRequest:
-    """A permission to send one request: opaque, sent to the byte as it is.
+    """Permission to send one request; opaque, and sent byte for byte.
 
     Attributes:
         method: the HTTP method.
-        url: the presigned URL; a plain string is hidden on the way in. The bucket's root
-            if there is a form.
+        url: the presigned URL; a plain string is converted to a secret. With a form,
+            the root of the bucket.
         headers: exactly the headers to send with it.
-        issued_at: when its life began, seconds since the epoch of *this* machine.
-        expires_at: when its life ends, same clock; None if unknown.
-        form: the fields to send around the data; None for all calls but PostObject.
+        issued_at: start of its lifetime, seconds since the epoch by *this* machine's
+            clock.
+        expires_at: end of its lifetime, by the same clock; None if unknown.
+        form: the form fields to send before the data; None for all calls but
+            PostObject.
     """
 
     method: str
@@ -354,7 +358,7 @@ class SignedRequest:
     form: SignedForm | None = None
 
     def is_stale(self, now: float) -> bool:
-        """Return whether less than min(30 s, life / 4) of its life is left."""
+        """Return True if less than 30 s or a quarter of its lifetime is left."""
         if self.expires_at is None:
             return False
         life = self.expires_at - self.issued_at
@@ -363,16 +367,16 @@ class SignedRequest:
 
 @frozen(eq=False, kw_only=True)
 class Reply:
-    """Reply of a server, small enough to keep.
+    """Reply of a server, with a body small enough for memory.
 
     Attributes:
         status: HTTP status.
         headers: names in lower case.
-        body: the body as far as it was read.
-        body_bytes: bytes of the request body that were handed to the socket.
+        body: the body, or the part of it that was read.
+        body_bytes: number of bytes of the request body that were sent.
         crc64: CRC-64/XZ of those bytes; None if it was not computed.
-        retries: how often the request had to be sent again.
-        resigns: how often it had to be signed again.
+        retries: number of times that the request was sent again.
+        resigns: number of times that it was signed again.
     """
 
     status: int
@@ -387,12 +391,12 @@ class Reply:
 
     @property
     def etag(self) -> str:
-        """The ETag header as it came, quotes included; empty if absent."""
+        """The ETag header as received, with quotes; empty if absent."""
         return self.headers.get("etag", "")
 
     @property
     def request_id(self) -> str | None:
-        """``x-oss-request-id``, or S3's; None if neither came."""
+        """``x-oss-request-id``, or the request ID of S3; None if there is neither."""
         names = ("x-oss-request-id", "x-amz-request-id")
         return next((self.headers[n] for n in names if n in self.headers), None)
 
@@ -413,21 +417,22 @@ class Receipt:
 
     Attributes:
         path: ``bucket/key``.
-        size: bytes.
+        size: size in bytes.
         status: ``stored``; ``pending`` when the owner completes the upload; or
             ``callback_failed``: stored, but OSS could not reach the callback server.
         etag: as the server sent it, without quotes.
         crc64: CRC-64/XZ of the bytes sent; None if it was not computed.
-        verified: what was compared with the reply: ``crc64``, ``md5`` or ``none``.
-        version_id: version made by a versioned bucket; None otherwise.
-        request_id: of the last request.
-        upload_id: of a multipart upload; None for one PutObject.
+        verified: checksum that was compared with the reply: ``crc64``, ``md5`` or
+            ``none``.
+        version_id: version created in a bucket with versioning; None otherwise.
+        request_id: request ID of the last request.
+        upload_id: upload ID of a multipart upload; None for one PutObject.
         parts: the parts; empty for one PutObject.
-        retries: requests sent again.
-        resigns: requests signed again.
-        seconds: from the first byte to the confirmed end.
-        stored_at: seconds since the epoch, this machine's clock.
-        content_type: as sent; None if none was.
+        retries: number of requests that were sent again.
+        resigns: number of requests that were signed again.
+        seconds: duration from the first byte to the final reply.
+        stored_at: seconds since the epoch, by this machine's clock.
+        content_type: content type that was sent; None if none was sent.
     """
 
     path: str
@@ -447,12 +452,12 @@ class Receipt:
     content_type: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON-able members; it never holds a URL."""
+        """Return members that can be encoded as JSON; none contains a URL."""
         return asdict(self)
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """What people want to know first: size, status, what verified it, and parts."""
+        """The main facts: size, status, verification, and number of parts."""
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
         return (
             short_bytes(self.size),
@@ -467,7 +472,7 @@ class Receipt:
         return f"Receipt({', '.join((repr(self.path), *self.facts))})"
 
     def _repr_html_(self) -> str:
-        """Return a table for a notebook, without what is not known."""
+        """Return a table for a notebook, without unknown values."""
         whole = {**self.as_dict(), "parts": len(self.parts)}
         known = [(n, v) for n, v in whole.items() if v not in (None, "")]
         return html_table("Receipt", ("", ""), known)

@@ -1,4 +1,4 @@
-"""Secrets as a type: they hide their text wherever it could be printed."""
+"""Secrets as a type that hides its text wherever it could be printed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 class Secret:
     """A string that hides itself in ``repr``, ``str`` and formatting.
 
-    Comparison and hashing use the hidden text, so equal secrets are equal. Pickling is a
-    TypeError, because a pickle would spell the secret out.
+    Comparison and hashing use the hidden text. Pickling raises TypeError, because a
+    pickle would contain the secret in the clear.
     """
 
     __slots__ = ("_text",)
@@ -34,11 +34,11 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the hidden text; there is no other way to it."""
+        """Return the hidden text, which no other member shows."""
         return self._text
 
     def __repr__(self) -> str:
-        """Name the type, nothing else."""
+        """Show only the type."""
         return f"<{type(self).__name__}: hidden>"
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Secret:
         return repr(self)
 
     def __format__(self, spec: str) -> str:
-        """Return ``repr`` whatever the format is."""
+        """Return ``repr`` for every format."""
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
@@ -58,7 +58,7 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
+        """Raise TypeError: a secret cannot be pickled."""
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled: hand over a reference "
             "(env:NAME, file:PATH) and read it where it is used"
@@ -66,7 +66,7 @@ class Secret:
 
 
 class FormValue(Secret):
-    """A value in a signed form that is hidden with the others, and is no secret itself."""
+    """Value of a form field that is hidden like the others, but not secret itself."""
 
     __slots__ = ()
 
@@ -92,10 +92,10 @@ class SecretURL(Secret):
 
 
 def redact(text: str) -> str:
-    """Return *text* with the values of signatures, tokens and key ids blanked out.
+    """Return *text* without the values of signatures, tokens and key IDs.
 
-    Texts of others (server messages, transport errors) pass it before they enter a
-    message of this package.
+    Text from other programs (server messages, transport errors) passes through this
+    function before it becomes part of a message.
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
@@ -106,7 +106,7 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it refers to a bearer token; ValueError for any other text."""
+    """Return *value* if it is a reference to a bearer token; else raise ValueError."""
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value
@@ -119,9 +119,9 @@ def token_reference(value: Any) -> Any:
 
 
 def resolve_text(reference: str) -> Secret:
-    """Read ``env:NAME`` or ``file:PATH``; anything else is the text itself.
+    """Return the text of ``env:NAME`` or ``file:PATH``; any other text is unchanged.
 
-    Raises ConfigurationError if it cannot be read, or is empty.
+    Raises ConfigurationError if the variable or file cannot be read, or is empty.
     """
     kind, _, place = reference.partition(":")
     text, missing = reference, ""

@@ -16,7 +16,7 @@ __all__ = ["OSSPresignedFileSystem"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the class where it is first used."""
+    """Load the class on first use."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""Options of a verb for many files, and its jobs in parallel."""
+"""Options of methods for many files, and their parallel jobs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def check_depth(maxdepth: int | None) -> None:
 
 @frozen
 class BulkOptions:
-    """Options of a verb for many files.
+    """Options of a method for many files.
 
-    *batch_size* is jobs at once, None or -1 for ``max_concurrency``.
+    *batch_size* is the number of jobs at a time; None or -1 is ``max_concurrency``.
     """
 
     maxdepth: int | None = None
@@ -46,7 +46,7 @@ class BulkOptions:
         allowed: Iterable[str] = ON_ERROR,
         maxdepth: int | None = None,
     ) -> BulkOptions:
-        """Take the options out of *given*; the first of *allowed* is the default."""
+        """Remove the options from *given*; the first of *allowed* is the default."""
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
         check_depth(maxdepth)
@@ -59,9 +59,10 @@ class BulkOptions:
         work: Callable[[T, Cancellation], Any],
         name: Callable[[T], str],
     ) -> list[Any]:
-        """Run *work* for all *jobs*, several at once; nothing runs any more at the end.
+        """Run *work* for all *jobs*, several at a time, and wait for all of them.
 
-        *jobs* is iterated as workers become free, *name* gives a job's path for errors.
+        *jobs* is iterated as workers become free. *name* returns a job's path for
+        errors.
 
         Raises:
             UploadErrors: several jobs failed.

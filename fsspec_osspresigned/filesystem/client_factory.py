@@ -1,4 +1,4 @@
-"""Client factory: a client from options, with its signer and transport."""
+"""Client factory: creates a client with signer and transport from options."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MAX_MAP = 512 * MIB  # some 500,000 objects
 
 
 def read_url(place: str, limit: int = _MAX_MAP) -> bytes:
-    """Read a URL map through the filesystem that fsspec has for *place*.
+    """Read a URL map with fsspec's filesystem for *place*.
 
     Raises:
-        OSError: it is longer than *limit* bytes, or cannot be read.
+        OSError: the map is longer than *limit* bytes, or cannot be read.
     """
     # Without blocks HTTP is read as it comes; else a server decides how much at once.
     options = {"block_size": 0} if is_web(place) else {}
@@ -39,11 +39,11 @@ def read_url(place: str, limit: int = _MAX_MAP) -> bytes:
 
 
 def client_for(options: Options) -> Client:
-    """Return this process's client for *options*, made when it is the first.
+    """Return this process's client for *options*, created on first use.
 
     Raises:
-        ConfigurationError: a URL, map, signer, key or token cannot be used, or others
-            may have chosen it.
+        ConfigurationError: a URL, map, signer, key or token cannot be used, or comes
+            from untrusted options.
     """
     check_trust(options, conf.get(PROTOCOL, {}))
     return shared_client(options, _make)

@@ -1,4 +1,4 @@
-"""Destinations by fsspec's rules: which object or local file of a tree goes where.
+"""Destinations of objects and local files, by fsspec's rules.
 
 Objects (for ``get`` and ``copy``) come first, local trees (for ``put``) follow.
 """
@@ -28,7 +28,7 @@ _MAX_SHOWN = 20
 
 @frozen(eq=False)
 class Match:
-    """The objects and directories that a path, a pattern or several of them stand for."""
+    """The objects and directories that paths or patterns match."""
 
     source: Any  # as it was given
     kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
@@ -41,19 +41,19 @@ class Match:
 
     @property
     def files(self) -> list[str]:
-        """All names that are not known to be directories."""
+        """All names that are not directories."""
         return [name for name, kind in self.kinds.items() if kind != "directory"]
 
     def only_files(self) -> Match:
-        """Leave out the directories, as fsspec does except for whole trees."""
+        """Remove the directories, as fsspec does except for whole trees."""
         return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
     ) -> list[Destination]:
-        """Return where each name goes; those of a list go into one directory.
+        """Return the destination of each name; a list goes into one directory.
 
-        *is_directory* is asked about a *target* without a trailing slash.
+        *is_directory* decides about a *target* without a trailing slash.
         """
         if not self.kinds:
             return []
@@ -71,7 +71,7 @@ class Match:
 
 @frozen(eq=False)
 class Destination:
-    """An object or directory, and the path that it goes to."""
+    """An object or directory, and its destination."""
 
     path: str
     target: str
@@ -88,10 +88,11 @@ def paired(sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[str
 def refuse_clashes(
     destinations: Sequence[Destination], *, local: bool = False, known: bool = False
 ) -> None:
-    """Raise ConfigurationError if two objects have one destination: one would be lost.
+    """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*) nothing is a file and a directory, with what is there already. If
-    it is not *known* what is a directory, that may be where an object would become a file.
+    On a disk (*local*), a destination must not be a file and a directory at once, also
+    with existing files. *known* says whether the directories among the sources are
+    known.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []
@@ -112,7 +113,7 @@ def refuse_clashes(
 
 
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
-    """Yield which directories above the places *seen* are, or would be, files."""
+    """Yield the parents of the destinations *seen* that are, or would be, files."""
     checked: set[str] = set()
     for place, path in seen.items():
         above = os.path.dirname(place)
@@ -127,7 +128,7 @@ def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
 
 
 def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
-    """Raise ConfigurationError if objects would become files outside of *root*."""
+    """Raise ConfigurationError if a destination is outside *root*."""
     problems = []
     for one in destinations:
         name = one.target.removeprefix(root.rstrip("/"))
@@ -169,7 +170,7 @@ _is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``ge
 
 @frozen
 class LocalEntry:
-    """A local name, its destination, and why the directory cannot be walked, if so."""
+    """A local name, its destination, and the error if it cannot be listed."""
 
     local: str
     path: str
@@ -178,12 +179,12 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """Whether ``put`` sends it, or fails with its problem."""
+        """Whether ``put`` sends it, or raises its error."""
         return self.kind is Kind.FILE or self.problem is not None
 
     @property
     def is_skipped(self) -> bool:
-        """Whether ``put`` leaves it out with a warning."""
+        """Whether ``put`` skips it with a warning."""
         return self.kind in (Kind.LINK, Kind.SPECIAL, Kind.UNFINISHED)
 
     @property
@@ -193,16 +194,16 @@ class LocalEntry:
 
 
 class LocalTree:
-    """The files and directories of one ``put``; may be iterated repeatedly.
+    """The files and directories of one ``put``; can be iterated several times.
 
-    A directory is walked while it is iterated: memory grows with the largest single
-    directory, not with the tree. A local name that exists is taken as it is, even if it
+    Directories are listed during iteration, so memory grows with the largest single
+    directory, not with the tree. A name that exists is used literally, even if it
     looks like a pattern. *rpath* has no protocol, or is a list as long as *lpath*.
-    *is_directory* is asked about a destination without a trailing slash.
+    *is_directory* decides about a destination without a trailing slash.
 
     Raises:
-        FileNotFoundError: nothing is at *lpath*.
-        ValueError: two lists of different length, or a bad *maxdepth*.
+        FileNotFoundError: *lpath* does not exist.
+        ValueError: the lists differ in length, or *maxdepth* is invalid.
     """
 
     def __init__(
@@ -269,7 +270,7 @@ class LocalTree:
     def _prefix_length(
         self, lpath: str, rpath: str, is_directory: Callable[[str], bool]
     ) -> int:
-        """Return how many characters of the local names the destination replaces."""
+        """Return the length of the prefix that the destination replaces."""
         prefix, count = self._common_prefix()
         exists = False
         if self._is_pattern:
@@ -301,7 +302,7 @@ def _is_pattern(path: str) -> bool:
 
 
 def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
-    """Yield the existing names of *given*, and those that fit its patterns."""
+    """Yield the existing names of *given*, and the names that match its patterns."""
     local = LocalFileSystem()
     for path in given:
         if _is_pattern(path):
@@ -316,14 +317,14 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return the kind of a name that was given: its links are followed."""
+    """Return the kind of a given name; links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
     """Yield the entries below *top* to *depth* levels, directories before their content.
 
-    Links to directories are not followed: they may lead out, or in circles.
+    Links to directories are not followed, because they may lead outside or be circular.
     """
     stack = [_listed(top)]
     while stack:
@@ -338,7 +339,7 @@ def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
 
 
 def _listed(directory: str) -> Iterator[LocalEntry]:
-    """Yield the sorted entries of *directory*, or itself with the reason if unreadable."""
+    """Yield the sorted entries of *directory*; if unreadable, the directory itself."""
     try:
         with os.scandir(directory) as entries:
             # One text for each: a directory may hold very many.

@@ -1,4 +1,4 @@
-"""OSSPresignedFileSystem: fsspec's verbs, each a call of ``put``, ``look``, ``read`` or ``move``."""
+"""OSSPresignedFileSystem: fsspec's methods, on top of the modules beside it."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
-    ``presigned_url``, ``url_map``, ``grant`` and ``signer`` says where signatures come from
-    (a map and a grant may stand before a signer). Equal options are one instance; a forked
-    child gets connections of its own.
+    ``presigned_url``, ``url_map``, ``grant`` and ``signer`` gives the source of
+    signatures (a map and a grant may be combined with a signer). Equal options return
+    the same instance. A forked child opens its own connections.
 
     Raises:
-        ConfigurationError: with every problem of the options.
+        ConfigurationError: options are invalid; the message lists all problems.
     """
 
     protocol = PROTOCOL
@@ -85,7 +85,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def client(self) -> Client:
-        """The client of this process, which equal options share."""
+        """The client of this process; equal options share it."""
         pid = os.getpid()
         if pid not in self._clients:
             self._clients = {pid: client_for(self._options)}
@@ -93,26 +93,26 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def loop(self) -> Any:
-        """The event loop for fsspec's own verbs: the one that was given, or fsspec's."""
+        """The event loop for fsspec's own methods: the given one, or fsspec's."""
         pid, given = self._given_loop
         own = given if pid == os.getpid() else None
         return None if self.asynchronous else own or get_loop()
 
     @property
     def fsid(self) -> str:
-        """A name that equal options share."""
+        """An ID that is the same for equal options."""
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Pickle by options, unless they would spell out a secret.
+        """Pickle the options; raise TypeError if they contain a secret.
 
-        A pickle is as trusted as code, so they are trusted where it is read.
+        A pickle is as trusted as code, so its options are trusted when it is loaded.
         """
         self._options.check_portable()
         return _unpickled, (type(self), dict(self.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return the options, unless they would spell out a secret."""
+        """Return the options; raise TypeError if they contain a secret."""
         self._options.check_portable()
         return dict(super().to_dict(include_password=include_password))
 
@@ -127,9 +127,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def transaction(self) -> Transaction:
-        """The transaction of this context: ``with fs.transaction`` publishes all or none.
+        """Transaction of this context: ``with fs.transaction`` publishes all or none.
 
-        Other threads do not see it. All filesystems with the same options share it.
+        Other threads do not take part in it. Filesystems with equal options share it.
         """
         return transaction.current(self.client) or Transaction(self.client)
 
@@ -140,7 +140,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return found
 
     def end_transaction(self) -> None:
-        """Publish what this context has written since ``start_transaction``."""
+        """Publish everything that this context wrote since ``start_transaction``."""
         found = transaction.current(self.client)
         if found is None:
             raise RuntimeError("no transaction was begun here")
@@ -157,9 +157,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Receipt | None:
         """Store *value* and return the receipt; None in a transaction.
 
-        *value* is any buffer of bytes, and must not change meanwhile. With *mode* ``create``
-        no object is replaced. *kwargs* are options of the object, like ``content_type``. A
-        trailing slash of *path* stays: such an object stands for a directory.
+        *value* is any buffer of bytes and must not change during the call. *mode*
+        ``create`` never replaces an object. *kwargs* are options of the object, such as
+        ``content_type``. A trailing slash of *path* is kept: such an object represents
+        a directory.
         """
         path = self._path(path, keep_slash=True)
         return self._call(kwargs, mode).pipe_file(path, value)
@@ -167,9 +168,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
     ) -> ReceiptList:
-        """Store one value, or a mapping of paths to values, several at once.
+        """Store one value, or a mapping of paths to values, several at a time.
 
-        ``batch_size``, ``on_error`` and the receipts are those of :meth:`put`.
+        ``batch_size``, ``on_error`` and the returned receipts are as in :meth:`put`.
 
         Raises:
             UploadErrors: several values failed.
@@ -189,12 +190,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Receipt | None:
         """Store one local file and return the receipt.
 
-        Return None for a directory, which is remembered, and in a transaction. A file
-        without a size (a pipe) is stored as a stream. *callback* is told the bytes; a mapping
-        is the option of that name instead. *mode* and *kwargs* are as in :meth:`pipe_file`.
+        Return None in a transaction, and for a directory, which is only remembered. A
+        file without a size, such as a pipe, is stored as a stream. *callback* is an
+        fsspec callback that receives the bytes sent, or a mapping with the OSS
+        callback. *mode* and *kwargs* are as in :meth:`pipe_file`.
 
         Raises:
-            SourceChangedError: the file changed meanwhile; nothing was published.
+            SourceChangedError: the file changed during the upload; nothing was
+                published.
         """
         told = progress_callback(callback, kwargs)
         return self._call(kwargs, mode).put_file(lpath, self._path(rpath), told)
@@ -209,18 +212,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         mode: str = "overwrite",
         **kwargs: Any,
     ) -> ReceiptList:
-        """Store local files, several at once, and return their receipts in order.
+        """Store local files, several at a time, and return their receipts in order.
 
-        The layout is fsspec's if listing is signed. Otherwise slashes alone decide: a
-        destination with a trailing slash is a directory. *recursive* walks directories,
-        *maxdepth* levels. *callback* is told the bytes of all files; one that makes branches
-        (``branched``) is told the files, and they the bytes. With *mode* ``create`` no object
-        is replaced. Nothing runs any more when this returns or raises.
+        The layout is fsspec's if listing is granted. Otherwise only slashes decide: a
+        destination with a trailing slash is a directory. *recursive* includes
+        directories, *maxdepth* levels deep. *callback* receives the bytes of all files;
+        a callback with ``branched`` counts the files, and its branches receive the
+        bytes. *mode* ``create`` never replaces an object. All uploads have ended when
+        this returns or raises.
 
-        *kwargs* are options of every object, ``batch_size`` (files at once, by default
-        ``max_concurrency``) and ``on_error``: ``raise`` stops at the first failure,
-        ``return`` puts exceptions in the place of receipts, ``omit`` leaves them out. 16
-        equal refusals (401, 403) in a row stop in any case. A transaction has no receipts.
+        *kwargs* are options of every object, ``batch_size`` (files at a time, by
+        default ``max_concurrency``) and ``on_error``: ``raise`` stops at the first
+        failure, ``return`` returns exceptions in place of receipts, ``omit`` omits
+        them. After 16 equal refusals (401, 403) in a row, no further file is sent. A
+        transaction returns no receipts.
 
         Raises:
             UploadErrors: several files failed, or each was refused.
@@ -231,7 +236,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return call.put(tree, told, how)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Store an empty object; FileExistsError if it is there and not *truncate*."""
+        """Store an empty object; without *truncate*, FileExistsError if it exists."""
         self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
@@ -241,7 +246,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     makedirs = mkdir
 
     def rmdir(self, path: str) -> None:
-        """Forget a directory that was made; FileExistsError if objects are in it."""
+        """Forget a directory; FileExistsError if it contains objects."""
         path = self._path(path)
         found = self._lookup.walk(path, maxdepth=1, withdirs=True)
         if any(item["name"] != path for item in found):
@@ -259,13 +264,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Any:
         """Open an object.
 
-        Closing a written file publishes the whole object. An exception that leaves a
-        ``with`` block, also through text and compression, publishes nothing.
+        Closing a written file publishes the whole object. If an exception leaves the
+        ``with`` block, nothing is published, also with text and compression.
 
-        Modes are ``rb``, ``wb``, ``xb`` (never replaces), ``r``, ``w``, ``x``; any other
-        one is a ValueError. *compression* is a name that fsspec knows, or ``infer``.
-        *block_size* and *cache_options* are of the read cache. ``autocommit=False`` leaves
-        publishing to ``commit``. Other options are those of the object, or of text.
+        Modes are ``rb``, ``wb``, ``xb`` (never replaces), ``r``, ``w`` and ``x``;
+        others raise ValueError. *compression* is a name that fsspec supports, or
+        ``infer``. *block_size* and *cache_options* configure the read cache. With
+        ``autocommit=False``, only ``commit`` publishes. Other options are those of the
+        object, or of a text file.
         """
         if mode.replace("b", "").replace("t", "") == "r":
             sizes = {"block_size": block_size, "cache_options": cache_options}
@@ -290,7 +296,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return self.open(path, mode, autocommit=autocommit, **kwargs)
 
     async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
-        """Refuse: files here are blocking; use ``_pipe_file`` and ``_cat_file``."""
+        """Raise NotImplementedError; use ``_pipe_file`` and ``_cat_file``."""
         raise NotImplementedError(
             f"{path} cannot be opened with mode {mode!r} as an asynchronous file: use "
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
@@ -301,21 +307,22 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return look.Lookup(self.client)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Return name, size, type and what else is known of an object or directory.
+        """Return name, size, type and further properties of an object or directory.
 
-        If HEAD and GET are not granted, memory answers for what this process wrote.
-        Everything else is missing, with a warning, or an error (``unknown=``).
+        If HEAD and GET are not granted, only objects written by this process are known.
+        Others are reported as missing, with a warning, or raise an error
+        (``unknown=``).
         """
         return self._lookup.info(self._path(path))
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Return whether :meth:`info` finds something, in the thread of the caller."""
+        """Return whether :meth:`info` finds something; runs in the caller's thread."""
         with contextlib.suppress(FileNotFoundError):
             return bool(self.info(path))
         return False
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """Return what lies directly in a directory; answers as :meth:`info`."""
+        """Return the direct content of a directory; see :meth:`info` for permissions."""
         found = self._lookup.ls(self._path(path))
         return found if detail else [item["name"] for item in found]
 
@@ -329,7 +336,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Any:
         """Return all objects under *path*: names, or with *detail* name to ``info``.
 
-        Of ``prefix=``, the store lists only names in *path* that begin with it.
+        With ``prefix=``, only names in *path* that begin with it are listed.
         """
         check_depth(maxdepth)
         walk = self._lookup.walk(
@@ -341,7 +348,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return look.find(walk, detail)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return the names that fit a pattern; only the part before it is listed."""
+        """Return the names that match a pattern; only its literal prefix is listed."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
@@ -355,7 +362,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return look.created(self.info(path), path)
 
     def modified(self, path: str) -> datetime:
-        """Return when an object was stored: objects are never changed in place."""
+        """Return when an object was stored; objects cannot be changed in place."""
         return self.created(path)
 
     def checksum(self, path: str) -> int:
@@ -363,28 +370,28 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return int(self.ukey(path)[:16], 16)
 
     def ukey(self, path: str) -> str:
-        """Return a text that changes with an object's bytes: the key of fsspec's caches."""
+        """Return a key for fsspec's caches, which changes with an object's bytes."""
         return look.content_key(self.info(path), path)
 
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
-        """Return the metadata that users gave an object, names in lower case.
+        """Return the user metadata of an object, with names in lower case.
 
         Raises:
-            NotSignedError: HEAD is not signed.
+            NotSignedError: HEAD is not granted.
         """
         return look.metadata(self.client, self._path(path))
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
-        """Return one item of :meth:`metadata`; None if there is none of that name."""
+        """Return one item of :meth:`metadata`; None if it does not exist."""
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
     def sign(
         self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
     ) -> str:
-        """Return a presigned URL of an object: a secret until it expires.
+        """Return a presigned URL of an object, which is a secret until it expires.
 
-        *method* is ``GET``, ``HEAD``, ``PUT`` (a signer service wants its ``size=``) or
-        ``DELETE``. The signer may shorten *expiration*, which is in seconds.
+        *method* is ``GET``, ``HEAD``, ``PUT`` (with ``size=`` for a signer service) or
+        ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
         size = kwargs.get("size")
         return look.presigned_url(self.client, path, expiration, method, size)
@@ -410,7 +417,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Return the bytes of many ranges; those *max_gap* bytes apart become one."""
+        """Return the bytes of many ranges; merge those at most *max_gap* bytes apart."""
         how = BulkOptions.take_from(kwargs, ("return", "raise"))
         return read.cat_ranges(self.client, paths, starts, ends, max_gap, how)
 
@@ -423,7 +430,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> None:
         """Download one object into a file, which is replaced only when complete.
 
-        A large object comes in ranges of one version; its CRC-64 is compared.
+        A large object is read in ranges of one version. Its CRC-64 is compared.
         """
         read.get_file(self, self._path(rpath), lpath, callback, kwargs)
 
@@ -436,9 +443,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Download objects, several at once, with fsspec's layout.
+        """Download objects, several at a time, with fsspec's layout.
 
-        Nothing is written if a name leads out of *lpath*, or two would be one file.
+        Nothing is written if a name leads outside *lpath*, or two objects would become
+        the same file.
         """
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
@@ -446,7 +454,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         read.get(self, found, SharedCallback(callback), how)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        """Copy one object inside the store; compared with its source if HEAD is signed."""
+        """Copy one object inside the store; compare the copy if HEAD is granted."""
         one = destinations.Destination(self._path(path1), self._path(path2))
         move.copy_one(PutCall.from_options(self.client, kwargs), one)
 
@@ -459,7 +467,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         on_error: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Copy objects inside the store, several at once, with fsspec's layout.
+        """Copy objects inside the store, several at a time, with fsspec's layout.
 
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
@@ -481,10 +489,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Copy all objects, prove each copy by HEAD, and then delete the sources.
+        """Copy all objects, verify each copy with HEAD, and then delete the sources.
 
-        A failure leaves a copy too many, and never one too few. A move to where it is
-        does nothing; a tree is not moved into itself (ConfigurationError).
+        A failure can leave an extra copy, but never loses an object. Moving an object
+        to its own path does nothing. Moving a tree into itself raises
+        ConfigurationError.
         """
         if (isinstance(path1, str) and isinstance(path2, str)) and move.goes_nowhere(
             self._path(path1), self._path(path2), recursive
@@ -497,7 +506,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
-        """Delete objects, one request each; OSS does not tell whether they were there."""
+        """Delete objects, one request each; OSS does not report missing ones."""
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         match = look.expand(self, path, recursive, how.maxdepth, markers=True)
         move.remove(self.client, match, how)
@@ -514,8 +523,8 @@ _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
 def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
     """Return a coroutine function that runs *verb* in a worker of the client's *pool*.
 
-    If it is cancelled the worker gives up, and what stores, copies or deletes has ended
-    when CancelledError is raised: the caller may use its buffer again.
+    Cancelling the coroutine stops the worker. CancelledError is raised only after
+    uploads, copies and deletions have ended, so the caller may reuse its buffer.
     """
 
     async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -554,7 +563,7 @@ def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> A
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-    """End *done*, in its own thread, unless its loop is closed."""
+    """Complete the future *done* in its loop's thread, unless the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(done.set_result, None)
 

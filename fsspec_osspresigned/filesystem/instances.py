@@ -1,4 +1,4 @@
-"""Instances of the filesystem: one for equal options, in all threads of a process."""
+"""Instances of the filesystem: one for equal options in all threads of a process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REPLACED = {
 
 
 def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
-    """Return whether the configured token would leave the server that it is for."""
+    """Return whether the configured token would be sent to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True
@@ -44,11 +44,11 @@ def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
 
 
 class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
-    """Metaclass that makes one instance of equal options, for all threads.
+    """Metaclass that creates one instance for equal options, for all threads.
 
     fsspec's own cache compares options by their text, and two signers may have the same
-    text. Before 2026.9 it also makes an instance for each thread. It keeps all for ever;
-    here the ``MOST_INSTANCES`` that were used last stay.
+    text. Before 2026.9 it also creates an instance for each thread, and it keeps all of
+    them. Here only the ``MOST_INSTANCES`` used last are kept.
     """
 
     def __init__(cls, *args: Any, **options: Any) -> None:
@@ -58,7 +58,7 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
     @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
-        """Return the instance of equal options, which is made if it is the first."""
+        """Return the instance for equal options; create it on first use."""
         given = renamed(storage_options)
         configured = conf.get(PROTOCOL, {})
         for named, others in _REPLACED.items():

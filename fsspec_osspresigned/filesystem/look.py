@@ -1,4 +1,4 @@
-"""Answers about objects in fsspec's forms: find, expanded patterns, checksums, URLs."""
+"""Queries about objects: find, expanded patterns, checksums, URLs."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def expand(
     *,
     markers: bool = False,
 ) -> Match:
-    """Return the objects and directories that a path, a pattern or several stand for.
+    """Return the objects and directories that paths or patterns match.
 
-    A name that looks like a pattern means the object of that name if there is one. With
-    *markers* also objects that stand for directories: their names end in a slash.
+    A name that looks like a pattern is used literally if such an object exists.
+    *markers* includes objects that represent directories: their names end in a slash.
 
     Raises:
-        FileNotFoundError: nothing fits.
+        FileNotFoundError: nothing matches.
     """
     check_depth(maxdepth)
     lookup = Lookup(filesystem.client)
@@ -99,12 +99,13 @@ def layout(
     *,
     local: bool = False,
 ) -> list[Destination]:
-    """Return where ``get`` (*local*) and ``copy`` put each object, by fsspec's rules.
+    """Return the destination of each object of ``get`` (*local*) or ``copy``.
 
     Raises:
-        ConfigurationError: two would become one, or a name leads out of *target*.
-        FileNotFoundError: nothing fits.
-        ValueError: two lists of different length.
+        ConfigurationError: two objects have the same destination, or a name leads
+            outside *target*.
+        FileNotFoundError: nothing matches.
+        ValueError: the lists differ in length.
     """
     client = filesystem.client
 
@@ -141,7 +142,7 @@ def layout(
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
 ) -> destinations.LocalTree:
-    """Return the local files and directories of a ``put`` and where they go."""
+    """Return the local files and directories of a ``put``, with their destinations."""
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
@@ -157,13 +158,13 @@ def local_tree(
 
 
 def refuse_directory(info: Info, path: str) -> None:
-    """Raise IsADirectoryError unless *info* is of an object."""
+    """Raise IsADirectoryError unless *info* describes an object."""
     if info["type"] != "file":
         raise IsADirectoryError(21, "a directory, and no object", path)
 
 
 def created(info: Info, path: str) -> datetime:
-    """Return when an object was stored; raise NotImplementedError if nothing says so."""
+    """Return when an object was stored; NotImplementedError if that is unknown."""
     refuse_directory(info, path)
     found = info.get("LastModified")
     if not isinstance(found, datetime):
@@ -179,7 +180,7 @@ def content_key(info: Info, path: str) -> str:
 
 
 def metadata(client: Client, path: str) -> dict[str, str]:
-    """Return the metadata that users gave an object, names in lower case (HeadObject)."""
+    """Return the user metadata of an object, with names in lower case (HeadObject)."""
     front = "x-oss-meta-"
     headers = calls.headers_of(client, path).items()
     return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
@@ -191,9 +192,9 @@ def presigned_url(
     """Return a presigned URL of an object.
 
     Raises:
-        NotSignedError: the signer grants no such URL, or only one that needs headers,
-            which a text alone cannot carry.
-        ValueError: another method, or less than a second.
+        NotSignedError: the signer does not grant such a URL, or only one that also
+            needs headers.
+        ValueError: the method is not supported, or *expiration* is below one second.
     """
     action = PLAIN_ACTIONS.get(method.upper())
     if action is None or expiration < 1:

@@ -1,4 +1,4 @@
-"""Copies inside the store, moves with a proof of each copy, and deletion."""
+"""Copies inside the store, moves that verify each copy, and deletions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def copy_one(
 
 
 def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
-    """Copy objects, several at once; ``ignore`` skips those that are missing."""
+    """Copy objects, several at a time; ``ignore`` skips missing ones."""
 
     def work(one: Destination, cancel: Cancellation) -> None:
         try:
@@ -41,7 +41,7 @@ def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Return whether *target* is *source*; raise if it lies in that tree."""
+    """Return whether *target* is *source*; raise if it lies inside that tree."""
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "
@@ -51,14 +51,14 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
 
 
 def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
-    """Copy all objects, prove each copy by HEAD, and then delete the sources.
+    """Copy all objects, verify each copy with HEAD, and then delete the sources.
 
-    What is in its place already stays as it is.
+    An object that is already at its destination is not changed.
 
     Raises:
-        NotSignedError: HEAD is not signed; nothing was copied or deleted.
-        ConfigurationError: an object would replace one that is moved as well.
-        IntegrityError: a copy is not proved; no source was deleted.
+        NotSignedError: HEAD is not granted; nothing was copied or deleted.
+        ConfigurationError: an object would replace another one that is moved.
+        IntegrityError: a copy differs from its source; no source was deleted.
     """
     client, lookup = call.client, Lookup(call.client)
     sources = {one.path for one in destinations}
@@ -92,7 +92,7 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def remove(client: Client, match: Match, how: BulkOptions) -> None:
-    """Delete objects, one request each, and forget the directories of *match*."""
+    """Delete the objects of *match*, one request each, and forget its directories."""
     try:
         how.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:

@@ -1,4 +1,4 @@
-"""Paths of objects: ``bucket/key`` of what a caller gives."""
+"""Paths of objects: ``bucket/key`` from the path that a caller gives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PROTOCOL = "osspresigned"
 
 
 def without_protocol(path: Any) -> str:
-    """Return *path* without ``osspresigned://`` and leading slashes; a trailing one stays.
+    """Return *path* without ``osspresigned://`` and leading slashes.
 
     Raises:
-        ConfigurationError: it is a URL, or holds a signature; neither is repeated.
+        ConfigurationError: *path* is a URL or has a signature; the message hides it.
     """
     found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
     if is_web(found) or is_presigned(found):
@@ -31,7 +31,7 @@ def without_protocol(path: Any) -> str:
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
     """Return ``bucket/key``; the empty path is the object of ``presigned_url=``.
 
-    With *keep_slash* a trailing slash stays: the object stands for a directory.
+    *keep_slash* keeps a trailing slash: such an object represents a directory.
     """
     name = without_protocol(path)
     stripped = name.rstrip("/")

@@ -1,4 +1,4 @@
-"""Progress in bytes, for people and for fsspec's callbacks."""
+"""Progress in bytes: a bar, and calls of fsspec's callbacks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 
 class SharedCallback:
-    """A callback of fsspec that is told by several threads, one call at a time.
+    """An fsspec callback that several threads call, one at a time.
 
-    A call for many files tells it their number, and the bytes to its branches. One that
-    makes no branches, as most bars do, is told the bytes of all files instead.
+    With many files, the callback receives their number, and its branches receive the
+    bytes. A callback without branches, such as most bars, receives the bytes of all
+    files.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
@@ -37,27 +38,27 @@ class SharedCallback:
 
     @property
     def counter(self) -> Callable[[int], None] | None:
-        """What counts bytes; None if nothing is heard, which costs nothing."""
+        """The function that counts bytes; None if the callback does nothing."""
         return self.add if self.is_heard else None
 
     def set_size(self, size: int | None) -> None:
-        """Tell how much there is; None if that is unknown."""
+        """Set the total size in bytes; None if it is unknown."""
         with self._lock:
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
-        """Tell what many files are; with *size* None their bytes are told as they begin."""
+        """Set number and size of the files; *size* None adds bytes as files begin."""
         self.knows_size = size is not None
         self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
-        """Tell how much more is done; negative when a failed try is taken back."""
+        """Add bytes that were sent; negative when a failed try is taken back."""
         with self._lock:
             self._callback.relative_update(count)
 
     @contextmanager
     def of_file(self, source: str, target: str) -> Iterator[SharedCallback]:
-        """Yield the callback of one file, which is counted here when it is done."""
+        """Yield the callback of one file, and count the file when it is done."""
         if not self.is_heard:  # 32 workers would queue for the lock
             yield self
             return
@@ -72,7 +73,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """One file of many, whose bytes are counted by the callback of all."""
+    """Callback of one file among many; the shared callback counts its bytes."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -82,7 +83,7 @@ class _OneOfMany(SharedCallback):
         self._size = 0
 
     def set_size(self, size: int | None) -> None:
-        """Add to the bytes of all, unless they are known."""
+        """Add to the total size, unless it is known already."""
         if not self._whole.knows_size:
             with self._lock:
                 total = (self._callback.size or 0) + (size or 0) - self._size
@@ -91,15 +92,15 @@ class _OneOfMany(SharedCallback):
 
 
 class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """A progress bar of bytes: of one file, or of all files of ``put`` and ``get``.
+    """A progress bar of bytes, for one file or for all files of ``put`` and ``get``.
 
-    In a terminal and in a notebook it is a bar of tqdm, if that is installed, else one of
-    its own. A file or a pipe gets a line every 10 seconds, and one at the end.
+    A terminal and a notebook show a bar of tqdm, if it is installed, else a simple bar.
+    A file or a pipe gets a line every 10 seconds, and one at the end.
 
     Args:
-        stream: where a bar of its own is drawn; None for standard error, or tqdm.
-        label: what stands in front.
-        every: seconds between two drawings.
+        stream: text stream for the simple bar; None uses tqdm, or standard error.
+        label: text before the bar.
+        every: seconds between two updates.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     @property
     def total(self) -> int:
-        """The bytes expected; 0 as long as they are unknown."""
+        """The total size in bytes; 0 as long as it is unknown."""
         return self.size or 0
 
     @property
@@ -131,7 +132,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         return int(self.value)
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Draw now and then, and when all is done."""
+        """Redraw after some time, and when everything is done."""
         super().call(hook_name, **kwargs)
         now = time.monotonic()
         is_whole = self._live and self.done == self.total
@@ -184,7 +185,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 def _is_of_notebook(stream: TextIO) -> bool:
-    """Return whether *stream* is shown in a notebook, where a line can be drawn over."""
+    """Return whether *stream* belongs to a notebook, where lines can be overwritten."""
     return type(stream).__module__.partition(".")[0] == "ipykernel"
 
 

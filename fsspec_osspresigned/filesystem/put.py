@@ -1,4 +1,4 @@
-"""Writing: values, local files, directory trees and streams, with options of one call."""
+"""Uploads of values, files, directory trees and streams, with options per call."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ T = TypeVar("T")
 
 @frozen(eq=False)
 class PutCall:
-    """Options of one call that writes, and where its objects go; paths are ``bucket/key``.
+    """Options and destinations of one writing call; paths are ``bucket/key``.
 
-    With *create* no object is replaced; a *transaction* publishes later.
+    *create* never replaces an object; a *transaction* publishes later.
     """
 
     client: Client
@@ -60,23 +60,23 @@ class PutCall:
         mode: str = "overwrite",
         transaction: Transaction | None = None,
     ) -> PutCall:
-        """Lay the options *given* over those of the filesystem."""
+        """Combine the options *given* with those of the filesystem."""
         options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
         return cls(client, options, mode == "create", transaction)
 
     def target(self, path: str) -> Target:
-        """Return what to store at *path*; sends nothing."""
+        """Return the target for *path*; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
     def checked_target(self, path: str) -> Target:
-        """Return the target after a HEAD if it must not be replaced and HEAD is signed.
+        """Return the target; if it must not be replaced, check it with HEAD if granted.
 
-        The store's own check at the end decides; this one spares the bytes.
+        This avoids sending the bytes in vain. The store's own check at the end decides.
 
         Raises:
-            FileExistsError: the object is there, or in the transaction.
+            FileExistsError: the object exists, or is part of the transaction.
         """
         target = self.target(path)
         if target.exclusive:
@@ -115,8 +115,8 @@ class PutCall:
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
-        Return None in a transaction, and for a directory, which is remembered. *ahead*
-        signs the first request, together with those of other files.
+        Return None in a transaction, and for a directory, which is only remembered.
+        *ahead* signs the first request, together with those of other files.
         """
         local = os.fspath(stringify_path(local))
         status = os.stat(local)
@@ -159,9 +159,10 @@ class PutCall:
     def put(
         self, tree: Iterable[LocalEntry], told: SharedCallback, how: BulkOptions
     ) -> ReceiptList:
-        """Store local files, several at once; directories are remembered.
+        """Store local files, several at a time; directories are only remembered.
 
-        *tree* is iterated once more before, for its files and bytes, if *told* is heard.
+        If the callback needs the totals, *tree* is first iterated to count files and
+        bytes.
         """
         if told.is_heard:
             files = size = 0
@@ -194,7 +195,7 @@ class PutCall:
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
     ) -> Iterator[LocalEntry]:
-        """Yield what is sent, remember directories, add links and devices to *skipped*."""
+        """Yield the files to send; add links and devices to *skipped*."""
         for entry in tree:
             if entry.is_sent:
                 yield entry
@@ -205,7 +206,7 @@ class PutCall:
                 self.client.written.remember_directory(entry.path)
 
     def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
-        """Store values, several at once; raises as ``put``."""
+        """Store values, several at a time; raises like ``put``."""
         return self._store_all(
             pairs,
             lambda pair, *more: self.pipe_file(*pair, *more),
@@ -222,7 +223,7 @@ class PutCall:
         size_of: Callable[[T], int],
         how: BulkOptions,
     ) -> ReceiptList:
-        """Run *store* for all *jobs*, whose first requests are signed together."""
+        """Run *store* for all *jobs*; their first requests are signed together."""
         from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
         def opening(job: T) -> Operation:
@@ -245,9 +246,9 @@ class PutCall:
         text: Mapping[str, Any] | None = None,
         autocommit: bool = True,
     ) -> Any:
-        """Return a file for writing, with its layers of *text* and compression.
+        """Return a file for writing, with layers for *text* and compression.
 
-        Without *autocommit* publishing is left to the transaction, or to ``commit``.
+        Without *autocommit*, the transaction or ``commit`` publishes.
         """
         from ..upload.file_layers import (  # noqa: PLC0415 - only for streams
             ChainedWriter,
@@ -287,14 +288,14 @@ class PutCall:
 
 
 def _size_of(local: str) -> int:
-    """Return the bytes of a local file; 0 if it cannot be looked at."""
+    """Return the size of a local file in bytes; 0 if it cannot be read."""
     with contextlib.suppress(OSError):
         return os.path.getsize(local)
     return 0
 
 
 def media_type(name: str) -> str | None:
-    """Return the media type of a file *name*; None if it tells none."""
+    """Return the media type for a file *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
     guessed, coding = _media_types().guess_type(name)
@@ -309,7 +310,7 @@ def _media_types() -> mimetypes.MimeTypes:
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
-    """Share fsspec's callback; a callback of OSS (a mapping) goes into *options*."""
+    """Wrap fsspec's callback; move an OSS callback (a mapping) into *options*."""
     if isinstance(callback, Mapping | str):
         options["callback"] = callback
         callback = None
@@ -317,7 +318,7 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 
 
 def write_mode(mode: str) -> str:
-    """Return ``create`` or ``overwrite`` for a file that is opened with *mode*."""
+    """Return ``create`` or ``overwrite`` for a file opened with *mode*."""
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Reading: files of ranges, many objects or ranges in parallel, downloads to files."""
+"""Reads: open files, many objects or ranges in parallel, downloads to files."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def open_reader(
     cache_options: dict[str, Any] | None = None,
     **given: Any,
 ) -> Any:
-    """Return a file that reads ranges, or what was kept in memory without GET.
+    """Return a file that reads ranges; without GET, one that reads the body in memory.
 
-    dask says ``default_cache`` for *cache_type*, others ``blocksize`` for *block_size*.
-    What else is *given* is only checked.
+    ``default_cache`` (dask) is an alias of *cache_type*, ``blocksize`` of *block_size*.
+    Other *given* options are only checked.
 
     Raises:
-        FileNotFoundError: it is not there, or cannot be seen.
+        FileNotFoundError: the object does not exist, or cannot be checked.
         ValueError: fsspec has no cache of that name.
     """
     client: Client = filesystem.client
@@ -104,7 +104,7 @@ def cat_ranges(
     max_gap: int | None,
     how: BulkOptions,
 ) -> list[Any]:
-    """Return the bytes of many ranges; ranges of one object that are close are merged."""
+    """Return the bytes of many ranges; close ranges of one object are merged."""
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
@@ -133,7 +133,7 @@ def cat_ranges(
 def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or a file object, or make a directory of one."""
+    """Download one object into a file or a file object; for a directory, create it."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     told = SharedCallback(callback)
@@ -149,7 +149,7 @@ def get_file(
 def _pour(
     path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
 ) -> None:
-    """Write the object *path*, which is open as *source*, as it comes."""
+    """Write the open object *source* as its bytes arrive."""
     told.set_size(getattr(source, "size", None))
     while block := source.read(MIB):
         if cancel.is_set():
@@ -159,7 +159,7 @@ def _pour(
 
 
 def _is_written_into(place: str) -> bool:
-    """Return whether *place* is a device or a pipe, which no file may replace."""
+    """Return whether *place* is a device or a pipe, which must not be replaced."""
     try:
         mode = os.stat(place).st_mode
     except OSError:
@@ -177,7 +177,7 @@ def download(
     told: SharedCallback,
     cancel: Cancellation | None = None,
 ) -> bool:
-    """Download one object into *local*; return False, and make nothing, for a directory."""
+    """Download one object into *local*; for a directory, only return False."""
     client: Client = filesystem.client
     file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
@@ -203,7 +203,7 @@ def get(
     told: SharedCallback,
     how: BulkOptions,
 ) -> None:
-    """Download objects, several at once, and make directories."""
+    """Download objects, several at a time, and create directories."""
     told.expect(len(destinations))
 
     def work(one: Destination, cancel: Cancellation) -> None:

@@ -1,4 +1,4 @@
-"""Objects as paths of universal_pathlib, which finds this class by its entry point."""
+"""Paths for universal_pathlib, which finds this class by its entry point."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
     def mkdir(
         self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False
     ) -> None:
-        """Remember a directory; FileExistsError if it is there and not *exist_ok*."""
+        """Remember a directory; without *exist_ok*, FileExistsError if it exists."""
         if not exist_ok and self.exists():
             raise FileExistsError(17, "it is there already", self.path)
         super().mkdir(mode=mode, parents=parents, exist_ok=True)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
-        """Store an empty object if there is none; one that is there stays as it is.
+        """Store an empty object, unless the object exists.
 
-        The store decides (``x-oss-forbid-overwrite``), because URLs for writing only do
-        not show the objects of others. *mode* is not used: objects have none.
+        The store decides (``x-oss-forbid-overwrite``), because write-only URLs cannot
+        check for existing objects. *mode* is ignored.
 
         Raises:
-            FileExistsError: not *exist_ok*, and the object is there.
-            PermissionError: a write that replaces nothing is not granted.
+            FileExistsError: the object exists, and *exist_ok* is False.
+            PermissionError: a PUT with ``x-oss-forbid-overwrite`` is not granted.
         """
         del mode
         try:
