@@ -64,8 +64,8 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
         if not is_ours and token not in own:
             yield (
                 f"signer_token={_shown(token)} may be another program's secret, and "
-                f"options those of others: let {_OURS!r} be in the name of the file or of "
-                f"its directory, or set {VARIABLE}={_shown(token)}"
+                f"options those of others: the name of the file or of its directory must "
+                f"contain {_OURS!r}. Rename it, or set {VARIABLE}={_shown(token)}"
             )
     if signer == "keys" and endpoint is not None:
         host = _host(endpoint)

@@ -84,7 +84,7 @@ class Kit:
         if spec.upload_id:
             request["upload_id"] = _UPLOAD_ID
         if spec.part_number:
-            request["part_number"] = 7
+            request["part_number"] = 1
         if spec.body:
             request["content_length"] = 3
         if spec.copies:

@@ -69,14 +69,18 @@ def _granted(judge: Judge) -> Check:
 
 
 def _signed(judge: Judge) -> Callable[[Sent], Check]:
-    """Demand a signature for each case, and judge it."""
+    """Demand a signature for each case, and judge it.
+
+    Parts after the first may be too large for the object that a policy allows.
+    """
 
     def decorate(cases: Sent) -> Check:
         def check(kit: Kit) -> Iterator[str]:
             for what, request, result in kit.ask(cases(kit)):
-                yield from _not_signed(what, result)
                 if isinstance(result, SignerReply):
                     yield from judge(kit, request, result)
+                elif result.code != "too_large" or request.get("part_number", 1) == 1:
+                    yield from _not_signed(what, result)
 
         return _rule(check, cases)
 

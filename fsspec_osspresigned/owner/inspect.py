@@ -20,7 +20,7 @@ from ..secret import SecretURL
 from ..signers.post_grant_reader import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
-from ..signing.signed_url import SignedURL, describe
+from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
 from ..url_map.source import Opener, load_file
@@ -91,6 +91,8 @@ def _one_url(text: str) -> SecretURL | None:
 def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
     """Yield names and values that describe *url*; *now* is seconds since the epoch."""
     found = describe(url)
+    if problem := damage(url):
+        yield "damaged", f"the URL {problem}; it was cut off or changed"
     yield "version", _VERSIONS[found.version]
     yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
     yield "object", shown_text(object_shown(url))

@@ -18,7 +18,7 @@ from ..model import MIN_PART, MIN_PART_S3, Action, Operation, SignedRequest
 from ..request_checks import http_problem, object_of, own_header_problem, url_problem
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
-from ..signing.signed_url import describe
+from ..signing.signed_url import damage, describe
 from ..url_map.source import MapSource, load
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant
@@ -121,7 +121,10 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return entry, bucket (None if it cannot be seen) and key of the object of a URL."""
     url = SecretURL(text.reveal())
     if problem := url_problem(url.reveal()):
-        msg = f"the text of presigned_url= {problem}: give the URL as it was made"
+        msg = (
+            f"the text of presigned_url= {problem}: give the URL as it was made, or "
+            "where it is (file:PATH, env:NAME)"
+        )
         raise ConfigurationError(msg)
     shown = url.shown()
     try:
@@ -132,6 +135,10 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
         raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
     if describe(url).upload_id is not None:
         msg = f"{shown} is for one step of a multipart upload: use url_map="
+        raise ConfigurationError(msg)
+    if problem := damage(url):
+        # No colon after "signature": what follows one is hidden as if it were its value.
+        msg = f"{shown} {problem}; it was cut off or changed: copy the whole URL again"
         raise ConfigurationError(msg)
     return MapEntry(put=MapRequest(url=url)), bucket, key
 

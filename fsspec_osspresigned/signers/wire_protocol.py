@@ -20,7 +20,7 @@ from ..errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from ..model import Operation
+from ..model import THRESHOLD, Action, Operation
 from ..request_checks import (
     decoded_path,
     http_problem,
@@ -30,7 +30,7 @@ from ..request_checks import (
 )
 from ..secret import redact
 from ..signing.canonical import SUBRESOURCES
-from ..units import MIB
+from ..units import MIB, shown_bytes
 from .base import MAX_REQUESTS
 
 MAX_REQUEST_BODY = MIB
@@ -60,6 +60,10 @@ _HINTS = {
     413: "even a single request is too large for it",
     **dict.fromkeys(range(300, 400), "redirects are not followed: give its final URL"),
 }
+_PARTS_NEEDED = (
+    f"objects above multipart_threshold= ({shown_bytes(THRESHOLD)}) go in parts: ask for "
+    "InitiateMultipartUpload, UploadPart and CompleteMultipartUpload, or raise it"
+)
 # Sub-resources that a signer may add by itself, because they change no meaning.
 _SIGNERS_OWN = frozenset(("security-token", "callback", "callback-var"))
 # Not sub-resources of the V1 signature, but they choose the call all the same.
@@ -213,11 +217,14 @@ def _error(
     detail = problem.detail and f"({problem.detail})"
     said = " ".join(filter(None, (problem.code, detail)))
     text += (f": {said}" if said else "") + (f"; {hint}" if hint else "")
+    final = problem.code == "action_not_granted"
+    if final and operation.action is Action.InitiateMultipartUpload:
+        text += f"; {_PARTS_NEEDED}"
     error = family(text, path=operation.path)
     error.status, error.code = problem.status, problem.code or None
     error.action, error.retry_after = operation.action, problem.retry_after
     if isinstance(error, NotSignedError):
-        error.final = problem.code == "action_not_granted"
+        error.final = final
     return error
 
 

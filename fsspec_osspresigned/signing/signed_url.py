@@ -10,10 +10,20 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from ..request_checks import oss_bucket
 from ..secret import SecretURL
-from .canonical import ALGORITHM, TOKENS, is_always_signed, parse_moment, parse_query
+from .canonical import (
+    ALGORITHM,
+    SIGNATURES,
+    TOKENS,
+    is_always_signed,
+    parse_moment,
+    parse_query,
+)
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "unknown"]
+_OF_SIGNATURES = ("x-oss-", "x-amz-", "ossaccesskeyid", "awsaccesskeyid")
+_is_start_of_v4 = re.compile(r"[0-9a-f]{1,63}").fullmatch
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 
 
@@ -82,6 +92,27 @@ def describe(url: SecretURL) -> SignedURL:
         region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key id and four
         has_token=not query.keys().isdisjoint(TOKENS),
     )
+
+
+def damage(url: SecretURL) -> str | None:
+    """Return how *url* was damaged when it was copied; None if it does not show.
+
+    A URL without any trace of a signature may lead to a gateway, unless its host is of
+    OSS.
+    """
+    parts = urlsplit(url.reveal())
+    query = dict(parse_query(parts.query))
+    names = [name.lower() for name in query]
+    signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
+    del query, parts  # the signature is in them, and tracebacks may show variables
+    if any(name.startswith("amp;") for name in names):
+        return "has &amp; where & must be"
+    if signature:
+        is_cut = _is_start_of_v4(signature) is not None
+        return "has only the start of its signature" if is_cut else None
+    is_oss = oss_bucket(urlsplit(url.shown()).hostname or "") is not None
+    is_signed = any(name.startswith(_OF_SIGNATURES) for name in names)
+    return "has no signature" if is_oss or is_signed else None
 
 
 # Date, life, listed headers and credential.

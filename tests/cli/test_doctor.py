@@ -258,3 +258,16 @@ def test_bad_lines_are_red(run, oss, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     ended = run("doctor", PATH, "--map", "none", terminal=True)
     assert "\x1b[31mBAD   configuration: " in ended.out
+
+
+def test_url_that_was_cut_off(run, url, tmp_path):
+    """It is bad, and nothing is sent: the store would blame the owner."""
+    (tmp_path / "cut.url").touch(0o600)
+    (tmp_path / "cut.url").write_text(url("in/a.csv")[:-70], encoding="utf-8")
+    ended = run("doctor", "--url-file", "cut.url")
+    assert ended.code == ExitCode.USAGE
+    word, text = lines(ended)["configuration"]
+    assert word == "BAD"
+    assert "has no signature; it was cut off or changed" in text
+    (tmp_path / "a.csv").write_bytes(b"1")
+    assert run("put", "a.csv", "--url-file", "cut.url").code == ExitCode.USAGE

@@ -30,6 +30,10 @@ SCHEMA_FILE = ROOT / "docs" / "signer-protocol.schema.json"
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 TOKEN = "tokenCANARYtoken"
+MIB = 1 << 20
+WRITING = frozenset(
+    {Action.PutObject, Action.InitiateMultipartUpload, Action.UploadPart}
+)
 GOOD = {"method": "PUT", "url": "https://h/k?Signature=CANARY", "headers": {}}
 
 
@@ -433,6 +437,23 @@ def test_policy_decides_what_is_skipped(transport):
         kit = evolve(kit, allowed_headers=frozenset(acls))
         assert set(reasons(kit, "skip")) == {"acl", "other-prefix", "other-listing"}
         assert reasons(kit) == {}
+
+
+@pytest.mark.parametrize("size", [MIB, 100 * MIB])
+def test_policy_with_sizes_keeps_every_rule(transport, size):
+    """Parts that the largest object cannot have are refused, and that is right."""
+    policy = Policy(
+        name="small",
+        prefixes=("examplebucket/in/",),
+        actions=WRITING,
+        max_size=size,
+        max_part_size=MIB,
+    )
+    app = create_app(key_signer(), tokens={hash_token(TOKEN): policy})
+    with LoopbackServer(app) as server:
+        kit = kit_for(server.url, transport)
+        assert reasons(kit) == {}
+        assert "part-number" not in reasons(kit, "skip")
 
 
 def test_copies_alone_leave_most_rules_untried(transport):

@@ -245,3 +245,10 @@ def test_facts_of_a_url_fit_the_terminal(tmp_path, capsys, terminal):
     assert last.startswith("must send   none is visible; Content-Type")
     assert rest == "            signed unseen"
     assert f"{last} {rest.strip()}" in plain
+
+
+def test_url_that_was_cut_off_says_so():
+    """Its facts are shown with what is wrong with it."""
+    cut = SecretURL(signed().reveal()[:-10])
+    assert told(cut)["damaged"].startswith("the URL has only the start of its sig")
+    assert "damaged" not in told(signed())

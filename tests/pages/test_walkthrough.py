@@ -121,7 +121,7 @@ def test_commands_print_what_the_page_shows(tmp_path, monkeypatch):
                 failed = "not stored" in printed
                 assert done.returncode == (3 if failed else 0), (command, said)
             assert steady(said) == steady(here(printed)), command
-    for secret in ("report.url", "urls.json", "grant.json", "token"):
+    for secret in ("report.url", "urls.json", "grant.json", "osspresigned-token"):
         assert (work / secret).stat().st_mode & 0o777 == 0o600
 
 

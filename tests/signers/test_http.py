@@ -431,6 +431,17 @@ def test_item_errors_have_their_classes(broken, signer, status, code, kind):
     assert len(broken.calls) == 1
 
 
+def test_refusal_of_parts_names_what_parts_need(broken, signer):
+    """A policy that grants PutObject only stores nothing large: the message says why."""
+    broken.answers = [refused(403, "action_not_granted")]
+    error = failure(signer, look(Action.InitiateMultipartUpload))
+    assert (
+        "above multipart_threshold= (8 MiB) go in parts: ask for Init" in error.message
+    )
+    broken.answers = [refused(403, "action_not_granted")]
+    assert "threshold" not in failure(signer, look(Action.PutObject)).message
+
+
 def look(action: Action, bucket: str = "b", key: str = "k") -> Operation:
     """Return a call on an object."""
     return Operation(action=action, bucket=bucket, key=key)

@@ -296,6 +296,38 @@ def test_what_is_no_presigned_url_is_refused(text, said):
     assert "CANARY" not in str(caught.value)
 
 
+V4_WHOLE = (
+    "x-oss-credential=a&x-oss-date=20260101T000000Z&x-oss-expires=3600"
+    f"&x-oss-signature-version=OSS4-HMAC-SHA256&x-oss-signature={64 * 'a'}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{HOST}/k?{V4_WHOLE}".replace("&", "&amp;"), "has &amp; where & must be"),
+        (f"{HOST}/k?{V4_WHOLE[:-1]}", "only the start of its signature"),
+        (f"https://files.example.com/k?{V4_WHOLE[:-82]}", "has no signature"),
+        (f"http://127.0.0.1:9/b/k?{V4_WHOLE[:20]}", "has no signature"),
+        (f"{HOST}/k?{V1.partition('&Sig')[0]}", "has no signature"),
+        (f"{HOST}/k?X-Amz-Date=1&X-Amz-Signature=", "has no signature"),
+        (f"{HOST}/k", "has no signature"),
+    ],
+)
+def test_damaged_url_is_refused(text, said):
+    """A URL that an e-mail cut off or changed is never sent: the owner did all right."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        one(text)
+    assert "copy the whole URL again" in str(caught.value)
+    assert "20260101" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", [V4_WHOLE, V1, "ticket=1"])
+def test_whole_url_is_taken(query):
+    """Whole signatures are, and the URL of a gateway, which may know another way."""
+    assert one(f"https://files.example.com/k?{query}").sign([put()])
+
+
 def test_renewed_url_is_used():
     """A file or variable can be renewed while the program runs."""
     texts = [url("k", "n=1&"), url("k", "n=2&")]
