@@ -9,7 +9,7 @@ from pathlib import Path
 from fastcrc import crc64
 
 from .candidates import POOL
-from .work import MIB, Work
+from .work import MANY, MIB, Work
 
 _STEP = 16 * MIB
 _UNSENT = ("sign", "import", "get", "ranges")
@@ -28,7 +28,7 @@ class Data:
         """Return the directory of the files that *work* sends; made if need be."""
         if work.verb in _UNSENT:
             return ""
-        count = work.count if work.verb in ("small", "dask") else 1
+        count = work.count if work.verb in MANY else 1
         kind = "hole" if work.sparse else "random"
         place = self.directory / f"{kind}-{count}x{work.size}"
         whole = self.directory / f"{place.name}.whole"
@@ -42,7 +42,7 @@ class Data:
     def warm(self, work: Work) -> None:
         """Read the one large file of *work*, so that no disk is measured."""
         source = self.source(work)
-        if source and work.verb != "small" and not work.sparse:
+        if source and work.verb not in MANY and not work.sparse:
             with open(f"{source}/000000.bin", "rb", buffering=0) as file:
                 while file.read(_STEP):
                     pass
@@ -71,7 +71,7 @@ def _make(path: Path, size: int, *, sparse: bool) -> None:
 
 
 def _proofs(work: Work, source: str) -> set[int]:
-    if work.verb in ("small", "dask"):
+    if work.verb in MANY:
         whole = parted = 0
         for name in os.listdir(source):
             data = memoryview(Path(source, name).read_bytes())

@@ -58,11 +58,11 @@ from .data import Data
 from .figures import bound, judge_series, judged, summarized
 from .machine import machine
 from .sink import Sink
-from .work import OURS, Row, Work
+from .work import MANY, OURS, Row, Work
 
 _TIMEOUT = 900.0
 _QUICK_TIMEOUT = 60.0
-_RECEIVED = ("put", "multipart", "stream", "small", "start", "map", "dask")
+_RECEIVED = ("put", "multipart", "stream", "start", "map", *MANY)
 _FULL_PROOF = ("osspresigned", "hand:")
 _SILENT = "hand:bare"
 _AT_ONCE = 4
@@ -310,7 +310,7 @@ def check_count(name: str, work: Work, taken: Mapping[str, Any]) -> None:
     elif work.verb in _RECEIVED:
         _same("bytes", stats["bytes"], work.total)
         whole = stats["puts"] + stats["completed"]
-        objects = work.count if work.verb in ("small", "start", "dask") else 1
+        objects = work.count if work.verb in (*MANY, "start") else 1
         if not stats.get("appends"):
             _same("objects", whole, objects)
     elif stats["sent"] < work.total:

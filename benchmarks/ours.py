@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .candidates import Timed, Where, candidate, offsets, produce
-from .work import Work
+from .work import MANY, Work
 
 KEYS = {
     "OSS_ACCESS_KEY_ID": "LTAIfakeid",
@@ -52,7 +53,7 @@ def filesystem(work: Work, where: Where, **more: Any) -> Any:
     options: dict[str, Any] = {"max_concurrency": work.concurrency}
     if work.verb == "put":
         options = {"multipart_threshold": "5GiB"}
-    elif work.verb != "small":
+    elif work.verb not in MANY:
         options["part_size"] = work.part_size
         # Whatever is larger than a part goes in parts: the sweep asks for small ones.
         options["multipart_threshold"] = work.part_size
@@ -68,6 +69,18 @@ def _timed(work: Work, where: Where, fs: Any) -> Timed:
     def small() -> None:
         receipts = fs.put(f"{where.source}/", f"{where.target}/bench/", recursive=True)
         assert len(receipts) == work.count, len(receipts)  # noqa: S101
+
+    def gather() -> None:
+        async def all_of_them() -> None:
+            pipes = (
+                fs._pipe_file(  # noqa: SLF001 - as zarr calls it
+                    f"{where.target}/{where.key(at)}", value
+                )
+                for at, value in enumerate(values)
+            )
+            await asyncio.gather(*pipes)
+
+        asyncio.run(all_of_them())
 
     def get() -> None:
         fs.get_file(path, where.download)
@@ -87,14 +100,17 @@ def _timed(work: Work, where: Where, fs: Any) -> Timed:
                     file.write(block)
 
         return stream
-    known = {"put": put, "multipart": put, "small": small, "get": get, "ranges": ranges}
+    values = [Path(f).read_bytes() for f in where.files if work.verb == "gather"]
+    known = {"put": put, "multipart": put, "small": small, "gather": gather}
+    known |= {"get": get, "ranges": ranges}
     return known[work.verb]
 
 
 @candidate(
     "osspresigned",
     verbs={
-        *("put", "multipart", "stream", "small", "get", "ranges", "start", "sign"),
+        *("put", "multipart", "stream", "small", "gather", "get", "ranges"),
+        *("start", "sign"),
     },
     checks=_CHECKS,
     note="signs inside the timed part",

@@ -15,7 +15,7 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "put": ("One PUT", ("put",)),
     "multipart": ("A file in parts", ("multipart",)),
     "stream": ("A stream", ("stream",)),
-    "small": ("Many small files", ("small",)),
+    "small": ("Many small files", ("small", "gather")),
     "get": ("Downloads", ("get", "ranges")),
     "start": ("A new interpreter", ("start",)),
 }

@@ -13,9 +13,11 @@ MB = 1_000_000
 OURS, MAP, SERVE = "osspresigned", "osspresigned:map", "osspresigned:serve"
 GRANT = "osspresigned:grant"
 VERBS = (
-    *("put", "multipart", "stream", "small", "get", "ranges"),
+    *("put", "multipart", "stream", "small", "gather", "get", "ranges"),
     *("start", "import", "sign", "map", "dask"),
 )
+# Verbs that send many files, each as one object.
+MANY = ("small", "gather", "dask")
 QUICK_PART = 5 * MIB  # the least that S3 clients take
 
 
@@ -25,10 +27,11 @@ class Work:
 
     Attributes:
         name: Of the row.
-        verb: put, multipart, stream, small, get, ranges, start (a new interpreter
-            imports and sends one object of `size`), import, sign, map (open a URL map
-            of `count` entries and send one object) or dask (`count` files of `size`
-            from `concurrency` worker processes).
+        verb: put, multipart, stream, small, gather (`count` values by coroutines at
+            once, as zarr writes chunks), get, ranges, start (a new interpreter imports
+            and sends one object of `size`), import, sign, map (open a URL map of
+            `count` entries and send one object) or dask (`count` files of `size` from
+            `concurrency` worker processes).
         size: Of one object, bytes.
         count: Objects, ranges, signatures, entries, or interpreters one after another.
         part_size: Bytes of a part, or of a range of a download.
@@ -86,7 +89,7 @@ class Work:
     def ideal(self) -> float:
         """Seconds that the link and the producer alone take."""
         rests = self.pause * (self.size / MIB) + self.stop
-        if self.verb == "small":
+        if self.verb in ("small", "gather"):
             rounds = math.ceil(self.count / self.concurrency)
             spent = self.size / self.rate if self.rate else 0.0
             return rounds * (self.latency + spent)
@@ -210,6 +213,13 @@ def _small(name: str, latency: float, **more: Any) -> Row:
     return Row(work, f"5,000 files of 4 KiB, {latency * 1000:.0f} ms, {name}", **more)
 
 
+def _wide(name: str, title: str, ratio: float, **more: Any) -> Row:
+    """Return a row beside the quickest peers, which are compiled."""
+    work = Work(name, "small", 4 * KIB, 5000, **more)
+    only = (OURS, "obstore", "pycurl", "hand:prepared")
+    return Row(work, title, "obstore", (Target(ratio=ratio),), only)
+
+
 ROWS: tuple[Row, ...] = (
     Row(
         Work("put-1g", "put", GIB, concurrency=1),
@@ -259,6 +269,28 @@ ROWS: tuple[Row, ...] = (
     _stream("stream-4k", "the same, 4 KiB", 1.5, None, block=4 * KIB),
     _small("small-20ms", 0.020, reference="bound", targets=(Target(ratio=1.08),)),
     _small("small-0ms", 0.0, reference="hand:prepared", targets=(Target(ratio=0.9),)),
+    _wide(
+        "small-20ms-128",
+        "5,000 files of 4 KiB, 20 ms, 128 in flight",
+        1.0,
+        latency=0.020,
+        concurrency=128,
+    ),
+    _wide(
+        "small-20ms-256",
+        "5,000 files of 4 KiB, 20 ms, 256 in flight",
+        1.0,
+        latency=0.020,
+        concurrency=256,
+    ),
+    _wide("tls-small", "5,000 files of 4 KiB, TLS", 1.1, concurrency=32, tls=True),
+    Row(
+        Work("gather", "gather", 64 * KIB, 1000, concurrency=16, latency=0.020),
+        "1,000 chunks of 64 KiB by coroutines, as zarr writes them, 20 ms",
+        "bound",
+        (Target(ratio=1.1),),
+        (OURS,),
+    ),
     _many(25_000),
     _many(50_000),
     _many(100_000),
