@@ -284,7 +284,7 @@ class CheckStoreOptions:
 def store(bucket: str, wanted: CheckStoreOptions) -> int:
     """Try on BUCKET, with the owner's keys, each fact that this program relies on.
 
-    Some 100 requests are sent, 2 MiB are stored for some seconds and removed at the end.
+    Some 120 requests are sent, 1 MiB is stored for some seconds and removed at the end.
     The report holds no secret and no name of a bucket. The exit code is 1 if a fact is
     different, or if something could not be removed.
     """
@@ -297,7 +297,7 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     if not wanted.yes:
         if not sys.stdin.isatty():
             raise click.UsageError("without a terminal to ask at, --yes is needed")
-        text = f"send some 100 requests to {bucket}/{prefix}, for which OSS bills?"
+        text = f"send some 120 requests to {bucket}/{prefix}, for which OSS bills?"
         if not click.confirm(text, err=True):
             return ExitCode.OK
     transport = Transport(allow_http=wanted.allow_http)

@@ -17,10 +17,12 @@ from attrs import Factory, asdict, define, field, frozen
 from ..client.error_codes import clean, members, name
 from ..errors import ConfigurationError, OSSPresignedError
 from ..http.body import EMPTY, Body, MemoryBody
-from ..model import Action, Reply, SignedRequest
+from ..model import Action, Reply, SignedForm, SignedRequest
 from ..parsing import parse
+from ..secret import FormValue
 from ..signing.canonical import Credentials
 from ..signing.endpoint import Endpoint
+from ..signing.grant_file import GrantTerms, sign_grant
 from ..signing.presigning import PresignRequest
 
 # Headers of replies that a report shows; all others may tell whose bucket it is.
@@ -151,13 +153,14 @@ class CheckedStore:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        unsigned: Mapping[str, str] | None = None,
+        unsigned: Mapping[str, str | None] | None = None,
         **request: Any,
     ) -> Reply:
         """Sign and send one call on ``prefix + key``.
 
-        *headers* are signed and sent, *unsigned* ones are only sent. Attributes of a
-        :class:`PresignRequest` in *request* replace ours, and are signed even if wrong.
+        *headers* are signed and sent, *unsigned* ones are only sent; None leaves out a
+        signed header of that name. Attributes of a :class:`PresignRequest` in *request*
+        replace ours, and are signed even if wrong.
         """
         spec, headers = action.spec, headers or {}
         full = "" if spec.on_bucket else f"{self.prefix}{key}"
@@ -176,10 +179,41 @@ class CheckedStore:
         url = PresignRequest(wanted.pop("credentials"), self.endpoint, **wanted).sign()
         if spec.publishes:
             self.keys.add(full)
+        sent = {**headers, **(unsigned or {})}
         signed = SignedRequest(
-            method=spec.method, url=url, headers={**headers, **(unsigned or {})}
+            method=spec.method,
+            url=url,
+            headers={n: v for n, v in sent.items() if v is not None},
         )
         return self.send(signed, MemoryBody.of(body) if body else EMPTY)
+
+    def post(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        below: str = "",
+        ago: int = 0,
+        credentials: Credentials | None = None,
+        **terms: Any,
+    ) -> Reply:
+        """Send *body* as a form that was signed *ago* seconds ago for the prefix *below*.
+
+        *terms* are attributes of :class:`GrantTerms`.
+        """
+        terms = {"expires_in": _LIFE, "prefix": f"{self.prefix}{below}", **terms}
+        grant = sign_grant(
+            credentials or self.credentials,
+            self.endpoint,
+            GrantTerms(bucket=self.bucket, **terms),
+            region=self.region,
+            now=self.clock() - ago,
+        )
+        full = f"{self.prefix}{key}"
+        self.keys.add(full)
+        form = SignedForm(fields={"key": FormValue(full), **grant.fields})
+        signed = SignedRequest(method="POST", url=grant.url, form=form)
+        return self.send(signed, MemoryBody.of(body))
 
     def copy_source(self, key: str) -> str:
         """Return the value of ``x-oss-copy-source`` for a key of this check."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from functools import partial
 from typing import Any
 
 from attrs import evolve
 
 from ..http.checksums import crc64
-from ..model import COPY_SOURCE, FORBID_OVERWRITE, MIN_PART, Action, Reply
+from ..model import (
+    COPY_SOURCE,
+    FORBID_OVERWRITE,
+    MAX_PARTS,
+    MIN_PART,
+    REQUEST_PAYER,
+    Action,
+    Reply,
+)
 from ..parsing import complete_multipart_upload
 from ..secret import Secret
 from .store_check import CheckedStore, Expected, Fact
@@ -20,7 +29,10 @@ PART = bytes(range(256)) * (MIN_PART // 256)
 _BODY_CRC, _PART_CRC = str(crc64(BODY)), str(crc64(PART))
 _ONE, _SECOND, _GONE = "object", "second", "missing"
 _CRC, _SSE = "x-oss-hash-crc64ecma", "x-oss-server-side-encryption"
-_HOUR = 3600.0
+_HOUR = 3600
+# Names below .invalid lead nowhere (RFC 2606), so no callback arrives anywhere.
+_CALLBACK = {"callbackUrl": "http://callback.invalid", "callbackBody": "size=${size}"}
+_OFF = {"x-oss-callback": base64.b64encode(json.dumps(_CALLBACK).encode()).decode()}
 
 
 def _md5(data: bytes) -> str:
@@ -110,7 +122,7 @@ def _other_key(store: CheckedStore) -> Reply:
     return _get(store, credentials=evolve(store.credentials, access_key_id="NoSuchKey"))
 
 
-def _shifted(store: CheckedStore, seconds: float, version: str = "v4") -> Reply:
+def _shifted(store: CheckedStore, seconds: int, version: str = "v4") -> Reply:
     return _get(store, now=store.clock() + seconds, version=version)
 
 
@@ -141,6 +153,41 @@ def _copy_missing(store: CheckedStore) -> Reply:
     return store.call(Action.CopyObject, "copied", headers=source)
 
 
+def _called_back(store: CheckedStore) -> Reply:
+    _put(store, _SECOND, headers=_OFF)
+    return _head(store, _SECOND)
+
+
+def _length(store: CheckedStore, signed: int) -> Reply:
+    return _put(
+        store,
+        headers={"Content-Length": str(signed)},
+        unsigned={"Content-Length": str(len(BODY))},
+        additional_headers=("content-length",),
+    )
+
+
+def _unsent(store: CheckedStore, name: str, *additional: str) -> Reply:
+    headers, unsigned = {name: "text/csv"}, {name: None}
+    return _put(
+        store, headers=headers, unsigned=unsigned, additional_headers=additional
+    )
+
+
+def _other_token(store: CheckedStore) -> Reply:
+    wrong = evolve(store.credentials, security_token=Secret("no-such-token"))
+    return _get(store, credentials=wrong)
+
+
+def _form(store: CheckedStore, key: str = _ONE, **more: Any) -> Reply:
+    return store.post(key, BODY, **more)
+
+
+def _form_other_secret(store: CheckedStore) -> Reply:
+    wrong = evolve(store.credentials, access_key_secret=Secret("no-such-secret"))
+    return _form(store, credentials=wrong)
+
+
 def _completed_twice(store: CheckedStore) -> Reply:
     upload_id = store.initiate(_SECOND)
     store.part(_SECOND, upload_id, PART)
@@ -168,6 +215,27 @@ FACTS = (
     Fact("type-signed", "A signed Content-Type is stored.",
         _PRESIGN, partial(_put, headers={"Content-Type": "text/csv"}),
         Expected(status=200, headers=_STORED)),
+    Fact("type-unsent", "A signed Content-Type that is not sent is refused.",
+        _PRESIGN, partial(_unsent, name="Content-Type"),
+        Expected(status=403, code=_MISMATCH)),
+    Fact("header-case", "Names of headers may be written in any case.",
+        "code of the SDKs", partial(_put, headers={"CONTENT-TYPE": "text/csv", "X-Oss-Meta-Check": "yes"}),
+        Expected(status=200, headers=_STORED)),
+    Fact("header-case-v1", "The same with a V1 URL.",
+        "code of the SDKs", partial(_put, version="v1", headers={"CONTENT-TYPE": "text/csv", "X-Oss-Meta-Check": "yes"}),
+        Expected(status=200, headers=_STORED)),
+    Fact("length-signed", "A signed Content-Length that matches the body is accepted.",
+        _PRESIGN, partial(_length, signed=len(BODY)),
+        Expected(status=200, headers=_STORED)),
+    Fact("length-other", "A signed Content-Length fixes the size of the body.",
+        _PRESIGN, partial(_length, signed=len(BODY) - 1),
+        Expected(status=403, code=_MISMATCH)),
+    Fact("additional-unsent", "An additional signed header that is not sent is refused.",
+        _PRESIGN, lambda store: _unsent(store, "Cache-Control", "cache-control"),
+        Expected(status=400)),
+    Fact("request-payer", "A request of the owner may carry x-oss-request-payer.",
+        "code of the Go SDK v2", partial(_put, headers={REQUEST_PAYER: "requester"}),
+        Expected(status=200, headers=_STORED)),
     Fact("md5-wrong", "A Content-MD5 that does not match the body is refused.",
         _API + "PutObject", partial(_put, headers={"Content-MD5": _content_md5(PART)}),
         Expected(status=400, code="InvalidDigest")),
@@ -192,6 +260,31 @@ FACTS = (
     Fact("encrypted", "The reply to an encrypted PutObject names the method.",
         _API + "PutObject", partial(_put, headers={_SSE: "AES256"}),
         Expected(status=200, headers={_SSE: "AES256"})),
+    Fact("encrypted-kms", "CRC-64 and ETag of an object that KMS encrypts.",
+        "no source", partial(_put, key=_SECOND, headers={_SSE: "KMS"}), None),
+    Fact("encrypted-customer", "A header for encryption with a customer-provided key.",
+        "no source", partial(_put, key=_SECOND, headers={f"{_SSE}-customer-algorithm": "AES256"}), None),
+    Fact("encryption-unknown", "An unknown encryption method is refused.",
+        _API + "PutObject", partial(_put, headers={_SSE: "none-such"}),
+        Expected(status=400, code="InvalidEncryptionAlgorithmError")),
+    Fact("class-unknown", "An unknown storage class is refused.",
+        _API + "PutObject", partial(_put, headers={"x-oss-storage-class": "none-such"}),
+        Expected(status=400)),
+    Fact("tag-unfit", "A tag with characters that are not allowed is refused.",
+        _API + "PutObjectTagging", partial(_put, headers={"x-oss-tagging": "check=%40"}),
+        Expected(status=400, code="InvalidTag")),
+    Fact("crc-wrong", "A CRC-64 that does not match the body is refused.",
+        _API + "HTTP status code 400", partial(_put, headers={_CRC: _PART_CRC}),
+        Expected(status=400, code="InvalidCRC64")),
+    Fact("callback-off", "If the callback server is unreachable, the reply is 203 with ETag and CRC-64.",
+        "integration tests and mocks of the Go SDK v2", partial(_put, headers=_OFF),
+        Expected(status=203, code="CallbackFailed", ec="0007-00000203", headers=_STORED)),
+    Fact("callback-off-stored", "An object is stored although its callback failed.",
+        _API + "Callback", _called_back,
+        Expected(status=200, headers=_STORED)),
+    Fact("callback-off-complete", "If the callback server is unreachable, CompleteMultipartUpload returns 203.",
+        "integration tests of the Go SDK v2", partial(_complete, headers=_OFF),
+        Expected(status=203, code="CallbackFailed", ec="0007-00000203")),
     Fact("acl-unknown", "An ACL that does not exist is refused.",
         _API + "PutObject", partial(_put, headers={"x-oss-object-acl": "nobody"}),
         Expected(status=400, code="InvalidArgument")),
@@ -219,6 +312,9 @@ FACTS = (
     Fact("part-small", "CompleteMultipartUpload refuses a part below 100 KiB, except the last one.",
         _API + "CompleteMultipartUpload", _too_small,
         Expected(status=400, code="EntityTooSmall")),
+    Fact("part-number", "A part number above 10,000 is refused.",
+        _API + "UploadPart", lambda store: store.part(_SECOND, store.initiate(_SECOND), BODY, MAX_PARTS + 1),
+        Expected(status=400, code="InvalidArgument")),
     Fact("upload-gone", "A part for an unknown upload ID is refused.",
         _API + "UploadPart", lambda store: store.part(_SECOND, "0" * 32, BODY),
         Expected(status=404, code="NoSuchUpload")),
@@ -266,6 +362,23 @@ FACTS = (
         _API + "DeleteObject", _deleted, Expected(status=404)),
     Fact("delete-missing", "DeleteObject of a missing object succeeds.",
         _API + "DeleteObject", partial(_delete, key=_GONE), Expected(status=204)),
+    Fact("key-long", "A key of more than 1,023 bytes is refused.",
+        _API + "PutObject", partial(_get, key="k" * 1024),
+        Expected(status=400, code="InvalidObjectName")),
+    Fact("form", "PostObject with a signed form stores the file and returns an ETag.",
+        _API + "PostObject", _form, Expected(status=200, headers={"etag": None})),
+    Fact("form-expired", "An expired form.",
+        _API + "PostObject", partial(_form, ago=_HOUR, expires_in=1),
+        Expected(status=403, code=_DENIED, ec="0006-00000213")),
+    Fact("form-condition", "A form whose key is outside the prefix of its policy.",
+        _API + "PostObject", partial(_form, below="inner/"),
+        Expected(status=403, code=_DENIED, ec="0006-00000227")),
+    Fact("form-size", "A file that is larger than the policy allows.",
+        _API + "PostObject", partial(_form, sizes=(0, 1)),
+        Expected(status=400, code="EntityTooLarge")),
+    Fact("form-signature", "A form signed with a wrong secret.",
+        _API + "PostObject", _form_other_secret,
+        Expected(status=403, code=_MISMATCH)),
     Fact("expired-v4", "An expired V4 URL.",
         "no source for the EC", partial(_shifted, seconds=-_HOUR),
         Expected(status=403, code=_DENIED)),
@@ -290,6 +403,8 @@ FACTS = (
     Fact("key-unknown", "An access key ID that does not exist.",
         _ERRORS + "0002-00000902", _other_key,
         Expected(status=403, code="InvalidAccessKeyId")),
+    Fact("token-other", "An STS token that does not belong to the key.",
+        _ERRORS + "0002-00000004", _other_token, Expected(status=403)),
     Fact("complete-twice", "CompleteMultipartUpload of an upload that was already completed.",
         _API + "CompleteMultipartUpload", _completed_twice,
         Expected(status=404, code="NoSuchUpload")),

@@ -23,9 +23,17 @@ This page lists every fact about OSS that the program relies on. The tests check
 osspresigned check store BUCKET --region cn-hangzhou --report facts.json
 ```
 
-The command takes the owner's keys from the environment and asks for confirmation. It sends some 100 requests under its own prefix, stores 2 MiB for a few seconds, and
+The command takes the owner's keys from the environment and asks for confirmation. It sends some 120 requests under its own prefix, stores 1 MiB for a few seconds, and
 removes everything at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
 asked`, with status, code, EC and headers of the reply. It contains no key, no signature and no bucket name, so you can attach it to an issue.
+
+The check leaves out what needs a large object, a second account or a setting of the bucket. No source states these facts with certainty:
+
+* whether a copy above 1 GB is refused
+* whether the reply to an expired STS token is `SecurityTokenExpired` or `InvalidAccessKeyId`; the program treats them alike
+* whether `x-oss-object-acl` in a PutObject needs the permission `oss:PutObjectAcl`
+* the hosts of access points
+* the error code of a bucket with a rule against overwriting
 
 | fact | source | emulator | live |
 |---|---|---|---|

@@ -255,6 +255,10 @@ get_bucket_info = document(
             "Owner": OWNER,
             "AccessControlList": _PRIVATE,
             "AccessMonitor": "Disabled",
+            "BlockPublicAccess": False,
+            "CrossRegionReplication": "Disabled",
+            "ResourceGroupId": "rg-emulator",
+            "TransferAcceleration": "Disabled",
             "Comment": "",
             "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
             "DataRedundancyType": "LRS",
@@ -286,7 +290,8 @@ def _stat(context: CallContext) -> Content:
         "ObjectCount": len(stored),
         "MultipartUploadCount": len(context.bucket.uploads),
         "LiveChannelCount": 0,
-        "LastModifiedTime": int(context.now),
+        "DeleteMarkerCount": 0,
+        "LastModifiedTime": int(context.now) if stored or context.bucket.uploads else 0,
     }
     for kind, name in _CLASSES.items():
         sizes = [one.size for one in stored if one.headers[STORAGE_CLASS] == kind]

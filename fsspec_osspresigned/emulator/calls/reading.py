@@ -109,10 +109,10 @@ def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None
 
     modified = int(stored.modified)
     match, since = given("match"), _seconds(given("unmodified-since"))
-    if (match is not None and not _matches(match, stored.etag)) or (
-        since is not None and modified > since
-    ):
-        raise refused("PreconditionFailed")
+    if match is not None and not _matches(match, stored.etag):
+        raise refused("PreconditionFailed", Condition="If-Match")
+    if since is not None and modified > since:
+        raise refused("PreconditionFailed", Condition="If-Unmodified-Since")
     match, since = given("none-match"), _seconds(given("modified-since"))
     if (match is not None and _matches(match, stored.etag)) or (
         since is not None and modified <= since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_plus
 
@@ -29,6 +30,9 @@ _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
 # What SDKs write into XML though it is none, and what holds its place while it is read.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
+_REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,2})|([0-9]{1,2}));")
+# The key of an object that its client encrypted: a copy without it cannot be read.
+_CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
@@ -90,6 +94,8 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     source = copy_source(context)
     if "content-type" not in context.call.headers:
         headers["content-type"] = source.headers["content-type"]
+    keys = {n: v for n, v in source.headers.items() if n.startswith(_CLIENT_ENCRYPTION)}
+    headers = {**keys, **headers}
     if source.kind == SYMLINK:  # the link is copied, not what it leads to
         headers[TARGET] = source.headers[TARGET]
     if _copies(context, "x-oss-metadata-directive"):
@@ -142,7 +148,7 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        text = body.decode().translate(_CONTROLS)
+        text = _REFERENCE.sub(_held, body.decode().translate(_CONTROLS))
         tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
@@ -160,3 +166,9 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     rows = [{"Key": key} for key in shown]
     content = {"EncodingType": context.encoding, "Deleted": rows}
     return xml_reply("DeleteResult", content)
+
+
+def _held(reference: re.Match[str]) -> str:
+    """Return the placeholder of a control character that XML cannot refer to."""
+    code = int(reference[1], 16) if reference[1] else int(reference[2])
+    return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 
+import pytest
+
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.http import checksums as checksum
 from tests.emulator.raw_requests import connect, raw_request
@@ -87,6 +89,22 @@ def test_a_chunked_body_is_stored(client, key):
     """A body without Content-Length is taken to its end."""
     client.put(key, iter([b"ab", b"cd"]))
     assert client.oss.get(BUCKET, key).data() == b"abcd"
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://up.example", 200),
+        ("http://up.invalid/a;up.example", 203),
+        ("up.invalid:80/a", 203),
+        ("http://invalid", 200),
+        (7, 200),
+    ],
+)
+def test_callbacks_of_a_store_without_a_server(client, url, status):
+    """All arrive, but those whose first host is none by its name."""
+    headers = {"x-oss-callback": callback({"callbackUrl": url, "callbackBody": "a"})}
+    assert client.call("PUT", "k", data=b"x", headers=headers).status_code == status
 
 
 def test_callback_answers_for_the_object(make_client, refusal):

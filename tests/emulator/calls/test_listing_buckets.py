@@ -58,11 +58,16 @@ def test_buckets_page_by_page(ask):
 
 def test_one_bucket(ask):
     """Where it is, whose it is, how much is in it, and that it is private."""
+    assert ask(BUCKET, stat="").findtext("LastModifiedTime") == "0"
     ask.client.put("k", b"12")
     info = ask(BUCKET, bucketInfo="").find("Bucket")
     assert info.findtext("Name") == BUCKET
     assert info.findtext("Region") == "cn-hangzhou"
     assert info.findtext("DataRedundancyType") == "LRS"
+    assert info.findtext("BlockPublicAccess") == "false"
+    assert info.findtext("CrossRegionReplication") == "Disabled"
+    assert info.findtext("TransferAcceleration") == "Disabled"
+    assert info.findtext("ResourceGroupId")
     assert info.find("Versioning") is None
     assert info.findtext("Comment") == ""
     assert info.findtext("ServerSideEncryptionRule/SSEAlgorithm") == "None"
@@ -74,6 +79,8 @@ def test_one_bucket(ask):
     assert ask(BUCKET, acl="").findtext(grant) == info.findtext(grant) == "private"
     stat = ask(BUCKET, stat="")
     assert (stat.findtext("Storage"), stat.findtext("ObjectCount")) == ("2", "1")
+    assert int(stat.findtext("LastModifiedTime")) > 0
+    assert stat.findtext("DeleteMarkerCount") == "0"
     assert stat.findtext("StandardStorage") == "2"
     assert stat.findtext("InfrequentAccessRealStorage") == "0"
     assert stat.findtext("DeepColdArchiveObjectCount") == "0"

@@ -137,6 +137,8 @@ def test_conditions(client, digits, method, condition, status):
     if status == 304:
         assert reply.headers["ETag"] == etag
         assert reply.content == b""
+    elif status == 412 and method == "GET":
+        assert f"<Condition>{next(iter(condition))}</Condition>" in reply.text
 
 
 def test_get_of_an_absent_object(client, refusal):

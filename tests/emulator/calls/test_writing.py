@@ -123,6 +123,21 @@ def test_copy_keeps_or_replaces_properties(client, key, tree):
     assert client.oss.get(BUCKET, f"{key}-copy").data() == b"data"
 
 
+def test_a_copy_keeps_the_key_of_the_client(client, key):
+    """Metadata of encryption by the client stays, unless other is given."""
+    names = [f"x-oss-meta-client-side-encryption-{n}" for n in ("key", "start")]
+    client.put(key, headers={**dict.fromkeys(names, "1"), "x-oss-meta-a": "1"})
+    headers = {
+        "x-oss-copy-source": f"/{BUCKET}/{key}",
+        "x-oss-metadata-directive": "REPLACE",
+        names[1]: "2",
+    }
+    client.call("PUT", f"{key}-new", headers=headers)
+    stored = client.oss.get(BUCKET, f"{key}-new").headers
+    assert [stored[name] for name in names] == ["1", "2"]
+    assert "x-oss-meta-a" not in stored
+
+
 def test_a_copy_has_conditions_of_its_own(client, key, refusal):
     """Those of the source decide; ali-oss sends the plain ones beside them."""
     etag = client.put(key).headers["ETag"]
@@ -184,6 +199,11 @@ def test_delete_many(client, key, tree):
     reply = delete_many(client, delete_body(odd), **query)
     assert tree(reply).findtext("Deleted/Key") == f"{key}%0C%1F"
     assert odd not in client.oss.objects(BUCKET)
+    client.put(f"{odd}\n")
+    body = delete_body(key).replace(b"</Key>", b"&#12;&#x1F;&#10;</Key>")
+    reply = delete_many(client, body, **query)  # nor this, and others write it
+    assert tree(reply).findtext("Deleted/Key") == f"{key}%0C%1F%0A"
+    assert f"{odd}\n" not in client.oss.objects(BUCKET)
     assert not set(keys) & set(client.oss.objects(BUCKET))
 
 
