@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
 _is_http_date = re.compile(r"(?a)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT").fullmatch
 _MAX_NAME = 60
+_MAX_MARKUP = 100_000  # tags, or attributes; a listing of 1,000 objects has 25,000
 _MAX_DIGITS = 300
 _KINDS: dict[type, str] = {
     type(None): "null",
@@ -144,7 +145,7 @@ def parse(body: bytes, root: str | None = None) -> Element:
 
     A document type declaration is refused before parsing, so no entity is ever
     expanded; callers bound the size by what they read. ValueError if it is no XML in
-    UTF-8, or has another root than *root*.
+    UTF-8, has another root than *root*, or more markup than any reply of a store.
     """
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
     from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
@@ -152,6 +153,9 @@ def parse(body: bytes, root: str | None = None) -> Element:
     text = _decoded(body)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("holds a document type declaration")
+    if max(text.count("<"), text.count("=")) > _MAX_MARKUP:
+        # Eight megabytes of it would become 260, in five seconds.
+        raise ValueError(f"has more than {_MAX_MARKUP:,} tags or attributes")
     try:
         tree = fromstring(text)  # noqa: S314 - declarations are refused above
     except ParseError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
 
 _moving = threading.Lock()  # a descriptor has one position for all threads

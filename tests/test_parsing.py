@@ -76,10 +76,24 @@ def test_error_repeats_nothing_of_the_document():
 
 
 def test_deep_document():
-    """Depth is bounded by size only, and does no harm."""
-    depth = 500_000
+    """Depth does no harm."""
+    depth = 50_000
     tree = xmldoc.parse(b"<a>" * depth + b"</a>" * depth)
     assert sum(1 for _ in tree.iter()) == depth
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<a>" * 50_001 + b"</a>" * 50_001,
+        b"<a>" + b"<b/>" * 100_000 + b"</a>",
+        b"<a " + b" ".join(b"n%d=''" % number for number in range(100_001)) + b"/>",
+    ],
+)
+def test_more_markup_than_any_reply(body):
+    """Each tag would take thirty times its bytes of memory."""
+    with pytest.raises(ValueError, match="more than 100,000 tags or attributes"):
+        xmldoc.parse(body)
 
 
 def test_any_root():

@@ -79,7 +79,12 @@ class FoundJournal:
 
 
 def _other_writers(found: os.stat_result) -> str | None:
-    """Return who else may write to a directory; many users have a group of their own."""
+    """Return who else may write to a directory; many users have a group of their own.
+
+    Root works in directories of others, as a container does in one of its host.
+    """
+    if found.st_uid not in (0, os.geteuid()) and os.geteuid():
+        return "its owner"
     if found.st_mode & stat.S_IWOTH:
         return "everybody"  # as Windows says of all directories
     is_foreign = found.st_gid != os.getegid()
@@ -96,25 +101,37 @@ class Checkpoint:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(os.path.expanduser(directory)).absolute()
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.directory.stat()
+            found = self._make()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
+        self._refuse_others(found)
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
+
+    def _make(self) -> os.stat_result:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.directory.stat()
+
+    def _refuse_others(self, found: os.stat_result) -> None:
         if os.name == "posix" and (others := _other_writers(found)):
             raise ConfigurationError(
                 f"checkpoint={self.directory}: {others} can write there: use a "
                 "directory of your own"
             )
-        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
 
     def hold(self, path: str, source: str) -> HeldJournal:
         """Return the journal of the upload of *source* (absolute) to *path*, held by us.
 
         Raises:
             CheckpointInUseError: another process, or thread, does this upload.
+            ConfigurationError: others can write to the directory by now.
         """
+        found = None
+        with contextlib.suppress(OSError):  # the lock tells why
+            found = self._make()  # a cleaner of old files may have removed it
+        if found is not None:
+            self._refuse_others(found)
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +22,7 @@ from attrs.validators import and_, ge, in_, instance_of, le
 from ..http.body import Fingerprint
 from ..http.checksums import MODES, crc64
 from ..model import MAX_PARTS, PartReceipt
-from ..system import BINARY, NOFOLLOW
+from ..system import BINARY, NOFOLLOW, NONBLOCK
 
 VERSION = 1
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
@@ -157,10 +158,12 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
     """Return the bytes of a journal, *limit* at most (OSError); None if there is none."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | BINARY)
+        descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | NONBLOCK | BINARY)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("no regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError("too large for a journal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import weakref
@@ -40,6 +41,7 @@ class FileLock:
             descriptor = os.open(place, flags, 0o600)
             try:
                 _lock(descriptor)
+                _refuse_hard_link(descriptor, place)
                 if _is_at(descriptor, place):
                     _sign(descriptor)
                     return cls(place, descriptor)
@@ -85,6 +87,12 @@ def _lock(descriptor: int) -> None:
             raise BlockingIOError(error.errno, "locked") from None
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _refuse_hard_link(descriptor: int, place: str) -> None:
+    """Raise OSError for what may be any file of ours that others gave this name."""
+    if os.fstat(descriptor).st_nlink > 1:
+        raise OSError(errno.EMLINK, "the lock is a hard link", place)
 
 
 def _is_at(descriptor: int, place: str) -> bool:

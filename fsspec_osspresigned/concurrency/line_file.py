@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Self
 
-from ..system import BINARY, NOFOLLOW
+from ..system import BINARY, NOFOLLOW, NONBLOCK
 
 
 class LineFile:
@@ -59,7 +59,7 @@ class LineFile:
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
         """Open the file at *place*, not a link, to append more."""
-        flags = os.O_WRONLY | os.O_APPEND | NOFOLLOW | BINARY
+        flags = os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | BINARY
         return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:

@@ -29,7 +29,7 @@ from ..request_checks import (
     url_problem,
 )
 from ..secret import redact
-from ..signing.canonical import SUBRESOURCES
+from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from .base import MAX_REQUESTS
 
@@ -64,10 +64,16 @@ _PARTS_NEEDED = (
     f"objects above multipart_threshold= ({shown_bytes(THRESHOLD)}) go in parts: ask for "
     "InitiateMultipartUpload, UploadPart and CompleteMultipartUpload, or raise it"
 )
-# Sub-resources that a signer may add by itself, because they change no meaning.
-_SIGNERS_OWN = frozenset(("security-token", "callback", "callback-var"))
-# Not sub-resources of the V1 signature, but they choose the call all the same.
-_CHOOSING = frozenset(("list-type", "x-oss-process", "x-oss-async-process"))
+# What a signer may add by itself, because it changes no meaning: what signs, limits of
+# rate and of addresses, who pays, and whom the store tells. All else may be another call,
+# of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
+_SIGNERS_OWN = OWN_PARAMETERS | frozenset(
+    """
+    AWSAccessKeyId callback callback-var x-oss-callback x-oss-callback-var
+    x-oss-ac-forward-allow x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id
+    x-oss-request-payer x-oss-traffic-limit x-id auth_key
+    """.split()  # noqa: SIM905 - a list of quoted names is not readable
+)
 
 
 @frozen(kw_only=True)
@@ -268,6 +274,8 @@ class URLBinding:
         bucket, key = operation.bucket, "" if spec.form else operation.key
         keys = {key}
         bound = allowed[names[0]] if names else oss_bucket(host)
+        if bound and not names and parts.port not in (None, 80, 443):
+            return f"hosts of OSS do not listen at port {parts.port}"
         if bound is None:
             if not names and host != self.signer_host.lower():
                 return (
@@ -296,7 +304,7 @@ def _query_problem(operation: Operation, url: str) -> str | None:
             return f"the parameter {name!r} is missing from the URL"
         if value not in (unquote(found[name]), unquote(found[name].replace("+", " "))):
             return f"the parameter {name!r} of the URL is not the one asked for"
-    for name in found.keys() - wanted.keys() - _SIGNERS_OWN:
-        if name in _CHOOSING or name in SUBRESOURCES:
-            return f"the parameter {name[:40]!r} makes the URL another call"
+    for name in sorted(found.keys() - wanted.keys() - _SIGNERS_OWN):
+        if name and not name.lower().startswith("x-amz-"):  # S3's signatures
+            return f"the parameter {name[:40]!r} may make the URL another call"
     return None

@@ -182,7 +182,7 @@ ITEMS = {
     "fragment": (url(lambda u: u + "#x"), "fragment"),
     "blank": (url(lambda u: u.replace("?", "? ", 1)), "holds a blank"),
     "line break": (url(lambda u: u + "\r\nX-A: b"), "holds a blank, a control"),
-    "other call": (url(lambda u: u + "&acl"), "'acl' makes the URL another call"),
+    "other call": (url(lambda u: u + "&acl"), "'acl' may make the URL another call"),
     "parameter twice": (
         url(lambda u: u + "&partNumber=1&partNumber=1"),
         "comes twice",

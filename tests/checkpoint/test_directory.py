@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -76,6 +77,54 @@ def test_a_directory_of_another_group_is_refused(tmp_path, monkeypatch):
         Checkpoint(tmp_path)
     tmp_path.chmod(0o750)
     Checkpoint(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners of files")
+def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
+    """Its owner could put journals there; root works in directories of others."""
+    tmp_path.chmod(0o700)
+    owner = tmp_path.stat().st_uid
+    os.chown(tmp_path, owner or 12_345, -1)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(ConfigurationError, match="its owner can write there"):
+        Checkpoint(tmp_path)
+    for user in (0, owner):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        Checkpoint(tmp_path)
+
+
+def test_a_directory_that_was_removed_is_made_again(place):
+    """A cleaner of old files costs a long-lived process no later journal."""
+    shutil.rmtree(place.directory)
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    assert held.keeps
+    assert place.has(PATH, SOURCE)
+    held.release()
+    place.directory.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="everybody can write there"):
+        place.hold(PATH, SOURCE)
+
+
+def test_a_directory_that_cannot_be_made_again_stops_nothing(place, caplog):
+    """The upload goes on without a journal, and it is said."""
+    shutil.rmtree(place.directory)
+    place.directory.touch()
+    assert not place.hold(PATH, SOURCE).is_ours
+    assert "cannot be used (Not a directory)" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
+    """The upload goes on without a journal, and the list names what is there."""
+    held = place.hold(PATH, SOURCE)
+    held.release()
+    os.mkfifo(held.place)
+    assert not place.hold(PATH, SOURCE).is_ours
+    assert "no regular file" in caplog.text
+    (found,) = place.found()
+    assert found.record is None
 
 
 def test_a_place_that_cannot_be_used_is_refused(tmp_path, monkeypatch):

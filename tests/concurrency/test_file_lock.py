@@ -138,6 +138,15 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     assert len(os.listdir("/dev/fd")) == before
 
 
+def test_a_hard_link_is_not_written_to(place, tmp_path):
+    """It may be any file of this user, which somebody else gave the name of the lock."""
+    (tmp_path / "victim").write_text("x")
+    os.link(tmp_path / "victim", place)
+    with pytest.raises(OSError, match="hard link"):
+        FileLock.take(place)
+    assert (tmp_path / "victim").read_text() == "x"
+
+
 def test_a_link_is_not_followed(place, tmp_path):
     """Who can write there cannot make us write elsewhere."""
     (tmp_path / "victim").write_text("x")
