@@ -85,6 +85,7 @@ BY_DESIGN = (
     (r"test_entry_made_in_a_browser", r"file .*/browser\.mjs", "its STS key"),
     (r"test_commands_print_what_the_p", r"file .*\.json", "maps that owners make"),
     (r"test_directory_uploads_where_p", r"file .*\.json", "likewise"),
+    (r"test_examples_of_the_help_work", r"file .*\.json", "likewise"),
     (r"test_reading_where_everything_", r"file .*\.json", "likewise"),
     (r"test_expiry_half_way_is_signed", "file .*/source", "the test's list of URLs"),
     # Others than us.

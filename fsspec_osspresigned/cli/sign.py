@@ -40,9 +40,10 @@ from .options import (
 )
 
 _SIGN = """\
-  osspresigned sign examplebucket/report.csv --expires 2h --output link.url
+  osspresigned sign examplebucket/report.csv --expires 2h --print > link.url
   osspresigned sign exports --to examplebucket/in/ --expires 1d --output urls.json
-  osspresigned sign big.bin --to examplebucket/ --parts 20 --output big.json
+  osspresigned sign examplebucket/in/a.csv examplebucket/in/b.csv --output two.json
+  osspresigned sign examplebucket/big.bin --parts 20 --output big.json
 """
 _INSPECT = """\
   osspresigned inspect file:link.url
@@ -165,13 +166,14 @@ class SignOptions:
 @takes
 @click.command(epilog=examples(_SIGN))
 @click.argument(
-    "sources", nargs=-1, required=True, type=PLACE, metavar="BUCKET/KEY | FILES..."
+    "sources", nargs=-1, required=True, type=PLACE, metavar="BUCKET/KEY... | FILES..."
 )
 def sign(
     sources: tuple[str, ...], wanted: SignOptions, keys: SigningKeyOptions
 ) -> None:
     """Sign URLs for others, with the keys in the environment.
 
+    Objects are named as BUCKET/KEY, or by local FILES and --to BUCKET/PREFIX/.
     Reads OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and, for a temporary key,
     OSS_SESSION_TOKEN. Writes a secret file that only you can read: a URL map.
     """
@@ -201,21 +203,26 @@ def sign(
 def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
     if any(is_web(source) for source in sources):
         raise click.UsageError("name objects as BUCKET/KEY, not by a URL")
+    if order.cut is not None and (to is not None or len(sources) > 1):
+        raise click.UsageError("parts are of one object: one BUCKET/KEY without --to")
     if to is None:
-        if len(sources) > 1:
-            raise click.UsageError("several files need --to BUCKET/PREFIX/")
-        path = object_path(sources[0])
-        bucket, _, key = path.partition("/")
-        if not bucket or not key:
-            hint = "one object is BUCKET/KEY, local files need --to BUCKET/PREFIX/"
-            raise click.UsageError(f"{path!r} is no object: {hint}")
-        return [path]
-    if order.cut is not None:
-        raise click.UsageError("parts are of one object: BUCKET/KEY without --to")
+        return _objects(sources)
     files = owner_sign.local_objects(sources, to)
     if problems := list(owner_sign.too_large(files)):
         raise click.ClickException("\n".join(problems))
     return list(files)
+
+
+def _objects(sources: tuple[str, ...]) -> list[str]:
+    """Return *sources* as paths of objects, each once."""
+    found = dict.fromkeys(map(object_path, sources))
+    for path in found:
+        bucket, _, key = path.partition("/")
+        is_local = len(found) > 1 and os.path.lexists(path)
+        if not bucket or not key or is_local:
+            hint = "an object is BUCKET/KEY, local files need --to BUCKET/PREFIX/"
+            raise click.UsageError(f"{path!r} is no object: {hint}")
+    return [*found]
 
 
 def _place(wanted: SignOptions) -> str | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import cli, parsing
+from fsspec_osspresigned.cli import app
 from fsspec_osspresigned.cli import sign as owner_commands
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
@@ -25,6 +28,8 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import GIB, KIB, MIB
 from fsspec_osspresigned.url_map.source import load
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, dump_line
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -76,6 +81,39 @@ def test_directory_uploads_where_put_places_it(keys, tmp_path, capsys):
     uploader("m.json").put(str(tree), "examplebucket/in/", recursive=True)
     assert stored(keys, "in/tree/a.txt") == b"a"
     assert stored(keys, "in/tree/deep/b.txt") == b"b"
+
+
+def test_names_are_enough_for_a_map(keys, capsys):
+    """Who has no files of these names signs the objects, each of them once."""
+    names = ["examplebucket/a", "oss://examplebucket/b", "examplebucket/a"]
+    assert cli.main(["sign", *names]) == 0
+    assert "PUT of 2 objects" in capsys.readouterr().err
+    uploader().pipe({"examplebucket/a": b"1", "examplebucket/b": b"2"})
+    assert (stored(keys, "a"), stored(keys, "b")) == (b"1", b"2")
+
+
+def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
+    """Those of ``sign`` make what those of ``inspect`` and of ``put`` read."""
+    for name in ("exports/a.csv", "report.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    commands = (app.osspresigned.commands[name] for name in ("sign", "inspect", "put"))
+    lines = [line for one in commands for line in one.epilog.splitlines()]
+    examples = [line.strip() for line in lines if "osspresigned " in line]
+    tried = [e for e in examples if "osspresigned put" not in e or "link.url" in e]
+    assert len(tried) == 8
+    for line in tried:
+        command, into, place = line.partition(" > ")
+        command, _, source = command.partition(" < ")
+        if source:
+            text = io.BytesIO(Path(source).read_bytes())
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(text))
+        assert cli.main(shlex.split(command)[1:]) == 0, line
+        said = capsys.readouterr()
+        if into:
+            Path(place).touch(0o600)
+            Path(place).write_text(said.out)
+    assert stored(keys, "report.csv") == b""
 
 
 def test_list_of_files_as_json_lines_uploads(keys, tmp_path):
@@ -316,6 +354,8 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["https://h/k?Signature=c2VjcmV0"], "(ps)"),
         (["https://h/k"], "not by a URL"),
         (["a", "b"], "need --to"),
+        (["b/k", "tests/conftest.py"], "'tests/conftest.py' is no object"),
+        (["b/k", "b/l", "--parts", "2"], "parts are of one object"),
         (["b/k", "--expires", "8d"], "no life from 1s to 7d"),
         (["b/k", "--expires", "1 week"], "no life from 1s to 7d"),
         (["b/k", "--header", "nonsense"], "NAME=VALUE"),
@@ -333,8 +373,9 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["f", "--to", "b/", "--parts", "2"], "parts are of one object"),
     ],
 )
-def test_wrong_call_is_exit_2(arguments, why, capsys):
+def test_wrong_call_is_exit_2(arguments, why, capsys, monkeypatch):
     """A call that cannot be meant says why; no key is needed to find out."""
+    monkeypatch.chdir(ROOT)
     assert cli.main(["sign", *arguments]) == 2
     said = capsys.readouterr().err
     assert why in said
