@@ -41,16 +41,16 @@ def operation_on(action: Action, path: str) -> Operation:
 
 
 def head(client: Client, path: str) -> dict[str, Any]:
-    """Return what ``fs.info`` answers for one object (HeadObject)."""
+    """Return the ``fs.info`` of one object (HeadObject)."""
     headers = headers_of(client, path)
     return described(path, headers, size_of(headers, path))
 
 
 def means_unseen(error: PermissionError) -> bool:
-    """Return whether *error* says that looking is not permitted, and nothing worse.
+    """Return whether *error* only means that HeadObject or GetObject is not granted.
 
-    An expired URL, an archived object or a disabled account is worse, and is reported.
-    A 403 to a HEAD may have no document that tells.
+    An expired URL, an archived object or a disabled account is a different error. A 403
+    reply to HEAD may have no error document.
     """
     if not isinstance(error, AccessDeniedError):
         return isinstance(error, NotSignedError)
@@ -58,12 +58,12 @@ def means_unseen(error: PermissionError) -> bool:
 
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Return what HEAD tells, names in lower case."""
+    """Return the headers of a HEAD reply, with names in lower case."""
     return client.call(operation_on(Action.HeadObject, path)).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the bytes of an object from the reply to its HEAD, or raise ReplyError."""
+    """Return the size of an object from its HEAD reply, or raise ReplyError."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise _sizeless(Action.HeadObject, path)
@@ -98,7 +98,7 @@ def _date(text: str) -> datetime | None:
 
 
 def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` by HEAD, or by the first byte where only GET is signed."""
+    """Return ``info`` by HEAD, or by reading the first byte if only GET is granted."""
     try:
         return head(client, path)
     except NotSignedError as error:
@@ -121,13 +121,13 @@ def fetch(
     cancel: Cancellation | None = None,
     check: Callable[[Reply], object] | None = None,
 ) -> None:
-    """Get one range into its sink (GetObject).
+    """Read one range into its sink (GetObject).
 
-    What *check* raises counts as the failure of a try; None checks the length.
+    An error raised by *check* fails the try; None checks only the length.
 
     Raises:
-        SourceChangedError: the accepted version is no longer there.
-        WholeError: the range does not lie within the object.
+        SourceChangedError: the object was replaced.
+        WholeError: the range is outside the object.
     """
     exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
     operation = operation_on(Action.GetObject, piece.path)
@@ -153,12 +153,12 @@ def read(
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
-    None is the start and the end of the object, and negative numbers count from its end.
-    *version* is the only one that will do; None for any.
+    None means the start or the end of the object; negative numbers count from its end.
+    Only *version* is accepted; None accepts any.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
-        SourceChangedError: it is no longer of that *version*.
+        SourceChangedError: the object no longer has that *version*.
     """
     if start in (None, 0) and end is None and version is None:
         return _read_whole(client, path)
@@ -205,7 +205,7 @@ def _read_range(
 
 
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
-    """Raise IntegrityError if the store *stated* another CRC-64 of the whole object."""
+    """Raise IntegrityError if the CRC-64 that the store *stated* differs."""
     if stated is not None and str(stated) != str(crc):
         shown = str(stated)[:24]
         msg = f"GetObject: the store says CRC-64 {shown}, {crc} was received"
@@ -213,6 +213,6 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
 
 
 def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
-    """Delete one object (DeleteObject); one that is not there is no error to OSS."""
+    """Delete one object (DeleteObject); a missing object is not an error in OSS."""
     exchange = Exchange(cancel=cancel)
     return client.call(operation_on(Action.DeleteObject, path), EMPTY, exchange)

@@ -1,7 +1,8 @@
-"""Copies inside the store (CopyObject, UploadPartCopy), and the proof of a copy.
+"""Copies inside the store (CopyObject, UploadPartCopy), and their verification.
 
-Where HEAD is signed the source is looked at first: the copy names its ETag, so that no
-two versions are mixed, and is compared with it. Where it is not, the store's word counts.
+If HEAD is granted, the source is checked first. The copy then requires the ETag of the
+source, so two versions cannot be mixed, and is compared with it. Without HEAD, the
+reply of the store is trusted.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _CARRIED = (
 
 @frozen
 class SourceHead:
-    """What HEAD told of the object to copy; equal if it is the same version."""
+    """HEAD reply for the object to copy; equal for the same version."""
 
     size: int
     etag: str  # as the header has it, like the CRC-64
@@ -61,21 +62,21 @@ class SourceHead:
 
     @classmethod
     def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Look at an object (HeadObject)."""
+        """Read the properties of an object (HeadObject)."""
         headers = calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
     def number(self) -> int | None:
-        """The CRC-64 as a number; None if it is none."""
+        """The CRC-64 as a number; None if it is unknown."""
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
 
 @frozen
 class Copying:
-    """Copies the object *path* to *target*; asks for its *source* if that is None."""
+    """Copies the object *path* to *target*; *source* None is read with HEAD."""
 
     client: Client
     path: str
@@ -86,14 +87,14 @@ class Copying:
     def run(self) -> None:
         """Copy it.
 
-        Content-Type and metadata are those of the source, unless *target* demands any:
-        then none of the source's are taken (OSS API reference,
-        ``x-oss-metadata-directive``). Up to 1 GiB costs one CopyObject.
+        Content-Type and metadata are copied from the source, unless *target* demands
+        any of them; then none are copied (OSS API reference,
+        ``x-oss-metadata-directive``). Up to 1 GiB takes one CopyObject call.
 
         Raises:
-            FileExistsError: *target* is exclusive and there.
-            SourceChangedError: the source was replaced meanwhile.
-            IntegrityError: the copy is not what the source was.
+            FileExistsError: *target* is exclusive and exists.
+            SourceChangedError: the source was replaced during the copy.
+            IntegrityError: the copy differs from the source.
         """
         source = self.source or self._look()
         try:
@@ -175,7 +176,7 @@ class Copying:
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
-        """Return the target with what CopyObject would take over from the source."""
+        """Return the target with the headers that CopyObject copies from the source."""
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:

@@ -24,12 +24,12 @@ from .ranges import Range, Version, WholeError
 
 
 class AtomicFile:
-    """Local file that appears in its place as a whole, or not at all.
+    """Local file that appears at its destination only when it is complete.
 
-    Several threads write at offsets. Where the system can (Linux), the file has no name
-    until it is whole, so that a process that dies leaves nothing; elsewhere it stands
-    beside its place, and SIGTERM removes it. Nothing is made before the first byte: a
-    failed download leaves no directory.
+    Several threads write at offsets. On Linux the file has no name until it is
+    complete, so a killed process leaves nothing behind. Elsewhere it has a temporary
+    name beside its destination, and SIGTERM removes it. Files and directories are
+    created only with the first byte, so a failed download leaves no directory.
     """
 
     def __init__(self, place: str) -> None:
@@ -45,7 +45,7 @@ class AtomicFile:
 
     @property
     def is_over(self) -> bool:
-        """True if nothing would be left of a process that ends now."""
+        """True if no temporary file would remain if the process ended now."""
         return not self._name
 
     def resize(self, size: int) -> None:
@@ -57,7 +57,7 @@ class AtomicFile:
         write_at(self._opened(), memoryview(data), offset)
 
     def publish(self) -> None:
-        """Put the file in its place, where it replaces another."""
+        """Move the file to its destination, replacing an existing file."""
         descriptor = self._opened()  # an empty one, too
         with self._lock:
             if not self._name:
@@ -69,10 +69,10 @@ class AtomicFile:
             self._name = ""
 
     def stop(self) -> None:
-        """Let threads write on: what they write has no name any more."""
+        """Let the threads continue to write; the file no longer has a name."""
 
     def discard(self, *, hurry: bool = False) -> None:
-        """Remove what was not published; with *hurry* other threads may still write."""
+        """Remove the unpublished file; with *hurry*, other threads may still write."""
         with self._lock:
             if not hurry:
                 self._close()
@@ -117,7 +117,7 @@ def given_up(path: str) -> UploadDiscardedError:
 
 @define(eq=False)
 class RangeWriter:
-    """Sink that writes a range into a file from *offset* on, and sums it up."""
+    """Sink that writes a range into a file at *offset*, and computes its CRC-64."""
 
     download: Download
     offset: int
@@ -148,8 +148,8 @@ _Rest: TypeAlias = Transfers[int, RangeWriter]
 class Download:
     """Download of one object; the file holds it when ``run`` returns.
 
-    *progress* is called with bytes that came, negative when they come again, from
-    several threads; *on_size* with the bytes of the object, as soon as they are known.
+    *progress* is called from several threads with the bytes received, or a negative
+    number before a retry. *on_size* is called once with the size of the object.
     """
 
     client: Client
@@ -162,13 +162,13 @@ class Download:
     def run(self) -> None:
         """Download it.
 
-        A small object costs one request. A larger one comes in ranges, all of them of
-        the version that the first one showed. They start as soon as the head of the
-        first reply is there.
+        A small object takes one request. A larger one is read in ranges, all of the
+        version in the first reply. The other ranges start as soon as the head of the
+        first reply has arrived.
 
         Raises:
-            IntegrityError: its CRC-64 differs.
-            SourceChangedError: it was replaced meanwhile.
+            IntegrityError: the CRC-64 differs.
+            SourceChangedError: the object was replaced during the download.
         """
         cancel = Cancellation(self.cancel)
         writer = RangeWriter(self, 0, cancel)
@@ -211,7 +211,7 @@ class Download:
         calls.fetch(self.client, piece, cancel, check)
 
     def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
-        """Begin to get the ranges after the first one, several at once."""
+        """Start to read the ranges after the first one, several at a time."""
         total, size = first.total or 0, first.expected or 1
         jobs = range(size, total, size)
         self.on_size(total)
@@ -230,7 +230,7 @@ class Download:
         return transfers
 
     def _join(self, rest: _Rest, first: Range, begun: RangeWriter) -> None:
-        """Wait for all ranges, and compare what they add up to."""
+        """Wait for all ranges, and compare the CRC-64 of the whole object."""
         try:
             found: list[Any] = rest.finish()
         except UploadErrors as error:

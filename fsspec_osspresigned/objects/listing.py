@@ -24,12 +24,13 @@ def listing(
 ) -> Iterator[dict[str, Any]]:
     """Yield ``info`` of objects and common prefixes that begin with *prefix*.
 
-    Costs one request per 1,000 entries, and holds one page at a time. An object whose
-    key ends in a slash keeps it in its name; a common prefix loses it.
+    Each request returns up to 1,000 entries; one page is in memory at a time. The name
+    of an object keeps a trailing slash; that of a common prefix does not.
 
     Raises:
-        NotSignedError: listing is not signed.
-        ReplyError: a page is no listing, is not of *prefix*, or does not go on.
+        NotSignedError: listing is not granted.
+        ReplyError: a page is not a listing, has another *prefix*, or has no valid
+            continuation.
     """
     query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
     query |= {"delimiter": delimiter}
@@ -50,7 +51,7 @@ def listing(
 
 
 def _next_token(page: Element, last: str | None) -> str:
-    """Return what the next page begins with; empty after the last page."""
+    """Return the continuation token of the next page; empty after the last page."""
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""
     token = page.findtext("NextContinuationToken") or ""
@@ -86,7 +87,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
 
 
 def date_of(text: str | None) -> datetime | None:
-    """Read ISO 8601, as listings write it; None if there is none or it is unreadable."""
+    """Read an ISO 8601 date of a listing; None if it is missing or invalid."""
     try:
         return datetime.fromisoformat(text or "")
     except ValueError:

@@ -1,8 +1,9 @@
-"""Lookup: answers about objects, from the store or from this process's memory.
+"""Lookup: information about objects, from the store or from this process's memory.
 
-With permission to write only, memory answers for what this process wrote. Everything
-else counts as missing, with one warning per bucket, or is an error
-(``unknown="error"``). A 403 of the store is the same case as a refusal of the signer.
+With write-only permission, only objects written by this process are known. Others are
+reported as missing, with one warning per bucket, or raise an error
+(``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
+signer.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ Info = dict[str, Any]
 
 @frozen
 class Lookup:
-    """Looks through one client; paths are ``bucket/key`` without a trailing slash.
+    """Lookup with one client; paths are ``bucket/key`` without a trailing slash.
 
-    What cannot be seen is a FileNotFoundError, or with ``unknown="error"`` a
-    PermissionError.
+    An object that cannot be checked raises FileNotFoundError, or PermissionError with
+    ``unknown="error"``.
     """
 
     client: Client
 
     def can_sign(self, action: Action, path: str) -> bool:
-        """Return whether *action* on *path* is signed; asks the signer only."""
+        """Return whether the signer grants *action* on *path*; ask only the signer."""
         operation = calls.operation_on(action, path)
         return bool(operation.key) and self.client.can_sign(operation)
 
@@ -62,7 +63,7 @@ class Lookup:
             return _directory(path)
 
     def shows_object(self, path: str) -> bool:
-        """Return whether the store shows an object of exactly this name."""
+        """Return whether the store has an object of exactly this name."""
         try:
             calls.look(self.client, path)
         except (FileNotFoundError, PermissionError):
@@ -91,7 +92,7 @@ class Lookup:
         return (first.get("name"), first.get("type")) == (path, "file")
 
     def holds(self, path: str) -> bool:
-        """Return whether something is seen, or was made or written, in *path*."""
+        """Return whether *path* contains an object, in the store or in memory."""
         is_bucket = not split_path(path)[1]
         try:
             seen = self._lists(path)
@@ -105,7 +106,7 @@ class Lookup:
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
-        """Return what lies directly in a directory, sorted by name."""
+        """Return the direct content of a directory, sorted by name."""
         written = self.client.written
         try:
             listed = self._listed(path)
@@ -137,12 +138,13 @@ class Lookup:
     ) -> Iterator[Info]:
         """Yield everything under *path*, or *path* itself if it is an object.
 
-        Where listing is signed it costs a request per 1,000 objects, whatever the
-        number of directories, and one page is held at a time. In the order of the
-        keys, but for directories. Nothing found is an empty answer.
+        If listing is granted, each request returns up to 1,000 objects, regardless of
+        the number of directories; one page is in memory at a time. Objects are in the
+        order of their keys. If nothing is found, nothing is yielded.
 
-        *withdirs* yields directories too, and *markers* objects whose names end in a
-        slash. Names in *path* must begin with *prefix*; without one *path* is yielded too.
+        *withdirs* includes directories, and *markers* includes objects whose names end
+        in a slash. Names in *path* must begin with *prefix*; without a prefix, *path*
+        itself is included.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -175,8 +177,8 @@ class Lookup:
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
-        An own object is a PermissionError if GET is not granted and its body was not
-        kept.
+        An object of this process raises PermissionError if GET is not granted and its
+        body was not kept in memory.
         """
         try:
             return calls.read(self.client, path, start, end, version)
@@ -196,7 +198,7 @@ class Lookup:
             download.progress(len(body))
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the body of an own object that cannot be read back."""
+        """Return the kept body of an object of this process; used without GET."""
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -215,7 +217,7 @@ class Lookup:
     def remove(self, path: str, cancel: Cancellation | None = None) -> None:
         """Delete one object, and forget it; a bucket stays.
 
-        Where deleting is not granted, what was written or made here is a
+        If deleting is not granted, an object or directory of this process raises
         PermissionError.
         """
         if split_path(path)[1]:
@@ -225,7 +227,7 @@ class Lookup:
         self.client.written.forget(path)
 
     def change(self, path: str, act: Callable[[], object]) -> None:
-        """Do what changes *path*; raises as :meth:`remove`."""
+        """Run an operation that changes *path*; raises like :meth:`remove`."""
         written = self.client.written
         try:
             act()
@@ -236,10 +238,10 @@ class Lookup:
             self.blind(path, error)
 
     def blind(self, path: str, reason: PermissionError) -> NoReturn:
-        """Raise the answer about an object that cannot be seen, for *reason*.
+        """Raise the error for an object that cannot be checked, because of *reason*.
 
-        A FileNotFoundError comes after one warning per bucket, and never where an object
-        of this process may be that was not remembered.
+        FileNotFoundError is raised after one warning per bucket, but not if *path* may
+        be an object of this process that is no longer remembered.
         """
         denied = isinstance(reason, AccessDeniedError)
         unrecorded = self.client.written.is_unrecorded(path)
@@ -281,7 +283,7 @@ class Lookup:
         return self.blind(path, reason)
 
     def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
-        """Yield what ``find`` answers about a path with nothing under it."""
+        """Yield the result of ``find`` for a path with nothing under it."""
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return
         with contextlib.suppress(FileNotFoundError):
@@ -294,7 +296,7 @@ class Lookup:
 
 
 def _unseen(error: PermissionError) -> PermissionError:
-    """Return *error* if it means that looking is not permitted; else raise it."""
+    """Return *error* if it means that reading is not granted; else raise it."""
     if not calls.means_unseen(error):
         raise error
     return error

@@ -1,8 +1,8 @@
 """Ranges of an object: the request, the checks of its reply, and merged ranges.
 
-OSS answers a range that does not lie within the object with the whole object (API
-reference, GetObject), other stores with 416. Neither may cost the transfer of a large
-object, and no two ranges of one read may come from two versions of it.
+For a range outside the object, OSS returns the whole object (API reference, GetObject),
+and other stores return 416. A large object must not be transferred in that case, and
+all ranges of one read must come from the same version.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullm
 
 @define(eq=False)
 class Version:
-    """The version of an object that all ranges of one read are of; safe for threads.
+    """The version of an object that all ranges of one read must have; thread-safe.
 
-    What is not known of it yet is what the first reply says.
+    Unknown properties are taken from the first reply.
     """
 
     etag: str = ""  # as the header has it
@@ -36,7 +36,7 @@ class Version:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Version:
-        """Return the version that ``fs.info`` has described."""
+        """Return the version that an ``fs.info`` describes."""
         return cls(f'"{info["ETag"]}"' if info["ETag"] else "", info["size"])
 
     def check(self, etag: str, total: int | None, path: str) -> None:
@@ -49,7 +49,7 @@ class Version:
 
 
 class WholeError(Exception):
-    """Control flow: the range does not lie within the object, which is not accepted."""
+    """Control flow: the store returned the whole object (200) instead of the range."""
 
 
 class MemorySink:
@@ -69,18 +69,18 @@ class MemorySink:
 
 @define(eq=False)
 class Range:
-    """One range: the headers that ask for it, and the sink that checks the reply.
+    """One range: its request headers, and the sink that checks the reply.
 
     Attributes:
-        start: first byte; negative with *stop* None: so many from the end.
+        start: first byte; with *stop* None, a negative number counts from the end.
         stop: end offset, exclusive; None reads to the end of the object.
-        version: the only one that is accepted; None for any.
+        version: the accepted version; None accepts any.
         takes_whole: accept the whole object as well.
         on_head: called when the head of a reply was accepted.
-        expected: bytes that come; None before a reply, or if it did not say.
-        total: bytes of the whole object; None likewise.
-        etag: of the object, as the header has it.
-        partial: the range came, and not the whole object.
+        expected: length of the reply in bytes; None if unknown.
+        total: size of the whole object in bytes; None if unknown.
+        etag: ETag of the object, as in the header.
+        partial: True if the reply is the range, False if it is the whole object.
     """
 
     path: str
@@ -99,7 +99,7 @@ class Range:
 
     @property
     def free(self) -> dict[str, str]:
-        """The headers to send in addition to the signed ones."""
+        """Unsigned headers to send with the request."""
         last = "" if self.stop is None else self.stop - 1
         wanted = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
         etag = self.version.etag if self.version else ""
@@ -109,9 +109,9 @@ class Range:
         """Check the head of a reply.
 
         Raises:
-            SourceChangedError: it is of another version than the one that is accepted.
-            WholeError: the whole object would come.
-            ReplyError: it is not all of the range that was asked for.
+            SourceChangedError: the reply has another version than the accepted one.
+            WholeError: the reply is the whole object.
+            ReplyError: the reply does not cover the requested range.
         """
         self.partial = status == HTTPStatus.PARTIAL_CONTENT
         if not self.partial:
@@ -149,7 +149,7 @@ class Range:
         self.sink.write(block)
 
     def check(self, _: Any = None) -> None:
-        """Raise NetworkError if less or more came than was announced."""
+        """Raise NetworkError if fewer or more bytes arrived than announced."""
         if self.expected is not None and self._taken != self.expected:
             msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
@@ -166,14 +166,14 @@ def changed(path: str) -> SourceChangedError:
 
 
 def is_changed(error: InvalidRequestError) -> bool:
-    """Return whether a pinned version is no longer there."""
+    """Return whether *error* means that a required version was replaced."""
     status = HTTPStatus.PRECONDITION_FAILED
     return error.code == "PreconditionFailed" or error.status == status
 
 
 @frozen
 class RangePiece:
-    """A range of a call for many: its index there, and its bytes."""
+    """One of many requested ranges: its index and its offsets."""
 
     index: int
     start: int
@@ -182,7 +182,7 @@ class RangePiece:
 
 @frozen
 class MergedRange:
-    """Bytes that one request reads, and the pieces in them."""
+    """A range that one request reads, and the pieces inside it."""
 
     path: str
     start: int
@@ -200,7 +200,7 @@ class MergedRange:
         return evolve(self, stop=stop, pieces=(*self.pieces, piece))
 
     def cut(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Return index and bytes of each piece of *data*, which was read."""
+        """Return index and bytes of each piece of *data*, the bytes of this range."""
         view, base, found = memoryview(data), self.start, []
         for piece in self.pieces:
             end = None if piece.stop is None else piece.stop - base
@@ -211,11 +211,11 @@ class MergedRange:
 def merged(
     paths: Sequence[str], starts: Any, ends: Any, gap: int | None, most: int
 ) -> list[MergedRange]:
-    """Return what to read for ``cat_ranges``; nothing for what is surely empty.
+    """Return the ranges to read for ``cat_ranges``, without empty ones.
 
-    *starts* and *ends* are one for all, or one for each of *paths*. Ranges that are
-    *gap* bytes apart become one of at most *most* bytes, or as large as its largest
-    piece; with *gap* None none do. Lists that differ in length are a ValueError.
+    *starts* and *ends* are one value for all, or one for each of *paths*. Ranges at
+    most *gap* bytes apart are merged, up to *most* bytes or the size of the largest
+    piece; None merges none. Lists that differ in length raise ValueError.
     """
     count = len(paths)
     starts = list(starts) if isinstance(starts, Iterable) else [starts] * count

@@ -1,4 +1,4 @@
-"""File that is open for reading: ranges of one version of an object."""
+"""File open for reading: ranges of one version of an object."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .ranges import Version, changed
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
-    """Reads ranges as fsspec's caches ask for them, all of one version of the object.
+    """Reads the ranges that fsspec's caches request, all of one version of the object.
 
-    The version is the one that was there when the file was opened: each request names
-    its ETag, and an object that was replaced meanwhile is a SourceChangedError.
+    That is the version at the time of ``open``. Each request names its ETag; a replaced
+    object raises SourceChangedError.
     """
 
     cache: Any  # of fsspec, in whose steps the object is read
@@ -33,7 +33,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         """Return the next bytes.
 
         Raises:
-            IntegrityError: these are the last of all, and the CRC-64 differs.
+            IntegrityError: the whole object was read, and its CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
             # Those of the parent may be half changed or locked, its threads are not here.
@@ -59,7 +59,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return calls.read(self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
-        """Pickle by path, position and version: what was read does not go along."""
+        """Pickle path, position and version, but not the bytes read."""
         options = {
             "block_size": self.blocksize,
             "cache_type": self.cache.name,
@@ -71,7 +71,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
 def _reopen(
     fs: Any, path: str, position: int, etag: str, options: dict[str, Any]
 ) -> Any:
-    """Open *path* again where another process left it, if it is still of that *etag*."""
+    """Reopen a pickled file at its position, if the object still has that *etag*."""
     file = fs.open(path, **options)
     if file.details["ETag"] != etag:
         raise changed(path)

@@ -1,4 +1,4 @@
-"""The one algorithm that turns bytes into an object.
+"""Uploads: the algorithm that turns bytes into an object.
 
-Begin with ``upload``; ``steps`` are its calls to the store, ``plan`` its pure decisions.
+Begin with ``upload``. ``steps`` has its calls to the store, ``plan`` its decisions.
 """

@@ -1,7 +1,7 @@
-"""Part buffer: collects written pieces into parts of exactly their size.
+"""Part buffer: collects written pieces into parts of the planned size.
 
-Immutable bytes are kept as they are, unless they are so few that copying is cheaper; all
-others are copied into buffers that are used again.
+Immutable bytes are kept without a copy, unless they are so few that copying is cheaper.
+Other bytes are copied into reusable buffers.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class PartBuffer:
     of ``_room`` and ``_free`` is positive.
 
     Args:
-        size_of: bytes of part *number*.
-        memory: what the process uses for such buffers.
-        limit: used bytes of *memory* from which on a part is sent early.
-        early: whether parts may be smaller than they should be.
-        early_parts: the last part that may be sent early.
+        size_of: returns the size in bytes of part *number*.
+        memory: budget of the process for part buffers.
+        limit: used bytes of *memory* above which a part is sent early.
+        early: whether parts may be smaller than planned.
+        early_parts: number of the last part that may be sent early.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PartBuffer:
         return self._kept + self._copied
 
     def keep(self, data: memoryview | bytes, size: int) -> bool:
-        """Append immutable *data* if that needs no look at memory; return whether."""
+        """Append immutable *data* if that needs no memory check; return whether."""
         if size >= self._free:
             return False
         self._pieces.append(data)
@@ -80,7 +80,7 @@ class PartBuffer:
         return True
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
-        """Append a copy of *data* if that needs no look at memory; return whether."""
+        """Append a copy of *data* if that needs no memory check; return whether."""
         if not 0 < size <= self._room:
             return False
         end = self._end + size
@@ -91,10 +91,10 @@ class PartBuffer:
         return True
 
     def fill(self, view: memoryview, *, whole: int | None) -> int:
-        """Append some bytes of *view* and return how many; 0 if the part is to be sent.
+        """Append some bytes of *view* and return how many; 0 if the part must be sent.
 
-        *whole* is the size of the immutable object that would be kept with them; None
-        if its bytes can change.
+        *whole* is the size of the immutable object that contains them; None if the
+        bytes can change.
         """
         left = self._size - self.held
         size = min(left, view.nbytes)
@@ -114,7 +114,7 @@ class PartBuffer:
         return size
 
     def take(self) -> PartBody:
-        """Return the part, and begin the next one."""
+        """Return the part, and start the next one."""
         self._end_piece()
         chunk, lease, size = self._chunk, self._lease, self.held
         given_back: Callable[[], object] | None = None
@@ -126,13 +126,13 @@ class PartBuffer:
         return body
 
     def close(self) -> None:
-        """Drop the part and all buffers, and those in use as soon as they come back."""
+        """Free the part and all buffers; buffers in use are freed when returned."""
         self._closed = True
         self._reset()
         self._idle.clear()
 
     def _make_free(self, size: int, left: int) -> bool:
-        """Return whether *size* bytes more may be kept."""
+        """Return whether *size* more bytes may be kept."""
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
@@ -163,7 +163,7 @@ class PartBuffer:
         return True
 
     def _more(self, left: int) -> int:
-        """Return for how many bytes there may be memory now; 0 if the part is to go."""
+        """Return how many bytes of memory are available; 0 if the part must be sent."""
         short = self._early_parts > 0 and self._memory.used >= self._limit
         if short and self.held >= EARLY and self.number <= self._early_parts:
             return 0
@@ -172,7 +172,7 @@ class PartBuffer:
         return left
 
     def _give_back(self, chunk: memoryview, lease: Lease) -> None:
-        """Keep a buffer, which still counts as used, unless memory is short."""
+        """Keep a returned buffer, which stays counted, unless memory is short."""
         if self._memory.used <= self._limit:
             self._idle.append((chunk, lease))
         if self._closed:

@@ -17,11 +17,11 @@ _WARMED_UP = 2.0
 
 @define
 class ExpiryWatch:
-    """Measures one upload whose URLs were all signed beforehand; warns once.
+    """Measures one upload whose URLs were all signed in advance; warns once.
 
     Attributes:
-        size: bytes in all; None for a stream, which is not watched.
-        expires_at: when its URLs expire, seconds since the epoch; None if unknown.
+        size: total size in bytes; None for a stream, which is not watched.
+        expires_at: expiry time of its URLs, seconds since the epoch; None if unknown.
         clock: monotonic seconds.
         now: seconds since the epoch.
     """
@@ -37,7 +37,7 @@ class ExpiryWatch:
     _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
-        """Count *count* bytes more; call it from one thread at a time."""
+        """Add *count* bytes; call it from one thread at a time."""
         self._sent += count
         spent = self.clock() - self._started
         if self.size is None or self.expires_at is None or spent < _WARMED_UP:

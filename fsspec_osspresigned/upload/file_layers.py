@@ -1,7 +1,7 @@
-"""Text and compression layers over the writable file, closed and decided as one.
+"""Text and compression layers over the writable file, closed together with it.
 
-Stock fsspec never closes the file under a codec, and a stock text layer does not tell it
-how a ``with`` block ended. These layers do both; the rules are those of ``writer``.
+fsspec itself never closes the file under a codec, and its text layer does not report
+how a ``with`` block ended. These layers do both, by the rules of ``writer``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Layer:
         self._inner.__reduce_ex__(protocol)
 
     def _finish(self) -> None:
-        """Write into the file below what this layer still holds."""
+        """Write the remaining bytes of this layer into the file below."""
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
@@ -92,7 +92,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Compress *data* and return its bytes before that; raises as the file below."""
+        """Compress *data* and return its size; raises like the file below."""
         view = bytes_of(data)
         self.check_open()
         try:
@@ -104,11 +104,11 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Do nothing: a flushed codec compresses worse, and parts keep their size."""
+        """Do nothing, because flushing a codec reduces the compression."""
         self._inner.flush()
 
     def tell(self) -> int:
-        """Return the bytes written into the codec."""
+        """Return the number of bytes written into the codec."""
         return self._position
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
             raise
 
     def _drop_codec(self) -> None:
-        """Close the codec of a file that is gone, so that no finalizer tries."""
+        """Close the codec of a discarded file, before its finalizer does."""
         self._ended = True
         self._inner.silence()
         with contextlib.suppress(Exception):  # whatever it raises, the file is gone

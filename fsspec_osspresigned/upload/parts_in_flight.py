@@ -10,10 +10,10 @@ from ..http.body import Body, PartBody
 
 
 class PartsInFlight:
-    """Lets *most* parts be in flight at a time, fewer where memory is short.
+    """Limit of *most* parts in flight at a time, fewer if memory is short.
 
-    From *memory_limit* used bytes of *memory* on, parts that hold some of it are sent one
-    by one. *memory* None takes the budget of the process.
+    When *memory* has *memory_limit* bytes in use, parts that hold memory are sent one
+    by one. *memory* None uses the budget of the process.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class PartsInFlight:
         return len(self._numbers)
 
     def enter(self, number: int, body: Body) -> None:
-        """Wait until part *number* may be sent; it must ``leave``, also if this raises."""
+        """Wait until part *number* may be sent; call ``leave`` also if this raises."""
 
         def may() -> bool:
             with self._lock:
@@ -46,13 +46,13 @@ class PartsInFlight:
             self._memory.wait(self._memory_limit, lambda: self.count == 1)
 
     def leave(self, number: int, body: Body) -> None:
-        """Let the next part in, and give the buffer of *body* back."""
+        """Allow the next part, and return the buffer of *body*."""
         if isinstance(body, PartBody):
             body.release()
         self._numbers.discard(number)
         self._changes.tell()
 
     def drain(self, seconds: float | None = None) -> None:
-        """Wait until nothing is in flight, *seconds* at most; None sets no limit."""
+        """Wait until no part is in flight, *seconds* at most; None has no limit."""
         # Each part in flight has a job in the pool, which leaves in any case.
         self._changes.wait_for(lambda: not self.count, seconds)

@@ -1,6 +1,6 @@
 """Upload plan: part sizes, and refusals before the first byte.
 
-All decisions are pure: options, grant and size go in, a plan or an error comes out.
+All functions are pure: from options, grant and size they make a plan or an error.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ _NEARLY = 1.1
 
 @frozen(kw_only=True)
 class UploadPlan:
-    """How one object is cut and sent.
+    """How one object is split and sent.
 
     Attributes:
-        action: the call that stores the whole object, where it needs no parts.
-        largest: bytes that a stream may have in that call.
-        multipart: parts from the start; False sends that one call as long as it can.
-        part_size: bytes of every part but the last.
-        least_part: bytes of every part but the last at least.
-        max_parts: parts that can be sent at most.
+        action: the call that stores the whole object if it needs no parts.
+        largest: maximum size in bytes of a stream in that call.
+        multipart: True sends parts from the start; False sends one call if possible.
+        part_size: size in bytes of every part except the last.
+        least_part: minimum size in bytes of every part except the last.
+        max_parts: maximum number of parts.
         grows: whether later parts of a stream get larger.
-        spools: a stream waits on disk, because only that one call is granted.
+        spools: whether a stream is spooled to disk, because only one call is granted.
         width: parts in flight at most; None takes the connections of the options.
     """
 
@@ -73,7 +73,7 @@ class UploadPlan:
     width: int | None = None
 
     def size_of(self, number: int) -> int:
-        """Return the bytes of part *number* (1 or more) unless it is the last."""
+        """Return the size in bytes of part *number* (from 1), unless it is the last."""
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -81,13 +81,13 @@ class UploadPlan:
 
     @property
     def sends_early(self) -> bool:
-        """Whether parts may be smaller where memory is short."""
+        """Whether parts may be smaller if memory is short."""
         return self.grows and self.least_part == MIN_PART
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield number and bytes of the parts of *size* bytes.
+        """Yield number and size of the parts of *size* bytes.
 
-        None stands for a stream, whose end is unknown: all parts that there can be.
+        None stands for a stream of unknown size: it yields all possible parts.
         """
         left = size
         for number in range(1, self.max_parts + 1):
@@ -109,10 +109,10 @@ def plan_for(
     large_parts: bool = False,
     link: Link | None = None,
 ) -> UploadPlan:
-    """Decide how an object of *size* bytes is cut; None stands for a stream.
+    """Decide how an object of *size* bytes is split; None stands for a stream.
 
-    Without a ``part_size`` of the options, parts are adapted to the size; they have 8 MiB
-    at most, 32 with *large_parts*. Where the *link* is known, and options and grant leave
+    Without the option ``part_size``, parts are adapted to the size, up to 8 MiB, or up
+    to 32 MiB with *large_parts*. Where the *link* is known, and options and grant leave
     it open, the cut is the one that takes the least time there.
 
     Raises:
@@ -194,7 +194,7 @@ def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return what *action* holds at most, for messages; *largest* if that is given."""
+    """Return the maximum size of *action* for messages; *largest* if it is given."""
     name = "the form of a grant" if action.spec.form else "one PUT"
     most = action.spec.largest if largest is None else largest
     return f"{name} holds {shown_bytes(most)} at most"
@@ -207,13 +207,13 @@ def _largest(grant: Grant) -> int:
 
 
 def too_small(cut: int, least: int) -> str:
-    """Return that parts of *cut* bytes are below *least*, for messages."""
+    """Return a message that parts of *cut* bytes are smaller than *least*."""
     limit = "100 KiB" if least == MIN_PART else "5 MiB of S3-compatible stores"
     return f"parts of {cut} bytes are below the minimum of {limit}"
 
 
 def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
-    """Yield why *size* bytes cannot go in parts of *cut* bytes."""
+    """Yield the reasons why *size* bytes cannot be sent in parts of *cut* bytes."""
     need, most = max(1, -(-size // cut)), parts.max_parts
     if need > most:
         yield f"{size} bytes in parts of {cut} need {need} parts, {most} can be signed"
@@ -230,7 +230,7 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    """Return the bytes of a part where the grant leaves them to us."""
+    """Return the part size if the grant does not fix it."""
     least = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return least  # the URL map's rule: as many parts as there are URLs
@@ -290,7 +290,7 @@ def first_request(client: Client, target: Target, size: int) -> Operation:
 
 
 def refuse_expired(grant: Grant, path: str) -> None:
-    """Raise NotSignedError if the first of the presigned URLs, or the grant, has expired."""
+    """Raise NotSignedError if the first presigned URL, or the grant, has expired."""
     if (ends := grant.expires_at) is not None and ends <= time.time():
         when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
         what = "grant" if grant.action.spec.form else "presigned URL"
@@ -310,7 +310,7 @@ def check_plan(
 
     Raises:
         ConfigurationError: with every reason.
-        NotSignedError: a presigned URL that will be needed cannot be used so.
+        NotSignedError: a required presigned URL cannot be used for this upload.
     """
     granted = grant.multipart or MultipartGrant()
     problems = []
@@ -340,7 +340,7 @@ def check_plan(
 def _needed(
     target: Target, grant: Grant, plan: UploadPlan, size: int | None
 ) -> Iterator[Operation]:
-    """Yield the requests that the upload will surely need, or may if it is a stream."""
+    """Yield the requests that the upload needs, or may need if it is a stream."""
     # A form of known size is judged where it is signed, right before it is sent.
     judged = plan.action.spec.form and size is not None
     if grant.single and not plan.multipart and not judged:

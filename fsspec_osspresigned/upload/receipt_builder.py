@@ -1,4 +1,4 @@
-"""Receipt builder: part numbers, stored parts, retries, and what verified them."""
+"""Receipt builder: part numbers, stored parts, retries, and their verification."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .steps import CALLBACK_FAILED
 
 
 class ReceiptBuilder:
-    """Numbers the parts of one upload, and adds up what is stored. Not thread-safe."""
+    """Numbers the parts of one upload and records stored ones. Not thread-safe."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
         self._target, self._max_parts = target, max_parts
@@ -22,7 +22,7 @@ class ReceiptBuilder:
         self._started = time.monotonic()
 
     def next_number(self) -> int:
-        """Return the next part number, from 1 on; TooLargeError if all are used up."""
+        """Return the next part number, from 1; TooLargeError if all are used."""
         if self._numbered >= self._max_parts:
             raise TooLargeError(
                 f"all {self._max_parts} parts are used up: more part URLs or larger "
@@ -33,9 +33,9 @@ class ReceiptBuilder:
         return self._numbered
 
     def add_part(self, part: PartReceipt, verified: str, reply: Reply | None) -> None:
-        """Add a stored part; the last of several with one number counts, as in OSS.
+        """Add a stored part; it replaces an earlier one of the same number, as in OSS.
 
-        *reply* is None for a part that an earlier process has stored.
+        *reply* is None for a part that an earlier process stored.
         """
         self._stored[part.part_number] = part
         self._verified.add(verified)
@@ -48,7 +48,7 @@ class ReceiptBuilder:
 
     @property
     def parts(self) -> tuple[PartReceipt, ...]:
-        """The stored parts in order; AssertionError if one is missing: never publish."""
+        """The stored parts in order; AssertionError if one is missing."""
         numbers = range(1, self._numbered + 1)
         if self._stored.keys() != set(numbers):
             msg = f"parts of {self._target.path} are missing: refusing to complete"
@@ -85,11 +85,11 @@ class ReceiptBuilder:
     ) -> Receipt:
         """Return the receipt of *size* stored bytes.
 
-        *reply* None means that the owner completes, *verified* ``none`` takes what verified
-        all parts, and *upload_id* is empty for one PutObject.
+        *reply* None means that the owner completes the upload. *verified* ``none`` uses
+        the verification of the parts. *upload_id* is empty for one PutObject.
 
         Raises:
-            ExclusiveNotEnforcedError: it is stored, over an object that had to stay.
+            ExclusiveNotEnforcedError: the object was stored although it existed.
         """
         version = reply.headers.get("x-oss-version-id") if reply else None
         if version and self._target.exclusive:

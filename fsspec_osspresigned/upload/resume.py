@@ -1,9 +1,9 @@
-"""Resuming the upload of a local file where an earlier process left it.
+"""Resumption of the upload of a local file from an earlier process.
 
-The journal says which parts were stored. The store is asked too, where ListParts is
-signed, and parts that it contradicts are sent again. A part is skipped only if its bytes
-in the file have the CRC-64 of the stored part: reading is much cheaper than sending, and
-a time stamp is no proof.
+The journal lists the stored parts. If ListParts is granted, the store is asked too, and
+parts that differ are sent again. A part is skipped only if its bytes in the file have
+the CRC-64 of the stored part: reading is much cheaper than sending, and a timestamp
+proves nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _KEPT = "%(text)s, are stored; run the same again to resume"
 
 @frozen
 class Listing:
-    """Parts that the store lists, by number; *whole* if there are no others."""
+    """Parts that the store lists, by number; *whole* if the list is complete."""
 
     parts: Mapping[int, PartReceipt]
     whole: bool
@@ -56,10 +56,10 @@ class Listing:
 def agreed(
     kept: Mapping[int, JournalPart], listing: Listing, head: JournalHead
 ) -> dict[int, JournalPart]:
-    """Return the parts that need not be sent, by the journal and the store together.
+    """Return the parts that are stored according to the journal and the store.
 
-    A part counts if both agree; if the store could not list it; or if the store alone
-    has it, with a CRC-64: its process died before it could write the part down.
+    A part counts if both agree, or if the store could not list it. It also counts if
+    only the store has it, with a CRC-64: its process died before it wrote the journal.
     """
     last = max(listing.parts, default=0)
     found: dict[int, JournalPart] = {}
@@ -103,9 +103,9 @@ def list_parts(
     *,
     page_size: int = 1000,
 ) -> Listing:
-    """Ask the store for the parts of an upload: one ListParts for *page_size* parts.
+    """List the parts of an upload, with one ListParts call for *page_size* parts.
 
-    A presigned URL shows only the first page.
+    A presigned URL lists only the first page.
     """
     parts: dict[int, PartReceipt] = {}
     marker = 0
@@ -136,7 +136,7 @@ def list_parts(
 
 
 class Resumption(NoCheckpoint):
-    """Parts of an upload with a journal, which is ours until ``release``. Thread-safe."""
+    """Parts of an upload with a journal, locked until ``release``. Thread-safe."""
 
     needs_crc = True
 
@@ -176,7 +176,7 @@ class Resumption(NoCheckpoint):
         _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
 
     def record_upload(self, upload_id: str) -> None:
-        """Write down the upload that will get the parts, unless it was before."""
+        """Record the upload that will get the parts, unless it is recorded already."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._held.create(evolve(self._head, upload_id=upload_id))
@@ -207,7 +207,7 @@ class Resumption(NoCheckpoint):
         self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the parts stay in the store after *error*, and note it there."""
+        """Return whether the parts stay in the store after *error*; add a note to it."""
         if is_stale(error):
             self._held.remove()
         if not self._held.keeps:
@@ -219,7 +219,7 @@ class Resumption(NoCheckpoint):
         return True
 
     def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return what is stored, for the log and for events made of it."""
+        """Return which parts are stored, for log messages and events."""
         head, stored = self._head, sum(map(self._head.size_of, numbers))
         sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
         return {
@@ -233,7 +233,7 @@ class Resumption(NoCheckpoint):
         }
 
     def release(self) -> None:
-        """Let go of the journal."""
+        """Unlock the journal."""
         self._held.release()
 
 
@@ -253,14 +253,14 @@ def resumption_of(
     granted: MultipartGrant,
     cancel: Cancellation | None = None,
 ) -> NoCheckpoint:
-    """Return what an earlier process left of an upload, held until ``release``.
+    """Return the resumption of an upload, locked until ``release``.
 
-    Only local files in parts are resumed: values are gone with their process, and what
-    one PUT carries is sent as a whole.
+    Only local files in parts are resumed. Values are lost with their process, and a
+    single PUT is sent again as a whole.
 
     Raises:
-        CheckpointInUseError: another process, or thread, uploads it.
-        UploadNotFoundError: the upload is its owner's, and gone.
+        CheckpointInUseError: another process or thread makes this upload.
+        UploadNotFoundError: the owner's multipart upload no longer exists.
     """
     checkpoint = client.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):

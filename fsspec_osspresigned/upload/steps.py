@@ -1,4 +1,4 @@
-"""Steps of an upload: one call to the store each, and what its reply must prove."""
+"""Steps of an upload: each is one call to the store and the check of its reply."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ CALLBACK_FAILED = 203
 class UploadSteps:
     """The calls that store one object.
 
-    Where a method takes *ahead*, that signs the first try; None leaves it to the
-    client's signer.
+    The argument *ahead* signs the first try; None uses the client's signer.
 
     Attributes:
         exchange: cancellation of all steps but ``abort``; progress and CRC of bodies.
@@ -69,9 +68,9 @@ class UploadSteps:
         """Store *body* by one call, *action*; return the reply and what verified it.
 
         Raises:
-            IntegrityError: the store has other bytes, which are visible now.
-            OutcomeUnknownError: an exclusive object whose first reply was lost.
-            OSSPresignedError: its ``outcome`` says whether it may be stored all the same.
+            IntegrityError: the store published other bytes than were sent.
+            OutcomeUnknownError: the first reply for an exclusive object was lost.
+            OSSPresignedError: the ``outcome`` says whether the object may be stored.
         """
         try:
             operation = self.target.put_operation(body.size, action)
@@ -112,7 +111,7 @@ class UploadSteps:
     def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action
     ) -> tuple[Reply, str]:
-        """Return the HEAD that proves *body* was stored although *action* failed."""
+        """Return the HEAD reply that proves *body* was stored after a failed try."""
         crc = crc_of(body) if self.target.checksum != "none" else None
         md5 = None
         if crc is not None and not action.spec.form:
@@ -158,9 +157,9 @@ class UploadSteps:
         *crc* is the CRC-64 of the whole object; None compares nothing.
 
         Raises:
-            IntegrityError: the object that is visible now has other bytes; or the stored
-                parts are not those that were sent, and nothing was published.
-            OutcomeUnknownError: the reply was lost and nothing can tell.
+            IntegrityError: the published object has other bytes; or the stored parts
+                differ from those sent, and nothing was published.
+            OutcomeUnknownError: the reply was lost, and no granted call can check.
         """
         if granted.complete_all and granted.complete_all_proven:
             self._prove_parts(upload_id, parts)
@@ -192,7 +191,7 @@ class UploadSteps:
             raise _visible(error)  # noqa: B904 - it is the same error
 
     def _prove_parts(self, upload_id: str, parts: tuple[PartReceipt, ...]) -> None:
-        """Compare ListParts with what was sent, since this Complete names no parts."""
+        """Compare ListParts with the sent parts; this Complete names no parts."""
         operation = self.target.operation(Action.ListParts, upload_id=upload_id)
         reply = self.client.call(operation, EMPTY, self._control)
         root = document(reply, operation, "ListPartsResult")
@@ -209,7 +208,7 @@ class UploadSteps:
     def abort(self, upload_id: str, *, once: bool = False) -> None:
         """Remove the parts of an upload; a failure is logged with the upload ID.
 
-        *once* leaves it at one try, for a process that ends.
+        *once* does not retry, for a process that is ending.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -239,16 +238,16 @@ class UploadSteps:
         md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
-        """Return the HEAD that shows our object after *error*, and what proves it.
+        """Return the HEAD reply that shows our object after *error*, and the proof.
 
-        Costs one HeadObject, and a ListParts where that one is not signed. They are
-        retried if *error* is an answer, such as NoSuchUpload after a lost reply; a store
-        that did not answer until the end is asked once more. *crc* None was not computed;
-        *md5* computes that of one PUT; *upload_id* is empty without a multipart upload.
+        Sends one HeadObject, or ListParts if HeadObject is not granted. Both are
+        retried if *error* is a reply, such as NoSuchUpload after a lost reply;
+        otherwise they are sent once. *crc* None means that it was not computed. *md5*
+        computes the MD5 of one PUT. *upload_id* is empty without a multipart upload.
 
         Raises:
-            OutcomeUnknownError: nothing that is signed can tell.
-            OSSPresignedError: *error*, if what is there is surely not ours.
+            OutcomeUnknownError: no granted call can check the object.
+            OSSPresignedError: *error*, if the stored object is certainly not ours.
         """
         answered = isinstance(error, ReplyError)
         once = not answered or isinstance(error, StoreUnavailableError)
@@ -275,7 +274,7 @@ class UploadSteps:
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 
     def _is_open(self, upload_id: str, *, once: bool) -> bool:
-        """Return whether the upload is surely not completed: a completed one is gone."""
+        """Return whether the multipart upload still exists, so is not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
             self.client.call(operation, once=once)
@@ -293,7 +292,7 @@ def document(
     root: str,
     kind: type[OSSPresignedError] = NetworkError,
 ) -> Element:
-    """Return the XML document that answers *operation*; *kind* if its root is another."""
+    """Return the XML document in a reply; raise *kind* if its root is unexpected."""
     try:
         return parsing.parse(reply.body, root)
     except ValueError as error:
@@ -327,7 +326,7 @@ def listed_parts(listing: Element) -> list[PartReceipt]:
 
 
 def bare(etag: str) -> str:
-    """Return *etag* as two of them are compared: without quotes, in lower case."""
+    """Return *etag* for comparison: without quotes, in lower case."""
     return etag.strip('"').lower()
 
 
@@ -344,7 +343,7 @@ def _shape(part: PartReceipt) -> tuple[int, int, str]:
 
 
 def _visible(error: IntegrityError) -> IntegrityError:
-    """Return *error* with the outcome of an object that is stored although wrong."""
+    """Return *error* with the outcome of a stored object with wrong bytes."""
     error.outcome = Outcome.STORED
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
@@ -352,7 +351,7 @@ def _visible(error: IntegrityError) -> IntegrityError:
 
 
 def _mode(target: Target, action: Action) -> str | None:
-    """Return what to compare a reply by; the ETag of a form upload is never an MD5."""
+    """Return the checksum mode of a reply; a form's ETag is never an MD5."""
     by_crc = action.spec.form and target.checksum == "auto"
     return None if by_crc else target.checksum
 
@@ -364,7 +363,7 @@ def _compared(
     md5: Callable[[], str] | None = None,
     mode: str | None = None,
 ) -> str:
-    """Return ``compare`` of a reply; *mode* None compares the CRC-64 if there are two."""
+    """Compare the checksum of a reply; *mode* None compares only CRC-64s."""
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(
         reply.headers,
@@ -377,9 +376,9 @@ def _compared(
 
 
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
-    """Return *reply* with the ETag that some stores only have in its body.
+    """Return *reply* with the ETag, which some stores send only in the body.
 
-    Raises OSSPresignedError for a 200 that carries an error, or confirms nothing.
+    Raises OSSPresignedError for a 200 reply with an error, or without a confirmation.
     """
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place

@@ -1,8 +1,8 @@
 """Transaction: several objects published together, at the end of its ``with`` block.
 
 The transaction in progress belongs to the context (:mod:`contextvars`), not to the
-filesystem: threads that share one see only their own. Coroutines, tasks and workers that
-get work from the same context join it.
+filesystem: each thread sees only its own transaction. Coroutines, tasks and workers
+started from the same context take part in it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class HeldCopies:
 
 @define(eq=False)
 class _HeldObject:
-    """A small object: one call of *body*, sent by the commit."""
+    """A small object, which the commit sends in one call."""
 
     client: Client
     target: Target
@@ -97,7 +97,7 @@ class _HeldObject:
         return self.target.path
 
     def wait_for_parts(self) -> None:
-        """Raise if the call that wrote it was cancelled: there is only the last step."""
+        """Raise if the call that wrote the object was cancelled."""
         if self.cancel is not None and self.cancel.is_set():
             msg = "the call that wrote it was cancelled"
             raise UploadDiscardedError(msg, path=self.path)
@@ -120,7 +120,7 @@ class _HeldObject:
 
 
 def current(client: Client) -> Transaction | None:
-    """Return the transaction on *client* that this context has begun; None if none."""
+    """Return this context's transaction on *client*; None if there is none."""
     for one in reversed(_begun.get()):
         if one.client is client and one.under_way:
             return one
@@ -128,15 +128,15 @@ def current(client: Client) -> Transaction | None:
 
 
 class Transaction:
-    """Gathers objects, and publishes all of them at its end, or none.
+    """Collects objects and publishes all of them at its end, or none.
 
-    If it is begun again while it is under way, it stays one transaction: everything is
-    published at the outermost end, and an exception that leaves an inner block
-    discards what that block has added.
+    Nested blocks form one transaction: everything is published at the outermost end,
+        and
+    an exception that leaves an inner block discards the objects of that block.
 
     Attributes:
         files: objects that wait to be published.
-        receipts: of published objects, in the order in which they were added.
+        receipts: receipts of published objects, in the order of addition.
     """
 
     def __init__(self, client: Client) -> None:
@@ -150,11 +150,11 @@ class Transaction:
 
     @property
     def under_way(self) -> bool:
-        """Whether it was begun, in this process, and has not ended."""
+        """Whether the transaction has begun in this process and has not ended."""
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> None:
-        """Begin: objects that this context writes from now on wait for the end."""
+        """Begin: objects that this context writes are published at the end."""
         if not self._marks:
             _open.add(self)
             _begun.set((*_begun.get(), self))
@@ -168,17 +168,17 @@ class Transaction:
         self.complete(commit=error is None)
 
     def complete(self, commit: bool = True) -> None:
-        """End: publish everything, or with *commit* False nothing.
+        """End: publish everything, or nothing if *commit* is False.
 
-        First all objects are made ready; then they are published, several at once, and
-        the one that was added last after all the others. If several objects have the
-        same path, the last one wins.
+        First all parts are sent. Then the objects are published, several at a time; the
+        object that was added last is published after all others. If several objects
+        have the same path, the last one wins.
 
         Raises:
-            UploadErrors: some were published and some were not: ``.receipts`` and
-                ``.failures`` and ``.discarded`` say which.
+            UploadErrors: some objects were published and some were not; ``.receipts``,
+                ``.failures`` and ``.discarded`` list them.
             UploadDiscardedError: a file was still open; nothing was published.
-            Exception: what failed, where nothing was published.
+            Exception: a failure before the first object was published.
         """
         if not self.under_way:
             return
@@ -204,7 +204,7 @@ class Transaction:
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
     def add(self, one: Pending) -> None:
-        """Add an object that is being written."""
+        """Add an open upload."""
         with self._lock:
             self.files.append(one)
 
@@ -216,10 +216,10 @@ class Transaction:
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """Do all of an upload but publish it; *source* is not needed afterwards.
+        """Send *source* without publishing it; *source* is not needed afterwards.
 
-        Parts are sent now, a small object is copied; *progress* is called with the bytes.
-        Raises as :func:`upload_source`.
+        Parts are sent now, a small object is copied. *progress* is called with the
+        bytes. Raises like :func:`upload_source`.
         """
         upload = Upload(
             self.client, target, size=source.size, progress=progress, cancel=cancel
@@ -247,7 +247,7 @@ class Transaction:
         return self._copies.keep(body)
 
     def holds(self, path: str) -> bool:
-        """Return whether an object for *path* waits."""
+        """Return whether an object for *path* is waiting."""
         with self._lock:
             return any(one.path == path for one in self.files)
 
@@ -279,7 +279,7 @@ class Transaction:
         )
 
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        """Publish; return what failed: after a failure no other is begun."""
+        """Publish, and return the failures; after one, no further object is begun."""
         coming = (
             one.target.put_operation(one.body.size, one.action)
             for one in chosen
@@ -307,7 +307,7 @@ class Transaction:
 
 
 def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
-    """Wait for the parts of each, and return what failed."""
+    """Wait for the parts of each object, and return the failures."""
     failures: dict[str, Exception] = {}
     for one in files:
         try:
@@ -318,7 +318,7 @@ def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
 
 
 def _discard(files: Iterable[Pending]) -> None:
-    """Discard each, even if discarding another one fails."""
+    """Discard each object, even if discarding another one fails."""
     for one in files:
         try:
             one.discard()

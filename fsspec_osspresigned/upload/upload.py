@@ -1,9 +1,9 @@
-"""Upload: the one way in which bytes become an object.
+"""Upload: the algorithm that stores bytes as an object.
 
-Files, values, streams and sync all go through :class:`Upload`: ``add`` bodies, then
-``finish``, or ``discard``. One body is one PutObject; from the second one on they are
-the parts of a multipart upload, sent in the background (``upload_modes``). The first failure
-poisons the upload: nothing more is sent, and it is never completed.
+Files, values, streams and sync all use :class:`Upload`: ``add`` bodies, then ``finish``
+or ``discard``. One body is sent as one PutObject. Several bodies are the parts of a
+multipart upload, sent in the background (``upload_modes``). After the first failure,
+nothing more is sent, and the upload is never completed.
 """
 
 from __future__ import annotations
@@ -66,17 +66,18 @@ def upload_source(
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
-    Atomic: the object is what it was before, or exactly *source*. Costs one request, or
-    the number of parts + 2. With a checkpoint, a local file in parts is resumed where an
-    earlier process left it.
+    The upload is atomic: the object is unchanged, or exactly *source*. It takes one
+    request, or the number of parts + 2. With a checkpoint, the upload of a local file
+    in parts is resumed from an earlier process.
 
-    *progress* is called with negative bytes when a failed try is taken back. *cancel* is
-    set by another thread to give up.
+    *progress* is called with a negative number when a failed try is taken back. Another
+    thread can set *cancel* to stop the upload.
 
     Raises:
-        ConfigurationError, NotSignedError: the grant cannot carry it; before any byte.
-        CheckpointInUseError: another process stores it there.
-        OSSPresignedError: it changed while it was read, or could not be stored.
+        ConfigurationError, NotSignedError: the grant does not permit this upload;
+            nothing was sent.
+        CheckpointInUseError: another process makes this upload.
+        OSSPresignedError: the source changed while it was read, or could not be stored.
     """
     try:
         return _upload(client, target, source, ahead, progress, cancel)
@@ -85,7 +86,7 @@ def upload_source(
 
 
 class _SmallPartsError(ConfigurationError):
-    """The first signed URL shows that the store speaks S3, and wants larger parts."""
+    """The first signed URL is of an S3 store, which requires larger parts."""
 
 
 def _upload(
@@ -122,21 +123,21 @@ def _upload(
 
 
 class Upload:
-    """One object on its way. ``add`` and ``finish`` belong to one thread at a time.
+    """Upload of one object. Call ``add`` and ``finish`` from one thread at a time.
 
     Args:
-        size: bytes in all; None for a stream.
-        at_hand: whether bodies take no memory of their own.
-        progress: called with bytes sent, from several threads.
+        size: total size in bytes; None for a stream.
+        at_hand: whether bodies need no memory of their own.
+        progress: called with the bytes sent, from several threads.
 
     Attributes:
-        failure: the first one, of this thread or of any part.
-        mode: how it is sent; one PutObject until the plan says otherwise.
-        memory_limit: bytes of part buffers from which on parts are sent one by one.
-        resumption: what an earlier process has stored.
+        failure: the first failure, of this thread or of any part.
+        mode: how the object is sent; one PutObject until the plan requires parts.
+        memory_limit: bytes of part buffers above which parts are sent one by one.
+        resumption: parts that an earlier process stored.
         patience: seconds that ``discard`` waits for parts in flight.
 
-    Raises as ``plan_for`` and ``check_plan``.
+    Raises like ``plan_for`` and ``check_plan``.
     """
 
     def __init__(
@@ -196,9 +197,9 @@ class Upload:
     def add(self, body: Body) -> None:
         """Take the next bytes; waits while too many parts are in flight.
 
-        *body* must stay unchanged until ``finish`` or ``discard`` returns, and have the
-        bytes that the plan says unless it is the last. Raises the first failure of any part,
-        and TooLargeError if what is granted cannot hold it.
+        *body* must not change until ``finish`` or ``discard`` returns, and must have
+        the size of the plan unless it is the last. Raises the first failure of any
+        part, and TooLargeError if the granted requests cannot hold it.
         """
         self._check_alive()
         try:
@@ -212,7 +213,8 @@ class Upload:
     def add_source(self, source: Source) -> None:
         """Add all of *source* and wait until its parts are stored.
 
-        Raises as ``add``, and SourceChangedError if it changed while it was read.
+        Raises like ``add``, and SourceChangedError if *source* changed while it was
+        read.
         """
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
@@ -222,7 +224,7 @@ class Upload:
             source.check()
 
     def wait_for_parts(self) -> None:
-        """Wait until no part is in flight; raises the first failure of any."""
+        """Wait until no part is in flight; raise the first failure of any part."""
         self.mode.wait()
         self._check_alive()
 
@@ -230,9 +232,9 @@ class Upload:
         """Publish the object and return its receipt.
 
         Raises:
-            OutcomeUnknownError: the last reply was lost and nothing can tell.
-            ReceiptFailedError: it is stored, and ``receipts=`` has failed.
-            OSSPresignedError: it was not stored, or not as it was sent.
+            OutcomeUnknownError: the last reply was lost, and no granted call can check.
+            ReceiptFailedError: the object is stored, but ``receipts=`` failed.
+            OSSPresignedError: the object was not stored, or its bytes differ.
         """
         self._check_alive()
         try:
@@ -265,11 +267,12 @@ class Upload:
     def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
     ) -> None:
-        """Give the upload up: nothing is published, our own parts are removed.
+        """Discard the upload: publish nothing, and remove the parts that were sent.
 
-        Idempotent, and without effect after ``finish`` or in a forked child. An owner's
-        upload is left as it is, and so is one with a checkpoint. *reason* made it fail, and
-        is logged. With *hurry* the process ends: it waits 3 seconds for parts, and tries once.
+        Idempotent, and without effect after ``finish`` or in a forked child. Parts are
+        kept if the owner began the upload, or with a checkpoint. *reason* is the logged
+        cause. *hurry* is for a process that ends: it waits 3 seconds for parts, without
+        retries.
         """
         if self._ended or os.getpid() != self._pid:
             return
@@ -298,21 +301,21 @@ class Upload:
 
     @property
     def is_over(self) -> bool:
-        """True if it is stored, or given up with its parts, or of another process."""
+        """True if the upload is stored, discarded, or of another process."""
         return self._over or os.getpid() != self._pid
 
     def stop(self) -> None:
-        """Send no more of it, from any thread; ``discard`` then has little to wait for."""
+        """Stop sending, from any thread; ``discard`` then waits only briefly."""
         if os.getpid() == self._pid:
             self.failure.cancel.set()
 
     def abandon(self) -> None:
-        """Give the upload up from a finalizer: a worker does what there is to do."""
+        """Discard the upload from a finalizer; a worker does the work."""
         if not self._ended and os.getpid() == self._pid:
             self._client.files.queue(self.discard)
 
     def _choose_mode(self, single: SinglePut) -> None:
-        """Leave the single PutObject if it cannot carry one body more."""
+        """Change from a single PutObject to parts if it cannot hold another body."""
         if not (self.plan.multipart or single.bodies):
             return
         if self.plan.spools or not self._begin_multipart():
@@ -323,7 +326,7 @@ class Upload:
             self.mode.add(body)
 
     def _begin_multipart(self) -> bool:
-        """Return whether there is a multipart upload now."""
+        """Begin the multipart upload, and return whether it exists."""
         single, multipart = self.mode, Multipart(self._job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         shutdown.add(self)
@@ -344,7 +347,7 @@ class Upload:
         return True
 
     def _check_part_size(self) -> None:
-        """Refuse parts that the store will not take, known since the first signed URL."""
+        """Refuse parts that the store of the first signed URL does not accept."""
         parts = granted(self._client, self.path).multipart
         if parts is not None and self.plan.part_size < parts.least_part:
             msg = too_small(self.plan.part_size, parts.least_part)

@@ -1,4 +1,4 @@
-"""Modes of an upload: one call, one call of what was spooled to disk, a multipart upload."""
+"""Modes of an upload: one call, one call after spooling to disk, or multipart."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class NoCheckpoint:
     """Null object used when an upload keeps no checkpoint.
 
     Attributes:
-        upload_id: of the upload to resume; empty begins a new one.
-        kept: parts that need not be sent, unless their bytes have changed.
-        needs_crc: the CRC-64 of every part must be computed.
+        upload_id: upload ID to resume; empty begins a new upload.
+        kept: stored parts, which are sent again only if their bytes have changed.
+        needs_crc: whether the CRC-64 of every part must be computed.
     """
 
     upload_id = ""
@@ -46,7 +46,7 @@ class NoCheckpoint:
     needs_crc = False
 
     def record_upload(self, upload_id: str) -> None:
-        """Write down the upload that will get the parts."""
+        """Record the upload that will get the parts."""
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
         """Return part *number* if it is stored with the bytes of *body*."""
@@ -56,7 +56,7 @@ class NoCheckpoint:
         """Write down a stored part."""
 
     def remove(self) -> None:
-        """Forget the upload: it is published, or can never be."""
+        """Remove the record: the upload is published, or cannot be resumed."""
 
     def keeps_parts(self, error: BaseException | None) -> bool:  # noqa: ARG002
         """Return whether the parts stay in the store after *error*."""
@@ -67,7 +67,7 @@ class NoCheckpoint:
 
 
 class FirstFailure:
-    """First failure of an upload; it sets *cancel*, for what is in flight."""
+    """First failure of an upload; it sets *cancel* for the parts in flight."""
 
     def __init__(self, path: str, cancel: Cancellation) -> None:
         self.error: Exception | None = None
@@ -88,7 +88,7 @@ class FirstFailure:
 
 @frozen(kw_only=True, eq=False)
 class UploadJob:
-    """What all modes of one upload work with; *size* None stands for a stream."""
+    """State that all modes of one upload share; *size* None stands for a stream."""
 
     steps: UploadSteps
     plan: UploadPlan
@@ -101,7 +101,7 @@ class UploadJob:
 
 
 class SinglePut:
-    """One call that stores it whole: at most one body, which waits until the end."""
+    """One call for the whole object: keeps at most one body until the end."""
 
     def __init__(self, job: UploadJob) -> None:
         self.body: Body = EMPTY
@@ -114,7 +114,7 @@ class SinglePut:
         self.bodies += 1
 
     def wait(self, seconds: float | None = None) -> None:  # noqa: ARG002 - of parts
-        """Refuse a size that a form may not have; nothing is sent before ``publish``."""
+        """Refuse a size that a form cannot have; only ``publish`` sends."""
         steps, action = self._job.steps, self._job.plan.action
         if action.spec.form:
             known = steps.target.put_operation(self.body.size, action)
@@ -128,12 +128,12 @@ class SinglePut:
         return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
-        """Let go of the body."""
+        """Free the body."""
         self.body = EMPTY
 
 
 class SpooledPut(SinglePut):
-    """One call for bodies that wait in an unnamed file."""
+    """One call for bodies that are spooled to an unnamed file."""
 
     def __init__(self, job: UploadJob) -> None:
         super().__init__(job)
@@ -156,7 +156,7 @@ class SpooledPut(SinglePut):
 class Multipart:
     """Parts of a multipart upload, sent by the workers of the client.
 
-    *resumption* knows parts of an earlier process.
+    *resumption* has the parts of an earlier process.
     """
 
     body = EMPTY
@@ -175,7 +175,7 @@ class Multipart:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Initiate the upload, unless it exists; NotSignedError if none is granted."""
+        """Initiate the upload unless it exists; NotSignedError if not granted."""
         job, client = self._job, self._steps.client
         self.upload_id = (
             job.granted.upload_id
@@ -205,7 +205,7 @@ class Multipart:
             raise
 
     def _send_part(self, number: int, held: list[Body]) -> None:
-        """Send one part; runs in a worker, and keeps its failure for the caller."""
+        """Send one part in a worker; store a failure for the caller."""
         body = held.pop()
         try:
             if self._job.failure.cancel.is_set():
@@ -253,7 +253,7 @@ class Multipart:
         return receipt.build(reply, size, crc, verified, self.upload_id)
 
     def discard(self, reason: BaseException | None, *, once: bool) -> None:
-        """Remove the parts, unless they are their owner's or kept to be resumed."""
+        """Remove the parts, unless they are the owner's or can be resumed."""
         if not self.upload_id or self._resumption.keeps_parts(reason):
             return
         job, client = self._job, self._steps.client
@@ -269,4 +269,4 @@ class Multipart:
             reason.add_note(kept)
 
     def close(self) -> None:
-        """Keep nothing: each part leaves when it is sent."""
+        """Do nothing: each part is freed when it is sent."""

@@ -3,15 +3,15 @@
 Closing while an exception is in flight:
 
 1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
-   decides alone. So do the text and compression wrappers that ``fs.open`` makes.
-2. All others just call ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. An
-   exception in flight that was not in flight at ``open``, or has another traceback
-   now, means that the body is being left: the file is not published.
-3. Such a discard is loud: the exception gets a note, is raised again, and a warning is
-   given, because ``except StopIteration: f.close()`` looks the same from here.
+   decides. The text and compression wrappers of ``fs.open`` do the same.
+2. Other code only calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. If an
+   exception is in flight that was not in flight at ``open``, or has another traceback
+   now, it is leaving the body. The file is not published.
+3. Such a discard is reported: the exception gets a note and is raised again, with a
+   warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard, with a warning. A tool in compiled code that drops one file and
-   opens the next gets an error there, so that its statement does not succeed.
+   interpreter discard, with a warning. If compiled code drops one file and opens the
+   next, ``open`` raises an error, so that its statement does not succeed.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
 class PresignedWriter(io.BufferedIOBase):
     """A binary file for writing; not seekable, so zip and xlsx writers stream.
 
-    Parts are sent in the background while writing goes on; memory is bounded by part
-    size times (``max_concurrency`` + 1). Nothing is visible before ``close`` returns.
+    Parts are sent in the background during writing. Memory is bounded by the part size
+    times (``max_concurrency`` + 1). The object is not visible before ``close`` returns.
 
     Args:
-        autocommit: False leaves publishing to ``commit``, as transactions do.
-        publish_always: ``close`` publishes although an exception is in flight, as other
+        autocommit: False publishes only on ``commit``, as transactions do.
+        publish_always: ``close`` publishes even if an exception is in flight, as other
             filesystems do.
-        keep: copies what must wait for ``commit``; None leaves it in memory.
-        buffer: collects the parts; None makes one as *upload* wants it.
+        keep: copies a body that waits for ``commit``; None keeps it in memory.
+        buffer: collects the parts; None creates a buffer for *upload*.
     """
 
     mode = "wb"
@@ -111,13 +111,13 @@ class PresignedWriter(io.BufferedIOBase):
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
 
     def writable(self) -> bool:
-        """Return True; raises as ``write`` if nothing can be written any more."""
+        """Return True; raise like ``write`` if the file can no longer be written."""
         self.check_open()
         return True
 
     @property
     def receipt(self) -> Receipt | None:
-        """What the finished upload proved; None before."""
+        """The receipt of the finished upload; None before."""
         return self.upload.receipt
 
     def tell(self) -> int:
@@ -128,22 +128,23 @@ class PresignedWriter(io.BufferedIOBase):
     def closed(self) -> bool:
         """Whether the file was closed, published or discarded.
 
-        A failed file is not closed before ``close`` has raised: ``TextIOWrapper`` and
-        others never close, and so never complain about, what is closed already.
+        A failed file counts as open until ``close`` has raised, because
+        ``TextIOWrapper`` and others do not close a closed file, so would hide the
+        error.
         """
         return self._released
 
     @property
     def failed(self) -> bool:
-        """Whether an upload or a write has failed, so that nothing is published."""
+        """Whether the upload or a write has failed, so nothing is published."""
         return self._failure is not None
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take *data* and return its bytes; waits while too many parts are in flight.
+        """Write *data* and return its size; waits while too many parts are in flight.
 
         Raises:
-            OSError: the first failure of the upload, at every further call.
-            TypeError: *data* is no buffer of bytes.
+            OSError: the first failure of the upload; raised again by every later call.
+            TypeError: *data* is not a buffer of bytes.
             ValueError: the file is closed.
         """
         buffer = self._buffer  # it refuses everything in any but an open file
@@ -175,10 +176,10 @@ class PresignedWriter(io.BufferedIOBase):
 
     @short_traceback
     def close(self) -> None:
-        """Publish, or discard if an exception is in flight that was not at ``open``.
+        """Publish; discard if an exception is in flight that was not at ``open``.
 
         Raises:
-            OSError: the upload failed, again at every further call.
+            OSError: the upload failed; raised again by every later call.
             BaseException: the exception in flight, after a discard because of it.
         """
         with self._lock:
@@ -208,7 +209,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def tell_left(self, error: BaseException) -> None:
-        """Note in *error*, which leaves the ``with`` block, that nothing is published."""
+        """Add a note to *error*, which leaves the ``with`` block, about the discard."""
         if self._state != "published" and error is not self._failure:
             error.add_note(f"{self.path} was not published: its with block was left")
 
@@ -225,7 +226,7 @@ class PresignedWriter(io.BufferedIOBase):
     # -- publishing ----------------------------------------------------------------------
 
     def wait_for_parts(self) -> None:
-        """Do everything but publish; raises as ``commit``, and if it was not closed."""
+        """Send everything without publishing; raises like ``commit``."""
         with self._lock:
             if self._state == "open" and self._failure is None:
                 raise UploadDiscardedError(
@@ -257,7 +258,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self.upload.discard()
 
     def give_up(self, error: BaseException) -> None:
-        """Keep the first failure, so that nothing after it can publish."""
+        """Record the first failure, after which nothing can be published."""
         # The error is kept, its frames are not: they would keep the parts.
         without_frames(error)
         if self._failure is None:
@@ -275,12 +276,12 @@ class PresignedWriter(io.BufferedIOBase):
             raise ValueError(f"{self.path} is closed")
 
     def silence(self) -> None:
-        """Swallow what is written from now on: the end of a codec that is dropped."""
+        """Ignore further writes, such as the end of a dropped codec."""
         self._silent = True
         self._buffer.close()
 
     def _last_step(self, step: Callable[[], object]) -> None:
-        """Hand over the last bytes, and do *step*."""
+        """Send the last bytes, and run *step*."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
@@ -304,7 +305,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self.commit()
 
     def _close_body(self) -> None:
-        """Hand over the last bytes; what comes now is ``commit`` or ``discard``."""
+        """Send the last bytes; only ``commit`` or ``discard`` may follow."""
         self._released = True
         try:
             if self._buffer.held:
@@ -328,7 +329,7 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """End a file that was never ended by calling *give_up*, and warn."""
+        """End a file that was never closed with *give_up*, and warn."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
@@ -347,7 +348,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._before = None, None
 
     def _fill(self, view: memoryview) -> None:
-        """Write *view* into parts of exactly their size."""
+        """Split *view* into parts of the planned size."""
         source = view.obj
         # All of the object would be kept, even of a slice.
         whole = len(source) if type(source) is bytes else None
@@ -369,13 +370,13 @@ _dropped: dict[int, tuple[NativeCall, str]] = {}
 
 
 def _note_drop(opened_by: NativeCall, path: str) -> None:
-    """Remember a file that one and the same call has opened and dropped."""
+    """Remember a file that was opened and dropped by the same call."""
     if calling() == opened_by:
         _dropped[opened_by.thread] = opened_by, path
 
 
 def _refuse_after_drop(call: NativeCall) -> None:
-    """Raise UploadDiscardedError, once, if *call* has dropped an open file before."""
+    """Raise UploadDiscardedError once if *call* has dropped an open file before."""
     dropped_by, path = _dropped.pop(call.thread, (None, ""))
     if dropped_by == call:
         raise UploadDiscardedError(
@@ -391,7 +392,7 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 @atexit.register
 def _tell_unfinished() -> None:
-    """Warn of each file that was never ended; ``shutdown`` removes their parts."""
+    """Warn about each file that was never closed; ``shutdown`` removes their parts."""
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
             stack.callback(writer.drop, lambda: None)
