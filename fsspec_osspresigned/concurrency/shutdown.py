@@ -69,7 +69,7 @@ def watch() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
 
 
 @atexit.register
@@ -98,7 +98,7 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
             time.sleep(_GLANCE)  # other threads are at them
 
 
-def _terminate(number: int, _: FrameType | None) -> None:
+def terminate(number: int, _: FrameType | None = None) -> None:
     """Abort the uploads, then let the signal end the process.
 
     The code that the signal interrupted may hold any lock. So a thread does the work, and

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from ..concurrency import shutdown
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -138,8 +139,8 @@ class Failure:
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     """Let the first Ctrl-C raise KeyboardInterrupt, and the second end the process.
 
-    Does nothing in other threads than the main one, and where the program handles
-    SIGINT itself. After a first Ctrl-C the second one keeps its effect to the end of the
+    SIGTERM is told before it ends the process. Does nothing in other threads than the
+    main one, and where the program handles SIGINT itself. After a first Ctrl-C the second one keeps its effect to the end of the
     process, which may still have uploads to abort. The first one calls *stop* in the
     signal handler, where no lock may be taken.
     """
@@ -158,9 +159,19 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
             one()
         raise KeyboardInterrupt
 
+    def terminated(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nterminated: unfinished uploads are ended\n")
+        shutdown.terminate(number)
+
+    tells = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, shutdown.terminate)
+    if tells:
+        signal.signal(signal.SIGTERM, terminated)
     signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:
+        if tells and signal.getsignal(signal.SIGTERM) is terminated:
+            signal.signal(signal.SIGTERM, shutdown.terminate)
         if signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, signal.default_int_handler)

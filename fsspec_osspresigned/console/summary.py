@@ -95,7 +95,7 @@ class Summary:
         if self.also:
             end += f"; {', '.join(self.also)}"
         moved = [""]
-        if self.size is not None:
+        if self.size is not None and (self.size or self.done):
             long = self.seconds >= 60  # noqa: PLR2004 - a minute
             took = f"{max(self.seconds, 0.1):.1f} s"
             took = short_seconds(self.seconds) if long else took

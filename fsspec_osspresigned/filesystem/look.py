@@ -86,7 +86,7 @@ def expand(
             found[name] = "file"
     if not found:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
-        raise FileNotFoundError(2, "nothing there, or not to be seen", names)
+        raise FileNotFoundError(2, "nothing there, or not visible", names)
     return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
 
 

@@ -260,7 +260,9 @@ class Lookup:
                 "missing (unknown='error' refuses)"
             )
             warnings.warn(text, BlindAnswerWarning, stacklevel=caller_level())
-        raise FileNotFoundError(2, "not there, or not to be seen", path) from reason
+        raise FileNotFoundError(
+            2, "missing, or not visible without HeadObject or GetObject", path
+        ) from reason
 
     def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"

@@ -128,7 +128,7 @@ def _call(url: SecretURL, found: SignedURL) -> str:
         text = f"on the upload {found.upload_id}: complete, abort or list"
     else:
         text = "on the object"
-    text += "; the method is signed, but not written in a URL"
+    text += "; its method is not visible in a URL"
     return f"{text}; parameters: {', '.join(foreign)}" if foreign else text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -145,9 +146,9 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
         for entry in LocalTree(source, to):
             if entry.problem is not None:
                 raise entry.problem
-            if entry.kind is not Kind.FILE:
-                continue
             local, path = entry.local, entry.path
+            if entry.kind is not Kind.FILE or _leads_nowhere(local):
+                continue
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")
             found[path] = local
@@ -156,6 +157,14 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     if problems:
         raise ConfigurationError(problems)
     return found
+
+
+def _leads_nowhere(local: str) -> bool:
+    """Return whether *local* is a link to nothing; warn that it is left out."""
+    dangling = os.path.islink(local) and not os.path.exists(local)
+    if dangling:
+        warnings.warn(f"left out: {local} is a link to nothing", stacklevel=3)
+    return dangling
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +31,8 @@ from ..model import (
 from ..parsing import is_int
 from ..signing.endpoint import Endpoint, check_bucket
 from ..units import bytes_of, seconds_of
+
+_log = logging.getLogger(__name__)
 
 # Headers that a policy allows unless it has a list of its own. What locks an object or
 # unlocks it, or names a key of KMS, is not among them, nor is what OSS may invent.
@@ -416,12 +419,14 @@ def _policy(table: _Table) -> Policy:
         versions=table.get("versions", _flag, default=False),
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
-    if Action.PostObject in policy.actions:
-        for index, prefix in enumerate(prefixes):
-            if prefix and not prefix.endswith("/"):
-                table.wrong(
-                    f"prefixes[{index}]", "needs a slash at its end: PostObject"
-                )
+    for index, prefix in enumerate(prefixes):
+        if not prefix or prefix.endswith("/"):
+            continue
+        if Action.PostObject in policy.actions:
+            table.wrong(f"prefixes[{index}]", "needs a slash at its end: PostObject")
+        else:
+            said = "prefix %r of token %r has no slash at its end: it grants %r, too"
+            _log.warning(said, prefix, policy.name, f"{prefix}-other/")
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
     if policy.copy_sources is not None and not copies:

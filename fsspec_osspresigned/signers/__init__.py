@@ -6,6 +6,7 @@ it from options, and one row of ``SIGNERS``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,9 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     """Return a problem for each option of a signer that is not chosen."""
+    signer = value_of("signer")
+    if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
+        return [f"signer={signer!r} has no scheme: write https://{signer}"]
     used = {name for kind in chosen(value_of).values() for name in kind.own_options}
     return [
         f"{name}= is for signer={kind.hint}"

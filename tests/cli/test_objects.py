@@ -211,7 +211,7 @@ def test_what_fits_nothing_is_named(run, objects):
     for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
         ended = run(*command, *KEYS)
         assert ended.code == 1
-        assert ended.err == f"error: {command[1]}: nothing there, or not to be seen\n"
+        assert ended.err == f"error: {command[1]}: nothing there, or not visible\n"
     ended = run("put", "*.none", FROM, *KEYS)
     assert ended.err.startswith("*.none: not stored: no local file matches\n")
 

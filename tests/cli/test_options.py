@@ -41,7 +41,7 @@ def test_failure_that_is_told_is_not_raised():
     assert transfer.carry_out("stored", progress, fail) is ExitCode.NETWORK
     told, summary = err.text.splitlines()
     assert told == "b/k: not stored: gone"
-    assert re.fullmatch(r"stored 0 of 1 file, 0 B sent in \d+\.\d s; 1 failed", summary)
+    assert re.fullmatch("stored 0 of 1 file; 1 failed", summary)
 
 
 def test_given_up_files_are_no_failures_of_an_interrupt():

@@ -206,6 +206,7 @@ def test_sigterm_removes_the_parts(big):
     child.read(" 1")
     child.process.terminate()
     assert child.end() == -signal.SIGTERM
+    assert "terminated: unfinished uploads are ended" in child.output
     assert not big.uploads(BUCKET)
 
 

@@ -40,6 +40,16 @@ def test_long_transfers_end_with_a_clock():
     assert list(summary.lines()) == ["fetched 1 file, 1.0 MiB in 2:08 (8.0 KiB/s)"]
 
 
+def test_nothing_that_moved_is_not_counted():
+    """No bytes, no time and no rate of nothing; an empty file is something."""
+    nothing = Summary(
+        verb="stored", done=0, files=0, failures=(), size=0, also=["2 same"]
+    )
+    assert list(nothing.lines()) == ["stored 0 files; 2 same"]
+    empty = Summary(verb="stored", done=1, files=1, failures=(), size=0)
+    assert list(empty.lines()) == ["stored 1 file, 0 B in 0.1 s"]
+
+
 @pytest.mark.parametrize(
     ("room", "last"),
     [

@@ -204,6 +204,10 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
             "would go to two servers",
         ),
         ({"url": URL, "region": "cn-x"}, "region= is for signer='keys'"),
+        (
+            {"signer": "127.0.0.1:8080", "signer_token": "env:OSSPRESIGNED_X"},
+            "signer='127.0.0.1:8080' has no scheme: write https://127.0.0.1:8080",
+        ),
         ({"signer": "m:f", "endpoint": "e"}, "endpoint= is for signer='keys'"),
         (
             {"signer": "keys", "signer_token": "env:OSSPRESIGNED_X"},

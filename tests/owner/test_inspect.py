@@ -48,7 +48,7 @@ def test_v4_url_tells_its_facts():
         "version": "V4",
         "goes to": "https://examplebucket.oss-cn-hangzhou.aliyuncs.com",
         "object": "examplebucket/a.csv",
-        "call": "on the object; the method is signed, but not written in a URL",
+        "call": "on the object; its method is not visible in a URL",
         "region": "cn-hangzhou",
         "signed at": "2023-11-14T22:13:20Z",
         "expires at": "2023-11-14T23:13:20Z (59 min left)",

@@ -400,6 +400,20 @@ def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path
     assert "Traceback" not in said
 
 
+def test_link_to_nothing_is_left_out(keys, tmp_path, monkeypatch, capsys):
+    """It is named, and all other files are signed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"a")
+    (tmp_path / "d" / "dangling").symlink_to("nowhere")
+    assert cli.main(["sign", "d", "--to", "b-1/in/"]) == 0
+    said = capsys.readouterr().err
+    assert f"warning: left out: {tmp_path}/d/dangling is a link to nothing\n" in said
+    assert list(json.loads((tmp_path / "urls.json").read_text())["objects"]) == [
+        "b-1/in/d/a"
+    ]
+
+
 def test_all_bad_paths_are_named_at_once(keys):
     """One error lists the problems of every object."""
     signer = KeySigner.from_options()

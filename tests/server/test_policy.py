@@ -166,6 +166,15 @@ def test_every_mistake_is_told_at_once_with_its_place():
     assert "my-plain-token" not in str(problems(text))
 
 
+def test_prefix_without_a_slash_is_warned_of(caplog):
+    """It also grants whatever else begins so."""
+    parse_policies(entry(prefixes='["lab", "a/", ""]'))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "prefix 'lab' of token 'n' has no slash at its end: it grants 'lab-other/', too"
+    )
+
+
 def test_domain_is_of_one_bucket():
     """OSS binds a domain to one bucket: URLs for another would all be refused."""
     text = '[signer]\nstyle = "cname"\n'
