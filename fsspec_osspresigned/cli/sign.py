@@ -247,13 +247,22 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
             )
         return output
     place = output or default
-    if os.path.lexists(place) and not force:
+    if os.path.lexists(place) and not (force or _is_redirected_to(place)):
         hint = "use --output for another place, or --force"
         raise click.ClickException(f"{place} is there already: {hint}")
     folder = os.path.dirname(place) or "."
     if os.path.isdir(place) or not os.path.isdir(folder):
         raise click.ClickException(f"{place} is no place for a file")
     return place
+
+
+def _is_redirected_to(place: str) -> bool:
+    """Return whether the shell has just made *place* by ``> PLACE``; it is replaced."""
+    try:
+        out = os.fstat(sys.stdout.fileno())
+        return not out.st_size and os.path.samestat(out, os.stat(place))
+    except (OSError, ValueError):  # nothing with a descriptor, or nothing at the place
+        return False
 
 
 def _print_url(signed: Signed) -> None:

@@ -72,6 +72,24 @@ SHAPES = {
         "Endpoint": "oss-cn-hangzhou.aliyuncs.com",
         "TempFileKey": "in/x",
     },
+    "V1 of Model Studio": {
+        "request_id": "x",
+        "data": {
+            "oss_access_key_id": V1["accessid"],
+            "policy": V1["policy"],
+            "signature": V1["signature"],
+            "upload_dir": "in",
+            "upload_host": URL,
+            "max_file_size_mb": 100,
+        },
+    },
+    "V1 with the whole key": {
+        "AccessId": V1["accessid"],
+        "Host": HOST,
+        "Key": "in/x",
+        "Policy": V1["policy"],
+        "Signature": V1["signature"],
+    },
     "V4": V4,
     "V4 of Java": {
         "version": V4["x_oss_signature_version"],
@@ -79,6 +97,13 @@ SHAPES = {
     },
     "V4 without a token": flat_v4(credentials=KEY),
     "V4 in camel case": {camel(n): v for n, v in V4.items()},
+    "V4 with a URL to post to": {
+        "postUrl": URL,
+        "key": "in/x",
+        **{camel(n): v for n, v in V4.items() if n not in ("host", "signature")},
+        "xOssSignature": V4["signature"],
+        "xOssExpires": 3600,
+    },
     "V4 with hyphens": {n.replace("_", "-"): v for n, v in V4.items()},
     "V4 without what the policy says": {
         n: V4[n] for n in ("policy", "x_oss_credential", "signature", "host")
