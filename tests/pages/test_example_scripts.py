@@ -31,6 +31,7 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from tests.form_signer import grant_of
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +120,23 @@ def test_pandas(oss, signed):
     assert len(pd.read_csv(io.BytesIO(text))) == 365
     assert len(pd.read_parquet(io.BytesIO(found["reports/daily.parquet"]))) == 365
     assert len(pd.read_excel(io.BytesIO(found["reports/monthly.xlsx"]))) == 12
+
+
+def test_by_grant(oss, monkeypatch):
+    """Partitions and a note arrive by one file, without any key; pandas reads them."""
+    grant = grant_of(oss, BUCKET, "incoming/")
+    for name in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
+        monkeypatch.delenv(name)
+    place = secret_file("grant.json", json.dumps(grant))
+    assert run("by_grant.py", place) == "3 months stored\n"
+    found = stored(oss)
+    assert found.pop("incoming/measured/README.txt") == b"hourly, by month\n"
+    months = {key.rsplit("/", 1)[0] for key in found}
+    wanted = {f"incoming/measured/month=2026-0{number}" for number in (1, 2, 3)}
+    assert months == wanted
+    frames = [pd.read_parquet(io.BytesIO(data)) for data in found.values()]
+    assert sum(frame["n"].sum() for frame in frames) == sum(range(90 * 24))
+    assert {record.action for record in oss.requests} == {"PostObject"}
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ import pytest
 
 from fsspec_osspresigned import sync
 from fsspec_osspresigned.syncing.plan import Entry, PlanRules, Sent, Stored, plan
+from tests.form_signer import grant_of
+from tests.serve_child import clean
 from tests.syncing.conftest import BUCKET
 
 DEST = f"{BUCKET}/many"
@@ -37,6 +39,27 @@ def many(tmp_path):
         place.write_bytes(b"%d" % number)
         os.utime(place, (then, then))
     return root
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_by_one_grant_file(oss, many, tmp_path):
+    """5,000 files go out by one grant and nothing else, one form each, and once."""
+    place = tmp_path / "grant.json"
+    place.touch(0o600)
+    place.write_text(json.dumps(grant_of(oss, BUCKET, "many/")))
+    command = [sys.executable, "-m", "fsspec_osspresigned", "sync", str(many), DEST]
+    command += ["--grant", str(place), "--state", str(tmp_path / "state"), "--quiet"]
+    subprocess.run(command, env=clean(), check=True)
+    wanted = {
+        f"many/{file.relative_to(many)}": file.read_bytes()
+        for file in many.rglob("*.txt")
+    }
+    assert len(wanted) == COUNT
+    assert oss.objects(BUCKET) == wanted
+    assert [record.action for record in oss.requests] == ["PostObject"] * COUNT
+    subprocess.run(command, env=clean(), check=True)
+    assert len(oss.requests) == COUNT
 
 
 @pytest.mark.heavy
