@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -72,8 +73,11 @@ class Summary:
 
     def _reasons(self) -> dict[str, list[Failure]]:
         found: dict[str, list[Failure]] = {}
+        misplaced = _misplaced(self.failures)
         for failure in self.failures:
             reason = _REQUEST.sub("", self._told(failure))
+            if misplaced and _nearest(failure):
+                reason = misplaced
             found.setdefault(reason, []).append(failure)
         return found
 
@@ -122,3 +126,36 @@ class Summary:
             "interrupted": self.interrupted,
             "exit_code": int(self.code),
         }
+
+
+def _misplaced(failures: Collection[Failure]) -> str | None:
+    """Return the reason if a URL map has all of several files below another directory."""
+    lacking = [failure for failure in failures if _nearest(failure)]
+    if len(lacking) <= 1:
+        return None
+    shared = set.intersection(*({*_directories(one)} for one in lacking))
+    if not shared:
+        return None
+    here, there = (f"{shown_text(one)}/" for one in min(shared))
+    return (
+        f"not stored: the URL map has these below {there}, not below {here}: change DEST "
+        "(put DIR keeps the name of DIR, put DIR/ and sync leave it out)"
+    )
+
+
+def _nearest(failure: Failure) -> Sequence[str]:
+    nearest: Sequence[str] = getattr(failure.error, "nearest", ())
+    return nearest
+
+
+def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
+    """Yield pairs of directories: of the file, and of a similar path with equal names."""
+    own = failure.path.split("/")
+    for path in _nearest(failure):
+        other = path.split("/")
+        pairs = zip(reversed(own), reversed(other), strict=False)
+        equal = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
+        )
+        if equal:
+            yield "/".join(own[:-equal]), "/".join(other[:-equal])

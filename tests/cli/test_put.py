@@ -623,3 +623,29 @@ def test_verbose_tells_a_failure_once(run, oss, tree):
     assert ended.code == 3
     assert ended.err.count(f"{BUCKET}/in/a.csv") == 1
     assert ended.err.count("AccessDenied") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "signed", "below", "right"),
+    [
+        ("sync data in --state s", "in/data/", "in/data/, not below in/", "in/data"),
+        ("put data/ in/", "in/data/", "in/data/, not below in/", "in/data/"),
+        ("put data in/", "in/", "in/, not below in/data/", None),
+        ("put data out/", "in/data/", "in/, not below out/", "in/"),
+    ],
+)
+def test_directory_that_is_signed_elsewhere(
+    run, oss, url_map, tree, call, signed, below, right
+):
+    """One reason names the place that the map has, instead of three guesses a file."""
+    names = [f"{signed}{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")]
+    verb, source, target, *more = call.split()
+    more += ["--map", url_map(*names)]
+    ended = run(verb, source, f"{BUCKET}/{target}", *more)
+    assert ended.code == 3
+    said = f"3 not stored: the URL map has these below {below}: change DEST ("
+    assert ended.err.replace(f"{BUCKET}/", "").startswith(said)
+    assert ended.err.count("\n") == 5
+    if right is not None:
+        assert run(verb, source, f"{BUCKET}/{right}", *more).code == 0
+        assert [*stored(oss)] == sorted(names)
