@@ -128,7 +128,7 @@ class SignOptions:
         return self.parts is not None or self.file_size is not None
 
     def order(self) -> Order:
-        """Return what is signed alike for every object."""
+        """Return the headers and parts of every object; UsageError if options conflict."""
         named = {
             "Content-Type": self.content_type,
             "x-oss-storage-class": self.storage_class,

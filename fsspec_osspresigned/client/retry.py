@@ -187,7 +187,7 @@ class Attempts:
         self._doubtful = False
 
     def counted(self, reply: Reply) -> Reply:
-        """Return *reply* with the tries before it."""
+        """Return *reply* with its numbers of retries and of new signatures."""
         if self._count == 1:
             return reply
         retries = self._count - 1 - self._resigns

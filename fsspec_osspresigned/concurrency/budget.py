@@ -56,7 +56,7 @@ class Budget:
 
 
 class Turns:
-    """Requests of one client in flight.
+    """Turns of one client to send a request.
 
     A request starts if fewer than *limit* are in flight in the process, or none of this
     client is. Its turn counts while it lives and is open. ``with`` closes it in one step
@@ -70,7 +70,7 @@ class Turns:
 
     @property
     def in_flight(self) -> int:
-        """Requests of the process in flight."""
+        """Number of requests in flight in the process, of all clients."""
         with self._budget.lock:
             return _open(self._budget.turns)
 

@@ -87,7 +87,7 @@ class Transfers(Generic[T, R]):
         return self.failures
 
     def start(self, jobs: Iterable[T]) -> None:
-        """Begin with *jobs*; what is begun must be finished, or stopped."""
+        """Hand *jobs* to the pool; call ``finish`` or ``stop`` afterwards."""
         source = iter(jobs)
         try:
             if self._pool.is_caller:  # all of its threads may be waiting like this one

@@ -310,7 +310,7 @@ def serve(
         port: TCP port; 0 takes a free one.
         out: where to print; None is standard output.
         stop: event that ends it.
-        sts: seconds that its key lives, which is one of STS then; None is a lasting one.
+        sts: life of a temporary (STS) key in seconds; None makes a lasting key.
         options: arguments of :class:`Emulator`.
 
     Raises:

@@ -271,9 +271,9 @@ class OriginConnection:
 
 
 def unconfirmed_packets(sock: Any) -> int:
-    """Return how many the peer has not confirmed; 0 where the system does not tell.
+    """Return the number of sent TCP packets without acknowledgement; 0 if unknown.
 
-    A response confirms all that it answers, before or with its first byte.
+    A response acknowledges all of its request, at the latest with its first byte.
     """
     if sys.platform != "linux" or not isinstance(sock, socket.socket):
         return 0

@@ -50,7 +50,7 @@ class LineWriter:
             thread.join(patience)
 
     def put(self, line: str) -> None:
-        """Write *line*; in a thread, or never if too many wait."""
+        """Write *line*, or queue it for the thread; drop and count it if *most* wait."""
         lines = self._lines
         if lines is None:
             self._write(line)

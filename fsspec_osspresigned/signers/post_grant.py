@@ -264,7 +264,7 @@ class PostGrantSigner:
     def grant(self, path: str) -> Grant:
         """Return how *path* may be uploaded: in one form.
 
-        A server that cannot be reached now is left to ``sign``, which is tried again.
+        If the server cannot be reached, this raises nothing: ``sign`` asks again.
         """
         try:
             grant = self._held(path).grant

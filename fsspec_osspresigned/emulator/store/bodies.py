@@ -38,7 +38,7 @@ class Segment:
 
 @frozen
 class Piece:
-    """A received body with its hexadecimal MD5; number and time are those of a part."""
+    """Received body and its hexadecimal MD5; only a part has *number* and *modified*."""
 
     body: Segment
     md5: str
