@@ -206,14 +206,25 @@ def typed_flags(*kinds: type, without: Sequence[str] = ()) -> list[str]:
 
 
 def confirmed(
-    names: Sequence[str], prefix: str = "", more: str = "", what: str = "object"
+    names: Sequence[str],
+    prefix: str = "",
+    more: str = "",
+    what: str = "object",
+    verb: str = "delete",
 ) -> bool:
-    """Show the first *names* to be deleted, and ask whether to delete all of them."""
+    """Show the first *names*, and ask whether to *verb* all of them.
+
+    Raises:
+        UsageError: standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        said = "standard input is no terminal: give --yes, or --dry-run first"
+        raise click.UsageError(said)
     for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MOST_SHOWN:
         click.echo(f"and {len(names) - MOST_SHOWN} more{more}", err=True)
-    return click.confirm(f"delete {counted(len(names), what)}?", err=True)
+    return click.confirm(f"{verb} {counted(len(names), what)}?", err=True)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -419,7 +430,7 @@ class ReportOptions:
         *also* is asked at the end for what else the summary tells people.
         """
         try:
-            with self._log_shown(), interruptible(progress.interrupt):
+            with self._log_shown(progress), interruptible(progress.interrupt):
                 act()
         except KeyboardInterrupt:
             progress.interrupt()
@@ -437,7 +448,8 @@ class ReportOptions:
             done=meter.files_done,
             files=meter.files,
             failures=progress.failures.values(),
-            size=meter.done if verb in _MOVING else None,
+            size=meter.moved if verb in _MOVING else None,
+            resumed=meter.resumed > 0,
             seconds=meter.seconds,
             interrupted=progress.interrupted,
             given_up=progress.given_up,
@@ -446,18 +458,21 @@ class ReportOptions:
         self._print(summary)
         return summary.code
 
-    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
+    def _log_shown(
+        self, progress: TransferProgress
+    ) -> contextlib.AbstractContextManager[None]:
         """Report where uploads resume; with --verbose print all that the log tells."""
 
         def take(record: logging.LogRecord) -> None:
-            if not self.as_json:
-                if record.name != _OF_FAILURES:  # the summary names them
-                    self.err.line(message_of(record))
-            elif isinstance(record.args, dict) and "event" in record.args:
-                Events(self.out).say(**record.args)
+            facts = record.args if isinstance(record.args, dict) else {}
+            if facts.get("event") == "resumed":
+                progress.resume(facts["bytes_stored"])
+            if self.as_json:
+                if "event" in facts:
+                    Events(self.out).say(**facts)
+            elif not self.quiet and record.name != _OF_FAILURES:
+                self.err.line(message_of(record))  # the summary names failures
 
-        if self.quiet and not self.as_json:
-            return contextlib.nullcontext()
         name = _LOG if self.verbose else f"{_LOG}.upload.resume"
         return log_taken(name, logging.INFO, take)
 

@@ -24,6 +24,7 @@ from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
 from .options import (
     ConnectionOptions,
+    confirmed,
     counted,
     default_journals,
     examples,
@@ -36,8 +37,9 @@ _LIST = """\
   osspresigned uploads list journals examplebucket/in/big.bin
 """
 _ABORT = """\
-  osspresigned uploads abort
+  osspresigned uploads abort --dry-run
   osspresigned uploads abort journals examplebucket/in/big.bin --signer keys
+  osspresigned uploads abort journals --yes
 """
 _EXISTING = click.Path(exists=True, file_okay=False)
 _directory = click.argument(
@@ -75,20 +77,36 @@ def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) 
 @uploads.command(name="abort", epilog=examples(_ABORT))
 @_directory
 @_paths
+@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be done.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before aborting all.")
 def abort_uploads(
-    directory: str | None, paths: Sequence[str], connection: ConnectionOptions
+    directory: str | None,
+    paths: Sequence[str],
+    *,
+    dry_run: bool,
+    yes: bool,
+    connection: ConnectionOptions,
 ) -> int:
     """Abort the uploads whose journals are in DIR, and remove the journals.
 
-    Without --signer or --map, the keys of the environment sign. The exit code is 1 if an
-    upload could not be aborted; its journal is kept.
+    Without BUCKET/KEY it aborts all, and asks first. Without --signer or --map, the keys
+    of the environment sign. The exit code is 1 if an upload could not be aborted; its
+    journal is kept.
     """
     checkpoint = _checkpoint(directory)
+    chosen = _chosen(checkpoint, paths)
+    names = [shown_text(_name(one)) for one in chosen]
+    if dry_run:
+        for name in names:
+            click.echo(f"{name}: would be aborted")
+        return 0
+    asks = names and not (paths or yes)
+    if asks and not confirmed(names, what="upload", verb="abort"):
+        return 1
     given = {} if connection.has_source else {"signer": "keys"}
     client = functools.cache(lambda: connection.filesystem(**given).client)
     code = 0
-    for one in _chosen(checkpoint, paths):
-        name = shown_text(one.record.head.path if one.record else one.name)
+    for name, one in zip(names, chosen, strict=True):
         try:
             click.echo(f"{name}: {_abort(checkpoint, one, client)}")
         except ConfigurationError:
@@ -116,6 +134,8 @@ def resume(
     word = "list" if aborted is None else "abort"
     click.echo(f"deprecated: use osspresigned uploads {word} DIR", err=True)
     command, arguments = uploads.commands[word], [str(listed or aborted), *others]
+    if word == "abort":
+        arguments.append("--yes")  # the old name never asked
     with command.make_context(word, arguments, parent=context) as inner:
         return command.invoke(inner)
 
@@ -136,6 +156,11 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
         shown = ", ".join(shown_text(path) for path in sorted(missing))
         raise click.ClickException(f"no journal in there is of {shown}")
     return found
+
+
+def _name(one: FoundJournal) -> str:
+    """Return the path of an upload, or the name of a journal that cannot be read."""
+    return one.record.head.path if one.record else one.name
 
 
 def _members(one: FoundJournal, now: float) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Meter:
 
     Attributes:
         files, size: all files and their bytes, as far as they are known.
-        done: bytes that have moved.
+        done: bytes that have moved, or were stored by an earlier run.
+        resumed: bytes that were stored by an earlier run, as far as they are known.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -46,6 +47,7 @@ class Meter:
     files_done: int = 0
     files_failed: int = 0
     done: int = 0
+    resumed: int = 0
     started: float = field(
         init=False, default=Factory(lambda self: self.clock(), takes_self=True)
     )
@@ -56,9 +58,14 @@ class Meter:
         self.done += count
         now, samples = self.clock(), self._samples
         if not samples or now - samples[-1][0] >= _SPACING:
-            samples.append((now, self.done))
+            samples.append((now, self.moved))
         while now - samples[0][0] > _WINDOW:
             samples.popleft()
+
+    @property
+    def moved(self) -> int:
+        """Bytes that this run has moved."""
+        return max(0, self.done - self.resumed)
 
     @property
     def seconds(self) -> float:
@@ -71,7 +78,7 @@ class Meter:
         since, before = self._samples[0] if self._samples else (self.started, 0)
         if self.clock() - since < _SPACING:
             since, before = self.started, 0
-        return max(0.0, (self.done - before) / max(self.clock() - since, 1e-3))
+        return max(0.0, (self.moved - before) / max(self.clock() - since, 1e-3))
 
     @property
     def left(self) -> float | None:
@@ -138,7 +145,7 @@ class Display:
         """Show an object that is stored."""
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Show a file that is done; *size* is 0 or None where no bytes have moved."""
+        """Show a file that is done, of *size* bytes; None if its size was never known."""
 
     def failed(self, failure: Failure) -> None:
         """Show a failure as soon as it happens."""
@@ -314,13 +321,20 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             with self._lock:
                 self.meter.size += size
 
+    def resume(self, count: int) -> None:
+        """Take bytes of an earlier run, which ``move`` will count, out of the rate."""
+        with self._lock:
+            self.meter.resumed += count
+
     def move(self, count: int) -> None:
         """Count bytes, and wait as long as the rate demands."""
         with self._lock:
+            before = self.meter.moved
             self.meter.move(count)
+            moved = self.meter.moved - before
             self._show()
-        if self._rate is not None and count > 0:
-            self._rate.take(count)
+        if self._rate is not None and moved > 0:
+            self._rate.take(moved)
 
     def _show(self) -> None:
         now = self._clock()

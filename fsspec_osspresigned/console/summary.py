@@ -28,6 +28,7 @@ class Summary:
         verb: ``stored``, ``fetched``, ``deleted``, ``copied`` or ``moved``.
         files: number of all files, the untried ones included.
         size: bytes that moved; None for commands that move none.
+        resumed: whether an earlier run moved the rest of the bytes.
         given_up: whether it ended itself.
         also: what else the last line tells, such as ``2 same``.
     """
@@ -38,6 +39,7 @@ class Summary:
     failures: Collection[Failure]
     size: int | None = None
     seconds: float = 0.0
+    resumed: bool = False
     interrupted: bool = False
     given_up: bool = False
     also: Sequence[str] = ()
@@ -103,7 +105,7 @@ class Summary:
             long = self.seconds >= 60  # noqa: PLR2004 - a minute
             took = f"{max(self.seconds, 0.1):.1f} s"
             took = short_seconds(self.seconds) if long else took
-            sent = " sent" if self.verb == "stored" and of else ""
+            sent = " sent" if self.verb == "stored" and (of or self.resumed) else ""
             pieces = [f", {short_bytes(self.size)}{sent}", f" in {took}"]
             if self.size >= MIB:  # the rate of so little would be noise
                 rate = short_bytes(self.size / max(self.seconds, 1e-3))

@@ -142,7 +142,7 @@ class Resumption(NoCheckpoint):
 
     def __init__(self, held: HeldJournal, head: JournalHead) -> None:
         self._held, self._head = held, head
-        self._done: set[int] = set()
+        self._stored: set[int] = set()  # parts, of earlier processes and of this one
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
@@ -171,6 +171,7 @@ class Resumption(NoCheckpoint):
             _start_over(self._held, client, target, reason)
             return
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
+        self._stored |= kept.keys()
         self._held.resume()
         facts = self._facts(kept)
         _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
@@ -192,15 +193,14 @@ class Resumption(NoCheckpoint):
                 number,
                 self._head.source,
             )
+            self._stored.discard(number)
             return None
-        if found is not None:
-            self._done.add(number)
         return found
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
         """Write down a stored part."""
         self._held.append(JournalPart(part, verified))
-        self._done.add(part.part_number)
+        self._stored.add(part.part_number)
 
     def remove(self) -> None:
         """Remove the journal."""
@@ -212,7 +212,7 @@ class Resumption(NoCheckpoint):
             self._held.remove()
         if not self._held.keeps:
             return False
-        facts = self._facts(self._done)
+        facts = self._facts(self._stored)
         _log.info("%(path)s: " + _KEPT, {"event": "kept", **facts})
         if error is not None:
             error.add_note(_KEPT % facts)

@@ -403,6 +403,21 @@ def test_resuming_is_an_event(run, oss, tmp_path):
     assert (resumed["bytes_stored"], resumed["bytes"]) == (4 * MIB, 20 * MIB)
 
 
+def test_resumed_bytes_are_not_counted_as_sent(run, oss, tmp_path):
+    """The summary counts what this run has sent."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1")
+    for more, said in (
+        ((), "stored 1 file, 16.0 MiB sent in "),
+        (("--json",), f'"bytes": {16 * MIB}, "seconds": '),
+    ):
+        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+        assert "4.0 MiB sent in" in run(*call).err
+        ended = run(*call, *more)
+        assert ended.code == 0
+        assert said in ended.out + ended.err
+
+
 def test_journals_have_a_place_without_xdg(monkeypatch):
     """It is below the home directory."""
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)

@@ -94,19 +94,43 @@ def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
     keep(f"{place}/osspresigned", owners=True)
     assert cli.main(["uploads", "list"]) == 0
     assert capsys.readouterr().out.endswith("\n1 upload\n")
-    assert cli.main(["uploads", "abort"]) == 0
+    assert cli.main(["uploads", "abort", "--yes"]) == 0
     assert cli.main(["uploads", "list"]) == 0
     assert capsys.readouterr().out.endswith("\n0 uploads\n")
 
 
 def test_they_are_aborted(oss, interrupted, place, capsys):
     """All of them, and nothing is left."""
-    assert cli.main(["uploads", "abort", place]) == 0
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 0
     assert capsys.readouterr().out.count("is aborted") == 2
     assert oss.uploads(BUCKET) == []
     assert os.listdir(place) == []
     assert cli.main(["uploads", "list", place]) == 0
     assert capsys.readouterr().out == "0 uploads\n"
+
+
+def test_it_asks_before_it_aborts_all(oss, interrupted, place, run):
+    """An answer of no leaves them, and so does a program that cannot be asked."""
+    abort = ("uploads", "abort", place)
+    ended = run(*abort, stdin=b"n\n", terminal=True)
+    assert ended.code == 1
+    assert f"{BUCKET}/a\n" in ended.err
+    assert "abort 2 uploads? [y/N]" in ended.err
+    ended = run(*abort)
+    assert ended.code == 2
+    assert "give --yes" in ended.err
+    assert len(oss.uploads(BUCKET)) == len(os.listdir(place)) == 2
+    assert run(*abort, stdin=b"y\n", terminal=True).code == 0
+    assert oss.uploads(BUCKET) == os.listdir(place) == []
+
+
+def test_a_dry_run_aborts_none(oss, interrupted, place, run):
+    """It names each of them."""
+    ended = run("uploads", "abort", place, "-n")
+    assert ended.code == 0
+    lines = [f"{BUCKET}/{name}: would be aborted" for name in ("a", "b")]
+    assert sorted(ended.out.splitlines()) == lines
+    assert len(oss.uploads(BUCKET)) == len(os.listdir(place)) == 2
 
 
 def test_one_is_aborted(oss, interrupted, place, capsys):
@@ -128,7 +152,7 @@ def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
 def test_one_that_is_gone_already_is_done(oss, interrupted, place, capsys):
     """Its journal goes too."""
     oss.store.buckets[BUCKET].uploads.clear()
-    assert cli.main(["uploads", "abort", place]) == 0
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 0
     assert capsys.readouterr().out.count("was gone already") == 2
     assert os.listdir(place) == []
 
@@ -137,7 +161,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
     """The exit code says so, and the journal is there for another try."""
     refused = {"status": 403, "code": "AccessDenied"}
     oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
-    assert cli.main(["uploads", "abort", place]) == 1
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     said = capsys.readouterr()
     assert f"{BUCKET}/a: not aborted: AbortMultipartUpload was refused" in said.err
     assert f"{BUCKET}/b: upload" in said.out
@@ -149,7 +173,7 @@ def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsy
     held = Checkpoint(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
     assert cli.main(["uploads", "list", place]) == 0
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
-    assert cli.main(["uploads", "abort", place]) == 1
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     assert f"process {os.getpid()}" in capsys.readouterr().err
     held.release()
 
@@ -159,7 +183,7 @@ def test_an_owners_upload_is_forgotten_only(oss, place, capsys):
     keep(place, owners=True)
     assert cli.main(["uploads", "list", place]) == 0
     assert "its owner's" in capsys.readouterr().out
-    assert cli.main(["uploads", "abort", place]) == 0
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 0
     assert "is its owner's to abort" in capsys.readouterr().out
     assert oss.requests == []
     assert os.listdir(place) == []
@@ -176,7 +200,7 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
     assert cli.main(["uploads", "list", "--json", place]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one == {"journal": name, "path": None, "in_use": None}
-    assert cli.main(["uploads", "abort", place]) == 0
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 0
     assert f"{name}: the journal could not be read" in capsys.readouterr().out
     assert os.listdir(place) == []
 
@@ -185,7 +209,7 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     """What is not ours is not removed."""
     Checkpoint(place)
     os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
-    assert cli.main(["uploads", "abort", place]) == 1
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     assert "cannot be locked or read" in capsys.readouterr().err
     assert os.listdir(place) == ["x.upload.jsonl"]
 
@@ -225,6 +249,6 @@ def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatc
     """Without keys nothing can be aborted, and every journal is kept."""
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
-    assert cli.main(["uploads", "abort", place, *hosts]) == 2
+    assert cli.main(["uploads", "abort", place, "--yes", *hosts]) == 2
     assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
     assert len(os.listdir(place)) == 2

@@ -162,3 +162,21 @@ def test_interrupted_file_is_neither_done_nor_failed(clock):
         raise KeyboardInterrupt
     assert not progress.failures
     assert progress.meter.files_done == 0
+
+
+def test_resumed_bytes_are_not_limited(clock):
+    """The bytes of an earlier run move the bar, but take no share of the rate."""
+    taken = []
+
+    class Rate:
+        take = taken.append
+
+    progress = TransferProgress(Display(), files=1, size=100, rate=Rate(), clock=clock)
+    progress.resume(60)
+    with progress.branched("f", "b/k") as child:
+        child.relative_update(50)
+        child.relative_update(50)
+    clock.now = 4
+    assert taken == [40]
+    assert progress.meter.share == 1
+    assert progress.meter.rate == pytest.approx(10)

@@ -167,6 +167,15 @@ def test_only_what_is_missing_is_sent(world):
     assert world.oss.uploads(BUCKET) == []
 
 
+def test_an_early_end_counts_the_parts_of_earlier_runs(world):
+    """A run that is given up at the first part says that four are stored."""
+    world.interrupt()
+    cancel = Cancellation()
+    with pytest.raises(UploadDiscardedError) as caught:
+        world.put(tell=cancel.set, cancel=cancel)
+    assert caught.value.__notes__[-1].startswith("4 of 8 parts, 400 KiB of 700 KiB")
+
+
 def test_a_journal_is_private_and_holds_no_permission(world):
     """Who reads it can send nothing: no URL, no signature, no key, no header."""
     world.interrupt(headers={"x-oss-meta-a": "confidential"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -85,12 +84,8 @@ def rm(
         for name in filter(is_there, names):
             report.would(shown_text(name), "delete", path=name)
         return ExitCode.OK
-    if recursive and names and not yes:
-        if not sys.stdin.isatty():
-            said = "standard input is no terminal: give --yes, or --dry-run first"
-            raise click.UsageError(said)
-        if not confirmed(names):
-            return ExitCode.FAILED
+    if recursive and names and not yes and not confirmed(names):
+        return ExitCode.FAILED
     progress = report.progress("deleted", files=len(names), fetching=True)
 
     def delete(name: str, _: Cancellation) -> None:
