@@ -351,6 +351,19 @@ def test_what_is_read_from_start_to_end_is_compared(fs, owner, way, cache):
             WAYS[way](file)
 
 
+@pytest.mark.parametrize("data", [DATA[::-1], DATA + b"more"])
+def test_a_store_without_etags_mixes_nothing(fs, owner, data):
+    """There the size, or the CRC-64 at the end, tells that the object was replaced."""
+    fs.pipe_file(PATH, DATA)
+    for action in ("HeadObject", "GetObject"):
+        owner.oss.faults.add(Fault(action=action, no_etag=True, times=None))
+    with fs.open(PATH, cache_type="none") as file:
+        assert file.read(1_000) == DATA[:1_000]
+        fs.pipe_file(PATH, data)
+        with pytest.raises((IntegrityError, SourceChangedError)):
+            file.read()
+
+
 def test_what_is_read_with_gaps_is_not_compared(fs, owner):
     """A store tells the CRC-64 of the whole object alone."""
     fs.pipe_file(PATH, DATA)
