@@ -509,10 +509,7 @@ class _ErrorReply:
 def _mismatch(
     found: Comparison, case: _ErrorReply, hide: Callable[[str], str]
 ) -> Explanation:
-    sign = (
-        "sign exactly that, or send the headers that were signed (content_type=, "
-        "headers=, or the headers of a URL map)"
-    )
+    other = "ask the owner which, and send them with content_type= or headers="
     if found.spoilt:
         cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
         remedy = "use the URL untouched, with exactly the headers it was signed with"
@@ -521,11 +518,14 @@ def _mismatch(
         cause = f"something on the way changed the request: {changes}"
         remedy = "look for a proxy or gateway that touches requests"
     elif found.told:
-        cause = f"what arrived is what was sent ({found.sent}), so something else was signed"
-        remedy = f"{sign}; if they agree, the signer's secret is not that of its key"
+        cause = (
+            f"the store received exactly what was sent ({found.sent}), so the URL was "
+            "signed for another method or other headers"
+        )
+        remedy = f"{other}; if they agree, the signer's secret is not that of its key"
     else:
         cause = f"{found.sent} is not what was signed, and the store does not say what it got"
-        remedy = f"{sign}, and the URL untouched"
+        remedy = f"{other}, and the URL untouched"
     return Explanation(
         reason=Refused.MISMATCH,
         cause=hide(cause),

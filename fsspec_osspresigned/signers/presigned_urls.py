@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from ..request_checks import (
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe
+from ..units import shown_moment
 from ..url_map.source import MapSource, load
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant
@@ -299,7 +299,7 @@ def request_of(
         raise _refused(operation, f"{names} cannot be added to a presigned URL")
     expires_at = expiry(request, entry)
     if expires_at is not None and expires_at <= now:
-        ended = datetime.fromtimestamp(expires_at, UTC).isoformat(" ", "seconds")
+        ended = shown_moment(expires_at)
         why = f"its URL expired at {ended}: ask the owner for a new one"
         raise _refused(operation, why)
     return SignedRequest(

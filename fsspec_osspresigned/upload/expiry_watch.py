@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from attrs import Factory, define, field
+
+from ..units import shown_moment
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ExpiryWatch:
                 "%s: at this rate the last parts start after their presigned URLs end, "
                 "at %s: ask the owner for URLs that live %d s longer, or for larger parts",
                 self.path,
-                datetime.fromtimestamp(self.expires_at, UTC).isoformat(" ", "seconds"),
+                shown_moment(self.expires_at),
                 late + 1,
             )
             self.expires_at = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import product
 
 from attrs import evolve, frozen
@@ -30,7 +29,7 @@ from ..model import (
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.base import Grant, MultipartGrant, grant_for, preflight
-from ..units import MIB, shown_bytes
+from ..units import MIB, shown_bytes, shown_moment
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
 # every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
@@ -292,7 +291,7 @@ def first_request(client: Client, target: Target, size: int) -> Operation:
 def refuse_expired(grant: Grant, path: str) -> None:
     """Raise NotSignedError if the first presigned URL, or the grant, has expired."""
     if (ends := grant.expires_at) is not None and ends <= time.time():
-        when = datetime.fromtimestamp(ends, UTC).isoformat(" ", "seconds")
+        when = shown_moment(ends)
         what = "grant" if grant.action.spec.form else "presigned URL"
         msg = f"its {what} expired at {when}: ask the owner for a new one"
         raise NotSignedError(msg, path=path)

@@ -213,7 +213,7 @@ def test_another_secret(uploaded, way, version, key):
     assert type(error) is errors.SignatureMismatchError
     assert error.reason is Refused.MISMATCH
     assert error.explanation.differences == ()
-    assert "what arrived is what was sent (PUT " in error.message
+    assert "received exactly what was sent (PUT " in error.message
     assert "the signer's secret is not that of its key" in error.message
 
 
@@ -222,7 +222,7 @@ def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
     """The commonest case: what was sent is named, for whoever signed to compare."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
-    assert "what arrived is what was sent (PUT without Content-Type)" in error.message
+    assert "received exactly what was sent (PUT without Content-Type)" in error.message
     assert (
         "send the headers that were signed (content_type=, headers=," in error.message
     )

@@ -123,7 +123,7 @@ def test_end_is_taken_from_the_nearest_word():
 def test_expired_url_is_refused_with_its_time():
     """The error says when it ended and what to do."""
     error = refusal(signer(url(), clock=lambda: END + 1.0), put())
-    assert "expired at 2026-01-01 01:00:00+00:00: ask the owner" in error.message
+    assert "expired at 2026-01-01T01:00:00Z: ask the owner" in error.message
 
 
 def test_single_url_is_granted_alone():
