@@ -1,5 +1,5 @@
-"""One call to the store: sign, send, judge the reply, retry, sign again.
+"""One call to the store: sign, send, check the reply, retry, sign again.
 
-Begin with ``client``. ``error_codes`` makes errors of replies; ``retry`` decides what
-follows a failure.
+Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides what
+happens after a failure.
 """

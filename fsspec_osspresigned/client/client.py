@@ -1,4 +1,4 @@
-"""Client: signs, sends and retries one operation, the step that all verbs share."""
+"""Client: signs, sends and retries one operation; all methods use it."""
 
 from __future__ import annotations
 
@@ -58,17 +58,18 @@ def _itself(reply: Reply) -> Any:
 class Client:
     """Connections, signer and memory that filesystems with equal options share.
 
-    *policy* None takes it from the options. *note* is called with each receipt.
+    *policy* None uses the retry policy of the options. *note* is called with each
+    receipt.
 
     Attributes:
-        written: what this process has uploaded.
+        written: objects that this process has written.
         circuits: bucket -> its circuit breaker.
-        links: bucket -> what is known of its link.
+        links: bucket -> estimate of its link.
         trees: workers that wait for many files.
         files: workers that drive one file each, and wait for its parts.
         requests: workers that send one part each. A task never waits for another one
             of its own kind, so no pool can deadlock.
-        s3_buckets: buckets whose signed URLs are those of S3-compatible stores.
+        s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds that this machine's clock is ahead of the store's, by the
             last reply; None before the first one.
     """
@@ -139,16 +140,16 @@ class Client:
 
         Args:
             operation: what to do.
-            body: sent from its start at every try.
-            exchange: what else travels with the request.
-            parse: reads a 2xx reply; what it raises counts as the failure of a try.
-            ahead: signs the first try; the client's own signer signs all others.
+            body: request body, sent from its start at every try.
+            exchange: unsigned parts of the request.
+            parse: reads a 2xx reply; an error that it raises fails the try.
+            ahead: signs the first try; the client's own signer signs the others.
             once: do not retry.
 
         Raises:
-            NotSignedError: the signer will not sign it.
-            OSSPresignedError: the failure of the last try, its ``tries`` filled in, and
-                its ``outcome``, if any of the tries may have stored an object.
+            NotSignedError: the signer does not sign the operation.
+            OSSPresignedError: the failure of the last try, with its ``tries``, and with
+                its ``outcome`` if a try may have stored an object.
         """
         attempts = Attempts(operation, self.policy, self._timing)
         cancel = exchange.cancel
@@ -214,7 +215,7 @@ class Client:
         raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
 
     def _note_answer(self, look: Operation) -> None:
-        """Note that the store answered *look*."""
+        """Record that the store replied to *look*."""
         is_new = self.written.answered(look)
         is_remote = getattr(self.signer, "remote", False)
         if is_new and look.action is Action.HeadObject and not is_remote:
@@ -226,7 +227,7 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return what signs *coming* in batches; None where that spares no call."""
+        """Return a signer that batches *coming*; None if that saves no call."""
         if not getattr(self.signer, "remote", False):
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
@@ -237,7 +238,7 @@ class Client:
     def announced(
         self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
     ) -> tuple[Iterator[Job], Prefetcher | None]:
-        """Return *jobs*, and the prefetcher of their first requests, if it helps.
+        """Return *jobs*, and a prefetcher for their first requests if it saves calls.
 
         *jobs* is read up to 200 ahead. *opening* returns the first request of a job.
         """
@@ -254,7 +255,7 @@ class Client:
         return announced(jobs, opening, coming), made
 
     def can_sign(self, operation: Operation) -> bool:
-        """Return whether the signer signs *operation*; asks it, without sending."""
+        """Return whether the signer signs *operation*; sends nothing to the store."""
         try:
             sign_checked(self.signer, [operation])
         except NotSignedError:
@@ -275,7 +276,7 @@ class Client:
 
 
 def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return what *parse* makes of *reply*; the bytes of a failed try do not count."""
+    """Return the result of *parse*; if it raises, the bytes of the try do not count."""
     try:
         return parse(reply)
     except OSSPresignedError:
@@ -290,9 +291,9 @@ _registries: dict[int, tuple[threading.Lock, WeakValueDictionary[object, Client]
 
 
 def shared_client(options: Options, make: Callable[[Options], Client]) -> Client:
-    """Return this process's client for *options*, made by *make* if there is none.
+    """Return this process's client for *options*; *make* creates it on first use.
 
-    It lives as long as a filesystem, a file or a call refers to it.
+    The client lives as long as a filesystem, a file or a call refers to it.
     """
     made = (threading.Lock(), WeakValueDictionary[object, Client]())
     lock, clients = _registries.setdefault(os.getpid(), made)
@@ -304,8 +305,8 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
 
 def reset() -> None:
-    """Forget the shared clients: for tests, whose stores reuse ports.
+    """Forget the shared clients, for tests whose stores reuse ports.
 
-    Instances that fsspec caches keep theirs: clear its instance cache as well.
+    Cached fsspec instances keep their client, so clear that cache as well.
     """
     _registries.clear()

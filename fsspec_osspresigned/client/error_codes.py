@@ -45,10 +45,10 @@ class Meaning:
     """One error code or EC number of the store.
 
     Attributes:
-        kind: class of the exception, which decides on retries (``retry.RULES``). None
-            leaves it to the code or the HTTP status.
-        advice: what to do; the explanation of a refusal replaces it.
-        reason: the case of a refusal; None for every other error.
+        kind: class of the exception, which decides about retries (``retry.RULES``);
+            None uses the class of the code or the HTTP status.
+        advice: what the user can do; the explanation of a refusal replaces it.
+        reason: reason of a refusal; None for other errors.
     """
 
     kind: type[ReplyError] | None = None
@@ -240,11 +240,13 @@ def from_reply(
 ) -> ReplyError:
     """Return the exception for an error reply of the store, explained if possible.
 
-    EC decides before the code, and the code before the HTTP status. Only Code, Message,
-    RequestId and EC are taken over: all else echoes keys, tokens and signatures.
+    The EC takes precedence over the code, and the code over the HTTP status. Only Code,
+    Message, RequestId and EC are used, because other members repeat keys, tokens and
+    signatures.
 
-    *signed* is what was sent; without it less is explained. *offset* is how many seconds
-    this machine's clock, *now*, is ahead of the store's; None if unknown.
+    *signed* is the request that was sent; without it, the explanation is shorter.
+    *offset* is the number of seconds by which this machine's clock, *now*, is ahead of
+    the store's; None if unknown.
     """
     hide = _hider(signed)
     document = members(reply.body, reply.headers)
@@ -293,20 +295,20 @@ def from_reply(
 
 
 def _locks(signed: SignedRequest) -> bool:
-    """Return whether *signed* forbids to replace an object."""
+    """Return whether *signed* forbids replacing an object."""
     sent = (*signed.headers.items(), *_fields(signed).items())
     lower = {name.lower(): value.lower() for name, value in sent}
     return lower.get(FORBID_OVERWRITE) == "true"
 
 
 def _fields(signed: SignedRequest) -> dict[str, str]:
-    """Return the fields of a form, names in lower case; none of a URL."""
+    """Return the fields of a form, with names in lower case; empty for a URL."""
     fields = {} if signed.form is None else signed.form.fields
     return {name.lower(): value.reveal() for name, value in fields.items()}
 
 
 def _facts(signed: SignedRequest | None) -> SignedURL:
-    """Return what a URL or the fields of a form tell."""
+    """Return the facts in a URL or in the fields of a form."""
     if signed is None or signed.form is None:
         return describe(SecretURL("") if signed is None else signed.url)
     fields = _fields(signed)
@@ -323,7 +325,7 @@ def _facts(signed: SignedRequest | None) -> SignedURL:
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the members of an ``<Error>`` document; empty if there is none.
 
-    The document of a reply to HEAD stands in the header ``x-oss-err``, base64.
+    For HEAD, the document is in the header ``x-oss-err``, in base64.
     """
     try:
         if not body and "x-oss-err" in headers:
@@ -335,7 +337,7 @@ def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def clean(text: str) -> str:
-    """Return the store's message for people: one line, at most 300, no secret."""
+    """Return the store's message in one line, at most 300 characters, no secrets."""
     text = "".join(c if c.isprintable() else " " for c in text)
     text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
     text = re.sub(_CONDITION, lambda m: f"{m[1]}<hidden>", text)
@@ -343,12 +345,12 @@ def clean(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return *text* if it can be an error code or number, else nothing."""
+    """Return *text* if it is a valid error code or number, else an empty string."""
     return text if _is_name(text) else ""
 
 
 def mark(text: str) -> str:
-    """Return *text* if it can be a request ID, else nothing."""
+    """Return *text* if it is a valid request ID, else an empty string."""
     return text if _is_mark(text) else ""
 
 
@@ -359,7 +361,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
-    """Return a function that blanks out the secrets of *signed*, in any spelling."""
+    """Return a function that hides the secrets of *signed*, in any encoding."""
 
     def hide(text: str) -> str:
         if signed is None:
@@ -377,7 +379,7 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 
 @frozen(kw_only=True)
 class _ErrorReply:
-    """One error reply beside its request; *code* and *ec* are empty without one.
+    """One error reply with its request; *code* and *ec* are empty if missing.
 
     *offset* are the seconds that this machine's clock, *now*, is ahead of the store's;
     None if unknown.
@@ -417,7 +419,7 @@ class _ErrorReply:
         return kind, advice, fine.reason or coarse.reason
 
     def _denied(self) -> Meaning:
-        """Return the closer meaning of AccessDenied from a store without EC numbers."""
+        """Return the meaning of AccessDenied from a store without EC numbers."""
         if "Endpoint" in self.document:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
@@ -429,7 +431,7 @@ class _ErrorReply:
         return _POLICY if self.form and not self.ec else _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
-        """Return the explanation of *reason*; a clock that is off can change it."""
+        """Return the explanation of *reason*, which depends on the clock offset."""
         if reason is Refused.EXPIRED:
             reason, cause, remedy = self._expired()
         elif reason is Refused.NOT_YET_VALID:
@@ -452,7 +454,7 @@ class _ErrorReply:
         )
 
     def _clocks(self, least: float = _NOTABLE) -> str:
-        """Return how the clock of this machine stands; empty if it is right."""
+        """Return a text about this machine's clock; empty if it is correct."""
         if self.offset is None or abs(self.offset) < least:
             return ""
         return f"the clock of this machine is {_ahead(self.offset)} the store's"

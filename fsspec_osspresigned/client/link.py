@@ -1,6 +1,6 @@
-"""Link estimate: round trip and rate of a connection, learned from what was sent anyway.
+"""Link estimate: round trip and rate of a connection, from the requests sent.
 
-It is kept in the process only. Part sizes of files and values are chosen by it.
+It is kept only in the process. The part sizes of files and values depend on it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _MOST = 15 / 16  # of the time of a large request, that may be its round trip
 
 @frozen
 class Link:
-    """What is known of one bucket's endpoint.
+    """Properties of the link to one bucket's endpoint.
 
     Attributes:
-        round_trip: seconds of a request without a body.
-        rate: bytes that one connection carries in a second.
-        parts: whether an upload in parts has been begun here, so that it is permitted.
+        round_trip: duration in seconds of a request without a body.
+        rate: bytes per second of one connection.
+        parts: whether a multipart upload was begun here, so it is permitted.
     """
 
     round_trip: float
@@ -32,10 +32,10 @@ class Link:
 
 
 class LinkEstimate:
-    """Moving estimate of a link, safe for many threads: a lost sample does not matter.
+    """Moving estimate of a link; thread-safe, because a lost sample does not matter.
 
-    A better sample counts at once and a worse one little: waiting and other requests
-    on the same link only ever make a sample worse.
+    A better sample counts fully and a worse one little, because waiting and other
+    requests on the same link can only make a sample worse.
     """
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ class LinkEstimate:
 
     @property
     def link(self) -> Link | None:
-        """What is known; None before a small and a large request were answered."""
+        """The estimate; None before replies to a small and a large request."""
         if self._round_trip is None or self._rate is None:
             return None
         return Link(self._round_trip, self._rate, self._parts)
 
     def note(self, action: Action, size: int, seconds: float) -> None:
-        """Note an answered request with a body of *size* bytes, without its signing."""
+        """Record a completed request with a body of *size* bytes."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= _SMALL:
             old, new = self._round_trip, seconds

@@ -20,13 +20,13 @@ _SHOWN = 20  # receipts of a long list
 
 
 class ReceiptList(Sequence[Receipt | Exception]):
-    """Reads like a list of receipts, in the order of the files; cannot be changed."""
+    """Immutable list of receipts, in the order of the files."""
 
     def __init__(self, found: Iterable[Receipt | Exception]) -> None:
         self._found = tuple(found)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of receipts."""
         return len(self._found)
 
     @overload
@@ -36,23 +36,23 @@ class ReceiptList(Sequence[Receipt | Exception]):
     def __getitem__(self, index: slice) -> ReceiptList: ...
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one, or some of them."""
+        """Return one receipt, or a slice."""
         found = self._found[index]
         return ReceiptList(found) if isinstance(index, slice) else found
 
     def __eq__(self, other: object) -> bool:
-        """Compare with another, or with a list."""
+        """Compare with another ``ReceiptList`` or a list."""
         return isinstance(other, ReceiptList | list) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # like a list's
 
     def __repr__(self) -> str:
-        """Show the text of a list, whose end is left out if it is long."""
+        """Show the receipts as a list; shorten a long one."""
         shown = [repr(one) for one in self._found[:_SHOWN]]
         return f"[{', '.join([*shown, *self._more])}]"
 
     def _repr_html_(self) -> str:
-        """Return a table for a notebook, whose end is left out if it is long."""
+        """Return a table for a notebook; shorten a long one."""
         rows: list[Sequence[object]] = [
             (one.path, *one.facts)
             if isinstance(one, Receipt)
@@ -70,9 +70,10 @@ class ReceiptList(Sequence[Receipt | Exception]):
 
 
 def receipt_writer(place: object) -> Callable[[Receipt], None]:
-    """Return a function that hands receipts to *place*.
+    """Return a function that writes receipts to *place*.
 
-    That is a directory, made if it is missing, or a callable; else ConfigurationError.
+    *place* is a directory, which is created if it is missing, or a callable. Other
+    values raise ConfigurationError.
     """
     if callable(place):
         return place
@@ -91,9 +92,9 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
 
 
 class ReceiptFile:
-    """Appends to one file, which is made with mode 0600; it never holds a URL.
+    """Appends to one file, created with mode 0600; it never contains a URL.
 
-    *flags* are more of ``os.open``.
+    *flags* are additional flags of ``os.open``.
     """
 
     def __init__(self, path: Path, *, flags: int = 0) -> None:

@@ -1,14 +1,14 @@
-"""Retry policy: when a failed call is sent again; decisions only, no sleeping.
+"""Retry policy: whether a failed call is sent again. It decides and never sleeps.
 
 ``RULES`` decides by the class of a failure and its HTTP status, never by text:
-``failures.MEANINGS`` gives the class of a reply. A failure without a rule is final.
+``error_codes.MEANINGS`` gives the class of a reply. A failure without a rule is final.
 
-Each call may be made twice. A second read changes nothing; a second upload of a part or
-an object replaces it by the same bytes; a second Abort or Delete finds nothing to do; a
-second Initiate leaves an empty upload, because the first ID was lost. Only a second
-Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails where the first one
-succeeded: after a call that publishes, the outcome is *unknown* (:class:`Attempts`) and
-``upload.steps`` looks at the object.
+Each call may be repeated. A second read changes nothing. A second upload of a part or
+an object replaces it with the same bytes. A second Abort or Delete does nothing. A
+second Initiate leaves an empty upload behind, because the first ID was lost. Only a
+second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
+one succeeded. After a call that publishes, the outcome is therefore *unknown*
+(:class:`Attempts`), and ``upload.steps`` checks the object.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class RetryRule:
 
     Attributes:
         kind: class of the failure.
-        retries: how often the call is sent again at most.
-        acted: whether the server may have carried the request out.
+        retries: maximum number of retries.
+        acted: whether the server may have executed the request.
         statuses: HTTP statuses of the rule; empty means any status, or no reply.
     """
 
@@ -101,7 +101,7 @@ def _rule(failure: OSSPresignedError) -> RetryRule:
 
 
 def may_have_acted(failure: OSSPresignedError) -> bool:
-    """Return whether the server may have done what it did not confirm."""
+    """Return whether the server may have executed the request without confirming it."""
     if isinstance(failure, NetworkError) and not failure.sent:
         return False
     return _rule(failure).acted
@@ -112,11 +112,11 @@ class RetryPolicy:
     """Limits of all retries.
 
     Attributes:
-        retries: tries after the first one; 0 turns retrying off.
-        total: seconds from the first try after which no other one starts; those in
-            which the process was stopped do not count.
-        base: seconds of the first wait at most; doubles with each try.
-        cap: seconds of any wait at most; a longer Retry-After ends it instead.
+        retries: maximum number of retries; 0 disables them.
+        total: seconds from the first try after which no retry starts. Time in which the
+            process was suspended does not count.
+        base: maximum of the first delay in seconds; doubles with each try.
+        cap: maximum of any delay in seconds; a longer Retry-After ends the retries.
     """
 
     retries: int = 5
@@ -137,7 +137,7 @@ class RetryPolicy:
 
         Args:
             failure: what happened.
-            attempt: tries made so far, 1 or more.
+            attempt: number of tries so far, 1 or more.
             elapsed: seconds since the first try began.
             draw: uniform in [0, 1): full jitter, so that many clients spread out.
             resigned: whether the request was signed again already.
@@ -158,7 +158,8 @@ class Timing:
 
     Attributes:
         clock: monotonic seconds, for waiting.
-        awake: the same, without those in which the process was stopped, for giving up.
+        awake: monotonic seconds without those in which the process was suspended, for
+            the time limit.
         now: seconds since the epoch, for expiry.
         draw: uniform in [0, 1), for jitter.
     """
@@ -173,7 +174,7 @@ REAL_TIME = Timing()
 
 
 class Attempts:
-    """Tries of one operation: counts them, and lets the policy decide what comes next."""
+    """Tries of one operation: counts them, and asks the policy what to do next."""
 
     def __init__(
         self, operation: Operation, policy: RetryPolicy, timing: Timing
@@ -194,11 +195,11 @@ class Attempts:
         return evolve(reply, retries=retries, resigns=self._resigns)
 
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
-        """Return what to do after *failure*; the next try begins with it.
+        """Return what to do after *failure*, and count the next try.
 
         Raises:
-            OSSPresignedError: *failure*, if it is the *last* one, with its ``tries``, and
-                with its ``outcome`` if any of the tries may have stored an object.
+            OSSPresignedError: *failure*, if there is no retry, with its ``tries``, and
+                with its ``outcome`` if a try may have stored an object.
         """
         spent = self._timing.awake() - self._started
         decision = self._policy.decide(

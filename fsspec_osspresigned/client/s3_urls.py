@@ -1,7 +1,7 @@
-"""Signed URLs of S3-compatible stores: how they are known, and checksums in them.
+"""Signed URLs of S3-compatible stores: their detection, and the checksums in them.
 
-A checksum is signed as a parameter with its value, or as a header whose value the sender
-adds. SDKs sign that of an empty body if they are left alone.
+A checksum is signed as a parameter with its value, or as a header whose value the
+sender adds. By default, SDKs sign the checksum of an empty body.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ _MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")
 
 
 def is_of_s3(signed: SignedRequest) -> bool:
-    """Return whether an S3-compatible store is meant; costs no parsing."""
+    """Return whether the URL is for an S3-compatible store; needs no parsing."""
     return any(mark in signed.url.reveal() for mark in _MARKS)
 
 
 def with_checksums(
     operation: Operation, signed: SignedRequest, body: Body
 ) -> SignedRequest:
-    """Return *signed* with the checksum headers that its URL lists and that are missing.
+    """Return *signed* with the missing checksum headers that its URL lists.
 
     Reads *body* once for each kind.
 
     Raises:
-        NotSignedError: the URL is for other bytes, or its checksum cannot be computed.
+        NotSignedError: the URL is for different bytes, or its checksum is not
+            supported.
     """
     if operation.action.spec.body != "data":
         return signed
@@ -64,7 +65,7 @@ def with_checksums(
 
 
 def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]:
-    """Yield name and value of each signed checksum; None leaves the value to a header."""
+    """Yield name and value of each signed checksum; None if a header has the value."""
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     found = {n.lower(): v for n, v in pairs if n.lower().startswith(CHECKSUM)}

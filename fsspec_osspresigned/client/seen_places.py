@@ -1,7 +1,8 @@
-"""Readable directories: those in which the store answers HeadObject or a listing.
+"""Readable directories: those for which the store answers HeadObject or a listing.
 
-What this process wrote there needs no record. Permissions go by prefixes, so an answer
-in a directory holds for all below it; the top of a bucket says something of itself alone.
+Objects that this process writes there need no record. Permissions depend on prefixes,
+so a reply in a directory is valid for everything below it. A reply at the top of a
+bucket is valid only for the top.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 
 
 class SeenPlaces:
-    """Record of the answers by directory; its owner's lock guards it.
+    """Record of the replies by directory; guarded by its owner's lock.
 
-    At most *most* directories are known; an answer in any further one says nothing.
+    At most *most* directories are recorded; replies in others are ignored.
     """
 
     def __init__(self, most: int = 1_000) -> None:
@@ -23,7 +24,7 @@ class SeenPlaces:
         self._unrecorded: set[str] = set()
 
     def add(self, look: Operation) -> str:
-        """Note an answer to *look*; return the directory if that is new, else ""."""
+        """Record a reply to *look*; return the directory if it is new, else ""."""
         place = look.listed_path.rpartition("/")[0]
         known = self._answered.get(place, set())
         if not place or look.action in known or (not known and self._is_full):
@@ -36,9 +37,9 @@ class SeenPlaces:
         return len(self._answered) >= self._most
 
     def cover(self, path: str) -> tuple[str, bool]:
-        """Return the highest directory of *path* that can be seen, "" without one.
+        """Return the highest directory of *path* that the store answers for, or "".
 
-        And whether the objects can be read: for that, GetObject was answered.
+        The flag beside it says whether GetObject was answered, so objects can be read.
         """
         answered: set[Action] = set()
         end = path.find("/") if self._answered else -1
@@ -54,7 +55,7 @@ class SeenPlaces:
         return place, Action.GetObject in answered
 
     def leave_out(self, place: str) -> None:
-        """Note that an object in *place* was not recorded."""
+        """Record that an object in *place* is not remembered."""
         self._unrecorded.add(place)
 
     def lacks(self, path: str, *, below: bool = False) -> bool:

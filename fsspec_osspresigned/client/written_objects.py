@@ -1,9 +1,9 @@
 """Objects written by this process: the memory of a filesystem without HeadObject.
 
-Presigned URLs for writing alone cannot tell what is stored, but generic tools ask. This
-memory answers for the objects that this process wrote, and keeps small bodies for tools
-that read back their own metadata (zarr, xarray). Where the store itself has answered, it
-keeps nothing.
+Write-only URLs cannot check which objects exist, but generic tools ask for that. This
+memory knows the objects that this process wrote, and keeps small bodies for tools that
+read back their own metadata (zarr, xarray). It keeps nothing for directories in which
+the store itself answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BODY_COST = 250  # bytes that keeping any body takes besides, with its name
 
 
 def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
-    """Return ``fs.info`` of an object: the same fields whatever told them."""
+    """Return the ``fs.info`` of an object, with the same fields for every source."""
     return {
         "name": path,
         "size": size,
@@ -43,7 +43,7 @@ def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
-    """Return what ``fs.info`` answers for an object that this process stored."""
+    """Return the ``fs.info`` of an object that this process stored."""
     return object_info(
         receipt.path,
         receipt.size,
@@ -57,13 +57,13 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
 
 
 class WrittenObjects:
-    """Objects and directories of this process; safe for many threads.
+    """Objects and directories of this process; thread-safe.
 
-    Above *most* objects, or directories made, the tenth that was used least recently is
-    forgotten, and unknown then. Bodies of *most_body* bytes are kept, *most_bodies* bytes
-    in all, ``BODY_COST`` for each included; the least recently used are dropped first.
-    What a question costs depends on the depth of its path, or on the number of its
-    answers, and never on all that is remembered.
+    Above *most* objects or created directories, the least recently used tenth is
+    forgotten. Bodies of up to *most_body* bytes are kept, up to *most_bodies* bytes in
+    total, including ``BODY_COST`` for each; the least recently used are dropped first.
+    The cost of a query depends on the depth of its path or the number of its results,
+    never on the total number of objects.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class WrittenObjects:
                 self._keep(evolve(own, path=path, etag=""), body)
 
     def remember_directory(self, path: str, *, asked: bool = False) -> None:
-        """Remember a directory; *asked* if the caller made it and put nothing there."""
+        """Remember a directory; *asked* if the caller created it and it is empty."""
         with self._lock:
             if path not in self._directories:
                 for old in self._surplus(self._directories):
@@ -125,14 +125,14 @@ class WrittenObjects:
             self._unlink(path)
 
     def trust_store(self, path: str) -> None:
-        """Let the store answer for *path* and its parents from the first write on."""
+        """Use the store for *path* and its parents, from the first write on."""
         with self._lock:
             while path:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 
     def answered(self, look: Operation) -> bool:
-        """Note that the store answered *look*, and drop what needs no record any more.
+        """Record that the store answered *look*, and drop records no longer needed.
 
         Return whether that was new.
         """
@@ -153,10 +153,10 @@ class WrittenObjects:
             return True
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether no answer about *path* can be given from here.
+        """Return whether the memory cannot say anything about *path*.
 
-        The store could be asked about it once, so it may have been written and not
-        remembered; with *below* the same of anything in it.
+        The store answered for it once, so it may have been written without being
+        remembered. *below* includes everything in *path*.
         """
         with self._lock:
             return self._seen.lacks(path, below=below)
@@ -180,7 +180,7 @@ class WrittenObjects:
                 self._drop_body(next(iter(self._bodies)))
 
     def _surplus(self, remembered: Mapping[str, object]) -> list[str]:
-        """Return what to forget for one more: several at once, as a search takes time."""
+        """Return the entries to forget; several at a time, to search less often."""
         count = max(1, self._most // 10) if len(remembered) >= self._most else 0
         return [*islice(remembered, count)]
 
@@ -190,7 +190,7 @@ class WrittenObjects:
         self._unlink(path)
 
     def _link(self, path: str) -> None:
-        """Enter *path* in its directory, and that in its own."""
+        """Add *path* to its directory, and the directory to its parent."""
         while path:
             parent = path.rpartition("/")[0]
             siblings = self._within.setdefault(parent, set())
@@ -200,7 +200,7 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Take *path* out of its directory if nothing is known of it any more."""
+        """Remove *path* from its directory if nothing is known about it any more."""
         while path and not (path in self._objects or self._is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
@@ -218,16 +218,16 @@ class WrittenObjects:
             self._held -= len(data) + BODY_COST
 
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was made and nothing was written into it since.
+        """Return whether *path* was created and nothing was written into it since.
 
-        Tools ask for the directory that they just made (DuckDB, ``get_mapper``). After
-        the first object in it, the store knows better.
+        Tools check for a directory that they just created (DuckDB, ``get_mapper``).
+        After the first object in it, the store is asked.
         """
         with self._lock:
             return path in self._new
 
     def receipt(self, path: str) -> Receipt | None:
-        """Return the receipt of an object of this process; None for every other one."""
+        """Return the receipt of an object of this process; None for other objects."""
         with self._lock:
             found = self._objects.pop(path, None)
             if found is not None:
@@ -243,14 +243,14 @@ class WrittenObjects:
             return data
 
     def is_directory(self, path: str) -> bool:
-        """Return whether *path* was made, or holds an object of this process."""
+        """Return whether *path* was created, or contains an object of this process."""
         with self._lock:
             return self._is_directory(path)
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of all objects and made directories under *path*.
+        """Yield ``info`` of all objects and created directories under *path*.
 
-        *begin* is how their names in *path* must begin.
+        Their names in *path* must begin with *begin*.
         """
         with self._lock:
             names = [*self._within.get(path, ())]
@@ -260,7 +260,7 @@ class WrittenObjects:
         yield from self._described((n for n in names if n.startswith(front)), made=True)
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of what lies directly in *path*."""
+        """Yield ``info`` of the direct content of *path*."""
         with self._lock:
             names = [*self._within.get(path, ())]
         yield from self._described(names, made=False)
@@ -278,7 +278,7 @@ class WrittenObjects:
                 yield {"name": name, "size": 0, "type": "directory"}
 
     def warn_once(self, root: str) -> bool:
-        """Return True the first time that *root* was answered from memory alone."""
+        """Return True the first time that *root* is answered only from memory."""
         with self._lock:
             first = root not in self._warned
             self._warned.add(root)

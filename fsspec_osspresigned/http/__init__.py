@@ -1,5 +1,6 @@
-"""One HTTP exchange: a signed request goes out byte for byte, a reply comes back.
+"""One HTTP exchange: sends a signed request byte for byte and returns the reply.
 
-Begin with ``transport``; it takes a ``connection`` from the ``pool``, sends a ``body``,
-reads a ``response``, and gives up on a ``stall``. ``checksums`` compares the two sides.
+Begin with ``transport``: it takes a ``connection`` from the ``pool``, sends a ``body``,
+and reads a ``response``. ``stall`` detects a stalled connection. ``checksums`` compares
+the bytes sent with the reply.
 """

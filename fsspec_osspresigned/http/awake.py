@@ -1,4 +1,4 @@
-"""Awake clock: the seconds that count for giving up."""
+"""Awake clock: seconds that count towards a time limit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 
 class AwakeClock(threading.local):
-    """Monotonic seconds of a thread, without those in which its process was stopped.
+    """Monotonic seconds of a thread, without those in which its process was suspended.
 
-    A stop (SIGSTOP, a debugger, a frozen container) cannot be seen from inside. But a
-    step that waits has a time-out: what comes later than that was not waited for.
+    A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
+    container). But each waiting step has a timeout, so any time beyond it was not spent
+    waiting.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +28,7 @@ class AwakeClock(threading.local):
         return now
 
     def __call__(self) -> float:
-        """Return the seconds so far; they begin anywhere."""
+        """Return the seconds since an arbitrary start."""
         return self.step(math.inf) - self._stopped
 
 

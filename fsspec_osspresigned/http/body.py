@@ -1,7 +1,7 @@
-"""Request bodies that can be read again.
+"""Request bodies that can be read several times.
 
-Each pass over a body starts at its first byte, so a retried request sends exactly the
-same bytes; a file that changed in between is an error, never a mixed object.
+Each pass over a body starts at its first byte, so a retry sends exactly the same bytes.
+A file that changed in between raises an error, so two versions are never mixed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Body(Protocol):
         ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start; a block is valid until the next is asked for.
+        """Yield the bytes from the start; a block is valid until the next one.
 
-        Raises SourceChangedError if the source is not what it was.
+        Raises SourceChangedError if the source has changed.
         """
         ...
 
@@ -47,17 +47,17 @@ class Source(Body, Protocol):
     """A body that can be sent in parts."""
 
     def part(self, offset: int, size: int) -> Body:
-        """Return the *size* bytes at *offset* as a body of its own, without copying."""
+        """Return the *size* bytes at *offset* as a separate body, without copying."""
         ...
 
     def check(self) -> None:
-        """Raise SourceChangedError unless the source is what it was at the start."""
+        """Raise SourceChangedError if the source has changed since the start."""
         ...
 
 
 @frozen(eq=False)
 class MemoryBody:
-    """Bytes that the caller keeps unchanged until the upload ends."""
+    """Bytes that the caller must not change until the upload ends."""
 
     view: memoryview
 
@@ -92,8 +92,8 @@ class PartBody:
     """One part of a stream, in pieces.
 
     Attributes:
-        given_back: takes the buffer under the pieces back, for another part.
-        lease: what the pieces count for as long as they live.
+        given_back: called to return the buffer of the pieces, for another part.
+        lease: memory that the pieces count for as long as they live.
     """
 
     pieces: tuple[memoryview | bytes, ...]
@@ -102,7 +102,7 @@ class PartBody:
     lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield slices of large pieces; small ones are joined, a slice at a time."""
+        """Yield slices of large pieces; join small pieces into slices."""
         small: list[memoryview | bytes] = []
         size = 0
         for piece in self.pieces:
@@ -119,16 +119,16 @@ class PartBody:
             yield memoryview(b"".join(small))
 
     def release(self) -> None:
-        """Give the buffer back; nobody may read the body any more."""
+        """Return the buffer; the body must not be read after this."""
         if self.given_back is not None:
             self.given_back()
 
 
 def page_buffer(size: int) -> memoryview:
-    """Return a buffer of *size* bytes that begins on a page of memory.
+    """Return a buffer of *size* bytes that is aligned to a page of memory.
 
-    Some processors copy four times slower to a place just behind the begin of a page,
-    where large buffers of Python lie.
+    Large buffers of Python begin just after a page boundary. Some processors copy four
+    times slower to such an address.
     """
     room = array("B", (0,)) * (size + PAGESIZE)
     start = -room.buffer_info()[0] % PAGESIZE
@@ -137,9 +137,9 @@ def page_buffer(size: int) -> memoryview:
 
 @frozen
 class Fingerprint:
-    """What tells that a file is still the same: device, inode, bytes, times in ns.
+    """Identity of a file's content: device, inode, size, and times in nanoseconds.
 
-    A program can set mtime back after an edit, and not ctime (None in old journals).
+    A program can reset mtime after an edit, but not ctime (None in old journals).
     """
 
     device: int
@@ -150,15 +150,16 @@ class Fingerprint:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        """Take it from a stat result."""
+        """Return the fingerprint of a stat result."""
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
-    """Return whether a regular file has the bytes that it says: not in /proc and /sys.
+    """Return whether a regular file has its stated size; files in /proc do not.
 
-    Only a file without blocks on a disk is looked into, and no large one: that is sparse.
+    Only a file without disk blocks is read to check it, and not if it is large, because
+    then it is sparse.
     """
     # A system without such files tells no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
@@ -169,9 +170,9 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
 
 @frozen(eq=False)
 class FileBody:
-    """A stretch of a regular file, read through one small buffer a pass.
+    """A range of a regular file, read with one small buffer per pass.
 
-    The last block is held back until the file was looked at again: a server that gets
+    The last block is sent only after the file was checked again. A server that gets
     fewer bytes than announced stores nothing.
     """
 
@@ -182,13 +183,14 @@ class FileBody:
 
     @classmethod
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
-        """Take the whole file as it is now; *status* is what a look just found.
+        """Return a body of the whole file; *status* is its current stat result.
 
         Raises:
-            FileNotFoundError, PermissionError: it cannot be read. Of a small file that
-                was found to be one, the request that sends it tells.
-            IsADirectoryError: it is a directory.
-            ConfigurationError: it is no regular file, or has not the size that it says.
+            FileNotFoundError, PermissionError: it cannot be read. For a small regular
+                file, this is raised only when it is sent.
+            IsADirectoryError: *path* is a directory.
+            ConfigurationError: it is not a regular file, or does not have its stated
+                size.
         """
         found = status or os.stat(path)
         mode = found.st_mode
@@ -226,7 +228,7 @@ class FileBody:
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
-        """Raise SourceChangedError unless the file is what it was at the start."""
+        """Raise SourceChangedError if the file has changed since the start."""
         with io.FileIO(self.path) as handle:
             self._check(handle)
 
@@ -248,7 +250,7 @@ class FileBody:
 
 @frozen(eq=False)
 class _SpooledPart:
-    """Bytes in a file without a name, which other parts share."""
+    """Bytes in an unnamed file that several parts share."""
 
     file: IO[bytes]
     offset: int
@@ -270,7 +272,7 @@ class _SpooledPart:
 
 
 class SpooledBody:
-    """Bytes in *file*, None for an unnamed one in ``TMPDIR``; safe for many threads."""
+    """Bytes in *file*; None creates an unnamed file in ``TMPDIR``. Thread-safe."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
@@ -278,9 +280,9 @@ class SpooledBody:
         self.size = 0
 
     def append(self, body: Body) -> _SpooledPart:
-        """Append the bytes of *body*, and return them as a body of their own.
+        """Append the bytes of *body*, and return them as a separate body.
 
-        If the disk is full, OSError; what was appended before is kept.
+        A full disk raises OSError; bytes appended before are kept.
         """
         with self._lock:
             end = self.size

@@ -1,4 +1,4 @@
-"""Checksums of bodies: CRC-64 and MD5, and what the store reports of them."""
+"""Checksums of bodies: CRC-64 and MD5, and the comparison with the store's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def md5_of(body: Body) -> str:
 
 
 def crc64(data: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """Return the CRC-64/XZ of *data*, going on from *start* (0 for a new one)."""
+    """Return the CRC-64/XZ of *data*, continuing from *start* (0 for a new one)."""
     return _fastcrc.xz(data, start)
 
 
@@ -54,7 +54,7 @@ def _power(k: int) -> int:
 
 @lru_cache(maxsize=64)
 def _shift(length: int) -> int:
-    """Return x^(8 * length): what *length* following bytes do to a CRC."""
+    """Return x^(8 * length): the effect of *length* further bytes on a CRC."""
     result = _ONE
     for k in range(length.bit_length()):
         if length >> k & 1:
@@ -63,7 +63,7 @@ def _shift(length: int) -> int:
 
 
 def combine(first: int, second: int, second_length: int) -> int:
-    """Return the CRC of A + B from crc(A), crc(B) and the bytes of B."""
+    """Return the CRC of A + B from crc(A), crc(B) and the size of B in bytes."""
     return _multiply(_shift(second_length), first) ^ second
 
 
@@ -76,14 +76,15 @@ def compare(
     what: str,
     path: str,
 ) -> str:
-    """Compare what the store says with what was sent; return what was compared.
+    """Compare the store's checksum with the bytes sent; return the kind compared.
 
-    That is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``. The
-    mode ``auto`` takes *crc* where both sides have it, else MD5 against a plain ETag;
-    ``crc64`` and ``md5`` insist; ``none`` compares nothing.
+    The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
+    The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.
+    The modes ``crc64`` and ``md5`` require that checksum; ``none`` compares nothing.
 
     Raises:
-        IntegrityError: they differ, or what *mode* insists on did not come.
+        IntegrityError: the checksums differ, or the one that *mode* requires is
+            missing.
     """
     stated = headers.get(CRC_HEADER)
     if mode in ("auto", "crc64") and stated is not None and crc is not None:

@@ -1,8 +1,8 @@
-"""HTTP connection: the route to an origin, a socket that is opened along it, requests.
+"""HTTP connection: the route to an origin, a socket along it, and requests.
 
-requests finds proxies and authorities, urllib3 opens sockets and speaks TLS. What was
-signed goes out as it is, a head and a small body in one piece; and a wait ends when too
-few bytes move, not when a single call takes long.
+requests finds proxies and certificate authorities; urllib3 opens sockets and speaks
+TLS. Signed data is sent unchanged, and a head and a small body in one piece. A wait
+ends when too few bytes move, not when a single call takes long.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Route:
     """The way to an origin: direct, or through a proxy of the environment.
 
     Attributes:
-        origin: scheme, host and port as the URL has them.
+        origin: scheme, host and port, as in the URL.
         address: host without brackets, and port.
-        tls: the context; None if TLS is not spoken.
-        proxy: urllib3's manager of the proxy; None for a direct way.
+        tls: the TLS context; None without TLS.
+        proxy: urllib3's manager of the proxy; None for a direct route.
         over_http: whether the proxy speaks HTTP; False for SOCKS and no proxy.
-        forwards: whether the proxy takes whole URLs; False if it opens a tunnel.
-        request_ids: two of the first different IDs of responses. A simple server may give
-            one ID to all, and then tells nothing by it.
+        forwards: whether the proxy gets whole URLs; False if it opens a tunnel.
+        request_ids: the first two different request IDs of responses. A simple server
+            may send the same ID with every response; then the ID proves nothing.
     """
 
     origin: str
@@ -72,15 +72,15 @@ class Route:
 
     @property
     def netloc(self) -> str:
-        """Host and port as the URL has them."""
+        """Host and port, as in the URL."""
         return self.origin.partition("://")[2]
 
 
 def find_route(origin: str) -> Route:
-    """Return the way to *origin* that requests would take.
+    """Return the route to *origin* that requests would use.
 
-    A proxy of the environment that is of no use raises RequestException or HTTPError, a
-    bundle of authorities that cannot be read OSError.
+    An unusable proxy in the environment raises RequestException or HTTPError, an
+    unreadable bundle of certificate authorities OSError.
     """
     parts = urlsplit(origin)
     settings: Any = requests.Session().merge_environment_settings(
@@ -118,7 +118,7 @@ def _authorities(verify: Any) -> ssl.SSLContext:
 
 
 def _written(start: str, headers: Mapping[str, str]) -> memoryview:
-    """Return a head; a traceback with the variables of frames does not show a view."""
+    """Return a head as a memoryview, which a traceback with variables does not show."""
     lines = [start, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return memoryview("\r\n".join(lines).encode("latin-1"))
 
@@ -126,10 +126,10 @@ def _written(start: str, headers: Mapping[str, str]) -> memoryview:
 def request_head(
     method: str, url: SecretURL, headers: Mapping[str, str], route: Route
 ) -> memoryview:
-    """Return the head of a request as it goes over the wire (RFC 9112, 3).
+    """Return the encoded head of a request (RFC 9112, 3).
 
-    The target goes out byte for byte; a forward proxy gets the whole URL, and its
-    credentials. Host is added. No header may hold the end of a line.
+    The target is sent byte for byte; a forward proxy gets the whole URL and its
+    credentials. Host is added. No header may contain a line break.
     """
     target = url.reveal()
     if route.forwards:
@@ -145,13 +145,13 @@ def request_head(
 
 
 class UnaskedError(OSError):
-    """Something came over a connection before a request went out: it is no answer."""
+    """Bytes arrived before the request was sent, so they are not its response."""
 
 
 class OriginConnection:
-    """An open connection that carries one request after the other.
+    """An open connection that sends one request after the other.
 
-    It is *broken* if the peer answered without having the whole request.
+    It is *broken* if the peer replied before it had the whole request.
     """
 
     def __init__(self, route: Route, sock: Any, timer: ProgressTimer) -> None:
@@ -167,14 +167,14 @@ class OriginConnection:
         self.sock.close()
 
     def is_clean(self) -> bool:
-        """Return whether nothing came since the last response: no bytes, no end."""
+        """Return whether neither bytes nor an end followed the last response."""
         if self._has_come is None:
             self._has_come = incoming(self.sock)
         pending = getattr(self.sock, "pending", None)
         return not self._has_come() and not (pending and pending())
 
     def send(self, view: memoryview) -> None:
-        """Send a block; BrokenPipeError if the peer takes no more, and may have answered."""
+        """Send a block; BrokenPipeError if the peer has closed or replied."""
         try:
             while view:
                 view = view[self.timer.run(self.sock, self.sock.send, view) :]
@@ -187,10 +187,11 @@ class OriginConnection:
     def ask(
         self, method: str, head: memoryview, body: Iterable[memoryview] = ()
     ) -> ResponseParser:
-        """Send a request, and return the response; its body is not read yet.
+        """Send a request, and return the response without reading its body.
 
-        No more is sent once the peer has answered. Raises UnaskedError if it did so
-        before, and OSError if too little moves or this is no response to the request.
+        Sending stops when the peer has replied. Raises UnaskedError if bytes arrived
+        before the request, and OSError if too few bytes move or the response is
+        invalid.
         """
         self.timer.enter(Phase.SEND)
         response = ResponseParser(method)
@@ -221,7 +222,7 @@ class OriginConnection:
         return response
 
     def _received(self) -> bytes | None:
-        """Return what has come, without waiting; empty at the end, None if nothing."""
+        """Return the bytes that have arrived; empty at the end, None if none."""
         while not self.is_clean():
             seconds = self.sock.gettimeout()
             self.sock.settimeout(0.0)
@@ -236,7 +237,7 @@ class OriginConnection:
         return None
 
     def _refuse_stray(self, response: ResponseParser) -> None:
-        """Raise ResponseError for the answer to another request, which came late."""
+        """Raise ResponseError for the late response to an earlier request."""
         found = response.headers.get("x-oss-request-id")
         missing = found is None and 200 <= response.status < 300  # noqa: PLR2004 - class
         told = self.route.request_ids
@@ -266,7 +267,7 @@ class OriginConnection:
         response.feed(self.timer.run(self.sock, step, size))
 
     def _receive_all(self, size: int) -> bytes:
-        """Receive as much as comes within the timeout of the system: fewer calls."""
+        """Receive as much as possible within the system's timeout, to save calls."""
         return bytes(self.sock.recv(size, socket.MSG_WAITALL))
 
 
@@ -282,7 +283,7 @@ def unconfirmed_packets(sock: Any) -> int:
 
 
 def _pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]:
-    """Yield a request as it is sent: with a small block in one piece, for one packet."""
+    """Yield the pieces of a request; a small first block is joined with the head."""
     left = head
     for block in body:
         if left and len(block) <= JOINED:
@@ -299,10 +300,10 @@ def _pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview
 def open_connection(
     route: Route, connect_seconds: float, progress_seconds: float
 ) -> OriginConnection:
-    """Open a connection along *route*; ProxyError, HTTPError or OSError if it fails.
+    """Open a connection along *route*; raise ProxyError, HTTPError or OSError.
 
-    The socket, the consent of a proxy, and TLS have *connect_seconds* each. Afterwards
-    enough bytes must move within *progress_seconds*; ``inf`` waits for ever.
+    The socket, the reply of a proxy, and the TLS handshake have *connect_seconds* each.
+    Afterwards enough bytes must move within *progress_seconds*; ``inf`` has no limit.
     """
     _log.debug("opening a connection to %s", route.origin)
     timer = ProgressTimer(connect_seconds, Phase.CONNECT)
@@ -353,7 +354,7 @@ def _connected(route: Route, seconds: float) -> Any:
 
 
 def _in_tls(sock: Any, route: Route, host: str) -> Any:
-    """Return *sock* in TLS, the certificate of *host* verified."""
+    """Return *sock* with TLS, after verifying the certificate of *host*."""
     name = host.strip("[]").partition("%")[0].rstrip(".")
     # Not ragged: a response may end with its connection, so its end must be certain.
     if isinstance(sock, ssl.SSLSocket):
@@ -373,10 +374,10 @@ def _ask_for_tunnel(connection: OriginConnection) -> None:
 
 
 def _limit(sock: Any, seconds: float) -> None:
-    """Let each call on *sock* end after *seconds*; ``inf`` waits for ever.
+    """Set a timeout of *seconds* for each call on *sock*; ``inf`` has no limit.
 
-    Where the system does that by itself, one call in two is spared: Python looks
-    whether it would have to wait before each of them.
+    A timeout of the system saves every second call, because Python otherwise polls
+    before each call.
     """
     sock.settimeout(None if seconds == math.inf else seconds)
     if seconds < math.inf and type(sock) is socket.socket and sys.platform == "linux":

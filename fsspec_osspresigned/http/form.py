@@ -1,7 +1,8 @@
-"""The bytes around the data of a signed form: multipart/form-data (RFC 7578).
+"""Framing of a signed form: multipart/form-data around the data (RFC 7578).
 
-Fields go out as the samples of OSS's SDKs send them: ``name`` in quotes, no other header,
-the value in UTF-8, the key first. The data is the last part, for OSS ignores what follows.
+Fields are sent as in the samples of OSS's SDKs: ``name`` in quotes, no other header,
+the value in UTF-8, the key first. The data is the last part, because OSS ignores what
+follows it.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ _PLAIN_TYPE = r"[\x20-\x7e]+"
 
 @frozen(eq=False)
 class FormFrame:
-    """What is sent before and after the data; a traceback does not show a view.
+    """Bytes before and after the data, as views, which a traceback does not show.
 
     Attributes:
-        headers: those of the request that say how it is framed.
+        headers: request headers that describe the framing.
     """
 
     before: memoryview
@@ -57,10 +58,10 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 
 
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
-    """Return what goes around the data of *form*; the boundary is random, 128 bits.
+    """Return the frame for the data of *form*; the boundary has 128 random bits.
 
     Raises:
-        ConfigurationError: names all fields that OSS cannot take as they are.
+        ConfigurationError: names all fields that cannot be sent unchanged.
     """
     if problems := [*_problems(form)]:
         raise ConfigurationError(problems, path=path)
@@ -88,7 +89,7 @@ def _before(form: SignedForm, boundary: str) -> bytes:
 
 
 def _problems(form: SignedForm) -> Iterator[str]:
-    """Yield what cannot be sent; a bad name is not shown, for it may be a value."""
+    """Yield the problems; an invalid name is hidden, because it may be a value."""
     seen: set[str] = set()
     if "key" not in form.fields:
         yield "the form: the field key is missing"
@@ -113,7 +114,7 @@ def _is_name(text: str) -> bool:
 
 
 def _problem(name: str, text: str) -> str:
-    """Return why the field *name* cannot be sent with the value *text*, else nothing."""
+    """Return why the field *name* cannot have the value *text*, else ""."""
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
     if name == "key":

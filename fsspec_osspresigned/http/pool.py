@@ -15,10 +15,11 @@ MAX_ORIGINS = 16  # for which a pool keeps routes and connections
 
 
 class IdleConnections:
-    """Connections of a process that can carry another request, the longest idle first.
+    """Idle connections of a process, the longest idle first.
 
-    *most* of them are kept, or as many as one pool may have, and each for *seconds*. The
-    others are closed as soon as any pool of the process takes or gives one back.
+    At most *most* connections are kept, or the limit of one pool if that is higher,
+    each for *seconds*. Others are closed when any pool of the process next takes or
+    returns one.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class IdleConnections:
         return None
 
     def keep(self, connection: OriginConnection, most: int) -> None:
-        """Keep *connection*, unless *most* of its route are here: then close it."""
+        """Keep *connection*; close it if *most* of its route are kept already."""
         with self._lock:
             self._close_old()
             along = sum(one.route is connection.route for one in list(self._since))
@@ -64,7 +65,7 @@ class IdleConnections:
                     self._close(connection)
 
     def reset(self) -> None:
-        """Close all; for a forked child, which must not write to them."""
+        """Close all connections, in a forked child, which must not write to them."""
         self._lock = threading.RLock()  # a thread of the parent may have had it
         for connection in list(self._since):
             self._close(connection)
@@ -86,12 +87,12 @@ after_fork_in_child(IDLE.reset)
 
 
 class ConnectionPool:
-    """Opens connections, and keeps those that can carry another request in *idle*.
+    """Opens connections, and keeps reusable ones in *idle*.
 
-    A forked child begins with new routes: a connection of its parent has an old one.
+    A forked child finds new routes, so it never uses its parent's connections.
 
-    *size* connections are kept for each origin; more may be open. The seconds are those
-    of ``open_connection``.
+    *size* connections are kept for each origin; more may be open. The timeouts are
+    those of ``open_connection``.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class ConnectionPool:
         weakref.finalize(self, idle.drop, self._routes.values())
 
     def route_to(self, origin: str) -> Route:
-        """Return the way to *origin*, which is looked up once; raises as find_route."""
+        """Return the route to *origin*, which is found once; raises like find_route."""
         self._notice_fork()
         route = self._routes.get(origin)
         if route is None:
@@ -123,7 +124,7 @@ class ConnectionPool:
         return route
 
     def acquire(self, route: Route) -> OriginConnection:
-        """Return a clean idle connection, or a new one; raises as open_connection."""
+        """Return a clean idle connection, or a new one; raises like open_connection."""
         while (connection := self._idle.take(route)) is not None:
             if connection.is_clean():
                 return connection
@@ -131,10 +132,10 @@ class ConnectionPool:
         return open_connection(route, self.connect_seconds, self.progress_seconds)
 
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:
-        """Take *connection* back, for the next request or to close it.
+        """Return *connection* to the pool, which keeps or closes it.
 
-        It is reusable if the last request was sent as a whole, and the end of its
-        response was read and certain.
+        A connection is reusable if the last request was sent completely, and its
+        response was read to an unambiguous end.
         """
         self._notice_fork()
         route = connection.route

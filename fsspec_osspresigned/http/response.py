@@ -1,7 +1,8 @@
 """HTTP response parser: bytes in; status, headers and body out. It does no I/O.
 
-llhttp (by httptools) reads heads and chunks; a body of announced length is cut out
-here, which saves a copy. Limits, and whether another request may follow, are added.
+llhttp (through httptools) parses heads and chunks. This module extracts a body of
+announced length itself, which saves a copy. It also enforces limits, and decides
+whether the connection is reusable.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class ResponseError(OSError):
-    """The response is malformed, or it was cut."""
+    """The response is malformed or truncated."""
 
 
 class ResponseParser:
     """Reads one response, in pieces of any size.
 
-    A response that can be read in two ways is refused, so that its end is certain. One
-    to HEAD, and a good one to CONNECT, has no body.
+    An ambiguous response is refused, so its end is certain. A response to HEAD, and a
+    successful one to CONNECT, has no body.
 
     Attributes:
-        status: of the final response; 0 until its head is complete.
+        status: status of the final response; 0 until its head is complete.
         headers: names in lower case; equal names are joined by commas.
-        complete: whether the last byte of the body was fed.
-        remaining: bytes of the body to come; None if it is chunked, or ends with the
-            connection.
-        reusable: whether another request may follow on the connection once the response
-            is complete.
+        complete: whether the last byte of the body was received.
+        remaining: bytes of the body still to come; None if it is chunked, or ends with
+            the connection.
+        reusable: whether the connection can be used for another request after this
+            response.
     """
 
     def __init__(self, method: str) -> None:
@@ -57,9 +58,9 @@ class ResponseParser:
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes from the connection; none are its end.
+        """Parse the next bytes from the connection; empty bytes are its end.
 
-        Raises ResponseError if this is no response, or one that cannot be trusted.
+        Raises ResponseError if the bytes are not a valid, unambiguous response.
         """
         try:
             if not data:
@@ -75,7 +76,7 @@ class ResponseParser:
             raise
 
     def take(self) -> bytes:
-        """Return the bytes of the body that were fed since the last call."""
+        """Return the bytes of the body that were received since the last call."""
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -87,7 +88,7 @@ class ResponseParser:
         self.complete = True
 
     def _feed_head(self, data: bytes) -> bytes:
-        """Take a piece of a head, and return what follows its end."""
+        """Parse a piece of a head, and return the bytes after its end."""
         seen = max(0, len(self._head) - 2)
         self._head += data
         if not self._head.startswith(b"HTTP/"[: len(self._head)]):
@@ -119,7 +120,7 @@ class ResponseParser:
         return rest
 
     def _understand(self, status: int, *, old: bool) -> None:
-        """Find out where the body ends, and whether the connection lives on."""
+        """Determine where the body ends, and whether the connection is reusable."""
         found = self.headers
         if _CONTROL.search("".join(found.values())):
             raise ResponseError("The response has control characters in a header")
@@ -178,7 +179,7 @@ class ResponseParser:
         self.reason += text.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header; those after the body are not believed."""
+        """Keep one header; ignore trailers after the body."""
         if not self.status:
             key = name.decode("latin-1").lower()
             text = value.decode("latin-1").strip(" \t")
@@ -191,7 +192,7 @@ class ResponseParser:
         self._overhead = 0
 
     def on_message_begin(self) -> None:
-        """Note that bytes follow the end of the response."""
+        """Record that bytes follow the end of the response."""
         self.reusable = self.reusable and not self.complete
 
     def on_message_complete(self) -> None:

@@ -1,4 +1,4 @@
-"""Progress timeout: tells a stalled connection from one that is only slow."""
+"""Progress timeout: distinguishes a stalled connection from a slow one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Phase(enum.Enum):
 
 
 class StalledError(TimeoutError):
-    """Too few bytes moved in a window, or *late*: the deadline of the request passed."""
+    """Too few bytes moved in a window, or the deadline has passed (*late*)."""
 
     def __init__(
         self, phase: Phase, seconds: float, moved: int, *, late: bool = False
@@ -38,14 +38,14 @@ class StalledError(TimeoutError):
 class ProgressTimer:
     """Measures the progress of one connection.
 
-    Only time spent in the system counts, so a slow source or sink is not taken for a
-    slow network. A window ends well as soon as enough bytes have moved.
+    Only time spent in system calls counts, so a slow source or sink is not mistaken for
+    a slow network. A new window starts as soon as enough bytes have moved.
 
     Attributes:
-        seconds: length of a window; ``inf`` waits for ever.
-        sliced: whether a call that ran into its timeout may be made again.
-        deadline: when the request must be over, on the clock of ``time.monotonic``.
-        moved: bytes of this phase.
+        seconds: length of a window; ``inf`` has no limit.
+        sliced: whether a call may be repeated after its timeout.
+        deadline: time by which the request must end, by ``time.monotonic``.
+        moved: bytes moved in this phase.
     """
 
     def __init__(self, seconds: float, phase: Phase, *, sliced: bool = False) -> None:
@@ -55,14 +55,14 @@ class ProgressTimer:
         self.enter(phase)
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase, and a window with it."""
+        """Begin a phase and a new window."""
         self.phase = phase
         self.moved = self._fresh = 0
         self._waited = 0.0
         self._queued: int | None = None
 
     def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
-        """Return ``step(argument)``: bytes that *sock* received, or how many it sent.
+        """Return ``step(argument)``: the bytes received, or the number of bytes sent.
 
         Raises StalledError if too few bytes moved within the window.
         """
@@ -97,7 +97,7 @@ class ProgressTimer:
 
 
 def unconfirmed_bytes(sock: Any) -> int:
-    """Return the bytes that the peer has not confirmed; 0 if the system hides them."""
+    """Return the number of unconfirmed bytes; 0 if the system does not report it."""
     try:
         import fcntl  # noqa: PLC0415 - only where nothing moves
         import termios  # noqa: PLC0415 - only where nothing moves

@@ -1,8 +1,8 @@
-"""HTTP transport: sends one signed request, returns one reply or raises our error.
+"""HTTP transport: sends one signed request, and returns a reply or raises an error.
 
-The query of a presigned URL never enters a log or a message. Nothing is added to what
-was signed but Host, Content-Length, User-Agent and Accept-Encoding; no redirect, cookie
-or netrc entry is followed.
+The query of a presigned URL is never logged and is in no message. Only Host,
+Content-Length, User-Agent and Accept-Encoding are added to the signed request.
+Redirects, cookies and netrc entries are ignored.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Sink(Protocol):
-    """Takes the body of a reply; ``begin`` again means that a try starts anew."""
+    """Receives the body of a reply; ``begin`` is called again for a new try."""
 
     def begin(self) -> object:
         """Forget what was written."""
@@ -76,25 +76,28 @@ class Sink(Protocol):
 
 @runtime_checkable
 class JudgingSink(Sink, Protocol):
-    """A sink that looks at a reply before its body comes."""
+    """A sink that checks the head of a reply before its body."""
 
     def head(self, status: int, headers: Mapping[str, str]) -> object:
-        """Raise if the body is not wanted; it is not read then."""
+        """Raise if the body is not wanted; then it is not read."""
         ...
 
 
 @frozen(kw_only=True, eq=False)
 class Exchange:
-    """What travels with a request, and is no part of what was signed.
+    """The unsigned parts of a request, and its limits.
 
     Attributes:
-        path: ``bucket/key`` for errors; None if no object is concerned.
-        cancel: set by another thread to give the request up before the next block.
-        progress: called with bytes sent, and with minus that after a failure.
-        free_headers: headers that no signature covers, such as Range.
-        sink: takes the body of a 2xx reply block by block; None keeps it in the reply.
-        limit: bytes of the reply's body; more is an error, but that of an error is cut.
-        deadline: when all must be over, on the clock of ``time.monotonic``.
+        path: ``bucket/key`` for errors; None if the request concerns no object.
+        cancel: another thread sets it to stop the request before the next block.
+        progress: called with the bytes sent, and with a negative number after a
+            failure.
+        free_headers: unsigned headers, such as Range.
+        sink: receives the body of a 2xx reply block by block; None keeps it in the
+            reply.
+        limit: maximum size of the reply's body in bytes; a longer body is an error, the
+            body of an error is truncated.
+        deadline: time by which the exchange must end, by ``time.monotonic``.
     """
 
     path: str | None = None
@@ -111,17 +114,17 @@ PLAIN = Exchange()
 
 
 class _TooLongError(NetworkError):
-    """The answer is longer than the caller takes."""
+    """The reply is longer than the caller accepts."""
 
 
 class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
-    """Carries an error of body or sink past those who would blame the network."""
+    """Carries an error of body or sink past the handlers of network errors."""
 
 
 class _Outgoing:
-    """One pass over a body: counts, sums up and can be cancelled between blocks.
+    """One pass over a body: counts bytes, computes the CRC-64, and can be cancelled.
 
-    The bytes of the *frame* around it count for nothing.
+    The bytes of the *frame* around it are not counted.
     """
 
     frame = NO_FRAME
@@ -159,18 +162,18 @@ class _Outgoing:
         return self.body.size + len(self.frame.before) + len(self.frame.after)
 
     def report(self, count: int) -> None:
-        """Tell that bytes were sent, or with a negative number that they were not."""
+        """Report bytes sent; a negative number takes them back."""
         if self.exchange.progress is not None and count:
             self.exchange.progress(count)
 
 
 class Transport:
-    """Sends requests over one pool of connections; one a process and set of options.
+    """Sends requests over one pool of connections; one per process and set of options.
 
     *pool* connections are kept for each host. Enough bytes must move within
     *progress_timeout* seconds (256 for each of them), while sending, waiting for the
-    answer and reading it; None waits for ever. *allow_http* lets plain http leave this
-    machine.
+    reply and reading it; None has no limit. *allow_http* permits plain http to other
+    machines.
     """
 
     def __init__(
@@ -193,14 +196,14 @@ class Transport:
     def send(
         self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
     ) -> Reply:
-        """Send *signed* as it is, and *body* once; return what the server answered.
+        """Send *signed* unchanged, and *body* once; return the server's reply.
 
         Raises:
-            ConfigurationError: the URL or a header cannot be sent as it is.
-            NetworkError: no complete answer; whether the server acted is unknown.
-            NetworkTimeoutError: no connection, or not enough progress in time.
-            UploadDiscardedError: cancelled.
-            OSError: what reading the body or writing to the sink raised.
+            ConfigurationError: the URL or a header cannot be sent unchanged.
+            NetworkError: no complete reply; the server may have executed the request.
+            NetworkTimeoutError: no connection, or too little progress in time.
+            UploadDiscardedError: the request was cancelled.
+            OSError: an error while reading the body or writing to the sink.
         """
         origin = self._origin(signed, exchange.path)
         outgoing = _Outgoing(body, exchange)
@@ -257,11 +260,11 @@ class Transport:
         body: bytes,
         limit: int,
     ) -> Reply:
-        """Send one small request that is not for the store, such as to a signer.
+        """Send one small request to another server than the store, such as a signer.
 
         Raises:
-            NetworkError, NetworkTimeoutError: no complete answer, within a minute.
-            SignerError: the answer is longer than *limit* bytes.
+            NetworkError, NetworkTimeoutError: no complete reply within a minute.
+            SignerError: the reply is longer than *limit* bytes.
         """
         deadline = time.monotonic() + _EXCHANGE
         one = Exchange(free_headers=headers, limit=limit, deadline=deadline)
@@ -275,7 +278,7 @@ class Transport:
         raise SignerError(text)
 
     def _origin(self, signed: SignedRequest, path: str | None) -> str:
-        """Return scheme, host and port of a URL that may be sent to."""
+        """Return scheme, host and port of a permitted URL."""
         text = signed.url.reveal()
         problem = url_problem(text)
         origin = "/".join(_shown(signed).split("/", 3)[:3])
@@ -293,9 +296,9 @@ def _shown(signed: SignedRequest) -> str:
 
 
 def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryview:
-    """Return the head: what is signed, what HTTP needs, what no signature covers.
+    """Return the head: signed headers, headers that HTTP needs, and unsigned ones.
 
-    The fields of a form stand behind it.
+    The fields of a form follow it.
     """
     frame, size = outgoing.frame, outgoing.total
     exchange = outgoing.exchange
@@ -321,7 +324,7 @@ def _reply(
     outgoing: _Outgoing,
     url: str,
 ) -> Reply:
-    """Read the body of *response*, and return the reply; *url* is for messages."""
+    """Read the body of *response*, and return the reply; *url* is for messages only."""
     exchange, body = outgoing.exchange, b""
     host, path = connection.route.netloc, exchange.path
     ok = 200 <= response.status < 300  # noqa: PLR2004 - HTTP status class
@@ -396,9 +399,9 @@ def network_error(
     sent: int,
     size: int,
 ) -> NetworkError:
-    """Return our error for *error* of requests, urllib3 or the socket, or its causes.
+    """Return the package's error for an *error* of requests, urllib3 or the socket.
 
-    *connect_seconds* is how long a connection was waited for; None if there was one.
+    *connect_seconds* is the connect timeout; None if the connection existed.
     """
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
@@ -424,7 +427,7 @@ def network_error(
 
 
 def _said(chain: list[BaseException]) -> str:
-    """Return what the innermost error of the system says, and what it means in TLS."""
+    """Return the message of the innermost system or TLS error."""
     said = type(chain[-1]).__name__
     hint = ""
     for one in chain:
