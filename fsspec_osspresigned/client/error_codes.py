@@ -241,12 +241,10 @@ def from_reply(
     """Return the exception for an error reply of the store, explained if possible.
 
     The EC takes precedence over the code, and the code over the HTTP status. Only Code,
-    Message, RequestId and EC are used, because other members repeat keys, tokens and
-    signatures.
+    Message, RequestId and EC are used: other members repeat keys, tokens and signatures.
 
-    *signed* is the request that was sent; without it, the explanation is shorter.
-    *offset* is the number of seconds by which this machine's clock, *now*, is ahead of
-    the store's; None if unknown.
+    *signed* is the request; without it, the explanation is shorter. *offset* is how many
+    seconds this machine's clock, *now*, is ahead of the store's; None if unknown.
     """
     hide = _hider(signed)
     document = members(reply.body, reply.headers)
