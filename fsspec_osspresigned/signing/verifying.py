@@ -245,8 +245,10 @@ class _Verification:
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
             is_header = "authorization" in self.received.headers
-            place = "Authorization header" if is_header else "x-oss-credential"
-            raise invalid(f"Invalid signing region in {place}.", "226")
+            message = "The signing region in credential is invalid."
+            if is_header:
+                message = "Invalid signing region in Authorization header."
+            raise invalid(message, "226")
         if product not in _PRODUCTS:
             raise invalid("The signing product in credential is invalid.", "227")
 

@@ -28,6 +28,8 @@ HTTP_PROPERTIES = (
     *("content-language", "content-type", "expires"),
 )
 
+_ENCRYPTED = f"{ENCRYPTION}encryption"
+_KMS_KEY = "00000000-0000-4000-8000-000000000001"  # OSS makes one for each account
 _MAX_META = 8 * 1024
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TRAFFIC = range(819_200, 838_860_800 + 1)
@@ -35,7 +37,7 @@ _TRAFFIC = range(819_200, 838_860_800 + 1)
 _CHOICES = {
     STORAGE_CLASS: (STORAGE_CLASSES, "InvalidStorageClass", ""),
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
-    f"{ENCRYPTION}encryption": (
+    _ENCRYPTED: (
         ("AES256", "KMS", "SM4"),
         "InvalidEncryptionAlgorithmError",
         "",
@@ -61,6 +63,8 @@ def read_properties(call: Call) -> dict[str, str]:
         or name.startswith((ENCRYPTION, META))
     }
     kept.setdefault("content-type", "application/octet-stream")
+    if kept.get(_ENCRYPTED) == "KMS":
+        kept.setdefault(f"{_ENCRYPTED}-key-id", _KMS_KEY)
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
     if TAGGING in kept:
         check_tags(kept[TAGGING])

@@ -22,7 +22,13 @@ from ..store.store import (
     StoredObject,
     wrong_position,
 )
-from .context import CallContext, checksums, confirmation, invalid_argument
+from .context import (
+    CallContext,
+    checksums,
+    confirmation,
+    encryption,
+    invalid_argument,
+)
 from .object_headers import HTTP_PROPERTIES, META, TAGGING, TARGET, read_properties
 from .reading import check_conditions, check_readable
 
@@ -82,8 +88,8 @@ async def append_object(context: CallContext) -> EmulatorReply:
         body=(*start.body, piece.body),
     )
     stored = context.store.replace(context.bucket, stored, before)
-    end = {NEXT_POSITION: str(stored.size)}
-    return EmulatorReply(headers={**checksums(stored.etag, stored.crc64), **end})
+    told = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
+    return EmulatorReply(headers={**told, NEXT_POSITION: str(stored.size)})
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:

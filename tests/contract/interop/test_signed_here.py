@@ -43,6 +43,16 @@ class Clients:
         )  # fmt: skip
         return int(said.stdout)
 
+    def curl_data(self, url, file, headers):
+        """``curl --data-binary``, which means a form unless a type is given."""
+        lines = [f'url = "{url}"', 'request = "PUT"', f'data-binary = "@{file}"']
+        lines += [f'header = "{name}: {value}"' for name, value in headers.items()]
+        said = subprocess.run(
+            [program("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code}", "-K", "-"],
+            input="\n".join(lines).encode(), stdout=subprocess.PIPE, check=True,
+        )  # fmt: skip
+        return int(said.stdout)
+
     def requests(self, url, file, headers):
         """Requests, with an open file."""
         requests = library("requests")
@@ -97,6 +107,7 @@ BY_NODE = {
     "fetch_streamed": ["fetch, streamed"],
     "undici": ["undici", "undici"],
     "ali_oss": ["ali-oss", "ali-oss"],
+    "axios": ["axios", "axios"],
 }
 NAMES = {
     "curl": "curl",
@@ -109,6 +120,7 @@ NAMES = {
     "undici": "undici",
     "ali_oss": "ali-oss",
 }
+TYPING = {"axios": "axios", "curl_data": "curl, --data-binary"}
 
 
 def each(what: str, *names: str, **notes: str) -> pytest.MarkDecorator:
@@ -119,7 +131,10 @@ def each(what: str, *names: str, **notes: str) -> pytest.MarkDecorator:
             pytest.param(
                 name,
                 marks=pytest.mark.interop(
-                    SIGNED_HERE, NAMES[name], what, note=notes.get(name, "")
+                    SIGNED_HERE,
+                    {**NAMES, **TYPING}[name],
+                    what,
+                    note=notes.get(name, ""),
                 ),
             )
             for name in names or NAMES
@@ -159,6 +174,15 @@ def test_headers(put, sign, oss):
     assert put((url, b"n\n"), headers=HEADERS) == [200]
     stored = oss.get(BUCKET, "h.csv").headers
     assert (stored["content-type"], stored["x-oss-meta-owner"]) == ("text/csv", "me")
+
+
+@each("put", *TYPING, **dict.fromkeys(TYPING, "if the type that it adds is signed"))
+def test_added_type(put, sign, oss):
+    """A type that the client adds by itself must be signed."""
+    signed = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert put((sign("PUT", "plain"), b"a=b")) == [403]
+    assert put((sign("PUT", "form", headers=signed), b"a=b")) == [200]
+    assert list(oss.objects(BUCKET)) == ["form"]
 
 
 @each("odd keys")

@@ -95,3 +95,18 @@ def test_traffic_limit_comes_once(client, refusal, key):
     client.put(key, query=limit)
     reply = client.call("PUT", key, headers=limit, query=limit)
     assert refusal(reply)[:2] == (400, "InvalidArgument")
+
+
+def test_encryption_by_kms_names_a_key(client, key):
+    """Without a key of its own the account's is named, in every reply, appends too."""
+    name = "x-oss-server-side-encryption"
+    append = {"append": "", "position": "0"}
+    first = client.call("POST", key, query=append, data=b"a", headers={name: "KMS"})
+    query = {**append, "position": "1"}
+    second = client.call("POST", key, query=query, data=b"b")
+    own = {name: "KMS", f"{name}-key-id": "mine"}
+    third = client.put(f"{key}-own", headers=own)
+    told = [(r.headers[name], r.headers[f"{name}-key-id"]) for r in (first, second)]
+    assert told[0] == told[1]
+    assert told[0][1]
+    assert third.headers[f"{name}-key-id"] == "mine"
