@@ -30,18 +30,20 @@ MAX_V4_LIFE = 604_800  # seconds; OSS, "Include a V4 signature in a URL"
 # Parameters that V1 signs, beside every x-oss-*: the union over the official SDKs.
 SUBRESOURCES = frozenset(
     """
-    accessPoint accessPointPolicy acl append asyncFetch bucketInfo callback callback-var
-    cleanRestoredObject cloudboxes cname comp continuation-token cors delete encryption
-    endTime group httpsConfig img inventory inventoryId lifecycle link live location
-    logging metaQuery objectInfo objectMeta partNumber policy policyStatus position
-    publicAccessBlock qos qosInfo redundancyTransition referer regionList replication
-    replicationLocation replicationProgress requestPayment resourceGroup
+    accessPoint accessPointPolicy acl append asyncFetch bucketArchiveDirectRead
+    bucketInfo callback callback-var cleanRestoredObject cloudboxes cname comp
+    continuation-token cors delete encryption endTime group httpsConfig img inventory
+    inventoryId lifecycle link live location logging metaQuery objectInfo objectMeta
+    partNumber policy policyStatus position processConfiguration publicAccessBlock qos
+    qosInfo qosRequester redundancyTransition referer regionList replication
+    replicationLocation replicationProgress requesterQosInfo requestPayment
+    resourceGroup resourcePool resourcePoolBuckets resourcePoolInfo
     response-cache-control response-content-disposition response-content-encoding
     response-content-language response-content-type response-expires responseHeader
     restore rtc seal security-token sequential startTime stat status style styleName
     symlink tagging transferAcceleration udf udfApplication udfApplicationLog udfId
-    udfImage udfImageDesc udfName uploadId uploads versionId versioning versions vod
-    website withHashContext worm wormExtend wormId
+    udfImage udfImageDesc udfName uploadId uploads versionId versioning versions vip
+    vod vpcip website withHashContext worm wormExtend wormId
     """.split()  # noqa: SIM905 - a list of a hundred quoted names is not readable
 )
 

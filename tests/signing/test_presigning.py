@@ -649,6 +649,7 @@ def test_day_key_cache_is_bounded():
 def test_subresources_are_those_of_uploads():
     """The calls of an upload are part of what V1 signs; paging is not."""
     assert {"uploads", "uploadId", "partNumber", "security-token"} <= SUBRESOURCES
+    assert {"vpcip", "qosRequester", "bucketArchiveDirectRead"} <= SUBRESOURCES
     assert not SUBRESOURCES & {"list-type", "prefix", "max-parts", "encoding-type"}
 
 
