@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from attrs import fields_dict, frozen
 
-from ..server.policy import hash_token, token_problem
+from ..errors import ConfigurationError
+from ..server.policy import hash_token, parse_policies, token_problem
+from ..units import shown_text
 from .options import examples, flag, needs, option, takes
 
 _EXAMPLES = """\
   openssl rand -hex 32 | osspresigned serve --hash-token
+  osspresigned serve --policy policy.toml --check
   osspresigned serve --policy policy.toml
   osspresigned serve --policy policy.toml --ui --host 0.0.0.0 --ssl-certfile cert.pem
 """
@@ -39,6 +43,8 @@ class ServeOptions:
     log_keys: bool = flag("--log-keys", "Name the objects in the access log.")
     page: bool = flag("--ui",
         "Also serve a page from which people upload with their browser.")
+    checks: bool = flag("--check",
+        "Check the policy, print what it grants, and end; needs no key.")
     wants_hash: bool = flag("--hash-token",
         "Read a token from stdin, print its hash for the policy, and end.")
     # fmt: on
@@ -56,9 +62,25 @@ def serve(wanted: ServeOptions) -> None:
         return
     if wanted.policy_file is None:
         raise click.UsageError("serve needs --policy FILE")
+    if wanted.checks:
+        for line in _granted(wanted.policy_file):
+            click.echo(line)
+        return
     if wanted.ssl_keyfile is not None and wanted.ssl_certfile is None:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
     with needs("server"):
         from ..server.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
     names = fields_dict(ServiceSettings)
     launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
+
+
+def _granted(policy_file: Path) -> Iterator[str]:
+    """Yield a line for each token of a policy; all its mistakes are one error."""
+    try:
+        policies = parse_policies(policy_file.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        said = f"{policy_file} is not UTF-8 at byte {error.start}"
+        raise ConfigurationError(said) from None
+    for policy in policies.tokens.values():
+        places = ", ".join(map(shown_text, policy.prefixes))
+        yield f"{shown_text(policy.name)}: {', '.join(sorted(policy.actions))} in {places}"

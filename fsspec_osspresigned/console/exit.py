@@ -43,6 +43,7 @@ FLAGS = {  # storage option -> flag
     "headers": "--header",
     "expires_in": "--expires",
     "max_concurrency": "--jobs",
+    "size": "--size",
 }
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 

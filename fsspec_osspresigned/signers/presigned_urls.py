@@ -14,13 +14,7 @@ from attrs import define, field
 from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..http.s3_checksums import CHECKSUMS
 from ..model import MIN_PART, MIN_PART_S3, Action, Operation, SignedRequest
-from ..request_checks import (
-    http_problem,
-    object_of,
-    oss_bucket,
-    own_header_problem,
-    url_problem,
-)
+from ..request_checks import http_problem, object_of, own_header_problem, url_problem
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe
@@ -139,16 +133,15 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
         raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
     if not key:
         raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
-    facts = describe(url)
-    if facts.version == "unknown" and oss_bucket(facts.host) is not None:
-        msg = f"{shown} holds no signature: give the presigned URL whole (quote it in a shell)"
-        raise ConfigurationError(msg)
-    if facts.upload_id is not None:
+    if describe(url).upload_id is not None:
         msg = f"{shown} is for one step of a multipart upload: use url_map="
         raise ConfigurationError(msg)
     if problem := damage(url):
         # No colon after "signature": what follows one is hidden as if it were its value.
-        msg = f"{shown} {problem}; it was cut off or changed: copy the whole URL again"
+        msg = (
+            f"{shown} {problem}; it was cut off or changed: copy the whole URL again, "
+            "and quote it in a shell"
+        )
         raise ConfigurationError(msg)
     return MapEntry(put=MapRequest(url=url)), bucket, key
 

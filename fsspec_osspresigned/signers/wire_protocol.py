@@ -41,10 +41,11 @@ _MAX_WAIT = 1_000_000  # seconds, eleven days
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _FRAME = len('{"requests": []}')
 
+_UNGRANTED = "action_not_granted"
 # Codes of a refused item, and their HTTP status.
 ITEM_STATUS = {
     "invalid_request": 400,
-    **dict.fromkeys(("action_not_granted", "forbidden", "header_refused"), 403),
+    **dict.fromkeys((_UNGRANTED, "forbidden", "header_refused"), 403),
     "too_large": 413,
     "unavailable": 503,
 }
@@ -196,7 +197,14 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
     """Return the exception for a refused item; unknown codes go by their status."""
     status = ITEM_STATUS.get(problem.code, problem.status)
     family = _FAMILIES.get(status, _signer_error(status))
-    return _error(family, f"the signer refused {operation}", problem, operation)
+    text, hint = f"the signer refused {operation}", None
+    action = operation.action
+    if problem.code == "invalid_request" and action.spec.body:
+        is_sized = operation.content_length is not None
+        hint = None if is_sized else "a signer signs one size of the body: give size="
+    if problem.code == _UNGRANTED and action is Action.InitiateMultipartUpload:
+        hint = _PARTS_NEEDED
+    return _error(family, text, problem, operation, hint)
 
 
 def error_of_call(
@@ -223,14 +231,11 @@ def _error(
     detail = problem.detail and f"({problem.detail})"
     said = " ".join(filter(None, (problem.code, detail)))
     text += (f": {said}" if said else "") + (f"; {hint}" if hint else "")
-    final = problem.code == "action_not_granted"
-    if final and operation.action is Action.InitiateMultipartUpload:
-        text += f"; {_PARTS_NEEDED}"
     error = family(text, path=operation.path)
     error.status, error.code = problem.status, problem.code or None
     error.action, error.retry_after = operation.action, problem.retry_after
     if isinstance(error, NotSignedError):
-        error.final = final
+        error.final = problem.code == _UNGRANTED
     return error
 
 

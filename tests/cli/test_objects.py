@@ -266,6 +266,19 @@ def test_url_is_printed_on_demand_alone(run, objects):
     assert "(59 min 59 s left)" in ended.err or "(1 h left)" in ended.err
 
 
+def test_url_of_one_size(run, objects, signer_of):
+    """A signer service wants the size, and the message names the option."""
+    of_signer = signer_of(Action.PutObject)
+    call = ("url", f"{BUCKET}/new", "--method", "PUT", *of_signer)
+    ended = run(*call)
+    assert ended.code == 2
+    assert "signs one size of the body: give --size" in ended.err
+    ended = run(*call, "--size", "1", secret=True)
+    assert ended.out.startswith("http")
+    ended = run("url", f"{BUCKET}/new", *KEYS, "--size", "1")
+    assert (ended.code, ended.out) == (2, "")
+
+
 def test_url_that_nobody_signs(run, objects, url_map):
     """A map of uploads has none to read with."""
     ended = run("url", f"{FROM}a.csv", "--map", url_map("out/a.csv"))

@@ -224,7 +224,8 @@ def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
     assert "received exactly what was sent (PUT without Content-Type)" in error.message
     assert (
-        "send the headers that were signed (content_type=, headers=," in error.message
+        "ask the owner which, and send them with content_type= or headers="
+        in error.message
     )
 
 

@@ -653,6 +653,32 @@ def test_hash_of_a_token_is_printed(monkeypatch, capsys, given, code, said):
     assert given.strip() not in out + err
 
 
+def test_policy_is_checked_without_a_key(tmp_path, capsys):
+    """What each token is granted is printed, or each mistake; nothing listens."""
+    place = tmp_path / "policy.toml"
+    place.write_text(
+        f"""[[tokens]]
+        name = "lab"
+        sha256 = "{hash_token(TOKEN)}"
+        buckets = ["examplebucket"]
+        prefixes = ["a/", "b/"]
+        actions = ["PutObject", "HeadObject"]
+        """
+    )
+    call = ["serve", "--policy", str(place), "--check"]
+    assert cli.main(call) == 0
+    said = "lab: HeadObject, PutObject in examplebucket/a/, examplebucket/b/\n"
+    assert capsys.readouterr().out == said
+    place.write_text(place.read_text().replace("Head", "Heat").replace('"a/"', "1"))
+    assert cli.main(call) == 2
+    err = capsys.readouterr().err
+    assert "tokens[0].actions[1]" in err
+    assert "tokens[0].prefixes[0]" in err
+    place.write_bytes(b"\xff")
+    assert cli.main(call) == 2
+    assert "is not UTF-8 at byte 0" in capsys.readouterr().err
+
+
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
     for name in ("supervisor", "process", "connection_limits", "reload"):

@@ -17,6 +17,7 @@ from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..options import (
+    SIZE,
     STRICT,
     ConnectionOptions,
     counted,
@@ -193,14 +194,21 @@ def stat(
 @click.argument("path", type=object_path, metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
-def url(path: str, *, method: str, connection: ConnectionOptions) -> None:
+@click.option("--size", type=SIZE, metavar="BYTES",
+              help="For PUT: bytes of the object, which a signer may ask for.")  # fmt: skip
+def url(
+    path: str, *, method: str, size: int | None, connection: ConnectionOptions
+) -> None:
     """Print a presigned URL of one object, which is a secret.
 
     Everybody who has the URL can send that request until it expires.
     """
+    if size is not None and method != "PUT":
+        raise click.UsageError(f"--size is for --method PUT: {method} sends no object")
     filesystem = connection.filesystem()
     with interruptible():
-        signed = filesystem.sign(path, connection.expires_in or _LIFE, method)
+        life = connection.expires_in or _LIFE
+        signed = filesystem.sign(path, life, method, size=size)
     click.echo(signed)  # alone, so that it can be piped
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, good for {method} until {ends}", err=True)
