@@ -1,7 +1,7 @@
-"""Signers: a signer turns Operations into SignedRequests.
+"""Signers, which turn Operations into SignedRequests.
 
-Begin with ``base``, the interface. A new signer is one module with a function that makes
-it from options, and one row of ``SIGNERS``.
+Begin with ``base``, the interface. A new signer is one module with a function that
+creates it from options, and one row of ``SIGNERS``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ def _is_web_text(value: object) -> bool:
 
 @frozen
 class SignerKind:
-    """One way to get signatures.
+    """One kind of signer.
 
     Attributes:
-        option: the storage option that chooses it.
+        option: the storage option that selects it.
         maker: ``module:function``, called with the options, the transport's
-            ``exchange``, and what opens a URL map elsewhere. Loaded only if it is chosen.
-        accepts: whether a value of *option* means this kind; the first that does wins.
-        own_options: options that only some kinds take.
-        hint: a value of *option*, for the message about such an option.
+            ``exchange``, and a function that opens remote URL maps. Loaded only if it
+            is selected.
+        accepts: whether a value of *option* selects this kind; the first match wins.
+        own_options: options that only this kind and some others accept.
+        hint: an example value of *option*, for messages.
     """
 
     option: str
@@ -70,7 +71,7 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the kinds that the values of the options choose, by their option."""
+    """Return the kinds that the options select, by their option."""
     found: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
@@ -80,7 +81,7 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
-    """Return a problem for each option of a signer that is not chosen."""
+    """Return a problem for each option of a signer that is not selected."""
     signer = value_of("signer")
     if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
         return [f"signer={signer!r} has no scheme: write https://{signer}"]
@@ -96,7 +97,7 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
 def make_signer(
     options: Any, exchange: Callable[..., Any], opener: Callable[[str], bytes]
 ) -> Signer:
-    """Return the signer that *options* choose; of several, the first that can signs.
+    """Return the signer that *options* select; several signers are tried in order.
 
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.

@@ -24,12 +24,16 @@ class MultipartGrant:
     """The multipart upload of an object that a signer grants.
 
     Attributes:
-        upload_id: an upload that its owner initiated; None if we initiate one.
-        part_size: bytes of every part but the last; None leaves it to us.
-        least_part: the store's limit of the same.
+        upload_id: ID of an upload that the owner initiated; None if the client
+            initiates it.
+        part_size: size in bytes of every part except the last; None leaves it to the
+            client.
+        least_part: minimum part size of the store in bytes.
         completes: False if the owner completes the upload from the receipts.
-        complete_all: the signed Complete takes no part list (``x-oss-complete-all``).
-        complete_all_proven: ListParts is signed too, so the stored parts can be read.
+        complete_all: True if the signed Complete has no part list
+            (``x-oss-complete-all``).
+        complete_all_proven: True if ListParts is signed too, so stored parts can be
+            verified.
     """
 
     upload_id: str | None = None
@@ -42,20 +46,20 @@ class MultipartGrant:
 
     @property
     def is_owners(self) -> bool:
-        """True if the upload belongs to its owner: no failure may abort it."""
+        """True if the owner began the upload, so a failure must not abort it."""
         return self.upload_id is not None
 
 
 @frozen(kw_only=True)
 class Grant:
-    """The ways to upload one object.
+    """The permitted ways to upload one object.
 
     Attributes:
-        single: one request that stores the whole object can be signed.
-        action: that request; PostObject sends a form instead of a PUT.
-        largest: bytes that it stores at most; None leaves that to OSS.
-        multipart: the multipart upload that can be signed; None if none.
-        expires_at: when the first request expires, seconds since the epoch; None if
+        single: True if one request that stores the whole object can be signed.
+        action: the call of that request; PostObject sends a form instead of a PUT.
+        largest: maximum size in bytes of that request; None is the limit of OSS.
+        multipart: the multipart upload that can be signed; None if it is not granted.
+        expires_at: expiry time of the first request, seconds since the epoch; None if
             unknown.
     """
 
@@ -68,34 +72,34 @@ class Grant:
 
 @runtime_checkable
 class Signer(Protocol):
-    """Turns operations into signed requests, batched and in order.
+    """Turns operations into signed requests, in batches and in order.
 
-    A signer may also have ``grant(path) -> Grant``, if it knows how an object can be
-    uploaded; ``preflight(operation)``, which raises what ``sign`` would raise without a
-    call; ``remote``, True if each call costs a round trip, so that later operations are
-    signed with it; ``sign_each(operations)``, which returns an error in the place of
-    each request that it refuses; and ``distrust(request)``, after which it signs nothing
-    by what *request* was signed with, because the store says that this has ended.
+    A signer may also have these members. ``grant(path) -> Grant`` returns how an object
+    can be uploaded. ``preflight(operation)`` raises what ``sign`` would raise, without
+    a call. ``remote`` is True if each call costs a round trip; later operations are
+    then signed in the same call. ``sign_each(operations)`` returns an error in place of
+    each refused request. ``distrust(request)`` reports that the store refused *request*
+    as expired, so the signer must not use its credentials again.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Sign *operations*.
 
         Raises:
-            NotSignedError: it will not sign one of them.
-            SignerError: it cannot sign now.
+            NotSignedError: the signer refuses one of the operations.
+            SignerError: the signer cannot sign now.
         """
         ...
 
 
 def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* lets *path* be uploaded; all ways if it does not tell."""
+    """Return how *signer* lets *path* be uploaded; every way if it has no ``grant``."""
     grant: Callable[[str], Grant] = getattr(signer, "grant", lambda _: Grant())
     return grant(path)
 
 
 def preflight(signer: object, operation: Operation) -> None:
-    """Raise what signing *operation* would raise, if *signer* can tell without a call."""
+    """Raise what signing *operation* would raise, if *signer* knows without a call."""
     ask = getattr(signer, "preflight", None)
     if ask is not None:
         ask(operation)
@@ -111,7 +115,7 @@ def distrust(signer: object, refused: SignedRequest | None) -> None:
 def sign_checked(
     signer: Signer, operations: Sequence[Operation]
 ) -> Sequence[SignedRequest]:
-    """Sign *operations*, and check each answer."""
+    """Sign *operations*, and check each result."""
     signed = signer.sign(operations)
     if len(signed) != len(operations):
         msg = f"the signer answered {len(signed)} requests to {len(operations)}"
@@ -153,7 +157,7 @@ def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequ
 
 
 def check_signed(operation: Operation, request: Any) -> None:
-    """Raise unless *request* is for the call *operation*, with every demanded header."""
+    """Raise if *request* is not for *operation*, or lacks a demanded header."""
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
@@ -176,7 +180,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the demanded headers that *request* does not send, as headers or fields."""
+    """Return the demanded headers that *request* lacks, as header and as field."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
@@ -192,15 +196,15 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
 
 
 def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return what the header is in the request of *operation*."""
+    """Return the value of the header in the request for *operation*."""
     return form_fields({name: value}) if operation.action.spec.form else {name: value}
 
 
 def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* of a PutObject as the fields of a form that mean the same.
+    """Return *headers* of a PutObject as the equivalent fields of a form.
 
-    Variables of a callback are fields of their own (OSS API reference, "Callback").
-    ConfigurationError if they are not the base64 of a JSON object of texts.
+    Variables of a callback become separate fields (OSS API reference, "Callback").
+    Raises ConfigurationError if they are not a JSON object of texts in base64.
     """
     fields: dict[str, str] = {}
     for name, value in headers.items():

@@ -1,4 +1,4 @@
-"""Batched signing: single requests of many threads share calls of the signer."""
+"""Batched signing: requests of many threads share calls of the signer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GROWTH = 8
 
 @define(eq=False)
 class _Prefetch:
-    """One operation that is to be signed."""
+    """One operation to be signed."""
 
     operation: Operation
     outcome: Outcome | Exception | None = None  # until the call, and if it failed
@@ -39,25 +39,25 @@ class _Prefetch:
 
 
 class Prefetcher:
-    """A signer that signs the operations of several threads, and the next ones, at once.
+    """A signer that batches operations of several threads and prefetches others.
 
-    There is no timer and no thread: the first caller that needs a signature makes the
-    call, the others wait for it, and what is still missing goes out with the next
-    call. An operation stays in the list until its own thread takes it out, so an
-    interrupt of the calling thread loses no operation of another one. A batch of
-    prefetched operations grows, but not beyond what was used in half the life of the
-    last one, so that few URLs expire before they are sent.
+    It needs no timer and no thread. The first caller that needs a signature makes the
+    call, and the others wait for it; operations that are still missing are part of the
+    next call. An operation stays in the list until its own thread removes it, so an
+    interrupt of the calling thread loses no operation of another thread. The batch of
+    prefetched operations grows up to the number that was used in half the lifetime of
+    the last one, so that few URLs expire unused.
 
-    An operation of *coming* is signed once, in about that order. If it differs from the
-    one that is asked for (another length), that one is signed separately.
+    An operation of *coming* is signed once, in roughly that order. If the requested
+    operation differs from it (another length), it is signed separately.
 
     Args:
         signer: signs the batches.
-        coming: returns the next operation to prefetch, None if none is known now; called
-            by one thread at a time.
+        coming: returns the next operation to prefetch, None if none is known yet;
+            called by one thread at a time.
         first: operations of the first batch.
-        low: with fewer prefetched requests left, the next batch is requested early.
-        clock: seconds that only grow.
+        low: number of prefetched requests below which the next batch is requested.
+        clock: monotonic seconds.
         now: seconds since the epoch.
     """
 
@@ -92,7 +92,7 @@ class Prefetcher:
 
     @property
     def waiting(self) -> int:
-        """The number of operations that wait for a call."""
+        """The number of operations waiting for a call."""
         return sum(entry.outcome is None for entry in list(self._waiting))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -102,9 +102,10 @@ class Prefetcher:
         return [self._one(_Prefetch(operation)) for operation in operations]
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Sign again what was signed no later than *refused*, which the store refused.
+        """Sign all requests again that are not newer than *refused*.
 
-        Without this, a signer that states too long a life has each request refused.
+        Otherwise, if a signer states too long a lifetime, the store refuses each
+        request.
         """
         with self._lock:
             self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
@@ -130,7 +131,7 @@ class Prefetcher:
         return own.outcome
 
     def _take_turn(self, own: _Prefetch) -> None:
-        """Make one call, or wait for the end of the one under way."""
+        """Make one call, or wait for the end of the current one."""
         if self._asking.locked():
             self._changes.wait_for(
                 lambda: own.outcome is not None or not self._asking.locked()
@@ -141,7 +142,7 @@ class Prefetcher:
         self._changes.tell()
 
     def _serve(self, own: _Prefetch) -> None:
-        """Give *own* what was prefetched for it, if it is still fresh."""
+        """Give *own* its prefetched request, if it is still fresh."""
         now, slot = self._now(), own.slot
         held = self._held.get(slot)
         if held is not None and _is_signed(held, lambda signed: signed.is_stale(now)):
@@ -159,7 +160,7 @@ class Prefetcher:
                 del self._held[slot]
 
     def _serve_waiting(self) -> list[_Prefetch]:
-        """Serve all that wait; return those that still do."""
+        """Serve all waiting operations; return those that still wait."""
         waiting = [entry for entry in list(self._waiting) if entry.outcome is None]
         for entry in waiting:
             if not entry.alone:
@@ -167,7 +168,7 @@ class Prefetcher:
         return [entry for entry in waiting if entry.outcome is None]
 
     def _next_batch(self, own: _Prefetch) -> list[_Prefetch]:
-        """Return what to sign in the next call; nothing if *own* needs no call."""
+        """Return the operations for the next call; none if *own* needs no call."""
         with self._lock:
             waiting = self._serve_waiting()
             served = own.outcome is not None
@@ -176,7 +177,7 @@ class Prefetcher:
             return [] if served else batch or may[:MAX_REQUESTS]
 
     def _prefetched(self) -> list[_Prefetch]:
-        """Return what to prefetch now; empty if no operation is known."""
+        """Return the operations to prefetch now; empty if none is known."""
         now = self._clock()
         if self._asked_at is not None:
             in_time = MAX_REQUESTS
@@ -231,7 +232,7 @@ def announced(
 ) -> Iterator[T]:
     """Yield *jobs*, and append the first request of up to 200 later ones to *coming*.
 
-    What *opening* raises for a job comes up again when the job is done.
+    An error of *opening* is ignored here, because the job itself raises it again.
     """
     source = iter(jobs)
 

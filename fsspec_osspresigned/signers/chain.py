@@ -1,4 +1,4 @@
-"""Signer chain: a URL map first, then the signer of the rest."""
+"""Signer chain: a URL map or grant first, then a signer."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 
 class ChainSigner:
-    """Takes each operation to the first of *signers* that signs it; the last raises."""
+    """Signs each operation with the first of *signers* that can; the last raises."""
 
     def __init__(self, *signers: Signer) -> None:
         self._signers = signers
 
     @property
     def remote(self) -> bool:
-        """True if one of them is."""
+        """True if one of the signers is remote."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*; what all others refuse goes to the last in one batch."""
+        """Sign *operations*; the last signer gets the rest in one batch."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each of *operations*, or the last one's error."""
+        """Return a signed request for each operation, or the last signer's error."""
         done: dict[int, Outcome] = {}
         left = list(range(len(operations)))
         *first, last = self._signers
@@ -51,7 +51,7 @@ class ChainSigner:
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that has something for *path*."""
+        """Return the grant of the first signer that grants *path*."""
         return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:
@@ -59,7 +59,7 @@ class ChainSigner:
         self._first(lambda signer: preflight(signer, operation))
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Tell all of them what the store refused as expired."""
+        """Tell all signers which request the store refused as expired."""
         for signer in self._signers:
             distrust(signer, refused)
 

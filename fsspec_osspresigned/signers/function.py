@@ -1,4 +1,4 @@
-"""Function signer: any function of the user, or a signer that is imported."""
+"""Function signer: a function of the user, or an imported signer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FunctionSigner:
     """Wraps a function of the user.
 
     The function takes a list of Operations and returns a list of the same length. Each
-    answer is a SignedRequest; or a mapping with ``url``, and if wanted ``headers``
-    (exactly those are sent), ``expires_in`` (seconds from now) and ``method``; or a
-    string, the URL, with which the demanded headers of the operation are sent.
-    It refuses with NotSignedError or any other PermissionError.
+    result is a SignedRequest, a mapping or a URL. A mapping has ``url`` and optionally
+    ``headers`` (exactly these are sent), ``expires_in`` (seconds from now) and
+    ``method``. With a URL as a string, the demanded headers of the operation are sent.
+    The function refuses with NotSignedError or any other PermissionError.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FunctionSigner:
         self._clock = clock
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the function and read its answers."""
+        """Call the function and read its results."""
         path = operations[0].path
         began = self._clock()
         try:
@@ -86,7 +86,7 @@ class FunctionSigner:
 
 
 def _hide(answer: Any) -> Any:
-    """Return *answer* with its URLs hidden, whatever else it is."""
+    """Return *answer* with its URLs converted to secrets."""
     if isinstance(answer, str):
         return SecretURL(answer)
     if isinstance(answer, Mapping):
@@ -97,7 +97,7 @@ def _hide(answer: Any) -> Any:
 
 
 def _problem(answer: Any, *, allow_http: bool) -> str | None:
-    """Return what is wrong with an answer that must be a mapping."""
+    """Return the problem with a result that must be a mapping."""
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
@@ -126,10 +126,10 @@ def _said(error: BaseException) -> str:
 
 
 def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
-    """Return the signer that *found* is: a Signer, a function, or ``module:name`` of one.
+    """Return the signer for *found*: a Signer, a function, or ``module:name``.
 
     Raises:
-        ConfigurationError: it is nothing of that, or cannot be imported.
+        ConfigurationError: *found* is none of these, or cannot be imported.
     """
     shown = "signer"
     if isinstance(found, str):
@@ -143,7 +143,7 @@ def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
 
 
 def _imported(reference: str) -> Any:
-    """Return what ``module:name`` means; None if the module has no such name."""
+    """Return the object ``module:name``; None if the module has no such name."""
     module, colon, name = reference.partition(":")
     names = name.split(".")
     if not colon or not all(n.isidentifier() for n in (*module.split("."), *names)):
@@ -158,5 +158,5 @@ def _imported(reference: str) -> Any:
 
 
 def function_signer(options: Any, *_: object) -> Signer:
-    """Return the signer of ``signer='module:function'``, or of a function."""
+    """Return the signer for ``signer='module:function'``, or for a function."""
     return as_signer(options.signer, allow_http=options.allow_http)

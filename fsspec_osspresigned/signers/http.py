@@ -94,20 +94,20 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 
 
 def _misnamed(operation: Operation) -> ConfigurationError | None:
-    """Return what is wrong with the key, about which no signer need be asked."""
+    """Return the problem with a key that every signer must refuse."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     return None if problem is None else ConfigurationError(problem, path=operation.path)
 
 
 class HTTPSigner:
-    """Asks ``POST {url}/v1/sign`` and checks each answer.
+    """Client of ``POST {url}/v1/sign``, which checks each result.
 
     Args:
         url: the signer's URL; it may have a path, no query and no user information.
         exchange: sends the call.
-        token: reads the bearer token; asked again once if it is refused.
-        allowed_hosts: host -> its bucket, None for any: where else URLs may lead.
-        allow_http: plain http may leave this machine.
+        token: reads the bearer token; called again once if the token is refused.
+        allowed_hosts: further permitted hosts, host -> its bucket; None for any bucket.
+        allow_http: permits plain http to other machines.
         clock: seconds since the epoch.
     """
 
@@ -144,7 +144,7 @@ class HTTPSigner:
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Ask the signer; single operations of many threads share calls."""
+        """Ask the signer; operations of many threads share calls."""
         for operation in operations:
             if not operation.bucket:
                 msg = "a signer needs a path of the form bucket/key"
@@ -154,9 +154,9 @@ class HTTPSigner:
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Return a signed request or an error for each; one call for each 100.
+        """Return a signed request or an error for each operation; one call per 100.
 
-        A HEAD, GET or listing that is granted nowhere in its bucket is not asked for
+        If a HEAD, GET or listing is granted nowhere in its bucket, it is not requested
         again for 5 seconds.
         """
         known = [_misnamed(o) or self._remembered(o) for o in operations]
@@ -169,7 +169,7 @@ class HTTPSigner:
         return [error or next(rest) for error in known]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return the refusal of the action in the bucket, if it is still fresh."""
+        """Return the refusal of the action in the bucket, if it is recent."""
         slot = operation.action, operation.bucket
         told_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.
@@ -180,7 +180,7 @@ class HTTPSigner:
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
-        """Return the error of a refused item, and remember it if it is of looking."""
+        """Return the error of a refused item, and remember it for reading actions."""
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
@@ -195,7 +195,7 @@ class HTTPSigner:
         *,
         reread: bool = True,
     ) -> Sequence[Outcome]:
-        """Send one call; once more with the token read again, halved if too large."""
+        """Send one call; repeat it once with a new token, or halve it if too large."""
         try:
             token = self._token()
         except ConfigurationError as error:
@@ -252,7 +252,7 @@ class HTTPSigner:
     def _bound(
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
-        """Return the answer as a signed request if it is for *operation* only."""
+        """Return the result as a signed request, if it is for *operation* only."""
         url = SecretURL(answer.url)
         signed = describe(url)
         problem = self._binding.problem(operation, answer.url)
@@ -290,7 +290,7 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return what is wrong with method, life or headers."""
+    """Return the problem with method, lifetime or headers."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:

@@ -34,7 +34,7 @@ def environment_credentials() -> Credentials:
     ``2026-11-25T10:00:00Z``.
 
     Raises:
-        ConfigurationError: with all variables that are missing or wrong.
+        ConfigurationError: variables are missing or invalid; the message lists all.
     """
     problems = _missing_keys()
     temporary, end = bool(os.environ.get(_TOKEN)), None  # no secret in a variable
@@ -67,9 +67,10 @@ _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    """Return the credentials of *provider*, from the inner one that knows their expiry.
+    """Return the credentials of the inner provider that knows their expiry time.
 
-    The chain and the profiles forward the credentials of another provider without it.
+    The chain and the profiles forward credentials of another provider without the
+    expiry time.
     """
     found = provider.get_credentials()
     if found.get_security_token() and not found.get_expiration():
@@ -83,13 +84,13 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Reads the official chain again for every batch; the chain itself caches."""
+    """Reads the official chain for every batch; the chain itself caches."""
 
     chain: Any = field(repr=False)  # a provider with get_credentials()
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __call__(self) -> Credentials:
-        """Return the access key of now."""
+        """Return the current access key."""
         try:
             found = _with_end(self.chain)
         except Exception as error:  # noqa: BLE001 - every provider has its own
@@ -109,10 +110,10 @@ class ChainCredentials:
 
 
 def credential_provider(name: str) -> Callable[[], Credentials]:
-    """Return the source of access keys that *name* stands for.
+    """Return the source of access keys with that *name*.
 
-    That is ``environment``, or ``alibabacloud`` for the official chain: variables, OIDC
-    role, profiles, instance role, URI.
+    *name* is ``environment``, or ``alibabacloud`` for the official chain: variables,
+    OIDC role, profiles, instance role, URI.
     """
     if name == "environment":
         return environment_credentials
@@ -140,9 +141,9 @@ class KeySigner:
 
     Attributes:
         credentials: called for each batch, so that temporary keys can be renewed.
-        region: V4 signs it; None for V1.
+        region: region for V4; None for V1.
         version: ``v4`` or ``v1``.
-        expires_in: seconds, unless the operation has its own.
+        expires_in: lifetime in seconds, unless the operation has its own.
     """
 
     remote: ClassVar[bool] = False
@@ -165,14 +166,15 @@ class KeySigner:
         style: str | None = None,
         credentials: Callable[[], Credentials] | None = None,
     ) -> KeySigner:
-        """Complete the options from the environment and from each other.
+        """Create the signer, with defaults from the environment.
 
-        The region is also ``OSS_REGION``, or told by the endpoint; the endpoint is also
-        ``OSS_ENDPOINT``, or the public one of the region. No *style* goes by the
-        endpoint, no *credentials* are those of the environment.
+        The default region is ``OSS_REGION``, or that of the endpoint. The default
+        endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
+        *style* depends on the endpoint; the default *credentials* are those of the
+        environment.
 
         Raises:
-            ConfigurationError: all that is missing or wrong, access keys too.
+            ConfigurationError: values are missing or invalid; the message lists all.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
@@ -208,7 +210,7 @@ class KeySigner:
         )
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*, in order, with one reading of the credentials."""
+        """Sign *operations* in order, reading the credentials once."""
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
@@ -254,7 +256,7 @@ class KeySigner:
         )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Find demands on the connection that the request could not keep."""
+        """Find demanded connection headers that cannot be sent."""
         demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems = []
         if self.version == "v1":
@@ -269,7 +271,7 @@ class KeySigner:
 
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
-    """Return all that is signed and sent: a demand wins over a wish of that name."""
+    """Return the headers to sign and send; demanded ones win over optional ones."""
     barred = _ON_DEMAND | {name.lower() for name in operation.headers}
     wishes = operation.optional_headers.items()
     wished = {name: value for name, value in wishes if name.lower() not in barred}
@@ -277,7 +279,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation) -> list[str]:
-    """Return what an operation lacks, or has though its call takes none."""
+    """Return which members an operation lacks, or has against its call."""
     spec, number = operation.action.spec, operation.part_number
     is_part = number is not None and 1 <= number <= MAX_PARTS
     rules = (

@@ -1,4 +1,4 @@
-"""Forms of PostObject: what the headers of an object become, judged by the policy."""
+"""Forms of PostObject: the headers of an object as fields, checked by the policy."""
 
 from __future__ import annotations
 
@@ -60,13 +60,14 @@ def sign_form(
     """Return *operation* as a form that *grant* allows.
 
     Args:
-        grant: allows it, or not.
-        operation: what is stored.
+        grant: the grant to check and sign with.
+        operation: the call that stores the object.
         now: seconds since the epoch.
-        issued_at: when the grant's life began, likewise; None is *now*.
+        issued_at: start of the grant's lifetime, seconds since the epoch; None is
+            *now*.
 
     Raises:
-        NotSignedError: the grant does not allow it; all reasons at once.
+        NotSignedError: the grant does not allow it; the message lists all reasons.
     """
     given, kept = _fields(grant, operation)
     if problems := [*_problems(grant, operation, given, kept, now)]:
@@ -104,7 +105,7 @@ def _fields(
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* without that of who pays, which stays one of the request."""
+    """Return *headers* without the request payer, which stays a request header."""
     return {n: v for n, v in headers.items() if n.lower() != REQUEST_PAYER}
 
 
@@ -113,8 +114,8 @@ def _types(
 ) -> dict[str, str]:
     """Return the content type as the fields that the policy names, or as the header.
 
-    What the policy names must be there, and which field it judges is for its owner to
-    choose. A type that was guessed gives way.
+    A field that the policy names must be sent, so the policy decides which field has
+    the type. It overrides a guessed type.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if demanded is not None:
@@ -163,7 +164,7 @@ def _problems(
 
 
 def _remedy(refusal: PolicyRefusal) -> str:
-    """Return what to do where a field is missing, as the end of a sentence."""
+    """Return the remedy for a missing field, as the end of a sentence."""
     if refusal.fault is not PolicyFault.ABSENT:
         return ""
     names = (n for n in _OPTIONS if refusal.field.startswith(n))
@@ -172,7 +173,7 @@ def _remedy(refusal: PolicyRefusal) -> str:
 
 
 def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
-    """Yield why *grant* does not allow the object; its size and fields apart."""
+    """Yield why *grant* does not allow the object, apart from size and fields."""
     if bucket != grant.bucket:
         yield f"it is for the bucket {grant.bucket!r}"
     if problem := check_key(key):
@@ -182,7 +183,7 @@ def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
 
 
 def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
-    """Yield that *grant* has ended, or has not begun."""
+    """Yield that *grant* has expired, or is not valid yet."""
     if now >= grant.expires_at:
         yield f"it ended at {shown_moment(grant.expires_at)}: ask its owner for a new one"
     if now < grant.starts_at - SKEW:
@@ -191,7 +192,7 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
 
 
 def check_acl(grant: PostGrant, operation: Operation) -> None:
-    """Raise NotSignedError if *grant* opens the object to the world, unasked."""
+    """Raise NotSignedError if *grant* makes the object public unrequested."""
     asked = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in grant.fields.items():
         acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""
@@ -205,7 +206,7 @@ def check_acl(grant: PostGrant, operation: Operation) -> None:
 
 
 def check_path(grant: PostGrant, path: str, now: float) -> None:
-    """Raise NotSignedError if *grant* allows no object at *path*, whatever it is."""
+    """Raise NotSignedError if *grant* allows no object at *path*."""
     bucket, key = split_path(path)
     problems = [*place_problems(grant, bucket, key), *life_problems(grant, now)]
     for condition in grant.policy.named("key"):

@@ -1,4 +1,4 @@
-"""Signer of a grant: one signed policy, by which every object that it allows is stored."""
+"""Signer for a grant: one signed policy for all objects that it allows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class HeldGrant:
 
     Attributes:
         grant: the grant.
-        issued_at: when its life here began, seconds since the epoch.
-        fetched: a server gave it, which the user trusts less than a file of the owner.
+        issued_at: when it was received, seconds since the epoch.
+        fetched: whether it is from a server, which is trusted less than a file.
     """
 
     grant: PostGrant
@@ -53,20 +53,20 @@ class HeldGrant:
 
 
 class GrantSource(Protocol):
-    """Where a grant comes from."""
+    """A source of grants."""
 
     def current(self) -> HeldGrant:
-        """Return the grant that is in force; raises a SignerError if there is none."""
+        """Return the current grant; raise SignerError if there is none."""
         ...
 
     def drop(self, issued_at: float) -> None:
-        """Get a new grant for the next call, if the held one is not younger."""
+        """Fetch a new grant for the next call, unless a newer one is held."""
         ...
 
 
 @define(eq=False, repr=False)
 class LocalGrant:
-    """A grant from a file or another place of the user's, as far as it may be sent."""
+    """A grant from a file or another place that the user named."""
 
     file: FileSource[PostGrant]
     allow_http: bool = False
@@ -77,7 +77,7 @@ class LocalGrant:
         self.current()
 
     def current(self) -> HeldGrant:
-        """Return the grant as it is in its file now."""
+        """Return the current grant in its file."""
         found = self.file.current()
         if found is not self._checked:
             self._check(found)
@@ -92,14 +92,14 @@ class LocalGrant:
             raise ConfigurationError(msg)
 
     def drop(self, issued_at: float) -> None:
-        """Do nothing: a new grant is in force when it is in the file."""
+        """Do nothing: a new grant is read from the file."""
 
 
 class FetchedGrant:
-    """A grant that a server gives, fetched when the one before is about to end.
+    """A grant from a server, fetched again before it expires.
 
     Args:
-        url: the server's; its query may say what for.
+        url: URL of the server, with an optional query.
         exchange: sends the call.
         token: reads the bearer token; asked again once if it is refused.
         allowed_hosts: host -> its bucket, None for any: where else forms may go.
@@ -137,12 +137,12 @@ class FetchedGrant:
         self._held: HeldGrant | None = None
 
     def current(self) -> HeldGrant:
-        """Return the grant in force, which is fetched if there is none or it ends soon.
+        """Return the current grant; fetch one if there is none or it expires soon.
 
         Raises:
-            SignerUnavailableError: the server cannot be reached, and no grant is left.
-            SignerError: it does not answer with a grant.
-            BindingError: the grant leads to a host that it must not.
+            SignerUnavailableError: the server cannot be reached, and no grant is valid.
+            SignerError: the reply of the server is not a grant.
+            BindingError: the grant names a host that is not permitted.
         """
         with self._lock:
             held, now = self._held, self._clock()
@@ -158,7 +158,7 @@ class FetchedGrant:
             return found
 
     def drop(self, issued_at: float) -> None:
-        """Forget the held grant if it was fetched no later than *issued_at*."""
+        """Discard the held grant if it was fetched no later than *issued_at*."""
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
@@ -198,7 +198,7 @@ class FetchedGrant:
         return family(text, status=reply.status, retry_after=problem.retry_after)
 
     def _read(self, reply: Reply) -> PostGrant:
-        """Return the grant in *reply* if it may be used."""
+        """Return the grant in *reply* if it is permitted."""
         try:
             grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
         except ConfigurationError as error:
@@ -229,7 +229,7 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
 
 @define(eq=False, repr=False)
 class PostGrantSigner:
-    """Makes forms of PostObject by the grant of a source."""
+    """Creates forms of PostObject with the grant of a source."""
 
     source: GrantSource
     clock: Callable[[], float] = time.time
@@ -237,7 +237,7 @@ class PostGrantSigner:
     remote = False
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return a form for each of *operations*; all other calls are refused."""
+        """Return a form for each of *operations*; refuse all but PostObject."""
         return [self._sign(operation) for operation in operations]
 
     def _sign(self, operation: Operation) -> SignedRequest:
@@ -285,14 +285,14 @@ class PostGrantSigner:
             self._sign(operation)
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Get a new grant if *refused* was made by the one that is held."""
+        """Fetch a new grant if *refused* was made with the held one."""
         self.source.drop(refused.issued_at)
 
 
 def fetched_grant_signer(
     options: Any, exchange: SignerExchange, _: object
 ) -> PostGrantSigner:
-    """Return the signer of ``grant='https://...'``."""
+    """Return the signer for ``grant='https://...'``."""
     return PostGrantSigner(
         FetchedGrant(
             options.grant,
@@ -307,7 +307,7 @@ def fetched_grant_signer(
 def local_grant_signer(
     options: Any, _: object, opener: Callable[[str], bytes]
 ) -> PostGrantSigner:
-    """Return the signer of ``grant=`` for a file, another place, or a mapping."""
+    """Return the signer for ``grant=`` with a file, another place, or a mapping."""
     hosts, allow_http = options.allowed_hosts, options.allow_http
     if isinstance(options.grant, Mapping):
         found = read_grant(options.grant, allowed_hosts=hosts)

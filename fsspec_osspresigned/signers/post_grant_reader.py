@@ -1,9 +1,9 @@
-"""Grants as owners and application servers write them, read without trust.
+"""Reader of untrusted grants of owners and application servers.
 
-Names are compared without case and separators. There is a shape of our own, and those in
-use: ``{url, fields}`` of ali-oss and boto3, and the flat ones of OSS's sample servers,
-V1 and V4. What is wrong is collected as texts, because a traceback of an exception would
-show the secrets.
+Names are compared without case and separators. The reader accepts the package's own
+shape, ``{url, fields}`` of ali-oss and boto3, and the flat shapes of OSS's sample
+servers, V1 and V4. Problems are collected as texts, because the traceback of an
+exception would show secrets.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ _WRAPPERS = ("data", "output", "result", "body")
 
 @frozen(kw_only=True)
 class PostGrant:
-    """A signed policy with all that its form needs, but for the object.
+    """A signed policy with all form fields except those of the object.
 
     Attributes:
         url: the bucket's root, where the form is sent.
         bucket: its bucket.
-        policy: what is allowed.
-        fields: sent as they are, without ``key``; names as OSS documents them.
-        version: of the signature, ``v1`` or ``v4``.
-        starts_at: when OSS begins to take it, seconds since the epoch.
-        expires_at: when it ends, likewise.
+        policy: the decoded policy.
+        fields: fields to send unchanged, without ``key``; names as OSS documents them.
+        version: version of the signature, ``v1`` or ``v4``.
+        starts_at: time from which OSS accepts it, seconds since the epoch.
+        expires_at: expiry time, seconds since the epoch.
     """
 
     url: str
@@ -106,23 +106,23 @@ class PostGrant:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What every key begins with, as the policy says; empty if it does not."""
+        """Prefixes that the policy requires for every key; empty if there is none."""
         named = self.policy.named("key")
         return tuple(c.values[0] for c in named if c.operator == "starts-with")
 
     @property
     def largest(self) -> int | None:
-        """Bytes of an object at most, as the policy says; None if it does not."""
+        """Maximum size of an object in bytes, by the policy; None if unlimited."""
         sizes = [one.sizes for one in self.policy.conditions if one.sizes is not None]
         return min((most for _, most in sizes), default=None)
 
     def has(self, name: str) -> bool:
-        """Return whether it has the field *name*, in any case."""
+        """Return whether the form has the field *name*, in any case."""
         return name.lower() in self._names
 
     @cached_property
     def open_policy(self) -> PostPolicy:
-        """The policy without the conditions that its own fields meet already."""
+        """The policy without the conditions that the grant's own fields meet."""
         named = self.policy.conditions
         left = tuple(one for one in named if one.field not in self._names)
         return evolve(self.policy, conditions=left)
@@ -132,7 +132,7 @@ class PostGrant:
         return frozenset(name.lower() for name in self.fields)
 
     def describe(self) -> dict[str, Any]:
-        """Return plain JSON-able facts, without secrets."""
+        """Return facts that can be encoded as JSON, without secrets."""
         return {
             "url": self.url,
             "bucket": self.bucket,
@@ -155,12 +155,13 @@ def parse_grant(
 def read_grant(
     document: Any, *, allowed_hosts: Mapping[str, str | None] | None = None
 ) -> PostGrant:
-    """Return the grant that *document*, parsed JSON, is.
+    """Return the grant in *document*, which is parsed JSON.
 
-    *allowed_hosts* may tell the bucket of a custom domain.
+    *allowed_hosts* may map a custom domain to its bucket.
 
     Raises:
-        ConfigurationError: it is none, or cannot work; all problems at once.
+        ConfigurationError: it is not a grant, or cannot work; the message lists all
+            problems.
     """
     read = _Reader(allowed_hosts or {})
     found = read.grant(document)
@@ -169,14 +170,14 @@ def read_grant(
 
 
 class _Reader:
-    """Reads one document, and collects what is wrong with it."""
+    """Reads one document, and collects its problems."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
         self._allowed = allowed_hosts
 
     def result(self, found: PostGrant | None) -> PostGrant:
-        """Return *found*, or raise what is wrong with it."""
+        """Return *found*, or raise the collected problems."""
         if found is None or self.problems:
             raise ConfigurationError(self.problems)
         return found
@@ -196,7 +197,7 @@ class _Reader:
         return self.grant(document)
 
     def grant(self, document: Any) -> PostGrant | None:
-        """Return the grant, as far as there is one."""
+        """Return the grant, or None if it has problems."""
         inner = _unwrapped(document)
         members = self._members(inner)
         if members is None:
@@ -238,7 +239,7 @@ class _Reader:
         return {**found, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
-        """Return the end that our own shape states; the others leave it to the policy."""
+        """Return the expiry time that the package's own shape states, else never."""
         version = document.get("version")
         if not parsing.is_int(version):
             return _NEVER
@@ -281,7 +282,7 @@ class _Reader:
         return None
 
     def _hint(self, document: Any) -> None:
-        """Pass on what a server says instead of a grant."""
+        """Report the message of a server that returned no grant."""
         for name in ("message", "msg", "error", "detail"):
             said = document.get(name) if isinstance(document, Mapping) else None
             if isinstance(said, str) and said:
@@ -350,7 +351,7 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Find what no upload could meet."""
+        """Find conditions that no upload can meet."""
         has = lower_names(fields)
         self.problems += policy.contradictions()
         for condition in policy.conditions:
@@ -377,7 +378,7 @@ def _hidden(name: str, value: str) -> Secret:
 
 
 def _unwrapped(document: Any) -> Any:
-    """Return what is in ``{code, msg, data}`` and the like."""
+    """Return the inner object of ``{code, msg, data}`` and similar wrappers."""
     if not isinstance(document, Mapping):
         return document
     members = {_flat(str(name)): value for name, value in document.items()}
@@ -389,7 +390,7 @@ def _unwrapped(document: Any) -> Any:
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a form by the names that OSS documents."""
+    """Yield the fields of a form, with the names that OSS documents."""
     for name, value in given.items():
         yield spelled(str(name)), value
 
@@ -413,7 +414,7 @@ def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
-    """Return *fields* with those that the policy leaves one value only."""
+    """Return *fields* with the fields for which the policy allows only one value."""
     has = lower_names(fields)
     named: Iterable[PolicyCondition] = policy.conditions
     pinned = {c.field: c.values[0] for c in named if c.operator == "eq"}
@@ -426,10 +427,10 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
 def root_of(
     host: str, bucket: str | None, allowed_hosts: Mapping[str, str | None]
 ) -> tuple[str, str] | str:
-    """Return the root of the bucket at *host*, and the bucket; a text if it is wrong.
+    """Return the bucket's root URL at *host*, and the bucket; a text if invalid.
 
-    *host* may lack its scheme, have slashes around it, or be the host of a region with
-    the bucket apart.
+    *host* may lack its scheme, have slashes around it, or be the host of a region
+    without the bucket.
     """
     text = host.strip()
     if "://" not in text:

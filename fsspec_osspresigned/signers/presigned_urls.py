@@ -1,4 +1,4 @@
-"""Signers for presigned URLs: a URL map, or one URL."""
+"""Signers for presigned URLs: a URL map, or a single URL."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _PresignedSigner(ABC):
 
     @property
     def _is_local(self) -> bool:
-        """True if the entries come from this machine, so that they may lead to it."""
+        """True if the entries come from this machine, so they may lead to it."""
         return True
 
     @abstractmethod
@@ -75,13 +75,14 @@ class _PresignedSigner(ABC):
 
 @define(eq=False, repr=False)
 class URLMapSigner(_PresignedSigner):
-    """Hands out the presigned requests of a URL map.
+    """Returns the presigned requests of a URL map.
 
     Attributes:
-        source: the map, which is looked up again for each call.
-        trusted: whether a URL may name another object than the path beside it.
-        guesses: unknown paths for which the nearest keys are searched. The search takes
-            time, and where another signer is asked next, most paths are not in the map.
+        source: the map, which is checked for changes at each call.
+        trusted: whether a URL may lead to another object than its path.
+        guesses: number of unknown paths for which similar keys are searched. The search
+            takes time, and with another signer after the map, most paths are not in the
+            map.
     """
 
     source: MapSource
@@ -118,7 +119,7 @@ class URLMapSigner(_PresignedSigner):
 
 @lru_cache(maxsize=16)
 def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
-    """Return entry, bucket (None if it cannot be seen) and key of the object of a URL."""
+    """Return entry, bucket (None if unknown) and key of the object of a URL."""
     url = SecretURL(text.reveal())
     if problem := url_problem(url.reveal()):
         msg = (
@@ -148,10 +149,10 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
 
 @define(eq=False, repr=False)
 class OneURLSigner(_PresignedSigner):
-    """Hands out one presigned URL for its object.
+    """Returns a single presigned URL for its object.
 
-    The path may be empty, or must be that object's own, so that two different files
-    never go to one object.
+    The path must be empty or that of the object, so that two different files are never
+    stored as one object.
     """
 
     read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
@@ -161,7 +162,7 @@ class OneURLSigner(_PresignedSigner):
 
     @property
     def path(self) -> str:
-        """``bucket/key`` of the URL's object; the key alone if no bucket is seen."""
+        """``bucket/key`` of the URL's object; only the key if the bucket is unknown."""
         _, bucket, key = _one_object(self.read())
         return key if bucket is None else f"{bucket}/{key}"
 
@@ -179,7 +180,7 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer of ``presigned_url=``; a reference is read at each call."""
+    """Return the signer for ``presigned_url=``; a reference is read at each call."""
     url = options.presigned_url
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
@@ -187,7 +188,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
 def url_map_signer(
     options: Any, _: object, opener: Callable[[str], bytes]
 ) -> URLMapSigner:
-    """Return the signer of ``url_map=``."""
+    """Return the signer for ``url_map=``."""
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
         source, allow_http=options.allow_http, trusted=options.trust_map
@@ -195,7 +196,7 @@ def url_map_signer(
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:
-    """Return whether *url* is for the object of *operation*, as far as it shows."""
+    """Return whether *url* is for the object of *operation*, as far as visible."""
     try:
         bucket, key = object_of(url.reveal())
     except ValueError:  # its path is not UTF-8
@@ -243,12 +244,12 @@ def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _takes_all(complete: MapRequest) -> bool:
-    """Return whether *complete* takes all parts that are stored, and no list of them."""
+    """Return whether *complete* uses all stored parts instead of a list."""
     return _lower(complete.headers).get("x-oss-complete-all") == "yes"
 
 
 def complete_problem(complete: MapRequest) -> str | None:
-    """Return why *complete* can never succeed: some SDKs sign the MD5 of no body."""
+    """Return why *complete* cannot succeed: some SDKs sign the MD5 of an empty body."""
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
     return (
@@ -260,7 +261,7 @@ def complete_problem(complete: MapRequest) -> str | None:
 def expiry(request: MapRequest, entry: MapEntry) -> float | None:
     """Return when *request* expires, seconds since the epoch; None if it is unknown.
 
-    The request's own time wins over that of its entry, and both over the URL's.
+    The time of the request wins over that of its entry, and both over the URL's.
     """
     said = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
     return next((end for end in said if end is not None), None)
@@ -269,11 +270,11 @@ def expiry(request: MapRequest, entry: MapEntry) -> float | None:
 def request_of(
     entry: MapEntry, operation: Operation, *, now: float, allow_http: bool, local: bool
 ) -> SignedRequest:
-    """Return the request of *entry* that does *operation*.
+    """Return the request of *entry* for *operation*.
 
     Raises:
-        NotSignedError: there is none, it has expired, or its headers conflict.
-        ConfigurationError: it is plain http and must not be.
+        NotSignedError: it is missing, has expired, or its headers conflict.
+        ConfigurationError: it is plain http, which is not permitted.
     """
     request = _find(entry, operation)
     url = request.url
@@ -305,7 +306,7 @@ def request_of(
 
 
 def _check_listing(request: MapRequest, operation: Operation) -> None:
-    """Refuse a URL that would list something else."""
+    """Refuse a URL that lists another prefix."""
     if "continuation-token" in operation.query:
         why = "its URL shows the first page only: ask the owner for shorter listings"
         raise _refused(operation, why)
@@ -341,7 +342,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return what is sent: the map's headers, or the user's where it names none."""
+    """Return the headers to send: the map's, or the user's if the map has none."""
     demanded = operation.headers
     sent = demanded if request.headers is None else request.headers
     signed = _lower(sent)

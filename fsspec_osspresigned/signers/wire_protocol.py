@@ -1,4 +1,4 @@
-"""Signer protocol 1, the client's side: requests, results, errors, and URL binding."""
+"""Client side of signer protocol 1: requests, results, errors, and URL binding."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _SIGNERS_OWN = OWN_PARAMETERS | frozenset(
 
 @frozen(kw_only=True)
 class SignerProblem:
-    """Why a call or an item was refused (RFC 9457 members); *detail* is redacted."""
+    """Reason of a refused call or item (RFC 9457 members); *detail* is redacted."""
 
     status: int
     code: str = ""
@@ -98,7 +98,7 @@ class SignerReply:
 
 
 def encode(operation: Operation) -> str:
-    """Return the JSON of one request; members that say nothing are left out."""
+    """Return the JSON of one request, without empty members."""
     said = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
     return json.dumps(said, default=dict)  # its mappings are read-only ones
 
@@ -125,7 +125,7 @@ def body(items: Sequence[str]) -> bytes:
 def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
     """Return the results of a 200 reply to *count* requests, in their order.
 
-    Raises ValueError where the reply breaks the protocol.
+    Raises ValueError if the reply violates the protocol.
     """
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     results = reply.get("results") if isinstance(reply, dict) else None
@@ -159,7 +159,7 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem that *members* describe, as far as they are of use."""
+    """Return the problem that *members* describe, ignoring invalid members."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -175,7 +175,7 @@ def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
 def problem_of_reply(
     status: int, headers: Mapping[str, str], data: bytes
 ) -> SignerProblem:
-    """Return the problem of a reply that is not 200; any body will do."""
+    """Return the problem of a reply that is not 200, with any body."""
     members: Any = None
     if "json" in headers.get("content-type", ""):
         with suppress(ValueError):
@@ -188,13 +188,13 @@ def problem_of_reply(
 
 
 def clean(text: str) -> str:
-    """Return others' *text* for a message: without queries, signatures, controls."""
+    """Return foreign *text* for a message, without queries, signatures, controls."""
     text = redact(_QUERY.sub(r"\1?...", text))
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_DETAIL].strip()
 
 
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
-    """Return the exception for a refused item; unknown codes go by their status."""
+    """Return the exception for a refused item; the status decides for unknown codes."""
     status = ITEM_STATUS.get(problem.code, problem.status)
     family = _FAMILIES.get(status, _signer_error(status))
     text, hint = f"the signer refused {operation}", None
@@ -241,11 +241,11 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Checks that a signed URL is for one operation, and for nothing else.
+    """Check that a signed URL is for exactly one operation.
 
     Attributes:
-        signer_host: host name of the signer, which may be the store's too.
-        allowed_hosts: host, with or without port -> its bucket; None: any bucket.
+        signer_host: host name of the signer, which the store may share.
+        allowed_hosts: host, with or without port -> its bucket; None is any bucket.
     """
 
     signer_host: str
@@ -255,7 +255,7 @@ class URLBinding:
     def problem(self, operation: Operation, url: str) -> str | None:
         """Return why *url* is not a URL for *operation*; None if it is.
 
-        The text names host, rule or option, never a part of the query.
+        The text names the host, rule or option, never a part of the query.
         """
         # A signer on this machine may lead to this machine.
         problem = url_problem(url) or http_problem(

@@ -1,8 +1,8 @@
 """Signatures: make, verify and describe presigned URLs and POST policies.
 
-Begin with ``canonical``, which holds the formulas of both versions; ``presigning`` makes
-URLs, ``verifying`` judges requests as the service does. ``post_policy`` is the same for
-the policies of PostObject, and ``post_verifying`` for their signatures.
+Begin with ``canonical``, which has the formulas of both versions. ``presigning`` makes
+URLs; ``verifying`` verifies requests as OSS does. ``post_policy`` and
+``post_verifying`` do the same for the policies of PostObject and their signatures.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The two query signatures of OSS as formulas: what is signed, and with which key.
+"""Formulas of the two query signatures of OSS: the signed text, and the key.
 
-V1 is HMAC-SHA1 over a text with the raw key; V4 is HMAC-SHA256 over an encoded
-canonical request, with a key that is derived for one day, region and product. Both
-the signing and the verifying side put their own pieces into these formulas.
+V1 is HMAC-SHA1 over a text, with the key itself. V4 is HMAC-SHA256 over an encoded
+canonical request, with a key that is derived for one day, region and product. Both the
+signing and the verifying side use these formulas.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def _secret(value: str | Secret) -> Secret:
 
 @frozen
 class Credentials:
-    """An access key; plain strings are hidden on the way in.
+    """An access key; plain strings are converted to secrets.
 
-    A temporary (STS) key has a *security_token*, and *expires_at*, in seconds since the
-    epoch, if its end is known.
+    A temporary (STS) key has a *security_token*, and *expires_at* in seconds since the
+    epoch; None if unknown.
     """
 
     access_key_id: str
@@ -98,7 +98,7 @@ def parse_query(raw: str) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=16)
 def parse_moment(text: str) -> int | None:
-    """Return ``20260101T000000Z`` as seconds since the epoch; None if it is no date."""
+    """Return ``20260101T000000Z`` as seconds since the epoch; None if invalid."""
     if not _is_moment(text):
         return None
     try:
@@ -119,7 +119,7 @@ def is_subresource(name: str) -> bool:
 
 
 def is_always_signed(name: str) -> bool:
-    """Return whether V4 signs the header *name* (lower case) wherever it is present."""
+    """Return whether V4 always signs the header *name* (lower case) if present."""
     return name.startswith("x-oss-") or name in ("content-type", "content-md5")
 
 
@@ -134,8 +134,8 @@ def string_to_sign_v1(
 ) -> str:
     """Return the text that V1 signs (OSS, "Include a V1 signature in a URL").
 
-    *headers* have lower-case names, *key* and *query* are decoded; what is not signed
-    is left out here. *bucket* is empty for the service itself.
+    *headers* have lower-case names; *key* and *query* are decoded. Unsigned ones are
+    omitted here. *bucket* is empty for a call on the service.
     """
     md5 = headers.get("content-md5", "").strip()
     kind = headers.get("content-type", "").strip()
@@ -173,9 +173,9 @@ def canonical_request_v4(
 ) -> str:
     """Return the canonical request of V4 (OSS, "Include a V4 signature in a URL").
 
-    Bucket and key make the path, whatever the URL looks like; *query* is canonical and
-    has no signature. Of *headers*, with lower-case names, what is neither always signed
-    nor *additional*, which is sorted, is left out here.
+    The path consists of bucket and key, whatever the URL looks like. *query* is
+    canonical and without the signature. *headers* have lower-case names; those that are
+    neither always signed nor in the sorted *additional* are omitted here.
     """
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:
@@ -198,7 +198,7 @@ def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
 
 @lru_cache(maxsize=64)
 def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
-    """Return the V4 signing key of one day; few are live at a time, so 64 are kept."""
+    """Return the V4 signing key of one day; 64 keys are cached."""
     key = f"aliyun_v4{secret.reveal()}".encode()
     for piece in (day, region, product, TERMINATOR):
         key = hmac.digest(key, piece.encode(), "sha256")

@@ -1,4 +1,4 @@
-"""Endpoints of the service, and valid names of buckets and keys."""
+"""Endpoints of OSS, and valid names of buckets and keys."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _OFFSHORE = "cn-hongkong"  # the only region in China whose public hosts serve e
 
 
 def region_of(host: str) -> str | None:
-    """Return the region that a host of OSS tells, with or without a bucket before it.
+    """Return the region of an OSS host, with or without a bucket before it.
 
-    None for acceleration hosts, which are of all regions, and for every other host.
+    Return None for acceleration hosts, which serve all regions, and for other hosts.
     """
     found = _REGION(host.lower())
     name = next(filter(None, found.groups())) if found else None
@@ -53,7 +53,7 @@ def region_of(host: str) -> str | None:
 
 
 def is_public_mainland(host: str) -> bool:
-    """Return whether *host* is a public one of OSS in mainland China.
+    """Return whether *host* is a public OSS host in mainland China.
 
     New accounts may not send data there (errors.EndpointForbiddenError).
     """
@@ -67,7 +67,7 @@ def public_endpoint(region: str | None) -> str:
 
 
 def check_bucket(bucket: str) -> str | None:
-    """Return what is wrong with a name (OSS, "Bucket naming conventions"), else None."""
+    """Return the problem with a name (OSS, "Bucket naming conventions"), else None."""
     if _BUCKET(bucket):
         return None
     rule = "use 3..63 of a-z, 0-9 and '-', with a letter or digit at both ends"
@@ -75,7 +75,7 @@ def check_bucket(bucket: str) -> str | None:
 
 
 def check_key(key: str) -> str | None:
-    """Return what is wrong with a key (OSS, "Object naming conventions"), else None."""
+    """Return the problem with a key (OSS, "Object naming conventions"), else None."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -92,10 +92,10 @@ def check_key(key: str) -> str | None:
 
 @frozen
 class Endpoint:
-    """The address of the service, and how a bucket is put into it.
+    """Address of OSS, and the position of the bucket in it.
 
-    By its style the bucket stands before the host (``virtual``) or before the key
-    (``path``), or the host stands for the bucket (``cname``).
+    The style says whether the bucket is before the host (``virtual``), before the key
+    (``path``), or bound to the host (``cname``).
     """
 
     scheme: str
@@ -107,11 +107,12 @@ class Endpoint:
         """Read ``oss-cn-hangzhou.aliyuncs.com`` or ``http://127.0.0.1:9000``.
 
         Args:
-            text: host or URL; without a scheme it is https.
+            text: host or URL; the default scheme is https.
             style: None is ``path`` for IP addresses and localhost, else ``virtual``.
 
         Raises:
-            ConfigurationError: no such address or style; all problems at once.
+            ConfigurationError: address or style is invalid; the message lists all
+                problems.
         """
         problems = []
         scheme, host, is_bare = "https", "", False
@@ -145,16 +146,16 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """The region that the host tells; for a cloud box its ID; else None."""
+        """The region of the host; for a cloud box its ID; None if unknown."""
         return region_of(self.host)
 
     @property
     def product(self) -> str:
-        """What V4 signs as the product: ``oss-cloudbox`` for a cloud box, else ``oss``."""
+        """The product that V4 signs: ``oss-cloudbox`` for a cloud box, else ``oss``."""
         return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
-        """Return host and port where *bucket* is reached, as the Host header says."""
+        """Return host and port of *bucket*, as in the header Host."""
         is_in_host = self.style == "virtual" and bucket
         return f"{bucket}.{self.host}" if is_in_host else self.host
 

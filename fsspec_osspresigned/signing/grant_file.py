@@ -1,4 +1,4 @@
-"""Grants as an owner makes them: safe terms, their signed policy, the file to hand out."""
+"""Grants made by an owner: safe terms, their signed policy, and the grant file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _VERSION = 1  # of the file
 
 @frozen(kw_only=True)
 class GrantTerms:
-    """What the holder of a grant may do.
+    """Permissions of the holder of a grant.
 
     Attributes:
-        bucket: the only one.
-        prefix: of every key, with a slash at its end; empty is the whole bucket.
-        expires_in: seconds, 7 days at most.
-        sizes: least and most bytes of an object.
-        overwrite: False keeps objects that exist, unless the bucket has versions.
-        acl: of every object; None leaves it to the holder.
-        content_types: those allowed; one with a slash at its end is a prefix, and stands
-            alone; empty allows all.
-        fields: more form fields with their only value.
+        bucket: the only permitted bucket.
+        prefix: prefix of every key, with a final slash; empty is the whole bucket.
+        expires_in: lifetime in seconds, 7 days at most.
+        sizes: minimum and maximum size of an object in bytes.
+        overwrite: False protects existing objects, unless the bucket has versioning.
+        acl: ACL of every object; None leaves it to the holder.
+        content_types: permitted types; a single one with a final slash is a prefix;
+            empty permits all.
+        fields: further form fields with their only permitted value.
     """
 
     bucket: str
@@ -51,7 +51,7 @@ class GrantTerms:
     fields: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
 
     def problems(self) -> Iterator[str]:
-        """Yield what no policy can say, or should not."""
+        """Yield terms that no policy can or should express."""
         if problem := check_bucket(self.bucket):
             yield problem
         if problem := self.prefix and check_key(self.prefix):
@@ -65,7 +65,8 @@ class GrantTerms:
         """Return the conditions of a policy, without those of its signature.
 
         Raises:
-            ConfigurationError: what no policy can say, or should not; all at once.
+            ConfigurationError: no policy can or should express the terms; the message
+                lists all problems.
         """
         problems = [*self.problems()]
         found: list[PolicyCondition] = []
@@ -88,14 +89,14 @@ class GrantTerms:
 
 @frozen(kw_only=True)
 class SignedGrant:
-    """A grant that was signed.
+    """A signed grant.
 
     Attributes:
-        url: where the form goes: the root of the bucket.
+        url: destination of the form, the root of the bucket.
         bucket: its bucket.
-        prefix: of every key.
+        prefix: prefix of every key.
         expires_at: seconds since the epoch.
-        fields: all that the form needs but the key, in the order in which it is sent.
+        fields: all form fields except the key, in the order of sending.
     """
 
     url: str
@@ -126,19 +127,20 @@ def sign_grant(
     region: str | None = None,
     now: float,
 ) -> SignedGrant:
-    """Sign *terms*; the end of a temporary key ends the grant too.
+    """Sign *terms*; the grant expires no later than a temporary key.
 
     Args:
-        credentials: sign it.
-        endpoint: where the holder reaches the bucket.
-        terms: what the holder may do.
+        credentials: the access key that signs.
+        endpoint: the endpoint at which the holder reaches the bucket.
+        terms: the permissions of the holder.
         version: ``v4`` or ``v1``.
-        region: without ``oss-`` in front; V4 needs it.
-        now: seconds since the epoch; the life begins here.
+        region: region without ``oss-``; required for V4.
+        now: seconds since the epoch, the start of the lifetime.
 
     Raises:
-        ConfigurationError: what cannot or should not be signed; all problems at once.
-        SignerError: the temporary key has ended.
+        ConfigurationError: the terms cannot or should not be signed; the message lists
+            all problems.
+        SignerError: the temporary key has expired.
     """
     if endpoint.product != "oss":
         msg = "no signature of forms is known for a cloud box: sign URLs instead"

@@ -1,8 +1,8 @@
-"""Signature mismatch: the request as it was sent, compared with what the store received.
+"""Signature mismatch: comparison of the request sent with the request received.
 
-The store computes its text from what it *received*. A comparison with what was *sent*
-proves what changed on the way. What was *signed* cannot be computed back without the
-key; only the headers that the URL lists as signed, and its form, tell about it.
+The store computes its text from the request that it *received*. A comparison with the
+request *sent* proves what changed in transit. The *signed* request cannot be derived
+without the key; only its form and the signed headers listed in the URL are known.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_SHOWN = 80
 
 @frozen(kw_only=True)
 class Comparison:
-    """Differences between a request as it was sent and as it was received."""
+    """Differences between the request sent and the request received."""
 
     told: bool  # whether the store said what it received
     changed: tuple[str, ...] = ()  # on the way, one line each
@@ -47,7 +47,7 @@ class Comparison:
 
 @frozen(kw_only=True)
 class _SignedPieces:
-    """The signed pieces of one request: as sent, or as the store received them."""
+    """The signed pieces of a request, as sent or as received."""
 
     method: str
     path: str = field(repr=False)
@@ -61,9 +61,9 @@ def compare(
     operation: Operation,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
-    """Compare the text of the store, in its error *document*, with what was sent.
+    """Compare the store's text in its error *document* with the request sent.
 
-    *hide* blanks out the secrets of the request, before anything is cut short.
+    *hide* removes the secrets of the request, before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -99,7 +99,7 @@ def compare(
 
 
 def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
-    """Return the headers that the URL lists as signed and that were not sent."""
+    """Return the headers that the URL lists as signed but that were not sent."""
     sent = {name.lower() for name in signed.headers} | _TRANSPORTS
     return tuple(
         name for name in describe(signed.url).additional_headers if name not in sent
@@ -109,7 +109,7 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 def _received(
     document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
 ) -> _SignedPieces | None:
-    """Read what the store says that it received; None if it does not say."""
+    """Read the request that the store received; None if it does not report it."""
     if url.is_v4:
         return _read_canonical(document.get("CanonicalRequest", ""))
     try:
@@ -168,13 +168,13 @@ def _read_canonical(text: str) -> _SignedPieces | None:
 
 
 def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what is empty, and blanks that a proxy may touch."""
+    """Remove empty values, and blanks that a proxy may change."""
     tidy = {name: " ".join(value.split()) for name, value in headers.items()}
     return {name: value for name, value in tidy.items() if name and value}
 
 
 def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
-    """Compare paths: the store puts the bucket in front where the host named it."""
+    """Compare paths; the store adds the bucket if the host names it."""
     if got == sent:
         return
     head = got.removesuffix(sent)
@@ -232,7 +232,7 @@ def _headers(
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    """Compare signature and key id with what the store says that it was given."""
+    """Compare signature and key ID with those that the store received."""
     ids = ("OSSAccessKeyId", "AWSAccessKeyId")
     for what, own, given in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
@@ -257,7 +257,7 @@ def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
 
 
 def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
-    """Find what happens to URLs that are copied through other programs."""
+    """Find typical damage of URLs that were copied through other programs."""
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
@@ -280,7 +280,7 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """Name what the signature has to cover, so that a signer can be compared with it."""
+    """List what the signature must cover, for comparison with the signer."""
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())

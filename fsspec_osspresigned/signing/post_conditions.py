@@ -1,4 +1,4 @@
-"""Conditions of a POST policy: read, written and judged (OSS API reference, PostObject)."""
+"""Conditions of a POST policy: read, write, check (OSS API reference, PostObject)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 class PolicyFault(StrEnum):
-    """Why a form does not have what its policy asks for."""
+    """Kind of a form's violation of its policy."""
 
     EXPIRED = "expired"
     ABSENT = "field is absent"
@@ -39,9 +39,9 @@ class PolicyFault(StrEnum):
 
 @frozen
 class PolicyRefusal:
-    """One fault of a form; its text names the condition, never a secret.
+    """One violation of a form; its text names the condition, without secrets.
 
-    *field* is that of the condition; empty where there is none.
+    *field* is the field of the condition; empty without one.
     """
 
     fault: PolicyFault
@@ -58,10 +58,10 @@ class PolicyCondition:
     """One condition of a policy.
 
     Attributes:
-        operator: of ``OPERATORS``.
-        field: the form field, lower case; ``bucket`` is that of the request's host.
-        values: one, or those of a list; empty for a size range.
-        sizes: least and most bytes of the file; None for all other conditions.
+        operator: one of ``OPERATORS``.
+        field: the form field, in lower case; ``bucket`` is the bucket of the host.
+        values: one value, or the values of a list; empty for a size range.
+        sizes: minimum and maximum size of the file in bytes; None for other conditions.
     """
 
     operator: str
@@ -71,11 +71,11 @@ class PolicyCondition:
 
     @classmethod
     def range(cls, least: int, most: int) -> PolicyCondition:
-        """Return the condition of a file of *least* to *most* bytes."""
+        """Return the condition for a file of *least* to *most* bytes."""
         return cls(RANGE, RANGE, sizes=(least, most))
 
     def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
-        """Return what stands in the policy; *hidden* leaves the secrets out."""
+        """Return the condition as in the policy; *hidden* omits secrets."""
         if self.sizes is not None:
             return [RANGE, *self.sizes]
         # A dollar sign would begin a variable such as ${filename}.
@@ -89,12 +89,12 @@ class PolicyCondition:
         return [self.operator, f"${self.field}", wanted]
 
     def __str__(self) -> str:
-        """Return its JSON for messages, shortened, without secrets."""
+        """Return the JSON for messages, shortened and without secrets."""
         text = json.dumps(self.as_json(hidden=True), ensure_ascii=False)
         return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
     def __repr__(self) -> str:
-        """Show what a message shows."""
+        """Return the same text as ``str``."""
         return f"<PolicyCondition {self}>"
 
     def allows(self, value: str) -> bool:
@@ -106,9 +106,9 @@ class PolicyCondition:
     def refusal(
         self, fields: Mapping[str, str], bucket: str | None, size: int | None
     ) -> PolicyRefusal | None:
-        """Return what is wrong with a form; names in *fields* are lower case.
+        """Return the violation of a form; names in *fields* are lower case.
 
-        What is None is not known yet, and not judged.
+        None values are not known yet and are not checked.
         """
         if self.sizes is not None:
             return None if size is None else self._size_refusal(size, *self.sizes)
@@ -132,7 +132,7 @@ class PolicyCondition:
 
 
 def read_condition(item: Any) -> PolicyCondition | str:
-    """Return the condition that *item* of a policy is, or what is wrong with it."""
+    """Return the condition in *item* of a policy, or its problem."""
     # A text, not an exception: a traceback would show the values.
     if isinstance(item, dict):
         if len(item) != 1:
@@ -178,7 +178,7 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
 
 
 def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
-    """Yield why no form at all can meet *conditions*, as far as that can be seen."""
+    """Yield contradictions, because of which no form can meet *conditions*."""
     by_field: dict[str, list[PolicyCondition]] = {}
     for condition in conditions:
         by_field.setdefault(condition.field, []).append(condition)

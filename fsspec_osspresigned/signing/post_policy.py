@@ -1,7 +1,7 @@
-"""POST policies: made, signed, read and judged, with the clock passed in.
+"""POST policies: make, sign, read and check them; the caller passes the time.
 
-A policy is a JSON text in base64. Its signature covers that text, character for
-character, and nothing else, so the text is passed on as it is.
+A policy is a JSON text in base64. Its signature covers exactly that text, so the text
+is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _MAX_DEPTH = 4
 
 
 class PostPolicyError(ValueError):
-    """A text is no POST policy; ``problems`` holds every problem found."""
+    """The text is not a POST policy; ``problems`` lists every problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -91,12 +91,12 @@ def _hidden(text: str | Secret) -> Secret:
 
 @frozen
 class PostPolicy:
-    """A policy as its owner signed it.
+    """A policy that its owner signed.
 
     Attributes:
-        text: the base64 text, as it is sent.
+        text: the base64 text to send.
         expires_at: seconds since the epoch.
-        conditions: in their order.
+        conditions: the conditions, in their order.
     """
 
     text: Secret
@@ -108,7 +108,7 @@ class PostPolicy:
         """Read the base64 text of a policy.
 
         Raises:
-            PostPolicyError: it is none; all problems at once.
+            PostPolicyError: it is not a policy; the message lists all problems.
         """
         text = _hidden(text)
         end, conditions, problems = _read(text)
@@ -118,9 +118,9 @@ class PostPolicy:
         return cls(text, end, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
-        """Return when OSS refuses the form *fields*, seconds since the epoch.
+        """Return the expiry time of the form *fields*, seconds since the epoch.
 
-        A V4 signature ends 7 days after its date, whatever the policy says.
+        A V4 signature expires 7 days after its date, whatever the policy says.
         """
         return self._end(lower_names(fields))
 
@@ -141,9 +141,9 @@ class PostPolicy:
         """Return every reason to refuse a form, in the order of the conditions.
 
         Args:
-            fields: all before the file, names in any case.
-            bucket: that of the host; None if it cannot be seen.
-            size: bytes of the file; None if it is not known yet.
+            fields: all fields before the file, names in any case.
+            bucket: bucket of the host; None if unknown.
+            size: size of the file in bytes; None if it is not known yet.
             now: seconds since the epoch.
         """
         given = lower_names(fields)
@@ -172,7 +172,7 @@ class PostPolicy:
         return [refusal.text for refusal in found]
 
     def contradictions(self) -> list[str]:
-        """Return why no form at all can meet the conditions."""
+        """Return contradictions, because of which no form can meet the conditions."""
         return [*contradictions(self.conditions)]
 
     def named(self, name: str) -> list[PolicyCondition]:
@@ -187,7 +187,7 @@ class PostPolicy:
         return found
 
     def pinned(self) -> dict[str, str]:
-        """Return the fields that can have one value only, but for the signature's."""
+        """Return the fields with only one permitted value, except the signature's."""
         return pinned_fields(self.conditions)
 
     def describe(self) -> dict[str, Any]:
@@ -199,12 +199,12 @@ class PostPolicy:
 
 
 def lower_names(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return *fields* by their names in lower case, which is how OSS compares them."""
+    """Return *fields* with names in lower case, as OSS compares them."""
     return {name.lower(): value for name, value in fields.items()}
 
 
 def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
-    """Return end, conditions and problems; nothing is raised with a secret in sight."""
+    """Return expiry time, conditions and problems; no exception shows a secret."""
     try:
         data = base64.b64decode(text.reveal().encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -244,13 +244,13 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
-    r"""Return *data* with ``$`` for ``\$``, which OSS has and JSON has not."""
+    r"""Return *data* with ``$`` for ``\$``, an escape of OSS that JSON lacks."""
     pieces = data.split(b"\\\\")
     return b"\\\\".join(piece.replace(b"\\$", b"$") for piece in pieces)
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return the base64 text of a policy that ends at *expires_at*, a whole second."""
+    """Return the base64 text of a policy; *expires_at* is a whole second."""
     document = {
         "expiration": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(expires_at)),
         "conditions": [one.as_json() for one in conditions],
@@ -261,7 +261,7 @@ def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> 
 def post_signature(
     secret: Secret, text: str, *, day: str = "", region: str | None = None
 ) -> str:
-    """Return the signature of a policy: V4 of *region* on *day*, V1 without a region."""
+    """Return the signature of a policy: V4 for *region* and *day*, else V1."""
     if region is None:
         return sign_v1(secret, text)
     return sign_v4(day_key(secret, day, region, "oss"), text)
@@ -289,14 +289,15 @@ def sign_policy(
 
     Args:
         credentials: sign it.
-        text: of :func:`policy_text`; V4 needs :func:`signature_conditions` in it.
+        text: result of :func:`policy_text`; V4 needs :func:`signature_conditions` in
+            it.
         version: ``v4`` or ``v1``.
         region: without ``oss-`` in front; V4 needs it.
-        now: seconds since the epoch, as for the conditions.
+        now: seconds since the epoch, the same as for the conditions.
 
     Raises:
-        ConfigurationError: what OSS would refuse; all problems at once.
-        PostPolicyError: *text* is no policy.
+        ConfigurationError: OSS would refuse the policy; the message lists all problems.
+        PostPolicyError: *text* is not a policy.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):
@@ -321,7 +322,7 @@ def sign_policy(
 
 
 def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    """Return what *policy* does not say about the fields of its own signature."""
+    """Return the fields of its own signature that *policy* does not require."""
     problems = []
     for name in (*V4_FIELDS, TOKEN_FIELD):
         found = policy.named(name)
@@ -355,7 +356,7 @@ def safe_conditions(
     content_types: Sequence[str] = (),
     fields: Mapping[str, str] | None = None,
 ) -> list[PolicyCondition]:
-    """Return conditions that leave nothing open which is not meant.
+    """Return conditions that restrict everything that OSS can restrict.
 
     The holder can still add fields that no condition names: metadata, headers of the
     object, a callback. OSS has no condition that forbids a field.
@@ -365,13 +366,14 @@ def safe_conditions(
         prefix: of every key; empty for the whole bucket, else with a slash at its end.
         sizes: least and most bytes of a file.
         overwrite: False keeps existing objects, unless the bucket has versions.
-        acl: of every object.
+        acl: ACL of every object.
         content_types: those allowed; one with a slash at its end is a prefix and stands
             alone; empty allows all.
         fields: more fields with their only value, such as ``x-oss-storage-class``.
 
     Raises:
-        ConfigurationError: what would be open or could not be met; all problems at once.
+        ConfigurationError: a condition would be unrestricted or impossible; the message
+            lists all problems.
     """
     least, most = sizes
     problems = []
@@ -402,13 +404,13 @@ def safe_conditions(
 
 
 def spelled(name: str) -> str:
-    """Return the form field *name*, given in any case, as OSS documents it."""
+    """Return the form field *name*, given in any case, as OSS spells it."""
     lower = name.lower()
     return lower if lower.startswith("x-oss-") else _SPELLED.get(lower, name)
 
 
 def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
-    """Return the fields that *conditions* leave one value, but for key and signature."""
+    """Return the fields with one permitted value, except key and signature."""
     return {
         spelled(one.field): one.values[0]
         for one in conditions

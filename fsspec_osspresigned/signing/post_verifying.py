@@ -1,4 +1,4 @@
-"""Verification of a signed POST policy as the service does it, on the fields that came."""
+"""Verification of a signed POST policy as in OSS, from the received fields."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def verify_policy(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why the service would refuse the signature of a form; None if it is good.
+    """Return why OSS would refuse the signature of a form; None if it is valid.
 
-    What the policy says is not looked at: see :meth:`PostPolicy.judge`.
+    The conditions are not checked: see :meth:`PostPolicy.judge`.
 
     Args:
-        fields: of the form, names in any case.
+        fields: fields of the form, names in any case.
         find: returns the credentials of an access key ID, or None.
         now: seconds since the epoch.
-        regions: those that V4 may be signed for; None is every region.
+        regions: permitted regions of V4; None permits every region.
     """
     given = lower_names(fields)
     is_v4 = "x-oss-signature-version" in given

@@ -1,4 +1,4 @@
-"""Presigned URLs of OSS, V1 and V4: checked and made, with the clock passed in."""
+"""Presigned URLs of OSS, V1 and V4: checks and signing; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def presign(credentials: Credentials, endpoint: Endpoint, **request: Any) -> Sec
         **request: the other attributes of :class:`PresignRequest`.
 
     Raises:
-        ConfigurationError: what the service would refuse; all problems at once.
+        ConfigurationError: OSS would refuse the request; the message lists all
+            problems.
     """
     wanted = PresignRequest(credentials, endpoint, **request)
     if problems := [*wanted.problems()]:
@@ -67,18 +68,18 @@ class PresignRequest:
     Attributes:
         credentials: sign it.
         endpoint: where the bucket is reached.
-        method: upper case.
-        bucket: always part of the signature, whatever the URL looks like.
-        key: not encoded; empty for a call on the bucket.
-        headers: that will be sent; of them Content-Type, Content-MD5 and ``x-oss-*``
-            are signed, the others only if *additional_headers* names them.
-        query: parameters beside those of the signature, decoded.
-        version: ``v4``, or ``v1``, which the service refuses for new buckets.
+        method: HTTP method in upper case.
+        bucket: the bucket, which is always part of the signature.
+        key: object key, not encoded; empty for a call on the bucket.
+        headers: headers to send. Content-Type, Content-MD5 and ``x-oss-*`` are signed,
+            others only if *additional_headers* names them.
+        query: decoded parameters, without those of the signature.
+        version: ``v4``, or ``v1``, which OSS refuses for new buckets.
         region: without ``oss-`` in front; V4 needs it.
         product: ``oss``, or ``oss-cloudbox`` for a cloud box.
         now: seconds since the epoch; the life begins here.
-        expires_in: seconds; 1..604800 for V4.
-        additional_headers: names of more headers to sign; V4 only.
+        expires_in: lifetime in seconds; 1 to 604,800 for V4.
+        additional_headers: names of further headers to sign; V4 only.
     """
 
     credentials: Credentials
@@ -96,7 +97,7 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def sign(self) -> SecretURL:
-        """Return the presigned URL, whatever :meth:`problems` finds."""
+        """Return the presigned URL, without checking :meth:`problems`."""
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4
         headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
@@ -149,7 +150,7 @@ class PresignRequest:
         return f"{written}&x-oss-signature={signature}"
 
     def problems(self) -> Iterator[str]:
-        """Yield what the service would refuse."""
+        """Yield the problems for which OSS would refuse the request."""
         yield from credential_problems(self.credentials)
         if not _is_method(self.method):
             yield f"method {self.method[:20]!r} is not in upper-case letters"
@@ -205,7 +206,7 @@ class PresignRequest:
 def _own(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> dict[str, str]:
-    """Return the parameters of V4 itself, but for the signature."""
+    """Return V4's own parameters, except the signature."""
     parameters = {
         "x-oss-signature-version": ALGORITHM,
         "x-oss-credential": credential,
@@ -223,7 +224,7 @@ def _own(
 def _own_query(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> str:
-    """Return them as a query, which all small files of one second share."""
+    """Return V4's own parameters as a query, cached for requests of the same second."""
     return canonical_query(_own(credential, token, moment, life, listed).items())
 
 
@@ -238,7 +239,7 @@ def region_problem(region: str | None) -> str | None:
 
 
 def credential_problems(credentials: Credentials) -> Iterator[str]:
-    """Yield what is wrong with an access key, and with its token."""
+    """Yield the problems of an access key and its token."""
     name, token = credentials.access_key_id, credentials.security_token
     if not name:
         yield "the access key id is empty"
@@ -263,10 +264,11 @@ def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:
 
 
 def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
-    """Find what V1, which signs without encoding, cannot tell from other requests.
+    """Find requests whose V1 signature is also valid for other requests.
 
-    The key ``a?acl`` and the sub-resource ``acl`` of the key ``a`` have one signature;
-    so has the value ``x&tagging``. A right to choose one must not include the other.
+    V1 signs without encoding, so the key ``a?acl`` and the sub-resource ``acl`` of the
+    key ``a`` have the same signature; a value such as ``x&tagging`` is ambiguous too.
+    Permission for one must not include the other.
     """
     if "?" in key and re.search(rf"\?{_signed()}", key):
         yield f"key {key[:80]!r} reads like a key with sub-resources in V1: use v4"

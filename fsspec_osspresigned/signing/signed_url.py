@@ -1,4 +1,4 @@
-"""Facts of a presigned URL: version, life, signed headers; never its secrets."""
+"""Facts about a presigned URL: version, lifetime, signed headers; no secrets."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 
 @frozen(kw_only=True)
 class SignedURL:
-    """The facts in a presigned URL; never its signature, token or key.
+    """Facts in a presigned URL, without its signature, token and key.
 
-    None is what the URL does not tell. More headers than it lists may be signed.
+    None means that the URL does not say. More headers than listed may be signed.
     """
 
     version: URLVersion  # s3-v2 and s3-v4 are those of S3-compatible stores
@@ -56,7 +56,7 @@ class SignedURL:
         return self.version in ("s3-v2", "s3-v4")
 
     def covers(self, name: str) -> bool:
-        """Return whether the header *name* (lower case) is signed wherever it is sent."""
+        """Return whether the header *name* (lower case) is signed if it is sent."""
         if self.version == "s3-v4":  # S3 signs exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith("x-amz-")
@@ -65,7 +65,7 @@ class SignedURL:
 
 @lru_cache(maxsize=256)  # a URL of a map is described five times on its way out
 def describe(url: SecretURL) -> SignedURL:
-    """Read what *url* tells; what cannot be read is None, never an error."""
+    """Read the facts in *url*; unreadable ones are None, never an error."""
     try:
         parts = urlsplit(url.reveal())
     except ValueError:

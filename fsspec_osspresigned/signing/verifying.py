@@ -1,8 +1,8 @@
-"""Signature verification as the service does it, for the emulator and for tests.
+"""Signature verification as in OSS, for the emulator and for tests.
 
-It works on what arrived - method, decoded path, raw query, headers - and never on a URL
-that this package made. A signature stands in the query, as in a presigned URL, or in
-the header ``Authorization``, as the SDKs send it.
+It uses only the received request: method, decoded path, raw query, headers. The
+    signature is in the query, as in a presigned URL, or in the header
+    ``Authorization``, as the SDKs send it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
 @frozen(kw_only=True)
 class Received:
-    """A request as a server got it; bytes that are no UTF-8 are lone surrogates."""
+    """A received request; bytes that are not UTF-8 are lone surrogates."""
 
     method: str
     bucket: str  # from the host or the path; empty if none
@@ -59,10 +59,10 @@ class Received:
 
 @frozen(kw_only=True)
 class Refusal:
-    """The error that the service answers to a request.
+    """The error reply of OSS to a request.
 
-    *extras* are further members of its document; they repeat what came, secrets
-    included, as the service does.
+    *extras* are further members of the error document; they repeat the request,
+    including secrets, as OSS does.
     """
 
     status: int = 403
@@ -81,7 +81,7 @@ def verify(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why the service would refuse *received*; None if the signature is good.
+    """Return why OSS would refuse *received*; None if the signature is valid.
 
     Args:
         received: the request.
@@ -120,7 +120,7 @@ invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
 
 @frozen
 class _Claim:
-    """A V4 signature with what it says of itself."""
+    """A V4 signature with its own parameters."""
 
     credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
@@ -143,7 +143,7 @@ class _Claim:
 
 @frozen
 class _Verification:
-    """One request under examination; methods raise what they find."""
+    """Verification of one request; methods raise the problems found."""
 
     received: Received
     find: Callable[[str], Credentials | None]
@@ -339,10 +339,10 @@ def known_key(
     given: str | None,
     now: float,
 ) -> Credentials:
-    """Return the credentials of *name*; *given* is the STS token that came along.
+    """Return the credentials of *name*; *given* is the STS token of the request.
 
     Raises:
-        RefusedSignature: the service knows no such key, or not with that token.
+        RefusedSignature: the key is unknown, or does not belong to that token.
     """
     key = find(name)
     token = None if key is None else key.security_token
@@ -368,7 +368,7 @@ def known_key(
 def mismatch(
     ec: str, name: str, given: str, text: str, **more: Any
 ) -> RefusedSignature:
-    """Return the refusal of a signature, with the text that the server has signed."""
+    """Return the refusal of a signature, with the text that the server signed."""
     return RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
@@ -390,7 +390,7 @@ def same_text(wanted: str, given: str) -> bool:
 
 
 def _parse_date(text: str) -> float | None:
-    """Return a date as HTTP or as V4 writes it in seconds; None if it is neither."""
+    """Return a date in HTTP or V4 format in seconds; None if it is neither."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (OverflowError, ValueError):
