@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import logging
@@ -16,6 +17,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
+_FEW_FILES = (
+    "each request at a time takes a connection, and often a file: raise ulimit -n, or "
+    "lower max_concurrency"
+)
 _INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
 _log = logging.getLogger(__name__.partition(".")[0])
 
@@ -41,12 +46,19 @@ def without_frames(error: E) -> E:
     return error
 
 
+def hint(error: BaseException) -> str:
+    """Return what to do about an *error* of the system; "" if nothing is known."""
+    few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return _FEW_FILES if few else ""
+
+
 def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
     """Return *verb*, whose own errors end their traceback at it.
 
     Such an error says in its text what is wrong and what to do; a notebook would print ten
     lines of this package for each frame above that text. Errors of others keep their frames,
-    and all do while the logger ``fsspec_osspresigned`` shows DEBUG.
+    and all do while the logger ``fsspec_osspresigned`` shows DEBUG. Where something can be
+    done about an error of the system, a note of it says so.
     """
 
     @functools.wraps(verb)
@@ -58,6 +70,10 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
                 for one in _chain(error):
                     if isinstance(one, OSSPresignedError):
                         one.__traceback__ = None
+            raise
+        except OSError as error:
+            if found := hint(error):
+                error.add_note(found)
             raise
 
     return call

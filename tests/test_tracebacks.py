@@ -15,6 +15,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.tracebacks import (
     caller_level,
+    hint,
     short_traceback,
     without_frames,
 )
@@ -128,3 +129,13 @@ def test_a_thread_of_ours_has_no_line_of_the_user():
     inner = {"__name__": "fsspec.some", "found": found, "caller_level": caller_level}
     exec(code, inner)  # noqa: S102 - a frame of another module
     assert found == [2]
+
+
+def test_what_to_do_is_a_note():
+    """It stands below the text of an error that this package did not make."""
+    error = OSError(24, "Too many open files", "f")
+    frames(error)
+    assert error.__notes__ == [hint(error)]
+    plain = OSError(5, "Input/output error", "f")
+    frames(plain)
+    assert not hasattr(plain, "__notes__")

@@ -27,6 +27,7 @@ from ..errors import (
     UploadErrors,
 )
 from ..secret import redact
+from ..tracebacks import hint
 from ..units import shown_text
 
 _ALIKE = (
@@ -90,7 +91,7 @@ def why(error: BaseException) -> str:
     if isinstance(error, OSSPresignedError):
         text = error.message
     elif isinstance(error, OSError) and error.strerror:
-        text = error.strerror
+        text = ": ".join(filter(None, (error.strerror, hint(error))))
     else:
         text = f"{type(error).__name__}: {error}"
     return "\n".join(shown_text(line) for line in redact(text).splitlines())

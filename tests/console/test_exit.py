@@ -69,6 +69,7 @@ def test_reasons_hold_no_secret():
     assert why(FileNotFoundError(2, "No such file", "x")) == "No such file"
     assert "c2VjcmV0" not in why(ValueError("https://h/k?Signature=c2VjcmV0"))
     assert why(OSError("odd")) == "OSError: odd"
+    assert why(OSError(24, "Too many open files")).endswith("or lower max_concurrency")
     assert why(OSError(5, "a\x1b[2J")) == "a\\x1b[2J"
 
 

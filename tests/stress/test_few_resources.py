@@ -1,0 +1,154 @@
+"""A process that may open few files, or start few threads, by limits of the kernel."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+BUCKET = "examplebucket"
+SECONDS = 120.0  # after which a child is held to hang
+# Does one verb under a limit, then again without it, and tells how both ended.
+CHILD = """
+import errno, os, resource, sys, tempfile, threading
+from pathlib import Path
+from fsspec_osspresigned import sync
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+
+verb, kind, most, concurrency = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+PART, GIB = 100 * 1024, 2**30
+place = Path(tempfile.mkdtemp(dir=os.getcwd()))
+tree = place / "tree"
+tree.mkdir()
+for number in range(200):
+    (tree / f"{number:03}").write_bytes(b"%d" % number)
+large = os.urandom(100 * PART)
+(place / "large").write_bytes(large)
+whole = OSSPresignedFileSystem(signer="keys", multipart_threshold="1GiB")
+whole.pipe_file("examplebucket/source", large)
+fs = OSSPresignedFileSystem(
+    signer="keys", part_size=PART, max_concurrency=concurrency
+)
+
+def put():
+    fs.put(f"{tree}/", "examplebucket/put/", recursive=True)
+    assert len(fs.find("examplebucket/put")) == 200
+
+def parts():
+    fs.put_file(str(place / "large"), "examplebucket/parts")
+    assert fs.cat_file("examplebucket/parts") == large
+
+def get():
+    fs.get_file("examplebucket/source", str(place / "target"))
+    assert (place / "target").read_bytes() == large
+
+def synced():
+    sync(tree, "examplebucket/sync", filesystem=fs)
+    assert len(fs.find("examplebucket/sync")) == 200
+
+def errors_of(error):
+    yield error
+    for one in getattr(error, "failures", {}).values():
+        yield from errors_of(one)
+
+def end():
+    try:
+        globals()[verb]()
+    except OSError as error:
+        few = [one for one in errors_of(error) if one.errno == errno.EMFILE]
+        assert few, repr(error)
+        assert few[0] is not error or "ulimit" in error.__notes__[0]
+        return "too few"
+    return "done"
+
+used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+name, value = {
+    "files": (resource.RLIMIT_NOFILE, most),
+    # Each thread takes a GiB of addresses, of which there are only so many.
+    "threads": (resource.RLIMIT_AS, used + most * GIB + GIB // 2),
+}[kind]
+if kind == "threads":
+    threading.stack_size(GIB)
+before = resource.getrlimit(name)
+resource.setrlimit(name, (value, before[1]))
+if kind == "threads":  # the limit holds
+    try:
+        gate = threading.Event()
+        for number in range(most + 2):
+            threading.Thread(target=gate.wait, daemon=True).start()
+    except RuntimeError:
+        assert number == most, number
+    else:
+        raise AssertionError("no limit")
+    gate.set()
+    while threading.active_count() > 1:
+        pass
+ends = [end()]
+resource.setrlimit(name, before)
+threading.stack_size(0)
+ends.append(end())
+print(ends)
+"""
+
+
+@pytest.fixture
+def ends(oss, environment_of_keys, tmp_path):
+    """Return how a verb ends under a limit and after it, and that no part is left."""
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", CHILD, *map(str, words)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert oss.uploads(BUCKET) == []
+        return ast.literal_eval(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def environment_of_keys(oss, monkeypatch):
+    """Set the owner's key in the environment."""
+    key = oss.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+
+
+VERBS = ["put", "parts", "get", "synced"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_64_files_are_enough(ends, verb):
+    """The default options never need more."""
+    assert ends(verb, "files", 64, 16) == ["done", "done"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_more_requests_than_files(oss, ends, verb):
+    """It ends well, or by an error that says what to do; with more files it works."""
+    oss.faults.add(Fault(action="*", delay=0.1, times=None))  # so that many are at once
+    assert ends(verb, "files", 40, 128)[1] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [0, 1, 3])
+@pytest.mark.parametrize("verb", VERBS)
+def test_few_threads(ends, verb, most):
+    """The caller's thread does what no other can, and pools grow when there is room."""
+    assert ends(verb, "threads", most, 16) == ["done", "done"]
