@@ -1,5 +1,5 @@
 """Checkpoints: journals of uploads that a later process can resume.
 
-Begin with ``directory``, which finds the journal of an upload; ``journal`` is one file
-of it.
+Begin with ``directory``, which finds the journal of an upload. ``journal`` is the
+format of one file.
 """

@@ -1,7 +1,7 @@
-"""Checkpoint directory: one journal for each upload that can be resumed.
+"""Checkpoint directory: one journal for each resumable upload.
 
-An upload is found again by its object and its local file. One process at a time holds
-its journal. A disk error ends the journal, not the upload.
+An upload is identified by its object and its local file. Only one process at a time can
+use its journal. A disk error ends the journal, not the upload.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a momen
 
 
 def demands_of(headers: Mapping[str, str]) -> str:
-    """Return a digest of demanded headers; their values may be confidential."""
+    """Return a digest of demanded headers, whose values may be confidential."""
     lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -47,8 +47,9 @@ def demands_of(headers: Mapping[str, str]) -> str:
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     """Return why the upload *old* cannot be resumed as *new*; None if it can.
 
-    The device is not compared: the same disk may have another number after a restart of
-    the machine. Nor is ctime, which a chmod changes. The bytes of every stored part are compared later in any case.
+    The device is not compared, because a disk may get another number after a restart of
+    the machine. Nor is ctime, which chmod changes. The bytes of every stored part are
+    compared later anyway.
     """
     was, now = old.fingerprint, new.fingerprint
     reasons = {
@@ -69,8 +70,8 @@ class FoundJournal:
     """One journal of the directory.
 
     Attributes:
-        record: what it says; None if it cannot be read.
-        in_use: the process that holds it; None if it is free.
+        record: its content; None if it cannot be read.
+        in_use: the process that uses it; None if it is free.
     """
 
     name: str
@@ -79,7 +80,7 @@ class FoundJournal:
 
 
 def _other_writers(found: os.stat_result) -> str | None:
-    """Return who else may write to a directory; many users have a group of their own.
+    """Return which other users may write to a directory; a private group is permitted.
 
     Root works in directories of others, as a container does in one of its host.
     """
@@ -92,10 +93,11 @@ def _other_writers(found: os.stat_result) -> str | None:
 
 
 class Checkpoint:
-    """A directory of journals, mode 0700 if it is made here.
+    """A directory of journals, created with mode 0700.
 
     Raises:
-        ConfigurationError: it cannot be made or written, or others can write to it.
+        ConfigurationError: it cannot be created or written, or other users can write to
+            it.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -121,10 +123,10 @@ class Checkpoint:
             )
 
     def hold(self, path: str, source: str) -> HeldJournal:
-        """Return the journal of the upload of *source* (absolute) to *path*, held by us.
+        """Return the locked journal for the upload of *source* (absolute) to *path*.
 
         Raises:
-            CheckpointInUseError: another process, or thread, does this upload.
+            CheckpointInUseError: another process or thread makes this upload.
             ConfigurationError: others can write to the directory by now.
         """
         found = None
@@ -135,7 +137,7 @@ class Checkpoint:
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
-        """Return the journal that :meth:`found` has named; raises as :meth:`hold`."""
+        """Return the locked journal that :meth:`found` named; see :meth:`hold`."""
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
@@ -147,7 +149,7 @@ class Checkpoint:
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
     def found(self) -> Iterator[FoundJournal]:
-        """Yield what is in the directory; unreadable journals too."""
+        """Yield the journals in the directory, including unreadable ones."""
         for name in sorted(os.listdir(self.directory)):
             if name.endswith(SUFFIX):
                 yield self._look(name)
@@ -168,11 +170,12 @@ class Checkpoint:
 
 
 class HeldJournal:
-    """The journal in the file *place* while this process has it. Safe for many threads.
+    """A journal in the file *place*, locked by this process. Thread-safe.
 
     Attributes:
-        record: what an earlier process left there; None if nothing that can be read.
-        keeps: whether a later process can resume the upload that is under way.
+        record: content from an earlier process; None if there is none, or it is
+            unreadable.
+        keeps: whether a later process can resume the current upload.
     """
 
     def __init__(self, path: str, place: str) -> None:
@@ -187,16 +190,16 @@ class HeldJournal:
 
     @property
     def is_ours(self) -> bool:
-        """True if all other processes are excluded."""
+        """True if this process has the lock."""
         return self._lock is not None
 
     @property
     def lock_place(self) -> str:
-        """The file that is locked: not the journal, which is replaced by a rename."""
+        """The lock file, separate from the journal, which is replaced by a rename."""
         return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Exclude all other processes; LockedError if one has the journal."""
+        """Lock the journal; LockedError if another process has it."""
         for wait in _PATIENCE:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
@@ -205,7 +208,7 @@ class HeldJournal:
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:
-        """Exclude all other processes, or raise as ``hold``, and read what is there."""
+        """Lock the journal, or raise like ``hold``, and read its content."""
         try:
             self.lock()
             data = read(self.place)
@@ -232,20 +235,20 @@ class HeldJournal:
         return self
 
     def create(self, head: JournalHead) -> None:
-        """Begin the journal of a new upload; without a lock there is none."""
+        """Begin the journal of a new upload; does nothing without the lock."""
         if self._lock is not None:
             with self._warning():
                 self._file = LineFile.create(self.place, [head_line(head)], sync=True)
                 self.keeps = True
 
     def resume(self) -> None:
-        """Continue the journal that is there."""
+        """Continue the existing journal."""
         self.keeps = True  # as far as it goes, even if nothing more can be added
         with self._warning():
             self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
 
     def append(self, kept: JournalPart) -> None:
-        """Add a stored part; it is on the disk afterwards (``fsync``)."""
+        """Add a stored part, and flush it to disk (``fsync``)."""
         if (file := self._file) is not None:
             with self._warning():
                 file.append(part_line(kept))
@@ -263,9 +266,9 @@ class HeldJournal:
             _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
 
     def release(self) -> None:
-        """Leave the journal, if there is one, to other processes; idempotent.
+        """Unlock the journal for other processes; idempotent.
 
-        Without effect in a forked child, where a lock of threads may be stuck.
+        Has no effect in a forked child, where a thread lock may be stuck.
         """
         if os.getpid() != self._pid:
             return

@@ -1,9 +1,9 @@
 """Journal of a multipart upload: the format of a file that outlives the process.
 
-JSON lines, each with a checksum of its own. The first line names the upload and the
-local file. Every other line is one part, appended after the store has confirmed it. A
-line that is torn or damaged counts as missing, and that part is sent again. The file
-holds no URL, no signature and no header.
+The format is JSON lines, each with its own checksum. The first line names the upload
+and the local file. Each further line is one part, appended after the store has
+confirmed it. A truncated or damaged line counts as missing, and that part is sent
+again. The file contains no URL, no signature and no header.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class JournalHead:
 
     Attributes:
         source: absolute path of the local file.
-        fingerprint: of the local file when the upload began.
+        fingerprint: fingerprint of the local file when the upload began.
         demands: SHA-256 of the demanded headers.
-        owners: its owner initiated it, so it is not ours to abort.
+        owners: whether the owner initiated it, so the client must not abort it.
         created: seconds since the epoch.
-        version: of this format.
+        version: version of this format.
     """
 
     path: str = _text()
@@ -63,18 +63,18 @@ class JournalHead:
 
     @property
     def size(self) -> int:
-        """Bytes of the local file."""
+        """Size of the local file in bytes."""
         return self.fingerprint.size
 
     def size_of(self, number: int) -> int:
-        """Return the bytes of part *number*, counted from 1."""
+        """Return the size in bytes of part *number*, counted from 1."""
         start = (number - 1) * self.part_size
         return min(self.part_size, self.size - start)
 
 
 @frozen
 class JournalPart:
-    """One stored part, and what proved it: ``crc64``, ``md5`` or ``none``."""
+    """One stored part, and its verification: ``crc64``, ``md5`` or ``none``."""
 
     part: PartReceipt
     verified: str
@@ -89,7 +89,7 @@ class JournalRecord:
 
 
 def line_of(members: Mapping[str, Any]) -> bytes:
-    """Return one line of a journal, its checksum and its end included."""
+    """Return one line of a journal, with its checksum and line feed."""
     text = json.dumps(members, separators=(",", ":")).encode()
     return text[:-1] + b',"check":"%016x"}\n' % crc64(text)
 
@@ -156,7 +156,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of a journal, *limit* at most (OSError); None if there is none."""
+    """Return the bytes of a journal; OSError above *limit*, None if missing."""
     try:
         descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | NONBLOCK | BINARY)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Budgets of a process: memory for written bytes, and requests in flight.
+"""Budgets of a process: memory of part buffers, and requests in flight.
 
-A client without a request in flight may always send one, so no budget can deadlock.
+A client without a request in flight can always send one, so no budget can deadlock.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from .future import Changes
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a lease, with its bytes; it counts as long as the lease lives."""
+    """Weak reference to a lease, with its size; counts as long as it lives."""
 
     __slots__ = ("amount",)
     amount: int
 
 
 class Budget:
-    """What is used: bytes of leases, or requests; ``lock`` guards the turns.
+    """Used amount of a resource: bytes of leases, or requests.
 
-    Waiting threads look again after *glance* seconds: an interrupt may cost them a call.
+    Waiting threads poll every *glance* seconds, because an interrupt may lose a
+    notification.
     """
 
     def __init__(self, glance: float = 0.1) -> None:
@@ -37,7 +38,7 @@ class Budget:
 
     @property
     def used(self) -> int:
-        """Bytes of the leases that live."""
+        """Total bytes of the living leases."""
         # Copied in one step: others may end meanwhile.
         return sum(one.amount for one in self.lent.copy())
 
@@ -47,7 +48,7 @@ class Budget:
         return self._changes.waiting
 
     def tell(self) -> None:
-        """Let those that wait look again."""
+        """Notify the waiting threads."""
         self._changes.tell()
 
     def wait(self, limit: int, may: Callable[[], bool]) -> None:
@@ -58,9 +59,10 @@ class Budget:
 class Turns:
     """Turns of one client to send a request.
 
-    A request starts if fewer than *limit* are in flight in the process, or none of this
-    client is. Its turn counts while it lives and is open. ``with`` closes it in one step
-    of the interpreter, so no exception of a signal handler can leave it behind.
+    A request starts if fewer than *limit* are in flight in the process, or if this
+    client has none in flight. Its turn counts while it lives and is open. ``with``
+    closes it in one step of the interpreter, so no exception of a signal handler can
+    leave it open.
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:
@@ -75,7 +77,7 @@ class Turns:
             return _open(self._budget.turns)
 
     def take(self) -> BytesIO:
-        """Wait for a turn, and return it; ``tell`` the others when it is closed."""
+        """Wait for a turn, and return it; call ``tell`` after closing it."""
         turn = BytesIO()
         try:
             # Nothing is used of this budget, so the condition alone decides.
@@ -96,7 +98,7 @@ class Turns:
             return True
 
     def tell(self) -> None:
-        """Wake those that wait for a turn."""
+        """Wake the threads that wait for a turn."""
         self._budget.tell()
 
 
@@ -107,7 +109,7 @@ def _open(turns: list[ref[BytesIO]]) -> int:
 
 
 class Lease:
-    """Bytes that are used as long as this object lives."""
+    """Bytes that count as used as long as this object lives."""
 
     def __init__(self, budget: Budget, amount: int) -> None:
         self._budget = budget

@@ -1,4 +1,4 @@
-"""Cancellation: a tree of events; setting one sets all below it, none above it."""
+"""Cancellation: a tree of events, in which setting one sets all below it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", defau
 
 
 class Cancellation(Event):
-    """An event that also sets those made under it, not those above.
+    """An event that also sets the events created under it.
 
-    Without one *above* it is under that of the coroutine, if one waits for this work.
+    Without *above*, it is under the event of the waiting coroutine, if there is one.
     """
 
     def __init__(self, above: Cancellation | None = None) -> None:
@@ -27,7 +27,7 @@ class Cancellation(Event):
             above.add(self)
 
     def add(self, below: Cancellation) -> None:
-        """Set *below* with this event: at once if this one is set already."""
+        """Set *below* together with this event; immediately if this one is set."""
         with self._lock:
             self._below.add(below)
         if self.is_set():

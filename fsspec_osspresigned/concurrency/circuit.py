@@ -1,8 +1,8 @@
 """Circuit breaker: while a store keeps failing, only one request at a time probes it.
 
 After several failures in a row, of any workers, the next probe is sent only after a
-pause that grows. The other workers wait, and fail with the probe, which counts as their
-own try: no worker fails without a request that was sent.
+growing pause. The other workers wait. If the probe fails, it counts as their own try,
+so every failure belongs to a request that was sent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LOST = 60.0  # seconds after which a probe that was interrupted is held to be l
 
 
 class Circuit:
-    """Counts the failures in a row of one bucket; *threshold* of them open it.
+    """Counts consecutive failures of one bucket; *threshold* of them open the circuit.
 
-    *pause* are the seconds between the first two requests that are let through; it
-    doubles, up to *longest*.
+    *pause* is the number of seconds between the first two probes; it doubles, up to
+    *longest*.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Circuit:
 
     @contextlib.contextmanager
     def turn(self, path: str, cancel: Event | None = None) -> Iterator[None]:
-        """Wait until a request may be sent, and count its result.
+        """Wait until a request may be sent, and record its result.
 
-        If the probe failed meanwhile, its error is raised for *path*.
+        If the probe fails during the wait, its error is raised for *path*.
         """
         probes = self._enter(path, cancel)
         failure: OSSPresignedError | None = None

@@ -1,4 +1,4 @@
-"""File lock: exclusive among processes and threads, free when its owner has died."""
+"""File lock: exclusive among processes and threads, released if its owner dies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NOTE = 200  # bytes that are read of the owner's name
 
 
 class LockedError(Exception):
-    """The lock is taken; the text names its owner, as far as it is known."""
+    """The lock is taken; the message names its owner if it is known."""
 
 
 class FileLock:
     """An exclusive lock on a file of its own, which is removed with the lock.
 
-    ``flock`` (of Windows, ``msvcrt.locking``) ends with the process, so a killed one leaves
-    nothing that blocks. Two threads of one process exclude each other too.
+    ``flock`` (on Windows, ``msvcrt.locking``) ends with the process, so a killed
+    process leaves no lock behind. Two threads of one process exclude each other too.
     """
 
     def __init__(self, place: str, descriptor: int) -> None:
@@ -32,9 +32,9 @@ class FileLock:
 
     @classmethod
     def take(cls, place: str) -> FileLock:
-        """Lock *place*, a path whose directory exists; LockedError if it is taken.
+        """Lock the file *place* in an existing directory; LockedError if it is taken.
 
-        Raises OSError if the file cannot be made or locked.
+        Raises OSError if the file cannot be created or locked.
         """
         while True:
             flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
@@ -68,7 +68,7 @@ class FileLock:
             self.forget()
 
     def forget(self) -> None:
-        """Close the descriptor and leave the file to another owner; idempotent."""
+        """Close the descriptor without removing the file; idempotent."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -90,20 +90,20 @@ def _lock(descriptor: int) -> None:
 
 
 def _refuse_hard_link(descriptor: int, place: str) -> None:
-    """Raise OSError for what may be any file of ours that others gave this name."""
+    """Raise OSError for a hard link, which may be another file under this name."""
     if os.fstat(descriptor).st_nlink > 1:
         raise OSError(errno.EMLINK, "the lock is a hard link", place)
 
 
 def _is_at(descriptor: int, place: str) -> bool:
-    """Return whether *place* still names the open file."""
+    """Return whether *place* is still the open file."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(place))
     return False
 
 
 def _sign(descriptor: int) -> None:
-    """Write the owner's name, for messages; a full disk does no harm."""
+    """Write the owner's name, for messages; ignore a full disk."""
     text = f"process {os.getpid()} on {socket.gethostname()}"
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -114,7 +114,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def forget_all() -> None:
-    """Forget all locks: a forked child would keep them when its parent has died."""
+    """Forget all locks in a forked child, which would otherwise keep them."""
     for lock in list(_held):
         lock.forget()
 

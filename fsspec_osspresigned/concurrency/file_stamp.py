@@ -1,4 +1,4 @@
-"""File stamp: what changes with a local file, so that a change is seen."""
+"""File stamp: detects changes of a local file."""
 
 from __future__ import annotations
 

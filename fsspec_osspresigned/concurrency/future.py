@@ -1,9 +1,9 @@
-"""Changes, events and results to wait for: no exception of a signal handler breaks a wait.
+"""Waiting for changes, events and results, robust against signal handlers.
 
-Those of ``threading`` and ``concurrent.futures`` wait in locks of Python. An exception
-that a signal handler raises there, at the wrong moment, leaves such a lock taken or
-released once too often: other threads wait for ever, or the exception is lost. Here each
-step is one of the interpreter, and each waiter has a lock of its own.
+``threading`` and ``concurrent.futures`` wait with Python code around locks. If a signal
+handler raises an exception at the wrong moment, such a lock stays taken or is released
+twice: other threads wait forever, or the exception is lost. Here each step is one
+instruction of the interpreter, and each waiter has its own lock.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _RUNNING, _CANCELLED = "running", "cancelled"
 
 
 class Changes:
-    """What threads wait for until a change lets them go on.
+    """Condition on which threads wait until a change is reported.
 
-    A waiting thread looks again after *glance* seconds, also if nothing was told.
+    A waiting thread polls every *glance* seconds, in case a notification is missed.
     """
 
     def __init__(self, glance: float = 0.1) -> None:
@@ -39,7 +39,7 @@ class Changes:
         return len(self._bells)
 
     def tell(self) -> None:
-        """Let those that wait look again; safe in a finalizer and a signal handler."""
+        """Notify the waiting threads; safe in a finalizer and a signal handler."""
         for bell in self._bells.copy():
             with suppress(RuntimeError):  # it has rung
                 bell.release()
@@ -47,7 +47,8 @@ class Changes:
     def wait_for(self, may: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until *may* returns True, *seconds* at most; return whether it did.
 
-        *may* is called with no lock held. It must take for itself what only one may have.
+        *may* is called without a lock. If only one thread may succeed, *may* must
+        ensure it.
         """
         if may():
             return True
@@ -69,7 +70,7 @@ class Changes:
 
 
 class Event:
-    """A flag that is set once, and can be waited for."""
+    """A flag that is set once, and on which threads can wait."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -80,17 +81,17 @@ class Event:
         return self._is_set
 
     def set(self) -> None:
-        """Set it, and wake those that wait."""
+        """Set the flag, and wake the waiting threads."""
         self._is_set = True
         self._changes.tell()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is set, *seconds* at most; return whether it is."""
+        """Wait until it is set, at most *seconds*; return whether it is."""
         return self._changes.wait_for(self.is_set, seconds)
 
 
 class Future(Generic[T]):
-    """The result of a job, once there is one."""
+    """The result of a job."""
 
     def __init__(self) -> None:
         self._claims: list[str] = []  # the first one counts
@@ -141,11 +142,11 @@ class Future(Generic[T]):
             self._call_back()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end, *seconds* at most; return whether it is there."""
+        """Wait for the end, at most *seconds*; return whether the job has ended."""
         return self._ended.wait(seconds)
 
     def exception(self, seconds: float | None = None) -> BaseException | None:
-        """Return what the job raised; waits and raises as ``result``."""
+        """Return the exception of the job; waits and raises like ``result``."""
         if not self.wait(seconds):
             raise TimeoutError("the job has not ended")
         if self.cancelled():
@@ -153,7 +154,7 @@ class Future(Generic[T]):
         return self._error
 
     def result(self, seconds: float | None = None) -> T:
-        """Return what the job returned, or raise what it raised.
+        """Return the result of the job, or raise its exception.
 
         Raises:
             TimeoutError: it has not ended within *seconds*.

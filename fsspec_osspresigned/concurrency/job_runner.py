@@ -1,4 +1,4 @@
-"""Job runner: one function over many jobs, by a few workers that stop together."""
+"""Job runner: runs one function for many jobs, with workers that stop together."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _NOTHING = object()  # in the place of the result of a job
 
 
 class Transfers(Generic[T, R]):
-    """Runs one function over many jobs, in *width* workers of *pool* at most.
+    """Runs one function for many jobs, in at most *width* workers of *pool*.
 
-    The first failure stops the handing out of jobs, unless *on_error* says otherwise, or
-    only the receipt of a job failed; those under way are finished. KeyboardInterrupt
-    cancels those too, as does whatever else is no Exception. In all cases nothing runs
-    any more when ``run`` returns or raises. 16 equal refusals (401, 403) one after the
-    other end it in any case.
+    After the first failure, no further job starts, unless *on_error* says otherwise, or
+    only the receipt of a job failed; running jobs are finished. KeyboardInterrupt, and
+    any other BaseException that is not an Exception, cancels running jobs too. All jobs
+    have ended when ``run`` returns or raises. 16 equal refusals (401, 403) in a row
+    always stop it.
 
     Args:
-        work: does one job; gets a cancellation to pass on.
-        name: a job's path, for errors.
-        on_error: ``raise``; ``return`` failures in the place of results; or ``omit``
-            them.
-        cancel: set from elsewhere to give up: what is done is returned then.
+        work: runs one job; receives its cancellation.
+        name: returns a job's path, for errors.
+        on_error: ``raise`` the failure, ``return`` failures in place of results, or
+            ``omit`` them.
+        cancel: another thread sets it to stop; the results so far are then returned.
 
     Attributes:
-        failures: name of a job -> what it raised, in the order in which they failed.
+        failures: name of a job -> its exception, in the order of failure.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Transfers(Generic[T, R]):
         self._failed = False
 
     def run(self, jobs: Iterable[T]) -> list[R]:
-        """Do all *jobs* and return the results; raises as ``finish``."""
+        """Run all *jobs* and return the results; raises like ``finish``."""
         found = self.outcomes(jobs)
         return [one for one in found if not isinstance(one, Exception)]
 
     def outcomes(self, jobs: Iterable[T]) -> list[R | Exception]:
-        """Do all *jobs* and return what ``finish`` does; raises as ``finish``."""
+        """Run all *jobs* and return the outcomes; raises like ``finish``."""
         self.start(jobs)
         return self.finish()
 
     def failures_of(self, jobs: Iterable[T]) -> dict[str, Exception]:
-        """Do *jobs* and return what failed, without raising it."""
+        """Run *jobs* and return the failures without raising."""
         self.start(jobs)
         self._join()
         return self.failures
@@ -100,11 +100,11 @@ class Transfers(Generic[T, R]):
             raise
 
     def finish(self) -> list[R | Exception]:
-        """Wait, and return results, and failures if asked for, in the order of jobs.
+        """Wait, and return results, and failures if requested, in the order of jobs.
 
         Raises:
             UploadErrors: several jobs failed, or each was refused.
-            Exception: what the only failing job raised.
+            Exception: the exception of the only failed job.
         """
         self._join()
         failures, given_up = self.failures, self._is_refused()
@@ -119,7 +119,7 @@ class Transfers(Generic[T, R]):
         return [one for one in self._results if one is not _NOTHING]
 
     def stop(self) -> None:
-        """Give all up; nothing runs any more when this returns."""
+        """Cancel all jobs, and wait until they have ended."""
         self._cancel.set()
         self._drop_queued()
         wait_for_all(self._futures)

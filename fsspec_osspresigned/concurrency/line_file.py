@@ -12,10 +12,10 @@ from ..system import BINARY, NOFOLLOW, NONBLOCK
 
 
 class LineFile:
-    """Appends lines to the open file *descriptor*; safe for many threads.
+    """Appends lines to the open file *descriptor*; thread-safe.
 
-    If it *is_torn*, its last line has no end, so another one is begun first. With *sync*
-    each line is on the disk (``fsync``) when ``append`` returns.
+    *is_torn* means that the last line is incomplete, so a new line is started. *sync*
+    flushes each line to disk (``fsync``) before ``append`` returns.
     """
 
     def __init__(
@@ -28,9 +28,9 @@ class LineFile:
 
     @classmethod
     def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
-        """Replace *place* in one step by a file of *lines*, mode 0600, on the disk.
+        """Replace *place* atomically with a file of *lines*, mode 0600, flushed.
 
-        If it cannot be written, OSError, and *place* is as it was.
+        Raises OSError if it cannot be written; *place* is then unchanged.
         """
         new = f"{place}.new"
         with contextlib.suppress(FileNotFoundError):
@@ -58,14 +58,14 @@ class LineFile:
 
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
-        """Open the file at *place*, not a link, to append more."""
+        """Open the file *place*, which must not be a link, to append lines."""
         flags = os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | BINARY
         return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:
-        """Append *line*, which ends in a line feed; without effect after ``close``.
+        """Append *line*, which ends with a line feed; has no effect after ``close``.
 
-        If the disk is full or broken, OSError; the lines before are whole.
+        Raises OSError if the disk is full or broken; earlier lines stay complete.
         """
         with self._lock:
             if self._descriptor is None:
@@ -79,13 +79,13 @@ class LineFile:
                 os.fsync(self._descriptor)
 
     def flush(self) -> None:
-        """Have all that was appended on the disk; raises OSError."""
+        """Flush all appended lines to disk; raises OSError."""
         with self._lock:
             if self._descriptor is not None:
                 os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Leave the file to another process; idempotent."""
+        """Close the file; idempotent."""
         with self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)

@@ -1,8 +1,8 @@
-"""Calls into compiled code: whether two things happen within the same one.
+"""Calls into compiled code: whether two events belong to the same call.
 
-A tool in C++ calls back while Python waits in one instruction. So what comes from the
-same thread, frame and instruction comes from one call of the tool, and no Python code
-ran between.
+A C++ tool calls back while Python waits in one instruction. Callbacks from the same
+thread, frame and instruction therefore belong to one call of the tool, without Python
+code in between.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _OWN = "fsspec"  # this package, too
 
 @frozen
 class NativeCall:
-    """One call: the thread, and the Python frame and instruction that wait for it.
+    """One call: its thread, and the Python frame and instruction that wait for it.
 
-    *frame* 0 is a thread without Python code, which only compiled code starts.
+    *frame* 0 is a thread without Python code, which compiled code started.
     """
 
     thread: int
@@ -28,7 +28,7 @@ class NativeCall:
 
 
 def calling() -> NativeCall:
-    """Return the call that led here; frames of fsspec and this package do not count."""
+    """Return the current call, ignoring frames of fsspec and this package."""
     frame = inspect.currentframe()
     while frame is not None and _name_of(frame.f_globals).startswith(_OWN):
         frame = frame.f_back

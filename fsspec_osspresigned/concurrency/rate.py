@@ -14,11 +14,11 @@ _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 
 @define
 class TokenBucket:
-    """A bucket of tokens, filled evenly and full at first; its owner locks.
+    """A token bucket, which is full at first; its owner locks it.
 
     Attributes:
-        tokens: flow in evenly every *period* seconds.
-        burst: seconds' worth that fits in.
+        tokens: number of tokens added evenly every *period* seconds.
+        burst: capacity in seconds.
         clock: seconds that never run backwards.
     """
 
@@ -32,11 +32,11 @@ class TokenBucket:
     )
 
     def wait(self) -> float:
-        """Return the seconds until a token is in the bucket; 0 if there is one."""
+        """Return the seconds until a token is available; 0 if there is one."""
         return max(0.0, self._after(1) - self.clock())
 
     def spend(self, count: float = 1) -> float:
-        """Take *count* tokens, into debt if need be; return the seconds to pay it."""
+        """Take *count* tokens, even below zero; return the seconds back to zero."""
         self._paid = self._after(count)
         return max(0.0, self._paid - self.clock())
 
@@ -49,13 +49,13 @@ class TokenBucket:
 class RateLimit:
     """Limit of bytes per second over all threads; :meth:`lift` ends it.
 
-    A block that exceeds the limit goes into debt and waits until that is paid, so blocks
-    of any size keep the rate.
+    A block that exceeds the limit waits until its excess is worked off, so blocks of
+    any size keep the rate.
 
     Attributes:
-        per_second: bytes.
+        per_second: bytes per second.
         clock: seconds that never run backwards.
-        sleep: waits that many of them.
+        sleep: waits for a number of seconds.
     """
 
     per_second: float
@@ -69,7 +69,7 @@ class RateLimit:
         self._bucket = TokenBucket(self.per_second, 1.0, _BURST, self.clock)
 
     def take(self, size: int) -> None:
-        """Wait until *size* more bytes may have gone."""
+        """Wait until *size* more bytes may have been sent."""
         with self._lock:
             end = self.clock() + self._bucket.spend(size)
         while not self._lifted and (left := end - self.clock()) > 0:

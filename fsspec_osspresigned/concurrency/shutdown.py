@@ -1,6 +1,6 @@
 """Shutdown: unfinished multipart uploads are aborted when the process ends.
 
-The parts of an upload that is never ended cost storage until its owner removes them.
+The parts of an unfinished upload cost storage until the owner removes them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Abortable(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """True if it is stored, or was given up and has no parts any more."""
+        """True if it is stored, or discarded without remaining parts."""
         ...
 
     def stop(self) -> None:
-        """Send no more of it; never waits."""
+        """Stop sending; never waits."""
         ...
 
     def discard(self, *, hurry: bool) -> None:
-        """Remove its parts, if it has not ended yet."""
+        """Remove its parts, if it has not ended."""
         ...
 
 
@@ -45,10 +45,10 @@ _terminating = threading.Event()
 
 
 def add(upload: Abortable) -> None:
-    """Abort *upload* if the process ends before it is over.
+    """Abort *upload* if the process ends before the upload.
 
     Raises:
-        UploadDiscardedError: SIGTERM has come; nothing is begun any more.
+        UploadDiscardedError: SIGTERM was received, so no upload can begin.
     """
     if is_terminating():
         raise UploadDiscardedError("SIGTERM ends this process: nothing more is begun")
@@ -57,14 +57,14 @@ def add(upload: Abortable) -> None:
 
 
 def is_terminating() -> bool:
-    """Return whether SIGTERM has come, so that nothing more should be begun."""
+    """Return whether SIGTERM was received, so no work should begin."""
     return _terminating.is_set()
 
 
 def watch() -> None:
-    """Make SIGTERM abort the uploads before it ends the process.
+    """Install a SIGTERM handler that aborts the uploads before the process ends.
 
-    Only the main thread may set a handler, and one of the program itself is kept.
+    Only the main thread can set a handler. A handler of the program is kept.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -74,10 +74,10 @@ def watch() -> None:
 
 @atexit.register
 def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) -> None:
-    """Abort all unfinished uploads, or what *seconds* suffice for; leave the others.
+    """Abort all unfinished uploads, within at most *seconds*.
 
-    One after the other, because no thread can be started when the interpreter ends.
-    Uploads that other threads begin meanwhile are aborted, too.
+    They are aborted one after the other, because no thread can start while the
+    interpreter ends. Uploads that other threads begin during this are aborted too.
     """
     end = time.monotonic() + seconds
     failed: list[Abortable] = []
@@ -101,8 +101,8 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
 def terminate(number: int, _: FrameType | None = None) -> None:
     """Abort the uploads, then let the signal end the process.
 
-    The code that the signal interrupted may hold any lock. So a thread does the work, and
-    is waited for with a limit.
+    The interrupted code may hold any lock. Therefore a thread does the work, and the
+    handler waits for it with a time limit.
     """
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     _terminating.set()

@@ -32,14 +32,14 @@ _idle: set[threading.Thread] = set()
 class Workers:
     """Pool of at most *size* daemon threads, started on demand, ended when idle.
 
-    Unlike ``concurrent.futures.ThreadPoolExecutor`` it does not keep the interpreter
-    alive for queued work: an abandoned upload must not be finished unseen.
+    Unlike ``concurrent.futures.ThreadPoolExecutor``, it does not keep the interpreter
+    alive for queued work: an abandoned upload must not be finished unnoticed.
 
-    A waiting job always has a thread, and the count of threads cannot drift:
+    A waiting job always has a thread, and the thread count stays correct:
 
-    * Each thread enters and leaves ``_threads`` itself. An exception from a signal
-      handler hits the main thread only; all it leaves is an entry in ``_starting`` that
-      the next ``submit`` removes.
+    * Each thread adds itself to ``_threads`` and removes itself. An exception from a
+    signal handler occurs only in the main thread; it can only leave an entry in
+    ``_starting``, which the next ``submit`` removes.
     * A job is queued before threads are counted, and a thread leaves before it looks
       for jobs a last time. So the order of steps does not matter, even to a finalizer
       that submits in the middle of one.
@@ -64,7 +64,7 @@ class Workers:
         POOLS.add(self)
 
     def reset(self) -> None:
-        """Forget jobs and threads; for a forked child, which has none of them."""
+        """Forget jobs and threads in a forked child, which has none of them."""
         self._jobs: deque[Job] = deque()
         # Not a SimpleQueue: before Python 3.13 its time-out may never end.
         self._bell = self._make_bell()
@@ -75,7 +75,7 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """The number of jobs that no thread has taken yet."""
+        """The number of jobs not yet taken by a thread."""
         return len(self._jobs)
 
     @property
@@ -99,7 +99,8 @@ class Workers:
     ) -> Future[T]:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
-        If the pool has no thread and none can be started, it is done when this returns.
+        If the pool has no thread and none can be started, the job runs before this
+        returns.
         """
         try:
             return self.queue(function, *args, **kwargs)
@@ -115,7 +116,7 @@ class Workers:
     def queue(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Submit, but in no case do it here: for a finalizer.
+        """Submit without ever running the job in this thread; for finalizers.
 
         Raises RuntimeError if the pool has no thread and none can be started.
         """

@@ -1,4 +1,4 @@
-"""Options of one object: those of the filesystem, overridden by those of the call."""
+"""Options of one object: those of the filesystem, overridden by the call."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ObjectOptions:
         return cls(evolve(base, **values))
 
     def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
-        """Return the target; *guessed* is a Content-Type that is only wished."""
+        """Return the target; *guessed* is a Content-Type that is only optional."""
         options = self.options
         named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
         named |= {**options.server_side_encryption, **options.callback}
@@ -100,14 +100,14 @@ class ObjectOptions:
 
 
 def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return *base* overridden by *given*; names are equal in any case."""
+    """Return *base* overridden by *given*, with case-insensitive names."""
     lower = {name.lower() for name in given}
     return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}
 
 
 @frozen(eq=False, kw_only=True)
 class Target:
-    """Object to store, with its demanded and its wished headers."""
+    """Object to store, with its demanded and its optional headers."""
 
     path: str
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -116,13 +116,13 @@ class Target:
 
     @property
     def exclusive(self) -> bool:
-        """True if an existing object must stay."""
+        """True if an existing object must not be replaced."""
         lower = {n.lower(): v.lower() for n, v in self.headers.items()}
         return lower.get(FORBID_OVERWRITE) == "true"
 
     @property
     def content_type(self) -> str | None:
-        """The Content-Type that was asked for; None if none was."""
+        """The requested Content-Type; None if there is none."""
         pairs = (*self.headers.items(), *self.optional_headers.items())
         return next((v for name, v in pairs if name.lower() == "content-type"), None)
 
@@ -136,9 +136,9 @@ class Target:
         part_number: int | None = None,
         content_length: int | None = None,
     ) -> Operation:
-        """Return the call *action*, with the object's own headers that it takes.
+        """Return the call *action*, with the object's headers that apply to it.
 
-        *headers* are demanded besides, *optional_headers* replace the object's own.
+        *headers* are demanded in addition; *optional_headers* replace the object's own.
         """
         bucket, key = split_path(self.path)
         if optional_headers is None and HeaderKind.CONTENT in action.spec.headers:
@@ -157,7 +157,7 @@ class Target:
     def put_operation(
         self, size: int | None, action: Action = Action.PutObject
     ) -> Operation:
-        """Return the call *action* that stores all *size* bytes; None is not known yet."""
+        """Return the call *action* that stores *size* bytes; None if not known yet."""
         return self.operation(action, content_length=size)
 
     def initiate_operation(self) -> Operation:
@@ -167,7 +167,7 @@ class Target:
     def part_operation(
         self, upload_id: str, number: int, size: int | None
     ) -> Operation:
-        """Return the UploadPart of part *number*; *size* as for a PutObject."""
+        """Return the UploadPart call of part *number*; *size* as for a PutObject."""
         return self.operation(
             Action.UploadPart,
             upload_id=upload_id,

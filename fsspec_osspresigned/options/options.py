@@ -93,7 +93,7 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Read seconds for connecting and for no progress; one number is the latter."""
+    """Read the timeouts for connecting and for progress; one number is the latter."""
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -178,7 +178,7 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """Return an attribute; *per_object* if the options of one call may override it."""
+    """Return an attribute; *per_object* if the options of a call may override it."""
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -187,7 +187,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _unless_secret(value: Any) -> str:
-    """Return the text of a URL or a map, hidden unless it is a reference."""
+    """Return the text of a URL or a map, as a secret unless it is a reference."""
     text = value if isinstance(value, str) else ""
     hidden = value is not None and ("://" in text or not _is_place(value))
     return "<hidden>" if hidden else repr(value)
@@ -195,7 +195,7 @@ def _unless_secret(value: Any) -> str:
 
 @frozen(eq=False, kw_only=True)
 class Options:
-    """Everything a user can set, validated; the table is in docs/options.
+    """All storage options, validated; docs/options.md has the table.
 
     Sizes are bytes, times are seconds.
     """
@@ -241,10 +241,10 @@ class Options:
 
     @classmethod
     def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
-        """Read storage options; None stands for the default everywhere.
+        """Read storage options; None is the default of every option.
 
         Raises:
-            ConfigurationError: with every problem found.
+            ConfigurationError: options are invalid; the message lists all problems.
         """
         given = portable(given)
         known = {a.name: a for a in fields(cls)}
@@ -276,32 +276,32 @@ class Options:
 
     @property
     def threshold(self) -> int:
-        """Bytes above which an object is sent in parts, where its link is unknown."""
+        """Bytes above which an object is sent in parts, if its link is unknown."""
         return self.multipart_threshold or THRESHOLD
 
     @property
     def connections(self) -> int:
-        """Requests in flight at most."""
+        """Maximum number of requests in flight."""
         return self.max_concurrency or CONNECTIONS
 
     @property
     def most_connections(self) -> int:
-        """The same for the parts of one object whose connections are slow."""
+        """Maximum number of parts of one object in flight on slow connections."""
         return self.max_concurrency or MOST_CONNECTIONS
 
     @property
     def largest_part(self) -> int:
-        """Bytes of a part at most."""
+        """Maximum size of a part in bytes."""
         return self.part_size or LARGEST_PART
 
     @property
     def most_memory(self) -> int:
-        """Bytes that all streams of the process may hold before writers wait."""
+        """Maximum number of bytes that all streams buffer before writers wait."""
         least = self.largest_part * (self.connections + 1)
         return self.memory_limit or max(_MEMORY, least)
 
     def check_portable(self) -> None:
-        """Raise TypeError if options that hold or are secrets would leave this process."""
+        """Raise TypeError if the options contain secrets, which must not be pickled."""
         remedies = []
         # No local variable holds the URL: a traceback may show it.
         if not (self.presigned_url or "env:").startswith(("env:", "file:")):
@@ -321,7 +321,7 @@ class Options:
             raise TypeError("this filesystem cannot be pickled: " + "; ".join(remedies))
 
     def identity(self) -> tuple[Any, ...]:
-        """Return what two filesystems must share to share connections and memory."""
+        """Return the key by which filesystems share connections and memory."""
         own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
         return (*own, surroundings() if self.signer == "keys" else None)
 
@@ -333,10 +333,10 @@ def _is_place(given: Any) -> bool:
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with ``presigned_url`` for its alias, unless both are there.
+    """Return *given* with ``presigned_url`` instead of its alias, unless it has both.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, so writers that pass options
-    on by that function cannot pass it.
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, so writers that use this
+    function cannot pass an option of that name.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:
@@ -345,7 +345,7 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with names of today, and relative local paths made absolute."""
+    """Return *given* with current option names and absolute local paths."""
     options = renamed(given)
     for name in ("url_map", "grant", "receipts", "checkpoint"):
         value = options.get(name)
@@ -372,7 +372,7 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the source of signatures."""
+    """Return the problem with the source of signatures."""
     problems = []
     used = chosen(values.get)
     if not used:
@@ -395,7 +395,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return which of *known* was meant by *name*, as the end of a sentence."""
+    """Return the *known* name that *name* resembles, as the end of a sentence."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
@@ -404,7 +404,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _show(name: str, value: Any) -> str:
-    """Return the text of a bad value, unless it may be a secret."""
+    """Return the text of an invalid value, unless it may be a secret."""
     if name in (
         ALIAS,
         "presigned_url",
@@ -419,12 +419,12 @@ def _show(name: str, value: Any) -> str:
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return what a client reads from the environment, beside its options."""
+    """Return the values that a client reads from the environment."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 
 def hashable(value: Any) -> Any:
-    """Return a hashable stand-in that is equal where *value* is, or is the same."""
+    """Return a hashable key that is equal if *value* is equal or the same object."""
     if isinstance(value, Mapping):
         return frozenset((k, hashable(v)) for k, v in value.items())
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
-"""Trust: what options decide only if the user's own hand wrote them.
+"""Trust: options that have an effect only if the user set them.
 
-Options may be data of others: a catalog, a file of JSON, the arguments of a job. Such
-data must not choose what is imported, where URLs go that the user's keys sign, or which
-file is sent as a token. What the environment, fsspec's configuration, a command line or
-a pickle says is the user's own.
+Options may come from untrusted data: a catalog, a JSON file, the arguments of a job.
+    Such data must not choose which code is imported, to which host the user's keys
+    sign, or which file is sent as a token. Values from the environment, fsspec's
+    configuration, a command line or a pickle count as set by the user.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _trusted: set[str] = set()
 
 
 def trust(given: Mapping[str, Any]) -> None:
-    """Trust the guarded options of *given* in this process from now on."""
+    """Trust the guarded options in *given* for the lifetime of this process."""
     _trusted.update(_guarded(given))
 
 
 def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
-    """Refuse *options* that others may have written, unless they are *configured*.
+    """Refuse guarded *options* from untrusted data, unless they are *configured*.
 
     Raises:
-        ConfigurationError: with all of them, and how to trust each.
+        ConfigurationError: the message lists all of them, and how to trust each.
     """
     named = os.environ.get(VARIABLE, "").split(",")
     listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
@@ -44,7 +44,7 @@ def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
 
 
 def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the texts of the guarded options of *given*."""
+    """Yield the texts of the guarded options in *given*."""
     options = portable(given)
     values = (options.get(name) for name in _GUARDED)
     return (value for value in values if isinstance(value, str))
@@ -82,7 +82,7 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
 
 
 def _host(endpoint: str) -> str:
-    """Return host and port of *endpoint*; empty if it is none."""
+    """Return host and port of *endpoint*; empty if it is invalid."""
     from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
 
     try:
@@ -92,7 +92,7 @@ def _host(endpoint: str) -> str:
 
 
 def _is_safe(host: str) -> bool:
-    """Return whether *host* is this machine, or one of OSS, with or without a bucket."""
+    """Return whether *host* is this machine, or an OSS host, also with a bucket."""
     name = urlsplit(f"//{host}").hostname or ""
     return is_loopback(name) or any(map(oss_bucket, (name, f"bucket.{name}")))
 

@@ -1,4 +1,4 @@
-"""URL maps: presigned URLs that were made beforehand.
+"""URL maps: presigned URLs that were made in advance.
 
-Begin with ``url_map``; ``parser`` reads the text, ``source`` the place it comes from.
+Begin with ``url_map``. ``parser`` reads the text; ``source`` opens its file or URL.
 """

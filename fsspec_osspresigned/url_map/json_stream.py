@@ -1,7 +1,7 @@
-"""Streaming JSON: a large text is read piece by piece, and is never whole in memory.
+"""Streaming JSON reader, which never holds a whole text in memory.
 
-The standard ``json`` needs 3.5 to 4.6 times the size of a map of 100,000 objects, this
-reader 1.8 times.
+The standard ``json`` needs 3.5 to 4.6 times the size of a map of 100,000 objects; this
+reader needs 1.8 times.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _scan: Callable[[str, int], tuple[Any, int]] = parsing.DECODER.scan_once  # type
 
 
 class JSONStream:
-    """A text, or a file of it, and a position in it. All methods read from there.
+    """A JSON text or file, and the position from which all methods read.
 
-    They raise ValueError where the text is not JSON or not UTF-8, with a position and
-    never a part of the text. A byte order mark is left out.
+    Methods raise ValueError if the text is not JSON or not UTF-8. The message has the
+    position, but no part of the text. A byte order mark is ignored.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class JSONStream:
                 return self._text[self._at : self._at + 1]
 
     def head(self) -> str:
-        """Return the text in memory after the blanks, without reading it."""
+        """Return the text in memory after the blanks, without consuming it."""
         self.ahead()
         return self._text[self._at :]
 
@@ -110,7 +110,7 @@ class JSONStream:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Read the rest: yield lines that are not blank, with their numbers.
 
-        Only LF ends a line, since keys may hold what Unicode calls a line break.
+        Only LF ends a line, because keys may contain other Unicode line breaks.
         """
         number = self.line
         end = 0
@@ -145,9 +145,9 @@ class JSONStream:
         return name
 
     def _fill(self) -> bool:
-        """Drop what was read, and take at least as much again as is left.
+        """Drop the text that was read, and read at least as much as is left.
 
-        Doubling bounds how often one long value is scanned. False at the end.
+        Doubling limits how often one long value is scanned. Returns False at the end.
         """
         rest = self._text[self._at :]
         if len(rest) > self._max_value:
@@ -177,7 +177,7 @@ class JSONStream:
 
 
 def _decoded(data: bytes | str | BinaryIO, piece: int) -> Iterator[str]:
-    """Yield the text of *data* in pieces that are not empty."""
+    """Yield the text of *data* in non-empty pieces."""
     if isinstance(data, str):
         yield data.removeprefix("\ufeff")
         return

@@ -43,15 +43,17 @@ def parse(
     data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any],
     piece: int = PIECE,
 ) -> URLMap:
-    """Return the map that *data* holds.
+    """Return the map in *data*.
 
-    Accepted: the version-1 object; a bare object ``{"bucket/key": URL or entry}``; JSON
-    Lines with a ``path`` each; a list of URLs, in JSON or one a line; one entry or one
-    signed request as Alibaba Cloud's samples print them. *data* is the text, a file of it
-    that is read by *piece* bytes, or what a JSON reader made of it.
+    These shapes are accepted: the version-1 object; a bare object ``{"bucket/key": URL
+        or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
+        line; one entry or one signed request as Alibaba Cloud's samples print them.
+        *data* is the text, a file that is read in pieces of *piece* bytes, or parsed
+        JSON.
 
     Raises:
-        ConfigurationError: with every problem and its place, never a URL's query.
+        ConfigurationError: the message lists every problem with its place, but no query
+            of a URL.
     """
     reader = _MapReader()
     if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
@@ -67,7 +69,7 @@ def parse(
 
 
 def shown(text: str) -> str:
-    """Show a name that may be anything, even a signed URL in the wrong place."""
+    """Return a name for messages; it may be a signed URL in the wrong place."""
     if "://" in text[:_MAX_SHOWN]:
         return repr(SecretURL(text[:_MAX_READ]).shown()[:_MAX_SHOWN])
     name, mark, _ = redact(text[:_MAX_READ]).partition("?")
@@ -76,7 +78,7 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the member that an unknown one may have meant."""
+    """Return the known member that is most similar to an unknown one."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
@@ -107,7 +109,7 @@ def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
 
 
 def _moment(text: str) -> float | None:
-    """Read RFC 3339 with a zone, in seconds since the epoch; None for anything else."""
+    """Read an RFC 3339 time with a zone in seconds since the epoch; else None."""
     if not _TIME.fullmatch(text):
         return None
     try:
@@ -118,7 +120,7 @@ def _moment(text: str) -> float | None:
 
 @define
 class _MapReader:
-    """Collects entries by their paths; methods return None where they noted a problem."""
+    """Collects entries by path; methods return None after they noted a problem."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
@@ -131,12 +133,12 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Keep a problem, unless there are very many."""
+        """Record a problem, unless there are very many."""
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(f"{place}: {problem}")
 
     def text(self, text: JSONStream) -> None:
-        """Read a whole text. Raises ValueError where it is no JSON."""
+        """Read a whole text; ValueError if it is not JSON."""
         mark = text.ahead()
         if not mark:
             self.note("URL map", "is empty")
@@ -167,7 +169,7 @@ class _MapReader:
                 self.item(value, place)
 
     def whole(self, text: JSONStream) -> None:
-        """Read one object at the top: a map of either kind, an entry, or line 1."""
+        """Read a top-level object: a map of either kind, an entry, or line 1."""
         line = text.line
         listed, bare = _MapReader(), _MapReader()
         rest = _members_of(text, listed, bare)
@@ -220,7 +222,7 @@ class _MapReader:
             self.item(item, f"[{index}]")
 
     def item(self, value: Any, place: str) -> None:
-        """Read an entry that names its path itself, or by its URL."""
+        """Read an entry whose path is a member, or is in its URL."""
         if isinstance(value, Mapping) and "path" in value:
             self.add(value["path"], value, place)
             return
@@ -267,7 +269,7 @@ class _MapReader:
             self.entries[path] = entry
 
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
-        """Read one PUT, quickly; None for what must be read with care."""
+        """Read a simple PUT quickly; None if it needs the full reader."""
         if isinstance(value, str):
             return None if request_checks.url_problem(value) else SecretURL(value)
         if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
@@ -292,7 +294,7 @@ class _MapReader:
         return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
 
     def moment(self, value: Any) -> float | None:
-        """Return seconds since the epoch; None for what is no time with a zone."""
+        """Return seconds since the epoch; None if it is not a time with a zone."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
@@ -328,7 +330,7 @@ class _MapReader:
     def requests(
         self, members: Mapping[str, Any], place: str
     ) -> Iterator[tuple[str, Any, str, str]]:
-        """Yield slot, value, place and method of each request but the parts."""
+        """Yield slot, value, place and method of each request except the parts."""
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
@@ -348,7 +350,7 @@ class _MapReader:
     def members(
         self, value: Any, place: str, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the members under their own names; others are ignored, typos noted."""
+        """Return the known members; ignore others, but note likely typos."""
         if not isinstance(value, Mapping):
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
@@ -392,7 +394,7 @@ class _MapReader:
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
-        """Read what must be sent; None if nothing is said."""
+        """Read the headers to send; None if they are missing."""
         if "headers" not in members:
             return None
         headers = members["headers"]
@@ -410,7 +412,7 @@ class _MapReader:
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
-        """Read when the request or entry ends, seconds since the epoch."""
+        """Read the expiry time of a request or entry, seconds since the epoch."""
         if "expires_at" not in members:
             return None
         if (found := self.moment(members["expires_at"])) is None:
@@ -448,7 +450,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
     ) -> str | None:
-        """Return the upload id, read from the part URLs if the entry has none."""
+        """Return the upload ID, or the one in the part URLs if it is missing."""
         place = f"{place}.upload_id"
         given = members.get("upload_id")
         if "upload_id" in members and (not isinstance(given, str) or not given):
@@ -463,7 +465,7 @@ class _MapReader:
         return given or next(iter(found), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
-        """Read the bytes of a part; None if nothing is said."""
+        """Read the part size in bytes; None if it is missing."""
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
@@ -473,7 +475,7 @@ class _MapReader:
 def _members_of(
     text: JSONStream, listed: _MapReader, bare: _MapReader
 ) -> dict[str, Any]:
-    """Read an object; what may be an entry goes to the reader of its kind."""
+    """Read an object; pass possible entries to the reader of their kind."""
     rest: dict[str, Any] = {}
     for name in text.members():
         if name in rest:
@@ -490,7 +492,7 @@ def _members_of(
 
 
 def _is_lines(head: str) -> bool:
-    """Return whether a text that begins with *head* is lines: URLs, or whole objects."""
+    """Return whether a text that begins with *head* has one URL or object per line."""
     first, _, rest = head.partition("\n")
     first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
     if first.lower().startswith(("https:", "http:")):
@@ -505,7 +507,7 @@ def _is_lines(head: str) -> bool:
 
 
 def _only_lists(entry: Kept) -> bool:
-    """Return whether *entry* is for no object, but for listing a bucket."""
+    """Return whether *entry* is only for listing a bucket."""
     return isinstance(entry, MapEntry) and entry == MapEntry(
         ls=entry.ls, expires_at=entry.expires_at
     )

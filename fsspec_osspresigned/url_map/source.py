@@ -34,20 +34,20 @@ _ABSENT = FileStamp()
 
 
 class ExposedMapWarning(UserWarning):
-    """A file of presigned URLs can be read by others."""
+    """A file of presigned URLs can be read by other users."""
 
 
 class UnreadableMapWarning(UserWarning):
-    """A map changed on disk into something that cannot be read; the old one holds."""
+    """A map on disk has become unreadable; the old one stays in use."""
 
 
 class FileSource(Generic[T]):
-    """What a secret file of signatures holds, read again when the file changes.
+    """Content of a file of signatures, read again when the file changes.
 
     Attributes:
-        local: it came from this machine, so that it may lead to it.
+        local: True if it came from this machine, so its URLs may lead to it.
         path: the file; None if it is not a local file.
-        kind: what it is, for messages.
+        kind: kind of file, for messages.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class FileSource(Generic[T]):
             _warn_if_exposed(path, kind)
 
     def current(self) -> T:
-        """Return what is in it now.
+        """Return the current content.
 
-        If the file is missing or unreadable, as while a job rewrites it, the old content
-        stays in force, with a warning for the latter.
+        If the file is missing or unreadable, for example while a job rewrites it, the
+        old content stays in use. An unreadable file causes a warning.
         """
         # Not under the lock, so that workers do not queue for it.
         if self._look() in (_ABSENT, self._stamp):
@@ -101,7 +101,7 @@ def load(
 ) -> MapSource:
     """Return the map at *place*.
 
-    That is a mapping or list, or any place of :func:`load_file`.
+    *place* is a mapping or list, or any place of :func:`load_file`.
     """
     if not isinstance(place, str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
@@ -118,11 +118,11 @@ def load_file(
     kind: str = "URL map",
     option: str = "url_map",
 ) -> FileSource[T]:
-    """Return what *parse* reads at *place*.
+    """Return the result of *parse* for the text at *place*.
 
-    That is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input, or
-    any URL that *opener* can read. It is a secret, so it comes over plain http from this
-    machine only, unless *allow_http*. Messages name *kind* and *option*.
+    *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
+    or any URL that *opener* can read. The text is a secret, so plain http is permitted
+    only on this machine, unless *allow_http*. Messages name *kind* and *option*.
 
     Raises:
         ConfigurationError: it cannot be read, or *parse* refuses it.
@@ -153,7 +153,7 @@ def _stream_of(read: Callable[[], bytes]) -> Callable[[], BinaryIO]:
 
 
 def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *place*, and what reads it; None for a file or a URL."""
+    """Return the name of *place* and its reader; None for a file or a URL."""
     if place.lstrip()[:1] in ("{", "["):
         return option, lambda: place.encode("utf-8", "replace")
     if place == "-":
@@ -168,7 +168,7 @@ def _is_elsewhere(place: str) -> bool:
 
 
 def _checked(place: str, kind: str, *, allow_http: bool) -> str:
-    """Return the URL *place* for messages, or raise why it may not be read."""
+    """Return the URL *place* for messages, or raise if it must not be read."""
     shown = SecretURL(place).shown()
     is_http = place.lower().startswith("http:")
     problem = is_http and http_problem(place, allow_http=allow_http, local=True)
@@ -181,12 +181,12 @@ def _checked(place: str, kind: str, *, allow_http: bool) -> str:
 
 
 def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
-    """Write *url_map* as ``write_text`` does."""
+    """Write *url_map* with ``write_text``."""
     write_text(dump(url_map), path)
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
-    """Write *text*, a secret, to *path* in one step, readable by its owner only."""
+    """Write *text*, a secret, to *path* atomically, readable only by its owner."""
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -203,7 +203,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def _parse_at(
     name: str, open_: Callable[[], BinaryIO], parse: Callable[[BinaryIO], T], kind: str
 ) -> T:
-    """Read and parse, and put the place in front of what is wrong."""
+    """Read and parse; prefix problems with the place."""
     try:
         with open_() as file:
             return parse(file)

@@ -39,8 +39,9 @@ class MapRequest:
 
     Attributes:
         url: the presigned URL.
-        headers: exactly what must be sent; None if the map does not say.
-        expires_at: seconds since the epoch as the map says; None if it does not.
+        headers: exactly the headers to send; None if the map has none.
+        expires_at: expiry time in the map, seconds since the epoch; None if it has
+            none.
     """
 
     url: SecretURL
@@ -53,14 +54,15 @@ class MapEntry:
     """All presigned requests for one object.
 
     Attributes:
-        put: one PutObject; None if the object goes in parts only.
-        expires_at: for requests that say nothing themselves, seconds since the epoch.
-        upload_id: of the multipart upload that the owner initiated.
-        part_size: bytes that bind every part but the last; None leaves it to us.
+        put: one PutObject; None if the object can only be sent in parts.
+        expires_at: expiry time of requests without their own, seconds since the epoch.
+        upload_id: ID of the multipart upload that the owner initiated.
+        part_size: required size in bytes of every part except the last; None leaves it
+            to the client.
         parts: UploadPart requests, part 1 first.
         complete: ``external`` if the owner completes the upload.
-        copy: CopyObject, to here from the source that its headers name.
-        ls: ListObjectsV2 of what begins with the key, one page.
+        copy: CopyObject to this object, from the source in its headers.
+        ls: ListObjectsV2 of one page of objects whose names begin with the key.
     """
 
     put: MapRequest | None = None
@@ -86,8 +88,8 @@ Kept: TypeAlias = MapEntry | MapRequest | SecretURL
 class URLMap(Mapping[str, MapEntry]):
     """``bucket/key`` -> entry, read-only.
 
-    An entry may be given as its PUT alone, or as that one's URL: 100,000 of them take a
-    third of the memory then.
+    An entry with only a PUT may be given as that request, or as its URL, which needs a
+    third of the memory for 100,000 objects.
     """
 
     _entries: Mapping[str, Kept] = field(factory=dict)
@@ -108,7 +110,7 @@ class URLMap(Mapping[str, MapEntry]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        """Say how large the map is; its paths can be many."""
+        """Show the size of the map instead of its paths."""
         return f"<URLMap of {len(self)} objects>"
 
     @cached_property
@@ -116,7 +118,7 @@ class URLMap(Mapping[str, MapEntry]):
         return Nearest(self._entries)
 
     def nearest(self, path: str) -> tuple[str, ...]:
-        """Return up to three keys like *path*, the likeliest first; sorts once."""
+        """Return up to three keys similar to *path*, the best first; sorts once."""
         return self._names.to(path)
 
 
@@ -127,8 +129,8 @@ _ALIKE = 0.5
 class Nearest:
     """Fuzzy search among names, sorted by their beginnings and by their ends.
 
-    A name with one mistake shares with the right one all before the mistake or all after
-    it, so it is compared with its neighbours in both orders only.
+    A name with one mistake has the same beginning or the same end as the correct one.
+    It is therefore compared only with its neighbors in both orders.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -137,7 +139,7 @@ class Nearest:
         self._backward = sorted(name[::-1] for name in names)
 
     def to(self, name: str) -> tuple[str, ...]:
-        """Return up to three names like *name*, the likeliest first."""
+        """Return up to three names similar to *name*, the best first."""
         from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
         backward = _neighbours(self._backward, name[::-1])
@@ -157,7 +159,7 @@ def _neighbours(ordered: list[str], name: str) -> list[str]:
 
 
 def dump(url_map: Mapping[str, MapEntry]) -> str:
-    """Return the version-1 text of *url_map*: a secret, URLs spelled out."""
+    """Return the version-1 text of *url_map*: a secret, with its URLs."""
     rows = ",\n".join(
         f"{json.dumps(path)}: {json.dumps(_shortest(_dump_entry(entry)))}"
         for path, entry in url_map.items()
@@ -166,7 +168,7 @@ def dump(url_map: Mapping[str, MapEntry]) -> str:
 
 
 def dump_line(path: str, entry: MapEntry) -> str:
-    """Return one line of JSON Lines: a secret, URLs spelled out."""
+    """Return one line of JSON Lines: a secret, with its URLs."""
     return json.dumps({"path": path, **_dump_entry(entry)}) + "\n"
 
 
