@@ -19,10 +19,11 @@ from ..units import shown_text
 from .check import check
 from .doctor import doctor
 from .grant import grant
+from .help import UncutGroup, examples
 from .objects.change import cp, mv, rm
 from .objects.get import cat, get
 from .objects.look import du, ls, stat, url
-from .options import PAIR, examples, needs, refuse_presigned
+from .options import PAIR, needs, refuse_presigned
 from .put import put
 from .serve import serve
 from .sign import inspect, sign
@@ -74,7 +75,6 @@ _ELSEWHERE = {  # names of other tools
     "size": "du",
     "mirror": "sync",
 }
-_UNCUT = 1000  # characters, more than any first sentence has
 _NARROWEST, _WIDEST = 30, 80  # columns of help
 
 # The summary reports failures, so the log need not.
@@ -85,18 +85,8 @@ class _NobodyReadsError(Exception):
     """The reader of a pipe is gone; hidden from click, which would exit with 1."""
 
 
-class _Commands(click.Group):
-    """Commands in the order in which users need them."""
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add one, whose sentence wraps where it is too long for a line."""
-        cmd.short_help = cmd.get_short_help_str(_UNCUT)
-        super().add_command(cmd, name)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names as they were added."""
-        del ctx
-        return list(self.commands)
+class _Commands(UncutGroup):
+    """All commands, which know the names that other tools have for them."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find one, and tell the names of other tools what they are called here."""

@@ -32,12 +32,12 @@ from ..signers.keys import KeySigner
 from ..signers.post_grant_reader import parse_grant
 from ..units import rate_of, shown_seconds, shown_text
 from ..url_map.source import load, load_file
+from .help import UncutGroup, examples
 from .options import (
     ADDRESSING,
     HOST,
     PLACE,
     counted,
-    examples,
     flag,
     mapping,
     object_path,
@@ -65,7 +65,9 @@ _GRANT_EXAMPLES = """\
 """
 
 
-@click.group()
+@click.group(
+    cls=UncutGroup, epilog=examples(_MAP_EXAMPLES + _GRANT_EXAMPLES + _SIGNER_EXAMPLES)
+)
 def check() -> None:
     """Find mistakes before the first byte is sent."""
 

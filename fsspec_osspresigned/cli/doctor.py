@@ -32,7 +32,8 @@ from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ..signing.signed_url import describe
 from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
-from .options import SIZE, UploadConnectionOptions, examples, object_path, takes
+from .help import examples
+from .options import SIZE, UploadConnectionOptions, object_path, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")

@@ -15,11 +15,11 @@ from ..signing.grant_file import GrantTerms, SignedGrant
 from ..signing.post_policy import TOKEN_FIELD
 from ..units import shown_bytes, shown_end, shown_seconds
 from ..url_map.source import write_text
+from .help import examples
 from .options import (
     LIFE,
     PLACE,
     SIZE,
-    examples,
     flag,
     object_path,
     option,
@@ -31,7 +31,8 @@ from .sign import SigningKeyOptions, secret_place
 _EXAMPLES = """\
   osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
   osspresigned grant examplebucket/photos/ --content-type image/png --no-overwrite
-  osspresigned grant examplebucket/in/ -o - | ssh ann@lab 'umask 077; cat > grant.json'
+  osspresigned grant examplebucket/in/ -o - | \\
+      ssh ann@lab 'umask 077; cat > grant.json'
   osspresigned inspect grant.json
   osspresigned check grant grant.json exports --to examplebucket/incoming/
 """

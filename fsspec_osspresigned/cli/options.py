@@ -182,11 +182,6 @@ def needs(name: str) -> Iterator[None]:
         raise click.UsageError(said) from error
 
 
-def examples(lines: str) -> str:
-    """Return the epilog of a command that shows *lines* as they are."""
-    return f"Examples:\n\n\b\n{lines}"
-
-
 def counted(number: int, what: str) -> str:
     """Return *number* with its noun: ``1 file``, ``2 files``."""
     return f"1 {what}" if number == 1 else f"{number} {what}s"

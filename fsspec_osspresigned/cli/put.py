@@ -20,13 +20,13 @@ from ..signing.endpoint import check_key
 from ..syncing.filter import Filter
 from ..units import MIB, short_bytes, shown_text
 from ..upload.plan import refuse_expired
+from .help import examples
 from .options import (
     PLACE,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
     counted,
-    examples,
     object_path,
     takes,
 )
@@ -36,7 +36,7 @@ _STDIN = "-"
 _ALL = Filter()
 _EXAMPLES = """\
   osspresigned put report.csv --url-file link.url
-  osspresigned put report.csv --url-file -            (paste the URL, then Enter)
+  osspresigned put report.csv --url-file -
   osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
   osspresigned put data examplebucket/in/ --grant grant.json
   osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' -n
@@ -44,6 +44,7 @@ _EXAMPLES = """\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
 
+With --url-file - paste the URL, then press Enter.
 DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
 Directories are always walked. The help of the whole program lists the exit codes.
 """

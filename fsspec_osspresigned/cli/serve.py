@@ -12,7 +12,8 @@ from attrs import fields_dict, frozen
 from ..errors import ConfigurationError
 from ..server.policy import hash_token, parse_policies, token_problem
 from ..units import shown_text
-from .options import examples, flag, needs, option, takes
+from .help import examples
+from .options import flag, needs, option, takes
 
 _EXAMPLES = """\
   openssl rand -hex 32 | osspresigned serve --hash-token

@@ -24,6 +24,7 @@ from ..signers.keys import KeySigner
 from ..signers.post_grant_reader import PostGrant
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
+from .help import examples
 from .options import (
     ADDRESSING,
     LIFE,
@@ -31,7 +32,6 @@ from .options import (
     PLACE,
     SIZE,
     counted,
-    examples,
     flag,
     object_path,
     option,

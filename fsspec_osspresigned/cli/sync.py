@@ -20,6 +20,7 @@ from ..syncing.plan import Extra, How
 from ..syncing.result import EventKind, SyncEvent, SyncResult
 from ..syncing.sync import sync, sync_down
 from ..units import short_bytes, shown_text
+from .help import examples
 from .options import (
     PLACE,
     STRICT,
@@ -27,7 +28,6 @@ from .options import (
     StoringOptions,
     TransferOptions,
     confirmed,
-    examples,
     flag,
     is_local,
     mapping,

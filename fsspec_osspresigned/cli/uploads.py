@@ -22,12 +22,12 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
+from .help import UncutGroup, examples
 from .options import (
     ConnectionOptions,
     confirmed,
     counted,
     default_journals,
-    examples,
     object_path,
     takes,
 )
@@ -48,7 +48,7 @@ _directory = click.argument(
 _paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KEY...]")
 
 
-@click.group()
+@click.group(cls=UncutGroup, epilog=examples(_LIST + _ABORT))
 def uploads() -> None:
     """List or abort the interrupted uploads of a checkpoint directory.
 
@@ -117,7 +117,11 @@ def abort_uploads(
     return code
 
 
-@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.command(
+    hidden=True,
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples(_LIST + _ABORT),
+)
 @click.option("--list", "listed")
 @click.option("--abort", "aborted")
 @click.argument("others", nargs=-1)
@@ -128,7 +132,7 @@ def resume(
     aborted: str | None,
     others: Sequence[str],
 ) -> Any:
-    """Do what ``uploads list`` and ``uploads abort`` do: their old name."""
+    """List or abort uploads: the old name of ``uploads list`` and ``uploads abort``."""
     if (listed is None) == (aborted is None):
         raise click.UsageError("give --list DIR or --abort DIR")
     word = "list" if aborted is None else "abort"

@@ -130,8 +130,7 @@ def current(client: Client) -> Transaction | None:
 class Transaction:
     """Collects objects and publishes all of them at its end, or none.
 
-    Nested blocks form one transaction: everything is published at the outermost end,
-        and
+    Nested blocks form one transaction: everything is published at the outermost end, and
     an exception that leaves an inner block discards the objects of that block.
 
     Attributes:

@@ -15,12 +15,12 @@ from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.look import expand, layout
 from ...units import shown_text
+from ..help import examples
 from ..options import (
     STRICT,
     ConnectionOptions,
     ReportOptions,
     confirmed,
-    examples,
     is_local,
     object_path,
     takes,

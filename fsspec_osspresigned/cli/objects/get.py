@@ -14,13 +14,13 @@ from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.look import layout
 from ...units import shown_text
+from ..help import examples
 from ..options import (
     PLACE,
     STRICT,
     ConnectionOptions,
     TransferOptions,
     counted,
-    examples,
     object_path,
     takes,
 )
@@ -31,7 +31,7 @@ _STDOUT = "-"
 _GET = """\
   osspresigned get examplebucket/out/a.csv . --signer keys
   osspresigned get examplebucket/out/ results/ --recursive --signer keys
-  osspresigned get examplebucket/out/ results/ -r -n --include '*.csv' --signer keys
+  osspresigned get examplebucket/out/ . -r -n --include '*.csv' --signer keys
   osspresigned get examplebucket/db.sql - --signer keys | psql db
 """
 _CAT = """\

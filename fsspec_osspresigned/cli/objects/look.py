@@ -16,12 +16,12 @@ from ...console.terminal import Output, pairs
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
+from ..help import examples
 from ..options import (
     SIZE,
     STRICT,
     ConnectionOptions,
     counted,
-    examples,
     object_path,
     takes,
 )
