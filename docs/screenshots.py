@@ -161,9 +161,9 @@ ALL = {
     "put": Screen(
         "A directory that is there, and one on its way",
         (
-            "export S=$SIGNER",
-            "osspresigned put exports examplebucket/in/ --signer $S --token file:token",
-            "osspresigned put photos examplebucket/in/ --signer $S --token file:token "
+            "export S=$SIGNER T=file:osspresigned-token",
+            "osspresigned put exports examplebucket/in/ --signer $S --token $T",
+            "osspresigned put photos examplebucket/in/ --signer $S --token $T "
             + _SLOWLY,
         ),
         until=r"62%  2\.0/3\.1 MiB .* 5/8 files",
@@ -372,8 +372,8 @@ def files(folder: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
         os.utime(place, (_CHANGED, _CHANGED))
-    (folder / "token").touch(0o600)
-    (folder / "token").write_text(_TOKEN, encoding="utf-8")
+    (folder / "osspresigned-token").touch(0o600)
+    (folder / "osspresigned-token").write_text(_TOKEN, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -21,16 +21,16 @@ from ..client.error_codes import OWN_DOMAIN, members
 from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
 from ..errors import OSSPresignedError
-from ..model import Reply
-from ..options.object_options import ObjectOptions
+from ..model import Action, Operation, Reply
+from ..options.object_options import ObjectOptions, Target
 from ..parsing import clock_offset
 from ..secret import SecretURL
-from ..signers.base import Grant, sign_checked
+from ..signers.base import Grant, MultipartGrant, sign_checked
 from ..signers.post_grant import PostGrantSigner
 from ..signing.endpoint import is_public_mainland
 from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ..signing.signed_url import describe
-from ..units import shown_bytes, shown_end, shown_seconds, shown_text
+from ..units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
 from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
 from .help import examples
 from .options import SIZE, UploadConnectionOptions, object_path, takes
@@ -48,6 +48,8 @@ _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MOST_SKEW = 900.0
 _NOTED_SKEW = 60.0
+_UPLOAD_ID = "0004B9895DBBB6EC98E3"  # signatures are made for it, and not used
+_DOCUMENT = 100  # bytes of the list of parts, for the same
 _RESOLUTION = 2.0  # of a date that has seconds only
 _FORBIDDEN = "PublicEndpointForbidden"
 _PUBLIC_HOST = (
@@ -110,9 +112,13 @@ def proxy_shown(text: str) -> str:
     return re.sub(r"(?s)^(\w+://)?.*@", r"\1(hidden)@", text)
 
 
-def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
-    """Yield what an upload of *size* bytes to ``bucket/key`` would meet; sends none."""
-    stage = "plan"
+def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
+    """Yield what an upload to ``bucket/key`` would meet; sends none.
+
+    *size* is its bytes; None assumes 1 MiB.
+    """
+    stage, is_given = "plan", size is not None
+    size = MIB if size is None else size
     try:
         options = client.options
         target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
@@ -121,22 +127,20 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
         large = client.checkpoint is None
         cut = plan_for(grant, options, size, path=path, large_parts=large)
         check_plan(options, client.signer, target, grant, cut, size)
-        yield Finding(stage, _cut_shown(cut, size, grant))
-        parts = grant.multipart
-        if not cut.multipart:
-            operation = target.put_operation(size, cut.action)
-        elif parts is not None and parts.upload_id:
-            first = min(size, cut.part_size)
-            operation = target.part_operation(parts.upload_id, 1, first)
-        else:
-            operation = target.initiate_operation()
+        said = _cut_shown(cut, size, grant)
+        yield Finding(stage, said if is_given else f"{said} (assumed: give --size)")
+        operations = _operations(target, grant, cut, size)
         stage = "signer"
-        (signed,) = sign_checked(client.signer, [operation])
+        signed, *_ = sign_checked(client.signer, operations)
     except OSSPresignedError as error:
         yield _bad(stage, error)
         return
     now = time.time()
-    yield Finding(stage, f"signs {operation.action} of {shown_text(path)}")
+    calls = ", ".join(
+        f"{one.action} {one.part_number}" if one.part_number else one.action
+        for one in operations
+    )
+    yield Finding(stage, f"signs {calls} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
     yield Finding(f"life of the {what}", ends, noted=signed.is_stale(now))
@@ -147,6 +151,28 @@ def about_path(client: Client, path: str, size: int) -> Iterator[Finding]:
         yield from _about_policy(PostPolicy.parse(signed.form.fields["policy"]))
     elif text := _NOTED_VERSIONS.get(describe(signed.url).version):
         yield Finding("signature", text, noted=True)
+
+
+def _operations(
+    target: Target, grant: Grant, cut: UploadPlan, size: int
+) -> list[Operation]:
+    """Return the calls of an upload that a signer may judge differently."""
+    if not cut.multipart:
+        return [target.put_operation(size, cut.action)]
+    parts = grant.multipart or MultipartGrant()
+    upload = parts.upload_id or _UPLOAD_ID
+    found = [] if parts.is_owners else [target.initiate_operation()]
+    *before, last = cut.cut(size)
+    pieces = [*before[:1], last]
+    found += [target.part_operation(upload, *piece) for piece in pieces]
+    if parts.completes:
+        # A signer service asks for the bytes of the list of parts; a map has its own.
+        length = None if parts.is_owners else _DOCUMENT
+        complete = Action.CompleteMultipartUpload
+        found.append(
+            target.operation(complete, upload_id=upload, content_length=length)
+        )
+    return found
 
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
@@ -230,11 +256,11 @@ _EXAMPLES = """\
 @click.argument(
     "path", required=False, default="", type=object_path, metavar="[BUCKET/KEY]"
 )
-@click.option("--size", type=SIZE, default="1MiB", show_default=True, metavar="BYTES",
-              help="Bytes of the upload that is tried out.")  # fmt: skip
+@click.option("--size", type=SIZE, metavar="BYTES",
+              help="Bytes of the upload that is tried out.  [default: 1MiB]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
-    path: str, *, size: int, as_json: bool, connection: UploadConnectionOptions
+    path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
     """Look for what may be wrong, before anything is sent.
 
@@ -259,7 +285,7 @@ def doctor(
 
 
 def _findings(
-    path: str, size: int, connection: UploadConnectionOptions
+    path: str, size: int | None, connection: UploadConnectionOptions
 ) -> Iterator[Finding]:
     yield from about_machine()
     if not (path or connection.url_file or connection.options):

@@ -103,10 +103,9 @@ def signer_of(
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with contextlib.ExitStack() as stack:
 
-        def start(*actions: Action) -> tuple[str, ...]:
-            policy = Policy(
-                name="p", prefixes=(f"{BUCKET}/",), actions=frozenset(actions)
-            )
+        def start(*actions: Action, **limits: int) -> tuple[str, ...]:
+            place, granted = (f"{BUCKET}/",), frozenset(actions)
+            policy = Policy(name="p", prefixes=place, actions=granted, **limits)
             app = create_app(
                 KeySigner.from_options(), tokens={hash_token(TOKEN): policy}
             )

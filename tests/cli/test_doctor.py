@@ -19,7 +19,9 @@ from fsspec_osspresigned.cli.doctor import (
 )
 from fsspec_osspresigned.console.exit import ExitCode
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
+from fsspec_osspresigned.units import GIB, MIB
 from tests.cli.conftest import BUCKET, KEYS, stored
 
 PATH = f"{BUCKET}/in/a.csv"
@@ -88,7 +90,8 @@ def test_all_is_well(run, oss, signer):
     assert ended.code == 0
     found = lines(ended)
     assert found["plan"] == ("ok", "1 GiB in 32 parts of 32 MiB")
-    assert found["signer"] == ("ok", f"signs InitiateMultipartUpload of {PATH}")
+    calls = "InitiateMultipartUpload, UploadPart 1, UploadPart 32, CompleteMultipart"
+    assert found["signer"] == ("ok", f"signs {calls}Upload of {PATH}")
     assert found["signer's host"][1].startswith(f"{signer} answers (status 404")
     assert found["store"][1].startswith(f"{oss.url} answers (status 403")
     assert found["clock (store)"] == ("ok", "this machine's clock agrees")
@@ -97,10 +100,30 @@ def test_all_is_well(run, oss, signer):
     assert {one.method for one in oss.requests} == {"HEAD"}
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"max_size": 100 * MIB, "max_part_size": 32 * MIB}, "UploadPart 32 of"),
+        ({"max_size": 2 * GIB, "max_part_size": 8 * MIB}, "UploadPart 1 of"),
+        ({"actions": ("InitiateMultipartUpload",)}, "UploadPart 1 of"),
+        ({"actions": ("InitiateMultipartUpload", "UploadPart")}, "CompleteMulti"),
+    ],
+)
+def test_policy_that_lets_an_upload_only_begin(run, signer_of, limits, said):
+    """Every kind of call is asked for, so that no gigabyte is sent in vain."""
+    parts = ("InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+    actions = map(Action, limits.pop("actions", parts))
+    ended = run("doctor", PATH, "--size", "1G", *signer_of(*actions, **limits))
+    assert ended.code != 0
+    word, text = lines(ended)["signer"]
+    assert word == "BAD"
+    assert f"the signer refused {said}" in text
+
+
 def test_one_put(run, oss, url_map):
     """A small file by a map is one PutObject."""
     found = lines(run("doctor", f"osspresigned://{PATH}", "--map", url_map("in/a.csv")))
-    assert found["plan"] == ("ok", "1 MiB in one PutObject")
+    assert found["plan"] == ("ok", "1 MiB in one PutObject (assumed: give --size)")
     assert found["signer"] == ("ok", f"signs PutObject of {PATH}")
 
 
@@ -126,7 +149,8 @@ def test_owners_upload(run, oss, tmp_path):
     assert run(*made).code == 0
     found = lines(run("doctor", PATH, "--size", "20MiB", "--map", "urls.json"))
     assert "20 MiB in 3 parts of 8 MiB, upload " in found["plan"][1]
-    assert found["signer"] == ("ok", f"signs UploadPart of {PATH}")
+    calls = "UploadPart 1, UploadPart 3, CompleteMultipartUpload"
+    assert found["signer"] == ("ok", f"signs {calls} of {PATH}")
 
 
 def test_v1_is_noted(run, oss, tmp_path):
