@@ -1,4 +1,4 @@
-"""Exit codes of ``osspresigned``, failures as it reports them, and Ctrl-C."""
+"""Exit codes of ``osspresigned``, reported failures, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ExitCode(enum.IntEnum):
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """Return the exit code of a command that *error* ended."""
+    """Return the exit code for a command that failed with *error*."""
     if isinstance(error, UploadErrors):
         return code_of_all(error.failures.values(), went_well=0)
     if getattr(error, "outcome", None) is Outcome.UNKNOWN:
@@ -79,7 +79,7 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code after *errors*: their own if all agree and nothing went well."""
+    """Return the exit code for *errors*: theirs if all agree and nothing succeeded."""
     codes = {code_of(error) for error in errors}
     if not codes:
         return ExitCode.OK
@@ -87,7 +87,7 @@ def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCod
 
 
 def why(error: BaseException) -> str:
-    """Return the reason alone, fit for a terminal: no path, no secret, no traceback."""
+    """Return only the reason, for a terminal: no path, no secret, no traceback."""
     if isinstance(error, OSSPresignedError):
         text = error.message
     elif isinstance(error, OSError) and error.strerror:
@@ -98,7 +98,7 @@ def why(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the reason in the words of the command line: options by their flags."""
+    """Return the reason with options named by their command-line flags."""
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "nothing there"
@@ -113,7 +113,7 @@ def _flag(found: re.Match[str]) -> str:
 
 @frozen
 class Failure:
-    """File or object that failed; *local* is ``-`` for a stream, empty without a file."""
+    """Failed file or object; *local* is ``-`` for a stream, empty without a file."""
 
     path: str
     local: str
@@ -121,7 +121,7 @@ class Failure:
 
     @property
     def outcome(self) -> Outcome:
-        """Outcome for the object, as far as it is known."""
+        """Outcome for the object."""
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,10 +141,10 @@ class Failure:
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     """Let the first Ctrl-C raise KeyboardInterrupt, and the second end the process.
 
-    SIGTERM is told before it ends the process. Does nothing in other threads than the
-    main one, and where the program handles SIGINT itself. After a first Ctrl-C the second one keeps its effect to the end of the
-    process, which may still have uploads to abort. The first one calls *stop* in the
-    signal handler, where no lock may be taken.
+    SIGTERM is told before it ends the process. Does nothing outside the main thread, or
+    if the program handles SIGINT itself. After the first Ctrl-C, the second one keeps
+    its effect until the process ends, which may still abort uploads. The first one
+    calls *stop* in the signal handler, which must not take a lock.
     """
     if (
         threading.current_thread() is not threading.main_thread()

@@ -36,7 +36,7 @@ class Meter:
     """Counters of a transfer; their owner locks.
 
     Attributes:
-        files, size: all files and their bytes, as far as they are known.
+        files, size: number of all files and their total size, as far as known.
         done: bytes that have moved, or were stored by an earlier run.
         resumed: bytes that were stored by an earlier run, as far as they are known.
     """
@@ -54,7 +54,7 @@ class Meter:
     _samples: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def move(self, count: int) -> None:
-        """Count bytes; negative when a failed attempt is taken back."""
+        """Add bytes; negative when a failed try is taken back."""
         self.done += count
         now, samples = self.clock(), self._samples
         if not samples or now - samples[-1][0] >= _SPACING:
@@ -88,7 +88,7 @@ class Meter:
 
     @property
     def share(self) -> float:
-        """Fraction that is done, 0 to 1; by files if there are no bytes."""
+        """Completed fraction, 0 to 1; by files if there are no bytes."""
         if self.size:
             return min(1.0, self.done / self.size)
         return self.files_done / self.files if self.files else 0.0
@@ -98,7 +98,7 @@ class Meter:
         return f", {self.files_failed} failed" if self.files_failed else ""
 
     def line(self, width: int) -> str:
-        """Return what fits into one line of *width* characters; the bar comes last."""
+        """Return one line of at most *width* characters; the bar fills the rest."""
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
         text = ""
@@ -127,7 +127,7 @@ class Meter:
 
 
 def short_seconds(seconds: float) -> str:
-    """Return a duration as a clock shows it: ``0:05``, ``2:03:04``."""
+    """Return a duration in clock format: ``0:05``, ``2:03:04``."""
     minutes, rest = divmod(round(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -142,17 +142,17 @@ class Display:
         """Show the counters."""
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show an object that is stored."""
+        """Show a stored object."""
 
     def ended(self, path: str, local: str, size: int | None) -> None:
         """Show a file that is done, of *size* bytes; None if its size was never known."""
 
     def failed(self, failure: Failure) -> None:
-        """Show a failure as soon as it happens."""
+        """Show a failure immediately."""
 
 
 class Lines(Display):
-    """Bar on a terminal; elsewhere a line now and then."""
+    """Bar on a terminal; elsewhere a line at intervals."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -174,7 +174,7 @@ class NamingLines(Lines):
         self._verb = verb
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Write what has become of a file."""
+        """Write the result of a file."""
         said = f"{shown_text(path)}: {self._verb}"
         if local not in ("", "-"):
             shown = local.removeprefix(f"{os.getcwd()}/")
@@ -183,7 +183,7 @@ class NamingLines(Lines):
 
 
 class Events(Display):
-    """JSON events, one object a line."""
+    """JSON events, one object per line."""
 
     every = 1.0
 
@@ -220,14 +220,14 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Callback of ``put`` and ``get``: counts, keeps failures and limits the rate.
 
     Args:
-        files: their number; None takes it from fsspec.
-        size: bytes of all files; None adds them up as they come.
-        fetching: whether files come from the store.
-        recursive: whether directories come along, too.
+        files: number of files; None takes it from fsspec.
+        size: total size in bytes; None adds up the files as they start.
+        fetching: whether files are downloaded.
+        recursive: whether directories are included.
 
     Attributes:
         failures: ``bucket/key`` -> failure.
-        given_up: whether it ended itself, since nothing answers or all is refused.
+        given_up: whether it stopped because nothing replies or everything is refused.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._shown = clock()
 
     def interrupt(self) -> None:
-        """Lift the rate; what is discarded from now on is no failure. Takes no lock."""
+        """Lift the rate limit; later discards are not failures. Takes no lock."""
         self.interrupted = True
         if self._rate is not None:
             self._rate.lift()
@@ -269,7 +269,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self.meter.files = size or 0
 
     def branched(self, path_1: str, path_2: str, **_: Any) -> Callback:
-        """Return the callback of one file: its source, and where it goes."""
+        """Return the callback of one file, for its source and destination."""
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: nothing has answered", path=path)
@@ -302,7 +302,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._display.stored(local, receipt)
 
     def fail(self, path: str, local: str, error: BaseException) -> None:
-        """Keep a failure, once for each path."""
+        """Record a failure, once for each path."""
         if self.interrupted and isinstance(error, UploadDiscardedError):
             return
         with self._lock:
@@ -316,7 +316,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._display.failed(failure)
 
     def expect(self, size: int) -> None:
-        """Add to the bytes to come, unless they were known beforehand."""
+        """Add to the expected bytes, unless they were known in advance."""
         if not self._knows_size:
             with self._lock:
                 self.meter.size += size
@@ -327,7 +327,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self.meter.resumed += count
 
     def move(self, count: int) -> None:
-        """Count bytes, and wait as long as the rate demands."""
+        """Add bytes, and wait as the rate limit requires."""
         with self._lock:
             before = self.meter.moved
             self.meter.move(count)
@@ -344,7 +344,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Callback of one file; a directory is one that never states its size."""
+    """Callback of one file; a directory never states its size."""
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool

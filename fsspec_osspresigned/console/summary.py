@@ -1,4 +1,4 @@
-"""Summary of a command: how many files went well, which failed, and told."""
+"""Summary of a command: the number of files, and the failures."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Summary:
 
     Attributes:
         verb: ``stored``, ``fetched``, ``deleted``, ``copied`` or ``moved``.
-        files: number of all files, the untried ones included.
-        size: bytes that moved; None for commands that move none.
+        files: number of all files, including untried ones.
+        size: bytes transferred; None for commands that transfer none.
         resumed: whether an earlier run moved the rest of the bytes.
-        given_up: whether it ended itself.
-        also: what else the last line tells, such as ``2 same``.
+        given_up: whether the command stopped early.
+        also: further counts for the last line, such as ``2 same``.
     """
 
     verb: str
@@ -58,7 +58,7 @@ class Summary:
         return code_of_all([f.error for f in self.failures], went_well=self.done)
 
     def lines(self, room: int | None = None) -> Iterator[str]:
-        """Yield lines for people; equal failures are listed under one reason.
+        """Yield lines of text; files with the same failure are listed under one reason.
 
         The last line omits or wraps what exceeds *room* columns; None is no limit.
         """

@@ -1,4 +1,4 @@
-"""Terminal output: lines, tables and warnings, on a stream that may close."""
+"""Terminal output: lines, tables and warnings, on a stream that may be closed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield names and values, the values wrapped to *room* columns; None is no limit."""
+    """Yield names and values, wrapped to *room* columns; None has no limit."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         head = f"{name:<{width}}{_GAP}"
@@ -57,7 +57,7 @@ def table_or_pairs(
 
 
 def wrapped(text: str, room: int, head: str = "") -> list[str]:
-    """Return *text* in lines of *room* columns, broken at blanks, after *head*."""
+    """Return *text* after *head*, wrapped at blanks to *room* columns."""
     return textwrap.wrap(
         text,
         room,
@@ -69,7 +69,7 @@ def wrapped(text: str, room: int, head: str = "") -> list[str]:
 
 
 class Output:
-    """Stream for whole lines, from many threads; silent once its reader is gone."""
+    """Thread-safe stream of whole lines; silent after its reader has exited."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -92,25 +92,25 @@ class Output:
 
     @property
     def room(self) -> int | None:
-        """Width of a terminal; None for a file or a pipe, whose lines have no limit."""
+        """Width of a terminal; None for a file or a pipe, which has no limit."""
         return self.width if self._terminal else None
 
     def line(self, text: str) -> None:
-        """Write a line, over one that was drawn."""
+        """Write a line, replacing a drawn one."""
         with self._lock:
             front = _CLEAR if self._drawn else ""
             self._drawn = False
             self._write(f"{front}{text}\n")
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces, if this is a terminal."""
+        """Draw a line that the next one replaces, only on a terminal."""
         with self._lock:
             if self.live:
                 self._drawn = True
                 self._write(f"{_CLEAR}{text}")
 
     def red(self, text: str) -> str:
-        """Return *text* in red if the terminal shows colours."""
+        """Return *text* in red if the terminal supports colors."""
         return f"{_RED}{text}{_PLAIN}" if self.coloured else text
 
     def _write(self, text: str) -> None:
@@ -125,7 +125,7 @@ class Output:
 
 
 def silence(stream: TextIO) -> None:
-    """Redirect *stream*, whose reader is gone, to nowhere."""
+    """Redirect *stream*, whose reader has exited, to the null device."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -135,7 +135,7 @@ def silence(stream: TextIO) -> None:
 
 
 class _LogLines(logging.Handler):
-    """Hands the records of exactly one level to *take*."""
+    """Log handler that passes records of exactly one level to *take*."""
 
     def __init__(self, level: int, take: Callable[[logging.LogRecord], object]) -> None:
         super().__init__(level)
@@ -147,7 +147,7 @@ class _LogLines(logging.Handler):
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return the message of *record*, fit for a terminal and without a secret."""
+    """Return the message of *record* for a terminal, without secrets."""
     return shown_text(redact(record.getMessage()))
 
 
@@ -155,7 +155,7 @@ def message_of(record: logging.LogRecord) -> str:
 def log_taken(
     name: str, level: int, take: Callable[[logging.LogRecord], object]
 ) -> Iterator[None]:
-    """Hand what the logger *name* and those below log with *level* to *take*."""
+    """Pass records of *level* from the logger *name* and its children to *take*."""
     log, handler = logging.getLogger(name), _LogLines(level, take)
     before = log.level
     log.setLevel(min(level, log.getEffectiveLevel()))
@@ -169,7 +169,7 @@ def log_taken(
 
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Print each warning, of the log too, as one line on standard error."""
+    """Print each warning, also from the log, as one line on standard error."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")

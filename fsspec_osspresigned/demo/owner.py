@@ -46,7 +46,7 @@ _GRANTED = (
 
 @frozen
 class Row:
-    """One object of the final table; *fault* is empty if it is as it must be."""
+    """One object of the final table; *fault* is empty if it is correct."""
 
     path: str
     how: str = ""
@@ -128,7 +128,7 @@ def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
 
 
 def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
-    """Write the grant: no name is known to it."""
+    """Write the grant, which names no object."""
     terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
     now = time.time()
     made = sign_grant(key, oss.endpoint, terms, region=oss.region, now=now)

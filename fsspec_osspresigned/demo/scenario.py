@@ -40,7 +40,7 @@ class DemoPlan:
 
     @property
     def url_file(self) -> Path:
-        """The one signed URL that travels as a file."""
+        """The file with the single signed URL."""
         return Path(self.folder, "table.url")
 
     @property
@@ -50,7 +50,7 @@ class DemoPlan:
 
     @property
     def grant(self) -> Path:
-        """The one signature for all that is below a prefix."""
+        """The grant for all objects below a prefix."""
         return Path(self.folder, "grant.json")
 
     @property

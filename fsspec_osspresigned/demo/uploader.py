@@ -17,7 +17,7 @@ from .scenario import DemoPlan
 
 
 def main(text: str) -> int:
-    """Upload what the plan *text* says and return the exit code."""
+    """Carry out the plan *text* and return the exit code."""
     try:
         upload(text)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
@@ -44,7 +44,7 @@ def upload(text: str) -> None:
 
 
 def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """One signed URL and nothing else: the path is empty, the URL says it."""
+    """Upload with a single signed URL and an empty path."""
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
     source.write_text("Sent with one URL from an environment variable.\n")
@@ -84,7 +84,7 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def large_file(plan: DemoPlan) -> None:
-    """Send a large file in parts whose URLs stand in the map, with a bar in bytes."""
+    """Upload a large file in parts with URLs of the map, with a progress bar."""
     say(f"URL map: fs.put of {plan.large // MIB} MiB in parts")
     source = plan.source(names.LARGE)
     with source.open("wb") as file:
@@ -97,7 +97,7 @@ def large_file(plan: DemoPlan) -> None:
 
 
 def grant(plan: DemoPlan) -> None:
-    """A grant: partitions whose names pandas makes up, and no service."""
+    """Upload with a grant: partitions whose names pandas chooses, without a service."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
     made: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
@@ -107,7 +107,7 @@ def grant(plan: DemoPlan) -> None:
 
 
 def signer(plan: DemoPlan) -> None:
-    """A signer service is asked for each call: three files, a stream of unknown length."""
+    """Upload with a signer service: three files, and a stream of unknown length."""
     say("signer service: three files, a stream of unknown length")
     here = options(
         plan,

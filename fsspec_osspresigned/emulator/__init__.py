@@ -1,4 +1,4 @@
-"""OSS on localhost for tests and demos: verifies every signature, answers as OSS does.
+"""OSS emulator on localhost, which verifies signatures and replies like OSS.
 
 Read ``app`` first, which takes one request through all of it.
 """

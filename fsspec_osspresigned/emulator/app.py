@@ -1,4 +1,4 @@
-"""ASGI application of the emulator: authenticate, act, answer, record."""
+"""ASGI application of the emulator: authenticates, executes, replies, records."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 @define(kw_only=True, eq=False)
 class _Visit:
-    """One request on its way through the application."""
+    """One request that the application handles."""
 
     call: Call
     body: IncomingBody
@@ -139,7 +139,7 @@ class App:
         return fault.distort(reply)
 
     async def _open_form(self, visit: _Visit) -> None:
-        """Read the form up to the bytes of its file, which are the body then."""
+        """Read the form up to the bytes of its file, which become the body."""
         settings = self._settings
         visit.call, form = await open_form(
             visit.call, visit.body, max_put=settings.max_put
@@ -187,7 +187,7 @@ class App:
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        """Hold a request; one that is held for ever is on record at once."""
+        """Stall a request; one that is stalled forever is recorded immediately."""
         if visit.fault.stall_for is None:
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
@@ -242,7 +242,7 @@ class App:
         return EmulatorReply(headers=headers)
 
     def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
-        """Record a request once, before its reply goes out."""
+        """Record a request once, before its reply is sent."""
         if visit.is_recorded:
             return
         visit.is_recorded = True

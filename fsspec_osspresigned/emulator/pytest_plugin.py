@@ -1,4 +1,4 @@
-"""A pytest plugin: fixtures for tests that need an OSS to talk to."""
+"""A pytest plugin: fixtures for tests that need an OSS server."""
 
 from __future__ import annotations
 

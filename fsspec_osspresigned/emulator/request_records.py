@@ -1,4 +1,4 @@
-"""Request records: what came and what was answered, as tests read it."""
+"""Request records: received requests and their replies, for tests."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def _without_signature(fields: Mapping[str, str]) -> Mapping[str, str]:
 
 @frozen(kw_only=True)
 class RequestRecord:
-    """One request and its answer.
+    """One request and its reply.
 
-    Names of headers and fields are in lower case. Secrets are left out.
+    Names of headers and fields are in lower case. Secrets are omitted.
 
     Attributes:
         action: OSS API name of the call.
         path: as it came, not decoded, without the query.
-        fields: those of a form, in front of its file.
+        fields: fields of a form, before its file.
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
-        ec: OSS's finer error number; empty without one.
-        bytes: bytes of the request body that were read; of a form, those of its file.
+        ec: detailed error number of OSS; empty without one.
+        bytes: number of bytes read of the request body, or of the file of a form.
         connection: number of the connection; requests with the same number shared it.
-        fault: the fault that struck it; None without one.
+        fault: the fault that was applied; None without one.
     """
 
     action: str

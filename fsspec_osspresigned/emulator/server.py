@@ -1,4 +1,4 @@
-"""The emulator as a server: on a loopback port while a ``with`` block runs, or alone."""
+"""The emulator as a server on a loopback port, in a ``with`` block or standalone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _KEY = Credentials(
 
 
 class _EmulatorProtocol(HttpToolsProtocol):
-    """HTTP protocol that gives its connection to the application, which may break it."""
+    """HTTP protocol that passes its connection to the application."""
 
     numbers = itertools.count(1)
 
@@ -76,7 +76,7 @@ class _EmulatorProtocol(HttpToolsProtocol):
 
 
 class _EmulatorServer:
-    """Serves an application from a thread of its own, from its making until ``stop``."""
+    """Serves an application from its own thread, from creation until ``stop``."""
 
     def __init__(self, app: App, listener: socket.socket) -> None:
         self._config = uvicorn.Config(
@@ -112,14 +112,14 @@ class _EmulatorServer:
         return len(self._state.tasks)
 
     def stop(self) -> None:
-        """Stop; this takes a little longer than :data:`GRACE` at most."""
+        """Stop, within little more than :data:`GRACE` seconds."""
         self._run(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _shutdown(self) -> None:
-        """Finish running requests within the grace, then abort the others."""
+        """Finish running requests within the grace period, then abort the others."""
         await stop_accepting([self._listener])
         self._server.close()
         for protocol in self.connections:
@@ -141,36 +141,36 @@ class _EmulatorServer:
 class Emulator:
     """OSS on this machine, while the ``with`` block runs.
 
-    It verifies every signature - V1 and V4, in URLs and in headers - and answers as OSS
-    does. It understands path style (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted
+    It verifies every signature, V1 and V4, in URLs and in headers, and replies like
+    OSS. It supports path style (``http://127.0.0.1:PORT/BUCKET/KEY``), virtual-hosted
     style (``BUCKET.localhost:PORT``) and the host names in *cnames*.
 
     Args:
-        credentials: keys whose signatures count, the owner's first; None makes one.
+        credentials: accepted access keys, the owner's first; None creates one.
         buckets: names of the buckets that exist.
-        root: directory of a disk store; None keeps everything until the end only.
+        root: directory of a disk store; None stores everything temporarily.
         region: region that V4 signatures must name; None accepts any.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        clock: seconds since the epoch; the server's own comes from it.
-        clock_offset: seconds that the server is ahead of it; negative for behind.
-        faults: the first rules; :attr:`faults` adds more.
+        clock: seconds since the epoch, the source of the server's clock.
+        clock_offset: seconds by which the server is ahead of *clock*; may be negative.
+        faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
-        versioned: buckets with versioning: they ignore forbid-overwrite.
+        versioned: buckets with versioning, which ignore forbid-overwrite.
         origins: origins that CORS allows.
-        min_part: least bytes of every part of an upload but the last.
-        max_put: most bytes of one body.
+        min_part: minimum size in bytes of every part except the last.
+        max_put: maximum size of one body in bytes.
         body_timeout: seconds to wait for the next bytes of a body.
-        callback: callback server; None as its answer means that it failed.
+        callback: function that acts as callback server; its result None is a failure.
 
     Attributes:
-        credentials: the owner's.
-        faults: the faults in force: ``faults.add(Fault(...))``.
-        clock: the server's clock: set its ``offset``, or let it ``jump``.
-        store: everything stored.
+        credentials: the owner's access key.
+        faults: the active faults: ``faults.add(Fault(...))``.
+        clock: the server's clock: set its ``offset``, or call ``jump``.
+        store: the stored objects.
 
     Raises:
-        ConfigurationError: a bucket name that OSS does not take.
+        ConfigurationError: a bucket name is invalid.
         OSError: on entering, if the port is taken.
     """
 
@@ -223,34 +223,34 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Scheme, address and port; the bucket follows in the path."""
+        """URL with scheme, address and port; the path begins with the bucket."""
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def endpoint(self) -> Endpoint:
-        """The address to sign for, path style."""
+        """The endpoint to sign for, in path style."""
         return Endpoint.parse(self.url, style="path")
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """The requests so far, in the order of the answers."""
+        """The requests so far, in the order of their replies."""
         return list(self._app.records)
 
     def clear(self) -> None:
-        """Forget the requests and the faults; the objects stay."""
+        """Remove the recorded requests and the faults; keep the objects."""
         self._app.records.clear()
         self.faults.clear()
 
     @property
     def held(self) -> int:
-        """Open connections that a fault holds."""
+        """Open connections that a fault stalls."""
         connections = self._server.connections if self._server else []
         return sum(bool(protocol.link.waiting) for protocol in connections)
 
     @property
     def under_way(self) -> int:
-        """Requests whose heads are here, and that have not ended."""
+        """Requests whose heads have arrived, and that have not ended."""
         return self._server.under_way if self._server else 0
 
     @property
@@ -264,7 +264,7 @@ class Emulator:
         return found.objects.get(key) if found else None
 
     def objects(self, bucket: str) -> Contents:
-        """Return the objects of *bucket* as they stand: key -> bytes."""
+        """Return the current objects of *bucket*: key -> bytes."""
         return Contents(dict(self.store.buckets[bucket].objects))
 
     def uploads(self, bucket: str) -> list[StoredUpload]:
@@ -278,7 +278,7 @@ class Emulator:
         self._server = _EmulatorServer(self._app, listener)
 
     def stop(self) -> None:
-        """Free the port and keep the objects; :meth:`start` uses both again."""
+        """Free the port and keep the objects; :meth:`start` reuses both."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -304,13 +304,13 @@ def serve(
     sts: int | None = None,
     **options: Any,
 ) -> None:
-    """Run an emulator until SIGINT, SIGTERM or *stop*; print how to reach it.
+    """Run an emulator until SIGINT, SIGTERM or *stop*; print its address and keys.
 
     Args:
         port: TCP port; 0 takes a free one.
         out: where to print; None is standard output.
         stop: event that ends it.
-        sts: life of a temporary (STS) key in seconds; None makes a lasting key.
+        sts: lifetime of a temporary (STS) key in seconds; None creates a long-term key.
         options: arguments of :class:`Emulator`.
 
     Raises:

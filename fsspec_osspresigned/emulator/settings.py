@@ -35,14 +35,14 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Callback servers that accept everything; those below ``.invalid`` cannot be reached."""
+    """Callback server that accepts everything; hosts below ``.invalid`` fail."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    """Arguments of :class:`Emulator` that its calls need; ``keys`` by access key ID."""
+    """Arguments of :class:`Emulator` for its calls; ``keys`` are by access key ID."""
 
     keys: Mapping[str, Credentials]
     region: str | None
@@ -60,7 +60,7 @@ class EmulatorSettings:
         return self.region or DEFAULT_REGION
 
     def allowed(self, origin: str | None) -> str | None:
-        """Return the origin to answer to *origin*; None if CORS refuses it."""
+        """Return the permitted origin for *origin*; None if CORS refuses it."""
         if origin is None:
             return None
         return next((one for one in ("*", origin) if one in self.origins), None)

@@ -1,4 +1,4 @@
-"""Conformance kit: asks a signer for signatures and judges it by rules."""
+"""Conformance kit: requests signatures from a signer and checks its rules."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Result: TypeAlias = SignerReply | SignerProblem
 
 
 class RuleBrokenError(Exception):
-    """Ends a rule: the reason why it is broken."""
+    """Ends a rule that the signer violates, with the reason."""
 
 
 class RuleSkippedError(Exception):
-    """Ends a rule: the reason why it cannot be tried."""
+    """Ends a rule that cannot be tested, with the reason."""
 
 
 @define(kw_only=True, slots=False)
 class Kit:
-    """One signer under examination, whose *token* is granted *prefix* in *bucket*.
+    """One signer to check; *token* has permission for *prefix* in *bucket*.
 
-    *allowed_hosts* are host -> its bucket, None for any: where else URLs may lead.
+    *allowed_hosts* are further permitted hosts, host -> its bucket, None for any.
     *allowed_headers* are the ACL, callback and symlink headers that the policy grants,
     in lower case.
 
     Raises:
-        ConfigurationError: *url* is no URL of a signer.
+        ConfigurationError: *url* is not a valid signer URL.
     """
 
     url: str  # as a client is given it
@@ -64,11 +64,11 @@ class Kit:
     judged: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check the URL as the client would."""
+        """Check the URL like the client."""
         HTTPSigner(self.url, exchange=self.exchange, allow_http=self.allow_http)
 
     def key(self, name: str) -> str:
-        """Return a key that is granted."""
+        """Return a granted key."""
         return f"{self.prefix}{_FOLDER}{name}"
 
     def request(
@@ -93,7 +93,7 @@ class Kit:
         return {**request, **members}
 
     def probe(self, name: str = "k", **members: Any) -> Request:
-        """Return a request for what is granted: PutObject, if it is."""
+        """Return a granted request, PutObject if possible."""
         for action in self.granted:
             if not (action.spec.copies or action.spec.on_bucket):
                 return self.request(action, name, **members)
@@ -105,7 +105,7 @@ class Kit:
             raise RuleSkippedError(f"{action} is not granted")
 
     def needs_prefix(self) -> None:
-        """Raise RuleSkippedError if no key lies outside what is granted."""
+        """Raise RuleSkippedError if no key is outside the granted prefix."""
         if not self.prefix:
             raise RuleSkippedError("every key is said to be granted")
 
@@ -131,7 +131,7 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the results of one call, as they came; *members* are of the call."""
+        """Return the raw results of one call; *members* are members of the call."""
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
@@ -154,13 +154,13 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the results of one call, read."""
+        """Return the parsed results of one call."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return wire_protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
-        """Yield each of *cases* with its result; one call asks for all of them."""
+        """Yield each of *cases* with its result, from one call for all."""
         results = self.results(*cases.values())
         for (what, request), result in zip(cases.items(), results, strict=True):
             self.judged = request
@@ -174,7 +174,7 @@ class Kit:
 
     @property
     def granted(self) -> dict[Action, SignerReply]:
-        """The actions that are signed, with what was."""
+        """The granted actions, with their signed requests."""
         return {a: o for a, o in self.outcomes.items() if isinstance(o, SignerReply)}
 
     def misplaced(self, request: Request, url: str) -> str | None:
@@ -208,7 +208,7 @@ def media_type(reply: Reply) -> str:
 
 @frozen
 class ProtocolRule:
-    """One rule of the signer protocol: *check* tries it and yields what breaks it."""
+    """One rule of the signer protocol; *check* tests it and yields violations."""
 
     name: str
     says: str  # the rule in one sentence
@@ -217,7 +217,7 @@ class ProtocolRule:
 
 @frozen
 class Verdict:
-    """The result of one rule; the reason is empty if it is kept."""
+    """The result of one rule; the reason is empty if the signer passes."""
 
     rule: str
     says: str
@@ -226,7 +226,7 @@ class Verdict:
     sent: str = ""  # of a broken rule: the request, or the body of the call
 
     def __str__(self) -> str:
-        """Return one line for people, and one each for the reason and the request."""
+        """Return the text: one line, and further ones for reason and request."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
         said = f"\n      {self.reason}" if self.reason else ""
         sent = f"\n      sent: {self.sent}" if self.sent else ""
@@ -238,7 +238,7 @@ class Verdict:
 
 
 def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
-    """Yield a verdict on each of *rules*; if the first is broken, none is tried."""
+    """Yield a verdict for each of *rules*; if the first fails, skip the others."""
     first = _verdict(rules[0], kit)
     yield first
     for rule in rules[1:]:
@@ -271,7 +271,7 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
 
 
 def _shown(text: str, kit: Kit) -> str:
-    """Return *text* for people: without the token, and cut off if it is long."""
+    """Return *text* for output: without the token, and shortened."""
     if kit.token is not None:
         text = text.replace(kit.token.reveal(), "<hidden>")
     if len(text) > _MOST_SHOWN:

@@ -1,4 +1,4 @@
-"""Grants that an owner makes: one signature for all objects below a prefix."""
+"""Grants made by an owner: one signature for all objects below a prefix."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def place_of(path: str, *, whole_bucket: bool) -> tuple[str, str]:
     """Return bucket and prefix of ``bucket/prefix/``.
 
     Raises:
-        ConfigurationError: it is a whole bucket, and that was not asked for, or it is
-            none although it was.
+        ConfigurationError: it is a whole bucket without the option for that, or has a
+            prefix although that option is given.
     """
     bucket, prefix = split_path(path)
     if not prefix and not whole_bucket:

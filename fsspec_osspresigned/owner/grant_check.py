@@ -1,4 +1,4 @@
-"""Facts of a grant for people, and its check against the uploads that it is made for."""
+"""Description of a grant, and its check against the intended uploads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
 
 
 def _told(conditions: list[PolicyCondition]) -> str:
-    """Return conditions as people read them."""
+    """Return readable descriptions of conditions."""
     texts = []
     for one in conditions:
         if one.sizes is not None:
@@ -59,7 +59,7 @@ def _told(conditions: list[PolicyCondition]) -> str:
 
 
 def warnings_of(grant: PostGrant) -> Iterator[str]:
-    """Yield what is wider in *grant* than most owners mean, without a secret."""
+    """Yield warnings about unusually broad permissions in *grant*, without secrets."""
     policy, is_v1 = grant.policy, grant.version == "v1"
     if not policy.named("bucket"):
         where = "" if is_v1 else " of its region"
@@ -97,10 +97,10 @@ def _type_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
 
 
 def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
-    """Return everything in *grant* that stands in the way of *intent*.
+    """Return all problems of *grant* with *intent*.
 
-    The files are taken to be sent one after the other, in their order. The kinds are
-    ``expiry``, ``http`` and ``upload``.
+    The check assumes that the files are sent one after the other, in their order. The
+    kinds are ``expiry``, ``http`` and ``upload``.
     """
     place = f"{grant.bucket}/{''.join(grant.prefixes[:1])}"
     problems = []
@@ -121,7 +121,7 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
 def _check_file(
     grant: PostGrant, path: str, size: int, before: int, intent: Intent
 ) -> Iterator[MapProblem]:
-    """Yield what stands in the way of sending *size* bytes after *before* others."""
+    """Yield the problems of sending *size* bytes after *before* other bytes."""
     operation = Target(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )

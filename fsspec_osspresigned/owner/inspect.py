@@ -1,4 +1,4 @@
-"""Facts of presigned URLs and URL maps for people, without signatures.
+"""Descriptions of presigned URLs and URL maps, without signatures.
 
 Grants are read here too; their facts are those of ``grant_check``.
 """
@@ -48,10 +48,10 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
     Args:
         reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
             URL that *opener* can read.
-        opener: reads what is not on this machine.
+        opener: reads URLs of other machines.
 
     Raises:
-        ConfigurationError: it cannot be read, or is none of them.
+        ConfigurationError: it cannot be read, or is neither URL, map nor grant.
     """
     text = ""
     if reference == "-":
@@ -108,7 +108,7 @@ def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
 
 
 def object_shown(url: SecretURL) -> str:
-    """Return ``bucket/key`` of *url*, as far as it can be seen."""
+    """Return ``bucket/key`` of *url*, as far as it is visible."""
     try:
         bucket, key = request_checks.object_of(url.reveal())
     except ValueError:
@@ -141,7 +141,7 @@ def _headers(found: SignedURL) -> str:
 
 
 def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
-    """Return abilities, expiry, headers and host of *entry*, as text for people."""
+    """Return operations, expiry, headers and host of *entry*, as text."""
     requests = list(requests_of(entry))
     ends = [expiry(request, entry) for _, request in requests]
     end = min((end for end in ends if end is not None), default=None)

@@ -1,4 +1,4 @@
-"""Check of a URL map against the uploads that it is made for."""
+"""Check of a URL map against the intended uploads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Found: TypeAlias = tuple[str, str]  # kind and text
 
 @frozen
 class MapProblem:
-    """The mistake in a URL map for one path, and what to do.
+    """One problem in a URL map: its path, and what to do.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
     ``http`` or ``upload``.
@@ -42,10 +42,11 @@ class MapProblem:
 
 @frozen(kw_only=True)
 class Intent:
-    """The uploads that a map is to be used for.
+    """The intended uploads of a map.
 
-    *files* are path -> local file, none to check the map alone; *headers* are what the
-    uploads will demand, and *receipts* and *allow_http* the uploader's options.
+    *files* are path -> local file; empty checks only the map. *headers* are the
+    demanded headers of the uploads; *receipts* and *allow_http* are the uploader's
+    options.
     """
 
     files: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -58,7 +59,7 @@ class Intent:
 
 
 def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
-    """Return everything that is wrong with *url_map*, in the order of its paths.
+    """Return all problems of *url_map*, in the order of its paths.
 
     The files are taken to be sent one after the other, in their order.
     """
@@ -95,7 +96,7 @@ def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
 
 
 def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
-    """Yield what is wrong with *entry* whatever is sent."""
+    """Yield the problems of *entry* that do not depend on the upload."""
     if entry.parts:
         try:
             grant_of(entry, path)
@@ -149,7 +150,7 @@ def _check_request(
 def _check_call(
     entry: MapEntry, name: str, url: str, told: SignedURL
 ) -> Iterator[Found]:
-    """Yield where the URL is another call than its place in the map says."""
+    """Yield a problem if the URL is for another call than its position in the map."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
         text = f"{name} has no partNumber in its URL: it would replace the object"
@@ -193,7 +194,7 @@ def _check_upload(
 
 @frozen
 class _MapOfOne:
-    """A signer of one entry; expiry and http are checked elsewhere."""
+    """A signer for one entry, which ignores expiry and plain http."""
 
     entry: MapEntry
 
@@ -205,7 +206,7 @@ class _MapOfOne:
 def _timetable(
     entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
-    """Yield the requests of an upload, each with the bytes that are sent before it."""
+    """Yield the requests of an upload, each with the number of bytes sent before it."""
     if not plan.multipart and entry.put is not None:
         yield "url", entry.put, 0
         return

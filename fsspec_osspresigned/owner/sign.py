@@ -1,4 +1,4 @@
-"""Signed URLs of an owner's objects for others: whole, or as a multipart upload."""
+"""Signed URLs made by an owner: for whole objects, or for multipart uploads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
 
 @frozen(kw_only=True)
 class Cut:
-    """Number and size, in bytes, of the parts that an object may be cut into."""
+    """Number of parts of an object, and their size in bytes."""
 
     parts: int
     part_size: int
@@ -49,7 +49,7 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Count the parts of *file_size* bytes, unless *parts* says how many."""
+        """Return the cut for *file_size* bytes, or for a given number of *parts*."""
         if not MIN_PART <= part_size <= MAX_PART:
             found = f"parts of {shown_bytes(part_size)}"
             raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
@@ -66,7 +66,7 @@ class Cut:
 
 @frozen(kw_only=True)
 class Order:
-    """The request that is signed for every object, with the headers to send."""
+    """The request to sign for every object, with the headers to send."""
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -91,20 +91,20 @@ class Signed:
 
     @property
     def expires_at(self) -> float:
-        """Expiry of the first of the URLs, seconds since the epoch."""
+        """Earliest expiry time of the URLs, seconds since the epoch."""
         ends = [entry.expires_at for entry in self.entries.values()]
         ends += [request.expires_at for request in self.requests.values()]
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map, a secret; it has no place for the DELETE of an object."""
+        """Return the URL map, a secret; it cannot contain DELETE."""
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
             raise ConfigurationError(f"{text}: use --json-lines")
         return dump(self.entries)
 
     def lines_text(self) -> str:
-        """Return one JSON object a line: a secret."""
+        """Return one JSON object per line: a secret."""
         if self.entries:
             return "".join(dump_line(*item) for item in self.entries.items())
         lines = (
@@ -125,15 +125,15 @@ class Signed:
 
 
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
-    """Return path -> local file for *sources* below *to*, as ``fs.put`` would place them.
+    """Return path -> local file for *sources* below *to*, placed like ``fs.put``.
 
     Args:
-        sources: files, directories and patterns; directories with all below them.
-        to: ``bucket/prefix/`` for anything, or ``bucket/key`` for one file.
+        sources: files, patterns, and directories with everything below them.
+        to: ``bucket/prefix/`` for any sources, or ``bucket/key`` for one file.
 
     Raises:
-        ConfigurationError: there is no file, two would go to one path, or *to* names no
-            bucket.
+        ConfigurationError: no file was found, two have the same destination, or *to*
+            has no bucket.
     """
     to = to.removeprefix("osspresigned://")
     if not to.partition("/")[0]:
@@ -168,7 +168,7 @@ def _leads_nowhere(local: str) -> bool:
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
-    """Yield which of path -> local file one PUT cannot hold."""
+    """Yield the files that are too large for one PUT."""
     for path, local in files.items():
         if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
             advice = f"sign {path} alone, with --file-size {size}"
@@ -176,10 +176,10 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
-    """Sign *order* for every one of *paths*; in parts it begins the upload.
+    """Sign *order* for each of *paths*; with parts, begin the upload.
 
     Raises:
-        ConfigurationError: what the service would refuse, of all paths at once.
+        ConfigurationError: OSS would refuse a request; the message lists all paths.
         OSSPresignedError: the multipart upload could not be begun.
     """
     if order.cut is not None:
@@ -209,7 +209,7 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    """Begin a multipart upload, and sign all that it takes to finish or to end it."""
+    """Begin a multipart upload, and sign all requests to complete or abort it."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
     upload = UploadSteps(client, target).initiate()
@@ -238,7 +238,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the uploads that were begun: their URLs reach no uploader."""
+    """Abort the uploads that were begun, because no uploader will get their URLs."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             target = Target(

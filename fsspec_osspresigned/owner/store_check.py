@@ -1,6 +1,6 @@
-"""Live check of a store: requests that are wrong or right on purpose, and their replies.
+"""Live check of a store: valid and invalid requests, and their replies.
 
-Begin with ``store_facts``, the table of what the program relies on.
+Begin with ``store_facts``, the table of facts on which the program relies.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _MAX_TAG = 40  # characters of the name of an element that a report shows
 
 @frozen(kw_only=True)
 class Expected:
-    """What the program relies on in one reply; what is None is not looked at.
+    """Expected properties of one reply; None values are not checked.
 
     Attributes:
-        code: of the error document.
-        ec: of the error document, or ``x-oss-ec``.
-        headers: name -> value; None for any value.
-        holds: texts that the body holds.
+        code: code in the error document.
+        ec: EC in the error document, or ``x-oss-ec``.
+        headers: name -> value; None accepts any value.
+        holds: texts that the body must contain.
     """
 
     status: int
@@ -55,7 +55,7 @@ class Expected:
     holds: tuple[str, ...] = ()
 
     def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
-        """Return what is not as expected, in words."""
+        """Return descriptions of the differences."""
         pairs = [
             ("status", str(self.status), str(reply.status)),
             ("code", self.code, error.get("Code")),
@@ -76,14 +76,15 @@ class Expected:
 
 @frozen
 class Fact:
-    """One thing that the program relies on.
+    """One fact on which the program relies.
 
     Attributes:
-        name: short, for reports.
-        says: what is so, in one sentence.
-        source: where that is written or was seen.
-        ask: sends what shows it.
-        expected: None where no source says it; then the reply is only recorded.
+        name: short name for reports.
+        says: the fact, in one sentence.
+        source: where the fact is documented or was observed.
+        ask: sends a request that shows it.
+        expected: the expected reply; None if no source says it, to only record the
+            reply.
     """
 
     name: str
@@ -95,13 +96,13 @@ class Fact:
 
 @frozen(kw_only=True)
 class FactResult:
-    """What the store answered to one fact.
+    """The store's reply for one fact.
 
     Attributes:
         outcome: ``as expected``, ``different``, ``recorded`` or ``not asked``.
-        differences: in words; of ``not asked`` the reason.
-        seen: status, code, EC, headers and elements of the reply, without what could
-            be a secret or name a bucket.
+        differences: descriptions; for ``not asked`` the reason.
+        seen: status, code, EC, headers and elements of the reply, without secrets and
+            bucket names.
     """
 
     name: str
@@ -112,12 +113,12 @@ class FactResult:
     seen: Mapping[str, Any] = field(factory=dict)
 
     def __str__(self) -> str:
-        """Return the line of the report for people."""
+        """Return the line of the text report."""
         told = f": {'; '.join(self.differences)}" if self.differences else ""
         return f"{self.outcome:<11}  {self.name:<24}  {self.says}{told}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the member of the report for programs."""
+        """Return the member of the JSON report."""
         return asdict(self)
 
 
@@ -126,14 +127,14 @@ Send = Callable[[SignedRequest, Body], Reply]
 
 @define(kw_only=True)
 class CheckedStore:
-    """A real or emulated store, and what was made in it meanwhile.
+    """A real or emulated store, and what the check created in it.
 
     Attributes:
-        send: sends one signed request and returns the reply, whatever its status.
-        prefix: of all keys that are used, with a slash at its end.
+        send: sends one signed request and returns the reply of any status.
+        prefix: prefix of all keys used, with a final slash.
         clock: seconds since the epoch.
         keys: keys that may exist now.
-        uploads: upload ID -> key of what may be open now.
+        uploads: upload ID -> key of uploads that may be open.
     """
 
     send: Send
@@ -158,9 +159,9 @@ class CheckedStore:
     ) -> Reply:
         """Sign and send one call on ``prefix + key``.
 
-        *headers* are signed and sent, *unsigned* ones are only sent; None leaves out a
+        *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
         signed header of that name. Attributes of a :class:`PresignRequest` in *request*
-        replace ours, and are signed even if wrong.
+        replace the defaults, and are signed even if invalid.
         """
         spec, headers = action.spec, headers or {}
         full = "" if spec.on_bucket else f"{self.prefix}{key}"
@@ -230,7 +231,7 @@ class CheckedStore:
         )
 
     def upload_id(self, reply: Reply, key: str) -> str:
-        """Return the upload ID that *reply* names, and remember to give it up."""
+        """Return the upload ID in *reply*, and remember to abort it."""
         try:
             found = parse(reply.body).findtext("UploadId")
         except ValueError:
@@ -246,7 +247,7 @@ class CheckedStore:
         return self.call(Action.UploadPart, key, body, query=query)
 
     def clean_up(self) -> list[str]:
-        """Remove all that was made; return the keys that could not be removed."""
+        """Remove everything created; return the keys that could not be removed."""
         left = []
         for upload_id, key in self.uploads.items():
             own = key.removeprefix(self.prefix)
@@ -267,7 +268,7 @@ class CheckedStore:
 
 
 def check(store: CheckedStore, facts: Iterable[Fact]) -> Iterator[FactResult]:
-    """Ask *store* for each of *facts*; yield one result for each, in order."""
+    """Check each of *facts* on *store*; yield the results in order."""
     for fact in facts:
         result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)
         try:
@@ -288,7 +289,7 @@ def _ec(reply: Reply, error: Mapping[str, str]) -> str:
 
 
 def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a report shows of *reply*."""
+    """Return the parts of *reply* for the report."""
     elements: dict[str, str] = {}
     with contextlib.suppress(ValueError):
         for one in parse(reply.body).iter():

@@ -44,7 +44,7 @@ _MEMBERS = tuple(fields_dict(Operation))
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies; a call keeps to the rules that it began with."""
+    """Signer and policies; a call uses the rules with which it began."""
 
     signer: Signer
     tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
@@ -68,10 +68,10 @@ class AccessRecord:
 
 @define
 class RateLimits:
-    """What the bearers of a policy, by its name, may take; 429 refuses more.
+    """Limits of requests by policy name; 429 beyond them.
 
-    A bucket holds one minute's worth of requests. A batch may leave it in debt, but not
-    two that come at once.
+    A token bucket holds the requests of one minute. One batch may exceed it, but not
+    two at the same time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -81,7 +81,7 @@ class RateLimits:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
-        """Take *cost* from the bucket of *policy*, if there is no debt."""
+        """Take *cost* from the bucket of *policy*, unless it is below zero."""
         most = policy.requests_per_minute
         if most is None:
             return
@@ -95,7 +95,7 @@ class RateLimits:
 
     @contextlib.contextmanager
     def awaiting(self, policy: Policy) -> Iterator[None]:
-        """Count a call whose body has not come."""
+        """Count a call whose body has not arrived."""
         if self._awaited[policy.name] >= self.bodies:
             raise _too_many("too many calls without a body", 1)
         self._awaited[policy.name] += 1
@@ -105,7 +105,7 @@ class RateLimits:
             self._awaited[policy.name] -= 1
 
     def keep(self, names: set[str]) -> None:
-        """Forget all but *names*."""
+        """Remove all policies except *names*."""
         with self._lock:
             for name in self._buckets.keys() - names:
                 del self._buckets[name]
@@ -137,11 +137,11 @@ def create_ruled_app(
     """Return the ASGI app of a signer service.
 
     Args:
-        rules: asked once for each call, so that they can change between two.
+        rules: called once per call, so the rules can change between calls.
         clock: seconds since the epoch.
-        limits: counts the requests of each policy; None makes its own.
-        tell: called after each call for signatures.
-        routes: of other pages.
+        limits: counts the requests of each policy; None creates an instance.
+        tell: called with the record of each call for signatures.
+        routes: routes of further pages.
     """
     service = _Service(rules, clock, limits or RateLimits(), tell)
     app = Starlette(
@@ -192,7 +192,7 @@ def _problem(
 
 @define
 class _SignCall:
-    """The facts so far about the call that is being answered."""
+    """Facts about the current call."""
 
     token: str | None = None
     paths: tuple[str, ...] = ()
@@ -350,7 +350,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token; else a 401 that gives no reason."""
+    """Return the policy of the bearer token, or raise a 401 without a reason."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None
@@ -365,7 +365,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy whose ``sha256`` is the given token itself."""
+    """Return the name of the policy that has the token itself as ``sha256``."""
     token = authorization.partition(" ")[2].strip().lower()
     policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
         token
@@ -396,7 +396,7 @@ def _error_of(error: OSSPresignedError) -> dict[str, Any]:
 
 
 def operation_of(request: Any) -> Operation:
-    """Return the operation that one member of ``requests`` asks for, or ServiceError."""
+    """Return the operation in one member of ``requests``, or raise ServiceError."""
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:

@@ -1,8 +1,8 @@
-"""Connection limits: silent, slow, unread and greedy connections are cut off.
+"""Connection limits: silent, slow, unread and greedy connections are closed.
 
-uvicorn limits only the idle time after a reply. Its protocol is extended here: a
-connection counts from its first moment, before TLS, and its requests as they are parsed;
-ASGI middleware sees where their bodies and replies end.
+uvicorn limits only the idle time after a reply. This module extends its protocol: a
+connection counts from its start, before TLS, and requests count while they are parsed.
+ASGI middleware detects where bodies and replies end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SERVED = ("body", "reply")  # states of a request that is not yet answered
 
 @frozen(kw_only=True)
 class ConnectionLimits:
-    """Seconds, bytes and numbers that clients may take before they are cut off."""
+    """Limits in seconds, bytes and numbers, beyond which a connection is closed."""
 
     handshake: float = 10.0  # of TLS
     head: float = 10.0  # from the connection, or from the first byte of a request
@@ -41,10 +41,10 @@ class ConnectionLimits:
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """A connection, its state, and the deadline at which it is cut off in that state.
+    """A connection, its state, and the deadline of that state.
 
-    The states are those of the limits, and ``rest``: the reply is out, but the body of
-    its request is not in.
+    The states are those of the limits, and ``rest``: the reply is sent, but the body of
+    its request has not arrived.
     """
 
     def __init__(self, *, guard: ConnectionGuard, **given: Any) -> None:
@@ -55,12 +55,12 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_head, self._head_bytes, self._unfinished = False, 0, 0
 
     def enter(self, state: str) -> None:
-        """Begin *state* and its time."""
+        """Begin *state* and its deadline."""
         self.state = state
         self.deadline = monotonic() + getattr(self._limits, state)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room if there are too many, and begin TLS or HTTP."""
+        """Close a connection if there are too many, and begin TLS or HTTP."""
         self._tcp = transport
         self.enter("head" if self._guard.tls is None else "handshake")
         self._guard.admit(self)
@@ -88,7 +88,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.data_received(early)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Count the connection no more."""
+        """Stop counting the connection."""
         self._guard.connections.discard(self)
         if self.transport is not None:  # it was more than a handshake
             super().connection_lost(error)
@@ -135,14 +135,14 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def end(self) -> None:
-        """Wait for the rest of the request that was answered, or for the next one."""
+        """Wait for the rest of the request, or for the next one."""
         if self.state == "body":
             self.state = "rest"
         else:
             self.enter("head" if self._in_head else "idle")
 
     def cut(self) -> None:
-        """End the connection at once, and drop what its client did not take."""
+        """Close the connection immediately, discarding unsent bytes."""
         self._tcp.abort()
 
 
@@ -158,7 +158,7 @@ class ConnectionGuard:
     connections: set[GuardedConnection] = field(factory=set, init=False)
 
     def configure(self, app: ASGIApp, **options: Any) -> uvicorn.Config:
-        """Return the configuration of a server of *app* within the limits."""
+        """Return the server configuration for *app* with these limits."""
         return uvicorn.Config(
             _watched(app),
             http=partial(GuardedConnection, guard=self),  # type: ignore[arg-type]
@@ -173,9 +173,9 @@ class ConnectionGuard:
         )
 
     def admit(self, connection: GuardedConnection) -> None:
-        """Count *connection*; if it is one too many, cut the one that waits longest.
+        """Count *connection*; above the limit, close the one that has waited longest.
 
-        Silent ones go first, then those whose body does not come.
+        Silent connections are closed first, then those with an incomplete body.
         """
         if len(self.connections) >= self.limits.connections:
             waiting = (c for c in self.connections if c.state != "reply")
@@ -185,7 +185,7 @@ class ConnectionGuard:
         self.connections.add(connection)
 
     async def sweep(self, seconds: float = 1.0) -> None:
-        """Cut every *seconds* the connections that are late, until cancelled."""
+        """Close late connections every *seconds*, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             now = monotonic()
@@ -199,7 +199,7 @@ def _order(connection: GuardedConnection) -> tuple[bool, float]:
 
 
 def _watched(app: ASGIApp) -> ASGIApp:
-    """Return *app*; its connections know how far the request is."""
+    """Return *app* with middleware that tells connections the state of the request."""
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         connection = scope["state"].pop("connection")
@@ -222,9 +222,9 @@ def _watched(app: ASGIApp) -> ASGIApp:
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Raise the limit of open files; return how many of *wanted* connections fit.
+    """Raise the limit of open files; return how many *wanted* connections it allows.
 
-    Each may be replaced by one that was accepted before it was closed.
+    Each connection needs two files, because its successor is accepted before it closes.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     endless, needed = resource.RLIM_INFINITY, 2 * wanted + _SPARE_FILES

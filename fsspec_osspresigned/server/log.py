@@ -24,7 +24,7 @@ Say = Callable[..., None]
 class LineWriter:
     """Writes lines to a descriptor.
 
-    It knows no file: at exit Python would wait for the lock of one.
+    It uses no file object, for whose lock Python would wait at exit.
     """
 
     descriptor: int = 1
@@ -35,9 +35,9 @@ class LineWriter:
 
     @contextlib.contextmanager
     def in_thread(self, patience: float = 1.0) -> Iterator[None]:
-        """Have a thread write meanwhile, so that a reader that stalls holds up no call.
+        """Write lines in a thread, so a stalled reader does not block calls.
 
-        At the end the lines that wait have *patience*, in seconds.
+        At the end, waiting lines have *patience* seconds.
         """
         lines = self._lines = queue.SimpleQueue()
         thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
@@ -80,10 +80,10 @@ STDOUT = LineWriter()
 
 
 class LineHandler(logging.Handler):
-    """Passes warnings of the libraries on to the log."""
+    """Passes warnings of libraries to the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say *record*, with its traceback if it has one."""
+        """Log *record*, with its traceback if it has one."""
         say("warning", logger=record.name, text=self.format(record))
 
 

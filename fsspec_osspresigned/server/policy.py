@@ -1,4 +1,4 @@
-"""Policies of the signer service: permitted requests, and the TOML file that says so."""
+"""Policies of the signer service: permitted requests, and their TOML file."""
 
 from __future__ import annotations
 
@@ -73,27 +73,27 @@ class Policy:
     """The requests that are signed for the bearer of one token.
 
     Attributes:
-        name: for people.
+        name: name for logs.
         prefixes: ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
-        actions: the calls.
-        max_expires_in: seconds of life at most; longer wishes are shortened.
-        headers: lower-case names of ACL, callback and symlink headers that are allowed.
-        allowed_headers: lower-case names of the other headers, ``x-oss-meta-*`` for
-            all that begin so; None allows the usual ones (docs/serve.md).
-        storage_classes: values of ``x-oss-storage-class``; None allows every one.
-        content_types: values of ``Content-Type``; None allows every one.
-        acls: values of the ACL headers that *headers* allows; None allows every one.
-        copy_sources: as *prefixes*, what copies may read; None is what the same bearer
-            may read by GetObject.
-        max_size: bytes of one object at most, kept by a signed Content-Length; None is
-            no limit.
-        max_part_size: bytes of one part at most; every part before the last counts as
-            that many, so that all of them together keep to *max_size*. None allows
-            one part.
+        actions: permitted calls.
+        max_expires_in: maximum lifetime in seconds; longer requests are shortened.
+        headers: lower-case names of permitted ACL, callback and symlink headers.
+        allowed_headers: lower-case names of other permitted headers, ``x-oss-meta-*``
+            for all with that prefix; None permits the default ones (docs/serve.md).
+        storage_classes: values of ``x-oss-storage-class``; None permits every value.
+        content_types: values of ``Content-Type``; None permits every value.
+        acls: values of the ACL headers in *headers*; None permits every value.
+        copy_sources: like *prefixes*, for the sources of copies; None is what the same
+            bearer may read by GetObject.
+        max_size: maximum size of one object in bytes, enforced by a signed
+            Content-Length; None has no limit.
+        max_part_size: maximum size of one part in bytes. Every part before the last
+            counts as that large, so the parts together do not exceed *max_size*. None
+            permits one part.
         overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
         versions: sign ``versionId``, as a parameter and of a copy source.
-        requests_per_minute: members of ``requests`` that one worker answers; None is
-            no limit.
+        requests_per_minute: maximum number of signature requests per minute and worker;
+            None has no limit.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Policy:
     requests_per_minute: int | None = None
 
     def covers(self, path: str) -> bool:
-        """Return whether *path* lies in what is granted; compared byte for byte."""
+        """Return whether *path* is granted; compared byte for byte."""
         return path.startswith(self.prefixes)
 
     def reads(self, source: str) -> bool:
@@ -124,7 +124,7 @@ class Policy:
 
 
 class ServiceError(Exception):
-    """The refusal of one request: code of the protocol, and a detail for people."""
+    """The refusal of one request: code of the protocol, and a detailed message."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -132,15 +132,15 @@ class ServiceError(Exception):
 
 
 def hash_token(token: str) -> str:
-    """Return the SHA-256 of *token* in hex, by which a service knows it."""
+    """Return the SHA-256 of *token* in hex, as in a policy."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* lets it be signed: shorter, fewer wishes, locked.
+    """Return *operation* as *policy* permits it: shorter, with fewer optional headers.
 
     Raises:
-        ServiceError: the policy does not let it be signed.
+        ServiceError: the policy does not permit it.
     """
     action = operation.action
     if action not in policy.actions:
@@ -202,7 +202,7 @@ def _source_of(headers: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
-    """Return the headers that the policy adds, and judge the size by the way."""
+    """Return the headers that the policy adds, and check the size."""
     imposed = {}
     action = operation.action
     if policy.max_size is not None and action.spec.body == "data":
@@ -240,7 +240,7 @@ _MAX_PER_MINUTE = 1_000_000_000
 
 @frozen(kw_only=True)
 class SignerSettings:
-    """Settings of the signer; None leaves one to the environment."""
+    """Settings of the signer; None uses the environment."""
 
     region: str | None = None
     endpoint: str | None = None  # host or URL
@@ -250,14 +250,14 @@ class SignerSettings:
 
 @frozen(kw_only=True)
 class Policies:
-    """All that a policy file says; *tokens* by their SHA-256 in lower-case hex."""
+    """Content of a policy file; *tokens* by their SHA-256 in lower-case hex."""
 
     signer: SignerSettings
     tokens: Mapping[str, Policy] = field(repr=False)
 
 
 def token_problem(token: str) -> str | None:
-    """Return why *token* is no good bearer token; None if it is one."""
+    """Return why *token* is not a valid bearer token; None if it is."""
     if len(token) < _MIN_TOKEN:
         return f"has less than {_MIN_TOKEN} characters: make one with openssl rand"
     if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
@@ -269,7 +269,8 @@ def parse_policies(text: str) -> Policies:
     """Read the text of a policy file.
 
     Raises:
-        ConfigurationError: every mistake with its place, ``tokens[2].actions[0]``.
+        ConfigurationError: the message lists every mistake with its place, such as
+            ``tokens[2].actions[0]``.
     """
     try:
         document = tomllib.loads(text)
@@ -368,7 +369,7 @@ class _Table:
         self.problems.append(f"{self.place}{name} {text}")
 
     def end(self) -> None:
-        """Add the members that are not known."""
+        """Add a mistake for each unknown member."""
         for name in self.members:
             if name not in self.asked:
                 near = difflib.get_close_matches(name, self.asked, 1)
@@ -443,7 +444,7 @@ def _policy(table: _Table) -> Policy:
 
 
 def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
-    """Return a converter that takes only the values that pass *test*."""
+    """Return a converter that accepts only values that pass *test*."""
 
     def converter(value: Any) -> Any:
         if not test(value):

@@ -44,14 +44,14 @@ class ServiceSettings:
     page: bool = False  # serve the page for browsers, too
 
     def url_of(self, listener: socket.socket) -> str:
-        """Return the URL at which *listener* is reached."""
+        """Return the URL of *listener*."""
         scheme = "http" if self.ssl_certfile is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
 class _ServiceServer(AnnouncingServer):
-    """A server that leaves signals to its loop."""
+    """A server that leaves signal handling to its event loop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,7 +69,7 @@ class SignerProcess:
 
     @classmethod
     def load(cls, settings: ServiceSettings) -> SignerProcess:
-        """Load policy and certificate, or raise every mistake in them."""
+        """Load policy and certificate, or raise an error with every mistake."""
         policy, certificate = PolicyFile(path=settings.policy_file), None
         policy.load()
         if settings.ssl_certfile is not None:
@@ -89,7 +89,7 @@ class SignerProcess:
         """Serve until SIGTERM or SIGINT, then finish the calls that run.
 
         SIGHUP and a change of a file load policy and certificate again; a file with
-        mistakes changes nothing. The end of the file *lifeline* acts as SIGTERM.
+        mistakes is ignored. The end of the file *lifeline* acts like SIGTERM.
         """
         logging.basicConfig(handlers=[LineHandler()])
         asyncio.run(self._serve(listener, started, lifeline))
@@ -148,7 +148,7 @@ def launch(settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT, in this process or in several workers.
 
     Raises:
-        ConfigurationError: policy, certificate or keys are wrong.
+        ConfigurationError: policy, certificate or keys are invalid.
         OSError: the address cannot be listened on.
     """
     # Every mistake is reported before the port is taken.

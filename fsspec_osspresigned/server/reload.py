@@ -24,7 +24,7 @@ _MAX_POLICY = 16 * 1024 * 1024
 
 @define(kw_only=True)
 class ReloadedFiles(ABC):
-    """A value that is read from files, and read again when they change."""
+    """A value from files, read again when they change."""
 
     kind: ClassVar[str]  # begins the names of its events
     say: Say = say
@@ -46,10 +46,11 @@ class ReloadedFiles(ABC):
         return self.read()
 
     def refresh(self, *, force: bool = False) -> None:
-        """Load the files again if they changed, or by *force*, and log what is new.
+        """Load the files again if they changed, or with *force*, and log the result.
 
-        They must be the same twice: one that is being written may be a policy at any of
-        its lines. After a mistake they are tried each time, for a right may come back.
+        They must be unchanged for one interval, because a partly written file can be a
+        valid policy. After a mistake they are tried each time, because file permissions
+        may be restored.
         """
         now = self._look()
         rests, self._seen = now == self._seen, now
@@ -105,7 +106,7 @@ class Certificate(ReloadedFiles):
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
-    """Return the key signer that a policy asks for, or raise all that it lacks."""
+    """Return the key signer for a policy, or raise with all missing settings."""
     provider = credential_provider(settings.credentials)
     own = settings.credentials == ENVIRONMENT
     signer = KeySigner.from_options(
@@ -123,7 +124,7 @@ def make_signer(settings: SignerSettings) -> KeySigner:
 
 @define(kw_only=True)
 class PolicyFile(ReloadedFiles):
-    """The rules of the service: of the last policy file without a mistake."""
+    """The rules of the service, from the last valid policy file."""
 
     kind = "policy"
     path: Path
@@ -164,7 +165,7 @@ class PolicyFile(ReloadedFiles):
 async def watch(
     watched: Sequence[ReloadedFiles], hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Refresh *watched* at each *hangup*, and every *seconds* what changed."""
+    """Refresh *watched* at each *hangup*, and changed files every *seconds*."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)

@@ -1,8 +1,8 @@
-"""Supervisor: worker processes of the signer service behind one port.
+"""Supervisor: worker processes of the signer service on one port.
 
-uvicorn's own ``workers`` do less: workers outlive a supervisor that was killed, one
-that cannot start stops the whole service, SIGHUP restarts instead of reloading, and
-the class behind them changes its signature between versions.
+uvicorn's own ``workers`` do less: workers outlive a killed supervisor, a worker that
+cannot start stops the whole service, SIGHUP restarts instead of reloading, and the
+class changes its signature between versions.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @define(kw_only=True)
 class Supervisor:
-    """Starts the workers, replaces those that die, and passes signals on.
+    """Starts the workers, replaces dead ones, and passes signals on.
 
-    The workers share a listening socket and nothing else.
+    The workers share only a listening socket.
     """
 
     work: Callable[[socket.socket], object]  # called in each worker; it can be pickled
@@ -41,7 +41,7 @@ class Supervisor:
     _stop: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
-        """Keep them running until SIGTERM or SIGINT; then let them finish."""
+        """Keep the workers running until SIGTERM or SIGINT; then let them finish."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -37,8 +37,8 @@ _HEADERS = {
 def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
     """Return the routes of the page: ``/`` and its files below ``/ui/``.
 
-    The page may send to the buckets of *endpoint*, which is asked for each reply, and to
-    the service itself; a browser refuses everything else.
+    The page may send to the buckets of *endpoint*, which is called for each reply, and
+    to the service itself; a browser refuses everything else.
     """
     folder = files(__package__).joinpath("page")
     found = {

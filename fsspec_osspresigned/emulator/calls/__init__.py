@@ -1,4 +1,4 @@
-"""Handlers of the calls that the emulator answers.
+"""Handlers of the calls that the emulator supports.
 
 Read ``table`` first, then ``context``: every handler gets one.
 """

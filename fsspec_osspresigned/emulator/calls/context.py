@@ -28,7 +28,7 @@ _MAX_CALLBACK = 5 * 1024
 
 @frozen
 class CallContext:
-    """What every handler gets; the bucket of a call on the service has no name."""
+    """Argument of every handler; a call on the service has a bucket without a name."""
 
     call: Call
     body: IncomingBody
@@ -54,7 +54,7 @@ class CallContext:
     def number(
         self, name: str, usual: int, *, least: int = 0, most: int | None = None
     ) -> int:
-        """Return a number of the query; RefusedError if it is none or out of range."""
+        """Return a number of the query; RefusedError if invalid or out of range."""
         text = self.call.parameters.get(name, "") or str(usual)
         number = read_number(text)
         if number is None or number < least or (most is not None and number > most):
@@ -67,7 +67,7 @@ class CallContext:
         return self.bucket.find(self.call.key)
 
     def check_exclusive(self) -> None:
-        """Refuse early what :meth:`put` would refuse in the end."""
+        """Refuse an exclusive call early, before :meth:`put` would refuse it."""
         self.bucket.check_free(self.call.key, exclusive=self.is_exclusive)
 
     def put(self, stored: StoredObject) -> StoredObject:
@@ -108,7 +108,7 @@ class CallContext:
         return piece
 
     def callback(self) -> Mapping[str, Any] | None:
-        """Return the decoded callback that the call asks for; None without one."""
+        """Return the decoded callback of the call; None without one."""
         call = self.call
         given = call.parameters.get("callback"), call.headers.get("x-oss-callback")
         texts = [text for text in given if text is not None]
@@ -127,7 +127,7 @@ class CallContext:
     def after_callback(
         self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
     ) -> EmulatorReply:
-        """Return *reply*, or the callback server's; if that fails, the object stays."""
+        """Return *reply*, or the callback server's; its failure keeps the object."""
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
@@ -142,7 +142,7 @@ Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
 
 
 def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
-    """Return the handler of a call that only answers a document."""
+    """Return the handler of a call that only returns a document."""
 
     async def answer(context: CallContext) -> EmulatorReply:
         return xml_reply(root, content(context))
@@ -164,7 +164,7 @@ def _content_md5(md5: str) -> str:
 
 
 def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
-    """Return the headers with which stored bytes are confirmed."""
+    """Return the headers that confirm stored bytes."""
     headers = {"ETag": quoted(etag), CRC_HEADER: str(crc64)}
     if md5 is not None:
         headers["Content-MD5"] = _content_md5(md5)
@@ -172,7 +172,7 @@ def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
 
 
 def confirmation(stored: StoredObject) -> dict[str, str]:
-    """Return the headers with which a whole object is confirmed."""
+    """Return the headers that confirm a whole object."""
     headers = checksums(stored.etag, stored.crc64, stored.md5)
     if stored.version_id is not None:
         headers["x-oss-version-id"] = stored.version_id
@@ -180,5 +180,5 @@ def confirmation(stored: StoredObject) -> dict[str, str]:
 
 
 def encryption(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the kept *headers* that tell how OSS encrypts."""
+    """Return the kept *headers* that describe the encryption."""
     return {n: v for n, v in headers.items() if n.startswith(ENCRYPTION)}

@@ -91,7 +91,8 @@ def cut_page(
     """Return keys and common prefixes of the page of sorted *keys* that follows *after*.
 
     The third value is the entry after which the next page begins; None at the end. If
-    *passed*, the last entry before, is a common prefix, all below it is passed over.
+    *passed*, the last entry of the page before, is a common prefix, everything below it
+    is skipped.
     """
     found: list[str] = []
     prefixes: list[str] = []
@@ -115,7 +116,7 @@ def cut_page(
 
 
 def _folded(key: str, prefix: str, delimiter: str) -> str:
-    """Return *key* up to the delimiter behind the prefix; empty without one."""
+    """Return *key* up to the delimiter after the prefix; empty without one."""
     end = key.find(delimiter, len(prefix)) if delimiter else -1
     return "" if end < 0 else key[: end + len(delimiter)]
 
@@ -202,14 +203,14 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 def _cut(
     context: CallContext, what: str, entries: list[_T], usual: int = _MOST
 ) -> tuple[list[_T], dict[str, Any]]:
-    """Return the page of *entries* and the elements that tell its limits."""
+    """Return the page of *entries* and the elements that describe its limits."""
     most = context.number(f"max-{what}", usual, least=1, most=_MOST)
     limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
     return entries[:most], limits
 
 
 def _shown(context: CallContext) -> Callable[[str | None], str | None]:
-    """Return how keys are written; RefusedError for an encoding that OSS lacks."""
+    """Return the encoding function for keys; RefusedError for an unknown encoding."""
     if context.encoding:
         return lambda key: key and quote(key, safe="", errors="surrogateescape")
     if context.call.parameters.get("encoding-type"):

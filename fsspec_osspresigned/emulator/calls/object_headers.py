@@ -80,7 +80,7 @@ def check_choices(headers: Mapping[str, str]) -> None:
 
 
 def traffic_limit(call: Call) -> float | None:
-    """Return the bytes a second that *call* limits itself to; None without a good limit."""
+    """Return the traffic limit of *call* in bytes per second; None if invalid."""
     form = {} if call.form is None else call.form.fields
     given = (one.get(TRAFFIC_LIMIT) for one in (form, call.headers, call.parameters))
     text = next(filter(None, given), "")
@@ -89,7 +89,7 @@ def traffic_limit(call: Call) -> float | None:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Refuse a traffic limit that OSS does not take."""
+    """Refuse a traffic limit that OSS does not accept."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
@@ -100,7 +100,7 @@ def check_traffic_limit(call: Call) -> None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the kept headers that a GET or HEAD gives back."""
+    """Return the kept headers that GET and HEAD return."""
     hidden = (OBJECT_ACL, TAGGING, TARGET)
     back = {n: v for n, v in headers.items() if n not in hidden}
     if TAGGING in headers:
@@ -114,7 +114,7 @@ def read_tags(text: str) -> list[tuple[str, str]]:
 
 
 def check_tags(text: str) -> None:
-    """Refuse tags that are too many, too long, given twice or of other characters."""
+    """Refuse tags that are too many, too long, repeated, or have invalid characters."""
     tags = read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))

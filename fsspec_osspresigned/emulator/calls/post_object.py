@@ -30,7 +30,7 @@ _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
-    """Read the fields in *body*: the call has them, and its key, then."""
+    """Read the fields in *body*; they set the form and the key of the call."""
     if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
         raise refused("MissingContentLength")
     if (call.content_length or 0) > max_put:
@@ -46,7 +46,7 @@ async def open_form(
 
 
 async def post_object(context: CallContext) -> EmulatorReply:
-    """Store the file of a form; a refusal leaves the key as it was."""
+    """Store the file of a form; after a refusal, the object is unchanged."""
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
@@ -80,7 +80,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
 
 
 def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
-    """Return the headers that a PutObject would have had in place of the fields."""
+    """Return the headers of an equivalent PutObject."""
     fields = form.fields
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
         message = f"{FORBID_OVERWRITE} must be true or false."
@@ -101,13 +101,13 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Refuse what would not be one line of a head."""
+    """Refuse text that is not a valid header value."""
     if not f"{name}{value}".isprintable():
         raise invalid_argument("The value of a field is not valid.", name)
 
 
 def _success(form: ReceivedForm) -> EmulatorReply:
-    """Return the reply that the form asks for, as far as it is known before."""
+    """Return the reply that the form requests, as far as it is known in advance."""
     if target := form.fields.get("success_action_redirect"):
         _check_text("success_action_redirect", target)
         # OSS does not document the status; this one makes a GET of the POST.

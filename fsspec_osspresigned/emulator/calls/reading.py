@@ -26,7 +26,7 @@ _is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 
 
 async def get_object(context: CallContext) -> EmulatorReply:
-    """Answer an object, or a range of it."""
+    """Return an object, or a range of it."""
     call = context.call
     check_traffic_limit(call)
     stored = _followed(context)
@@ -52,14 +52,14 @@ async def get_object(context: CallContext) -> EmulatorReply:
 
 
 async def head_object(context: CallContext) -> EmulatorReply:
-    """Answer the headers of an object."""
+    """Return the headers of an object."""
     stored = _followed(context)
     check_conditions(context.call, stored)
     return EmulatorReply(headers=_headers(stored), length=stored.size)
 
 
 async def get_object_meta(context: CallContext) -> EmulatorReply:
-    """Answer length, time and checksums of an object."""
+    """Return length, time and checksums of an object."""
     stored = _followed(context)
     check_conditions(context.call, stored)
     return EmulatorReply(
@@ -72,7 +72,7 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
 
 
 def _followed(context: CallContext) -> StoredObject:
-    """Return the object that the call names, or the one that its link leads to."""
+    """Return the object that the call names, or the target of its link."""
     link = context.find_object()
     if link.kind != SYMLINK:
         return link
@@ -102,7 +102,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
-    """Refuse with 304 or 412 what the conditions, named with *prefix*, rule out."""
+    """Refuse with 304 or 412 if conditions, whose names have *prefix*, are not met."""
 
     def given(name: str) -> str | None:
         return call.headers.get(f"{prefix}if-{name}")
@@ -126,7 +126,7 @@ def _matches(wanted: str, etag: str) -> bool:
 
 
 def _seconds(text: str | None) -> int | None:
-    """Return an HTTP date in seconds; None if it is none, which OSS ignores."""
+    """Return an HTTP date in seconds; None if it is invalid, which OSS ignores."""
     try:
         return None if text is None else int(parsedate_to_datetime(text).timestamp())
     except (OverflowError, ValueError):
@@ -136,8 +136,8 @@ def _seconds(text: str | None) -> int | None:
 def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
     """Return start and end offset (exclusive); None for the whole object.
 
-    OSS answers the whole object to a range that does not lie within it, unless the
-    standard behaviour is asked for (API reference, GetObject, ``x-oss-range-behavior``).
+    For a range outside the object, OSS returns the whole object, unless standard
+    behavior is requested (API reference, GetObject, ``x-oss-range-behavior``).
     """
     found = _is_range(call.headers.get("range", "").replace(" ", ""))
     if not found or not (found[1] or found[2]):
@@ -158,7 +158,7 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
 
 
 def copied_range(call: Call, size: int) -> tuple[int, int]:
-    """Return start and end offset (exclusive) of what UploadPartCopy reads."""
+    """Return start and end offset (exclusive) of an UploadPartCopy call."""
     text = call.headers.get("x-oss-copy-source-range")
     if text is None:
         return 0, size

@@ -1,4 +1,4 @@
-"""Calls on what belongs to an object: its ACL, its tags, its target, its restoring."""
+"""Calls on properties of an object: its ACL, tags, link target, restore status."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def put_object_acl(context: CallContext) -> EmulatorReply:
 
 
 async def put_object_tagging(context: CallContext) -> EmulatorReply:
-    """Replace the tags by those of the document."""
+    """Replace the tags with those of the document."""
     body = await context.receive_document(_MAX_BODY)
     try:
         rows = parsing.parse(body, "Tagging").iterfind("TagSet/Tag")
@@ -68,7 +68,7 @@ async def delete_object_tagging(context: CallContext) -> EmulatorReply:
 
 
 async def put_symlink(context: CallContext) -> EmulatorReply:
-    """Store a link on another object, which need not exist."""
+    """Store a link to another object, which need not exist."""
     await context.body.drain()
     headers = read_properties(context.call)
     if not (target := context.call.headers.get(TARGET)):
@@ -87,7 +87,7 @@ async def put_symlink(context: CallContext) -> EmulatorReply:
 
 
 async def get_symlink(context: CallContext) -> EmulatorReply:
-    """Answer the target of a link."""
+    """Return the target of a link."""
     stored = context.find_object()
     if stored.kind != SYMLINK:
         raise refused("NotSymlink")
@@ -96,7 +96,7 @@ async def get_symlink(context: CallContext) -> EmulatorReply:
 
 
 async def restore_object(context: CallContext) -> EmulatorReply:
-    """Make an archived object readable, at once: 202 the first time, then 200."""
+    """Make an archived object readable immediately: 202 the first time, then 200."""
     body = await context.receive_document(_MAX_BODY)
     stored = context.find_object()
     if "Archive" not in stored.headers[STORAGE_CLASS]:
@@ -110,7 +110,7 @@ async def restore_object(context: CallContext) -> EmulatorReply:
 
 
 def _restoring(body: bytes, *, is_cold: bool) -> dict[str, str]:
-    """Return the header that tells the priority of a restoring, if there are several."""
+    """Return the header with the restore priority, if there are several."""
     tier = None
     if body:
         try:

@@ -1,6 +1,6 @@
-"""Table of the calls that the emulator answers, one row each.
+"""Table of the calls that the emulator supports, one row each.
 
-Those of :data:`OPERATIONS` need a handler only; a call of others tells its form as well.
+Calls in :data:`OPERATIONS` only need a handler; others also describe their form.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CHANGES = OWN_PARAMETERS.union(
 
 
 def _rows() -> Iterator[tuple[str, Spec, str]]:
-    """Yield what each call is on, how it is recognised, and its name."""
+    """Yield the target of each call, its distinguishing parameters, and its name."""
     for action, (text, _) in _OTHERS.items():
         methods, on, *names = text.split()
         for method in methods.split(","):
@@ -87,7 +87,7 @@ _CALLS = sorted(
 
 
 def action_of(call: Call) -> str:
-    """Return the name of *call*; one that is not answered gets a name too."""
+    """Return the name of *call*, also if it is not supported."""
     if call.method == "OPTIONS":
         return "OptionObject"
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"

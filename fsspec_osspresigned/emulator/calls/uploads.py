@@ -54,7 +54,7 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
-    """Store a part; one of the same number is replaced."""
+    """Store a part; replace one of the same number."""
     number, upload = _place(context, ec := "0042-00000104")
     check_traffic_limit(context.call)
     for name in context.call.headers:
@@ -84,7 +84,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
 
 
 async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Publish the object made of the parts."""
+    """Publish the object that consists of the parts."""
     call = context.call
     body = await context.receive_document(_MAX_COMPLETE_BODY)
     callback = context.callback()

@@ -42,7 +42,7 @@ _CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
-    """Store the body; a refusal leaves the key as it was."""
+    """Store the body; after a refusal, the object is unchanged."""
     headers = read_properties(context.call)
     callback = context.callback()
     context.check_exclusive()
@@ -129,7 +129,7 @@ def _copies(context: CallContext, name: str) -> bool:
 
 
 def copy_source(context: CallContext) -> StoredObject:
-    """Return the object that the call copies, if its conditions hold."""
+    """Return the object that the call copies, if its conditions are met."""
     text = context.call.headers[COPY_SOURCE].partition("?")[0]
     bucket, _, key = unquote_plus(text).removeprefix("/").partition("/")
     if not bucket or not key:
@@ -175,6 +175,6 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
 
 
 def _held(reference: re.Match[str]) -> str:
-    """Return the placeholder of a control character that XML cannot refer to."""
+    """Return the placeholder for a control character that XML cannot express."""
     code = int(reference[1], 16) if reference[1] else int(reference[2])
     return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]

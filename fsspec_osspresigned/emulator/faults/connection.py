@@ -1,4 +1,4 @@
-"""Connection under a request: resets, interim answers, slow and broken replies."""
+"""Connection faults: resets, interim replies, slow and broken replies."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Trap = tuple[int, Spring]
 
 
 class DisconnectedError(Exception):
-    """Control-flow exception: the client left before its request was whole."""
+    """Control-flow exception: the client disconnected during its request."""
 
 
 class CutError(Exception):
-    """Control-flow exception: a fault breaks the connection here."""
+    """Control-flow exception: a fault closes the connection here."""
 
 
 @define(eq=False)
 class ClientConnection:
-    """One connection; ``waiting`` counts the faults that hold something back on it."""
+    """One connection; ``waiting`` is the number of faults that stall it."""
 
     transport: asyncio.Transport
     number: int
@@ -45,7 +45,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """End it: by RST at once, or by FIN after everything written."""
+        """Close it: immediately with RST, or with FIN after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
@@ -54,7 +54,7 @@ class ClientConnection:
             self.transport.close()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait *seconds*, or for ever; DisconnectedError if the connection ends before."""
+        """Wait *seconds*, or forever; DisconnectedError if the connection ends."""
         time = asyncio.get_running_loop().time
         end = time() + (math.inf if seconds is None else seconds)
         self.waiting += 1
@@ -71,7 +71,7 @@ class ClientConnection:
                 raise DisconnectedError
 
     def _client_has_left(self) -> bool:
-        """Ask the socket: asyncio does not notice while reading is paused."""
+        """Check the socket, because asyncio notices nothing while reading is paused."""
         poll, peer = select.poll(), self.transport.get_extra_info("socket")
         # Without that flag (macOS) only a reset is noticed.
         poll.register(peer, getattr(select, "POLLRDHUP", 0))
@@ -87,7 +87,7 @@ class Wire:
     reused: bool
 
     def interim(self, status: int) -> None:
-        """Send a 1xx answer."""
+        """Send a 1xx reply."""
         line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
         self.connection.transport.write(line.encode())
 
@@ -103,7 +103,7 @@ class _Recorder(bytearray):
 
 
 class ShapedReply:
-    """A reply that a fault slows down, stops or breaks; *length* is that of its body."""
+    """A reply that a fault slows down, stalls or breaks; *length* is its body size."""
 
     def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
         self._transport, self._wait = wire.connection.transport, wire.connection.wait
@@ -114,7 +114,7 @@ class ShapedReply:
         self._sent = 0
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send a message of ASGI; CutError where the fault breaks the connection."""
+        """Send an ASGI message; CutError if the fault closes the connection."""
         await self._send(message)
         data = bytes(self._recorder)
         self._recorder.clear()
@@ -153,7 +153,7 @@ async def cut() -> None:
 
 
 def in_order(*traps: tuple[int | None, Spring], total: int = sys.maxsize) -> list[Trap]:
-    """Return the traps that have a place in *total* bytes, by place; -1 is the last."""
+    """Return the traps within *total* bytes, by position; -1 is the last byte."""
     placed = [
         (min(at, total) if at >= 0 else max(0, total + at), spring)
         for at, spring in traps

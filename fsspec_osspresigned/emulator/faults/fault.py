@@ -1,7 +1,7 @@
-"""Faults: rules that say what goes wrong, where, and how often.
+"""Faults: rules for what fails, where, and how often.
 
-The table of their members is the class :class:`Fault`: each has its default, its reader
-for the command line and its check. :mod:`.connection` plays those of the connection.
+The class :class:`Fault` defines the members: each has a default, a reader for the
+command line and a check. :mod:`.connection` implements the connection faults.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ def _member(
 
 @frozen(kw_only=True)
 class Fault:
-    """One rule. A member that is left out matches everything and changes nothing.
+    """One rule. An omitted member matches everything and changes nothing.
 
-    Members combine. docs/emulator.md describes each of them. Bytes and seconds are of the
-    body unless a name says ``reply``; a negative place in a reply counts from its end.
+    Members combine. docs/emulator.md describes each of them. Bytes and seconds refer to
+    the body, unless the name contains ``reply``. A negative position in a reply counts
+    from its end.
 
     Raises:
         ConfigurationError: members are out of range; it lists all of them.
@@ -157,7 +158,7 @@ class Fault:
             yield "early, early_after and acts need status, code or refuse to answer"
 
     def matches(self, call: Call, *, reused: bool = False) -> bool:
-        """Return whether the rule is about *call*; *reused* is about its connection."""
+        """Return whether the rule matches *call*; *reused* describes its connection."""
         patterns = (
             (self.action, call.action),
             (self.bucket, call.bucket),
@@ -172,36 +173,36 @@ class Fault:
 
     @property
     def is_early(self) -> bool:
-        """True if the error is answered before the body has arrived."""
+        """True if the error is sent before the body has arrived."""
         return self.early or self.early_after is not None
 
     @property
     def refuses(self) -> bool:
-        """True if an error is answered with its own status."""
+        """True if the reply is an error with its own status."""
         is_error = (self.status or self.code or self.refuse) is not None
         return is_error and not self.error_body
 
     @property
     def breaks_somewhere(self) -> bool:
-        """True if a member other than *reset* says where the connection breaks."""
+        """True if a member other than *reset* says where the connection is closed."""
         cuts = self.cut_after is not None or self.cut_reply_after is not None
         return self.drop_reply or self.hang_up or cuts
 
     @property
     def shapes_reply(self) -> bool:
-        """True if a member but its speed changes how the reply is sent."""
+        """True if a member other than the speed changes how the reply is sent."""
         shapes = self.cut_reply_after, self.stall_reply_after
         return self.hang_up or shapes != (None, None)
 
     @property
     def refusal(self) -> Refusal:
-        """The error that status and code name; one brings the other."""
+        """The error for status and code; each implies the other."""
         code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
         status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
         return Refusal(status=self.status or status, code=code, message=message)
 
     def error(self, case: RefusedCall) -> RefusedError:
-        """Return the error to answer."""
+        """Return the error to send."""
         headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
         usual = REASONS[self.refuse](case) if self.refuse else self.refusal
         refusal = evolve(
@@ -234,7 +235,7 @@ class Fault:
 
 @define
 class _FaultRule:
-    """One fault, and how often it was due."""
+    """One fault, and the number of times it was due."""
 
     fault: Fault
     seen: int = 0
@@ -246,7 +247,7 @@ class _FaultRule:
         return self.fault.times is not None and self.struck >= self.fault.times
 
     def strikes(self, call: Call, *, reused: bool) -> bool:
-        """Count a request that matches, and return whether it is struck."""
+        """Count a matching request, and return whether it fails."""
         if self.is_worn_out or not self.fault.matches(call, reused=reused):
             return False
         self.seen += 1
@@ -264,7 +265,7 @@ class _FaultRule:
 
 
 class Faults:
-    """The rules in force, in the order in which they were added."""
+    """The active rules, in the order of addition."""
 
     def __init__(self) -> None:
         self._rules: list[_FaultRule] = []
@@ -281,14 +282,14 @@ class Faults:
             self._rules.clear()
 
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
-        """Return the fault that strikes this request, and count it."""
+        """Return the fault for this request, and count it."""
         with self._lock:
             due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
             return next(due, None)
 
     @property
     def pending(self) -> list[Fault]:
-        """Faults that have strikes left."""
+        """Faults that are not used up."""
         with self._lock:
             return [rule.fault for rule in self._rules if not rule.is_worn_out]
 

@@ -1,4 +1,4 @@
-"""Refusals on demand: the errors that OSS answers for one of several reasons."""
+"""Refusals on demand: the errors with which OSS refuses, for several reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..settings import DEFAULT_REGION, EmulatorSettings
 
 @frozen
 class RefusedCall:
-    """A call that is refused, and the settings of the emulator that refuses it."""
+    """A refused call, and the settings of the emulator."""
 
     call: Call
     settings: EmulatorSettings
@@ -44,7 +44,7 @@ class RefusedCall:
 
 
 def wrong_region(bucket: str, region: str) -> Refusal:
-    """Return the error for an endpoint that is not that of *region*."""
+    """Return the error for the endpoint of another region than *region*."""
     return refused(
         "AccessDenied",
         "The bucket you are attempting to access must be addressed using the specified "
@@ -56,7 +56,7 @@ def wrong_region(bucket: str, region: str) -> Refusal:
 
 
 def _signature(case: RefusedCall) -> Refusal:
-    """Verify with another secret: that makes the real document."""
+    """Verify with another secret, which gives the real error document."""
     another, keys = Secret("another"), case.settings.keys.items()
     return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
 

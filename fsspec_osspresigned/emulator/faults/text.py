@@ -25,10 +25,10 @@ _WHERE = {
 
 
 def parse_faults(texts: Iterable[str]) -> list[Fault]:
-    """Read faults, written as docs/emulator.md says.
+    """Read faults in the format of docs/emulator.md.
 
     Raises:
-        ConfigurationError: some cannot be read; it lists the mistakes of all.
+        ConfigurationError: some faults are invalid; the message lists all mistakes.
     """
     faults: list[Fault] = []
     problems: list[str] = []

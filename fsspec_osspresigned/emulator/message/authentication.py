@@ -1,4 +1,4 @@
-"""Judgement of a request's signature: in its URL, in its header, or in its form."""
+"""Verification of a request's signature: in its URL, in its header, or in its form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def judge(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS refuses *call*, the size of its file aside; None if it does not.
+    """Return why OSS refuses *call*, without checking the file size; None if valid.
 
     The arguments are those of :func:`verify`.
     """
@@ -46,7 +46,7 @@ def judge(
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the least and the most bytes that the policy allows; None for any number."""
+    """Return the minimum and maximum size that the policy allows; None for any."""
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
     ranges = [one.sizes for one in conditions if one.sizes is not None]
     if not ranges:

@@ -1,7 +1,7 @@
-"""Form of a PostObject as it comes in: its fields, and the bytes of its file after them.
+"""Received form of a PostObject: its fields, then the bytes of its file.
 
-It is read by hand: what a reader asks for is "up to the next boundary", which is one
-``find``, while the libraries for it push events at their callers.
+This module parses it itself, because reading up to the next boundary is one ``find``;
+the libraries for forms deliver events instead.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
 
 
 class IncomingForm:
-    """Reads the form in *body* once, in order; RefusedError for one that is not whole.
+    """Reads the form in *body* once, in order; RefusedError if it is incomplete.
 
-    Call :meth:`read_fields` first. After it, :meth:`receive_file` gives the bytes of the
-    file as ASGI gives those of a body.
+    Call :meth:`read_fields` first. Then :meth:`receive_file` returns the bytes of the
+    file, like ASGI does for a body.
     """
 
     def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Return the next bytes of the file; the last ones once the form is whole."""
+        """Return the next bytes of the file; the last ones when the form is complete."""
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()
@@ -109,7 +109,7 @@ class IncomingForm:
         return FormPart(name, head.get_filename(), head.get("content-type"))
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
-        """Return the bytes before *mark*, at most *limit*, and read it as well."""
+        """Return the bytes before *mark*, at most *limit*, and consume *mark*."""
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
                 raise refused("FieldItemTooLong") if limit else _malformed()
@@ -120,7 +120,7 @@ class IncomingForm:
         return found
 
     async def _up_to_mark(self) -> tuple[bytes, bool]:
-        """Return bytes that are before the next boundary, and whether more may be."""
+        """Return bytes before the next boundary, and whether more may follow."""
         mark = self._mark
         while (at := self._held.find(mark)) < 0:
             # Only its beginning is held back, and only a boundary begins so.

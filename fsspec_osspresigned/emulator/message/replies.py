@@ -43,7 +43,7 @@ class EmulatorReply:
 
 
 def xml(root: str, content: Content) -> bytes:
-    """Return a document: a mapping nests, a list repeats its element, None leaves it out."""
+    """Return a document: mappings nest, lists repeat an element, None is omitted."""
     # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
     text = _element(root, content)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()

@@ -1,4 +1,4 @@
-"""Request body as it comes in, with the traps that a fault lays in it."""
+"""Received request body, with the positions at which a fault acts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class IncomingBody:
     """Reads a body once, in order, at most a few MiB of it at a time.
 
-    Its readers raise RefusedError (too large, or silent for *timeout* seconds),
-    DisconnectedError or CutError. *pace* waits as long as so many bytes should take.
+    Its methods raise RefusedError (too large, or no bytes for *timeout* seconds),
+    DisconnectedError or CutError. *pace* waits as long as a number of bytes should
+    take.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:
@@ -53,7 +54,7 @@ class IncomingBody:
                 await writing
 
     async def read(self) -> bytes | None:
-        """Return the next bytes as they come in; None at the end."""
+        """Return the next bytes; None at the end."""
         return await self._next() if self._more else None
 
     async def drain(self) -> None:
@@ -62,10 +63,10 @@ class IncomingBody:
             pass
 
     async def linger(self) -> None:
-        """Discard what still comes, for a moment, before a refusal is answered.
+        """Discard bytes that still arrive, for a moment, before a refusal is sent.
 
-        The server closes the connection after such an answer. A client that is still
-        sending would lose the answer with it (RFC 9112, 9.6). Does not count.
+        The server closes the connection after such a reply. A client that is still
+        sending would not receive it (RFC 9112, 9.6). These bytes are not counted.
         """
         self.traps, counted = [], self.received
         with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
@@ -104,7 +105,7 @@ class IncomingBody:
         return body
 
     async def _spring(self, reached: int) -> None:
-        """Spring the traps up to *reached*, and all that are left at the end."""
+        """Apply the faults up to *reached*, and the remaining ones at the end."""
         while self.traps and (self.traps[0][0] <= reached or not self._more):
             position, spring = self.traps.pop(0)
             self.received = max(self.received, min(position, reached))

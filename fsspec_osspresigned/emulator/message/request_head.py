@@ -31,14 +31,14 @@ class FormPart:
 
 @frozen
 class ReceivedForm:
-    """What came before the bytes of a form's file: its fields, names in lower case."""
+    """Fields before the file of a form, with names in lower case."""
 
     fields: Mapping[str, str]
     file: FormPart
 
     @property
     def judged(self) -> Mapping[str, str]:
-        """The fields as the policy sees them: without a field, the type of the file."""
+        """The fields for the policy; the file's type if there is no field for it."""
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
@@ -51,8 +51,8 @@ class Call(Received):
     Attributes:
         action: name of the call in the API reference.
         bucket: empty for the service itself.
-        key: decoded once, a plus too, nothing normalised; empty for a bucket.
-        path: as it came, not decoded, without the query.
+        key: decoded once, including plus signs, not normalized; empty for a bucket.
+        path: as received, not decoded, without the query.
         form: the form of a PostObject, whose key is then that of the call; None until it
             was read.
     """
@@ -85,7 +85,7 @@ class Call(Received):
 
     @property
     def content_length(self) -> int | None:
-        """Announced bytes; None for a chunked body or none at all."""
+        """Announced size in bytes; None for a chunked body or without a body."""
         return read_number(self.headers.get("content-length", ""))
 
 
@@ -117,5 +117,5 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
 
 
 def read_number(text: str) -> int | None:
-    """Return a decimal number of at most 18 digits; None if *text* is none."""
+    """Return a decimal number of at most 18 digits; None if *text* is invalid."""
     return int(text) if _is_number(text) else None

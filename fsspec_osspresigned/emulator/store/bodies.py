@@ -28,7 +28,7 @@ class Segment:
     path: Path | None = None
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes ``start:stop``; both lie within the segment."""
+        """Return the bytes ``start:stop``, which must be within the segment."""
         if self.path is None:
             return self.memory[start:stop]
         with self.path.open("rb") as file:
@@ -60,8 +60,8 @@ class Piece:
 class Spool:
     """Receives a body while computing MD5 and CRC-64.
 
-    Leaving the ``with`` block discards a body that was not finished. A body of more than
-    *limit* bytes goes to a file of *folder*; below zero every body does.
+    Leaving the ``with`` block discards an unfinished body. A body of more than *limit*
+    bytes is written to a file in *folder*; with a negative limit, every body is.
     """
 
     def __init__(self, folder: Folder, limit: int) -> None:
@@ -114,7 +114,7 @@ class Spool:
 class Folder:
     """Directory of body files; a file is deleted when its last reader releases it.
 
-    The files of *path* stay at the end; None makes a temporary directory.
+    The files in *path* are kept at the end; None creates a temporary directory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -138,11 +138,11 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete all files but *wanted*: a crash left them."""
+        """Delete all files except *wanted*, left by a crash."""
         for name in {path.name for path in self.path.iterdir()}.difference(wanted):
             (self.path / name).unlink()
 
     def close(self) -> None:
-        """Stop deleting single files; a temporary directory is deleted as a whole."""
+        """Stop deleting single files; delete a temporary directory as a whole."""
         self._is_open = False
         self._sweep_all()

@@ -33,12 +33,12 @@ class StoredObject:
 
     Attributes:
         etag: without quotes.
-        crc64: CRC-64/XZ of the whole.
+        crc64: CRC-64/XZ of the whole object.
         md5: hexadecimal; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
         kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``.
-        modified: seconds since the epoch, the emulator's clock.
-        version_id: in a versioned bucket; None otherwise.
+        modified: seconds since the epoch, by the emulator's clock.
+        version_id: version ID in a bucket with versioning; None otherwise.
     """
 
     key: str
@@ -128,7 +128,7 @@ class Bucket:
 
 @frozen(eq=False)
 class Contents(Mapping[str, bytes]):
-    """The objects of a bucket at one moment: key -> bytes, read at look-up."""
+    """Snapshot of the objects of a bucket: key -> bytes, read on access."""
 
     objects: Mapping[str, StoredObject]
 
@@ -146,10 +146,11 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets, safe between threads; its methods raise RefusedError as OSS refuses.
+    """Buckets; thread-safe. Its methods raise RefusedError when OSS would refuse.
 
     Two processes must not open the same *root*: the second would delete the bodies that
-    the first receives. None keeps all in memory, and large bodies in temporary files.
+    the first receives. None keeps everything in memory, and large bodies in temporary
+    files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -160,7 +161,7 @@ class Store:
         self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
 
     def add_bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Make bucket *name*, if missing."""
+        """Create bucket *name*, if missing."""
         self.buckets.setdefault(name, Bucket(name=name)).versioned = versioned
 
     def spool(self) -> Spool:
@@ -176,7 +177,7 @@ class Store:
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* at once and whole; one that has a version keeps it."""
+        """Publish *stored* atomically; an existing version ID is kept."""
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned and stored.version_id is None:
@@ -189,7 +190,7 @@ class Store:
     def replace(
         self, bucket: Bucket, stored: StoredObject, before: StoredObject | None
     ) -> StoredObject:
-        """Publish *stored* if *before* is still there; None stands for no object."""
+        """Publish *stored* if *before* is still the object; None means no object."""
         with self._lock:
             found = bucket.objects.get(stored.key)
             if found is not before:
@@ -210,7 +211,7 @@ class Store:
             self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
     def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
-        """Store a part, in place of an earlier one; *ec* is as in ``find_upload``."""
+        """Store a part, replacing an earlier one; *ec* is as in ``find_upload``."""
         with self._lock:
             # It may have been completed or aborted meanwhile.
             self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
@@ -221,7 +222,7 @@ class Store:
     def complete(
         self, upload: StoredUpload, stored: StoredObject, *, exclusive: bool
     ) -> StoredObject:
-        """Publish the finished object and close the upload, which a refusal leaves."""
+        """Publish the finished object and close the upload; keep it after a refusal."""
         with self._lock:
             bucket = self.buckets[upload.bucket]
             bucket.check_free(stored.key, exclusive=exclusive, ec="0042-00000214")
@@ -241,7 +242,7 @@ class Store:
 
 
 def wrong_position(found: StoredObject | None) -> RefusedError:
-    """Return the error for an append elsewhere than at the end of *found*."""
+    """Return the error for an append that is not at the end of *found*."""
     headers = {NEXT_POSITION: str(found.size if found else 0)}
     return refused("PositionNotEqualToLength", headers=headers)
 
@@ -250,14 +251,15 @@ def wrong_position(found: StoredObject | None) -> RefusedError:
 class _StoreLog:
     """Log of a disk store: one JSON file for each object, upload and part.
 
-    Each file is replaced as a whole. A body file exists before the JSON file that names
-    it; one without is deleted at the next start. Without a root it does nothing.
+    Each file is replaced atomically. A body file is written before the JSON file that
+    names it; a body file without one is deleted at the next start. Without a root, the
+    log does nothing.
     """
 
     root: Path | None
 
     def write(self, place: str, value: dict[str, Any]) -> None:
-        """Write the file *place* below the buckets; a segment becomes name and size."""
+        """Write the file *place* below the buckets; store segments as name and size."""
         if self.root is not None:
             path = self.root / "buckets" / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +268,7 @@ class _StoreLog:
             draft.replace(path)
 
     def delete(self, place: str) -> None:
-        """Delete the file *place*, and all of its folder if it is an upload."""
+        """Delete the file *place*, and its whole folder if it is an upload."""
         if self.root is not None:
             path = self.root / "buckets" / place
             path.unlink()
@@ -274,7 +276,7 @@ class _StoreLog:
                 shutil.rmtree(path.parent)
 
     def read(self, folder: Folder) -> Iterator[Bucket]:
-        """Yield the buckets that were written, and clean *folder* of their bodies."""
+        """Yield the stored buckets, and remove unused bodies from *folder*."""
         if self.root is None:
             return
         segments: dict[str, Segment] = {}  # two objects may share a body file
