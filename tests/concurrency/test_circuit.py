@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -22,11 +23,15 @@ PATH = "b/k"
 
 
 class Clock:
-    """Stands still until it is set."""
+    """Stands still until it is set, and knows the threads that have looked at it."""
 
     now = 100.0
 
+    def __init__(self) -> None:
+        self.seen_by: set[int] = set()
+
     def __call__(self) -> float:
+        self.seen_by.add(threading.get_ident())
         return self.now
 
 
@@ -110,7 +115,8 @@ def test_probe_that_is_lost_is_replaced():
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_others_wait_for_the_one_that_is_let_through(succeeds):
     """If it succeeds they are sent; if it fails they fail alike, without sending."""
-    circuit = circuit_of(1)
+    clock = Clock()
+    circuit = Circuit(1, pause=0.0, longest=10.0, clock=clock)
     fail(circuit, retry_after=1.5)
     inside, leave = threading.Event(), threading.Event()
     found: list[object] = []
@@ -141,7 +147,9 @@ def test_others_wait_for_the_one_that_is_let_through(succeeds):
     threads += [threading.Thread(target=other) for _ in range(3)]
     for thread in threads[1:]:
         thread.start()
-    threading.Event().wait(0.15)  # beyond one glance of those who wait
+    while not {thread.ident for thread in threads} <= clock.seen_by:
+        time.sleep(0.001)
+    time.sleep(0.15)  # beyond one glance of those who wait
     assert found == []
     leave.set()
     for thread in threads:
