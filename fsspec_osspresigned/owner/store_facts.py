@@ -80,8 +80,10 @@ def _initiate(store: CheckedStore, **more: Any) -> Reply:
 
 def _too_small(store: CheckedStore) -> Reply:
     upload_id = store.initiate(_SECOND)
-    etags = [store.part(_SECOND, upload_id, BODY, n).headers["etag"] for n in (1, 2)]
-    body = complete_multipart_upload(enumerate(etags, 1))
+    etag = f'"{_md5(BODY)}"'
+    for number in (1, 2):
+        store.part(_SECOND, upload_id, BODY, number)
+    body = complete_multipart_upload([(1, etag), (2, etag)])
     query = {"uploadId": upload_id}
     return store.call(Action.CompleteMultipartUpload, _SECOND, body, query=query)
 

@@ -10,7 +10,7 @@ from attrs import evolve
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import Reply
+from fsspec_osspresigned.model import URL_ACTIONS, Reply
 from fsspec_osspresigned.owner.store_check import CheckedStore, Expected, Fact, check
 from fsspec_osspresigned.owner.store_facts import FACTS
 
@@ -66,6 +66,19 @@ def test_each_fact_has_a_line_of_its_own(store, name):
 
     found = check(store, map(otherwise, FACTS))
     assert [r.name for r in found if r.outcome == "different"] == [name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", URL_ACTIONS)
+def test_call_that_is_always_refused(oss, store, action):
+    """The facts that need it differ or are not asked, and the others stand."""
+    oss.faults.add(Fault(action=action, times=None, status=403))
+    found = list(check(store, FACTS))
+    assert [result.name for result in found] == [fact.name for fact in FACTS]
+    outcomes = {result.outcome for result in found}
+    assert outcomes > {"as expected", "recorded"}
+    oss.faults.clear()
+    assert store.clean_up() == []
 
 
 @pytest.mark.parametrize(
