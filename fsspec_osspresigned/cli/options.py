@@ -360,7 +360,8 @@ def _url_of(text: str) -> Secret:
     text = text.removeprefix("\ufeff").strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
-    if "\n" in text or "\r" in text:
+    # What is JSON is refused by its kind, later.
+    if ("\n" in text or "\r" in text) and text[0] not in "{[":
         raise ConfigurationError(
             "--url-file holds several lines: a presigned URL is one, without breaks"
         )

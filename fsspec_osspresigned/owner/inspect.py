@@ -6,7 +6,6 @@ Grants are read here too; their facts are those of ``grant_check``.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -23,7 +22,7 @@ from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
-from ..url_map.source import Opener, load_file
+from ..url_map.source import Opener, kind_of, load_file
 from ..url_map.url_map import EXTRAS, MapEntry, MapRequest, URLMap
 
 _VERSIONS = {
@@ -37,7 +36,6 @@ _VERSIONS = {
 _MAX_ONE = (
     2 * request_checks.MAX_URL
 )  # bytes of a file that may hold one URL and no map
-_POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')  # a member of grants alone
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 
@@ -69,11 +67,12 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
         raise ConfigurationError(msg)
     if reference == "-":
         return _map_or_grant(BytesIO(text.encode()))
-    return load_file(reference, _map_or_grant, opener).current()
+    kind = "URL map or grant"
+    return load_file(reference, _map_or_grant, opener, kind=kind).current()
 
 
 def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
-    is_grant = _POLICY.search(file.read(MAX_GRANT)) is not None
+    is_grant = kind_of(file.read(MAX_GRANT)) == "grant"
     file.seek(0)
     return parse_grant(file) if is_grant else parse(file)
 

@@ -19,7 +19,7 @@ from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe
 from ..units import shown_moment
-from ..url_map.source import MapSource, load
+from ..url_map.source import MapSource, kind_of, load, mistaken
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant
 
@@ -122,6 +122,8 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return entry, bucket (None if unknown) and key of the object of a URL."""
     url = SecretURL(text.reveal())
     if problem := url_problem(url.reveal()):
+        if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):
+            raise ConfigurationError(f"presigned_url= is wrong: {mistaken(kind)}")
         msg = (
             f"the text of presigned_url= {problem}: give the URL as it was made, or "
             "where it is (file:PATH, env:NAME)"

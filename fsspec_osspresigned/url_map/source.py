@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import os
@@ -18,9 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
-from ..request_checks import http_problem
+from ..request_checks import http_problem, is_web
 from ..secret import SecretURL
 from ..tracebacks import caller_level
+from ..units import MIB
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
@@ -29,6 +31,15 @@ Opener = Callable[[str], bytes]
 Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
 _SIGNED = re.compile(r"(?i)[?&](x-oss-signature|signature|x-amz-signature)=")
+# Members of grants alone, and of URL maps.
+_POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
+_ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')
+_ONE_URL = "presigned URL"
+_OPTIONS = {
+    "URL map": "url_map=",
+    "grant": "grant=",
+    _ONE_URL: "presigned_url= (file:PATH)",
+}
 _OTHERS = 0o077
 _ABSENT = FileStamp()
 
@@ -206,9 +217,13 @@ def _parse_at(
     """Read and parse; prefix problems with the place."""
     try:
         with open_() as file:
-            return parse(file)
-    except ConfigurationError as error:
-        problems = [f"{name}: {problem}" for problem in error.problems]
+            try:
+                return parse(file)
+            except ConfigurationError as error:
+                problems = [*error.problems]
+                if file.seekable() and (found := _mistaken_for(kind, file)):
+                    problems = [mistaken(found)]
+        problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
         # What it says may hold its URL; its kind is enough.
         why = getattr(error, "strerror", None) or type(error).__name__
@@ -217,6 +232,30 @@ def _parse_at(
         problems = [f"cannot read the {kind} {name}: {why}"]
     # Outside of the handler, so that the foreign exception does not hang on ours.
     raise ConfigurationError(problems)
+
+
+def kind_of(data: bytes) -> str:
+    """Return which secret *data* seems to be, by its beginning; empty for none."""
+    if _POLICY.search(data):
+        return "grant"
+    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
+    if is_web(text[:8].decode("latin-1")):
+        return _ONE_URL
+    return "URL map" if text[:1] in (b"{", b"[") and _ENTRY.search(data) else ""
+
+
+def _mistaken_for(kind: str, file: BinaryIO) -> str:
+    """Return what *file* is instead of a *kind*; empty if it is none, or one."""
+    file.seek(0)
+    found = kind_of(file.read(MIB))
+    # A URL map may be one URL alone.
+    right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
+    return "" if found in right.get(kind, (found,)) else found
+
+
+def mistaken(kind: str) -> str:
+    """Return what to do with a *kind* that stands in the place of another one."""
+    return f"this is a {kind}: give it as {_OPTIONS[kind]}"
 
 
 def _variable(name: str) -> bytes:

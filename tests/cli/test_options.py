@@ -63,7 +63,7 @@ def test_given_up_files_are_no_failures_of_an_interrupt():
 
 def test_messages_name_flags_that_are_there():
     """Each storage option that a command sets is called by its flag."""
-    commands = [osspresigned.commands[name] for name in ("put", "sync")]
+    commands = [osspresigned.commands[name] for name in ("put", "sync", "url")]
     known = {flag for one in commands for option in one.params for flag in option.opts}
     assert set(FLAGS.values()) <= known
     assert {one.name for one in fields(StoringConnectionOptions)} <= FLAGS.keys()

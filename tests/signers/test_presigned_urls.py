@@ -287,6 +287,9 @@ def test_one_url_signs_no_other_call():
         (HOST + "/?" + V1, "names no object"),
         ("https://127.0.0.1/b?" + V1, "names no object"),
         (PARTS[0], "use url_map="),
+        ('{"objects": {"b/k": "CANARY"}}', "this is a URL map: give it as url_map="),
+        ('{"policy": "CANARY"}', "this is a grant: give it as grant="),
+        ("one.url", "or where it is .file:PATH, env:NAME."),
         (HOST + "/a.csv?OSSAccessKeyId=LTAICANARY", "has no signature"),
     ],
 )

@@ -14,12 +14,14 @@ import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.post_grant_reader import parse_grant
 from fsspec_osspresigned.url_map import source as url_map_file
 from fsspec_osspresigned.url_map.parser import parse
 from fsspec_osspresigned.url_map.source import (
     ExposedMapWarning,
     MapSource,
     UnreadableMapWarning,
+    kind_of,
     load,
     load_file,
     write,
@@ -226,3 +228,41 @@ def test_mode_is_not_looked_at_elsewhere(map_file, monkeypatch):
     map_file.chmod(0o644)
     monkeypatch.setattr(url_map_file, "_OTHERS", 0)
     assert load(map_file).path == map_file
+
+
+OF_KINDS = {
+    "grant": '{"version": 1, "url": "https://h", "fields": {"policy": "TOPSECRET"}}',
+    "URL map": '{"version": 1, "objects": {"b/k": "https://h/k?s=TOPSECRET"}}',
+    "presigned URL": "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=TOPSECRET",
+    "": "day,n",
+}
+
+
+@pytest.mark.parametrize("kind", OF_KINDS)
+def test_secret_of_another_kind_is_named(kind, tmp_path):
+    """It is told by its text what a file is, and by which option it is given."""
+    place = tmp_path / "secret"
+    place.touch(0o600)
+    place.write_text(OF_KINDS[kind])
+    assert kind_of(place.read_bytes()) == kind
+    option = {"URL map": "url_map=", "grant": "grant="}.get(kind, "presigned_url=")
+    for wanted, read in (("URL map", parse), ("grant", parse_grant)):
+        if wanted == kind or (wanted, kind) == ("URL map", "presigned URL"):
+            continue
+        with pytest.raises(ConfigurationError) as caught:
+            load_file(place, read, kind=wanted)
+        said = f"this is a {kind}: give it as {option}"
+        assert (said in str(caught.value)) == bool(kind)
+        assert "TOPSECRET" not in str(caught.value)
+
+
+def test_broken_secret_of_its_kind_keeps_its_problems(tmp_path):
+    """A grant without a policy is no URL map, and lines of URLs are no single URL."""
+    place = tmp_path / "secret"
+    place.touch(0o600)
+    place.write_text('{"url": "https://h/", "fields": {}}')
+    with pytest.raises(ConfigurationError, match="it has no policy"):
+        load_file(place, parse_grant, kind="grant")
+    place.write_text("https://h/k?a=1\nhttps://h/%zz\n")
+    with pytest.raises(ConfigurationError, match="line 1: the bucket of"):
+        load_file(place, parse)
