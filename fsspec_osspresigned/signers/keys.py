@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import field, frozen
@@ -154,6 +154,7 @@ class KeySigner:
     version: str = "v4"
     expires_in: int = 3600
     clock: Callable[[], float] = field(default=time.time, repr=False)
+    _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
     def from_options(
@@ -225,7 +226,11 @@ class KeySigner:
             life = min(life, left)
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
-        problems = [*_misfits(operation), *self._unkept(operation, headers)]
+        problems = [
+            *_misfits(operation),
+            *self._unkept(operation, headers),
+            *self._unbound(operation),
+        ]
         url = None
         try:
             url = presign(
@@ -254,6 +259,18 @@ class KeySigner:
             issued_at=now,
             expires_at=float(int(now) + life),
         )
+
+    def _unbound(self, operation: Operation) -> Iterator[str]:
+        """Find a second bucket, if the host is a domain, which is bound to one bucket."""
+        if self.endpoint.style != "cname":
+            return
+        host, bucket = self.endpoint.host, operation.bucket
+        first = self._bound.setdefault(host, bucket)
+        if first != bucket:
+            yield (
+                f"{host} is the domain of one bucket, and {first!r} was used first: "
+                f"use another filesystem for {bucket!r}, with its own endpoint"
+            )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
         """Find demanded connection headers that cannot be sent."""

@@ -338,6 +338,16 @@ def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
         KeySigner.from_options(region, endpoint)
 
 
+def test_domain_is_of_one_bucket():
+    """A second bucket at the same domain is refused: its signature would not fit."""
+    endpoint = Endpoint.parse("files.example.com", style="cname")
+    bound = signer(endpoint=endpoint)
+    bound.sign([operation(bucket="first", key="a"), operation(bucket="first", key="b")])
+    with pytest.raises(ConfigurationError, match="domain of one bucket, and 'first'"):
+        bound.sign([operation(bucket="second", key="a")])
+    signer(endpoint=endpoint).sign([operation(bucket="second", key="a")])
+
+
 def test_cloud_box_is_a_product_and_a_region_of_its_own():
     """A box is signed for by its ID, and the client takes its host for one of OSS."""
     made = KeySigner.from_options(
