@@ -115,6 +115,8 @@ def token_reference(value: Any) -> Any:
             "env:OSSPRESIGNED_...: no other variable is read, since options could "
             "send it elsewhere; copy the token into one of that name"
         )
+    if text and os.path.isfile(text):
+        raise ValueError(f"a reference: for the token in that file, file:{text}")
     raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH")
 
 

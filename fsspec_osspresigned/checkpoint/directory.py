@@ -294,8 +294,8 @@ class HeldJournal:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "%s: the checkpoint %s cannot be used (%s): the upload goes on, but what "
-                "is not in there will be sent again if it fails",
+                "%s: the checkpoint %s cannot be used (%s): the upload goes on; if it fails, "
+                "parts missing from the journal are sent again",
                 self._path,
                 self.place,
                 error.strerror or error,

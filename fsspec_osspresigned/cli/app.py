@@ -192,7 +192,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        click.echo(redact(said.getvalue()), nl=False, err=True)
+        text = said.getvalue().replace("Error: ", "error: ", 1)
+        click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -41,6 +41,7 @@ from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned_urls import OneURLSigner
 from ..units import KIB, bytes_of, rate_of, seconds_of, shown_text
+from ..url_map.source import warn_if_exposed
 from .settings.profile import complete_profiles, use_profile, without_profile_source
 
 C = TypeVar("C", bound=click.Command)
@@ -342,8 +343,10 @@ def _url_reader(place: str) -> Callable[[], Secret]:
         text = _url_of(_pasted())
         return lambda: text
     if not place.startswith("env:"):
-        local = os.path.expanduser(place.removeprefix("file:"))
-        place = f"file:{os.path.abspath(local)}"
+        local = os.path.abspath(os.path.expanduser(place.removeprefix("file:")))
+        with contextlib.suppress(OSError):  # reading it says more
+            warn_if_exposed(Path(local), "presigned URL")
+        place = f"file:{local}"
     return lambda: _url_of(resolve_text(place).reveal())
 
 
@@ -537,6 +540,11 @@ class StoringOptions:
     receipts: str | None = option("--receipts FILE|DIR/|-",
         "Append a JSON line for each stored object.", type=PLACE)
     # fmt: on
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether a later run can resume what this one leaves."""
+        return self.resume or self.checkpoint is not None
 
     def options(
         self, transfer: TransferOptions, stored: Callable[[Receipt], None]

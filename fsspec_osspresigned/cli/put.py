@@ -213,11 +213,22 @@ class _Put:
                     on_error=transfer.on_error,
                 )
 
-        return transfer.carry_out("stored", progress, send)
+        return self._ended(transfer.carry_out("stored", progress, send))
+
+    def _ended(self, code: ExitCode) -> ExitCode:
+        """Return *code*; after Ctrl-C tell people that parts are gone, if they are."""
+        transfer = self.transfer
+        if code is ExitCode.INTERRUPTED and not (
+            self.storing.keeps_parts or transfer.quiet or transfer.as_json
+        ):
+            hint = "parts of unfinished files are not kept; --resume would keep them"
+            transfer.err.line(hint)
+        return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         """Report what a run would store, and what is not signed; nothing is sent."""
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
+        total = 0
         for path, local in plan.files.items():
             try:
                 refuse_expired(grant_for(signer, path), path)
@@ -225,6 +236,7 @@ class _Put:
             except OSError as error:
                 failures.append(Failure(path, local, error))
                 continue
+            total += size
             said = f"store {shown_text(path)} from {shown_text(local)}"
             said = f"{said}, {short_bytes(size)}"
             transfer.would(said, "store", path=path, local=local, size=size)
@@ -236,8 +248,8 @@ class _Put:
                 transfer.would("", "failed", **one.as_dict())
             else:
                 transfer.err.line(said)
-        said = f"{counted(count, 'file')}, {short_bytes(plan.size)} to store"
-        transfer.remark(said, "plan", files=count, bytes=plan.size)
+        said = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        transfer.remark(said, "plan", files=count, bytes=total)
         return code_of_all([one.error for one in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import os
 import re
 import signal
@@ -103,6 +104,11 @@ def told(error: BaseException) -> str:
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "nothing there"
     text = why(error).replace("leave the path empty", "leave DEST out")
+    tries = getattr(error, "tries", 1)
+    if isinstance(error, NetworkError) and tries > 1:
+        text += f", after {tries} tries"
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        text += ": choose another --port"
     return re.sub(_OPTION, _flag, text)
 
 

@@ -16,7 +16,10 @@ from .progress import short_seconds
 from .terminal import wrapped
 
 # The only difference between messages that are equal otherwise.
-_REQUEST = re.compile(r" \[request id [^]]*\]|, request id [^]]*(?=\])")
+_REQUEST = re.compile(
+    r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
+)
+_DOCTOR = "osspresigned doctor BUCKET/KEY looks further"
 _MOST_PATHS = 10  # shown of equal failures
 
 
@@ -71,6 +74,8 @@ class Summary:
             yield from (f"  {path}" for path in paths[:_MOST_PATHS])
             if len(paths) > _MOST_PATHS:
                 yield f"  and {len(paths) - _MOST_PATHS} more (--json names all)"
+        if self.code is ExitCode.NETWORK:
+            yield _DOCTOR
         yield self._last(room)
 
     def _reasons(self) -> dict[str, list[Failure]]:

@@ -237,6 +237,14 @@ class LocalTree:
         if self._one:  # fsspec walks a list into one directory
             self._cut = self._prefix_length(given[0], rpath, is_directory)
 
+    @property
+    def unwalked(self) -> str | None:
+        """The first given directory that is not walked, for lack of *recursive*."""
+        if self._recursive or self._pairs is not None:
+            return None
+        kinds = ((top, _kind_of_top(top)) for top in self._tops)
+        return next((top for top, kind in kinds if kind is Kind.DIRECTORY), None)
+
     def __iter__(self) -> Iterator[LocalEntry]:
         """Yield files and directories."""
         if self._pairs is not None:

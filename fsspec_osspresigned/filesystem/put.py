@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..client.receipts import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
-    from .destinations import LocalEntry
+    from .destinations import LocalEntry, LocalTree
 
 T = TypeVar("T")
 
@@ -122,6 +122,8 @@ class PutCall:
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
             self.client.written.remember_directory(path)
+            text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
+            warnings.warn(text, PublishWarning, stacklevel=caller_level())
             return None
         target = self.checked_target(path)
         if not (stat.S_ISREG(status.st_mode) and has_its_size(local, status)):
@@ -157,7 +159,7 @@ class PutCall:
         return sink.receipt
 
     def put(
-        self, tree: Iterable[LocalEntry], told: SharedCallback, how: BulkOptions
+        self, tree: LocalTree, told: SharedCallback, how: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at a time; directories are only remembered.
 
@@ -171,8 +173,11 @@ class PutCall:
                 size += _size_of(entry.local) if entry.is_sent else 0
             told.expect(files, size)
         skipped: list[LocalEntry] = []
+        sent = False
 
         def store(entry: LocalEntry, *more: Any) -> Receipt | None:
+            nonlocal sent
+            sent = True
             if entry.problem is not None:
                 raise entry.problem
             with told.of_file(entry.local, entry.path) as child:
@@ -189,6 +194,9 @@ class PutCall:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is no file or directory: {first}{more}"
+            warnings.warn(text, PublishWarning, stacklevel=caller_level())
+        if not sent and (directory := tree.unwalked):
+            text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warnings.warn(text, PublishWarning, stacklevel=caller_level())
         return done
 

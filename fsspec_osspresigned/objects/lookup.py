@@ -115,7 +115,9 @@ class Lookup:
             if written.is_unrecorded(path):
                 raise
             found = [*written.children(path)]
-            if not found and not written.is_directory(path):
+            if found:
+                self._warn_of_partial(path)
+            elif not written.is_directory(path):
                 found = [self._remembered(path, reason)]
         else:
             own = (path, f"{path}/")
@@ -248,9 +250,11 @@ class Lookup:
         if unrecorded or self.client.options.unknown == "error":
             if denied:
                 raise reason
-            msg = "HeadObject is not granted: it is unknown whether the object exists"
-            error = NotSignedError(msg, path=path, action=Action.HeadObject)
-            raise error from reason
+            action = getattr(reason, "action", None) or Action.HeadObject
+            lists = action is Action.ListObjectsV2
+            unknown = "what is there" if lists else "whether the object exists"
+            msg = f"{'listing' if lists else 'HeadObject'} is not granted: it is unknown {unknown}"
+            raise NotSignedError(msg, path=path, action=action) from reason
         root = split_path(path)[0]
         if self.client.written.warn_once(root):
             why = f" ({reason.strerror})" if denied else ""
@@ -263,6 +267,16 @@ class Lookup:
         raise FileNotFoundError(
             2, "missing, or not visible without HeadObject or GetObject", path
         ) from reason
+
+    def _warn_of_partial(self, path: str) -> None:
+        """Warn once per bucket that a list has only the objects of this process."""
+        root = split_path(path)[0]
+        if self.client.written.warn_once(f"list of {root}"):
+            text = (
+                f"listing {root!r} is not signed (ListObjectsV2): only objects that this "
+                "process wrote are listed"
+            )
+            warnings.warn(text, BlindAnswerWarning, stacklevel=caller_level())
 
     def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"

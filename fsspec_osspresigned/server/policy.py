@@ -30,7 +30,7 @@ from ..model import (
 )
 from ..parsing import is_int
 from ..signing.endpoint import Endpoint, check_bucket
-from ..units import bytes_of, seconds_of
+from ..units import bytes_of, seconds_of, shown_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -210,11 +210,12 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
         part = policy.max_part_size or policy.max_size
         before = part * ((operation.part_number or 1) - 1)
         if action.spec.part_number and length > part:
-            raise ServiceError("too_large", f"a part may have {part} bytes")
+            detail = f"a part may have {shown_bytes(part)}: set part_size={part}"
+            raise ServiceError("too_large", detail)
         if before + length > policy.max_size:
-            detail = f"an object may have {policy.max_size} bytes"
+            detail = f"an object may have {shown_bytes(policy.max_size)}"
             if before:
-                detail += f", and a part before the last counts as {part}"
+                detail += f", and a part before the last counts as {shown_bytes(part)}"
             raise ServiceError("too_large", detail)
         imposed["Content-Length"] = str(length)
     demanded = {name.lower() for name in operation.headers}

@@ -235,7 +235,10 @@ class HTTPSigner:
                 reply.status, reply.headers, reply.body
             )
             return [
-                wire_protocol.error_of_call(problem, o, self._host) for o in operations
+                wire_protocol.error_of_call(
+                    problem, o, self._host, had_token=token is not None
+                )
+                for o in operations
             ]
         try:
             answers = wire_protocol.decode(reply.body, len(operations))

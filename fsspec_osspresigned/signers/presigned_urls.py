@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -128,6 +129,8 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
             f"the text of presigned_url= {problem}: give the URL as it was made, or "
             "where it is (file:PATH, env:NAME)"
         )
+        if os.path.isfile(url.reveal()):
+            msg = "presigned_url= is the name of a file: write file: before it"
         raise ConfigurationError(msg)
     shown = url.shown()
     try:

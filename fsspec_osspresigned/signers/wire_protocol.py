@@ -208,12 +208,14 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 
 
 def error_of_call(
-    problem: SignerProblem, operation: Operation, host: str
+    problem: SignerProblem, operation: Operation, host: str, *, had_token: bool
 ) -> OSSPresignedError:
     """Return the exception for a call that was refused as a whole."""
-    status = problem.status
+    status, hint = problem.status, _HINTS.get(problem.status)
+    if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
+        hint = "no token was given: signer_token="
     text = f"the signer at {host} refused the call with HTTP {status}"
-    return _error(_signer_error(status), text, problem, operation, _HINTS.get(status))
+    return _error(_signer_error(status), text, problem, operation, hint)
 
 
 def _signer_error(status: int) -> type[SignerError]:

@@ -19,6 +19,7 @@ from ..model import (
     LARGEST_PART,
     MAX_PART,
     MAX_PARTS,
+    MAX_POST_OBJECT,
     MAX_SINGLE_PUT,
     MIN_PART,
     MIN_PART_S3,
@@ -130,7 +131,7 @@ def plan_for(
         return single
     problems = []
     if grant.single and not fits_single:
-        problems.append(f"{limit_of(grant.action)}, the object has {size} bytes")
+        problems.append(f"{limit_of(grant.action)}, the object has {shown_bytes(size)}")
     if parts is None:
         problems.append("no parts are granted")
         if grant.action.spec.form:
@@ -196,7 +197,8 @@ def limit_of(action: Action, largest: int | None = None) -> str:
     """Return the maximum size of *action* for messages; *largest* if it is given."""
     name = "the form of a grant" if action.spec.form else "one PUT"
     most = action.spec.largest if largest is None else largest
-    return f"{name} holds {shown_bytes(most)} at most"
+    room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""
+    return f"{name} holds {shown_bytes(most)}{room} at most"
 
 
 def _largest(grant: Grant) -> int:

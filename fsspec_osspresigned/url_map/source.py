@@ -77,7 +77,7 @@ class FileSource(Generic[T]):
         self._stamp = self._look()
         self._held = read()
         if path is not None:
-            _warn_if_exposed(path, kind)
+            warn_if_exposed(path, kind)
 
     def current(self) -> T:
         """Return the current content.
@@ -205,9 +205,11 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
             file.write(text)
         # mkstemp made it 0600, and replacing keeps that.
         os.replace(name, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(target)) from None
         raise
 
 
@@ -265,7 +267,8 @@ def _variable(name: str) -> bytes:
     return os.fsencode(text)
 
 
-def _warn_if_exposed(path: Path, kind: str) -> None:
+def warn_if_exposed(path: Path, kind: str) -> None:
+    """Warn if the file of a secret can be read by others."""
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         said = f"{path} holds {holds} and can be read by others: chmod 600 it"

@@ -111,7 +111,7 @@ def test_names_of_other_tools_are_told_ours(capsys):
         "presign": "url",
     }.items():
         assert cli.main([name, "a", "b"]) == 2
-        assert f"Error: {name!r} is called {ours} here\n" in capsys.readouterr().err
+        assert f"error: {name!r} is called {ours} here\n" in capsys.readouterr().err
 
 
 def test_failure_is_one_line_and_an_exit_code(failing, capsys):

@@ -279,6 +279,13 @@ def test_url_of_one_size(run, objects, signer_of):
     assert (ended.code, ended.out) == (2, "")
 
 
+def test_list_that_is_not_signed_is_said(run, url_map):
+    """It is listing that lacks, and not HeadObject."""
+    ended = run("ls", f"{BUCKET}/in/", "--map", url_map("k"))
+    assert ended.code == 3
+    assert "listing is not granted" in ended.err
+
+
 def test_url_that_nobody_signs(run, objects, url_map):
     """A map of uploads has none to read with."""
     ended = run("url", f"{FROM}a.csv", "--map", url_map("out/a.csv"))

@@ -61,10 +61,25 @@ def test_one_url_from_standard_input(run, oss, url, tree, pasted):
     assert stored(oss) == {"r.csv": b"a"}
 
 
+def private(place):
+    """Make a file of mode 0600."""
+    place.touch(0o600)
+    return place
+
+
+def test_url_file_that_others_can_read_is_warned_about(run, oss, url, tree):
+    """The file is a secret, as a map or a grant is."""
+    (tree.parent / "one.url").write_text(url("r.csv"))
+    (tree.parent / "one.url").chmod(0o644)
+    ended = run("put", "data/a.csv", "--url-file", "one.url")
+    assert ended.code == 0
+    assert "one.url holds a presigned URL and can be read by others" in ended.err
+
+
 @pytest.mark.parametrize("how", ["one.url", "file:one.url", "env:ONE"])
 def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how):
     """DEST may name the object of the URL, and no other."""
-    (tree.parent / "one.url").write_text(url("r.csv"))
+    private(tree.parent / "one.url").write_text(url("r.csv"))
     monkeypatch.setenv("ONE", url("r.csv"))
     where = f"{BUCKET}/r.csv"
     ended = run("put", "data/a.csv", "--url-file", how)
@@ -80,7 +95,9 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
 
 def test_one_url_of_a_host_without_a_bucket(tmp_path):
     """Where the URL does not show its bucket, the key alone is its path."""
-    (tmp_path / "one.url").write_text("https://files.example.com/r.csv?Expires=1")
+    private(tmp_path / "one.url").write_text(
+        "https://files.example.com/r.csv?Expires=1"
+    )
     connection = options.UploadConnectionOptions(url_file=str(tmp_path / "one.url"))
     filesystem = connection.filesystem()
     assert connection.path(filesystem, "") == "r.csv"
@@ -89,7 +106,7 @@ def test_one_url_of_a_host_without_a_bucket(tmp_path):
 
 def test_standard_input_to_one_url(run, oss, url, tree):
     """A stream and a URL from a file go together."""
-    (tree.parent / "one.url").write_text(url("s"))
+    private(tree.parent / "one.url").write_text(url("s"))
     assert run("put", "-", "--url-file", "one.url", stdin=b"piped").code == 0
     assert stored(oss) == {"s": b"piped"}
 
@@ -587,7 +604,9 @@ def test_interrupt_says_what_is_done(run, oss, tree, monkeypatch):
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 130
     assert ended.err.startswith("interrupted: stored 1 of 3 files")
-    assert ended.err.endswith("; 2 left\n")
+    *_, last, hint = ended.err.splitlines()
+    assert last.endswith("; 2 left")
+    assert hint == "parts of unfinished files are not kept; --resume would keep them"
     assert "stdin" not in sys.modules
 
 
@@ -603,6 +622,7 @@ def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
     ended = run(*call)
     assert (ended.code, ended.out) == (1, f"{line}\n")
     assert ended.err.count(": cannot be stored: the URL map has no entry") == 3
+    assert ended.err.endswith("\n1 file, 1 B to store\n")
     events = [one["event"] for one in run(*call, "--json").events]
     assert events == ["store", "failed", "failed", "failed", "plan"]
     quiet = run("put", "data/a.csv", f"{BUCKET}/in/", "-n", "-q", *KEYS)

@@ -157,6 +157,7 @@ def test_ctrl_c_ends_in_good_order(big):
     assert child.end() == 130
     assert "Ctrl-C again ends at once" in child.output
     assert "interrupted: stored 0 of 1 file" in child.output
+    assert "--resume would keep them" in child.output
     assert "Traceback" not in child.output
     assert stored(big) == {}
     assert not big.uploads(BUCKET)
@@ -171,6 +172,7 @@ def test_ctrl_c_keeps_what_can_be_gone_on_with(big):
     child.press(b"\x03")
     assert child.end() == 130
     assert re.search(r"\d+ of 20 parts, .* of 20.0 MiB, are stored; ", child.output)
+    assert "would keep" not in child.output
     assert len(big.uploads(BUCKET)) == 1
     big.clear()
     again = Child(*call)

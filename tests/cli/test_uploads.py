@@ -229,7 +229,7 @@ def test_a_wrong_call_is_exit_2(place, arguments, capsys):
     Checkpoint(place)
     given = [text.format(place=place) for text in arguments]
     assert cli.main(given) == 2
-    assert "Error:" in capsys.readouterr().err
+    assert "error:" in capsys.readouterr().err
 
 
 def test_the_old_name_works_and_names_the_new_one(oss, interrupted, place, capsys):

@@ -136,3 +136,11 @@ def test_no_handler_of_others_is_replaced(default_sigint):
     thread.start()
     thread.join()
     assert done == [1]
+
+
+def test_tries_without_an_answer_are_told():
+    """How long it was tried tells people that the network is at fault."""
+    error = errors.NetworkError("Connection refused")
+    assert told(error) == "Connection refused"
+    error.tries = 6
+    assert told(error) == "Connection refused, after 6 tries"

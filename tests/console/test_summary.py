@@ -88,3 +88,17 @@ def test_rate_of_a_few_bytes_is_left_out():
     """Below a mebibyte it is noise; and nothing takes no time at all."""
     summary = Summary(verb="stored", done=1, files=1, failures=(), size=6, seconds=0.02)
     assert list(summary.lines()) == ["stored 1 file, 6 B in 0.1 s"]
+
+
+def test_equal_network_failures_are_one():
+    """However often each was tried; and what looks further is named."""
+    found = [failure(f"b/{n}", errors.NetworkError("refused")) for n in range(2)]
+    found[1].error.tries = 6
+    summary = Summary(verb="stored", done=0, files=2, failures=found)
+    assert list(summary.lines()) == [
+        "2 not stored: refused",
+        "  b/0",
+        "  b/1",
+        "osspresigned doctor BUCKET/KEY looks further",
+        "stored 0 of 2 files; 2 failed",
+    ]

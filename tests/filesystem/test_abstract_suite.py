@@ -49,6 +49,7 @@ class TestGet(abstract.AbstractGetTests, Fixtures):
     """Download."""
 
 
+@pytest.mark.filterwarnings("ignore:nothing was sent")
 class TestPut(abstract.AbstractPutTests, Fixtures):
     """Storing."""
 

@@ -17,6 +17,7 @@ from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
     Outcome,
+    PublishWarning,
     ReceiptFailedError,
     SourceChangedError,
     UploadDiscardedError,
@@ -69,8 +70,12 @@ def test_single_files_patterns_and_lists(blind, owner, tree):
     blind.put([a, str(b)], f"{ROOT}/list/")
     blind.put((str(a), b), [f"{ROOT}/x", f"osspresigned://{ROOT}/y"])
     blind.put(str(tree), f"{ROOT}/flat/", recursive=True, maxdepth=1)
-    assert blind.put(str(tree), f"{ROOT}/nothing") == []
-    assert blind.put_file(tree, f"{ROOT}/made") is None
+    with pytest.warns(PublishWarning, match="nothing was sent: .*give recursive=True"):
+        assert blind.put(str(tree), f"{ROOT}/nothing") == []
+    with pytest.warns(PublishWarning, match="nothing was sent: "):
+        assert blind.put([str(tree)], f"{ROOT}/nothing/") == []
+    with pytest.warns(PublishWarning, match="is a directory, put"):
+        assert blind.put_file(tree, f"{ROOT}/made") is None
     assert blind.isdir(f"{ROOT}/made")
     assert owner.stored() == {
         "file": b"a",

@@ -19,6 +19,7 @@ from fsspec_osspresigned.signers.keys import KeySigner
 ROOT = "examplebucket"
 
 
+@pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_own_objects_answer(blind):
     """What this process wrote is there, with its size, checksums and directories."""
     receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
@@ -53,6 +54,16 @@ def test_own_objects_answer(blind):
     assert blind.created(path) == blind.modified(path)
     assert abs(blind.created(path).timestamp() - receipt.stored_at) < 1e-3
     blind.invalidate_cache()
+
+
+def test_list_of_own_objects_says_that_it_is_partial(blind):
+    """Once per bucket: objects of others may be there."""
+    blind.pipe_file(f"{ROOT}/d/a", b"a")
+    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
+        assert blind.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/a"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert blind.ls(ROOT, detail=False) == [f"{ROOT}/d"]
 
 
 def test_own_bodies_are_read_back(blind, tmp_path):
@@ -210,6 +221,7 @@ def beside(request, fs, blind):
     return one
 
 
+@pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
     """Both are there, for each verb that looks."""
     kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
@@ -320,6 +332,7 @@ def test_the_record_holds_nothing_where_the_store_answers(full):
     assert not full.exists(f"{ROOT}/d")
 
 
+@pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_what_was_not_recorded_is_never_called_missing(environment, tmp_path):
     """Where looking was answered and is refused later, the refusal is the answer."""
     signer = Granting("HeadObject", "ListObjectsV2")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -74,3 +76,13 @@ def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size):
         names |= walk("One small PUT")[1]
     assert [name for name in found if name in {VERB, *stations}] == [VERB, *stations]
     assert set(found) == {VERB, *names}
+
+
+def test_functions_of_the_walks_exist():
+    """Each file comes with the function to begin reading at."""
+    walks = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d\. `([\w/]+)`, `([\w.]+)`,", walks, re.MULTILINE)
+    assert len(steps) == 10
+    for module, name in steps:
+        place = f"fsspec_osspresigned.{module.replace('/', '.')}"
+        assert callable(operator.attrgetter(name)(import_module(place)))

@@ -230,6 +230,12 @@ def test_every_tool_of_the_table_has_a_recipe():
     assert {tool for tool in tools - general if f"## {tool}" not in text} <= {"HDF5"}
 
 
+def test_every_link_has_a_text():
+    """The pages are also read in the checkout, where nothing fills an empty one."""
+    pages = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    assert [page.name for page in pages if "[](" in page.read_text("utf-8")] == []
+
+
 def interrupt(oss: Emulator) -> None:
     """Leave a journal of an upload that was refused in its middle."""
     options = {"signer": "keys", "checkpoint": ".cache/uploads"}

@@ -22,6 +22,7 @@ from fsspec_osspresigned.server.policy import (
     token_problem,
 )
 from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
+from fsspec_osspresigned.units import MIB
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")
@@ -455,6 +456,17 @@ def test_parts_together_keep_to_the_size(number, length, allowed):
         assert permitted(part, policy).headers == {"Content-Length": str(length)}
     else:
         assert refused(part, policy) == (413, "too_large")
+
+
+def test_refused_sizes_are_told_with_the_option():
+    """Limits are in units that people read, and a large part names ``part_size=``."""
+    policy = evolve(POLICY, max_size=100 * MIB, max_part_size=8 * MIB)
+    part = evolve(PART, part_number=1, content_length=9 * MIB)
+    said = "a part may have 8 MiB: set part_size=8388608"
+    with pytest.raises(ServiceError, match=said):
+        permitted(part, policy)
+    with pytest.raises(ServiceError, match="an object may have 100 MiB"):
+        permitted(evolve(PUT, content_length=101 * MIB), policy)
 
 
 def test_without_a_part_size_there_is_one_part():

@@ -620,6 +620,15 @@ def test_bad_policy_does_not_start(keys, policy_file, capsys):
     assert "tokens[0].typo" in said
 
 
+def test_taken_port_names_the_option(keys, policy_file, capsys):
+    """The port can be chosen."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        call = ["serve", "--policy", str(policy_file), "--port", port]
+        assert cli.main(call) == 1
+    assert "choose another --port" in capsys.readouterr().err
+
+
 def test_missing_keys_are_told_before_the_start(policy_file, capsys):
     """All variables at once."""
     assert cli.main(["serve", "--policy", str(policy_file)]) == 2

@@ -246,6 +246,14 @@ def test_bad_token_reference_is_refused(reference, said):
         token_source(reference)
 
 
+def test_name_of_a_token_file_is_no_reference(tmp_path, monkeypatch):
+    """The message has the reference to write."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").touch()
+    with pytest.raises(ConfigurationError, match="in that file, file:token"):
+        token_source("token")
+
+
 @pytest.mark.parametrize(
     "text", ["", "two words", "two\nlines", "x" * 4097, "\u00e9", "a=b"]
 )

@@ -570,6 +570,15 @@ def test_token_that_stays_refused_is_an_error(broken, signer):
     assert len(broken.calls) == 2
 
 
+def test_missing_token_is_told(broken, transport):
+    """A signer that wants one says 401."""
+    broken.answers = [fails(401, "unauthorized")]
+    error = failure(
+        HTTPSigner(broken.url, exchange=transport.exchange, token=lambda: None)
+    )
+    assert "no token was given: signer_token=" in error.message
+
+
 def test_missing_token_is_found_before_the_call(broken, transport):
     """Nothing is sent without the token that the user named."""
 

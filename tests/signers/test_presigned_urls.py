@@ -300,6 +300,14 @@ def test_what_is_no_presigned_url_is_refused(text, said):
     assert "CANARY" not in str(caught.value)
 
 
+def test_name_of_a_file_is_no_url(tmp_path, monkeypatch):
+    """A file is named by file:, which the message says."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.url").touch()
+    with pytest.raises(ConfigurationError, match="is the name of a file: write file:"):
+        one("t.url")
+
+
 V4_WHOLE = (
     "x-oss-credential=a&x-oss-date=20260101T000000Z&x-oss-expires=3600"
     f"&x-oss-signature-version=OSS4-HMAC-SHA256&x-oss-signature={64 * 'a'}"

@@ -56,8 +56,9 @@ def test_failed_write_keeps_what_was_there(map_file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write(URLMap({}), map_file)
+    assert caught.value.filename == str(map_file)
     assert map_file.read_bytes() == before
     assert os.listdir(map_file.parent) == ["urls.json"]
 
