@@ -39,8 +39,9 @@ def test_failure_that_is_told_is_not_raised():
             raise errors.NetworkError("gone")
 
     assert transfer.carry_out("stored", progress, fail) is ExitCode.NETWORK
-    told, summary = err.text.splitlines()
+    told, hint, summary = err.text.splitlines()
     assert told == "b/k: not stored: gone"
+    assert hint.startswith("osspresigned doctor ")
     assert re.fullmatch("stored 0 of 1 file; 1 failed", summary)
 
 

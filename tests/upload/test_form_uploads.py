@@ -175,7 +175,7 @@ def test_more_than_a_form_holds(oss):
     with pytest.raises(ConfigurationError) as caught:
         Upload(client, Target(path=PATH), size=MAX_POST_OBJECT + 1)
     first, second = caught.value.problems
-    assert "the form of a grant holds 5112 MiB at most" in first
+    assert "the form of a grant holds 5112 MiB (5 GiB with its fields) at most" in first
     assert "a signer or part URLs could send it" in second
     assert not oss.requests
 
