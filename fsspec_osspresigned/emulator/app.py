@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -33,7 +34,7 @@ from .message.errors import RefusedError, refused
 from .message.replies import EmulatorReply, error_reply, http_date
 from .message.request_body import IncomingBody, Receive
 from .message.request_head import Call, read_call
-from .request_records import RequestRecord
+from .request_records import MOST_RECORDS, RequestRecord
 from .settings import EmulatorSettings
 from .store.store import Bucket, Store
 
@@ -67,7 +68,7 @@ class App:
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
-        self.records: list[RequestRecord] = []
+        self.records: deque[RequestRecord] = deque(maxlen=MOST_RECORDS)
         self._store = store
         self._settings = settings
 

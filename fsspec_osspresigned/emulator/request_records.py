@@ -13,6 +13,10 @@ from .faults.fault import Fault
 _SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
 
 
+# Requests that are kept: an emulator that runs for days must not fill the memory.
+MOST_RECORDS = 100_000
+
+
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if name not in _SECRETS}
 

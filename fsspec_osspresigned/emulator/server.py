@@ -234,7 +234,7 @@ class Emulator:
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """The requests so far, in the order of their replies."""
+        """The last 100,000 requests, in the order of their replies."""
         return list(self._app.records)
 
     def clear(self) -> None:

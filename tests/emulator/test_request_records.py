@@ -1,9 +1,11 @@
-"""Request records hold no secrets."""
+"""Request records hold no secrets, and are few."""
 
 from __future__ import annotations
 
 import pytest
+import requests
 
+from fsspec_osspresigned.emulator import Emulator, app
 from tests.emulator.authorization import (
     BUCKET,
     OWNER,
@@ -57,3 +59,12 @@ def test_records_hold_no_field_that_signs(poster, oss, version):
     """A record shows the fields of a form, without its policy and signature."""
     poster.post("k", version=version, by=STS, also={"x-oss-meta-A": "1"})
     assert oss.requests[-1].fields == {"key": "k", "x-oss-meta-a": "1"}
+
+
+def test_only_the_last_requests_are_kept(monkeypatch):
+    """An emulator that runs for days does not fill the memory."""
+    monkeypatch.setattr(app, "MOST_RECORDS", 3)
+    with Emulator() as small:
+        for number in range(5):
+            requests.get(f"{small.url}/{BUCKET}/{number}", timeout=10)
+        assert [record.key for record in small.requests] == ["2", "3", "4"]
