@@ -23,3 +23,5 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = "fsspec-osspresigned"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]

@@ -34,7 +34,7 @@ class Cancellation(Event):
             below.set()
 
     def set(self) -> None:
-        """Set it and all below it."""
+        """Set this event and all events created under it."""
         super().set()
         with self._lock:
             below = list(self._below)

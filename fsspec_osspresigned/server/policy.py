@@ -137,7 +137,7 @@ def hash_token(token: str) -> str:
 
 
 def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* permits it: shorter, with fewer optional headers.
+    """Return *operation* as *policy* permits it: shorter life, fewer optional headers.
 
     Raises:
         ServiceError: the policy does not permit it.

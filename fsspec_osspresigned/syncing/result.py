@@ -103,7 +103,7 @@ class SyncResult:
 
     @property
     def is_complete(self) -> bool:
-        """True if the destination is now what it was to be."""
+        """True if the destination now matches the source as requested."""
         return not (self.failed or self.uncovered or self.not_tried or self.kept)
 
     @property
