@@ -363,7 +363,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Root of the warnings about published objects."""
+    """Root of the warnings about what was published, or left out."""
 
 
 class DiscardWarning(PublishWarning):
@@ -375,4 +375,4 @@ class CallbackFailedWarning(PublishWarning):
 
 
 class BlindAnswerWarning(PublishWarning):
-    """An object was reported as missing, but its existence could not be checked."""
+    """A missing object or a list was reported, but the store could not be asked."""
