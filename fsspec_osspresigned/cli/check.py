@@ -203,9 +203,9 @@ class CheckSignerOptions:
     """Options of ``check signer``."""
 
     # fmt: off
-    bucket: str = option("--bucket", "Bucket that the token is granted.", required=True)
+    bucket: str = option("--bucket", "Bucket that the token is granted.  [required]")
     prefix: str = option("--prefix",
-        "Prefix of the keys that the token is granted; '' for all.", required=True)
+        "Prefix of the keys that the token is granted; '' for all.  [required]")
     token: str | None = option("--token",
         "env:OSSPRESIGNED_... or file:PATH of the bearer token.")
     hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
@@ -215,6 +215,15 @@ class CheckSignerOptions:
     allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
+
+    def __attrs_post_init__(self) -> None:
+        # All at once: click stops at the first required option that is missing.
+        given: dict[str, str | None] = {
+            "--bucket": self.bucket,
+            "--prefix": self.prefix,
+        }
+        if missing := [name for name, value in given.items() if value is None]:
+            raise click.UsageError(f"check signer needs {' and '.join(missing)}")
 
 
 @takes

@@ -515,6 +515,16 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
     assert TOKEN not in said + failed
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [((), "--bucket and --prefix"), (("--bucket", "b"), "needs --prefix\n")],
+)
+def test_command_names_all_that_it_needs(given, said, capsys):
+    """No second run is needed to learn the second option."""
+    assert cli.main(["check", "signer", "http://127.0.0.1:1", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
 def valid(name, document):
     """Validate *document* against a definition of the schema."""
     jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{name}"}).validate(
