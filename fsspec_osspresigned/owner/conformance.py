@@ -142,7 +142,8 @@ class Kit:
                 reply.status, reply.headers, reply.body
             )
             said = f" ({problem.code})" if problem.code else ""
-            raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200")
+            hint = ": check --token" if reply.status == HTTPStatus.UNAUTHORIZED else ""
+            raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200{hint}")
         if media_type(reply) != "application/json":
             text = "the Content-Type of the reply is not application/json"
             raise RuleBrokenError(text)

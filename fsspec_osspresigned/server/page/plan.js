@@ -124,7 +124,18 @@ export function bytesText(count) {
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-/** Return how long something will still take, as people say it; "" while nobody knows. */
+const LEAST_MEASURED = 3000; // milliseconds before a rate means something
+
+/** Return rate and time left of *moved* bytes in *milliseconds*; "" while that is a guess. */
+export function paceText(moved, milliseconds, left) {
+  if (milliseconds < LEAST_MEASURED || moved <= 0) {
+    return "";
+  }
+  const rate = (moved / milliseconds) * 1000;
+  return `, ${bytesText(rate)} a second, about ${durationText(left / rate)} left`;
+}
+
+/** Return how long something will still take, as people say it; "" if that is unknown. */
 export function durationText(seconds) {
   if (!Number.isFinite(seconds)) {
     return "";

@@ -6,7 +6,7 @@ import {
   bytesText,
   destinationIn,
   destinationOf,
-  durationText,
+  paceText,
 } from "./plan.js";
 import { Signer } from "./signer.js";
 import { Slots, Transfer, closeUpload } from "./transfer.js";
@@ -110,6 +110,7 @@ class Row {
     this.bar = find("progress");
     this.text = find(".state");
     this.button = find("button");
+    this.where = find(".where");
     find(".name").textContent = path;
     find(".size").textContent = bytesText(file.size);
     this.bar.setAttribute("aria-label", path);
@@ -120,6 +121,22 @@ class Row {
 
   get sent() {
     return this.state === "stored" ? this.file.size : (this.transfer?.sent ?? 0);
+  }
+
+  /** What the bar of all files counts: of a file that failed nothing is in its place. */
+  get counted() {
+    return isClosed(this) ? 0 : this.sent;
+  }
+
+  /** The bucket and key that the file goes to, or went to. */
+  get destination() {
+    const { bucket, key } = (this.state !== "ready" && this.transfer?.target) || this.target();
+    return `${bucket || "bucket"}/${key}`;
+  }
+
+  target() {
+    const { bucket, prefix } = destinationOf(fields.bucket.value, fields.folder.value);
+    return { bucket, key: prefix + this.path };
   }
 
   paint() {
@@ -137,9 +154,11 @@ class Row {
     const labels = { ready: "Remove", waiting: "Cancel", sending: "Cancel", failed: "Try again", cancelled: "Try again" };
     this.element.dataset.state = this.state;
     this.text.textContent = texts[this.state];
-    this.button.hidden = !labels[this.state];
-    this.button.textContent = labels[this.state] ?? "";
-    this.button.setAttribute("aria-label", `${labels[this.state]}: ${this.path}`);
+    this.where.textContent = `${this.state === "stored" ? "in" : "to"} ${this.destination}`;
+    const label = labels[this.state] ?? "";
+    this.button.hidden = !label;
+    this.button.textContent = label;
+    this.button.setAttribute("aria-label", label ? `${label}: ${this.path}` : this.path);
   }
 
   movement() {
@@ -165,8 +184,7 @@ class Row {
 
   /** Take the destination of now; what was begun for another one is not this upload. */
   aim() {
-    const { bucket, prefix } = destinationOf(fields.bucket.value, fields.folder.value);
-    const target = { bucket, key: prefix + this.path };
+    const target = this.target();
     if (JSON.stringify(target) !== JSON.stringify(this.transfer?.target)) {
       this.transfer = new Transfer(this.file, target, outside, (note = "") => {
         this.note = note;
@@ -209,8 +227,12 @@ function refuseToken(message) {
 
 function add(found) {
   for (const { file, path } of found) {
-    if (!rows.some((row) => row.path === path && row.state !== "stored")) {
+    const known = rows.find((row) => row.path === path && row.state !== "stored");
+    if (!known) {
       rows.push(new Row(file, path));
+    } else if (isClosed(known)) {
+      Object.assign(known, { file, transfer: undefined });
+      known.turn("ready");
     }
   }
   complain("");
@@ -248,6 +270,7 @@ async function work() {
 }
 
 const isOpen = (row) => ["waiting", "sending", "stopping"].includes(row.state);
+const isClosed = (row) => ["failed", "cancelled"].includes(row.state);
 
 function summary() {
   const count = (state) => rows.filter((row) => row.state === state).length;
@@ -270,21 +293,21 @@ function paintSoon() {
 function paint() {
   clearTimeout(painted);
   painted = undefined;
-  rows.filter(isOpen).forEach((row) => row.paint());
+  rows.filter((row) => isOpen(row) || row.state === "ready").forEach((row) => row.paint());
   const total = rows.reduce((sum, row) => sum + row.file.size, 0);
-  const sent = rows.reduce((sum, row) => sum + row.sent, 0);
+  const sent = rows.reduce((sum, row) => sum + row.counted, 0);
+  const closed = rows.filter(isClosed);
   const open = rows.filter(isOpen).length;
   const ready = rows.filter((row) => row.state === "ready").length;
   at("uploads").hidden = !rows.length;
-  at("whole").value = total ? sent / total : Number(rows.length > 0 && !open && !ready);
+  at("whole").value = total ? sent / total : Number(rows.length > 0 && !open && !ready && !closed.length);
+  at("uploads").dataset.failed = rows.some((row) => row.state === "failed");
   let text = `${summary()}.`;
   if (open) {
-    const rate = ((sent - sentBefore) / (Date.now() - began)) * 1000;
-    const left = durationText((total - sent) / rate);
-    text = `${bytesText(sent)} of ${bytesText(total)}`;
-    if (rate > 0 && left) {
-      text += `, ${bytesText(rate)} a second, about ${left} left`;
-    }
+    const left = rows.filter(isOpen).reduce((sum, row) => sum + row.file.size - row.sent, 0);
+    const moved = rows.reduce((sum, row) => sum + row.sent, 0) - sentBefore;
+    const pace = paceText(moved, Date.now() - began, left);
+    text = `${bytesText(sent)} of ${bytesText(total)}${pace}`;
     if (Date.now() - said > SAY_EVERY) {
       say(`${Math.floor((100 * sent) / total || 0)} % sent`);
     }
@@ -295,6 +318,7 @@ function paint() {
   at("start").disabled = !ready;
   at("start").textContent = ready > 1 ? `Upload ${ready} files` : "Upload";
   at("stop").hidden = !open;
+  at("again").hidden = closed.length < 2;
   if (open !== openBefore) {
     openBefore = open;
     paintUnfinished();
@@ -384,6 +408,15 @@ at("form").addEventListener("submit", (event) => {
   }
 });
 
+at("again").addEventListener("click", () => {
+  const closed = rows.filter(isClosed);
+  if (checkFields()) {
+    keepToken();
+    closed.forEach((row) => row.aim());
+    enqueue(closed);
+  }
+});
+
 at("stop").addEventListener("click", () => {
   rows.filter((row) => row.state === "waiting" || row.state === "sending").forEach((row) => row.press());
 });
@@ -420,6 +453,8 @@ document.addEventListener("securitypolicyviolation", () => {
   complain("This page must not send to where the grant leads. Ask its owner for the right page.");
 });
 at("keep").addEventListener("change", keepToken);
+fields.bucket.addEventListener("input", paint);
+fields.folder.addEventListener("input", paint);
 fields.token.addEventListener("input", () => at("keep").checked && keepToken());
 
 window.addEventListener("beforeunload", (event) => {

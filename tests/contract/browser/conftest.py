@@ -117,6 +117,12 @@ class Page:
         """Press the button."""
         self.find("#start").click()
 
+    def press(self, selector: str) -> None:
+        """Press a button of a row, which may be below the bar: scroll to it first."""
+        element = self.find(selector)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
     def states(self) -> list[str]:
         """Return the state of each file."""
         script = "return [...document.querySelectorAll('#list .row')].map(r => r.dataset.state)"

@@ -116,7 +116,7 @@ def test_giving_up_what_was_not_finished(world, tmp_path):
     leave_half_way(world, made(tmp_path, "big.bin", 30 * MIB))
     assert oss.uploads("examplebucket")
     page.type("token", TOKEN)
-    page.find("#unfinished-list button").click()
+    page.press("#unfinished-list button")
     page.until(lambda: not oss.uploads("examplebucket"))
     page.until(lambda: "Not finished last time" not in page.text())
 
@@ -130,8 +130,71 @@ def test_wrong_token(world, tmp_path):
     assert world.page.find("#token").get_attribute("aria-invalid") == "true"
     assert world.oss.requests == []
     world.page.type("token", TOKEN)
-    world.page.find("#list button").click()
+    world.page.press("#list button")
     world.page.until(lambda: world.page.states() == ["stored"])
+
+
+def test_all_that_failed_is_tried_again_at_once(world, tmp_path):
+    """One button; bars and borders are those of a failure until then."""
+    page, files = world.page, [made(tmp_path, f"{n}.bin", 10) for n in range(5)]
+    assert not page.find("#again").is_displayed()
+    page.upload(*files, token="something-else")
+    assert page.ends() == ["failed"] * 5
+    assert page.find("#uploads").get_attribute("data-failed") == "true"
+    assert page.find("#whole").get_property("value") == 0
+    assert page.find("#again").text == "Try all again"
+    page.type("token", TOKEN)
+    page.find("#again").click()
+    assert page.ends() == ["stored"] * 5
+    assert page.find("#whole").get_property("value") == 1
+    assert page.find("#uploads").get_attribute("data-failed") == "false"
+    assert not page.find("#again").is_displayed()
+
+
+def test_failed_file_may_be_chosen_again(world, tmp_path):
+    """It waits for the button like a new one, with the folder of now."""
+    page, file = world.page, made(tmp_path, "a.bin", 10)
+    page.upload(file, folder="elsewhere/")
+    assert page.ends() == ["failed"]
+    page.type("folder", "granted/now/")
+    page.choose(file)
+    assert page.states() == ["ready"]
+    page.start()
+    assert page.ends() == ["stored"]
+    assert world.stored("now/a.bin") == file.read_bytes()
+
+
+def test_rows_say_where_each_file_goes(world, tmp_path):
+    """Those that are ready follow the fields; one that is stored stays where it is."""
+    page = world.page
+
+    def places():
+        return page.run(
+            "return [...document.querySelectorAll('#list .where')].map(e => e.textContent)"
+        )
+
+    page.upload(made(tmp_path, "a.bin", 10))
+    assert page.ends() == ["stored"]
+    page.type("folder", "granted/other")
+    page.choose(made(tmp_path, "b.bin", 10))
+    assert places() == [
+        "in examplebucket/granted/a.bin",
+        "to examplebucket/granted/other/b.bin",
+    ]
+    page.type("folder", "granted/third/")
+    assert places()[1] == "to examplebucket/granted/third/b.bin"
+
+
+def test_button_is_always_in_sight(world, tmp_path):
+    """However many files are chosen, and wherever the page is scrolled to."""
+    page = world.page
+    page.choose(*(made(tmp_path, f"{n}.bin", 1) for n in range(30)))
+    for place in (0, "document.body.scrollHeight / 2", "document.body.scrollHeight"):
+        page.run(f"window.scrollTo(0, {place})")
+        bottom, height = page.run(
+            "return [start.getBoundingClientRect().bottom, window.innerHeight]"
+        )
+        assert 0 < bottom <= height
 
 
 def test_refused_prefix(world, tmp_path):
@@ -226,13 +289,13 @@ def test_cancel(world, tmp_path):
     )
     page.upload(file)
     page.until(lambda: world.count("UploadPart") >= 2)
-    page.find("#list button").click()
+    page.press("#list button")
     assert page.ends() == ["cancelled"]
     assert oss.uploads("examplebucket") == []
     assert world.stored("big.bin") is None
     assert page.run("return localStorage['osspresigned.uploads']") == "{}"
     oss.clear()
-    page.find("#list button").click()
+    page.press("#list button")
     page.until(lambda: page.states() == ["stored"])
     assert world.stored("big.bin") == file.read_bytes()
 
@@ -280,7 +343,7 @@ def test_bucket_without_a_rule(make_world, tmp_path):
     world = make_world(origins=("https://elsewhere.example",))
     world.page.upload(made(tmp_path, "a.bin", 10))
     world.page.until(lambda: "Waiting to try again" in world.page.text())
-    world.page.find("#list button").click()
+    world.page.press("#list button")
     assert world.page.ends() == ["cancelled"]
     assert world.stored("a.bin") is None
 
@@ -335,7 +398,7 @@ def test_grant_files_of_no_use(world, tmp_path):
     page.choose(file)
     page.start()
     page.until(lambda: "must not send to where" in page.find("#problem").text)
-    page.find("#list button").click()
+    page.press("#list button")
     assert page.ends() == ["cancelled"]
     assert world.oss.requests == []
 

@@ -84,6 +84,13 @@ test("numbers for people", () => {
   assert.equal(plan.durationText(7200), "2 h");
 });
 
+test("no pace is shown before it means something", () => {
+  assert.equal(plan.paceText(6, 84, 30 * 2 ** 20), "");
+  assert.equal(plan.paceText(0, 60_000, 5), "");
+  assert.equal(plan.paceText(-5, 60_000, 5), "");
+  assert.equal(plan.paceText(4 * 2 ** 20, 4000, 60 * 2 ** 20), ", 1.0 MiB a second, about 60 s left");
+});
+
 class Box {
   constructor() {
     this.text = null;
