@@ -510,7 +510,10 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
         assert check(server.url, "--json", "--allowed-header", "X-OSS-ACL") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False
-    assert found["rules"][0]["reason"] == "HTTP 401 (unauthorized) instead of 200: check --token"
+    assert (
+        found["rules"][0]["reason"]
+        == "HTTP 401 (unauthorized) instead of 200: check --token"
+    )
     assert "Signature" not in said + failed
     assert TOKEN not in said + failed
 
