@@ -163,6 +163,7 @@ def test_unknown_screen_is_refused(screenshots, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # the demo starts workers, and a busy machine takes its time
 @pytest.mark.skipif(
     not Path("/bin/bash").exists(), reason="bash types the commands of the pictures"
 )
