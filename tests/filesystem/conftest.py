@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -165,42 +165,54 @@ def full(
         )
 
 
-def in_finalizer(frame: FrameType | None) -> bool:
-    """Return whether a finalizer runs, by the code of the frames."""
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == "__del__" or code.co_filename == weakref.__file__:
-            return True
-        frame = frame.f_back
-    return False
+class Interrupts:
+    """Ctrl-C for the main thread, until it has come."""
+
+    def __init__(self) -> None:
+        self.raised = threading.Event()
+        self.hook = sys.unraisablehook
+
+    def press(self) -> None:
+        """Send the signal."""
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def press_until_raised(self) -> None:
+        """Send it again: just before the main thread waits it wakes nothing."""
+        for _ in range(100):
+            self.press()
+            if self.raised.wait(0.1):
+                break
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt once."""
+        if not self.raised.is_set():
+            self.raised.set()
+            signal.default_int_handler(number, frame)
+
+    def see_unraisable(self, unraisable: Any) -> None:
+        """Come again: Python drops what is raised in a finalizer or a callback of its own."""
+        if unraisable.exc_type is KeyboardInterrupt:
+            self.raised.clear()
+            threading.Timer(0.05, self.press).start()
+        else:
+            self.hook(unraisable)
 
 
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let Ctrl-C come when a filesystem sends a certain request."""
-    raised = threading.Event()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # Python drops what is raised within a finalizer. The next signal counts.
-        if not raised.is_set() and not in_finalizer(frame):
-            raised.set()
-            signal.default_int_handler(number, frame)
-
+    interrupts = Interrupts()
+    monkeypatch.setattr(sys, "unraisablehook", interrupts.see_unraisable)
     # Who starts the tests in the background may have SIGINT ignored.
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.signal(signal.SIGINT, interrupts.handle)
 
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
 
         def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
-                # The thread that waits is the one to be woken, and nothing may be
-                # complete before it was. A signal that comes just before it begins to
-                # wait does not wake it, so it gets another one.
-                for _ in range(100):
-                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                    if raised.wait(0.1):
-                        break
+                # The main thread waits, and nothing may be complete before it is woken.
+                interrupts.press_until_raised()
             return send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)

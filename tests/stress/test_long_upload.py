@@ -321,7 +321,7 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
     said = shown(caught.value)
     assert caught.value.filename == PATH
     assert PATH in said
-    assert ends.isoformat(" ", "minutes")[:16] in said
+    assert ends.isoformat("T", "minutes")[:16] in said
     assert "ask the owner" in said
     for later in (lambda: file.write(b"x"), file.close):
         with pytest.raises(NotSignedError) as again:
@@ -391,7 +391,7 @@ def test_map_that_ends_while_pandas_writes(oss, tmp_path):
             frame.to_csv(file)
             time.sleep(0.1)
     said = shown(caught.value)
-    for needed in (PATH, ends.isoformat(" ", "minutes")[:16], "ask the owner"):
+    for needed in (PATH, ends.isoformat("T", "minutes")[:16], "ask the owner"):
         assert needed in said
     check_nothing_happened(oss, upload)
 

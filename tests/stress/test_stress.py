@@ -117,19 +117,20 @@ def forks(fs, place, children: int) -> None:
             worker.name, number = f"{worker.name[:2]}-{number}", number + 1
             worker.run(1)
 
+    def write(name: str) -> None:
+        fs.pipe({f"{ROOT}/{name}/{n}": b"c" for n in range(4)})
+        with fs.transaction, fs.open(f"{ROOT}/{name}/t", "wb") as file:
+            file.write(bytes(250_000))
+        assert fs.exists(f"{ROOT}/{name}/t")
+
+    # A fork in the middle of an import leaves a lock of Python taken: all is loaded first.
+    write("before")
     running = [threading.Thread(target=keep_busy, args=(one,)) for one in busy]
     for thread in running:
         thread.start()
     try:
         for number in range(children):
-
-            def run(number=number) -> None:
-                fs.pipe({f"{ROOT}/c{number}/{n}": b"c" for n in range(4)})
-                with fs.transaction, fs.open(f"{ROOT}/c{number}/t", "wb") as file:
-                    file.write(bytes(250_000))
-                assert fs.exists(f"{ROOT}/c{number}/t")
-
-            child = fork(run)
+            child = fork(lambda number=number: write(f"c{number}"))
             _, status = os.waitpid(child, 0)
             assert os.waitstatus_to_exitcode(status) == 0
             time.sleep(0.01)
