@@ -212,6 +212,7 @@ class CheckSignerOptions:
         "Host of signed URLs outside OSS; may be repeated.", type=HOST)
     headers: Sequence[str] = option("--allowed-header NAME",
         "ACL, callback or symlink header that the policy grants.", multiple=True)
+    versions: bool = flag("--versions", "The policy grants versions to copy.")
     allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
@@ -235,8 +236,9 @@ class CheckSignerOptions:
 def signer(url: str, wanted: CheckSignerOptions) -> int:
     """Ask the signer at URL for signatures and list the rules that it keeps.
 
-    Nothing is sent to the store, so no object is read, written or deleted. Some 50
-    calls are made. The exit code is 1 if a rule is broken.
+    Nothing is sent to the store, so no object is read, written or deleted, and a wrong
+    signature is not noticed. Some 50 calls are made. The exit code is 1 if a rule is
+    broken.
     """
     transport = Transport(allow_http=wanted.allow_http)
     kit = Kit(
@@ -248,6 +250,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         allowed_hosts=wanted.hosts,
         allowed_headers=frozenset(name.lower() for name in wanted.headers),
         allow_http=wanted.allow_http,
+        versions=wanted.versions,
     )
     found = []
     try:

@@ -59,6 +59,7 @@ class Kit:
     allowed_hosts: Mapping[str, str | None] = field(factory=dict)
     allowed_headers: frozenset[str] = frozenset()
     allow_http: bool = False  # plain http may leave this machine
+    versions: bool = False  # the policy grants versions as copy sources
     clock: Callable[[], float] = time.time
     # The request that is judged now, or the body of the call if that is; for messages.
     judged: Request | bytes = field(default=b"", init=False)

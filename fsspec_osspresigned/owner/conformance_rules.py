@@ -442,6 +442,7 @@ def _closed_headers(kit: Kit) -> Cases:
     headers = {
         "X-Check": "1",
         "Range": "bytes=0-1",
+        "Content-Length": "3",
         "Authorization": "1",
         "Transfer-Encoding": "chunked",
         "Content-Type": "a\r\nX-Check: 1",
@@ -449,17 +450,61 @@ def _closed_headers(kit: Kit) -> Cases:
     return {f"{n}: {v!r}": kit.probe(headers={n: v}) for n, v in headers.items()}
 
 
-@_refused("forbidden", "header_refused", what="a copy from outside")
-def _copy_outside(kit: Kit) -> Cases:
+@_closed
+def _signature_headers(_: Kit) -> Mapping[str, str]:
+    """No header that belongs to the signature may be asked for."""
+    names = (
+        *("date", "expires", "credential", "security-token", "content-sha256"),
+        *("signature", "signature-version", "additional-headers"),
+    )
+    return {f"x-oss-{name}": "1" for name in names}
+
+
+@_rule
+def _copy_without_source(kit: Kit) -> Iterator[str]:
+    """A copy without its source, which would be an upload of any size, is refused."""
+    copies = [kit.request(action) for action in kit.granted if action.spec.copies]
+    if not copies:
+        raise RuleSkippedError("no copy is granted")
+    bare = {f"{q['action']} without a source": _without(q, "headers") for q in copies}
+    for what, _, result in kit.ask(bare):
+        yield from _not_refused(what, result, "invalid_request")
+    wished = {
+        what: {**request, "optional_headers": copy["headers"]}
+        for (what, request), copy in zip(bare.items(), copies, strict=True)
+    }
+    for what, _, result in kit.ask(wished):
+        if isinstance(result, SignerReply) and _header(result, COPY_SOURCE) is None:
+            yield f"{what} was signed, because a wished source was dropped"
+
+
+@_refused("forbidden", "header_refused")
+def _copy_version(kit: Kit) -> Cases:
+    """A copy source has no version, unless the policy grants versions."""
+    if kit.versions:
+        raise RuleSkippedError("the policy is said to grant versions")
+    kit.needs(Action.CopyObject)
+    source = kit.request(Action.CopyObject)["headers"][COPY_SOURCE]
+    version = {COPY_SOURCE: f"{source}?versionId=v"}
+    return {"a copy of a version": kit.request(Action.CopyObject, headers=version)}
+
+
+@_rule
+def _copy_outside(kit: Kit) -> Iterator[str]:
     """The source of a copy must lie in what may be read."""
     kit.needs(Action.CopyObject)
     sources = [f"/{ELSEWHERE}/k"]
     if kit.prefix:
         sources += [f"/{kit.bucket}/{ELSEWHERE}/k", f"{kit.bucket}/{ELSEWHERE}%2Fk"]
-    return {
+    cases = {
         source: kit.request(Action.CopyObject, headers={COPY_SOURCE: source})
         for source in sources
     }
+    for source, _, result in kit.ask(cases):
+        codes = ["forbidden", "header_refused"]
+        if not source.startswith("/"):  # a signer may say that it is malformed
+            codes.append("invalid_request")
+        yield from _not_refused("a copy from outside", result, *codes)
 
 
 @_refused("forbidden", "action_not_granted")

@@ -55,6 +55,11 @@ _NAMED_ONLY = frozenset(
         "x-oss-symlink-target",
     )
 )
+# The signer alone decides them; as headers they would compete with the URL's.
+_OF_SIGNATURES = (
+    *("x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-security-token"),
+    *("x-oss-signature", "x-oss-additional-headers", "x-oss-content-sha256"),
+)
 
 
 def _actions(value: Iterable[Action]) -> frozenset[Action]:
@@ -161,12 +166,7 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
         if name.lower() != COPY_SOURCE and _may_ask(name.lower(), value, action, policy)
     }
     if action.spec.copies:
-        source, version = _source_of(operation.headers)
-        if not policy.reads(source):
-            detail = "the copy source lies outside what may be read"
-            raise ServiceError("forbidden", detail)
-        if version and not policy.versions:
-            raise ServiceError("forbidden", "the policy grants no versions to copy")
+        _check_source(operation, policy)
     life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
     return evolve(
         operation,
@@ -177,6 +177,8 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
 
 
 def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
+    if name.startswith(_OF_SIGNATURES):
+        return False
     if name in _NAMED_ONLY:
         return name in policy.headers and (
             not name.endswith("-acl") or policy.acls is None or value in policy.acls
@@ -195,10 +197,18 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
     return name in allowed or name.startswith(begins)
 
 
-def _source_of(headers: Mapping[str, str]) -> tuple[str, str]:
-    lower = {name.lower(): value for name, value in headers.items()}
-    path, _, version = lower.get(COPY_SOURCE, "").partition("?")
-    return unquote(path).removeprefix("/"), version
+def _check_source(operation: Operation, policy: Policy) -> None:
+    """Raise ServiceError unless *policy* permits the source of a copy."""
+    lower = {name.lower(): value for name, value in operation.headers.items()}
+    if not (given := lower.get(COPY_SOURCE)):
+        # Its URL would be that of an upload, with no limit of its size.
+        detail = f"{operation.action} needs the header {COPY_SOURCE}"
+        raise ServiceError("invalid_request", detail)
+    path, _, version = given.partition("?")
+    if not policy.reads(unquote(path).removeprefix("/")):
+        raise ServiceError("forbidden", "the copy source lies outside what may be read")
+    if version and not policy.versions:
+        raise ServiceError("forbidden", "the policy grants no versions to copy")
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
-from ..model import MAX_PARTS, OPERATIONS, Operation, SignedRequest
+from ..model import COPY_SOURCE, MAX_PARTS, OPERATIONS, Operation, SignedRequest
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
@@ -295,6 +295,12 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
     return {**wished, **operation.headers}
 
 
+def _copy_source(operation: Operation) -> str:
+    """Return the copy source; without one, a copy would be signed as an upload."""
+    signed = _signed_headers(operation)
+    return next((v for n, v in signed.items() if n.lower() == COPY_SOURCE), "")
+
+
 def _misfits(operation: Operation) -> list[str]:
     """Return which members an operation lacks, or has against its call."""
     spec, number = operation.action.spec, operation.part_number
@@ -306,6 +312,10 @@ def _misfits(operation: Operation) -> list[str]:
         (not spec.part_number and number is not None, "takes no part_number"),
         (spec.on_bucket and operation.key, "takes no key: use the parameter prefix"),
         (not spec.on_bucket and not operation.key, "needs a key"),
+        (
+            spec.copies and not _copy_source(operation),
+            f"needs the header {COPY_SOURCE}",
+        ),
         (spec.form, "is no URL: its policy is signed as a form"),
     )
     problems = [f"{operation.action} {text}" for is_wrong, text in rules if is_wrong]

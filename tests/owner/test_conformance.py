@@ -47,13 +47,16 @@ def key_signer(version: str = "v4") -> KeySigner:
     )
 
 
-def service(actions=frozenset(Action), prefix="in/", version="v4", headers=()):
+def service(
+    actions=frozenset(Action), prefix="in/", version="v4", headers=(), versions=False
+):
     """Return the reference service with one token."""
     policy = Policy(
         name="all",
         prefixes=(f"examplebucket/{prefix}",),
         actions=actions,
         headers=frozenset(headers),
+        versions=versions,
     )
     return create_app(key_signer(version), tokens={hash_token(TOKEN): policy})
 
@@ -228,7 +231,21 @@ ITEM = [
     ("retention", signs_all, "x-oss-object-worm-mode was signed"),
     ("callback-and-symlink", signs_all, "x-oss-callback was signed"),
     ("closed-headers", signs_all, "X-Check: '1' was signed"),
+    (
+        "closed-headers",
+        lambda q, r: GOOD if "Content-Length" in q.get("headers", {}) else r,
+        "Content-Length: '3' was signed",
+    ),
+    ("signature-headers", signs_all, "x-oss-date was signed instead"),
+    ("copy-without-source", signs_all, "CopyObject without a source was signed"),
+    (
+        "copy-without-source",
+        lambda q, r: GOOD if "optional_headers" in q else r,
+        "a wished source was dropped",
+    ),
+    ("copy-version", signs_all, "a copy of a version was signed"),
     ("copy-outside", signs_all, "a copy from outside was signed"),
+    ("copy-outside", refuses("invalid_request", 400), "not forbidden"),
     ("other-bucket", signs_all, "another bucket was signed"),
     ("other-prefix", signs_all, "was signed instead of refused with forbidden"),
     ("other-listing", signs_all, "a listing of all was signed"),
@@ -426,6 +443,8 @@ def test_policy_decides_what_is_skipped(transport):
         assert reasons(kit) == {}
         assert set(reasons(kit, "skip")) == {
             "copy-outside",
+            "copy-version",
+            "copy-without-source",
             "other-listing",
             "other-prefix",
             "uploads",
@@ -437,6 +456,26 @@ def test_policy_decides_what_is_skipped(transport):
         kit = evolve(kit, allowed_headers=frozenset(acls))
         assert set(reasons(kit, "skip")) == {"acl", "other-prefix", "other-listing"}
         assert reasons(kit) == {}
+
+
+def test_versions_are_copied_only_if_the_policy_says_so(transport):
+    """A signer of versions fails, unless the kit knows that the policy grants them."""
+    with LoopbackServer(service(versions=True)) as server:
+        kit = kit_for(server.url, transport)
+        assert set(reasons(kit)) == {"copy-version"}
+        kit = evolve(kit, versions=True)
+        assert reasons(kit) == {}
+        assert set(reasons(kit, "skip")) == {"copy-version"}
+
+
+def test_copy_source_may_be_called_malformed(kit):
+    """One without a slash in front is not of the form that the protocol has."""
+
+    def refuse(request, result):
+        source = request.get("headers", {}).get("x-oss-copy-source", "/")
+        return result if source[0] == "/" else refuses("invalid_request", 400)()
+
+    assert verdict(spoilt(kit, item=refuse), "copy-outside").outcome == "pass"
 
 
 @pytest.mark.parametrize("size", [MIB, 100 * MIB])
@@ -498,7 +537,7 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("34 passed, 0 failed, 0 skipped\n")
+        assert said.endswith("37 passed, 0 failed, 0 skipped\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out
@@ -506,7 +545,7 @@ def test_command_prints_verdicts_and_exits(monkeypatch, capsys):
         assert failed.splitlines()[2].startswith(
             '      sent: {"requests": [{"action": '
         )
-        assert failed.splitlines()[3:] == ["0 passed, 1 failed, 33 skipped"]
+        assert failed.splitlines()[3:] == ["0 passed, 1 failed, 36 skipped"]
         assert check(server.url, "--json", "--allowed-header", "X-OSS-ACL") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False

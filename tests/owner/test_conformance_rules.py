@@ -77,6 +77,11 @@ def is_action(action: str) -> Callable[[Item], bool]:
     return lambda q: q.get("action") == action
 
 
+def is_copy(request: Item) -> bool:
+    """Find the requests for copies."""
+    return "Copy" in str(request.get("action"))
+
+
 def demands(name: str) -> Callable[[Item], bool]:
     """Find the requests that demand a header, the copies aside."""
     return lambda q: (
@@ -131,6 +136,11 @@ ITEMS: dict[str, Spoil] = {
     "retention": signs(demands("x-oss-object-worm-mode")),
     "callback-and-symlink": signs(demands("x-oss-callback")),
     "closed-headers": signs(demands("X-Check")),
+    "signature-headers": signs(demands("x-oss-date")),
+    "copy-without-source": signs(
+        lambda q: is_copy(q) and not {"headers", "optional_headers"} & q.keys()
+    ),
+    "copy-version": signs(lambda q: "versionId" in str(q.get("headers"))),
     "copy-outside": signs(lambda q: ELSEWHERE in str(q.get("headers"))),
     "other-bucket": lambda q, r, count: (
         SIGNED_ANYWAY if q.get("bucket") == ELSEWHERE and count == 1 else r

@@ -347,7 +347,18 @@ def test_wished_headers_outside_the_list_are_dropped(server):
     copied = ask(
         server, "all", action="CopyObject", content_length=..., optional_headers=wished
     )
-    assert copied["error"]["code"] == "forbidden"
+    assert copied["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("action", ["CopyObject", "UploadPartCopy"])
+@pytest.mark.parametrize("headers", [{}, {"x-oss-copy-source": ""}])
+def test_copy_without_source_is_refused(server, action, headers):
+    """Its URL would be that of an upload, with no limit of its size."""
+    members = {"upload_id": "U", "part_number": 1} if action != "CopyObject" else {}
+    request = {"action": action, "content_length": ..., "headers": headers, **members}
+    code, detail = refusal(server, bearer="all", **request)
+    assert code == "invalid_request"
+    assert detail == f"{action} needs the header x-oss-copy-source"
 
 
 @pytest.mark.parametrize(

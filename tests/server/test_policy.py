@@ -514,6 +514,18 @@ def test_version_of_a_copy_source_must_be_granted():
     assert permitted(copy, evolve(policy, versions=True)).headers == source
 
 
+@pytest.mark.parametrize(
+    "name", ["x-oss-date", "X-Oss-Signature-Version", "x-oss-content-sha256"]
+)
+def test_no_policy_grants_a_header_of_the_signature(name):
+    """It would compete with the URL's, also where a policy lists all of x-oss-."""
+    policy = evolve(POLICY, allowed_headers=frozenset({"x-oss-*"}))
+    demand = evolve(PUT, headers={name: "1"})
+    assert refused(demand, policy) == (403, "header_refused")
+    wish = evolve(PUT, optional_headers={name: "1", "x-oss-other": "1"})
+    assert permitted(wish, policy).optional_headers == {"x-oss-other": "1"}
+
+
 def test_no_copy_source_means_no_copies():
     """An empty list is not the absence of one."""
     policy = evolve(POLICY, copy_sources=())

@@ -216,6 +216,7 @@ def test_life_ends_with_a_temporary_key():
         (operation(upload_id="U"), "takes no upload_id"),
         (operation(part_number=1), "takes no part_number"),
         (operation(Action.ListObjectsV2), "takes no key"),
+        (operation(Action.CopyObject), "needs the header x-oss-copy-source"),
         (operation(key=""), "needs a key"),
         (operation(bucket=""), "no valid name"),
         (operation(query={"uploads": ""}), "belongs to the signer"),
