@@ -17,7 +17,7 @@ autodoc_member_order = "bysource"
 # inventories, which a build without a network cannot fetch.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!fsspec_osspresigned\b).*"),
-    # What an item of a plan was made of is nobody's business.
+    # The inputs of a plan's items are internal, so the pages do not document them.
     ("py:class", r"fsspec_osspresigned\.syncing\.plan\.(Entry|Sent|Stored|Why)"),
 ]
 

@@ -82,20 +82,20 @@ logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 class _NobodyReadsError(Exception):
-    """The reader of a pipe is gone; hidden from click, which would exit with 1."""
+    """The reader of standard output has closed the pipe; click would exit with 1."""
 
 
 class _Commands(UncutGroup):
-    """All commands, which know the names that other tools have for them."""
+    """Group of all commands; it recognizes names that other tools use for them."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find one, and tell the names of other tools what they are called here."""
+        """Return the command; for a name of another tool, name ours in a UsageError."""
         if ours := _ELSEWHERE.get(args[0]):
             raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run one, with warnings as lines on standard error."""
+        """Run the command; print its warnings as lines on standard error."""
         try:
             with warnings_said():
                 return super().invoke(ctx)

@@ -89,7 +89,7 @@ class CheckFilesOptions:
     # fmt: on
 
     def intent(self, files: Sequence[str], *, local: bool) -> Intent:
-        """Return the uploads that are meant; *local* is that of the source."""
+        """Return the uploads to check; *local* if the signatures are a local file."""
         return Intent(
             files=local_objects(files, self.to) if self.to is not None else {},
             headers=self.headers,
@@ -114,7 +114,10 @@ class CheckFilesOptions:
         intent: Intent,
         found: Sequence[MapProblem],
     ) -> int:
-        """Print what was *found* in *what*, with *facts* in JSON; return the exit code."""
+        """Print the problems *found* in *what*, and return the exit code.
+
+        *facts* are additional members of the JSON output.
+        """
         code = 1 if found else 0
         if self.as_json:
             listed = [

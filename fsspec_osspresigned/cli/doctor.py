@@ -113,7 +113,7 @@ def proxy_shown(text: str) -> str:
 
 
 def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
-    """Yield what an upload to ``bucket/key`` would meet; sends none.
+    """Yield the findings for an upload to ``bucket/key``, without uploading.
 
     *size* is its bytes; None assumes 1 MiB.
     """
@@ -176,7 +176,7 @@ def _operations(
 
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
-    """Yield what a grant allows and until when; it may have to be fetched for that."""
+    """Yield the permissions and expiry time of a grant; fetch the grant if needed."""
     try:
         grant = signer.source.current().grant
     except OSSPresignedError as error:
@@ -187,7 +187,7 @@ def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
 
 
 def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
-    """Yield its conditions, but for those of the signature."""
+    """Yield the conditions of the policy, except those of the signature."""
     allowed = [one for one in policy.conditions if one.field not in SIGNATURE_FIELDS]
     yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
     if not policy.named("x-oss-signature-version"):
@@ -197,7 +197,7 @@ def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
 def about_host(
     client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield whether the host of *url* answers, and what its clock says."""
+    """Yield whether the host of *url* answers, and the time of its clock."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     root = SecretURL(f"{origin}/")

@@ -28,7 +28,7 @@ class NarrowFormatter(click.HelpFormatter):
     """Formatter that puts explanations below their options where columns are few."""
 
     def write_text(self, text: str) -> None:
-        """Write paragraphs; commands that are too long go on after a backslash."""
+        """Write paragraphs; break long commands after a backslash."""
         room = self.width - self.current_indent
         lines = (
             [line] if len(line) <= room else _fitted(line, room)
@@ -109,12 +109,12 @@ class UncutGroup(click.Group):
     context_class = HelpContext
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add one, whose sentence wraps where it is too long for a line."""
+        """Add a command; its summary wraps if it is too long for a line."""
         cmd.short_help = cmd.get_short_help_str(_UNCUT)
         cmd.context_class = HelpContext
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names as they were added."""
+        """Return the names of commands in the order in which they were added."""
         del ctx
         return list(self.commands)

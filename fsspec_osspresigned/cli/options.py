@@ -81,12 +81,12 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
 
 
 def flag(flags: str, text: str) -> Any:
-    """Return the same for an option without a value."""
+    """Return a field like :func:`option`, for an option without a value."""
     return option(flags, text, is_flag=True, default=False)
 
 
 def mapping(flags: str, text: str, **settings: Any) -> Any:
-    """Return the same for an option that may be repeated: a mapping."""
+    """Return a field like :func:`option`, for a repeatable option: a mapping."""
     settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
     return option(flags, text, **settings)
 
@@ -116,7 +116,7 @@ def takes(command: C) -> C:
 
 
 def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return *convert* as a click type: a ValueError is a wrong call."""
+    """Return *convert* as a click type; its ValueError becomes a UsageError."""
 
     def converted(text: str) -> Any:
         try:
@@ -157,7 +157,7 @@ def object_path(text: str) -> str:
 
 
 def is_local(text: str) -> bool:
-    """Return whether *text* can only be a place on this machine: ``./in``, ``/in``."""
+    """Return whether *text* can only be a local path: ``./in``, ``/in``."""
     return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
 
 
@@ -208,7 +208,7 @@ def confirmed(
     what: str = "object",
     verb: str = "delete",
 ) -> bool:
-    """Show the first *names*, and ask whether to *verb* all of them.
+    """Print the first *names*, ask whether to *verb* all, and return the answer.
 
     Raises:
         UsageError: standard input is no terminal.
@@ -237,7 +237,7 @@ def refuse_presigned(arguments: Sequence[str]) -> None:
 
 @frozen(kw_only=True)
 class ConnectionOptions:
-    """Options that say where signatures come from, and how requests are sent."""
+    """Options for the source of signatures, and for sending requests."""
 
     # fmt: off
     url_map: str | None = option("--map MAP",
@@ -290,7 +290,7 @@ class ConnectionOptions:
 
 @frozen(kw_only=True)
 class StoringConnectionOptions(ConnectionOptions):
-    """The same, with a grant as another source: it stores objects, and no more."""
+    """Connection options of uploads: a grant is another source of signatures."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -311,7 +311,7 @@ class StoringConnectionOptions(ConnectionOptions):
 
 @frozen(kw_only=True)
 class UploadConnectionOptions(StoringConnectionOptions):
-    """The same, with one presigned URL as another source: it is for one upload."""
+    """Storing options of one upload: one presigned URL is another source."""
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
@@ -331,7 +331,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return ``bucket/key``; nothing *given* means the object of the one URL."""
+        """Return ``bucket/key``; without a *given* path, the object of the one URL."""
         if given or self.url_file is None:
             return given
         return str(getattr(filesystem.client.signer, "path", ""))
@@ -373,7 +373,7 @@ def _url_of(text: str) -> Secret:
 
 @frozen(kw_only=True)
 class ReportOptions:
-    """Options of what a command says, and the streams that it writes to."""
+    """Options for the output of a command, and its output streams."""
 
     # fmt: off
     as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
@@ -390,7 +390,7 @@ class ReportOptions:
 
     @property
     def rate(self) -> RateLimit | None:
-        """Limit of bytes per second; None is none."""
+        """Limit of the transfer rate; None has no limit."""
         return None
 
     def would(self, text: str, event: str, **members: Any) -> None:
@@ -408,7 +408,7 @@ class ReportOptions:
             self.err.line(text)
 
     def progress(self, verb: str = "stored", **facts: Any) -> TransferProgress:
-        """Return the callback for what *verb* names; *facts* are of TransferProgress."""
+        """Return a progress callback; *facts* are arguments of TransferProgress."""
         display = Display() if self.quiet else Lines(self.err)
         if self.verbose:
             display = NamingLines(self.err, verb)
@@ -425,8 +425,8 @@ class ReportOptions:
     ) -> ExitCode:
         """Run *act*, print a summary with *verb*, and return the exit code.
 
-        What *act* raises about a single file goes into the summary; all else is raised.
-        *also* is asked at the end for what else the summary tells people.
+        Errors of single files go into the summary; other errors are raised.
+        *also* is called at the end, and returns more texts for the summary.
         """
         try:
             with self._log_shown(progress), interruptible(progress.interrupt):
@@ -460,7 +460,7 @@ class ReportOptions:
     def _log_shown(
         self, progress: TransferProgress
     ) -> contextlib.AbstractContextManager[None]:
-        """Report where uploads resume; with --verbose print all that the log tells."""
+        """Report where uploads resume; with --verbose, print all log messages."""
 
         def take(record: logging.LogRecord) -> None:
             facts = record.args if isinstance(record.args, dict) else {}
@@ -488,7 +488,7 @@ class ReportOptions:
 
 @frozen(kw_only=True)
 class TransferOptions(ReportOptions):
-    """The same, with those of a command that moves bytes."""
+    """Report options, and options of commands that transfer bytes."""
 
     # fmt: off
     jobs: int | None = option("--jobs",
@@ -543,7 +543,7 @@ class StoringOptions:
 
     @property
     def keeps_parts(self) -> bool:
-        """Whether a later run can resume what this one leaves."""
+        """Whether a later run can resume an interrupted upload of this run."""
         return self.resume or self.checkpoint is not None
 
     def options(
@@ -581,7 +581,7 @@ class StoringOptions:
 
 
 def _keeper(place: str) -> Callable[[Receipt], None]:
-    """Return what appends to a file; *place* is a directory if it looks like one."""
+    """Return a function that appends receipts to a file at, or in, *place*."""
     if place.endswith("/") or os.path.isdir(place):
         return receipt_writer(place)
     path = Path(os.path.expanduser(place)).absolute()

@@ -52,7 +52,7 @@ Directories are always walked. The help of the whole program lists the exit code
 
 @define
 class PutPlan:
-    """Files to upload, ``bucket/key`` -> local file, and their bytes as of now."""
+    """Files to upload (``bucket/key`` -> local file), and their total size in bytes."""
 
     files: dict[str, str] = field(factory=dict)
     size: int = 0
@@ -60,7 +60,7 @@ class PutPlan:
     left_out: list[str] = field(factory=list)  # neither files nor directories
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
-        """Place *sources* as ``fs.put`` places each of them; slashes alone decide."""
+        """Add *sources*, with the same destinations as ``fs.put``: slashes decide."""
         if not target.partition("/")[0]:
             raise ConfigurationError(
                 f"{target!r} names no bucket: the last argument is where to, "
@@ -88,20 +88,20 @@ class PutPlan:
             raise ConfigurationError(problems)
 
     def add_file(self, local: str, path: str) -> None:
-        """Place one file; one that cannot be read is reported by its upload."""
+        """Add a file; if it cannot be read, its upload reports the error."""
         self.files[path] = local
         with contextlib.suppress(OSError):
             self.size += os.path.getsize(local)
 
 
 def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
-    """Return whether the filters let an entry below *top* be sent."""
+    """Return whether the filters include an entry below *top*."""
     name = name_below(top, found.local)
     return chosen.takes(name) if found.problem is None else not chosen.skips(name)
 
 
 def _problem_of(found: LocalEntry) -> OSError | None:
-    """Return why an entry cannot be read, or be an object."""
+    """Return why an entry cannot be read or stored; None if it can."""
     if found.kind is Kind.FILE and (wrong := check_key(found.path.partition("/")[2])):
         return ConfigurationError(wrong)
     return found.problem
@@ -151,7 +151,7 @@ def put(
 def _split(
     arguments: Sequence[str], connection: UploadConnectionOptions
 ) -> tuple[Sequence[str], str]:
-    """Return sources and target; one URL has a target of its own."""
+    """Return sources and target; with ``--url-file``, the URL is the target."""
     if connection.url_file is None:
         if len(arguments) == 1:
             raise click.UsageError(
@@ -168,7 +168,7 @@ def _split(
 
 @frozen
 class _Put:
-    """One call of the command."""
+    """One run of ``put``."""
 
     connection: UploadConnectionOptions
     transfer: TransferOptions
@@ -216,7 +216,7 @@ class _Put:
         return self._ended(transfer.carry_out("stored", progress, send))
 
     def _ended(self, code: ExitCode) -> ExitCode:
-        """Return *code*; after Ctrl-C tell people that parts are gone, if they are."""
+        """Return *code*; after Ctrl-C, print a hint if the sent parts are not kept."""
         transfer = self.transfer
         if code is ExitCode.INTERRUPTED and not (
             self.storing.keeps_parts or transfer.quiet or transfer.as_json
@@ -226,7 +226,7 @@ class _Put:
         return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
-        """Report what a run would store, and what is not signed; nothing is sent."""
+        """Report files that a run would store, and files without a signature."""
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
         total = 0
         for path, local in plan.files.items():

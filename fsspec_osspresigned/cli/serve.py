@@ -76,7 +76,7 @@ def serve(wanted: ServeOptions) -> None:
 
 
 def _granted(policy_file: Path) -> Iterator[str]:
-    """Yield a line for each token of a policy; all its mistakes are one error."""
+    """Yield a line for each token of a policy; one error lists all its mistakes."""
     try:
         policies = parse_policies(policy_file.read_text("utf-8"))
     except UnicodeDecodeError as error:

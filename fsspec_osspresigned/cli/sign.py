@@ -1,4 +1,4 @@
-"""Commands ``sign`` and ``inspect``: presigned URLs for others, and what is in them."""
+"""Commands ``sign`` and ``inspect``, which make and describe presigned URLs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SigningKeyOptions:
     # fmt: on
 
     def signer(self, expires_in: int) -> KeySigner:
-        """Return the signer, whose signatures live *expires_in* seconds.
+        """Return the signer, whose signatures expire after *expires_in* seconds.
 
         Raises:
             ConfigurationError: a key, the region or the endpoint is missing or wrong.
@@ -214,7 +214,7 @@ def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
 
 
 def _objects(sources: tuple[str, ...]) -> list[str]:
-    """Return *sources* as paths of objects, each once."""
+    """Return *sources* as paths of objects, without duplicates."""
     found = dict.fromkeys(map(object_path, sources))
     for path in found:
         bucket, _, key = path.partition("/")
@@ -226,7 +226,7 @@ def _objects(sources: tuple[str, ...]) -> list[str]:
 
 
 def _place(wanted: SignOptions) -> str | None:
-    """Return where the URLs go, before anything is signed; None prints the only one."""
+    """Return the output file of the URLs; None prints a single URL."""
     if wanted.printed:
         if wanted.output is not None or wanted.json_lines:
             raise click.UsageError("--print writes no file: leave out the others")
@@ -239,7 +239,7 @@ def _place(wanted: SignOptions) -> str | None:
 
 
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
-    """Return where a secret goes, ``-`` for a pipe, before anything is signed."""
+    """Return the output file of a secret, ``-`` for a pipe, or raise if unusable."""
     if output == "-":
         if sys.stdout.isatty():
             raise click.UsageError(
@@ -257,7 +257,7 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
 
 
 def _is_redirected_to(place: str) -> bool:
-    """Return whether the shell has just made *place* by ``> PLACE``; it is replaced."""
+    """Return whether the shell has just created *place* by ``> PLACE``."""
     try:
         out = os.fstat(sys.stdout.fileno())
         return not out.st_size and os.path.samestat(out, os.stat(place))
@@ -266,7 +266,7 @@ def _is_redirected_to(place: str) -> bool:
 
 
 def _print_url(signed: Signed) -> None:
-    """Print the URL alone, so that it can be piped; all else goes to standard error."""
+    """Print the URL to standard output, and everything else to standard error."""
     click.echo(signed.url_text())
     (request,) = signed.requests.values()
     for name, value in request.headers.items():

@@ -1,4 +1,4 @@
-"""Command ``osspresigned sync``: transfers of what is new or changed."""
+"""Command ``osspresigned sync``: transfers of new and changed files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _FOR_UPLOADS = frozenset(
 
 @frozen(kw_only=True)
 class SyncCommandOptions:
-    """Options that only this command has."""
+    """Options of ``sync`` alone."""
 
     # fmt: off
     dry_run: bool = flag("--dry-run -n", "Only print what would be done.")
@@ -91,7 +91,7 @@ class SyncCommandOptions:
         return self.delete and not self.yes and not self.dry_run
 
     def check(self) -> None:
-        """Refuse options that do not go together."""
+        """Raise UsageError if options conflict."""
         if self.size_only and self.checksum:
             raise click.UsageError("--size-only and --checksum: give one of them")
         if self.max_delete is not None and not self.delete:
@@ -114,7 +114,7 @@ class SyncCommandOptions:
 
 
 def _value(text: str) -> Any:
-    """Return the value of JSON such as ``true``; other text as it is."""
+    """Return the value of JSON text such as ``true``; return other text unchanged."""
     try:
         return json.loads(text)
     except ValueError:
@@ -188,7 +188,7 @@ def sync_command(
 
 
 def _check_download(source: str, destination: str) -> None:
-    """Refuse a local source, and options that are for uploads."""
+    """Raise UsageError for a local source, or for options of uploads."""
     if "://" not in source and (is_local(source) or os.path.lexists(source)):
         said = (
             f"{source} and {destination} are both places on this machine: write "
@@ -203,7 +203,7 @@ def _check_download(source: str, destination: str) -> None:
 
 
 def _check_upload(source: str, destination: str) -> None:
-    """Refuse a source that is not there, and say how to download."""
+    """Raise FileNotFoundError if a local source is missing, and say how to download."""
     if "://" not in source and not os.path.lexists(source):
         why = f"no such local directory (to download, write DEST as ./{destination})"
         raise FileNotFoundError(2, why, source)
@@ -236,7 +236,7 @@ class _Report:
         return "fetch" if self.down else "send"
 
     def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
-        """Write an event, or the same as text to *out*; --quiet leaves out remarks."""
+        """Write an event, or *text* to *out*; --quiet suppresses remarks."""
         if self.transfer.as_json:
             Events(self.transfer.out).say(event, **members)
         elif not self.transfer.quiet or event in ("send", "fetch", "delete", "failed"):
@@ -266,7 +266,7 @@ class _Report:
             self._tell(err, said, "deleted", name=name, size=event.size)
 
     def would(self, result: SyncResult) -> None:
-        """Report what a run would do."""
+        """Report the actions that a run would take."""
         out, plan = self.transfer.out, result.plan
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
@@ -285,13 +285,13 @@ class _Report:
         self._say(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:
-        """Keep the result, for the summary."""
+        """Store the result for the summary."""
         self.result = result
         if self.transfer.as_json:
             self._say(result, "sync", result.sent, len(result.deleted))
 
     def counts(self) -> list[str]:
-        """Return what the summary tells beside the files that were sent."""
+        """Return the counts for the summary, except that of sent files."""
         return [] if self.result is None else _counted(self.result)
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
@@ -311,7 +311,7 @@ class _Report:
 
 
 def _counted(result: SyncResult) -> list[str]:
-    """Return in words what else there was, or would be, beside files to send."""
+    """Return counts with their words, except that of sent files."""
     extra = [] if result.kept else result.plan.extra
     counts = {
         "same": result.same,

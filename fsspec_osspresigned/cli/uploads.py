@@ -149,7 +149,7 @@ def _checkpoint(directory: str | None) -> Checkpoint:
 
 
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
-    """Return the journals of *paths*; all of them without paths."""
+    """Return the journals of *paths*, or all journals without paths."""
     found = list(checkpoint.found())
     if not paths:
         return found
@@ -202,7 +202,7 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
 def _abort(
     checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
 ) -> str:
-    """Abort one upload, remove its journal, and return what was done."""
+    """Abort one upload, remove its journal, and return a message."""
     held = checkpoint.hold_name(one.name)
     try:
         if not held.is_ours:
@@ -217,7 +217,7 @@ def _abort(
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
-    """Abort the upload of *record*, unless its owner has to do that."""
+    """Abort the upload of *record* unless its owner must; return a message."""
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:

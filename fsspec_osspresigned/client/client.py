@@ -56,13 +56,13 @@ def _itself(reply: Reply) -> Any:
 
 
 class Client:
-    """Connections, signer and memory that filesystems with equal options share.
+    """Sends requests for all filesystems with equal options; it has their signer.
 
     *policy* None uses the retry policy of the options. *note* is called with each
     receipt.
 
     Attributes:
-        written: objects that this process has written.
+        written: record of the objects that this process has written.
         circuits: bucket -> its circuit breaker.
         links: bucket -> estimate of its link.
         trees: workers that wait for many files.
@@ -227,7 +227,7 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that batches *coming*; None if that saves no call."""
+        """Return a signer that signs *coming* ahead in batches; None if not remote."""
         if not getattr(self.signer, "remote", False):
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once

@@ -398,7 +398,7 @@ class _ErrorReply:
         return None if self.offset is None else self.now() - self.offset
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
-        """Return class, advice and reason."""
+        """Return the class of the exception, the advice and the reason."""
         table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
         fine = table.get(self.ec, Meaning())
         coarse = table.get(self.code, Meaning())

@@ -60,7 +60,7 @@ OFTEN = 1_000  # the policy's own limits come first
 
 @frozen
 class RetryRule:
-    """Retry verdict of one kind of failure.
+    """Rule for retries after one kind of failure.
 
     Attributes:
         kind: class of the failure.
@@ -133,10 +133,10 @@ class RetryPolicy:
         draw: float,
         resigned: bool = False,
     ) -> Decision:
-        """Decide what to do after *failure*.
+        """Return the decision after *failure*.
 
         Args:
-            failure: what happened.
+            failure: error of the last try.
             attempt: number of tries so far, 1 or more.
             elapsed: seconds since the first try began.
             draw: uniform in [0, 1): full jitter, so that many clients spread out.

@@ -84,7 +84,7 @@ class WrittenObjects:
         self._seen = SeenPlaces()
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        """Remember a stored object, and its body if it is small."""
+        """Record a stored object, and its body if it is small."""
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
@@ -92,7 +92,7 @@ class WrittenObjects:
             self._keep(receipt, data)
 
     def remember_copy(self, source: str, path: str) -> None:
-        """Remember *path* as a copy of *source*, if this process wrote that."""
+        """Record *path* as a copy of *source*, if this process wrote *source*."""
         with self._lock:
             own, body = self._objects.get(source), self._bodies.get(source)
             self.forget(path)
@@ -101,7 +101,7 @@ class WrittenObjects:
                 self._keep(evolve(own, path=path, etag=""), body)
 
     def remember_directory(self, path: str, *, asked: bool = False) -> None:
-        """Remember a directory; *asked* if the caller created it and it is empty."""
+        """Record a directory; *asked* if the caller created it, so it is empty."""
         with self._lock:
             if path not in self._directories:
                 for old in self._surplus(self._directories):
@@ -134,7 +134,7 @@ class WrittenObjects:
     def answered(self, look: Operation) -> bool:
         """Record that the store answered *look*, and drop records no longer needed.
 
-        Return whether that was new.
+        Returns whether the directory is new.
         """
         with self._lock:
             if not (place := self._seen.add(look)):
@@ -153,7 +153,7 @@ class WrittenObjects:
             return True
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether the memory cannot say anything about *path*.
+        """Return whether this record is incomplete for *path*.
 
         The store answered for it once, so it may have been written without being
         remembered. *below* includes everything in *path*.

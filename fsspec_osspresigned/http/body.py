@@ -81,7 +81,7 @@ class MemoryBody:
         return MemoryBody(self.view[offset : offset + size])
 
     def check(self) -> None:
-        """Trust the caller."""
+        """Return at once, because the caller must not change the bytes."""
 
 
 EMPTY = MemoryBody(memoryview(b""))
@@ -93,7 +93,7 @@ class PartBody:
 
     Attributes:
         given_back: called to return the buffer of the pieces, for another part.
-        lease: memory that the pieces count for as long as they live.
+        lease: accounted memory of the pieces, until they are freed.
     """
 
     pieces: tuple[memoryview | bytes, ...]
@@ -102,7 +102,7 @@ class PartBody:
     lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield slices of large pieces; join small pieces into slices."""
+        """Yield the bytes: large pieces in slices, small pieces joined."""
         small: list[memoryview | bytes] = []
         size = 0
         for piece in self.pieces:
@@ -156,7 +156,7 @@ class Fingerprint:
 
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
-    """Return whether a regular file has its stated size; files in /proc do not.
+    """Return whether a regular file has the size in its stat; /proc files do not.
 
     Only a file without disk blocks is read to check it, and not if it is large, because
     then it is sparse.
@@ -189,8 +189,8 @@ class FileBody:
             FileNotFoundError, PermissionError: it cannot be read. For a small regular
                 file, this is raised only when it is sent.
             IsADirectoryError: *path* is a directory.
-            ConfigurationError: it is not a regular file, or does not have its stated
-                size.
+            ConfigurationError: it is not a regular file, or does not have the size
+                of its stat.
         """
         found = status or os.stat(path)
         mode = found.st_mode
@@ -224,7 +224,7 @@ class FileBody:
                 yield buffer[:got]
 
     def part(self, offset: int, size: int) -> FileBody:
-        """Return a stretch of this stretch."""
+        """Return a range of this range as a separate body."""
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
@@ -264,7 +264,7 @@ class _SpooledPart:
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> _SpooledPart:
-        """Return a stretch of this stretch."""
+        """Return a range of this range as a separate body."""
         return _SpooledPart(self.file, self.offset + offset, size)
 
     def check(self) -> None:

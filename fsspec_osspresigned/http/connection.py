@@ -145,7 +145,7 @@ def request_head(
 
 
 class UnaskedError(OSError):
-    """Bytes arrived before the request was sent, so they are not its response."""
+    """Bytes arrived before the request was sent, so they answer no request."""
 
 
 class OriginConnection:
@@ -167,7 +167,7 @@ class OriginConnection:
         self.sock.close()
 
     def is_clean(self) -> bool:
-        """Return whether neither bytes nor an end followed the last response."""
+        """Return whether the connection is open and has no unread bytes."""
         if self._has_come is None:
             self._has_come = incoming(self.sock)
         pending = getattr(self.sock, "pending", None)

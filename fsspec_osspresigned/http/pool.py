@@ -15,7 +15,7 @@ MAX_ORIGINS = 16  # for which a pool keeps routes and connections
 
 
 class IdleConnections:
-    """Idle connections of a process, the longest idle first.
+    """Idle connections of a process; the least recently used is first.
 
     At most *most* connections are kept, or the limit of one pool if that is higher,
     each for *seconds*. Others are closed when any pool of the process next takes or
@@ -35,7 +35,7 @@ class IdleConnections:
         self._since: dict[OriginConnection, float] = {}
 
     def take(self, route: Route) -> OriginConnection | None:
-        """Return the latest connection along *route*; None without one."""
+        """Return the connection along *route* used last; None if none is idle."""
         with self._lock:
             self._close_old()
             for connection in reversed(list(self._since)):
@@ -112,7 +112,7 @@ class ConnectionPool:
         weakref.finalize(self, idle.drop, self._routes.values())
 
     def route_to(self, origin: str) -> Route:
-        """Return the route to *origin*, which is found once; raises like find_route."""
+        """Return the cached route to *origin*; raises like find_route."""
         self._notice_fork()
         route = self._routes.get(origin)
         if route is None:

@@ -175,11 +175,11 @@ class ResponseParser:
     # Called by httptools.
 
     def on_status(self, text: bytes) -> None:
-        """Keep the reason."""
+        """Store the reason phrase."""
         self.reason += text.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header; ignore trailers after the body."""
+        """Store one header; ignore trailers after the body."""
         if not self.status:
             key = name.decode("latin-1").lower()
             text = value.decode("latin-1").strip(" \t")
@@ -187,7 +187,7 @@ class ResponseParser:
             found[key] = f"{found[key]}, {text}" if key in found else text
 
     def on_body(self, piece: bytes) -> None:
-        """Keep bytes of the body."""
+        """Store bytes of the body."""
         self._pieces.append(piece)
         self._overhead = 0
 

@@ -66,11 +66,11 @@ class Sink(Protocol):
     """Receives the body of a reply; ``begin`` is called again for a new try."""
 
     def begin(self) -> object:
-        """Forget what was written."""
+        """Discard the bytes written so far."""
         ...
 
     def write(self, block: bytes, /) -> object:
-        """Take the next bytes."""
+        """Write the next bytes."""
         ...
 
 
@@ -79,7 +79,7 @@ class JudgingSink(Sink, Protocol):
     """A sink that checks the head of a reply before its body."""
 
     def head(self, status: int, headers: Mapping[str, str]) -> object:
-        """Raise if the body is not wanted; then it is not read."""
+        """Check the head of a reply; raise to skip its body."""
         ...
 
 
@@ -118,7 +118,7 @@ class _TooLongError(NetworkError):
 
 
 class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
-    """Carries an error of body or sink past the handlers of network errors."""
+    """Wraps an error of body or sink, so network handlers do not catch it."""
 
 
 class _Outgoing:
@@ -260,7 +260,7 @@ class Transport:
         body: bytes,
         limit: int,
     ) -> Reply:
-        """Send one small request to another server than the store, such as a signer.
+        """Send one small request to a server other than the store, such as a signer.
 
         Raises:
             NetworkError, NetworkTimeoutError: no complete reply within a minute.

@@ -1,4 +1,4 @@
-"""Rules of signer protocol 1: what is sent, and what must come back."""
+"""Rules of signer protocol 1: test requests, and the required replies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _rule(check: Check, function: Callable[..., Any] | None = None) -> Check:
 
 
 def _granted(judge: Judge) -> Check:
-    """Judge what is signed for one request of each granted action."""
+    """Judge the signed reply to one request of each granted action."""
 
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
@@ -69,7 +69,7 @@ def _granted(judge: Judge) -> Check:
 
 
 def _signed(judge: Judge) -> Callable[[Sent], Check]:
-    """Demand a signature for each case, and judge it.
+    """Require a signed reply for each case, and judge the reply.
 
     Parts after the first may be too large for the object that a policy allows.
     """
@@ -88,7 +88,7 @@ def _signed(judge: Judge) -> Callable[[Sent], Check]:
 
 
 def _refused(*codes: str, what: str = "{}") -> Callable[[Sent], Check]:
-    """Demand the refusal of each case with one of *codes*."""
+    """Require that each case is refused with one of *codes*."""
 
     def decorate(cases: Sent) -> Check:
         def check(kit: Kit) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _refused(*codes: str, what: str = "{}") -> Callable[[Sent], Check]:
 
 
 def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
-    """Demand that no header of *values* is signed, whether demanded or wished."""
+    """Require that no header of *values* is signed, demanded or optional."""
 
     def check(kit: Kit) -> Iterator[str]:
         headers = {
@@ -124,7 +124,7 @@ def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
 
 
 def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
-    """Yield what is wrong unless *result* is a refusal with one of *codes*."""
+    """Yield a message unless *result* is a refusal with one of *codes*."""
     wanted = " or ".join(codes)
     if isinstance(result, SignerReply):
         yield f"{what} was signed instead of refused with {wanted}"
@@ -141,7 +141,7 @@ def _not_signed(what: str, result: Result) -> Iterator[str]:
 
 
 def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
-    """Yield what is wrong with the refusal of a whole call."""
+    """Yield a message for each problem of a refusal of a whole call."""
     wanted = " or ".join(map(str, statuses))
     if reply.status not in statuses:
         yield f"{what}: HTTP {reply.status}, not {wanted}"
@@ -161,7 +161,7 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
 
 
 def _misshapen(problem: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the members of a problem; None if nothing is."""
+    """Return a message about wrong members of problem details; None if correct."""
     code = problem.get("code")
     if not isinstance(code, str) or not code:
         return "has no code"
@@ -185,7 +185,7 @@ def _without(request: Request, name: str) -> Request:
 
 @_rule
 def _answers(kit: Kit) -> Iterator[str]:
-    """A call for what is granted is answered with signed requests."""
+    """A request for a granted action is answered with a signed request."""
     if not kit.granted:
         codes = {o.code for o in kit.outcomes.values() if isinstance(o, SignerProblem)}
         yield f"nothing is signed below {kit.bucket}/{kit.prefix} ({min(codes)})"
@@ -201,13 +201,13 @@ def _methods(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
 
 @_granted
 def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The URL leads to the bucket and the key that were asked for."""
+    """The URL leads to the requested bucket and key."""
     if problem := kit.misplaced(request, answer.url):
         yield problem
 
 
 def _echoes(parameter: str, member: str) -> Judge:
-    """Judge whether *parameter* of the URL is *member* of the request."""
+    """Judge whether *parameter* of the URL equals *member* of the request."""
 
     def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
@@ -232,19 +232,19 @@ def _each(kit: Kit, member: str, *values: object) -> Cases:
 
 @_signed(_echoes("uploadId", "upload_id"))
 def _upload_id(kit: Kit) -> Cases:
-    """The parameter uploadId comes once and as asked, and where it belongs."""
+    """The URL has the requested uploadId once, and only in calls on an upload."""
     return _each(kit, "upload_id", _UPLOAD)
 
 
 @_signed(_echoes("partNumber", "part_number"))
 def _part_number(kit: Kit) -> Cases:
-    """The parameter partNumber comes once and as asked, and where it belongs."""
+    """The URL has the requested partNumber once, and only in calls on a part."""
     return _each(kit, "part_number", 1, 2, 10_000)
 
 
 @_rule
 def _no_other_call(kit: Kit) -> Iterator[str]:
-    """The query makes the URL the call that was asked for, and no other."""
+    """The query of the URL makes exactly the requested call."""
     requests = {str(action): kit.request(action) for action in kit.granted}
     for action, answer in kit.granted.items():
         kit.judged = requests[action]
@@ -260,7 +260,7 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
 
 @_granted
 def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The headers of a result can be sent, and none opens or reads something else."""
+    """The headers of a result can be sent, and grant nothing that was not requested."""
     yield from header_problems(answer.headers)
     asked = {name.lower() for name in request.get("headers", ())}
     for name in answer.headers:
@@ -274,7 +274,7 @@ def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[st
 
 @_rule
 def _header_echo(kit: Kit) -> Iterator[str]:
-    """A demanded header comes back with its value, or is refused."""
+    """A demanded header is returned with its value, or refused."""
     demands = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
     cases = {n: kit.probe(headers={n: v}) for n, v in demands.items()}
     for name, _, result in kit.ask(cases):
@@ -292,7 +292,7 @@ def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
 
 @_signed(_wished)
 def _wishes(kit: Kit) -> Cases:
-    """A wished header is never a reason to refuse, nor is its value changed."""
+    """An optional header never causes a refusal, and its value is never changed."""
     return {
         "a request with wished headers": kit.probe(
             optional_headers={"Content-Type": "text/x-check", "X-Check": "1"}
@@ -302,7 +302,7 @@ def _wishes(kit: Kit) -> Cases:
 
 @_rule
 def _uploads(kit: Kit) -> Iterator[str]:
-    """What this package sends for an upload, at once or in parts, is signed."""
+    """All requests of an upload, in one PUT or in parts, are signed."""
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
     target = Target(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
@@ -338,7 +338,7 @@ def _odd_keys(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _order(kit: Kit) -> Iterator[str]:
-    """Results come in the order of the requests, and a bad one fails alone."""
+    """Results have the order of the requests, and an invalid request fails alone."""
     cases = {
         f"request {index} of 5": kit.probe(name) for index, name in enumerate("cadbe")
     }
@@ -379,7 +379,7 @@ def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
 
 @_signed(_lives)
 def _life(kit: Kit) -> Cases:
-    """A URL lives no longer than was wished, and expires_in is true of it."""
+    """A URL expires no later than requested, and its expires_in is correct."""
     return {f"expires_in {n}": kit.probe(expires_in=n) for n in (60, 900)}
 
 
@@ -414,13 +414,13 @@ def _acl(_: Kit) -> Mapping[str, str]:
 
 @_closed
 def _copy_source(kit: Kit) -> Mapping[str, str]:
-    """A copy source may be asked for with the copies only."""
+    """A copy source is refused for all actions except copies."""
     return {COPY_SOURCE: f"/{kit.bucket}/k", f"{COPY_SOURCE}-range": "bytes=0-1"}
 
 
 @_closed
 def _retention(_: Kit) -> Mapping[str, str]:
-    """No lock of an object may be asked for, or lifted, unless the policy names it."""
+    """Locking or unlocking an object is refused, unless the policy names it."""
     return {
         "x-oss-object-worm-mode": "COMPLIANCE",
         "x-oss-bypass-governance-retention": "true",
@@ -429,7 +429,7 @@ def _retention(_: Kit) -> Mapping[str, str]:
 
 @_closed
 def _callback_and_symlink(_: Kit) -> Mapping[str, str]:
-    """No callback or symlink target may be asked for, unless the policy names it."""
+    """A callback or symlink target is refused, unless the policy names it."""
     return {
         **dict.fromkeys(("x-oss-callback", "x-oss-callback-var"), "e30="),
         "x-oss-symlink-target": "k",
@@ -452,7 +452,7 @@ def _closed_headers(kit: Kit) -> Cases:
 
 @_closed
 def _signature_headers(_: Kit) -> Mapping[str, str]:
-    """No header that belongs to the signature may be asked for."""
+    """A header that belongs to the signature is refused."""
     names = (
         *("date", "expires", "credential", "security-token", "content-sha256"),
         *("signature", "signature-version", "additional-headers"),
@@ -462,7 +462,7 @@ def _signature_headers(_: Kit) -> Mapping[str, str]:
 
 @_rule
 def _copy_without_source(kit: Kit) -> Iterator[str]:
-    """A copy without its source, which would be an upload of any size, is refused."""
+    """A copy without a source, which would be an upload of any size, is refused."""
     copies = [kit.request(action) for action in kit.granted if action.spec.copies]
     if not copies:
         raise RuleSkippedError("no copy is granted")
@@ -480,7 +480,7 @@ def _copy_without_source(kit: Kit) -> Iterator[str]:
 
 @_refused("forbidden", "header_refused")
 def _copy_version(kit: Kit) -> Cases:
-    """A copy source has no version, unless the policy grants versions."""
+    """A copy source with a version is refused, unless the policy grants versions."""
     if kit.versions:
         raise RuleSkippedError("the policy is said to grant versions")
     kit.needs(Action.CopyObject)
@@ -491,7 +491,7 @@ def _copy_version(kit: Kit) -> Cases:
 
 @_rule
 def _copy_outside(kit: Kit) -> Iterator[str]:
-    """The source of a copy must lie in what may be read."""
+    """A copy source without permission to read it is refused."""
     kit.needs(Action.CopyObject)
     sources = [f"/{ELSEWHERE}/k"]
     if kit.prefix:
@@ -509,13 +509,13 @@ def _copy_outside(kit: Kit) -> Iterator[str]:
 
 @_refused("forbidden", "action_not_granted")
 def _other_bucket(kit: Kit) -> Cases:
-    """Another bucket is forbidden."""
+    """A request for another bucket is refused."""
     return {"another bucket": kit.probe(bucket=ELSEWHERE)}
 
 
 @_refused("forbidden", what="the key {}")
 def _other_prefix(kit: Kit) -> Cases:
-    """A key outside the granted prefix is forbidden."""
+    """A key outside of the granted prefix is refused."""
     kit.needs_prefix()
     keys = (f"{ELSEWHERE}/k", f"{ELSEWHERE}/../{kit.key('k')}")
     return {key: kit.probe(key=key) for key in keys}
@@ -523,7 +523,7 @@ def _other_prefix(kit: Kit) -> Cases:
 
 @_refused("forbidden", what="a listing of {}")
 def _other_listing(kit: Kit) -> Cases:
-    """A listing outside the granted prefix is forbidden."""
+    """A listing outside of the granted prefix is refused."""
     kit.needs(Action.ListObjectsV2)
     kit.needs_prefix()
     queries: list[dict[str, str]] = [{}, {"prefix": ""}, {"prefix": ELSEWHERE}]
@@ -535,14 +535,14 @@ def _other_listing(kit: Kit) -> Cases:
 
 @_refused("invalid_request", what="a request with {}")
 def _nulls(kit: Kit) -> Cases:
-    """No member may be null."""
+    """A member that is null is refused."""
     names = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
     return {f"{name} null": {**kit.probe(), name: None} for name in names}
 
 
 @_refused("invalid_request", what="a request with {}")
 def _members(kit: Kit) -> Cases:
-    """A member that is missing, or of a wrong type or range, is refused."""
+    """A missing member, or one of a wrong type or range, is refused."""
     cases = {
         **{f"{n} missing": _without(kit.probe(), n) for n in ("bucket", "key")},
         **{
@@ -568,7 +568,7 @@ def _members(kit: Kit) -> Cases:
 
 @_rule
 def _surrogates(kit: Kit) -> Iterator[str]:
-    """A key that no UTF-8 can hold is refused, by itself or with its call."""
+    """A key that UTF-8 cannot encode is refused, alone or with the whole call."""
     what = "the key ...\\ud800, a lone surrogate,"
     reply = kit.post(json.dumps({"requests": [kit.probe("\ud800")]}).encode())
     if reply.status == HTTPStatus.BAD_REQUEST:
@@ -581,7 +581,7 @@ def _surrogates(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _item_errors(kit: Kit) -> Iterator[str]:
-    """The error of an item has its members, and no signed URL in its text."""
+    """The error of a request has all members, and no signed URL in its text."""
     bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
     for result in kit.raw(*bad, _without(kit.probe(), "key")):
         if "error" not in result:
@@ -594,7 +594,7 @@ def _item_errors(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _call_errors(kit: Kit) -> Iterator[str]:
-    """A call that is not valid is refused with 400 and problem details."""
+    """An invalid call is refused with 400 and problem details."""
     bodies = (b"{", b"\xff", b"[]", b"{}", b'{"requests": []}', b'{"requests": {}}')
     for body in bodies:
         yield from _refused_call(kit.post(body), body.decode("latin-1"), 400)
@@ -602,7 +602,7 @@ def _call_errors(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _duplicate_members(kit: Kit) -> Iterator[str]:
-    """A document with a member twice is not valid."""
+    """A call with a duplicate JSON member is refused."""
     request = json.dumps(kit.probe())
     body = f'{{"requests": [{request}], "requests": [{request}]}}'
     yield from _refused_call(kit.post(body.encode()), "a member twice", 400)
@@ -631,7 +631,7 @@ def _token(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _batch_limit(kit: Kit) -> Iterator[str]:
-    """A hundred requests are answered, one more is refused with 413 or 400."""
+    """A call of 100 requests is answered, one of 101 is refused with 413 or 400."""
     item = json.dumps(kit.probe())
     most = MAX_REQUESTS
     full = kit.document(kit.post(wire_protocol.body([item] * most)), most)
@@ -643,7 +643,7 @@ def _batch_limit(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _body_limit(kit: Kit) -> Iterator[str]:
-    """A body of 1 MiB is read, one byte more is refused with 413 or 400."""
+    """A body of 1 MiB is accepted, a larger one is refused with 413 or 400."""
     body = wire_protocol.body([json.dumps(kit.probe())])
     full = body.ljust(wire_protocol.MAX_REQUEST_BODY)
     try:

@@ -1,4 +1,4 @@
 """Directory synchronisation.
 
-Begin with ``sync``; ``plan`` is the pure decision about what to send and remove.
+Begin with ``sync``; ``plan`` decides what to send and delete, and does no I/O.
 """

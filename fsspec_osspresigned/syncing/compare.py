@@ -33,7 +33,8 @@ def _etag_there(item: Item) -> str:
 class ContentComparison:
     """Comparison of files below *source* with objects below *root*.
 
-    *listed* returns the ETag by which an object was listed; by default the destination's.
+    *listed* returns the ETag of an object in the listing; by default, that of the
+    destination.
     """
 
     client: Client
@@ -44,7 +45,7 @@ class ContentComparison:
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all unsure files of *plan*, several at once.
 
-        Returns name -> what to remember of the files that are the same. Reads each file
+        Returns name -> record for the state, of each equal file. Reads each file
         and, unless an earlier run has recorded the CRC-64, sends a HeadObject for it.
         """
         unsure, plan.unsure = plan.unsure, []

@@ -13,7 +13,7 @@ from .send import Listener
 
 
 class Direction(Protocol):
-    """Two sides of a sync, and how a file gets from one to the other."""
+    """Source and destination of a sync, and the transfer between them."""
 
     @property
     def client(self) -> Client:
@@ -25,11 +25,11 @@ class Direction(Protocol):
 
     @property
     def verb(self) -> str:
-        """What happens to a file: ``sent`` or ``fetched``."""
+        """Participle for a transferred file: ``sent`` or ``fetched``."""
 
     @property
     def extras(self) -> str:
-        """What is deleted: ``objects`` or ``files``."""
+        """Noun for deleted items: ``objects`` or ``files``."""
 
     @property
     def fail_fast(self) -> bool:
@@ -43,7 +43,7 @@ class Direction(Protocol):
         """
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield what the source has."""
+        """Yield the entries of the source."""
 
     def listed(self) -> dict[str, Stored] | None:
         """Return name -> content of the destination; None if it cannot be listed."""
@@ -52,16 +52,16 @@ class Direction(Protocol):
         """Return the comparison of contents."""
 
     def check(self, plan: Plan) -> None:
-        """Raise ConfigurationError for what the destination cannot hold together."""
+        """Raise ConfigurationError if the destination cannot hold all of *plan*."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the signer says without a request that it refuses."""
+        """Raise NotSignedError if the signer refuses and needs no request to know."""
 
     def check_delete(self, name: str) -> None:
         """Raise NotSignedError if deleting *name* is not granted."""
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        """Transfer *entries*, several at once; nothing runs when this returns."""
+        """Transfer *entries*, several at once; return after all have ended."""
 
     def delete(self, name: str, cancel: Cancellation) -> None:
         """Delete *name* at the destination."""

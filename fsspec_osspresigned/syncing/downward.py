@@ -58,13 +58,13 @@ class Downward:
         return self.source.place("")
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield the objects; an error if listing them is not granted."""
+        """Yield the objects; raises NotSignedError if listing is not granted."""
         return self.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
-        """Return name -> file of the target, which need not be there yet.
+        """Return name -> file of the target directory, which may be missing.
 
-        What no object can be called is not listed, and so never deleted.
+        Files whose names no object can have are not listed, and so never deleted.
         """
         if not os.path.lexists(self.target.root):
             return {}
@@ -82,7 +82,7 @@ class Downward:
         )
 
     def check(self, plan: Plan) -> None:
-        """Raise ConfigurationError if a file stands where a directory must be, or so."""
+        """Raise ConfigurationError if a local file or link blocks an object."""
         names = [item.entry.name for item in plan.send]
         pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
         refuse_clashes(pairs, local=True, known=True)
@@ -108,7 +108,7 @@ class Downward:
         return f"{name!r} would go through a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
-        """Return that a pipe or a device has the place of *name*; None if none has."""
+        """Return a message if *name* is a pipe or a device; None if not."""
         try:
             mode = os.stat(self.target.place(name)).st_mode
         except OSError:
@@ -118,15 +118,15 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the signer says without a request that it refuses."""
+        """Raise NotSignedError if the signer refuses and needs no request to know."""
         operation = calls.operation_on(Action.GetObject, self.root + name)
         preflight(self.client.signer, operation)
 
     def check_delete(self, name: str) -> None:
-        """Accept all: local files need no signature."""
+        """Do nothing, because deleting local files needs no signature."""
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        """Download *entries*; no download runs when this returns."""
+        """Download *entries*; return after all downloads have ended."""
 
         def work(entry: Entry, cancel: Cancellation) -> None:
             listener.begin(entry)
@@ -149,7 +149,8 @@ class Downward:
     def _fetch(self, name: str, listener: Listener, cancel: Cancellation) -> None:
         """Download one object; the file gets the time at which its download began.
 
-        An object that is replaced meanwhile is newer than that, and so fetched next time.
+        If the object is replaced during the download, it is newer than the file, and
+        the next run fetches it again.
         """
         path, place = self.root + name, self.target.place(name)
         if problem := self._link_above(name) or self._special(name):

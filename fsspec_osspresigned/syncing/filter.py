@@ -52,7 +52,7 @@ def _translated(glob: str) -> str:
 
 
 def _class(text: str, glob: str) -> str:
-    """Translate a character class; a bracket that comes first stands for itself."""
+    """Translate a character class; a leading ``]`` is an ordinary character."""
     negation = "^" if text[1] in "!^" else ""
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
     piece = f"(?!/)[{negation}{members}]"
@@ -69,7 +69,7 @@ class Rule:
     r"""One rule.
 
     Attributes:
-        takes: whether what fits is taken, or left out.
+        takes: True includes the names that the glob matches, False excludes them.
         glob: ``*`` and ``?`` stay within a name, ``**`` does not; ``[a-z]``, ``{a,b}``
             and ``\\`` as in a shell. One that begins with a slash fits from the top,
             others at any depth; one that ends with a slash fits directories only.
@@ -95,13 +95,13 @@ class Rule:
         return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
 
     def fits(self, name: str) -> bool:
-        """Return whether the glob fits *name* or a directory above it."""
+        """Return whether the glob matches *name* or a directory above it."""
         return _pattern(self.glob).fullmatch(name) is not None
 
 
 @frozen
 class Filter:
-    """Ordered rules: the last one that fits a name decides.
+    """Ordered rules: the last rule that matches a name decides.
 
     A name that no rule fits is included, unless the first rule includes: then only
     what the rules name is included.
@@ -111,7 +111,7 @@ class Filter:
 
     @classmethod
     def of(cls, rules: Iterable[Rule | str]) -> Self:
-        """Convert rules, or their texts."""
+        """Return a filter of rules, or of their texts."""
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
         found = (Rule.of(one) if isinstance(one, str) else one for one in rules)

@@ -1,4 +1,4 @@
-"""Sync plan: the pure decision about what to transfer and delete, from two listings."""
+"""Sync plan: files to transfer and to delete, computed from two listings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class How(enum.StrEnum):
 
 
 class Why(enum.StrEnum):
-    """Verdict about a file, in the words that users see."""
+    """Verdict about a file, as users see it."""
 
     NEW = "new"
     SIZE = "other size"
@@ -62,7 +62,7 @@ class Entry:
 
 @frozen
 class Aside:
-    """Entry of the source that is not sent: its kind, or why it is unreadable."""
+    """Entry of the source that is not sent: its kind, or the reason if unreadable."""
 
     name: str
     why: str
@@ -80,7 +80,7 @@ class Stored:
 
 @frozen
 class Sent:
-    """File that an earlier run sent, as it was listed, and the object it became."""
+    """File that an earlier run sent: its listing then, and the stored object."""
 
     size: int = field(validator=instance_of(int))
     mtime_ns: int | None = field(default=None, validator=optional(instance_of(int)))
@@ -95,7 +95,7 @@ class PlanRules:
 
     Attributes:
         prefix: of all keys; empty, or ends with a slash.
-        downward: whether the destination is a local directory, and not a prefix.
+        downward: whether the destination is a local directory instead of a prefix.
         listed: whether the destination could be listed.
         ahead: seconds that the source's clock is ahead of the destination's.
     """
@@ -109,7 +109,7 @@ class PlanRules:
     ahead: float = 0.0
 
     def problem(self, name: str) -> str | None:
-        """Return why the destination cannot have *name*; None if it can."""
+        """Return why the destination cannot store *name*; None if it can."""
         if self.downward:
             return local_name_problem(name)
         return name_problem(name, self.prefix)
@@ -117,7 +117,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """File with its verdict and what is known of its object."""
+    """File with its verdict, and the known facts about its object."""
 
     entry: Entry
     why: Why
@@ -141,12 +141,12 @@ class Plan:
         send: files to send.
         unsure: files whose bytes must be compared; empty afterwards.
         same: number of files that the destination has already.
-        same_bytes: their bytes.
+        same_bytes: total size of these files.
         extra: objects that the source does not have, sorted.
         problems: name -> why it cannot be sent.
         errors: name -> why the source could not be read there.
-        left_out: name -> kind of what is not sent.
-        found: number of files that the source has, under the filters.
+        left_out: name -> kind, of entries that are not files.
+        found: number of files in the source that the filters include.
     """
 
     send: list[Item] = Factory(list)
@@ -161,11 +161,11 @@ class Plan:
 
     @property
     def send_bytes(self) -> int:
-        """Bytes to send, as far as the source says."""
+        """Total size of the files to send; files of unknown size count as 0."""
         return sum(item.entry.size or 0 for item in self.send)
 
     def place(self, item: Item) -> None:
-        """Put *item* where its verdict says."""
+        """Add *item* to the list of its verdict."""
         if item.why is Why.UNSURE:
             self.unsure.append(item)
         elif item.why is Why.SAME:
@@ -175,7 +175,7 @@ class Plan:
             self.send.append(item)
 
     def resolve(self, item: Item, why: Why) -> None:
-        """Place an unsure *item* by the verdict of its bytes."""
+        """Add an unsure *item* again, after its bytes were compared."""
         self.place(evolve(item, why=why))
 
 
@@ -218,7 +218,7 @@ def plan(
 def verdict(
     entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return why *entry* must be sent, or ``SAME`` or ``UNSURE``."""
+    """Return the reason to send *entry*, or ``SAME`` or ``UNSURE``."""
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
@@ -244,7 +244,7 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether the object is what an earlier run sent; it is if not listed."""
+    """Return whether an earlier run sent the object; True if it was not listed."""
     return stored is None or (
         bool(sent.etag)
         and sent.etag.lower() == stored.etag.lower()
@@ -281,7 +281,7 @@ def _extra(
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    It may not delete what lies below something *unseen*, objects that stand for
+    Not deleted are objects below an *unseen* directory, objects that stand for
     directories (their names end with a slash), and names that no file can have.
     """
     for name, stored in there.items():

@@ -13,7 +13,7 @@ from .plan import Plan
 
 
 class EventKind(enum.StrEnum):
-    """Subject of an event."""
+    """Kind of an event."""
 
     PLAN = "plan"
     BEGIN = "begin"
@@ -38,7 +38,7 @@ class SyncEvent:
         size: bytes of the file, of the whole plan, or just moved (negative when a failed
             attempt is taken back).
         count: files to transfer, and those that cannot be, for ``plan``; else 1.
-        why: reason, for people.
+        why: reason, as text.
         error: what went wrong; None for all other events.
     """
 
@@ -60,16 +60,16 @@ class SyncResult:
     """Result of a sync; names are relative to source and destination.
 
     Attributes:
-        plan: what there was to do.
-        verb: what was done with the files: ``sent`` or ``fetched``.
-        dry_run: whether only a plan was made.
-        sent: number of files that were sent, or fetched.
-        sent_bytes: their bytes.
-        deleted: names of what was deleted.
+        plan: the plan of the sync.
+        verb: participle for transferred files: ``sent`` or ``fetched``.
+        dry_run: True if nothing was transferred or deleted.
+        sent: number of files sent, or fetched.
+        sent_bytes: total size of these files.
+        deleted: names of deleted objects or files.
         failed: name -> exception: files that could not be read, stored or fetched, and
             what could not be deleted.
         uncovered: name -> exception: files for which no signature is available.
-        not_tried: number of files that were to be transferred and were not tried.
+        not_tried: number of files whose transfer was planned, but not tried.
         kept: number of extra objects or files that were not deleted because something else failed.
         seconds: duration.
     """
@@ -93,12 +93,12 @@ class SyncResult:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Name -> kind of what is not sent: links to directories, pipes, devices."""
+        """Name -> kind, of entries not sent: links to directories, pipes, devices."""
         return self.plan.left_out
 
     @property
     def problems(self) -> dict[str, Exception]:
-        """Name -> exception, of everything that failed or is not covered."""
+        """Name -> exception, of all files that failed or have no signature."""
         return {**self.failed, **self.uncovered}
 
     @property

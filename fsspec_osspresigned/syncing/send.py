@@ -36,19 +36,19 @@ class Listener:
     """Receiver of the progress of files, called from several threads."""
 
     def begin(self, entry: Entry) -> None:
-        """Take in that the transfer of *entry* begins."""
+        """Called when the transfer of *entry* begins."""
 
     def moved(self, name: str, count: int) -> None:
-        """Count bytes; negative when a failed attempt is taken back."""
+        """Called with the number of bytes moved; negative after a failed attempt."""
 
     def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Take in a stored file."""
+        """Called when a file is stored."""
 
     def fetched(self, entry: Entry) -> None:
-        """Take in a fetched file."""
+        """Called when a file is fetched."""
 
     def failed(self, entry: Entry, error: Exception) -> None:
-        """Take in a file that was not transferred."""
+        """Called when a file could not be transferred."""
 
 
 @frozen
@@ -63,7 +63,7 @@ class SyncRoute:
     def send(
         self, client: Client, entries: Iterable[Entry], listener: Listener
     ) -> None:
-        """Upload *entries*, several at once; no upload runs when this returns."""
+        """Upload *entries*, several at once; return after all uploads have ended."""
         call = PutCall.from_options(client, self.given)
         large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
@@ -107,9 +107,10 @@ class SyncRoute:
 def _sent_file(
     client: Client, target: Target, place: str, how: dict[str, Any], tries: int = 3
 ) -> Receipt:
-    """Upload a local file; again, if it changed before the store had all of it.
+    """Upload a local file; upload it again if it changed during the upload.
 
-    Its object would be younger than the change, and so count as the same for ever.
+    Otherwise the object would be newer than the change, and the next sync would skip
+    the file.
     """
     body = FileBody.of(place)
     receipt = upload_source(client, target, body, **how)
@@ -142,7 +143,7 @@ def _sent_stream(
 def _add_all(
     upload: Upload, size: int | None, reader: _BlockReader, stack: contextlib.ExitStack
 ) -> None:
-    """Add all bytes; SourceChangedError if they are not the *size* that was listed."""
+    """Add all bytes; SourceChangedError if their number differs from *size*."""
     if size is None or upload.plan.multipart:
         _add_parts(upload, size, reader)
     elif size <= _HELD:
@@ -196,7 +197,7 @@ class _BlockReader:
 
 @frozen
 class BatchLimits:
-    """Limits of the work that an executor gets; a larger file is a batch of its own."""
+    """Limits of a batch for an executor; a larger file is a separate batch."""
 
     files: int = 64
     size: int = 128 * MIB
@@ -208,7 +209,7 @@ LIMITS = BatchLimits()
 
 @frozen
 class Batch:
-    """Files for another process or machine; it holds no secret and no bytes."""
+    """Names of files for a worker process; it holds no secret and no content."""
 
     filesystem: Any  # pickled by its options
     route: SyncRoute
@@ -238,9 +239,9 @@ def run_batch(batch: Batch) -> BatchResult:
 
 
 def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
-    """Upload *batches* through *executor*; no upload runs when this returns.
+    """Upload *batches* through *executor*; return after all uploads have ended.
 
-    *listener* is called when a batch is done; bytes on the way are not counted.
+    *listener* is called when a batch is done, but not while its bytes are sent.
     """
     if hasattr(executor, "get_executor"):  # dask must not take equal work for done
         executor = executor.get_executor(pure=False)
@@ -262,7 +263,7 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
 
 
 def _without_queued(running: _Running) -> _Running:
-    """Cancel what has not begun, and return the rest, which must be waited for."""
+    """Cancel batches that have not begun; return the others, which still run."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 
 
@@ -278,7 +279,7 @@ def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResu
 
 
 def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
-    """Report the results of a batch; return whether more batches make sense."""
+    """Report the results of a batch; return whether to continue with others."""
     if future.cancelled():
         return False
     error = future.exception()
@@ -317,7 +318,7 @@ def batches_of(
 
 
 def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Raise ConfigurationError for what cannot, or must not, go to *executor*."""
+    """Raise ConfigurationError for options that *executor* cannot or must not get."""
     if isinstance(executor, ThreadPoolExecutor):
         return
     if isinstance(route.source, RemoteSource):

@@ -1,6 +1,6 @@
 """Sync sources: a local directory, or one of any fsspec filesystem.
 
-Both can be pickled: they are a path, and a filesystem with its options.
+Both can be pickled, because they hold only a path, or a filesystem and its options.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LocalSource:
     is_local = True
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files, and as Aside what `put` would not send or cannot read."""
+        """Yield files, and an Aside for each entry that is unreadable or not a file."""
         for found in LocalTree(self.root, ""):
             name = found.path[1:]
             if found.problem is not None:
@@ -78,9 +78,9 @@ class RemoteSource:
         return f"{self.root}/" if self.root else str(self.fs.root_marker)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files, and as Aside what is neither a file nor a directory.
+        """Yield files, and an Aside for each entry that is no file and no directory.
 
-        A listing that is not complete, or names what lies elsewhere, is an error.
+        An incomplete listing, or a name outside of the directory, raises an error.
         """
         empty = True
         for info in self._infos():
@@ -102,7 +102,7 @@ class RemoteSource:
             raise FileNotFoundError(2, "nothing to sync from", self.root)
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
-        """Yield ``info`` of everything but directories."""
+        """Yield ``info`` of all entries except directories."""
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
             # Not ``find``, which answers from memory where listing is not signed.
             bucket, key = split_path(self.root)
@@ -113,7 +113,7 @@ class RemoteSource:
             yield from self._walked()
 
     def _walked(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the same, directory by directory.
+        """Yield ``info`` of all entries except directories, directory by directory.
 
         ``find`` and ``walk`` of fsspec skip directories that cannot be listed.
         """
@@ -156,7 +156,7 @@ SyncSource: TypeAlias = LocalSource | RemoteSource
 
 
 def _finds_by_itself(fs: Any) -> bool:
-    """Return whether ``find`` is the filesystem's own, not fsspec's walk."""
+    """Return whether the filesystem overrides ``find``, which is a walk by default."""
     kind = type(fs)
     if getattr(fs, "fs", None) is not None:
         return False  # a wrapper: its inner filesystem may walk
@@ -168,7 +168,7 @@ def _finds_by_itself(fs: Any) -> bool:
 def whole_listing(
     client: Client, bucket: str, prefix: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ``info`` of all objects whose keys begin with *prefix*, or an error."""
+    """Yield ``info`` of all objects whose keys begin with *prefix*, or raise."""
     for info in listing(client, bucket, prefix, delimiter=""):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"

@@ -1,4 +1,4 @@
-"""Sync state: a file that remembers what was sent where.
+"""Sync state: a file with a record of each object that was sent.
 
 JSON lines. The first line names the format; each other line is one object, and the last
 line about an object wins. A torn line counts as never written, so its file is sent
@@ -28,7 +28,7 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> what was sent there, without locking; raises ConfigurationError."""
+    """Return path -> sent file, without locking; raises ConfigurationError."""
     return _read(os.path.expanduser(place))[0]
 
 
@@ -80,8 +80,8 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state held by this process, mode 0600; safe for many threads.
 
-    ``rows`` is path -> what earlier runs have sent. With more than *spare* superseded
-    lines the file is written anew.
+    ``rows`` maps paths to files that earlier runs have sent. With more than *spare*
+    superseded lines, the file is rewritten.
 
     Raises:
         CheckpointInUseError: another process holds it.
@@ -123,15 +123,15 @@ class SyncState:
         self._lock.release()
 
     def record(self, path: str, sent: Sent) -> None:
-        """Append what was stored at *path*."""
+        """Append a line for the object stored at *path*."""
         self._append({"path": path, **asdict(sent)})
 
     def forget(self, path: str) -> None:
-        """Append that *path* was deleted."""
+        """Append a line that marks *path* as deleted."""
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
-        """Append a line; warn once if the disk is full, because uploads matter more."""
+        """Append a line; a full disk causes one warning, and the sync continues."""
         try:
             self._file.append(_line(members))
         except OSError as error:

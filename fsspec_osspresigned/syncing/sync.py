@@ -62,7 +62,7 @@ class SyncRun(Listener):
         return self.direction.root
 
     def end(self, on_error: str) -> SyncResult:
-        """Do all of it; raise failures at the end, or return them in the result."""
+        """Run the sync; raise failures at the end, or return them in the result."""
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
@@ -102,7 +102,7 @@ class SyncRun(Listener):
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
-        """Compare both sides; read files that only their bytes can tell apart."""
+        """Return the plan; compare bytes of files if the listings do not suffice."""
         side, root, result = self.direction, self.root, self.result
         there = self._listed()
         rules = evolve(self.rules, listed=there is not None)
@@ -127,7 +127,8 @@ class SyncRun(Listener):
     def _listed(self) -> dict[str, Stored] | None:
         """Return name -> content of the destination; None if it cannot be listed.
 
-        That is an error if something is to be deleted, or if nothing else tells of it.
+        Raises if it cannot be listed and ``delete`` is set, or if neither a state
+        nor ``always`` is given.
         """
         there = self.direction.listed()
         if there is not None:
@@ -144,8 +145,8 @@ class SyncRun(Listener):
     def _clock_offset(self, name: str) -> float:
         """Return how many seconds this machine's clock is ahead of the store's.
 
-        Any reply but a listing tells it. If there was none, HeadObject is sent; if that
-        is not signed, the clocks count as equal.
+        Any reply except a listing shows the store's clock. Before the first reply,
+        HeadObject is sent. If it is not signed, the clocks are assumed to be equal.
         """
         client = self.direction.client
         if client.clock_offset is None:
@@ -154,7 +155,7 @@ class SyncRun(Listener):
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
-        """Yield what the signer can sign, as far as it says so without a request."""
+        """Yield the files, except those that the signer refuses without a request."""
         for item in items:
             try:
                 self.direction.check_signed(item.entry.name)
@@ -164,7 +165,7 @@ class SyncRun(Listener):
                 yield item
 
     def _check_delete(self) -> None:
-        """Refuse to delete too many, or all, or without a signature."""
+        """Raise if deletions are too many, or not signed, or the source is empty."""
         extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
@@ -188,7 +189,7 @@ class SyncRun(Listener):
             self._report_failure(name, 0, error)
 
     def _transfer(self) -> None:
-        """Transfer what is to be; nothing runs when this returns."""
+        """Run the planned transfers; return after all of them have ended."""
         result = self.result
         entries = (item.entry for item in result.plan.send)
         before = len(result.problems)
@@ -198,7 +199,7 @@ class SyncRun(Listener):
         result.not_tried = len(result.plan.send) - tried
 
     def _delete_extra(self) -> None:
-        """Delete what the source does not have, unless something went wrong before."""
+        """Delete files that the source lacks, unless something has failed before."""
         extra = self.result.plan.extra
         if extra and self._is_clean:
             client = self.direction.client
@@ -224,12 +225,12 @@ class SyncRun(Listener):
         self._report(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report bytes, without the lock: the receiver may wait for its bandwidth."""
+        """Report bytes without the lock, because a receiver may limit the rate."""
         if self.on_event is not None:
             self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Count a stored file; remember it, unless its owner has yet to complete it."""
+        """Count a stored file; add it to the state if it is complete."""
         if self.held is not None and receipt.status != "pending":
             known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
             self.held.record(receipt.path, Sent(receipt.size, *known))
@@ -246,7 +247,7 @@ class SyncRun(Listener):
         self._report(EventKind.FETCHED, entry.name, entry.size or 0)
 
     def failed(self, entry: Entry, error: Exception) -> None:
-        """Keep a failure."""
+        """Record a failure."""
         uncovered = isinstance(error, NotSignedError)
         with self._lock:
             where = self.result.uncovered if uncovered else self.result.failed
@@ -288,38 +289,40 @@ def sync(
     on_error: str = "raise",
     **given: Any,
 ) -> SyncResult:
-    """Upload what is new or changed in a directory; :func:`sync_down` downloads.
+    """Upload new and changed files of a directory; :func:`sync_down` downloads.
 
     Both sides are listed, and the plan is made, before anything is sent or deleted.
 
     Args:
         source: a local directory, or the URL of one on any filesystem of fsspec.
         destination: ``bucket/prefix``; the content of *source* goes right below it.
-        filesystem: of the destination; None makes one from *storage_options*.
+        filesystem: filesystem of the destination; None creates one from
+            *storage_options*.
         storage_options: options of the destination.
         source_options: storage options of the source.
         filters: rules such as ``"- *.tmp"`` or ``"+ *.csv"``, for both sides; the last
             one that fits decides.
         compare: ``time``: another size, or changed after the object was stored;
             ``size`` alone; or ``checksum``: the CRC-64 of the bytes.
-        delete: delete objects that the source does not have; last, and only if
-            everything before went well.
-        max_delete: refuse the whole run if it would delete more objects.
+        delete: at the end, delete objects that the source does not have, unless
+            something failed.
+        max_delete: maximum number of deletions; a run that would delete more is
+            refused. None has no limit.
         state: file that remembers what was sent; needed if listing is not permitted.
         always: send everything.
         fail_fast: stop at the first failure; by default all files are tried.
-        dry_run: only plan; the result tells what would be done.
+        dry_run: return the plan in the result, and change nothing.
         executor: of ``concurrent.futures``, or a client of dask, to send from several
             processes or machines, which must find the source at the same place.
         on_event: called for every step, from several threads; all but ``bytes`` one call
             at a time. It must not raise.
-        confirm: called with what would be deleted before anything is done; raises to
-            stop.
+        confirm: called with the objects to delete, before anything is done; raise an
+            error to stop the run.
         on_error: ``raise`` failures at the end, or ``return`` them in the result.
-        given: options of every object, such as ``content_type``.
+        given: options for every object, such as ``content_type``.
 
     Raises:
-        ConfigurationError: nothing was done.
+        ConfigurationError: an option is invalid; nothing was done.
         NotSignedError: nothing was done, because deleting is not signed.
         CheckpointInUseError: another process uses *state*.
         UploadErrors: some files failed or are not covered; the others are done.
@@ -365,30 +368,32 @@ def sync_down(
     confirm: Callable[[Sequence[Extra]], None] | None = None,
     on_error: str = "raise",
 ) -> SyncResult:
-    """Download what is new or changed below a prefix; the reverse of :func:`sync`.
+    """Download new and changed objects of a prefix; the reverse of :func:`sync`.
 
     Both sides are listed, and the plan is made, before anything is fetched or deleted.
-    Each file is replaced only when its object is there as a whole and its CRC-64 agrees.
+    A file is replaced only after the whole object has arrived and its CRC-64 matches.
     No file is written outside of *destination*: a key that leads out of it fails, and a
     link to a directory is not followed.
 
     Args:
-        source: ``bucket/prefix``; what is below it goes right below *destination*.
+        source: ``bucket/prefix``; its content goes right below *destination*.
         destination: a local directory, which need not exist yet.
-        filesystem: of the source; None makes one from *storage_options*.
+        filesystem: filesystem of the source; None creates one from
+            *storage_options*.
         storage_options: options of the source.
         filters: as in :func:`sync`, for both sides.
         compare: ``time``: another size, or changed after the file was fetched; ``size``
             alone; or ``checksum``: the CRC-64 of the bytes, which reads every file.
-        delete: delete local files that the source does not have; last, and only if
-            everything before went well.
-        max_delete: refuse the whole run if it would delete more files.
+        delete: at the end, delete local files that the source does not have, unless
+            something failed.
+        max_delete: maximum number of deletions; a run that would delete more is
+            refused. None has no limit.
         always: fetch everything.
         fail_fast: stop at the first failure; by default all files are tried.
-        dry_run: only plan; the result tells what would be done.
+        dry_run: return the plan in the result, and change nothing.
         on_event: as in :func:`sync`.
-        confirm: called with what would be deleted before anything is done; raises to
-            stop.
+        confirm: called with the objects to delete, before anything is done; raise an
+            error to stop the run.
         on_error: ``raise`` failures at the end, or ``return`` them in the result.
 
     Raises:

@@ -23,7 +23,7 @@ from .source import whole_listing
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction from *route*'s source to its destination; *executor* may send."""
+    """Direction from *route*'s source to its destination, maybe by *executor*."""
 
     filesystem: OSSPresignedFileSystem
     route: SyncRoute
@@ -48,11 +48,11 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """1 for local files; 0 for remote ones, whose times are taken as they are."""
+        """1 for local files; 0 for remote files, whose times are not corrected."""
         return int(self.route.source.is_local)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield what the source has."""
+        """Yield the entries of the source."""
         return self.route.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
@@ -75,10 +75,10 @@ class Upward:
         return ContentComparison(self.client, self.route.source, self.root)
 
     def check(self, plan: Plan) -> None:
-        """Accept all: a key is no obstacle to another."""
+        """Do nothing, because any keys can exist together."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the signer says without a request that it refuses."""
+        """Raise NotSignedError if the signer refuses and needs no request to know."""
         path = self.root + name
         refuse_expired(grant_for(self.client.signer, path), path)
 
@@ -91,7 +91,7 @@ class Upward:
             raise NotSignedError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        """Upload *entries*; no upload runs when this returns."""
+        """Upload *entries*; return after all uploads have ended."""
         if self.executor is None:
             self.route.send(self.client, entries, listener)
         else:

@@ -92,7 +92,7 @@ class JSONStream:
         return self._each(self._name, "}")
 
     def items(self) -> Iterator[Any]:
-        """Read a list: yield its values."""
+        """Read a list, and yield its values."""
         return self._each(self.value, "]")
 
     def _each(self, read: Callable[[], T], mark: str) -> Iterator[T]:
@@ -108,7 +108,7 @@ class JSONStream:
             is_over = found == mark
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Read the rest: yield lines that are not blank, with their numbers.
+        """Read the rest, and yield each line that is not blank, with its number.
 
         Only LF ends a line, because keys may contain other Unicode line breaks.
         """
@@ -127,7 +127,7 @@ class JSONStream:
             number += 1
 
     def end(self) -> None:
-        """Read blanks up to the end."""
+        """Read the end of the text; ValueError if anything except blanks follows."""
         if self.ahead():
             raise self._error("Extra data", self._at)
 

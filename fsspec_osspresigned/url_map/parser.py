@@ -69,7 +69,7 @@ def parse(
 
 
 def shown(text: str) -> str:
-    """Return a name for messages; it may be a signed URL in the wrong place."""
+    """Return *text* for messages; hide its secrets if it is a signed URL."""
     if "://" in text[:_MAX_SHOWN]:
         return repr(SecretURL(text[:_MAX_READ]).shown()[:_MAX_SHOWN])
     name, mark, _ = redact(text[:_MAX_READ]).partition("?")
@@ -169,7 +169,7 @@ class _MapReader:
                 self.item(value, place)
 
     def whole(self, text: JSONStream) -> None:
-        """Read a top-level object: a map of either kind, an entry, or line 1."""
+        """Read a top-level object: a map, an entry, or the first of JSON Lines."""
         line = text.line
         listed, bare = _MapReader(), _MapReader()
         rest = _members_of(text, listed, bare)

@@ -237,7 +237,7 @@ def _parse_at(
 
 
 def kind_of(data: bytes) -> str:
-    """Return which secret *data* seems to be, by its beginning; empty for none."""
+    """Return the kind of secret at the beginning of *data*; empty if unknown."""
     if _POLICY.search(data):
         return "grant"
     text = data.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -247,7 +247,7 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return what *file* is instead of a *kind*; empty if it is none, or one."""
+    """Return the kind of *file* if it is another kind than *kind*; else empty."""
     file.seek(0)
     found = kind_of(file.read(MIB))
     # A URL map may be one URL alone.
@@ -256,7 +256,7 @@ def _mistaken_for(kind: str, file: BinaryIO) -> str:
 
 
 def mistaken(kind: str) -> str:
-    """Return what to do with a *kind* that stands in the place of another one."""
+    """Return advice for a *kind* that was passed as another kind."""
     return f"this is a {kind}: give it as {_OPTIONS[kind]}"
 
 
@@ -268,7 +268,7 @@ def _variable(name: str) -> bytes:
 
 
 def warn_if_exposed(path: Path, kind: str) -> None:
-    """Warn if the file of a secret can be read by others."""
+    """Warn if other users can read the file of a secret."""
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         said = f"{path} holds {holds} and can be read by others: chmod 600 it"

@@ -1,4 +1,4 @@
-"""Commands about objects that exist already.
+"""Commands for existing objects.
 
-``get`` reads them, ``look`` tells about them, ``change`` copies, moves and deletes them.
+``get`` downloads, ``look`` lists and describes, ``change`` copies, moves and deletes.
 """

@@ -1,4 +1,4 @@
-"""Commands ``rm``, ``cp`` and ``mv``: objects are deleted, copied and moved."""
+"""Commands ``rm``, ``cp`` and ``mv``, which delete, copy and move objects."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _all_at_once(
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
-    """Return whether an object is there; True where looking is not granted."""
+    """Return whether an object exists; True without permission *HeadObject*."""
     try:
         found = filesystem.info(name)
     except FileNotFoundError:
@@ -182,7 +182,7 @@ def _placed(
     target: str,
     recursive: bool,
 ) -> list[Destination]:
-    """Return what goes where; refuse what is meant for put or get."""
+    """Return sources and destinations; UsageError for paths meant for put or get."""
     _refuse_local(paths, target)
     names, where = [object_path(one) for one in paths], object_path(target)
     if len(names) > 1 or "/" not in where:

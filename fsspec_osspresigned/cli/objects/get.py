@@ -1,4 +1,4 @@
-"""Commands ``get`` and ``cat``: objects are fetched."""
+"""Commands ``get`` and ``cat``, which download objects."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _would(
     *,
     looks: bool,
 ) -> int:
-    """Report what a run would fetch; what was not listed is looked at."""
+    """Report the files that a run would fetch; *looks* checks for prefixes first."""
     for one in found:
         if looks and filesystem.info(one.path)["type"] == "directory":
             raise IsADirectoryError(21, "a prefix: add --recursive", one.path)

@@ -1,4 +1,4 @@
-"""Commands ``ls``, ``du``, ``stat`` and ``url``: what there is."""
+"""Commands ``ls``, ``du``, ``stat`` and ``url``, which list and describe objects."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _COMMENTS = ("#", ";")
 
 
 def _read(place: str) -> Iterator[Rule]:
-    """Yield the rules of a file: ``+ GLOB`` or ``- GLOB`` a line."""
+    """Yield the rules in a file, one ``+ GLOB`` or ``- GLOB`` per line."""
     try:
         with click.open_file(place, encoding="utf-8") as file:
             lines = file.read().splitlines()
@@ -43,10 +43,10 @@ _READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
 
 
 class FilteringCommand(click.Command):
-    """Command that keeps the order of its filters."""
+    """Command that preserves the order of its filter options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the rules into the context, in their order."""
+        """Parse *args*, and store the filter rules in the context, in their order."""
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         values = {name: iter(given.get(name) or ()) for name in _READERS}
         ctx.meta[_RULES] = [
@@ -60,7 +60,7 @@ class FilteringCommand(click.Command):
 
 @frozen(kw_only=True)
 class FilterOptions:
-    """Options that choose among names; their rules are those of the current command."""
+    """Filter options; the rules are those of the current command."""
 
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
@@ -80,14 +80,14 @@ class FilterOptions:
 
     @property
     def filter(self) -> Filter:
-        """The same as a filter."""
+        """The rules of the current command, as a filter."""
         return Filter(self.rules)
 
 
 def name_below(arguments: Iterable[str], path: str) -> str:
-    """Return the name by which filters know *path*, found through one of *arguments*.
+    """Return the name of *path* for filters; one of *arguments* contains the path.
 
-    It is relative to the directory that was given, or to that in which a pattern begins.
+    It is relative to the argument, or to the directory before the first wildcard.
     """
     for one in arguments:
         plain = _before_pattern(one) if has_magic(one) else one.rstrip("/")
@@ -97,6 +97,6 @@ def name_below(arguments: Iterable[str], path: str) -> str:
 
 
 def _before_pattern(text: str) -> str:
-    """Return the directories in front of the first one with a wildcard."""
+    """Return the leading directories of a pattern, before the first wildcard."""
     steps = text.split("/")
     return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))

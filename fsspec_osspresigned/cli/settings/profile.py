@@ -34,7 +34,7 @@ _REFERENCES = ("env:", "file:")
 
 
 def config_file() -> str:
-    """Return the place of the configuration file, below XDG_CONFIG_HOME or ~/.config."""
+    """Return the path of the configuration file, in XDG_CONFIG_HOME or ~/.config."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.path.join(base, "osspresigned", "config.toml")
 
@@ -61,9 +61,9 @@ def complete_profiles(
 
 
 def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:
-    """Take the profile's source of signatures out of *given* if another one is typed.
+    """Remove the profile's signer from *given* if the command line names another.
 
-    Its token is for its own signer, and for no other.
+    Its token must not be sent to another signer.
     """
     origin = context.get_parameter_source
     if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
@@ -73,7 +73,7 @@ def without_profile_source(context: click.Context, given: dict[str, Any]) -> Non
 
 
 def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the profiles of a file that only its owner may write."""
+    """Return the profiles in a file; an error if other users may write to it."""
     try:
         with open(place, "rb") as file:
             status = os.fstat(file.fileno())
@@ -139,7 +139,7 @@ _PYTHON = {
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
-    """Return flag -> option of this command, and of all others that take a profile."""
+    """Return flag -> option of this command, and of all commands with profiles."""
     root = context.find_root().command
     commands = [*root.commands.values()] if isinstance(root, click.Group) else []
     taking = [
@@ -154,7 +154,7 @@ def _known(context: click.Context) -> dict[str, click.Option]:
 
 
 def _problem(flag: str, value: Any) -> str | None:
-    """Return what is wrong with a value, without the value."""
+    """Return a message about an invalid value; it does not contain the value."""
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
     if any(not isinstance(one, str | int | float) for one in texts):
@@ -182,5 +182,5 @@ def _converted(flag: str, value: Any, folder: str) -> Any:
 
 
 def _path(value: str, folder: str) -> str:
-    """Return an absolute path; a slash at its end stays, as it has a meaning."""
+    """Return an absolute path; keep a trailing slash, which has a meaning."""
     return os.path.join(folder, os.path.expanduser(value))

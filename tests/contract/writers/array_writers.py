@@ -11,7 +11,7 @@ from tests.contract.writers.matrix import Fails, Group, Note, World
 case = Group("zarr 3", "zarr", "numpy")
 CHUNKS = tuple(f"a.zarr/c/{i}/{j}" for i in (0, 1) for j in (0, 1))
 META = "a.zarr/zarr.json"
-SEEKS = "use `simplecache::osspresigned://`, see above"
+SEEKS = "use `simplecache::osspresigned://`, as noted above"
 
 
 def array(w: World, name: str = "a.zarr", **options: Any) -> Any:
@@ -74,7 +74,7 @@ def zarr_create_array_overwrite(w: World) -> None:
     "`create_array`, `overwrite=True` onto more chunks",
     META,
     *CHUNKS,
-    blind=Note("it cannot see old chunks beyond its own, which stay"),
+    blind=Note("old chunks that it does not replace stay, because it cannot list them"),
 )
 def zarr_create_array_overwrite_existing(w: World) -> None:
     w.before("a.zarr/c/7/7")
@@ -124,9 +124,7 @@ def zarr_group_wminus(w: World) -> None:
     '`open_group`, `mode="w-"` onto a group',
     *GROUP,
     every=Fails("FileExistsError", "", leaves=("g.zarr/zarr.json",)),
-    blind=Note(
-        'it cannot see the old group and replaces it: `unknown="error"` refuses'
-    ),
+    blind=Note('it replaces the old group; `unknown="error"` prevents this'),
 )
 def zarr_group_wminus_existing(w: World) -> None:
     w.before("g.zarr/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
@@ -233,7 +231,7 @@ def xr_to_zarr_default(w: World) -> None:
     "`to_zarr` onto a dataset",
     *XARRAY,
     every=Fails("FileExistsError", "", leaves=("x.zarr/zarr.json",)),
-    blind=Note('it cannot see the old one and replaces it: `unknown="error"` refuses'),
+    blind=Note('it replaces the old dataset; `unknown="error"` prevents this'),
 )
 def xr_to_zarr_existing(w: World) -> None:
     w.before("x.zarr/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
@@ -264,7 +262,7 @@ def xr_to_zarr_append(w: World) -> None:
         "GroupNotFoundError",
         "No group found",
         leaves=XARRAY,
-        advice="it must read what is there",
+        advice="it must read the existing group",
     ),
 )
 def xr_to_zarr_region(w: World) -> None:

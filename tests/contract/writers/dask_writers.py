@@ -73,7 +73,7 @@ def dask_to_parquet_overwrite(w: World) -> None:
 @case(
     "`to_parquet`, `overwrite=True` onto more partitions",
     *PARTS,
-    blind=Note("it cannot see old parts beyond its own, which stay"),
+    blind=Note("old parts that it does not replace stay, because it cannot list them"),
 )
 def dask_to_parquet_overwrite_existing(w: World) -> None:
     w.before("t/part.0.parquet")
@@ -123,7 +123,7 @@ def dask_to_csv(w: World) -> None:
         "ValueError",
         "an object cannot be changed in place",
         leaves=("a.csv",),
-        advice="dask appends, and its first partition is there by then. "
+        advice="dask appends, after it has stored its first partition. "
         "Use a name with `*`, or `to_csv` of pandas",
     ),
 )
@@ -185,7 +185,7 @@ def dask_array_to_zarr_overwrite(w: World) -> None:
     every=Fails(
         "FileNotFoundError",
         "",
-        advice="it makes local files only: write a local directory, then `fs.put`",
+        advice="it writes only local files: write a local directory, then `fs.put`",
     ),
 )
 def dask_array_to_npy_stack(w: World) -> None:

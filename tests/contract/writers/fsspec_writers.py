@@ -21,7 +21,7 @@ case = Group("fsspec")
 BIG = b"0123456789abcdef" * 20_000
 TREE = {"a.txt": b"a", "d/b.bin": BIG, "d/e/c.txt": b"c"}
 TREE_NAMES = tuple(f"t/{name}" for name in TREE)
-ON_SERVER = "copying and deleting need a signer of those verbs"
+ON_SERVER = "the signer must also grant copying and deleting"
 
 
 def tree(w: World) -> str:
@@ -71,7 +71,7 @@ def get_mapper_set(w: World) -> None:
         "PermissionError",
         "",
         leaves=("m/????????????????????????????????",),
-        advice="leave `check` out: it tries to delete, and its object stays",
+        advice="leave out `check`: it stores a test object and cannot delete it",
     ),
 )
 def get_mapper_create_check(w: World) -> None:
@@ -313,7 +313,7 @@ def generic_rsync_opts(w: World) -> None:
 @chain(
     "`generic.rsync`, `delete_missing=True`",
     *TREE_NAMES,
-    blind=Note("it cannot see what is missing, which stays"),
+    blind=Note("extra objects stay, because it cannot list them"),
 )
 def generic_rsync_delete(w: World) -> None:
     w.before("t/old")
@@ -325,8 +325,8 @@ def generic_rsync_delete(w: World) -> None:
     "`generic.rsync` without `on_error`, a store that fails",
     *TREE_NAMES,
     every=Note(
-        "it returns as if all were well, by fsspec's default; the log has every "
-        'error, and `on_error="raise"` raises',
+        "by fsspec's default, it returns without an error; the log has every "
+        'error, and with `on_error="raise"` it raises',
         "hides the errors",
     ),
 )
@@ -395,7 +395,7 @@ def simplecache_write(w: World) -> None:
     "`simplecache::`, a body that raises",
     "a.bin",
     every=Note(
-        "what was written so far is published: the cache cannot know",
+        "the incomplete file is published, because the cache does not see the error",
         "publishes",
     ),
 )

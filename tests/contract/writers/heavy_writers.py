@@ -64,7 +64,7 @@ def lightning_like(w: World) -> None:
         "CheckpointException",
         "",
         leaves=("c/.metadata.tmp", "c/__0_0.distcp"),
-        advice="it renames its last file, which needs a signer of CopyObject and "
+        advice="it renames its last file, which needs CopyObject and "
         "DeleteObject: save locally, then `fs.put`",
         partly=True,
     ),

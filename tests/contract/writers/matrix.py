@@ -147,7 +147,11 @@ class Fails:
 
     def __str__(self) -> str:
         """Return what to know."""
-        left = "some of it is stored by then" if self.leaves and self.partly else ""
+        left = (
+            "some objects are stored before the error"
+            if self.leaves and self.partly
+            else ""
+        )
         said = f'"{self.text}"' if self.text else ""
         return "; ".join(filter(None, (said, self.advice, left)))
 

@@ -15,7 +15,7 @@ polars = Group("polars", "polars", "pandas", "pyarrow")
 OWN_STORE = Fails(
     "FileNotFoundError",
     "No such file or directory",
-    advice="polars writes URLs by itself and knows no fsspec: give it `fsspec.open(...)`",
+    advice="polars opens URLs without fsspec: give it `fsspec.open(...)`",
 )
 
 
@@ -156,7 +156,7 @@ def duckdb_copy_partition(w: World) -> None:
 @duckdb(
     "`COPY`, `PARTITION_BY` onto a dataset",
     every=Fails("IOException", "is not empty", leaves=("t/group=amber/old.parquet",)),
-    blind=Note("it cannot see the old files and writes beside them"),
+    blind=Note("it adds its files to the old ones, because it cannot list them"),
 )
 def duckdb_copy_partition_existing(w: World) -> None:
     w.before("t/group=amber/old.parquet")
@@ -172,8 +172,8 @@ def duckdb_copy_partition_existing(w: World) -> None:
         "e/schema.sql",
         leaves=("e/q.parquet",),
         partly=True,
-        advice="it drops its scripts without closing them: export into a local "
-        "directory, and `put` that",
+        advice="it does not close its scripts, so they are discarded: export into "
+        "a local directory, and `put` it",
     ),
 )
 def duckdb_export(w: World) -> None:
@@ -252,7 +252,7 @@ more = Group("other libraries")
     every=Fails(
         "NotImplementedError",
         "Unable to handle scheme 'osspresigned'",
-        advice="it has transports of its own: use `fsspec.open`",
+        advice="it opens URLs without fsspec: use `fsspec.open`",
     ),
 )
 def smart_open_uri(w: World) -> None:
@@ -266,7 +266,7 @@ def smart_open_uri(w: World) -> None:
     "a.txt",
     needs=("smart_open",),
     every=Fails(
-        "TypeError", "don't know how to handle", advice="use the file as it is"
+        "TypeError", "don't know how to handle", advice="use the file directly"
     ),
 )
 def smart_open_fileobj(w: World) -> None:

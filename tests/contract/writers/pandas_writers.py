@@ -239,7 +239,7 @@ def pd_to_stata(w: World) -> None:
     "a.orc",
     needs=("pyarrow",),
     every=Note(
-        "a write that fails may abort the process, inside pyarrow: the next row cannot"
+        "if a write fails, pyarrow may abort the process; the next row avoids this"
     ),
 )
 def pd_to_orc(w: World) -> None:
@@ -273,7 +273,7 @@ def pd_to_html(w: World) -> None:
     every=Fails(
         "OSError",
         "does not exist",
-        advice="PyTables writes local files only: write one, then `put_file`",
+        advice="PyTables writes only local files: write one, then `put_file`",
     ),
 )
 def pd_to_hdf(w: World) -> None:

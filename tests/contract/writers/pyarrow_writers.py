@@ -48,7 +48,7 @@ def read(w: World, name: str) -> Any:
     every=Fails(
         "ArrowInvalid",
         "Unrecognized filesystem type in URI",
-        advice="pyarrow knows its own schemes only: give `filesystem=fs` and a path",
+        advice="pyarrow knows only its own schemes: give `filesystem=fs` and a path",
     ),
 )
 def pa_write_table_url(w: World) -> None:
@@ -96,7 +96,7 @@ def pa_write_dataset(w: World) -> None:
     "`write_dataset` onto a dataset",
     "t/part-0.parquet",
     every=Fails("ArrowInvalid", "not empty", leaves=("t/part-7.parquet",)),
-    blind=Note("it cannot see the old files and writes beside them"),
+    blind=Note("it adds its files to the old ones, because it cannot list them"),
 )
 def pa_write_dataset_existing(w: World) -> None:
     w.before("t/part-7.parquet")
@@ -126,7 +126,7 @@ def pa_write_dataset_partition_delete_matching(w: World) -> None:
 
 @case(
     '`write_dataset`, `"delete_matching"` onto a dataset',
-    blind=Note("it cannot see the old files, which stay"),
+    blind=Note("old files stay, because it cannot list them"),
 )
 def pa_write_dataset_delete_matching_existing(w: World) -> None:
     w.before("t/group=amber/old.parquet")

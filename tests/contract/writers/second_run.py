@@ -1,4 +1,4 @@
-"""How writers of arrays and tables fare that are run twice in one process.
+"""Expected results of writers that run twice in one process.
 
 The first run is there, and is known also where nobody may look. A writer that is not
 named here replaces it; what refuses leaves it as it is.
@@ -15,7 +15,7 @@ _EXISTS = Fails("ContainsArrayError", "An array exists")
 _DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
-    advice="replacing needs a signer of DeleteObject",
+    advice="to replace, the signer must grant DeleteObject",
 )
 _MOVES = Fails(
     "Error",
@@ -58,7 +58,7 @@ def is_tried(case: Case) -> bool:
 
 
 def outcome(case: Case, kind: str) -> Fails | None:
-    """Return how the second run of a writer must fare."""
+    """Return the expected failure of a second run; None if it works."""
     own = _WRITE_ONLY.get(case.id) if kind == WRITES else None
     return own or _EVERYWHERE.get(case.id)
 
