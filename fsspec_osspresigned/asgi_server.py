@@ -34,13 +34,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    """Let the loop do what is scheduled already."""
+    """Wait until the event loop has run its scheduled callbacks."""
     for _ in range(3):
         await asyncio.sleep(0)
 
 
 async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
-    """Accept nothing more, and let what was just accepted become a connection.
+    """Stop accepting connections; let those just accepted become established.
 
     asyncio drops such a connection unclosed if its server is closed in between.
     """
@@ -51,19 +51,19 @@ async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that tells when it listens, and loses no connection when it stops."""
+    """A server that reports when it listens, and loses no connection when it stops."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
         super().__init__(config)
         self.listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell it."""
+        """Listen, then report that the server listens."""
         await super().startup(sockets)
         self.listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what runs."""
+        """Finish the running requests, and stop the server."""
         await stop_accepting(sockets or [])
         await super().shutdown(sockets)
         await settle()

@@ -203,7 +203,7 @@ class URLExpiredError(AccessDeniedError):
 
 
 class SignatureMismatchError(AccessDeniedError):
-    """403: headers, query or path differ from what was signed."""
+    """403: headers, query or path differ from those that were signed."""
 
 
 class ObjectNotFoundError(ReplyError, FileNotFoundError):
@@ -363,7 +363,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Root of the warnings about what was published, or left out."""
+    """Base class of warnings about objects that were published or left out."""
 
 
 class DiscardWarning(PublishWarning):

@@ -84,7 +84,7 @@ def _decoded(data: bytes) -> str:
 
 
 def kind(value: object) -> str:
-    """Return what JSON calls the type of *value*, for messages."""
+    """Return the JSON name of the type of *value*, for messages."""
     return _KINDS.get(type(value), "an object")
 
 

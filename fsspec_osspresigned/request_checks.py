@@ -49,7 +49,7 @@ def is_presigned(text: str) -> bool:
 
 
 def url_problem(url: str) -> str | None:
-    """Return what is wrong with *url* as a request target; None if nothing is.
+    """Return why *url* cannot be a request target; None if it can.
 
     The answer never holds a piece of the URL.
     """
@@ -82,7 +82,7 @@ def _parse(url: str) -> str | None:
 
 
 def header_problems(headers: Mapping[str, object]) -> Iterator[str]:
-    """Yield what is wrong with *headers* that are to be sent with a signed URL."""
+    """Yield the problems of *headers* that are to be sent with a signed URL."""
     seen: set[str] = set()
     size = 0
     for name, value in headers.items():

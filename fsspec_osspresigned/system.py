@@ -1,4 +1,4 @@
-"""What not every system has: forks, looks at a socket, reads and writes at an offset."""
+"""System functions that some platforms lack: fork, poll, reads at an offset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def after_fork_in_child(function: Callable[[], object]) -> None:
 
 
 def incoming(sock: Any) -> Callable[[], bool]:
-    """Return a function that tells at once whether bytes, or the end, came to *sock*."""
+    """Return a function that returns whether *sock* has received bytes or its end."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)

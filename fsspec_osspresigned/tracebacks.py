@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__.partition(".")[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error*, and what was being handled when it was raised."""
+    """Yield *error*, and the exceptions handled when it was raised."""
     one: BaseException | None = error
     while one is not None:
         yield one
@@ -34,10 +34,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def without_frames(error: E) -> E:
-    """Return *error*, whose frames keep no variables: they hold bodies, and paths.
+    """Return *error*, after clearing the variables of its frames (bodies and paths).
 
-    What is neither an OSError nor an interrupt, and so a mistake of a program, still tells
-    where it was raised.
+    The traceback of an OSError or an interrupt is removed. Other errors are defects of
+    a program, so they keep their tracebacks.
     """
     for one in _chain(error):
         traceback.clear_frames(one.__traceback__)
@@ -47,7 +47,7 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return what to do about an *error* of the system; "" if nothing is known."""
+    """Return advice about an *error* of the system; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return _FEW_FILES if few else ""
 

@@ -85,7 +85,7 @@ def shown_seconds(seconds: float) -> str:
 
 
 def shown_moment(moment: float) -> str:
-    """Return seconds since the epoch as UTC; what no calendar holds as a number."""
+    """Return seconds since the epoch as UTC; as a number if out of range."""
     try:
         return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
@@ -93,7 +93,7 @@ def shown_moment(moment: float) -> str:
 
 
 def shown_end(moment: float | None, now: float) -> str:
-    """Return when something ends, and how far away that is."""
+    """Return an expiry time as text, with the time left until then."""
     if moment is None:
         return "not visible"
     if moment <= now:
@@ -102,7 +102,7 @@ def shown_end(moment: float | None, now: float) -> str:
 
 
 def shown_text(text: str) -> str:
-    """Return *text* so that a terminal cannot be steered by it."""
+    """Return *text* with control characters escaped, for terminals."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )

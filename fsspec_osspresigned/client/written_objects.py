@@ -134,7 +134,7 @@ class WrittenObjects:
     def answered(self, look: Operation) -> bool:
         """Record that the store answered *look*, and drop records no longer needed.
 
-        Returns whether the directory is new.
+        Returns True if this is the first answer for its directory.
         """
         with self._lock:
             if not (place := self._seen.add(look)):

@@ -17,7 +17,7 @@ from .future import Changes
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a lease, with its size; counts as long as it lives."""
+    """Weak reference to a lease, with its size; counts until the lease is freed."""
 
     __slots__ = ("amount",)
     amount: int
@@ -109,7 +109,7 @@ def _open(turns: list[ref[BytesIO]]) -> int:
 
 
 class Lease:
-    """Bytes that count as used as long as this object lives."""
+    """Bytes that count as used until this object is freed."""
 
     def __init__(self, budget: Budget, amount: int) -> None:
         self._budget = budget

@@ -91,7 +91,7 @@ class Event:
 
 
 class Future(Generic[T]):
-    """The result of a job."""
+    """Result of a job that another thread runs."""
 
     def __init__(self) -> None:
         self._claims: list[str] = []  # the first one counts

@@ -167,7 +167,7 @@ class Lines(Display):
 
 
 class NamingLines(Lines):
-    """The same, with a line for each file as it ends."""
+    """Progress lines, with a line for each finished file."""
 
     def __init__(self, output: Output, verb: str) -> None:
         super().__init__(output)

@@ -68,5 +68,5 @@ class DemoPlan:
 
     @classmethod
     def load(cls, text: str) -> DemoPlan:
-        """Read what :meth:`dump` made."""
+        """Return the plan in the text of :meth:`dump`."""
         return cls(**json.loads(text))

@@ -56,7 +56,7 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """A URL map: pandas, and dask on two worker processes."""
+    """Upload with a URL map: pandas, and dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
     here = options(plan, url_map=str(plan.url_map))
     frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)

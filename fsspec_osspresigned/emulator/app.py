@@ -162,7 +162,7 @@ class App:
             raise RefusedError(wrong_region(call.bucket, region))
 
     async def _prepare(self, visit: _Visit) -> None:
-        """Do what a fault does before the call."""
+        """Apply the effects of a fault that precede the call."""
         fault, body, connection = visit.fault, visit.body, visit.wire.connection
         if fault.clock_jump:
             self._settings.clock.jump(fault.clock_jump)

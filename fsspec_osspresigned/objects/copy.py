@@ -162,7 +162,7 @@ class Copying:
     # -- in parts -----------------------------------------------------------------------
 
     def _in_parts(self, source: SourceHead) -> None:
-        """Copy by UploadPartCopy; what fails is aborted."""
+        """Copy by UploadPartCopy; abort the upload after a failure."""
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
         steps = UploadSteps(self.client, target, Exchange(cancel=cancel))

@@ -126,7 +126,7 @@ class RangeWriter:
     crc64: int = 0
 
     def begin(self) -> None:
-        """Forget what was written."""
+        """Discard the bytes written so far."""
         if self.size:
             self.download.progress(-self.size)
         self.size = self.crc64 = 0

@@ -46,7 +46,7 @@ class Lookup:
         return bool(operation.key) and self.client.can_sign(operation)
 
     def info(self, path: str) -> Info:
-        """Return name, size, type and what else is known of an object or directory."""
+        """Return name, size, type and other known fields of an object or directory."""
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
             if bucket:  # one that is not there is an error
@@ -319,7 +319,7 @@ def _unseen(error: PermissionError) -> PermissionError:
 
 
 def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
-    """Yield what is *listed* below *root* down to *maxdepth*, its directories once."""
+    """Yield *listed* entries below *root* down to *maxdepth*, each directory once."""
     seen: set[str] = set()
     for item in listed:
         name = item["name"]

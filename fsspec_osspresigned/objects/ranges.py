@@ -59,7 +59,7 @@ class MemorySink:
         self.data = bytearray()
 
     def begin(self) -> None:
-        """Forget what was written."""
+        """Discard the bytes written so far."""
         self.data.clear()
 
     def write(self, block: bytes, /) -> None:
@@ -138,7 +138,7 @@ class Range:
             self.version.check(self.etag, total, self.path)
 
     def begin(self) -> None:
-        """Forget what was written."""
+        """Discard the bytes written so far."""
         self._taken = 0
         self.sink.begin()
         self.on_head()

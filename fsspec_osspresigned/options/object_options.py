@@ -70,7 +70,10 @@ class ObjectOptions:
         return cls(evolve(base, **values))
 
     def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
-        """Return the target; *guessed* is a Content-Type that is only optional."""
+        """Return the upload target *path*, with the headers that these options set.
+
+        *guessed* is an optional Content-Type. *exclusive* forbids overwriting.
+        """
         options = self.options
         named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
         named |= {**options.server_side_encryption, **options.callback}

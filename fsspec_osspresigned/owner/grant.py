@@ -29,7 +29,7 @@ def make_grant(signer: KeySigner, terms: GrantTerms) -> SignedGrant:
     """Sign *terms* with the key of *signer*.
 
     Raises:
-        ConfigurationError: what cannot or should not be signed; all problems at once.
+        ConfigurationError: *terms* cannot or should not be signed; lists all problems.
     """
     return sign_grant(
         signer.credentials(),

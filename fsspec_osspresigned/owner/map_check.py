@@ -29,7 +29,7 @@ Found: TypeAlias = tuple[str, str]  # kind and text
 
 @frozen
 class MapProblem:
-    """One problem in a URL map: its path, and what to do.
+    """One problem in a URL map: its path, and advice.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
     ``http`` or ``upload``.
@@ -165,7 +165,7 @@ def _check_call(
 def _check_upload(
     path: str, entry: MapEntry, intent: Intent, size: int, before: int
 ) -> Iterator[Found]:
-    """Yield what stands in the way of sending *size* bytes after *before* others."""
+    """Yield the problems of sending *size* bytes after *before* other bytes."""
     options = Options(signer="keys", receipts=intent.receipts or None)
     target = Target(path=path, headers=intent.headers)
     plan = None
@@ -199,7 +199,7 @@ class _MapOfOne:
     entry: MapEntry
 
     def preflight(self, operation: Operation) -> None:
-        """Raise what the map's signer would raise."""
+        """Raise the error that the map's signer would raise."""
         request_of(self.entry, operation, now=0.0, allow_http=True, local=True)
 
 

@@ -81,7 +81,7 @@ class RateLimits:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
-        """Take *cost* from the bucket of *policy*, unless it is below zero."""
+        """Charge *cost* requests to *policy*; ServiceError if its limit is reached."""
         most = policy.requests_per_minute
         if most is None:
             return

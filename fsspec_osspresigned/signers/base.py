@@ -99,7 +99,7 @@ def grant_for(signer: Signer, path: str) -> Grant:
 
 
 def preflight(signer: object, operation: Operation) -> None:
-    """Raise what signing *operation* would raise, if *signer* knows without a call."""
+    """Raise the error of signing *operation*, if *signer* knows it without a call."""
     ask = getattr(signer, "preflight", None)
     if ask is not None:
         ask(operation)

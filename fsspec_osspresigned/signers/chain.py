@@ -55,7 +55,7 @@ class ChainSigner:
         return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:
-        """Raise what the last signer would raise, if no other can sign *operation*."""
+        """Raise the error of the last signer, if no signer can sign *operation*."""
         self._first(lambda signer: preflight(signer, operation))
 
     def distrust(self, refused: SignedRequest) -> None:

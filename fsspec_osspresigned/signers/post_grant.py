@@ -280,7 +280,7 @@ class PostGrantSigner:
         )
 
     def preflight(self, operation: Operation) -> None:
-        """Raise what ``sign`` would raise; the body's length need not be known."""
+        """Raise the error of ``sign``; the body's length may be unknown."""
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)
 

@@ -70,7 +70,7 @@ class _PresignedSigner(ABC):
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise what ``sign`` would raise; the body's length need not be known."""
+        """Raise the error of ``sign``; the body's length may be unknown."""
         self.sign([operation])
 
 

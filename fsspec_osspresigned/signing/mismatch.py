@@ -280,7 +280,7 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """List what the signature must cover, for comparison with the signer."""
+    """List the signed parts of the request, for comparison with the signer."""
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())

@@ -56,7 +56,7 @@ class SignedURL:
         return self.version in ("s3-v2", "s3-v4")
 
     def covers(self, name: str) -> bool:
-        """Return whether the header *name* (lower case) is signed if it is sent."""
+        """Return whether the signature covers a header *name* (lower case)."""
         if self.version == "s3-v4":  # S3 signs exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith("x-amz-")

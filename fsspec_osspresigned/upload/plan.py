@@ -189,7 +189,7 @@ def _fitted(
 
 
 def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
-    """Return what orders plans by their requests, first of all and at a time."""
+    """Return a sort key: total requests first, then requests in flight."""
     return plan.multipart, plan.width or 0, -plan.part_size
 
 

@@ -198,7 +198,7 @@ class Resumption(NoCheckpoint):
         return found
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Write down a stored part."""
+        """Add a stored part to the journal."""
         self._held.append(JournalPart(part, verified))
         self._stored.add(part.part_number)
 

@@ -63,7 +63,7 @@ class HeldCopies:
         self._spool: SpooledBody | None = None
 
     def keep(self, body: Body) -> Source:
-        """Return a body of the same bytes that needs *body* no more."""
+        """Return a copy of *body*, which the caller may then change."""
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
             if in_memory:
@@ -217,8 +217,9 @@ class Transaction:
     ) -> None:
         """Send *source* without publishing it; *source* is not needed afterwards.
 
-        Parts are sent now, a small object is copied. *progress* is called with the
-        bytes. Raises like :func:`upload_source`.
+        The parts of a large object are sent now. A small object is copied, and sent at
+        the end. *progress* is called with numbers of bytes. Raises like
+        :func:`upload_source`.
         """
         upload = Upload(
             self.client, target, size=source.size, progress=progress, cancel=cancel
@@ -242,7 +243,7 @@ class Transaction:
         self.add(upload)
 
     def keep(self, body: Body) -> Source:
-        """Return a body of the same bytes that needs *body* no more."""
+        """Return a copy of *body*, which the caller may then change."""
         return self._copies.keep(body)
 
     def holds(self, path: str) -> bool:

@@ -53,7 +53,7 @@ class NoCheckpoint:
         return None
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Write down a stored part."""
+        """Record a stored part."""
 
     def remove(self) -> None:
         """Remove the record: the upload is published, or cannot be resumed."""

@@ -93,7 +93,7 @@ class Wire:
 
 
 class _Recorder(bytearray):
-    """Transport that keeps what the server writes for the reply."""
+    """Transport that stores the bytes that the server writes for a reply."""
 
     is_closed = False
     write = bytearray.extend

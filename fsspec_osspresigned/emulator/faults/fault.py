@@ -1,4 +1,4 @@
-"""Faults: rules for what fails, where, and how often.
+"""Faults: rules that make calls fail.
 
 The class :class:`Fault` defines the members: each has a default, a reader for the
 command line and a check. :mod:`.connection` implements the connection faults.

@@ -74,7 +74,7 @@ class IncomingForm:
         return {"type": "http.request", "body": data, "more_body": more}
 
     async def _finish(self) -> None:
-        """Read what follows the file: OSS ignores further fields."""
+        """Read and ignore the fields after the file, as OSS does."""
         while await self._has_part():
             if (await self._read_head()).name == _FILE:
                 raise refused("IncorrectNumberOfFilesInPOSTRequest")
@@ -87,7 +87,7 @@ class IncomingForm:
             raise refused("InvalidDigest")
 
     async def _has_part(self) -> bool:
-        """Read what follows a boundary: True for a part, False for the end of the form."""
+        """Read the end of a boundary; return False at the end of the form."""
         while len(self._held) < len(_LINE):
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]

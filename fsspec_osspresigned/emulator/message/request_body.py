@@ -58,7 +58,7 @@ class IncomingBody:
         return await self._next() if self._more else None
 
     async def drain(self) -> None:
-        """Read and discard what is left."""
+        """Read and discard the remaining bytes."""
         async for _ in self._chunks():
             pass
 
