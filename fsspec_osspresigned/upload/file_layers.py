@@ -163,7 +163,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         super().__init__(raw, **text_options)
 
     def write(self, text: str, /) -> int:
-        """Take *text* and return its characters; raises as the file below."""
+        """Write *text* and return its length; raises like the underlying file."""
         self.check_open()
         return super().write(text)
 

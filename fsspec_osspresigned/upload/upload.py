@@ -127,7 +127,7 @@ class Upload:
 
     Args:
         size: total size in bytes; None for a stream.
-        at_hand: whether bodies need no memory of their own.
+        at_hand: whether the bodies need no buffering, as those of a file.
         progress: called with the bytes sent, from several threads.
 
     Attributes:

@@ -138,12 +138,12 @@ TROUBLES: Mapping[str, Trouble] = {
     "request stalls before its body": _all(stall_after=0),
     "request stalls in its body": _body(stall_after=300),
     "slow both ways": _all(bytes_per_second=2_000_000),
-    "no reply, though done": _all(drop_reply=True),
-    "no reply but a reset, though done": _all(drop_reply=True, reset=True),
-    "no reply, though done; then immediate resets": _lost(reset=True),
-    "no reply, though done; then 403 policy": _lost(refuse="denied"),
-    "no reply, though done; then 403 expired": _lost(refuse="expired"),
-    "no reply, though done; then 503": _lost(status=503),
+    "no reply, but executed": _all(drop_reply=True),
+    "reset instead of a reply, but executed": _all(drop_reply=True, reset=True),
+    "no reply, but executed; then immediate resets": _lost(reset=True),
+    "no reply, but executed; then 403 policy": _lost(refuse="denied"),
+    "no reply, but executed; then 403 expired": _lost(refuse="expired"),
+    "no reply, but executed; then 503": _lost(status=503),
     "reply cut in its first line": _all(cut_reply_after=10),
     "reply cut in its head": _all(cut_reply_after=60),
     "reply cut before its last byte": _all(cut_reply_after=-1),
@@ -154,8 +154,8 @@ TROUBLES: Mapping[str, Trouble] = {
     "late reply": _all(delay=0.05),
     "interim 100, 102 and 103": _all(interim=(100, 102, 103)),
     "500": _all(status=500),
-    "500, though done": _all(status=500, acts=True),
-    "502, though done": _all(status=502, acts=True),
+    "500, but executed": _all(status=500, acts=True),
+    "502, but executed": _all(status=502, acts=True),
     "503": _all(status=503),
     "503 with `Retry-After: 0`": _all(status=503, retry_after=0),
     "503 before the body is read": _all(status=503, early=True),
@@ -166,7 +166,7 @@ TROUBLES: Mapping[str, Trouble] = {
     ),
     "400 RequestTimeout": _all(code="RequestTimeout"),
     "404 NoSuchUpload": Trouble({"code": "NoSuchUpload"}, IN_PARTS),
-    "404 NoSuchUpload, though done": Trouble(
+    "404 NoSuchUpload, but executed": Trouble(
         {"code": "NoSuchUpload", "acts": True}, (COMPLETE,)
     ),
     "403 in the middle of the body, then closed": _body(

@@ -38,7 +38,7 @@ class ReceivedForm:
 
     @property
     def judged(self) -> Mapping[str, str]:
-        """The fields for the policy; the file's type if there is no field for it."""
+        """The fields for the policy, with the file's Content-Type if no field has it."""
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
