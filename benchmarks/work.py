@@ -216,7 +216,7 @@ def _small(name: str, latency: float, **more: Any) -> Row:
 def _wide(name: str, title: str, ratio: float, **more: Any) -> Row:
     """Return a row beside the quickest peers, which are compiled."""
     work = Work(name, "small", 4 * KIB, 5000, **more)
-    only = (OURS, "obstore", "pycurl", "hand:prepared")
+    only = (OURS, "obstore", "pycurl")
     return Row(work, title, "obstore", (Target(ratio=ratio),), only)
 
 
