@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import LEAKED
+
 ROOT = Path(__file__).resolve().parent.parent
 
 PROLOGUE = """
@@ -125,7 +127,7 @@ def test_each_leak_is_found_and_fails_the_run(tmp_path):
         for name, (line, _) in LEAKS.items()
     )
     done = child(tmp_path, code)
-    assert done.returncode == 1, done.stdout
+    assert done.returncode == LEAKED, done.stdout
     assert f"{len(LEAKS)} passed" in done.stdout
     found = set(re.findall(r"^LEAK: (.*)$", done.stdout, re.MULTILINE))
     for name, (_, where) in LEAKS.items():
@@ -141,7 +143,7 @@ def test_leaks_of_failures_and_of_reports_are_found(tmp_path):
     junit = tmp_path / "junit.xml"
     code = "def test_fails():\n    assert sign() == ''\n"
     done = child(tmp_path, code, f"--junitxml={junit}")
-    assert done.returncode == 1
+    assert done.returncode == LEAKED
     assert "test_child.py::test_fails | failure | signature" in done.stdout
     assert "signature=" in junit.read_text()
 
