@@ -469,7 +469,7 @@ def test_wished_copy_source_is_none(service):
         content_length=...,
         optional_headers={"x-oss-copy-source": "/examplebucket/public/k"},
     )
-    assert found == "forbidden"
+    assert found == "invalid_request"
 
 
 def test_grant_of_copies_does_not_make_a_put_a_copy(service):

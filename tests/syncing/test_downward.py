@@ -82,7 +82,9 @@ def test_all_is_fetched_once(stored, full, owner, target):
     owner.oss.clear()
     result = sync_down(f"osspresigned://{SOURCE}/", str(target), filesystem=full)
     assert (result.sent, result.same, result.exit_code) == (0, 5, 0)
-    assert set(owner.actions()) == {"ListObjectsV2"}
+    # Where no reply has told the store's clock, one HeadObject asks for it.
+    assert owner.actions().count("HeadObject") <= 1
+    assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
 
 
 def test_times_that_are_close_are_settled_by_the_bytes(stored, owner, target):
@@ -175,7 +177,9 @@ def test_dry_run_does_nothing(stored, owner, target):
     owner.oss.clear()
     result = sync_down(SOURCE, target, filesystem=stored, dry_run=True, delete=True)
     assert (reasons(result), result.sent) == (dict.fromkeys(FILES, "new"), 0)
-    assert set(owner.actions()) == {"ListObjectsV2"}
+    # Where no reply has told the store's clock, one HeadObject asks for it.
+    assert owner.actions().count("HeadObject") <= 1
+    assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
     assert not target.exists()
 
 
