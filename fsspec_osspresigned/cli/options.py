@@ -35,7 +35,7 @@ from ..console.summary import Summary
 from ..console.terminal import Output, log_taken, message_of
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..model import CONNECTIONS, STORAGE_CLASSES, STYLES, Receipt
+from ..model import CONNECTIONS, MOST_CONNECTIONS, STORAGE_CLASSES, STYLES, Receipt
 from ..options.trust import trust
 from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
@@ -492,7 +492,8 @@ class TransferOptions(ReportOptions):
 
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Concurrent requests at most.  [default: {CONNECTIONS}]",
+        f"Concurrent requests at most.  [default: {CONNECTIONS}, or {MOST_CONNECTIONS} where "
+        "connections are slow]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
         "Bytes per second of all requests together: 500K, 10MiB.",

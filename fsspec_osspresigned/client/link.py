@@ -51,7 +51,7 @@ class LinkEstimate:
         return Link(self._round_trip, self._rate, self._parts)
 
     def note(self, action: Action, size: int, seconds: float) -> None:
-        """Record a completed request with a body of *size* bytes."""
+        """Record a completed request with a body of *size* bytes that took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= _SMALL:
             old, new = self._round_trip, seconds

@@ -38,14 +38,15 @@ class Workers:
     A waiting job always has a thread, and the thread count stays correct:
 
     * Each thread adds itself to ``_threads`` and removes itself. An exception from a
-    signal handler occurs only in the main thread; it can only leave an entry in
-    ``_starting``, which the next ``submit`` removes.
+      signal handler occurs only in the main thread; it can only leave an entry in
+      ``_starting``, which the next ``submit`` removes.
     * A job is queued before threads are counted, and a thread leaves before it looks
       for jobs a last time. So the order of steps does not matter, even to a finalizer
       that submits in the middle of one.
 
-    A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``. It
-    ends sooner if more than ``MOST_IDLE`` threads of all pools are idle. *bell* makes the lock in which idle threads wait: ``release`` wakes one of them.
+    A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``.
+    It ends after half a second if more than ``MOST_IDLE`` threads of all pools are
+    idle. *bell* makes the lock in which idle threads wait: ``release`` wakes one.
     """
 
     def __init__(

@@ -179,7 +179,7 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """Whether ``put`` sends it, or raises its error."""
+        """Whether ``put`` tries to upload it: a file, or an entry with an error."""
         return self.kind is Kind.FILE or self.problem is not None
 
     @property

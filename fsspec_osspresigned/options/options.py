@@ -281,12 +281,15 @@ class Options:
 
     @property
     def connections(self) -> int:
-        """Maximum number of requests in flight."""
+        """Maximum number of files, or of parts of one object, in flight."""
         return self.max_concurrency or CONNECTIONS
 
     @property
     def most_connections(self) -> int:
-        """Maximum number of parts of one object in flight on slow connections."""
+        """Maximum number of requests in flight in the process.
+
+        One object has so many parts in flight only if its connections are slow.
+        """
         return self.max_concurrency or MOST_CONNECTIONS
 
     @property

@@ -102,7 +102,7 @@ class SyncRun(Listener):
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
-        """Return the plan; compare bytes of files if the listings do not suffice."""
+        """Make the plan; compare bytes of files if the listings do not suffice."""
         side, root, result = self.direction, self.root, self.result
         there = self._listed()
         rules = evolve(self.rules, listed=there is not None)

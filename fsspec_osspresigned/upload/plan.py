@@ -112,8 +112,8 @@ def plan_for(
     """Decide how an object of *size* bytes is split; None stands for a stream.
 
     Without the option ``part_size``, parts are adapted to the size, up to 8 MiB, or up
-    to 32 MiB with *large_parts*. Where the *link* is known, and options and grant leave
-    it open, the cut is the one that takes the least time there.
+    to 32 MiB with *large_parts*. If the *link* is known, and neither options nor grant
+    say how to split, the plan is the one with the least time on that link.
 
     Raises:
         ConfigurationError: the grant cannot carry the object; lists every reason.
@@ -156,9 +156,10 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan that takes the least time on *link*; None if it is not ours.
+    """Return the plan with the least estimated time on *link*.
 
-    Of plans that take nearly as long, the one with the fewest requests.
+    Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
+    requests. None if options or grant say how to split, or if parts may be refused.
     """
     chosen = options.part_size or options.multipart_threshold or parts.part_size
     if chosen or parts.is_owners or not (link.parts or size > options.threshold):

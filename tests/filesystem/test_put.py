@@ -476,6 +476,8 @@ def test_parts_follow_the_link(environment, owner, tmp_path):
     link = keys.client.links[ROOT]
     keys.put_file(str(tmp_path / "a"), f"{ROOT}/first")
     assert link.link is None  # no small request yet
+    keys.pipe_file(f"{ROOT}/small", b"x")
+    assert link.link is not None
     for _ in range(100):
         link.note(Action.InitiateMultipartUpload, 0, 0.001)
         link.note(Action.UploadPart, MIB, 1.0)
@@ -484,4 +486,25 @@ def test_parts_follow_the_link(environment, owner, tmp_path):
     link.note(Action.UploadPart, MIB, 0.001)
     keys.put_file(str(tmp_path / "a"), f"{ROOT}/quick")
     assert owner.actions().count("UploadPart") == 3
-    assert owner.stored() == {"first": body, "slow": body, "quick": body}
+    large = dict.fromkeys(("first", "slow", "quick"), body)
+    assert owner.stored() == {"small": b"x", **large}
+
+
+def test_a_slow_link_widens(environment, owner, tmp_path, monkeypatch):
+    """An object whose connections are slow has more than 16 parts in flight."""
+    with open(tmp_path / "a", "wb") as file:
+        file.truncate(34 * MIB)
+    keys = OSSPresignedFileSystem(signer="keys")
+    link = keys.client.links[ROOT]
+    link.note(Action.InitiateMultipartUpload, 0, 0.001)
+    link.note(Action.UploadPart, MIB, 1.0)
+    send, together = keys.client.transport.send, threading.Barrier(17)
+
+    def sent(signed, body, exchange):
+        if body.size == 2 * MIB:
+            together.wait(30)
+        return send(signed, body, exchange)
+
+    monkeypatch.setattr(keys.client.transport, "send", sent)
+    keys.put_file(str(tmp_path / "a"), f"{ROOT}/wide")
+    assert owner.actions().count("UploadPart") == 17

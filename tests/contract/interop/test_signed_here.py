@@ -35,17 +35,16 @@ class Clients:
 
     def curl(self, url, file, headers):
         """``curl -T``; the URL goes in by standard input, not on the command line."""
-        lines = [f'url = "{url}"', f'upload-file = "{file}"', "globoff", "path-as-is"]
-        lines += [f'header = "{name}: {value}"' for name, value in headers.items()]
-        said = subprocess.run(
-            [program("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code}", "-K", "-"],
-            input="\n".join(lines).encode(), stdout=subprocess.PIPE, check=True,
-        )  # fmt: skip
-        return int(said.stdout)
+        asked = [f'upload-file = "{file}"', "globoff", "path-as-is"]
+        return self._curl(url, headers, asked)
 
     def curl_data(self, url, file, headers):
         """``curl --data-binary``, which means a form unless a type is given."""
-        lines = [f'url = "{url}"', 'request = "PUT"', f'data-binary = "@{file}"']
+        asked = ['request = "PUT"', f'data-binary = "@{file}"']
+        return self._curl(url, headers, asked)
+
+    def _curl(self, url, headers, asked):
+        lines = [f'url = "{url}"', *asked]
         lines += [f'header = "{name}: {value}"' for name, value in headers.items()]
         said = subprocess.run(
             [program("curl"), "-sS", "-o", os.devnull, "-w", "%{http_code}", "-K", "-"],
