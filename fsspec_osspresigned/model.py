@@ -51,6 +51,8 @@ class Action(enum.StrEnum):
     DeleteObject = "DeleteObject"
     ListObjectsV2 = "ListObjectsV2"
 
+    __hash__ = str.__hash__  # that of enum takes ten times as long
+
     @property
     def spec(self) -> Spec:
         """The row of the call in :data:`OPERATIONS`."""
@@ -127,6 +129,7 @@ class Spec:
         publishes: whether an object becomes visible. A retry of such a call may find
             the object of its first try, so its error is checked against the store.
         slot: member of an entry in a URL map.
+        parameters: names of the parameters that make the request this call.
     """
 
     method: str
@@ -142,15 +145,17 @@ class Spec:
     headers: Collection[HeaderKind] = ()
     publishes: bool = False
     slot: str | None = None
+    parameters: frozenset[str] = field(init=False)
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        """Names of the parameters that make the request this call."""
+    @parameters.default
+    def _names_of_parameters(self) -> frozenset[str]:
         named = {"uploadId": self.upload_id, "partNumber": self.part_number}
         return frozenset({n for n, has in named.items() if has} | {*self.fixed})
 
     def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the entries of *headers* that apply to the call."""
+        if not headers:
+            return {}
         kinds = {*self.headers, HeaderKind.PAYER}
         return {n: v for n, v in headers.items() if HeaderKind.of_header(n) in kinds}
 
@@ -249,7 +254,10 @@ PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
 
 def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return a read-only copy of *value*; None means empty."""
-    return MappingProxyType(dict(value or {}))
+    return MappingProxyType(dict(value)) if value else _EMPTY
+
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -294,6 +302,8 @@ class Operation:
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters that make the request this call, decoded."""
+        if not self.action.spec.parameters:
+            return {}
         values = {
             "partNumber": str(self.part_number),
             "uploadId": str(self.upload_id),

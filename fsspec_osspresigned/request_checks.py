@@ -17,7 +17,7 @@ MAX_HEADERS = 8 * KIB
 # Percent escapes must be whole; "#" would cut the URL, a blank would split the request.
 _URL = re.compile(
     r"""(?x) [Hh][Tt][Tt][Pp][Ss]?://
-    (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+
+    ( (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+ )
     (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
 )
 _BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # compiled by its first use
@@ -55,10 +55,8 @@ def url_problem(url: str) -> str | None:
     """
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
-    if _URL.fullmatch(url):
-        # A bracketed host or a port can still be nonsense.
-        is_plain = "[" not in url[:9] and url.count(":", 0, 300) == 1
-        return None if is_plain else _parse(url)
+    if found := _URL.fullmatch(url):
+        return _problem_of_host(found[1])
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return "is not an absolute http or https URL"
@@ -73,9 +71,11 @@ def url_problem(url: str) -> str | None:
     return "has no valid host"
 
 
-def _parse(url: str) -> str | None:
+@lru_cache(maxsize=64)
+def _problem_of_host(netloc: str) -> str | None:
+    """Return what is wrong: a bracketed host or a port can still be nonsense."""
     with suppress(ValueError):
-        parts = urlsplit(url)
+        parts = urlsplit(f"http://{netloc}")
         if parts.hostname and parts.port != 0:
             return None
     return "has no valid host or port"

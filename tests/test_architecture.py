@@ -327,6 +327,8 @@ def test_tests_use_public_names():
 TESTED_BY = {
     "__main__": "cli/test_app.py",
     "cli.entry": "cli/test_app.py",
+    "client.small_request": "client/test_express.py",
+    "http.lane_connection": "http/test_lane.py",
     "cli.objects.change": "cli/test_objects.py",
     "cli.objects.get": "cli/test_objects.py",
     "cli.objects.look": "cli/test_objects.py",

@@ -36,9 +36,10 @@ from ..signers.base import (
     sign_checked,
 )
 from .link import LinkEstimate
-from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
+from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .s3_urls import is_of_s3, with_checksums
 from .seen_places import LOOKS
+from .small_request import FirstTry
 from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Reply)
     Job = TypeVar("Job")
+
+
+_LANES = 8  # calls for many files that are driven at the same time
 
 
 def _itself(reply: Reply) -> Any:
@@ -65,7 +69,9 @@ class Client:
         written: record of the objects that this process has written.
         circuits: bucket -> its circuit breaker.
         links: bucket -> estimate of its link.
+        turns: requests in flight.
         trees: workers that wait for many files.
+        lanes: workers that drive many small requests each, and wait for files.
         files: workers that drive one file each, and wait for its parts.
         requests: workers that send one part each. A task never waits for another one
             of its own kind, so no pool can deadlock.
@@ -97,11 +103,12 @@ class Client:
         # A signer with a preflight grants by objects: one tells nothing of the next.
         self._grants_by_prefix = not hasattr(signer, "preflight")
         self.trees = Workers("osspresigned-tree", 4)
+        self.lanes = Workers("osspresigned-lane", _LANES)
         self.files = Workers("osspresigned-file", options.connections)
         self.requests = Workers("osspresigned-part", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
-        self._turns = Turns(of_process().requests, options.most_connections)
+        self.turns = Turns(of_process().requests, options.most_connections)
         self._note = note
         self.circuits: dict[str, Circuit] = {}
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
@@ -135,6 +142,7 @@ class Client:
         parse: Callable[[Reply], T] = _itself,
         ahead: Prefetcher | None = None,
         once: bool = False,
+        first: FirstTry | None = None,
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
@@ -145,44 +153,60 @@ class Client:
             parse: reads a 2xx reply; an error that it raises fails the try.
             ahead: signs the first try; the client's own signer signs the others.
             once: do not retry.
+            first: the first try, if it was made elsewhere.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        attempts = Attempts(operation, self.policy, self._timing)
+        attempts = first.attempts if first else self.attempts(operation)
         cancel = exchange.cancel
         if exchange.path != operation.path:
             exchange = evolve(exchange, path=operation.path)
-        signed: SignedRequest | None = None
-        signer: Signer = ahead or self.signer
+        signed = first.signed if first else None
+        signer: Signer = (None if first else ahead) or self.signer
+        circuit = self.circuit(operation.bucket)
         while True:
             try:
-                with self._turns.take():
+                if first is not None:
+                    made, first = first, None
+                    with circuit.turn(operation.path, sent=True):
+                        return _parsed(made.result(), parse, exchange)
+                with self.turns.take(wait=not self.lanes.is_caller):
                     # Only here, for the wait may outlast a short life.
                     if signed is None or signed.is_stale(self._timing.now()):
                         asked, signer = signer, self.signer
-                        signed = sign_checked(asked, [operation])[0]
-                    with self._circuit(operation.bucket).turn(operation.path, cancel):
+                        signed = self.signed(operation, asked)
+                    with circuit.turn(operation.path, cancel):
                         reply = self._sent(operation, signed, body, exchange)
                         return _parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:
                 failure = error
             finally:
-                self._turns.tell()
+                self.turns.tell()
             gone = cancel is not None and cancel.is_set()
-            try:
-                decision = attempts.after(failure, last=once or gone)
-            finally:
-                if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
-                    self.written.forget(operation.path)
+            decision = self._after(operation, attempts, failure, last=once or gone)
             if decision.verb is Verb.SIGN_AGAIN:
                 distrust(ahead, signed)
                 distrust(self.signer, signed)
                 signed = None
             elif (cancel or Event()).wait(decision.seconds):
                 raise failure
+
+    def _after(
+        self,
+        operation: Operation,
+        attempts: Attempts,
+        failure: OSSPresignedError,
+        *,
+        last: bool,
+    ) -> Decision:
+        try:
+            return attempts.after(failure, last=last)
+        finally:
+            if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
+                self.written.forget(operation.path)
 
     def _sent(
         self,
@@ -192,13 +216,39 @@ class Client:
         exchange: Exchange,
     ) -> Reply:
         """Return the 2xx reply to one try."""
-        now = self._timing.now
-        if is_of_s3(signed):
-            self.s3_buckets.add(operation.bucket)
-            signed = with_checksums(operation, signed, body)
+        ready = self.with_checksums(operation, signed, body)
         clock = self._timing.clock
         began = clock()
-        reply = self.transport.send(signed, body, exchange)
+        reply = self.judged(
+            operation, ready, self.transport.send(ready, body, exchange)
+        )
+        if exchange.sink is None:
+            link = self.links[operation.bucket]
+            link.note(operation.action, body.size, clock() - began)
+        return reply
+
+    def attempts(self, operation: Operation) -> Attempts:
+        """Return the count of the tries of one call, of which the first begins now."""
+        return Attempts(operation, self.policy, self._timing)
+
+    def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
+        """Sign *operation*, by the client's own signer if *signer* is None."""
+        return sign_checked(signer or self.signer, [operation])[0]
+
+    def with_checksums(
+        self, operation: Operation, signed: SignedRequest, body: Body
+    ) -> SignedRequest:
+        """Return *signed* with the checksums that an S3-compatible store wants."""
+        if not is_of_s3(signed):
+            return signed
+        self.s3_buckets.add(operation.bucket)
+        return with_checksums(operation, signed, body)
+
+    def judged(
+        self, operation: Operation, signed: SignedRequest, reply: Reply
+    ) -> Reply:
+        """Return *reply* to one try if it is a 2xx, else raise the error that it means."""
+        now = self._timing.now
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
@@ -206,9 +256,6 @@ class Client:
         if operation.action in LOOKS and is_answer and self._grants_by_prefix:
             self._note_answer(operation)
         if ok:
-            if exchange.sink is None:
-                link = self.links[operation.bucket]
-                link.note(operation.action, body.size, clock() - began)
             return reply
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
@@ -262,7 +309,8 @@ class Client:
             return False
         return True
 
-    def _circuit(self, bucket: str) -> Circuit:
+    def circuit(self, bucket: str) -> Circuit:
+        """Return the circuit breaker of *bucket*."""
         if bucket not in self.circuits:
             # Half of the longest wait is the mean one of a worker that tries alone.
             made = Circuit(

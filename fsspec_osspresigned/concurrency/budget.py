@@ -5,11 +5,13 @@ A client without a request in flight can always send one, so no budget can deadl
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
-from weakref import ref
+from weakref import WeakSet, ref
 
 from attrs import field, frozen
 
@@ -27,14 +29,23 @@ class Budget:
     """Used amount of a resource: bytes of leases, or requests.
 
     Waiting threads poll every *glance* seconds, because an interrupt may lose a
-    notification.
+    notification. A share whose caller has not polled for *patience* seconds lets no thread
+    wait.
     """
 
-    def __init__(self, glance: float = 0.1) -> None:
+    def __init__(self, glance: float = 0.1, patience: float = 5.0) -> None:
+        self._patience = patience
         self.lock = threading.RLock()
         self._changes = Changes(glance)
         self.lent: set[_Lent] = set()
         self.turns: list[ref[BytesIO]] = []
+        self.shares: WeakSet[TurnShare] = WeakSet()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the caller of a share does something else: it may wait for a turn."""
+        now = time.monotonic()
+        return any(now - one.looked > self._patience for one in list(self.shares))
 
     @property
     def used(self) -> int:
@@ -76,21 +87,24 @@ class Turns:
         with self._budget.lock:
             return _open(self._budget.turns)
 
-    def take(self) -> BytesIO:
-        """Wait for a turn, and return it; call ``tell`` after closing it."""
+    def take(self, *, wait: bool = True) -> BytesIO:
+        """Wait for a turn, and return it; call ``tell`` after closing it.
+
+        With *wait* False there is one at once: for a thread that others wait for.
+        """
         turn = BytesIO()
         try:
             # Nothing is used of this budget, so the condition alone decides.
-            self._budget.wait(0, lambda: self._gets(turn))
+            self._budget.wait(0, lambda: self._gets(turn, wait=wait))
             return turn  # noqa: TRY300 - an interrupt here ends the turn, too
         except BaseException:
             turn.close()
             raise
 
-    def _gets(self, turn: BytesIO) -> bool:
+    def _gets(self, turn: BytesIO, *, wait: bool) -> bool:
         """Count *turn* if there is room for it."""
         with self._budget.lock:
-            if self.in_flight >= self._limit and _open(self._mine):
+            if wait and not (self._is_free() or self._budget.is_stuck):
                 return False
             self._budget.turns.append(ref(turn))
             _open(self._mine)  # nothing else forgets them while there is room
@@ -100,6 +114,66 @@ class Turns:
     def tell(self) -> None:
         """Wake the threads that wait for a turn."""
         self._budget.tell()
+
+    def share(self) -> TurnShare:
+        """Return what takes turns for many requests of one caller."""
+        return TurnShare(self, self._budget, self._limit)
+
+    def take_free(self) -> BytesIO | None:
+        """Return a turn as ``take`` does; None if it would have to wait."""
+        with self._budget.lock:
+            # Most are not counted anew: those that ended are forgotten when it is full.
+            turns = self._budget.turns
+            if len(turns) >= self._limit and not self._is_free():
+                return None
+            turn = BytesIO()
+            turns.append(ref(turn))
+            self._mine.append(ref(turn))
+            if len(self._mine) > self._limit:
+                _open(self._mine)
+            return turn
+
+    def _is_free(self) -> bool:
+        return self.in_flight < self._limit or not _open(self._mine)
+
+
+class TurnShare:
+    """Turns of one caller that has many requests in flight.
+
+    While others want turns, it has no more than each of them could have.
+
+    Attributes:
+        is_short: whether it wants another turn.
+        looked: when its caller was last here, on the clock of ``time.monotonic``.
+    """
+
+    def __init__(self, turns: Turns, budget: Budget, limit: int) -> None:
+        self._turns, self._budget, self._limit = turns, budget, limit
+        self.is_short, self.looked = False, time.monotonic()
+        budget.shares.add(self)
+
+    def take(self, held: int) -> BytesIO | None:
+        """Return a turn; None if there is none now, or others come first.
+
+        *held* is how many the caller has; it waits for the first one.
+        """
+        budget = self._budget
+        with budget.lock:
+            most = self._limit
+            if budget.waiting or len(budget.shares) > 1:
+                shares = list(budget.shares)
+                others = sum(one.is_short for one in shares if one is not self)
+                most = max(1, most // (1 + others + (budget.waiting > 0)))
+            turn = self._turns.take_free() if held < most else None
+        self.looked = math.inf
+        if turn is None and not held:
+            turn = self._turns.take()  # as every other caller
+        self.is_short, self.looked = turn is None, time.monotonic()
+        return turn
+
+    def rest(self) -> None:
+        """Want no more turns for now."""
+        self.is_short, self.looked = False, time.monotonic()
 
 
 def _open(turns: list[ref[BytesIO]]) -> int:

@@ -47,13 +47,20 @@ class Circuit:
         # A factory: the error itself would keep its frames, and their data, alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether only one request at a time is sent."""
+        return self._failures >= self._threshold
+
     @contextlib.contextmanager
-    def turn(self, path: str, cancel: Event | None = None) -> Iterator[None]:
-        """Wait until a request may be sent, and record its result.
+    def turn(
+        self, path: str, cancel: Event | None = None, *, sent: bool = False
+    ) -> Iterator[None]:
+        """Wait until a request may be sent, unless it was *sent*, and record its result.
 
         If the probe fails during the wait, its error is raised for *path*.
         """
-        probes = self._enter(path, cancel)
+        probes = not sent and self._enter(path, cancel)
         failure: OSSPresignedError | None = None
         answered = False
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import ReceiptFailedError, UploadErrors
 from ..tracebacks import without_frames
@@ -24,6 +25,72 @@ _REFUSED = (401, 403)
 _NOTHING = object()  # in the place of the result of a job
 
 
+OVER = object()  # what a task returns that has ended
+
+
+def run_steps(steps: Generator[Any, Any, R]) -> R:
+    """Do *steps* to their end in this thread, and return what they return."""
+    try:
+        while True:
+            steps.send(None)
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    finally:
+        steps.close()  # at once, if an interrupt came
+
+
+class Task:
+    """One job that goes in steps, whose result is kept where it belongs."""
+
+    def __init__(
+        self,
+        steps: Generator[Any, Any, Any],
+        keep: Callable[[Any], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._steps, self._keep, self._fail = steps, keep, fail
+
+    def advance(self, answer: Any = None) -> Any:
+        """Do one step, and return what it waits for; ``OVER`` after the last one.
+
+        Raises what is no Exception, which has given up all jobs.
+        """
+        try:
+            return self._steps.send(answer)
+        except StopIteration as end:
+            self._keep(end.value)
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+        return OVER
+
+    def finish(self, answer: Any = None) -> None:
+        """Do the other steps in this thread; raises as ``advance``."""
+        while self.advance(answer) is not OVER:
+            answer = None
+
+    def abandon(self) -> None:
+        """Give the job up between two steps."""
+        self._steps.close()
+
+
+class Driver(Protocol):
+    """Runs tasks together: from step to step, and in a thread for what waits."""
+
+    def submit(self, function: Callable[[], None]) -> Future[None] | None:
+        """Call *function* in a thread, which calls ``run``; None if that may not be."""
+        ...
+
+    def run(self, take: Callable[[], Task | None], width: int, pool: Workers) -> bool:
+        """Run what *take* returns until that is None, *width* tasks at a time.
+
+        Steps that wait are done by *pool*. Return False if the others should be, too.
+        """
+        ...
+
+
 class Transfers(Generic[T, R]):
     """Runs one function for many jobs, in at most *width* workers of *pool*.
 
@@ -39,6 +106,7 @@ class Transfers(Generic[T, R]):
         on_error: ``raise`` the failure, ``return`` failures in place of results, or
             ``omit`` them.
         cancel: another thread sets it to stop; the results so far are then returned.
+        driver: runs the jobs; *work* then returns generators.
 
     Attributes:
         failures: name of a job -> its exception, in the order of failure.
@@ -48,17 +116,19 @@ class Transfers(Generic[T, R]):
         self,
         pool: Workers,
         width: int,
-        work: Callable[[T, Cancellation], R],
+        work: Callable[[T, Cancellation], R | Generator[Any, Any, R]],
         name: Callable[[T], str],
         *,
         on_error: str = "raise",
         cancel: Cancellation | None = None,
+        driver: Driver | None = None,
     ) -> None:
         self.failures: dict[str, Exception] = {}
         self._pool = pool
         self._width = width
         self._work = work
         self._name = name
+        self._driver = driver
         self._on_error = on_error
         self._lock = threading.Lock()
         self._cancel = Cancellation(cancel)
@@ -93,6 +163,11 @@ class Transfers(Generic[T, R]):
             if self._pool.is_caller:  # all of its threads may be waiting like this one
                 self._loop(source)
                 return
+            if self._driver is not None and self._width > 1:
+                driven = self._driver.submit(partial(self._drive, self._driver, source))
+                if driven is not None:
+                    self._futures.append(driven)
+                    return
             for _ in range(self._width):
                 self._futures.append(self._pool.submit(self._loop, source))
         except BaseException:
@@ -147,33 +222,58 @@ class Transfers(Generic[T, R]):
         ended = Event()
         self._loops.append(ended)
         try:
-            self._do(jobs)
+            while (task := self._take(jobs)) is not None:
+                task.finish()
         finally:
             ended.set()
 
-    def _do(self, jobs: Iterator[T]) -> None:
-        while True:
-            with self._lock:
-                if self._is_over():
-                    return
-                try:
-                    job = next(jobs)
-                except StopIteration:
-                    return
-                index = len(self._results)
-                self._results.append(_NOTHING)
+    def _drive(self, driver: Driver, jobs: Iterator[T]) -> None:
+        ended = Event()
+        self._loops.append(ended)
+        try:
+            if not driver.run(lambda: self._take(jobs), self._width, self._pool):
+                loops = [
+                    self._pool.submit(self._loop, jobs) for _ in range(self._width)
+                ]
+                self._futures += loops
+                wait_for_all(loops)
+        finally:
+            ended.set()
+
+    def _take(self, jobs: Iterator[T]) -> Task | None:
+        """Return the next job; None if there is none, or all are given up."""
+        with self._lock:
+            if self._is_over():
+                return None
             try:
-                result = self._work(job, self._cancel)
-            except Exception as error:  # noqa: BLE001 - raised by run
-                with self._lock:
-                    self._add_failure(index, self._name(job), error)
-            except BaseException:
-                self._cancel.set()
-                raise
-            else:
-                with self._lock:
-                    self._results[index] = result
-                    self._refusals.clear()
+                job = next(jobs)
+            except StopIteration:
+                return None
+            index = len(self._results)
+            self._results.append(_NOTHING)
+        return Task(
+            self._steps(job),
+            lambda result: self._keep(index, result),
+            lambda error: self._fail(index, job, error),
+        )
+
+    def _steps(self, job: T) -> Generator[Any, Any, Any]:
+        done = self._work(job, self._cancel)
+        if self._driver is None:
+            return done
+        return (yield from cast("Generator[Any, Any, R]", done))
+
+    def _keep(self, index: int, result: Any) -> None:
+        with self._lock:
+            self._results[index] = result
+            self._refusals.clear()
+
+    def _fail(self, index: int, job: T, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            self._cancel.set()
+            return
+        with self._lock:
+            self._add_failure(index, self._name(job), error)
 
     def _is_over(self) -> bool:
         stops = self._on_error == "raise" and self._failed

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import ON_ERROR, Transfers
+from ..concurrency.job_runner import ON_ERROR, Driver, Transfers
 
 T = TypeVar("T")
 
@@ -58,11 +58,12 @@ class BulkOptions:
         jobs: Iterable[T],
         work: Callable[[T, Cancellation], Any],
         name: Callable[[T], str],
+        driver: Driver | None = None,
     ) -> list[Any]:
         """Run *work* for all *jobs*, several at a time, and wait for all of them.
 
         *jobs* is iterated as workers become free. *name* returns a job's path for
-        errors.
+        errors. *driver* is that of ``Transfers``.
 
         Raises:
             UploadErrors: several jobs failed.
@@ -72,5 +73,12 @@ class BulkOptions:
         width = most if size in (None, -1) else int(size or 1)
         source = iter(jobs)
         first = list(islice(source, max(1, min(width, most))))  # no idle worker
-        run = Transfers(client.files, len(first), work, name, on_error=self.on_error)
+        run = Transfers(
+            client.files,
+            len(first),
+            work,
+            name,
+            on_error=self.on_error,
+            driver=driver,
+        )
         return run.outcomes(chain(first, source))

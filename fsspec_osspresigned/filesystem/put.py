@@ -18,7 +18,10 @@ from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import run_steps
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
@@ -27,7 +30,7 @@ from ..tracebacks import caller_level
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction
-from ..upload.upload import Upload, upload_source
+from ..upload.upload import Upload, upload_steps
 from .bulk_options import BulkOptions, check_choice
 from .progress import SharedCallback
 
@@ -70,6 +73,14 @@ class PutCall:
         guessed = media_type(path.rpartition("/")[2])
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
+    def target_steps(self, path: str) -> Steps[Target]:
+        """Do ``checked_target`` in steps."""
+        target = self.target(path)
+        if target.exclusive:
+            yield None
+            return self.checked_target(path)
+        return target
+
     def checked_target(self, path: str) -> Target:
         """Return the target; if it must not be replaced, check it with HEAD if granted.
 
@@ -90,34 +101,51 @@ class PutCall:
                 raise ObjectExistsError("the object is already there", path=path)
         return target
 
-    def pipe_file(
+    def pipe_file(self, path: str, value: Any) -> Receipt | None:
+        """Store one buffer of bytes; return None in a transaction."""
+        return run_steps(self.pipe_steps(path, value))
+
+    def pipe_steps(
         self,
         path: str,
         value: Any,
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
-    ) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction."""
+    ) -> Steps[Receipt | None]:
+        """Do ``pipe_file`` in steps; *ahead* signs its first request with others."""
         body = MemoryBody.of(value)
-        target = self.checked_target(path)
+        target = yield from self.target_steps(path)
         if self.transaction is not None:
             self.transaction.add_source(target, body, cancel=cancel)
             return None
-        return upload_source(self.client, target, body, ahead=ahead, cancel=cancel)
+        return (
+            yield from upload_steps(
+                self.client, target, body, ahead=ahead, cancel=cancel
+            )
+        )
 
     def put_file(
         self,
         local: Any,
         path: str,
         told: SharedCallback,
-        ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
         Return None in a transaction, and for a directory, which is only remembered.
-        *ahead* signs the first request, together with those of other files.
         """
+        return run_steps(self.put_steps(local, path, told, cancel=cancel))
+
+    def put_steps(
+        self,
+        local: Any,
+        path: str,
+        told: SharedCallback,
+        ahead: Prefetcher | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Steps[Receipt | None]:
+        """Do ``put_file`` in steps; *ahead* signs its first request with others."""
         local = os.fspath(stringify_path(local))
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
@@ -125,19 +153,19 @@ class PutCall:
             text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
             warnings.warn(text, PublishWarning, stacklevel=caller_level())
             return None
-        target = self.checked_target(path)
+        target = yield from self.target_steps(path)
         if not (stat.S_ISREG(status.st_mode) and has_its_size(local, status)):
+            yield None
             return self._put_stream(local, target, told, cancel)
         body = FileBody.of(local, status)
         if told.is_heard:
             told.set_size(body.size)
-        count = told.counter
+        how: dict[str, Any] = {"progress": told.counter, "cancel": cancel}
         if self.transaction is not None:
-            self.transaction.add_source(target, body, progress=count, cancel=cancel)
+            yield None
+            self.transaction.add_source(target, body, **how)
             return None
-        return upload_source(
-            self.client, target, body, ahead=ahead, progress=count, cancel=cancel
-        )
+        return (yield from upload_steps(self.client, target, body, ahead=ahead, **how))
 
     def _put_stream(
         self,
@@ -175,13 +203,15 @@ class PutCall:
         skipped: list[LocalEntry] = []
         sent = False
 
-        def store(entry: LocalEntry, *more: Any) -> Receipt | None:
+        def store(entry: LocalEntry, *more: Any) -> Steps[Receipt | None]:
             nonlocal sent
             sent = True
             if entry.problem is not None:
                 raise entry.problem
             with told.of_file(entry.local, entry.path) as child:
-                return self.put_file(entry.local, entry.path, child, *more)
+                return (
+                    yield from self.put_steps(entry.local, entry.path, child, *more)
+                )
 
         done = self._store_all(
             self._files(tree, skipped),
@@ -217,7 +247,7 @@ class PutCall:
         """Store values, several at a time; raises like ``put``."""
         return self._store_all(
             pairs,
-            lambda pair, *more: self.pipe_file(*pair, *more),
+            lambda pair, *more: self.pipe_steps(*pair, *more),
             lambda pair: pair[0],
             lambda pair: MemoryBody.of(pair[1]).size,
             how,
@@ -226,7 +256,7 @@ class PutCall:
     def _store_all(
         self,
         jobs: Iterable[T],
-        store: Callable[[T, Prefetcher | None, Cancellation], Receipt | None],
+        store: Callable[[T, Prefetcher | None, Cancellation], Steps[Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
         how: BulkOptions,
@@ -241,7 +271,11 @@ class PutCall:
         if self.transaction is None:
             jobs, ahead = self.client.announced(jobs, opening)
         found = how.run(
-            self.client, jobs, lambda job, cancel: store(job, ahead, cancel), path_of
+            self.client,
+            jobs,
+            lambda job, cancel: store(job, ahead, cancel),
+            path_of,
+            ExpressLane(self.client),
         )
         return ReceiptList(one for one in found if one is not None)
 

@@ -38,10 +38,10 @@ from .stall import Phase, ProgressTimer, StalledError
 
 _log = logging.getLogger(__name__)
 
-_GONE = (ConnectionError, ssl.SSLError)
+GONE = (ConnectionError, ssl.SSLError)
 _SLICES = 4  # looks within one window at what the system has still to send
 JOINED = 64 * 1024  # bytes of a first block that are copied to go out with the head
-_RECEIVED = 64 * 1024  # bytes of one read where the end of the body is not known
+RECEIVED = 64 * 1024  # bytes of one read where the end of the body is not known
 _PORTS = {"http": 80, "https": 443}
 _WINDOWS = 10  # in which a response must be there, but for the body of an object
 
@@ -69,6 +69,12 @@ class Route:
     over_http: bool
     forwards: bool
     request_ids: set[str] = field(factory=set, eq=False, repr=False)
+
+    @property
+    def nests_tls(self) -> bool:
+        """Whether TLS goes through TLS, where no call can return before it is done."""
+        secure = self.over_http and self.proxy.proxy.scheme == "https"
+        return secure and self.scheme == "https"
 
     @property
     def netloc(self) -> str:
@@ -178,7 +184,7 @@ class OriginConnection:
         try:
             while view:
                 view = view[self.timer.run(self.sock, self.sock.send, view) :]
-        except (StalledError, *_GONE) as error:
+        except (StalledError, *GONE) as error:
             if isinstance(error, StalledError) and self.is_clean():
                 raise
             self.broken = True
@@ -197,29 +203,44 @@ class OriginConnection:
         response = ResponseParser(method)
         begun = False
         with contextlib.suppress(BrokenPipeError):
-            for piece in _pieces(head, body):
-                came = self._received()
-                if came is not None and not begun:
-                    what = "answered" if came else "closed the connection"
-                    raise UnaskedError(f"the server {what} before it was asked")
-                while came and not response.status:
-                    response.feed(came)
-                    came = self._received()
-                self.broken = came is not None or response.status > 0
-                if self.broken:
+            for piece in pieces(head, body):
+                if self.is_answered(response, begun=begun):
                     break
                 self.send(piece)
                 begun = True
+        self.expect_response()
+        while not response.status:
+            self._feed(response, RECEIVED)
+        self.take_head(response)
+        return response
+
+    def is_answered(self, response: ResponseParser, *, begun: bool) -> bool:
+        """Return whether the peer has answered, or closed, before it has the whole request.
+
+        *response* gets what came. Raises UnaskedError if the request was not *begun*.
+        """
+        came = self._received()
+        if came is not None and not begun:
+            what = "answered" if came else "closed the connection"
+            raise UnaskedError(f"the server {what} before it was asked")
+        while came and not response.status:
+            response.feed(came)
+            came = self._received()
+        self.broken = came is not None or response.status > 0
+        return self.broken
+
+    def expect_response(self) -> None:
+        """Begin to wait: all is sent, or the peer takes no more."""
         self.timer.enter(Phase.WAIT)
         # One that drips makes progress, and could go on for hours.
         end = time.monotonic() + _WINDOWS * self.timer.seconds
         self.timer.deadline = min(self.timer.deadline, end)
-        while not response.status:
-            self._feed(response, _RECEIVED)
+
+    def take_head(self, response: ResponseParser) -> None:
+        """Begin to read the body; OSError if the head answers another request."""
         self.timer.enter(Phase.READ)
         self.broken = self.broken or unconfirmed_packets(self.sock) > 0
         self._refuse_stray(response)
-        return response
 
     def _received(self) -> bytes | None:
         """Return the bytes that have arrived; empty at the end, None if none."""
@@ -227,7 +248,7 @@ class OriginConnection:
             seconds = self.sock.gettimeout()
             self.sock.settimeout(0.0)
             try:
-                return bytes(self.sock.recv(_RECEIVED))
+                return bytes(self.sock.recv(RECEIVED))
             except ssl.SSLWantReadError:  # it was a message of TLS itself
                 continue
             except OSError:
@@ -252,7 +273,7 @@ class OriginConnection:
     def read_block(self, response: ResponseParser, most: int = BLOCK) -> bytes:
         """Return the next *most* bytes of the body, or fewer; none at its end."""
         while not (block := response.take()) and not response.complete:
-            self._feed(response, min(most, response.remaining or _RECEIVED))
+            self._feed(response, min(most, response.remaining or RECEIVED))
         return block
 
     def _feed(self, response: ResponseParser, size: int) -> None:
@@ -282,7 +303,7 @@ def unconfirmed_packets(sock: Any) -> int:
     return int.from_bytes(found[24:], sys.byteorder)  # tcpi_unacked
 
 
-def _pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]:
+def pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]:
     """Yield the pieces of a request; a small first block is joined with the head."""
     left = head
     for block in body:

@@ -124,11 +124,19 @@ class ConnectionPool:
         return route
 
     def acquire(self, route: Route) -> OriginConnection:
-        """Return a clean idle connection, or a new one; raises like open_connection."""
+        """Return a clean idle connection, or a new one; raises as open_connection."""
+        return self.idle_along(route) or self.open(route)
+
+    def idle_along(self, route: Route) -> OriginConnection | None:
+        """Return a clean idle connection; None without one."""
         while (connection := self._idle.take(route)) is not None:
             if connection.is_clean():
                 return connection
             connection.close()
+        return None
+
+    def open(self, route: Route) -> OriginConnection:
+        """Return a new connection; raises as open_connection."""
         return open_connection(route, self.connect_seconds, self.progress_seconds)
 
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:

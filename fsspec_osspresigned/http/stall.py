@@ -68,26 +68,39 @@ class ProgressTimer:
         """
         while True:
             started = AWAKE.step(self.seconds)
-            late = started >= self.deadline
-            if late or self._waited >= self.seconds:
-                raise StalledError(self.phase, self.seconds, self.moved, late=late)
+            self._check(started)
             try:
                 result = step(argument)
             except (TimeoutError, BlockingIOError):  # the system says EAGAIN
-                self._waited += time.monotonic() - started
-                if not self.sliced:
-                    self._waited = self.seconds
-                queued = unconfirmed_bytes(sock)
-                if self._queued is not None:
-                    # Megabytes may wait in the system while it delivers them slowly.
-                    self._progress(max(0, self._queued - queued))
-                self._queued = queued
+                spent = time.monotonic() - started
+                self._wait(sock, spent if self.sliced else self.seconds)
                 continue
             self._waited += time.monotonic() - started
-            count = result if isinstance(result, int) else len(result)
-            self.moved += count
-            self._progress(count)
+            self.count(result if isinstance(result, int) else len(result))
             return result
+
+    def wait(self, sock: Any, seconds: float) -> None:
+        """Count *seconds* in which *sock* was not ready; raises StalledError as ``run``."""
+        self._wait(sock, seconds)
+        self._check(time.monotonic())
+
+    def count(self, moved: int) -> None:
+        """Count bytes that have moved."""
+        self.moved += moved
+        self._progress(moved)
+
+    def _check(self, now: float) -> None:
+        late = now >= self.deadline
+        if late or self._waited >= self.seconds:
+            raise StalledError(self.phase, self.seconds, self.moved, late=late)
+
+    def _wait(self, sock: Any, seconds: float) -> None:
+        self._waited += seconds
+        queued = unconfirmed_bytes(sock)
+        if self._queued is not None:
+            # Megabytes may wait in the system while it delivers them slowly.
+            self._progress(max(0, self._queued - queued))
+        self._queued = queued
 
     def _progress(self, count: int) -> None:
         self._fresh += count

@@ -12,7 +12,7 @@ import math
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import requests
@@ -167,6 +167,70 @@ class _Outgoing:
             self.exchange.progress(count)
 
 
+class OutgoingRequest:
+    """One request that is sent once: its head and body, then its reply or its failure.
+
+    Attributes:
+        route: the way to the server; ``prepare`` finds it.
+        head: the head as it is sent, with the fields of a form.
+    """
+
+    route: Route
+    head: memoryview
+
+    def __init__(self, signed: SignedRequest, outgoing: _Outgoing, origin: str) -> None:
+        self.signed, self.exchange = signed, outgoing.exchange
+        self._outgoing, self._origin = outgoing, origin
+
+    @property
+    def body(self) -> Iterable[memoryview]:
+        """The blocks of the body, which count and are summed up as they are taken."""
+        return self._outgoing if self._outgoing.total else ()
+
+    def prepare(self, pool: ConnectionPool) -> None:
+        """Find the route, and write the head."""
+        path, outgoing = self.exchange.path, self._outgoing
+        if self.signed.form is not None:
+            outgoing.frame = form_frame(self.signed.form, path)
+        self.route = pool.route_to(self._origin)
+        self.head = _head(self.signed, outgoing, self.route)
+
+    def reply(self, connection: OriginConnection, response: ResponseParser) -> Reply:
+        """Return the reply, whose body is still to be read from *connection*."""
+        outgoing, shown = self._outgoing, _shown(self.signed)
+        connection.broken |= outgoing.sent != outgoing.body.size
+        if _log.isEnabledFor(logging.DEBUG):
+            line = '"%s %s HTTP/1.1" %d'
+            _log.debug(line, self.signed.method, shown, response.status)
+        return _reply(connection, response, outgoing, shown)
+
+    def failure(
+        self, error: BaseException, connect_seconds: float | None
+    ) -> BaseException | None:
+        """Return what *error* means; None if it is no failure of a request.
+
+        *connect_seconds* is as in ``network_error``.
+        """
+        if isinstance(error, _LocalFailed):
+            return error.__cause__
+        if isinstance(error, OSSPresignedError):
+            return error.with_traceback(None)
+        if not isinstance(error, _FAILURES):
+            return None
+        return network_error(
+            error,
+            host=self._origin.partition("://")[2],
+            path=self.exchange.path,
+            connect_seconds=connect_seconds,
+            sent=self._outgoing.sent,
+            size=self._outgoing.body.size,
+        )
+
+    def take_back(self) -> None:
+        """Tell that the bytes that were sent count for nothing."""
+        self._outgoing.report(-self._outgoing.sent)
+
+
 class Transport:
     """Sends requests over one pool of connections; one per process and set of options.
 
@@ -205,52 +269,41 @@ class Transport:
             UploadDiscardedError: the request was cancelled.
             OSError: an error while reading the body or writing to the sink.
         """
-        origin = self._origin(signed, exchange.path)
-        outgoing = _Outgoing(body, exchange)
+        one = self.request(signed, body, exchange)
         connection: OriginConnection | None = None
         reusable = False
-        failure: OSError
         try:
-            if signed.form is not None:
-                outgoing.frame = form_frame(signed.form, exchange.path)
-            route = self.pool.route_to(origin)
-            head = _head(signed, outgoing, route)
-            connection = self.pool.acquire(route)
+            one.prepare(self.pool)
+            connection = self.pool.acquire(one.route)
             connection.timer.deadline = exchange.deadline
-            response = connection.ask(
-                signed.method, head, outgoing if outgoing.total else ()
-            )
-            connection.broken |= outgoing.sent != body.size
-            if _log.isEnabledFor(logging.DEBUG):
-                line = '"%s %s HTTP/1.1" %d'
-                _log.debug(line, signed.method, _shown(signed), response.status)
-            reply = _reply(connection, response, outgoing, _shown(signed))
+            response = connection.ask(signed.method, one.head, one.body)
+            reply = one.reply(connection, response)
             reusable = response.complete and response.reusable and not connection.broken
-        except _LocalFailed as error:
-            failure = error.__cause__  # type: ignore[assignment]  # raised "from" above
-        except OSSPresignedError as error:
-            failure = error.with_traceback(None)
-        except _FAILURES as error:
-            failure = network_error(
-                error,
-                host=origin.partition("://")[2],
-                path=exchange.path,
-                connect_seconds=None if connection else self.pool.connect_seconds,
-                sent=outgoing.sent,
-                size=body.size,
-            )
         except BaseException as error:  # noqa: BLE001 - it is raised again
-            # The frames below hold the head of the request, and a traceback may show
-            # their variables.
-            raise error.with_traceback(None)  # noqa: B904 - it is the same error
+            waited = None if connection else self.pool.connect_seconds
+            failure = one.failure(error, waited)
+            if failure is None:
+                # The frames below hold the head of the request, and a traceback may
+                # show their variables.
+                raise error.with_traceback(None)  # noqa: B904 - it is the same error
         else:
             return reply
         finally:
             if connection is not None:
                 self.pool.release(connection, reusable=reusable)
-        outgoing.report(-outgoing.sent)
+        one.take_back()
         # Outside of the handlers, so that no foreign exception hangs on ours.
         raise failure
+
+    def request(
+        self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
+    ) -> OutgoingRequest:
+        """Return *signed* with its body, to be sent once.
+
+        Raises ConfigurationError if it may not be sent to where it is for.
+        """
+        origin = self._origin(signed, exchange.path)
+        return OutgoingRequest(signed, _Outgoing(body, exchange), origin)
 
     def exchange(
         self,

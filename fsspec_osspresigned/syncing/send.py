@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 from attrs import Factory, define, field, frozen
 
 from ..client.client import Client
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.budget import Lease, of_process
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
@@ -24,7 +26,7 @@ from ..model import Operation, Receipt
 from ..options.object_options import Target
 from ..units import MIB
 from ..upload.plan import first_request
-from ..upload.upload import Upload, upload_source
+from ..upload.upload import Upload, upload_steps
 from .plan import Entry
 from .source import RemoteSource, SyncSource
 
@@ -73,47 +75,50 @@ class SyncRoute:
 
         source, ahead = client.announced(entries, opening)
 
-        def store(entry: Entry, cancel: Cancellation) -> Receipt:
-            target = call.checked_target(self.root + entry.name)
+        def store(entry: Entry, cancel: Cancellation) -> Steps[Receipt]:
+            target = yield from call.target_steps(self.root + entry.name)
             moved = partial(listener.moved, entry.name)
             how: dict[str, Any] = {"ahead": ahead, "progress": moved, "cancel": cancel}
             if self.source.is_local:
-                return _sent_file(client, target, self.source.place(entry.name), how)
+                place = self.source.place(entry.name)
+                return (yield from _sent_file(client, target, place, how))
+            yield None
             is_large = entry.size is None or entry.size > _HELD
             with large if is_large else contextlib.nullcontext():
                 upload = Upload(client, target, size=entry.size, **how)
                 return _sent_stream(upload, entry, self.source, cancel)
 
-        def work(entry: Entry, cancel: Cancellation) -> None:
+        def work(entry: Entry, cancel: Cancellation) -> Steps[None]:
             listener.begin(entry)
             try:
-                receipt = store(entry, cancel)
+                receipt = yield from store(entry, cancel)
             except Exception as error:
                 listener.failed(entry, error)
                 raise
             listener.stored(entry, receipt)
 
         first = list(itertools.islice(source, client.options.connections))
-        transfers = Transfers(
+        transfers: Transfers[Entry, None] = Transfers(
             client.files,
             len(first),  # no idle worker
             work,
             lambda entry: entry.name,
             on_error="raise" if self.fail_fast else "omit",
+            driver=ExpressLane(client),
         )
         transfers.failures_of(itertools.chain(first, source))
 
 
 def _sent_file(
     client: Client, target: Target, place: str, how: dict[str, Any], tries: int = 3
-) -> Receipt:
+) -> Steps[Receipt]:
     """Upload a local file; upload it again if it changed during the upload.
 
     Otherwise the object would be newer than the change, and the next sync would skip
     the file.
     """
     body = FileBody.of(place)
-    receipt = upload_source(client, target, body, **how)
+    receipt = yield from upload_steps(client, target, body, **how)
     try:
         body.check()
     except SourceChangedError as error:
@@ -122,7 +127,8 @@ def _sent_file(
             msg = f"{why}: run sync with --checksum when no program writes to it"
             raise SourceChangedError(msg, path=target.path) from error
         how["progress"](-receipt.size)
-        return _sent_file(client, target, place, {**how, "ahead": None}, tries - 1)
+        how = {**how, "ahead": None}
+        return (yield from _sent_file(client, target, place, how, tries - 1))
     return receipt
 
 

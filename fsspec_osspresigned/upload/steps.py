@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from .. import parsing
 from ..client.client import Client
+from ..client.small_request import FirstTry
 from ..errors import (
     IntegrityError,
     NetworkError,
@@ -64,8 +65,11 @@ class UploadSteps:
         body: Body,
         ahead: Prefetcher | None = None,
         action: Action = Action.PutObject,
+        first: FirstTry | None = None,
     ) -> tuple[Reply, str]:
         """Store *body* by one call, *action*; return the reply and what verified it.
+
+        *first* is its first try, if that was made elsewhere.
 
         Raises:
             IntegrityError: the store published other bytes than were sent.
@@ -73,8 +77,11 @@ class UploadSteps:
             OSSPresignedError: the ``outcome`` says whether the object may be stored.
         """
         try:
-            operation = self.target.put_operation(body.size, action)
-            return self._send(operation, body, ahead)
+            if first is not None:
+                operation = first.operation
+            else:
+                operation = self.target.put_operation(body.size, action)
+            return self._send(operation, body, ahead, first)
         except IntegrityError as error:
             raise _visible(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
@@ -93,7 +100,11 @@ class UploadSteps:
         return part, verified, reply
 
     def _send(
-        self, operation: Operation, body: Body, ahead: Prefetcher | None
+        self,
+        operation: Operation,
+        body: Body,
+        ahead: Prefetcher | None,
+        first: FirstTry | None = None,
     ) -> tuple[Reply, str]:
         def parse(reply: Reply) -> tuple[Reply, str]:
             if not reply.etag and CRC_HEADER not in reply.headers:
@@ -105,7 +116,7 @@ class UploadSteps:
             return reply, _compared(reply, operation, reply.crc64, md5, mode)
 
         return self.client.call(
-            operation, body, self.exchange, parse=parse, ahead=ahead
+            operation, body, self.exchange, parse=parse, ahead=ahead, first=first
         )
 
     def _put_after_all(

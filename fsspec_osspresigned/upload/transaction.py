@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from attrs import define
 
 from ..client.client import Client
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import Transfers
+from ..concurrency.job_runner import Transfers, run_steps
 from ..errors import (
     DiscardWarning,
     ReceiptFailedError,
@@ -34,7 +36,7 @@ from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS, preflight
 from ..signers.batching import Prefetcher
 from ..units import MIB
-from .upload import Upload, upload_source
+from .upload import Upload, upload_steps
 
 if TYPE_CHECKING:
     from .file_layers import ChainedWriter, TextWriter
@@ -103,13 +105,14 @@ class _HeldObject:
             raise UploadDiscardedError(msg, path=self.path)
 
     def commit(self) -> None:
+        run_steps(self.steps())
+
+    def steps(self) -> Steps[None]:
+        """Do ``commit`` in steps."""
+        how = {"ahead": self.ahead, "cancel": self.cancel}
         try:
-            self.receipt = upload_source(
-                self.client,
-                self.target,
-                self.body,
-                ahead=self.ahead,
-                cancel=self.cancel,
+            self.receipt = yield from upload_steps(
+                self.client, self.target, self.body, **how
             )
         except ReceiptFailedError as error:
             self.receipt = error.receipt
@@ -290,16 +293,26 @@ class Transaction:
             lambda: next(coming, None), first=MAX_REQUESTS, low=most
         )
 
-        def work(one: Pending, cancel: Cancellation) -> None:
+        def work(one: Pending, cancel: Cancellation) -> Steps[None]:
             if isinstance(one, _HeldObject):
                 one.ahead, one.cancel = ahead, cancel
-            one.commit()
+                yield from one.steps()
+            else:
+                yield None
+                one.commit()
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
             width = min(len(some), most)
-            run = Transfers(self.client.files, width, work, lambda one: one.path)
+            client = self.client
+            run: Transfers[Pending, None] = Transfers(
+                client.files,
+                width,
+                work,
+                lambda one: one.path,
+                driver=ExpressLane(client),
+            )
             failures |= run.failures_of(some)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break

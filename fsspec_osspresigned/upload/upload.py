@@ -14,12 +14,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..client.client import Client
+from ..client.small_request import FirstTry, Steps
 from ..client.written_objects import BODY_CAP
 from ..concurrency import shutdown
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import run_steps
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
@@ -79,10 +81,19 @@ def upload_source(
         CheckpointInUseError: another process makes this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
+    how = {"ahead": ahead, "progress": progress, "cancel": cancel}
+    return run_steps(upload_steps(client, target, source, **how))
+
+
+def upload_steps(
+    client: Client, target: Target, source: Source, **how: Any
+) -> Steps[Receipt]:
+    """Do ``upload_source`` in steps; *how* are its keywords."""
     try:
-        return _upload(client, target, source, ahead, progress, cancel)
+        return (yield from _upload(client, target, source, **how))
     except _SmallPartsError:  # the client knows the limit by now
-        return _upload(client, target, source, None, progress, cancel)
+        again = {**how, "ahead": None}
+        return (yield from _upload(client, target, source, **again))
 
 
 class _SmallPartsError(ConfigurationError):
@@ -93,10 +104,10 @@ def _upload(
     client: Client,
     target: Target,
     source: Source,
-    ahead: Prefetcher | None,
-    progress: Callable[[int], None] | None,
-    cancel: Cancellation | None,
-) -> Receipt:
+    ahead: Prefetcher | None = None,
+    progress: Callable[[int], None] | None = None,
+    cancel: Cancellation | None = None,
+) -> Steps[Receipt]:
     upload = Upload(
         client,
         target,
@@ -107,6 +118,8 @@ def _upload(
         cancel=cancel,
     )
     try:
+        if upload.plan.multipart or client.checkpoint is not None:
+            yield None
         if client.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
 
@@ -114,7 +127,7 @@ def _upload(
                 client, target, source, upload.plan, upload.granted, cancel
             )
         upload.add_source(source)
-        return upload.finish()
+        return upload.finish((yield upload.mode.request()))
     except BaseException as error:
         upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
@@ -228,8 +241,10 @@ class Upload:
         self.mode.wait()
         self._check_alive()
 
-    def finish(self) -> Receipt:
+    def finish(self, first: FirstTry | None = None) -> Receipt:
         """Publish the object and return its receipt.
+
+        *first* is the first try of its one call, if that was made elsewhere.
 
         Raises:
             OutcomeUnknownError: the last reply was lost, and no granted call can check.
@@ -242,7 +257,7 @@ class Upload:
                 self.add(EMPTY)
             if isinstance(self.mode, Multipart):
                 self.wait_for_parts()
-            receipt, body = self.mode.publish(), self.mode.body
+            receipt, body = self.mode.publish(first), self.mode.body
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 self._end()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from ..client.small_request import LARGEST, FirstTry, SmallRequest
 from ..concurrency.cancellation import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
 from ..http.body import EMPTY, Body, SpooledBody
@@ -120,11 +121,20 @@ class SinglePut:
             known = steps.target.put_operation(self.body.size, action)
             preflight(steps.client.signer, known)
 
-    def publish(self) -> Receipt:
-        """Send the body."""
-        size = self.body.size
-        action = self._job.plan.action
-        reply, verified = self._job.steps.put(self.body, self._job.ahead, action)
+    def request(self) -> SmallRequest | None:
+        """Return what ``publish`` sends, if it is small; None else, and for a form."""
+        job, body = self._job, self.body
+        action = job.plan.action
+        if job.plan.multipart or action.spec.form or body.size > LARGEST:
+            return None
+        operation = job.steps.target.put_operation(body.size, action)
+        return SmallRequest(operation, body, job.steps.exchange, job.ahead)
+
+    def publish(self, first: FirstTry | None = None) -> Receipt:
+        """Send the body, unless the *first* try was made elsewhere."""
+        size, job = self.body.size, self._job
+        action = job.plan.action
+        reply, verified = job.steps.put(self.body, job.ahead, action, first)
         return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
@@ -236,7 +246,10 @@ class Multipart:
         """Wait until no part is in flight, *seconds* at most; None sets no limit."""
         self._in_flight.drain(seconds)
 
-    def publish(self) -> Receipt:
+    def request(self) -> None:
+        """Return None: it takes several calls."""
+
+    def publish(self, first: FirstTry | None = None) -> Receipt:  # noqa: ARG002 - of one PUT
         """Complete the upload, or leave that to its owner."""
         granted, receipt = self._job.granted, self._job.receipt
         parts, crc = receipt.parts, receipt.crc64()

@@ -391,3 +391,61 @@ def test_interrupts_of_turns_by_a_real_signal():
     finally:
         signal.signal(signal.SIGALRM, before)
     assert kept
+
+
+# -- shares ------------------------------------------------------------------------------
+
+
+def test_share_takes_all_that_is_free():
+    """A caller alone has as many turns as the limit says; one that ends is free again."""
+    share = Turns(Budget(), 3).share()
+    held = [share.take(number) for number in range(3)]
+    assert None not in held
+    assert share.take(3) is None
+    assert share.is_short
+    held[1].close()
+    assert share.take(2) is not None
+    share.rest()
+    assert not share.is_short
+
+
+def test_shares_are_fair():
+    """While another one is short of turns, no caller has more than its share."""
+    budget = Budget()
+    turns = Turns(budget, 4)
+    one, other = turns.share(), turns.share()
+    held = [one.take(number) for number in range(4)]
+    assert other.take(1) is None
+    held.pop().close()
+    assert one.take(3) is None
+    own = other.take(1)
+    assert own is not None
+    own.close()
+    other.rest()
+    assert one.take(3) is not None
+
+
+def test_share_waits_for_its_first_turn():
+    """As every other caller does."""
+    budget = Budget(glance=60.0)
+    turns = Turns(budget, 1)
+    first = turns.take()
+    taken = []
+    thread = in_thread(lambda: taken.append(turns.share().take(0)))
+    assert waits(budget)
+    first.close()
+    turns.tell()
+    thread.join(10)
+    assert [turn.closed for turn in taken] == [False]
+
+
+def test_threads_do_not_wait_for_a_caller_that_does_something_else():
+    """One that has turns and does not look may itself wait for a thread that wants one."""
+    budget = Budget(glance=0.01, patience=0.05)
+    turns = Turns(budget, 1)
+    share = turns.share()
+    held = share.take(0)
+    assert not turns.take().closed
+    assert not held.closed
+    again = Turns(budget, 1)
+    assert not again.take(wait=False).closed

@@ -215,3 +215,19 @@ def test_an_outage_is_asked_by_one(monkeypatch):
         oss.faults.clear()
         fs.pipe({f"examplebucket/{n}": b"x" for n in range(64)})
         assert len(oss.objects("examplebucket")) == 64
+
+
+def test_request_that_was_sent_does_not_wait():
+    """Its result counts, and it is no probe."""
+    circuit = circuit_of(2)
+    assert not circuit.is_open
+    for _ in range(2):
+        with (
+            pytest.raises(StoreUnavailableError),
+            circuit.turn(PATH, sent=True),
+        ):
+            raise StoreUnavailableError("down", path=PATH)
+    assert circuit.is_open
+    with circuit.turn(PATH, sent=True):
+        pass
+    assert not circuit.is_open

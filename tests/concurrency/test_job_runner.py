@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from fsspec_osspresigned.concurrency.job_runner import Transfers
+from fsspec_osspresigned.concurrency.job_runner import OVER, Task, Transfers
 from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.errors import ReceiptFailedError, UploadErrors
 
@@ -139,3 +139,88 @@ def test_records_of_failures_hold_no_variables(pool, kind, on_error):
     assert len(found) == (3 if on_error == "return" else 0)
     traces = [error.__traceback__ for error in run.failures.values()]
     assert all(trace is None for trace in traces) is (kind is OSError)
+
+
+class Stepper:
+    """A driver that does one step of each task after the other, in a thread."""
+
+    def __init__(self, *, ends_early: bool = False) -> None:
+        self.waited_for, self._ends_early = [], ends_early
+        self.threads = Workers("driver", 1)
+
+    def submit(self, function):
+        return self.threads.submit(function)
+
+    def run(self, take, width, pool):
+        tasks = []
+        while len(tasks) < width and (task := take()) is not None:
+            tasks.append(task)
+        while tasks:
+            task = tasks.pop(0)
+            wanted = task.advance("an answer" if task in self.waited_for else None)
+            if wanted is not OVER:
+                self.waited_for.append(task)
+                tasks.append(task)
+            elif not self._ends_early and (more := take()) is not None:
+                tasks.append(more)
+        return not self._ends_early
+
+
+def test_driver_does_the_steps():
+    """Results come in order, failures as always, and an answer goes back to its job."""
+    pool = Workers("files", 2)
+
+    def work(job, cancel):
+        got = yield job
+        if job == 3:
+            raise KeyError(job)
+        return job, got
+
+    run = Transfers(pool, 3, work, str, on_error="return", driver=Stepper())
+    found = run.outcomes(range(6))
+    assert [one for one in found if isinstance(one, tuple)] == [
+        (job, "an answer") for job in (0, 1, 2, 4, 5)
+    ]
+    assert isinstance(found[3], KeyError)
+
+
+def test_workers_do_what_a_driver_leaves():
+    """They get no answers: what a step waits for is done where it stands."""
+    pool = Workers("files", 2)
+
+    def work(job, cancel):
+        got = yield job
+        return job, got
+
+    driver = Stepper(ends_early=True)
+    found = Transfers(pool, 2, work, str, driver=driver).run(range(9))
+    assert [job for job, _ in found] == list(range(9))
+    assert [got for _, got in found[2:]] == [None] * 7
+
+
+def test_one_job_has_no_driver():
+    """Nothing is won by it."""
+
+    def work(job, cancel):
+        yield None
+        return job
+
+    driver = Stepper()
+    assert Transfers(Workers("files", 1), 1, work, str, driver=driver).run([7]) == [7]
+    assert not driver.waited_for
+
+
+def test_steps_that_are_given_up_end_at_once():
+    """Their clean-up runs before the caller goes on."""
+    ended = []
+
+    def steps():
+        try:
+            yield None
+        finally:
+            ended.append(True)
+
+    task = Task(steps(), ended.append, ended.append)
+    assert task.advance() is None
+    task.abandon()
+    assert ended == [True]

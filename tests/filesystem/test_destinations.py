@@ -236,15 +236,15 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     monkeypatch.setattr(LocalTree, "__iter__", counted)
     first = threading.Event()
     before = []
-    send = blind.client.transport.send
+    request = blind.client.transport.request
 
     def noted(*args, **kwargs):
         if not first.is_set():
             before.append(len(seen))
             first.set()
-        return send(*args, **kwargs)
+        return request(*args, **kwargs)
 
-    monkeypatch.setattr(blind.client.transport, "send", noted)
+    monkeypatch.setattr(blind.client.transport, "request", noted)
     blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
     assert before[0] <= 35
     assert len(seen) >= 60

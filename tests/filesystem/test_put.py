@@ -10,6 +10,7 @@ import pytest
 from fsspec.callbacks import Callback, TqdmCallback
 
 from fsspec_osspresigned import BytesProgress
+from fsspec_osspresigned.client.small_request import LARGEST
 from fsspec_osspresigned.concurrency import job_runner
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault
@@ -125,7 +126,7 @@ def test_files_go_several_at_once(blind, owner, tmp_path, monkeypatch):
         return blocks(self)
 
     monkeypatch.setattr(body.FileBody, "blocks", met)
-    (tmp_path / "f").write_bytes(b"x")
+    (tmp_path / "f").write_bytes(bytes(LARGEST + 1))  # smaller ones need no threads
     names = [f"{ROOT}/{n}" for n in range(8)]
     receipts = blind.put([tmp_path / "f"] * 8, names, batch_size=4)
     assert sorted(receipt.path for receipt in receipts) == names

@@ -1,0 +1,238 @@
+"""Express lane: the first tries of many small requests, driven by one thread.
+
+It does the clean case only. What is no good reply goes to ``Client.call`` in a worker, as
+a first try that has failed, and what would wait goes there without one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
+
+from attrs import define, field, frozen
+
+from ..concurrency.budget import TurnShare
+from ..concurrency.future import Event, Future
+from ..concurrency.job_runner import OVER, Task
+from ..concurrency.thread_pool import Workers
+from ..errors import OSSPresignedError
+from ..http.lane import Lane, LaneTry
+from .client import Client
+from .small_request import FirstTry, SmallRequest
+
+_GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost
+_SHORT_GLANCE = 0.005  # the same for turns that others give back
+_MEASURED = 64  # objects whose mean is taken
+
+
+@frozen(eq=False)
+class ExpressLane:
+    """Drives the tasks of one call on *client*.
+
+    A source that lets its reader wait *slow* seconds for one object, in the mean of 64, is
+    read by threads.
+    """
+
+    client: Client
+    slow: float = 0.001
+
+    def submit(self, function: Callable[[], None]) -> Future[None] | None:
+        """Call *function* in a thread for lanes.
+
+        None if the caller is such a thread, or if what signs, or takes receipts, may wait.
+        """
+        client, lanes = self.client, self.client.lanes
+        signs_here = getattr(client.signer, "remote", None) is False
+        if lanes.is_caller or not signs_here or callable(client.options.receipts):
+            return None
+        return lanes.submit(function)
+
+    def run(self, take: Callable[[], Task | None], width: int, pool: Workers) -> bool:
+        """Run what *take* returns; False if its source is slow, or no lane can be had."""
+        try:
+            lane = Lane(self.client.transport, self.client.requests)
+        except OSError:
+            return False
+        source = _Stopwatch(self.slow)
+        run = _ExpressRun(self.client, lane, take, width, pool, source)
+        try:
+            run.run()
+        finally:
+            run.close()
+        return not source.is_slow
+
+
+class _Stopwatch:
+    """Seconds that a source lets its reader wait, which are none of the processor's."""
+
+    def __init__(self, slow: float) -> None:
+        self._slow, self._count, self._waited = slow, 0, 0.0
+        self.is_slow = False
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic() - time.thread_time()
+
+    def __exit__(self, *_: object) -> None:
+        self._waited += time.monotonic() - time.thread_time() - self._begun
+
+    def count(self) -> None:
+        """Count one object."""
+        self._count += 1
+        if self._count == _MEASURED:
+            self.is_slow = self._waited > self._slow * _MEASURED
+            self._count, self._waited = 0, 0.0
+
+
+@define(eq=False)
+class _OnItsWay:
+    """A task whose request is in the lane."""
+
+    task: Task
+    request: SmallRequest
+    first: FirstTry
+    turn: BytesIO
+
+
+@define(eq=False)
+class _ExpressRun:
+    """The tasks under way: those that wait for a turn, in the lane, or in a worker."""
+
+    client: Client
+    lane: Lane
+    take: Callable[[], Task | None]
+    width: int
+    pool: Workers
+    source: _Stopwatch
+    _ready: deque[tuple[Task, SmallRequest]] = field(factory=deque)
+    _on_its_way: dict[LaneTry, _OnItsWay] = field(factory=dict)
+    _handed: set[Task] = field(factory=set)
+    _ended: bool = False
+    _error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run all tasks; raises what is no failure of a task when the others are done."""
+        share = self.client.turns.share()
+        while self._fill(share):
+            glance = _SHORT_GLANCE if self._ready else _GLANCE
+            for one in self.lane.wait(glance):
+                self._take_reply(one)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Leave nothing behind, whatever ended the run."""
+        self.lane.close()
+        for task, _ in self._ready:
+            task.abandon()
+        for own in self._on_its_way.values():
+            own.task.abandon()
+            own.turn.close()
+        self.client.turns.tell()
+        while self._handed:
+            Event().wait(_SHORT_GLANCE)
+
+    def _fill(self, share: TurnShare) -> bool:
+        """Begin what can begin; return whether anything is under way."""
+        while True:
+            while self._ready:
+                task, request = self._ready[0]
+                turn = None
+                if (
+                    not self._may_wait(request)
+                    and (turn := share.take(len(self._on_its_way))) is None
+                ):
+                    return True
+                self._ready.popleft()
+                with self.source:
+                    self._begin(task, request, turn)
+            under_way = len(self._on_its_way) + len(self._handed)
+            if self._ended or under_way >= self.width:
+                share.rest()
+                return under_way > 0
+            with self.source:
+                self._take_task()
+            self._ended |= self.source.is_slow
+
+    def _may_wait(self, request: SmallRequest) -> bool:
+        """Return whether *request* is not sent now, or not at all."""
+        cancel = request.exchange.cancel
+        gone = cancel is not None and cancel.is_set()
+        return gone or self.client.circuit(request.operation.bucket).is_open
+
+    def _take_task(self) -> None:
+        task = None
+        try:
+            task = self.take()
+        except BaseException as error:  # noqa: BLE001 - raised when the others are done
+            self._error = error
+        if task is None:
+            self._ended = True
+        else:
+            self.source.count()
+            self._advance(task)
+
+    def _advance(self, task: Task, first: FirstTry | None = None) -> None:
+        """Do the next step of *task*, which does not wait."""
+        try:
+            wanted = task.advance(first)
+        except BaseException as error:  # noqa: BLE001 - raised when the others are done
+            self._error, self._ended = error, True
+            return
+        if wanted is None:
+            self._hand_over(task)
+        elif wanted is not OVER:
+            self._ready.append((task, wanted))
+
+    def _begin(self, task: Task, request: SmallRequest, turn: BytesIO | None) -> None:
+        """Sign *request* and send it; without a *turn* a worker does all."""
+        if turn is None:
+            self._hand_over(task)
+            return
+        client, operation = self.client, request.operation
+        first = FirstTry(operation, client.attempts(operation))
+        try:
+            first.signed = client.signed(operation, request.ahead)
+            ready = client.with_checksums(operation, first.signed, request.body)
+        except Exception as error:  # noqa: BLE001 - raised by the call in the worker
+            first.failure = error
+            turn.close()
+            client.turns.tell()
+            self._hand_over(task, first)
+            return
+        one = LaneTry(ready, request.body, request.exchange)
+        self._on_its_way[one] = _OnItsWay(task, request, first, turn)
+        self.lane.send(one)
+
+    def _take_reply(self, one: LaneTry) -> None:
+        own, client = self._on_its_way.pop(one), self.client
+        own.turn.close()
+        client.turns.tell()
+        first = own.first
+        first.reply, first.failure = one.reply, one.failure
+        if one.reply is not None:
+            try:
+                client.judged(own.request.operation, one.signed, one.reply)
+            except OSSPresignedError as error:
+                first.failure = error.with_traceback(None)
+        if first.failure is not None:
+            self._hand_over(own.task, first)
+        elif one.reply is None:
+            self._hand_over(own.task)
+        else:
+            self._advance(own.task, first)
+
+    def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:
+        """Let a worker do the rest of *task*."""
+        self._handed.add(task)
+        self.pool.submit(self._finish, task, first)
+
+    def _finish(self, task: Task, first: FirstTry | None) -> None:
+        try:
+            task.finish(first)
+        except BaseException as error:  # noqa: BLE001 - raised when the others are done
+            self._error, self._ended = error, True
+        finally:
+            self._handed.discard(task)
+            self.lane.wake()

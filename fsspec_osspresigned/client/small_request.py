@@ -1,0 +1,53 @@
+"""Small request: a call whose first try may be made elsewhere, and how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from attrs import define, frozen
+
+from ..http.body import Body
+from ..http.transport import Exchange
+from ..model import Operation, Reply, SignedRequest
+from ..units import KIB
+from .retry import Attempts
+
+if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
+
+LARGEST = 256 * KIB  # bytes of a body that counts as small
+
+R = TypeVar("R")
+
+
+@frozen(eq=False)
+class SmallRequest:
+    """What ``Client.call`` gets; *ahead* signs the first try."""
+
+    operation: Operation
+    body: Body
+    exchange: Exchange
+    ahead: Prefetcher | None
+
+
+@define(eq=False)
+class FirstTry:
+    """The first try of a call: its reply, which is a 2xx, or what made it fail."""
+
+    operation: Operation
+    attempts: Attempts
+    signed: SignedRequest | None = None
+    reply: Reply | None = None
+    failure: BaseException | None = None
+
+    def result(self) -> Reply:
+        """Return the reply, or raise the failure."""
+        if self.failure is not None or self.reply is None:
+            raise self.failure or ValueError("no try was made")
+        return self.reply
+
+
+# Work that stands still where it would wait for the store. It yields a small request, and
+# gets its first try, or None if none was made; it yields None before it waits otherwise.
+Steps: TypeAlias = Generator["SmallRequest | None", "FirstTry | None", R]

@@ -1,0 +1,260 @@
+"""Lane: many small requests at once, by one thread over connections that never wait.
+
+Threads that each wait for a small reply spend their time on taking turns. The lane makes
+one try of each request; what becomes of a failure is for others to decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+from collections import deque
+from functools import partial
+
+from attrs import define
+
+from ..concurrency.thread_pool import Workers
+from ..model import Reply, SignedRequest
+from .body import Body
+from .connection import OriginConnection, Route, UnaskedError
+from .lane_connection import LaneConnection
+from .transport import Exchange, OutgoingRequest, Transport
+
+_LOOK = 1.0  # seconds between two looks at what stalls, at most
+_LOOKS = 4  # within one window in which enough bytes must move
+
+
+@define(eq=False)
+class LaneTry:
+    """One try of a request, and what became of it: a reply or a failure.
+
+    It has neither if the way to the server is one that the lane cannot take.
+    """
+
+    signed: SignedRequest
+    body: Body
+    exchange: Exchange
+    reply: Reply | None = None
+    failure: BaseException | None = None
+
+
+class Lane:
+    """Sends requests that may end in any order; all methods but ``wake`` are of one thread.
+
+    Connections are those of the pool of *transport*, and opened by *openers*. One that is
+    not used again at once goes back. OSError if the system has no descriptors left.
+    """
+
+    def __init__(self, transport: Transport, openers: Workers) -> None:
+        self._transport, self._pool = transport, transport.pool
+        self._openers = openers
+        self._every = min(_LOOK, self._pool.progress_seconds / _LOOKS)
+        self._looked = time.monotonic()
+        self._busy: dict[LaneConnection, LaneTry] = {}
+        self._free: list[LaneConnection] = []
+        self._opened: deque[
+            tuple[LaneTry, OutgoingRequest, OriginConnection | Exception]
+        ] = deque()
+        self._ended: list[LaneTry] = []
+        self._closed = False
+        self._alarm, self._bell = socket.socketpair()
+        try:
+            self._alarm.setblocking(False)
+            self._bell.setblocking(False)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._alarm, selectors.EVENT_READ)
+        except BaseException:
+            self._alarm.close()
+            self._bell.close()
+            raise
+
+    def send(self, one: LaneTry) -> None:
+        """Begin a try; ``wait`` returns it when it has ended."""
+        request: OutgoingRequest | None = None
+        try:
+            request = self._transport.request(one.signed, one.body, one.exchange)
+            request.prepare(self._pool)
+            if request.route.nests_tls:
+                self._ended.append(one)
+                return
+            connection = self._idle_along(request.route)
+            if connection is None:
+                self._openers.submit(partial(self._open, one, request))
+                return
+        except Exception as error:  # noqa: BLE001 - it is the end of this try alone
+            self._fail(one, request, error, is_open=False)
+            return
+        self._begin(one, request, connection)
+
+    def wait(self, seconds: float) -> list[LaneTry]:
+        """Return the tries that have ended; wait *seconds* at most if there is none."""
+        self._give_back()
+        self._begin_opened()
+        most = 0.0 if self._ended else min(seconds, self._every)
+        for key, _ in self._selector.select(most):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    self._alarm.recv(4096)
+            elif key.data in self._busy:  # else it was closed a moment ago
+                self._advance(key.data)
+        self._begin_opened()
+        self._look()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def wake(self) -> None:
+        """End the wait, from any thread."""
+        with contextlib.suppress(OSError):  # it rings already, or the lane is closed
+            self._bell.send(b"!")
+
+    def close(self) -> None:
+        """Close all connections; tries under way never end."""
+        self._closed = True
+        for connection in [*self._busy, *self._free]:
+            self._close(connection)
+        self._busy.clear()
+        self._free.clear()
+        self._close_opened()
+        self._selector.close()
+        self._alarm.close()
+        self._bell.close()
+
+    # -- connections ---------------------------------------------------------------------
+
+    def _idle_along(self, route: Route) -> LaneConnection | None:
+        for connection in reversed(self._free):
+            if connection.connection.route is route:
+                self._free.remove(connection)
+                return connection
+        idle = self._pool.idle_along(route)
+        return None if idle is None else self._watched(idle, was_used=True)
+
+    def _watched(self, opened: OriginConnection, *, was_used: bool) -> LaneConnection:
+        connection = LaneConnection(opened, was_used=was_used)
+        self._selector.register(opened.sock, selectors.EVENT_READ, connection)
+        return connection
+
+    def _open(self, one: LaneTry, request: OutgoingRequest) -> None:
+        """Open a connection; runs in a worker."""
+        found: OriginConnection | Exception
+        try:
+            found = self._pool.open(request.route)
+        except Exception as error:  # noqa: BLE001 - it is the end of this try alone
+            found = error
+        self._opened.append((one, request, found))
+        if self._closed:
+            self._close_opened()
+        self.wake()
+
+    def _begin_opened(self) -> None:
+        while self._opened:
+            one, request, found = self._opened.popleft()
+            if isinstance(found, Exception):
+                self._fail(one, request, found, is_open=False)
+            else:
+                self._begin(one, request, self._watched(found, was_used=False))
+
+    def _close_opened(self) -> None:
+        while self._opened:
+            with contextlib.suppress(IndexError):  # the other thread was first
+                found = self._opened.popleft()[2]
+                if isinstance(found, OriginConnection):
+                    found.close()
+
+    def _give_back(self) -> None:
+        for connection in self._free:
+            self._selector.unregister(connection.connection.sock)
+            self._pool.release(connection.release(), reusable=True)
+        self._free.clear()
+
+    def _close(self, connection: LaneConnection) -> None:
+        # First, for the system gives the number of a closed descriptor to the next one.
+        self._selector.unregister(connection.connection.sock)
+        connection.connection.close()
+
+    # -- tries ---------------------------------------------------------------------------
+
+    def _begin(
+        self, one: LaneTry, request: OutgoingRequest, connection: LaneConnection
+    ) -> None:
+        connection.begin(request)
+        self._busy[connection] = one
+        self._advance(connection)
+
+    def _advance(self, connection: LaneConnection) -> None:
+        one, was_waiting = self._busy[connection], connection.wants_write
+        try:
+            if not connection.advance():
+                if connection.wants_write is not was_waiting:
+                    self._listen(connection)
+                return
+            reply = connection.reply()
+        except Exception as error:  # noqa: BLE001 - it is the end of this try alone
+            self._drop(connection, error)
+            return
+        one.reply = reply
+        del self._busy[connection]
+        self._ended.append(one)
+        if connection.is_reusable:
+            if was_waiting:
+                self._listen(connection)
+            connection.was_used = True
+            self._free.append(connection)
+        else:
+            self._close(connection)
+
+    def _listen(self, connection: LaneConnection) -> None:
+        writes = selectors.EVENT_WRITE if connection.wants_write else 0
+        events = selectors.EVENT_READ | writes
+        self._selector.modify(connection.connection.sock, events, connection)
+
+    def _drop(self, connection: LaneConnection, error: Exception) -> None:
+        """End the try on *connection*, which is not used again."""
+        one, request = self._busy.pop(connection), connection.request
+        self._close(connection)
+        if isinstance(error, UnaskedError) and connection.was_used:
+            self.send(one)  # it was closed while idle: nothing was sent
+        else:
+            self._fail(one, request, error, is_open=True)
+
+    def _fail(
+        self,
+        one: LaneTry,
+        request: OutgoingRequest | None,
+        error: Exception,
+        *,
+        is_open: bool,
+    ) -> None:
+        one.failure = error.with_traceback(None)
+        if request is not None:
+            waited = None if is_open else self._pool.connect_seconds
+            known = request.failure(error, waited)
+            try:
+                if known is not None:
+                    one.failure = known
+                    request.take_back()
+            except Exception as another:  # noqa: BLE001 - of the caller's progress
+                one.failure = another
+        self._ended.append(one)
+
+    def _look(self) -> None:
+        """Give up what stalls.
+
+        Each look counts for the same time, however late it is: neither a stop of this
+        process nor a slow disk is taken for a slow network.
+        """
+        now = time.monotonic()
+        if now - self._looked < self._every:
+            return
+        self._looked = now
+        for connection in list(self._busy):
+            inner = connection.connection
+            if connection.fresh:
+                connection.fresh = False
+                continue
+            try:
+                inner.timer.wait(inner.sock, self._every)
+            except OSError as error:
+                self._drop(connection, error)

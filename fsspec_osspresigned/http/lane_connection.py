@@ -1,0 +1,121 @@
+"""Lane connection: one request at a time over an open connection, without waiting."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from ..model import Reply
+from .connection import GONE, RECEIVED, OriginConnection, pieces
+from .response import ResponseParser
+from .stall import Phase
+from .transport import MAX_ERROR, OutgoingRequest
+
+_BUSY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_GOOD = range(200, 300)
+
+
+class LaneConnection:
+    """Carries one request after the other, as far as each step goes at once.
+
+    Attributes:
+        request: the one under way, or the last one.
+        was_used: whether it has carried another request before.
+        wants_write: whether the next step waits until the socket takes bytes.
+        fresh: whether the request began after the last look at the time.
+    """
+
+    request: OutgoingRequest
+
+    def __init__(self, connection: OriginConnection, *, was_used: bool) -> None:
+        self.connection, self.was_used = connection, was_used
+        self.wants_write = False
+        self.fresh = True
+        self._seconds = connection.sock.gettimeout()
+        connection.sock.settimeout(0.0)
+
+    def begin(self, request: OutgoingRequest) -> None:
+        """Take *request*; ``advance`` sends it."""
+        timer, exchange = self.connection.timer, request.exchange
+        timer.enter(Phase.SEND)
+        timer.deadline = exchange.deadline
+        self.request, self.fresh = request, True
+        self.wants_write = False
+        self._limit = exchange.limit
+        self._response = ResponseParser(request.signed.method)
+        self._pieces: Iterator[memoryview] | None = pieces(request.head, request.body)
+        self._left = memoryview(b"")
+        self._begun = self._has_head = False
+
+    def advance(self) -> bool:
+        """Send and receive what goes at once; return whether the response is there.
+
+        Raises as ``OriginConnection.ask``, and what reading the body raises.
+        """
+        self.wants_write = False
+        try:
+            if self._pieces is not None and not self._send():
+                return False  # the response comes later
+            return self._receive()
+        except _BUSY as error:
+            sends = self._pieces is not None and isinstance(error, BlockingIOError)
+            self.wants_write = sends or isinstance(error, ssl.SSLWantWriteError)
+            return False
+
+    def reply(self) -> Reply:
+        """Return the reply, of which all has come that is read."""
+        return self.request.reply(self.connection, self._response)
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another request may follow on this connection."""
+        response = self._response
+        return response.complete and response.reusable and not self.connection.broken
+
+    def release(self) -> OriginConnection:
+        """Return the connection as it was: its calls wait."""
+        self.connection.sock.settimeout(self._seconds)
+        return self.connection
+
+    def _send(self) -> bool:
+        """Send what goes at once; return whether the peer has answered already."""
+        connection = self.connection
+        while self._pieces is not None:
+            self._left = self._left or next(self._pieces, self._left)
+            if (
+                not self._left
+                or connection.is_answered(self._response, begun=self._begun)
+                or not self._send_left()
+            ):
+                self._pieces = None
+        connection.expect_response()
+        return connection.broken
+
+    def _send_left(self) -> bool:
+        """Send some bytes; return False if the peer takes no more."""
+        try:
+            count = self.connection.sock.send(self._left)
+        except _BUSY:
+            raise
+        except GONE:  # it may have answered
+            self.connection.broken = True
+            return False
+        self._begun = True
+        self.connection.timer.count(count)
+        self._left = self._left[count:]
+        return True
+
+    def _receive(self) -> bool:
+        """Receive what is there; return whether no more is wanted."""
+        connection, response = self.connection, self._response
+        while True:
+            if response.status and not self._has_head:
+                self._has_head = True
+                connection.take_head(response)
+            if response.status:
+                most = self._limit + 1 if response.status in _GOOD else MAX_ERROR
+                if response.complete or connection.timer.moved >= most:
+                    return True
+            data = connection.sock.recv(RECEIVED)
+            connection.timer.count(len(data))
+            response.feed(data)

@@ -1,0 +1,319 @@
+"""The express lane: many small objects by one thread, and all that may go wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from attrs import evolve
+from fsspec.callbacks import Callback
+
+from fsspec_osspresigned import OSSPresignedFileSystem
+from fsspec_osspresigned.client.express import ExpressLane
+from fsspec_osspresigned.concurrency.job_runner import Transfers
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    NetworkError,
+    OSSPresignedError,
+    UploadErrors,
+)
+from fsspec_osspresigned.http.lane import Lane
+from fsspec_osspresigned.units import KIB
+
+ROOT = "examplebucket"
+
+
+@pytest.fixture
+def tries(monkeypatch) -> list[Any]:
+    """What the lane sends."""
+    sent: list[Any] = []
+    send = Lane.send
+
+    def noted(self, one):
+        sent.append(one)
+        send(self, one)
+
+    monkeypatch.setattr(Lane, "send", noted)
+    return sent
+
+
+@pytest.fixture
+def make(oss) -> Any:
+    """Make filesystems that sign here, and wait little before they try again."""
+
+    def one(**options: Any) -> OSSPresignedFileSystem:
+        fs = OSSPresignedFileSystem(signer="keys", **options)
+        fs.client.policy = evolve(fs.client.policy, base=0.01, cap=0.1)
+        return fs
+
+    return one
+
+
+def values(count: int, size: int = 100) -> dict[str, bytes]:
+    """Return as many values, all different."""
+    return {f"{ROOT}/{n:03}": f"{n}".encode() * size for n in range(count)}
+
+
+def stored(oss) -> dict[str, bytes]:
+    """Return path -> bytes of all that is stored."""
+    return {f"{ROOT}/{key}": data for key, data in oss.objects(ROOT).items()}
+
+
+def test_small_objects_go_by_the_lane(make, oss, tries, tmp_path):
+    """Values, files and transactions do, over as many connections as the options say."""
+    fs, given = make(max_concurrency=4), values(60)
+    receipts = fs.pipe(given)
+    assert [one.path for one in receipts] == list(given)
+    assert {one.verified for one in receipts} == {"crc64"}
+    assert len(tries) == 60
+    for number in range(20):
+        (tmp_path / f"f{number}").write_bytes(b"%d" % number)
+    fs.put(f"{tmp_path}/f*", f"{ROOT}/files/")
+    assert len(tries) == 80
+    with fs.transaction:
+        for number in range(10):
+            fs.pipe_file(f"{ROOT}/held/{number}", b"x")
+    assert len(tries) >= 89  # the last one is sent alone
+    assert fs.cat(f"{ROOT}/007") == given[f"{ROOT}/007"]
+
+
+def test_no_more_at_once_than_the_call_says(make, oss, monkeypatch):
+    """``batch_size`` bounds the requests of one call, in the lane as everywhere."""
+    under_way, most = 0, []
+    send, wait = Lane.send, Lane.wait
+
+    def sent(self, one):
+        nonlocal under_way
+        under_way += 1
+        most.append(under_way)
+        send(self, one)
+
+    def waited(self, seconds):
+        nonlocal under_way
+        ended = wait(self, seconds)
+        under_way -= len(ended)
+        return ended
+
+    monkeypatch.setattr(Lane, "send", sent)
+    monkeypatch.setattr(Lane, "wait", waited)
+    make().pipe(values(50), batch_size=3)
+    assert (max(most), under_way) == (3, 0)
+
+
+def test_large_objects_and_small_ones_in_one_call(make, oss, tries):
+    """Each goes its way: parts and large bodies by workers, small bodies by the lane."""
+    fs = make(max_concurrency=3, multipart_threshold=1024 * KIB, part_size=1024 * KIB)
+    sizes = [10, 3000 * KIB, 256 * KIB, 256 * KIB + 1, 0, 2000 * KIB, 7]
+    given = {f"{ROOT}/{n}": bytes([n]) * size for n, size in enumerate(sizes)}
+    receipts = fs.pipe(given)
+    assert [one.size for one in receipts] == sizes
+    assert sorted(one.body.size for one in tries) == [0, 7, 10, 256 * KIB]
+    assert {path: fs.cat(path) for path in given} == given
+
+
+FAULTS = [
+    Fault(status=500, times=3),
+    Fault(status=503, times=3, retry_after=0),
+    Fault(reset=True, times=3),
+    Fault(reset=True, drop_reply=True, times=3),
+    Fault(hang_up=True, times=3),
+    Fault(cut_after=10, times=3),
+    Fault(cut_reply_after=20, times=3),
+    Fault(status=403, code="RequestTimeTooSkewed", times=1),
+    Fault(refuse="expired", times=1),
+    Fault(wrong_crc=True, times=1),
+    Fault(error_body=True, status=400, code="MalformedXML", times=1),
+    Fault(interim=(100, 102), times=9),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_failures_are_left_to_the_client(make, oss, fault):
+    """Each failed first try counts as one, and the others are not concerned."""
+    oss.faults.add(fault)
+    fs, given = make(), values(40)
+    found = fs.pipe(given, on_error="return")
+    failed = [one for one in found if isinstance(one, Exception)]
+    final = fault.wrong_crc or fault.status == 400
+    assert len(failed) <= (1 if final else 0)
+    kept = stored(oss)
+    for path, one in zip(given, found, strict=True):
+        if not isinstance(one, Exception):
+            assert (one.path, kept[path]) == (path, given[path])
+
+
+def test_refusals_are_told_by_path(make, oss):
+    """A refused object is named, and stops the others only if that was asked for."""
+    oss.faults.add(Fault(key="007", status=403, code="AccessDenied", times=None))
+    fs, given = make(), values(40)
+    found = fs.pipe(given, on_error="return")
+    (failed,) = (one for one in found if isinstance(one, Exception))
+    assert isinstance(failed, AccessDeniedError)
+    assert (failed.path, failed.tries) == (f"{ROOT}/007", 1)
+    assert len(stored(oss)) == 39
+    oss.faults.add(Fault(status=403, code="AccessDenied", times=None))
+    with pytest.raises(UploadErrors, match="16 equal refusals"):
+        fs.pipe(values(200), on_error="omit")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_weather_leaves_each_object_whole_or_one_error(make, oss, seed):
+    """Which requests are struck, and how, is seeded: a property."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable
+    kinds: list[dict[str, Any]] = [
+        {"status": 500},
+        {"reset": True},
+        {"reset": True, "drop_reply": True},
+        {"hang_up": True},
+        {"cut_reply_after": dice.randrange(200)},
+        {"cut_after": dice.randrange(60)},
+        {"status": 403, "code": "AccessDenied"},
+        {"delay": 0.05},
+    ]
+    for number, kind in enumerate(dice.sample(kinds, 5)):
+        oss.faults.add(
+            Fault(action="PutObject", rate=0.12, seed=seed * 10 + number, **kind)
+        )
+    fs = make(retries=3, max_concurrency=8)
+    given = {path: dice.randbytes(1 + n * 37) for n, path in enumerate(values(90))}
+    found = fs.pipe(given, on_error="return")
+    kept = stored(oss)
+    assert len(found) == len(given)
+    for path, one in zip(given, found, strict=True):
+        if isinstance(one, Exception):
+            assert isinstance(one, OSSPresignedError)
+            assert one.path == path
+            assert kept.get(path, given[path]) == given[path]
+        else:
+            assert (one.path, one.size, kept[path]) == (
+                path,
+                len(given[path]),
+                given[path],
+            )
+
+
+def test_store_that_is_gone_fails_each_object_once(make, oss):
+    """The circuit opens, and what is left waits for its probes, not for a lane."""
+    fs = make(retries=1)
+    oss.stop()
+    found = fs.pipe(values(40), on_error="return")
+    assert [type(one) for one in found] == [NetworkError] * 40
+
+
+def test_callback_may_use_the_filesystem(make, oss):
+    """What it asks for takes no turn that the lane holds, whatever thread asks."""
+    fs = make(max_concurrency=2)
+    fs.pipe_file(f"{ROOT}/there", b"x")
+    asked = []
+
+    class Curious(Callback):
+        def relative_update(self, inc=1):
+            super().relative_update(inc)
+            if len(asked) < 3:
+                asked.append(
+                    fs.cat([f"{ROOT}/there"]) if asked else fs.exists(f"{ROOT}/no")
+                )
+
+    os.makedirs("source")
+    for number in range(12):
+        with open(f"source/{number}", "wb") as file:
+            file.write(b"abc")
+    fs.put("source/", f"{ROOT}/t/", recursive=True, callback=Curious())
+    assert len(asked) == 3
+    assert len(stored(oss)) == 13
+
+
+def test_calls_share_the_turns(make, oss):
+    """A call with more objects than can ever end keeps no other one from its turn."""
+    fs = make(max_concurrency=2)
+    over = threading.Event()
+
+    class Endless(dict):
+        def items(self) -> Iterator[tuple[str, bytes]]:
+            number = 0
+            while not over.is_set():
+                yield f"{ROOT}/{number % 50:03}", b"x"
+                number += 1
+
+    call = threading.Thread(target=fs.pipe, args=(Endless(),))
+    call.start()
+    try:
+        assert len(fs.pipe(values(10))) == 10
+        assert fs.pipe_file(f"{ROOT}/one", b"x").size == 1
+    finally:
+        over.set()
+        call.join()
+
+
+def test_slow_source_is_read_by_threads(make, oss, tries):
+    """After 64 objects that took long to read, workers do the others."""
+    fs = make(max_concurrency=4)
+    call = fs.client
+
+    def work(path, cancel):
+        yield None
+        return path
+
+    lane = ExpressLane(call, slow=-1.0)
+    run = Transfers(call.files, 4, work, str, driver=lane)
+    assert run.outcomes(range(300)) == list(range(300))
+    assert not tries
+
+
+def test_mistakes_of_a_source_end_the_call(make, oss):
+    """What its iterator raises is raised when the objects under way are stored."""
+
+    class Broken(dict):
+        def items(self):
+            yield from values(20).items()
+            raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        make().pipe(Broken())
+    assert len(stored(oss)) == 20
+
+
+def test_interrupt_of_a_source_ends_the_call(make, oss):
+    """What is no Exception gives the rest up, and is raised as itself."""
+
+    class Stopped(Callback):
+        def relative_update(self, inc=1):
+            raise SystemExit(3)
+
+    os.makedirs("source")
+    for number in range(30):
+        with open(f"source/{number}", "wb") as file:
+            file.write(b"abc")
+    with pytest.raises(SystemExit):
+        make().put("source/", f"{ROOT}/t/", recursive=True, callback=Stopped())
+
+
+def test_no_descriptors_no_lane(make, oss, monkeypatch):
+    """Where no lane can be had, workers do all."""
+
+    def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Lane, "__init__", refuse)
+    assert len(make().pipe(values(20))) == 20
+    assert len(stored(oss)) == 20
+
+
+def test_what_may_wait_goes_by_workers(make, oss, tries):
+    """A signer or a receipt that is a function of the caller is called by workers."""
+    told = []
+    assert len(make(receipts=told.append).pipe(values(20))) == 20
+    assert len(told) == 20
+    keys = make().client.signer
+
+    class Own:
+        def sign(self, operations):
+            return keys.sign(operations)
+
+    assert len(OSSPresignedFileSystem(signer=Own()).pipe(values(20))) == 20
+    assert not tries
