@@ -345,7 +345,6 @@ TESTED_BY = {
     "signing.endpoint": "signing/test_presigning.py",
     "signing.signed_url": "signing/test_presigning.py",
     "syncing.compare": "syncing/test_sync.py",
-    "syncing.direction": "syncing/test_sync.py",
     "syncing.result": "syncing/test_sync.py",
     "syncing.upward": "syncing/test_sync.py",
 }

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
@@ -50,18 +50,6 @@ class HeldGrant:
     grant: PostGrant
     issued_at: float
     fetched: bool
-
-
-class GrantSource(Protocol):
-    """A source of grants."""
-
-    def current(self) -> HeldGrant:
-        """Return the current grant; raise SignerError if there is none."""
-        ...
-
-    def drop(self, issued_at: float) -> None:
-        """Fetch a new grant for the next call, unless a newer one is held."""
-        ...
 
 
 @define(eq=False, repr=False)
@@ -231,7 +219,7 @@ def _headers(token: Secret | None) -> Mapping[str, str]:
 class PostGrantSigner:
     """Creates forms of PostObject with the grant of a source."""
 
-    source: GrantSource
+    source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
 
     remote = False

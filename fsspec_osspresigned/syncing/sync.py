@@ -22,7 +22,6 @@ from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions
 from ..tracebacks import short_traceback
-from .direction import Direction
 from .downward import Downward
 from .filter import Filter, Rule
 from .plan import Entry, Extra, How, Item, Plan, PlanRules, Sent, Stored, plan
@@ -44,7 +43,7 @@ from .upward import Upward
 class SyncRun(Listener):
     """One run of a sync: compare, refuse, transfer, delete; options of :func:`sync`."""
 
-    direction: Direction
+    direction: Upward | Downward
     rules: PlanRules = field(factory=PlanRules)
     delete: bool = False
     max_delete: int | None = None

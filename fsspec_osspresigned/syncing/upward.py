@@ -23,7 +23,11 @@ from .source import whole_listing
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction from *route*'s source to its destination, maybe by *executor*."""
+    """Direction from *route*'s source to its destination, maybe by *executor*.
+
+    ``Downward`` has the same members. *verb* is the participle for a transferred file,
+    *extras* the noun for deleted items.
+    """
 
     filesystem: OSSPresignedFileSystem
     route: SyncRoute
@@ -48,7 +52,10 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """1 for local files; 0 for remote files, whose times are not corrected."""
+        """1: the source has this machine's clock, the destination the store's.
+
+        -1 is the reverse. 0 for remote files, whose times are not corrected.
+        """
         return int(self.route.source.is_local)
 
     def entries(self) -> Iterator[Entry | Aside]:
