@@ -182,9 +182,11 @@ class ReplyError(OSSPresignedError):
 
     Attributes:
         explanation: explanation of a refusal; None if its cause is unknown.
+        host: host and port of the store that replied; empty if unknown.
     """
 
     explanation: Explanation | None = None
+    host: str = ""
 
     @property
     def reason(self) -> Refused | None:

@@ -387,6 +387,7 @@ class Reply:
         crc64: CRC-64/XZ of those bytes; None if it was not computed.
         retries: number of times that the request was sent again.
         resigns: number of times that it was signed again.
+        host: host and port that replied; empty if unknown.
     """
 
     status: int
@@ -398,6 +399,7 @@ class Reply:
     crc64: int | None = None
     retries: int = 0
     resigns: int = 0
+    host: str = ""
 
     @property
     def etag(self) -> str:

@@ -24,7 +24,7 @@ from ..http.checksums import MODES, crc64
 from ..model import MAX_PARTS, PartReceipt
 from ..system import BINARY, NOFOLLOW, NONBLOCK
 
-VERSION = 1
+VERSION = 2
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
@@ -47,6 +47,8 @@ class JournalHead:
         demands: SHA-256 of the demanded headers.
         owners: whether the owner initiated it, so the client must not abort it.
         created: seconds since the epoch.
+        host: host and port of the store where the upload was begun; empty if its owner
+            began it, or if version 1 wrote the journal.
         version: version of this format.
     """
 
@@ -59,7 +61,8 @@ class JournalHead:
     upload_id: str = _text()
     owners: bool = field(validator=instance_of(bool))
     created: float = field(validator=instance_of(float))
-    version: int = field(default=VERSION, validator=in_((VERSION,)))
+    host: str = field(default="", validator=instance_of(str))
+    version: int = field(default=VERSION, validator=in_((1, VERSION)))
 
     @property
     def size(self) -> int:

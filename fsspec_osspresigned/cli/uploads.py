@@ -22,6 +22,7 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import shown_bytes, shown_seconds, shown_text
+from ..upload.steps import is_elsewhere
 from .help import UncutGroup, examples
 from .options import (
     ConnectionOptions,
@@ -90,8 +91,8 @@ def abort_uploads(
     """Abort the uploads whose journals are in DIR, and remove the journals.
 
     Without BUCKET/KEY it aborts all, and asks first. Without --signer or --map, the keys
-    of the environment sign. The exit code is 1 if an upload could not be aborted; its
-    journal is kept.
+    of the environment sign. The exit code is 1 if an upload could not be aborted, or is
+    of another store; its journal is kept.
     """
     checkpoint = _checkpoint(directory)
     chosen = _chosen(checkpoint, paths)
@@ -225,6 +226,13 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
     abort = Action.AbortMultipartUpload
     try:
         client().call(Target(path=head.path).operation(abort, upload_id=head.upload_id))
-    except UploadNotFoundError:
+    except UploadNotFoundError as error:
+        if is_elsewhere(error, head.host):
+            began = f"{upload} was begun at {shown_text(head.host)}"
+            asked = shown_text(error.host)
+            raise UploadNotFoundError(
+                f"{began}, and {asked} does not know it: its journal is kept",
+                path=head.path,
+            ) from None
         return f"{upload} was gone already"
     return f"{upload} is aborted"

@@ -287,6 +287,7 @@ def from_reply(
         request_id=request_id or None,
         action=operation.action,
         retry_after=_retry_after(reply.headers),
+        host=reply.host,
     )
     error.explanation = explanation
     return error

@@ -407,6 +407,7 @@ def _reply(
         body=body,
         body_bytes=outgoing.sent,
         crc64=outgoing.crc64,
+        host=host,
     )
 
 

@@ -166,7 +166,7 @@ class Copying:
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
         steps = UploadSteps(self.client, target, Exchange(cancel=cancel))
-        upload_id = steps.initiate()
+        upload_id, _ = steps.initiate()
         try:
             parts = self._parts(source, upload_id, cancel)
             steps.complete(upload_id, parts, source.number, MultipartGrant())

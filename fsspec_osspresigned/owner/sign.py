@@ -212,7 +212,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     """Begin a multipart upload, and sign all requests to complete or abort it."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
-    upload = UploadSteps(client, target).initiate()
+    upload, _ = UploadSteps(client, target).initiate()
 
     def call(action: Action, number: int | None = None) -> SignedRequest:
         operation = target.operation(action, upload_id=upload, part_number=number)

@@ -35,9 +35,9 @@ from ..http.transport import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
-from ..units import short_bytes
+from ..units import short_bytes, shown_text
 from .plan import UploadPlan
-from .steps import UploadSteps, bare, crc_of, document, listed_parts
+from .steps import UploadSteps, bare, crc_of, document, is_elsewhere, listed_parts
 from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
@@ -146,17 +146,22 @@ class Resumption(NoCheckpoint):
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
-    def find(self, client: Client, target: Target, cancel: Cancellation | None) -> None:
-        """Resume the upload of the journal, or abort it and start over."""
+    def find(self, client: Client, target: Target, cancel: Cancellation | None) -> bool:
+        """Resume the upload of the journal, or abort it and start over.
+
+        Returns False if the journal is of an upload to another store, and is kept.
+        """
         record = self._held.record
         if record is None:
-            return
+            return True
         old, kept = record.head, record.parts
         reason = reason_to_start_over(old, self._head)
         if reason is None:
             try:
                 listing = list_parts(client, target, old.upload_id, cancel)
-            except UploadNotFoundError:
+            except UploadNotFoundError as error:
+                if is_elsewhere(error, old.host):
+                    return _kept_for(old)
                 if len(kept) < old.parts:
                     if old.owners:
                         self._held.remove()
@@ -168,19 +173,20 @@ class Resumption(NoCheckpoint):
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
-            _start_over(self._held, client, target, reason)
-            return
+            return _start_over(self._held, client, target, reason)
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         self._held.resume()
         facts = self._facts(kept)
         _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
+        return True
 
-    def record_upload(self, upload_id: str) -> None:
+    def record_upload(self, upload_id: str, host: str) -> None:
         """Record the upload that will get the parts, unless it is recorded already."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
-            self._held.create(evolve(self._head, upload_id=upload_id))
+            self._head = evolve(self._head, upload_id=upload_id, host=host)
+            self._held.create(self._head)
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
@@ -208,7 +214,7 @@ class Resumption(NoCheckpoint):
 
     def keeps_parts(self, error: BaseException | None) -> bool:
         """Return whether the parts stay in the store after *error*; add a note to it."""
-        if is_stale(error):
+        if is_stale(error) and not self._is_elsewhere(error):
             self._held.remove()
         if not self._held.keeps:
             return False
@@ -217,6 +223,12 @@ class Resumption(NoCheckpoint):
         if error is not None:
             error.add_note(_KEPT % facts)
         return True
+
+    def _is_elsewhere(self, error: BaseException | None) -> bool:
+        if isinstance(error, OutcomeUnknownError):
+            error = error.__context__
+        host = self._head.host
+        return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
     def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
         """Return which parts are stored, for log messages and events."""
@@ -237,12 +249,29 @@ class Resumption(NoCheckpoint):
         self._held.release()
 
 
-def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> None:
-    """Forget the upload of a journal, and abort it unless its owner began it."""
+def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> bool:
+    """Forget the upload of a journal, and abort it unless its owner began it.
+
+    Returns False if another store has the upload: then its journal is kept.
+    """
     _log.warning("%s: starting over: %s", target.path, reason)
-    if held.record is not None and not held.record.head.owners:
-        UploadSteps(client, target).abort(held.record.head.upload_id)
+    if held.record is not None and not (head := held.record.head).owners:
+        steps = UploadSteps(client, target)
+        if not steps.abort(head.upload_id, host=head.host):
+            return _kept_for(head)
     held.remove()
+    return True
+
+
+def _kept_for(head: JournalHead) -> bool:
+    """Log that a journal is kept for another store; return False."""
+    _log.warning(
+        "%s: the journal of this file is kept for its upload to %s: this one cannot be "
+        "resumed; use another checkpoint directory for this store",
+        head.path,
+        shown_text(head.host),
+    )
+    return False
 
 
 def resumption_of(
@@ -289,6 +318,7 @@ def resumption_of(
             _start_over(held, client, target, "the file is one PUT now")
             return NoCheckpoint()
         found = Resumption(held, head)
-        found.find(client, target, cancel)
+        if not found.find(client, target, cancel):
+            return NoCheckpoint()
         undo.pop_all()
     return found

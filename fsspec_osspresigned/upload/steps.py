@@ -140,17 +140,17 @@ class UploadSteps:
 
     # -- multipart uploads ---------------------------------------------------------------
 
-    def initiate(self, ahead: Prefetcher | None = None) -> str:
-        """Begin a multipart upload and return its upload ID."""
+    def initiate(self, ahead: Prefetcher | None = None) -> tuple[str, str]:
+        """Begin a multipart upload; return its upload ID, and the host of its store."""
         operation = self.target.initiate_operation()
 
-        def parse(reply: Reply) -> str:
+        def parse(reply: Reply) -> tuple[str, str]:
             root = document(reply, operation, "InitiateMultipartUploadResult")
             upload_id = (root.findtext("UploadId") or "").strip()
             if not upload_id:
                 msg = f"the reply to {operation.action} has no UploadId"
                 raise NetworkError(msg, path=operation.path)
-            return upload_id
+            return upload_id, reply.host
 
         return self.client.call(
             operation, EMPTY, self._control, parse=parse, ahead=ahead
@@ -216,10 +216,11 @@ class UploadSteps:
             msg = "the parts that are stored are not those that were sent"
             raise IntegrityError(msg, path=operation.path)
 
-    def abort(self, upload_id: str, *, once: bool = False) -> None:
+    def abort(self, upload_id: str, *, once: bool = False, host: str = "") -> bool:
         """Remove the parts of an upload; a failure is logged with the upload ID.
 
-        *once* does not retry, for a process that is ending.
+        *once* does not retry, for a process that is ending. Returns False if the upload
+        was begun at *host*, and is unknown to another one.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -227,7 +228,9 @@ class UploadSteps:
         )
         try:
             self.client.call(operation, once=once)
-        except UploadNotFoundError:
+        except UploadNotFoundError as error:
+            if is_elsewhere(error, host):
+                return False
             _log.info("%s: upload %s is gone already", path, upload_id)
         except OSError as error:
             _log.warning(
@@ -237,6 +240,7 @@ class UploadSteps:
                 upload_id,
                 error,
             )
+        return True
 
     # -- after a lost reply --------------------------------------------------------------
 
@@ -334,6 +338,11 @@ def listed_parts(listing: Element) -> list[PartReceipt]:
         )
         for part in listing.iter("Part")
     ]
+
+
+def is_elsewhere(error: UploadNotFoundError, host: str) -> bool:
+    """Return whether *error* says nothing of an upload that was begun at *host*."""
+    return bool(host and error.host) and error.host != host
 
 
 def bare(etag: str) -> str:

@@ -46,8 +46,8 @@ class NoCheckpoint:
     kept: Mapping[int, JournalPart] = {}
     needs_crc = False
 
-    def record_upload(self, upload_id: str) -> None:
-        """Record the upload that will get the parts."""
+    def record_upload(self, upload_id: str, host: str) -> None:
+        """Record the upload that will get the parts, and where it was begun."""
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
         """Return part *number* if it is stored with the bytes of *body*."""
@@ -187,12 +187,11 @@ class Multipart:
     def begin(self) -> None:
         """Initiate the upload unless it exists; NotSignedError if not granted."""
         job, client = self._job, self._steps.client
-        self.upload_id = (
-            job.granted.upload_id
-            or self._resumption.upload_id
-            or self._steps.initiate(job.ahead)
-        )
-        self._resumption.record_upload(self.upload_id)
+        host = ""
+        self.upload_id = job.granted.upload_id or self._resumption.upload_id
+        if not self.upload_id:
+            self.upload_id, host = self._steps.initiate(job.ahead)
+        self._resumption.record_upload(self.upload_id, host)
         coming = (
             self._steps.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)

@@ -40,6 +40,7 @@ HEAD = JournalHead(
     upload_id="0004B9895DBBB6EC98E36",
     owners=False,
     created=1_764_000_000.5,
+    host="oss-cn-hangzhou.aliyuncs.com",
 )
 
 
@@ -171,7 +172,7 @@ def test_a_part_of_other_types_is_none(name, value):
     "line",
     [
         line_of({}),
-        line_of({**json.loads(head_line(HEAD)), "version": 2}),
+        line_of({**json.loads(head_line(HEAD)), "version": 3}),
         line_of({**json.loads(head_line(HEAD)), "fingerprint": {"size": 1}}),
         line_of({**json.loads(head_line(HEAD)), "parts": 10_001}),
         line_of({"a": 1})[:-1] + b"\r\n",
@@ -180,6 +181,14 @@ def test_a_part_of_other_types_is_none(name, value):
 def test_another_version_or_an_impossible_head_is_no_journal(line):
     """Then the upload begins anew."""
     assert parse(line) is None
+
+
+def test_the_first_version_is_read():
+    """A journal of an earlier release goes on; it does not say which store."""
+    members = json.loads(head_line(HEAD)) | {"version": 1}
+    del members["host"], members["check"]
+    head = parse(line_of(members)).head
+    assert (head.upload_id, head.host) == (HEAD.upload_id, "")
 
 
 def test_text_that_only_looks_like_json_is_no_line():

@@ -10,7 +10,7 @@ import pytest
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.checkpoint.journal import JournalHead
-from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import MIN_PART
@@ -155,6 +155,25 @@ def test_one_that_is_gone_already_is_done(oss, interrupted, place, capsys):
     assert cli.main(["uploads", "abort", place, "--yes"]) == 0
     assert capsys.readouterr().out.count("was gone already") == 2
     assert os.listdir(place) == []
+
+
+def test_another_store_does_not_remove_it(oss, interrupted, place, monkeypatch, capsys):
+    """It does not know the upload, which is therefore not gone: both names are said."""
+    first = {name: os.environ[name] for name in os.environ if name.startswith("OSS_")}
+    with Emulator() as other:
+        monkeypatch.setenv("OSS_ENDPOINT", other.url)
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", other.credentials.access_key_id)
+        secret = other.credentials.access_key_secret.reveal()
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", secret)
+        assert cli.main(["uploads", "abort", place, "--yes"]) == 1
+        said = capsys.readouterr().err
+        hosts = [url.partition("://")[2] for url in (oss.url, other.url)]
+    assert said.count(f"was begun at {hosts[0]}, and {hosts[1]} does not know it") == 2
+    assert len(oss.uploads(BUCKET)) == len(os.listdir(place)) == 2
+    for name, value in first.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["uploads", "abort", place, "--yes"]) == 0
+    assert oss.uploads(BUCKET) == os.listdir(place) == []
 
 
 def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):

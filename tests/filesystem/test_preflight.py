@@ -48,7 +48,7 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
         target = Target(path=f"{BUCKET}/a")
-        upload_id = UploadSteps(fs.client, target).initiate()
+        upload_id, _ = UploadSteps(fs.client, target).initiate()
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {

@@ -262,7 +262,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return UploadSteps(client, Target(path=PATH)).initiate()
+    return UploadSteps(client, Target(path=PATH)).initiate()[0]
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:

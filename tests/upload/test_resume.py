@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
@@ -331,6 +332,58 @@ def test_an_upload_that_is_gone_starts_over(world, caplog):
     assert "does not know its upload" in caplog.text
 
 
+@pytest.fixture
+def elsewhere(world, tmp_path):
+    """Another store, to which the same file goes, with the same journals."""
+    with Emulator() as oss:
+        other = World(oss, tmp_path)
+        world.file.write_bytes(DATA)
+        os.utime(world.file, (1_790_000_000, 1_790_000_000))
+        yield other
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
+    """The upload to the other store leaves it, and the first store goes on with it."""
+    world.interrupt()
+    if lists:
+        elsewhere.put()
+        assert f"kept for its upload to {world.oss.url.split('/')[2]}" in caplog.text
+        assert elsewhere.stored() == DATA
+    else:  # the parts go out, and are refused
+        elsewhere.signer.refuses = [Action.ListParts]
+        with pytest.raises(UploadNotFoundError):
+            elsewhere.put()
+    assert len(world.journals()) == 1
+    world.put()
+    assert world.sent() == [5, 6, 7, 8]
+    assert world.stored() == DATA
+    assert world.journals() == []
+
+
+def test_a_file_that_changed_for_another_store_leaves_the_journal(world, elsewhere, caplog):  # fmt: skip
+    """Only the first store can abort its upload, so what says so is kept."""
+    world.interrupt()
+    world.file.write_bytes(DATA[::-1])
+    elsewhere.put()
+    assert elsewhere.stored() == DATA[::-1]
+    assert "kept for its upload to" in caplog.text
+    assert len(world.journals()) == 1
+    world.put()
+    assert world.oss.uploads(BUCKET) == world.journals() == []
+
+
+def test_a_journal_that_names_no_store_is_as_before(world, elsewhere):
+    """Version 1 has none: an upload that is unknown to the store counts as gone."""
+    world.interrupt()
+    (journal,) = world.journals()
+    head = parse(journal.read_bytes()).head
+    journal.write_bytes(head_line(evolve(head, host="", version=1)))
+    elsewhere.put()
+    assert elsewhere.stored() == DATA
+    assert world.journals() == []
+
+
 def test_where_listing_is_not_signed_the_journal_is_believed(world):
     """Few signers grant it; Complete names the ETags in any case."""
     world.signer.refuses = [Action.ListParts]
@@ -547,7 +600,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id = UploadSteps(client, Target(path=PATH)).initiate()
+    upload_id, _ = UploadSteps(client, Target(path=PATH)).initiate()
 
     def url(action: Action, **more) -> str:
         one = Operation(
