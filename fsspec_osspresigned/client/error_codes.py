@@ -278,7 +278,7 @@ def from_reply(
     text += (f" ({said})" if said else "") + f": {explanation or advice}"
     marked = [f"EC {case.ec}"] if case.ec else []
     marked += [f"request id {request_id}"] if request_id else []
-    error = kind(
+    return kind(
         text.removesuffix(": ") + (f" [{', '.join(marked)}]" if marked else ""),
         path=operation.path,
         status=reply.status,
@@ -288,9 +288,8 @@ def from_reply(
         action=operation.action,
         retry_after=_retry_after(reply.headers),
         host=reply.host,
+        explanation=explanation,
     )
-    error.explanation = explanation
-    return error
 
 
 def _locks(signed: SignedRequest) -> bool:
