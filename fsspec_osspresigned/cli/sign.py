@@ -11,17 +11,19 @@ from collections.abc import Sequence
 import click
 from attrs import frozen
 
+from ..console.exit import ExitCode
 from ..console.terminal import Output, pairs, table_or_pairs
 from ..filesystem.client_factory import read_url
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.grant_check import about_grant
-from ..owner.inspect import about_entry, about_url, read
+from ..owner.inspect import about_entry, about_url, read, share_expired
 from ..owner.sign import Cut, Order, Signed
 from ..request_checks import is_web
 from ..secret import SecretURL
 from ..signers.keys import KeySigner
 from ..signers.post_grant_reader import PostGrant
+from ..signing.signed_url import damage
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text
 from .help import examples
@@ -290,11 +292,12 @@ def _say_written(signed: Signed, place: str) -> None:
 
 @click.command(epilog=examples(_INSPECT))
 @click.argument("reference", type=PLACE, metavar="REFERENCE|MAP|GRANT")
-def inspect(reference: str) -> None:
+def inspect(reference: str) -> int:
     """Describe a presigned URL, a URL map or a grant.
 
     Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read.
+    input, or any URL that fsspec can read. The exit code is 3 if it has expired, 1 if
+    only some entries of a map have, and 2 if a URL was cut off or changed.
     """
     found = read(reference, read_url)
     now, room = time.time(), Output(sys.stdout).room
@@ -309,3 +312,9 @@ def inspect(reference: str) -> None:
         lines = table_or_pairs(_COLUMNS, rows, room)
     for line in lines:
         click.echo(line)
+    if isinstance(found, SecretURL) and damage(found):
+        return ExitCode.USAGE
+    expired = share_expired(found, now)
+    if expired == 1:
+        return ExitCode.DENIED
+    return ExitCode.FAILED if expired else ExitCode.OK

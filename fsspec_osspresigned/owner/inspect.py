@@ -141,13 +141,29 @@ def _headers(found: SignedURL) -> str:
 
 def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
     """Return operations, expiry, headers and host of *entry*, as text."""
-    requests = list(requests_of(entry))
-    ends = [expiry(request, entry) for _, request in requests]
-    end = min((end for end in ends if end is not None), default=None)
-    first = requests[0][1]
+    first = next(requests_of(entry))[1]
     kind = describe(first.url)
+    end = shown_end(_end_of(entry), now)
     where = f"{kind.host} ({kind.version})"
-    return _abilities(entry), shown_end(end, now), _sent(first), shown_text(where)
+    return _abilities(entry), end, _sent(first), shown_text(where)
+
+
+def _end_of(entry: MapEntry) -> float | None:
+    """Return when the first request of *entry* expires; None if that is not visible."""
+    ends = [expiry(request, entry) for _, request in requests_of(entry)]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def share_expired(found: SecretURL | URLMap | PostGrant, now: float) -> float:
+    """Return the share of objects whose signatures have expired, from 0 to 1."""
+    if isinstance(found, SecretURL):
+        ends = [describe(found).expires_at]
+    elif isinstance(found, PostGrant):
+        ends = [found.expires_at]
+    else:
+        ends = [_end_of(entry) for entry in found.values()]
+    expired = sum(end is not None and end <= now for end in ends)
+    return expired / max(1, len(ends))
 
 
 def requests_of(entry: MapEntry) -> Iterator[tuple[str, MapRequest]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -108,7 +109,7 @@ def test_url_is_read_from_file_variable_and_stdin(monkeypatch, tmp_path, capsys)
     for reference in (f"file:{tmp_path}/u", f"{tmp_path}/u", "env:UPLOAD_URL", "-"):
         stdin = io.TextIOWrapper(io.BytesIO(url.reveal().encode()))
         monkeypatch.setattr("sys.stdin", stdin)
-        assert cli.main(["inspect", reference]) == 0
+        assert cli.main(["inspect", reference]) == 3  # it expired in 2023
         out = capsys.readouterr().out
         assert "object      examplebucket/a.csv" in out
         assert secrets_of(url) not in out
@@ -166,7 +167,7 @@ def test_map_is_a_table(tmp_path, capsys, monkeypatch):
     path = tmp_path / "urls.json"
     path.write_text(text)
     os.chmod(path, 0o644)
-    assert cli.main(["inspect", str(path)]) == 0
+    assert cli.main(["inspect", str(path)]) == 1  # some of its URLs are of 2023
     said = capsys.readouterr()
     head, a, b, c, n = (
         [cell.strip() for cell in line.split("  ") if cell.strip()]
@@ -183,7 +184,7 @@ def test_map_is_a_table(tmp_path, capsys, monkeypatch):
     assert "chmod 600" in said.err
     assert secrets_of(one.url) not in said.out
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    assert cli.main(["inspect", "-"]) == 0
+    assert cli.main(["inspect", "-"]) == 1
     assert capsys.readouterr().out == said.out
 
 
@@ -235,7 +236,7 @@ def test_map_is_blocks_where_the_table_is_too_wide(
 
 def test_facts_of_a_url_fit_the_terminal(tmp_path, capsys, terminal):
     """In a pipe each is one line; on a terminal a long one goes on below itself."""
-    (tmp_path / "u").write_text(signed().reveal())
+    (tmp_path / "u").write_text(signed(now=int(time.time())).reveal())
     assert cli.main(["inspect", f"{tmp_path}/u"]) == 0
     plain = capsys.readouterr().out
     assert max(map(len, plain.splitlines())) > 80
@@ -247,8 +248,26 @@ def test_facts_of_a_url_fit_the_terminal(tmp_path, capsys, terminal):
     assert f"{last} {rest.strip()}" in plain
 
 
-def test_url_that_was_cut_off_says_so():
-    """Its facts are shown with what is wrong with it."""
+@pytest.mark.parametrize(
+    ("old", "new", "code"), [(0, 2, 0), (1, 1, 1), (2, 0, 3), (1, 0, 3)]
+)
+def test_exit_code_says_what_has_expired(tmp_path, old, new, code):
+    """A script can ask: nothing, some, or all of a map; a URL is one or the other."""
+    past = MapEntry(put=MapRequest(url=signed()))
+    valid = MapEntry(put=MapRequest(url=signed(now=int(time.time()))))
+    entries = {f"examplebucket/{n}": past for n in range(old)}
+    entries |= {f"examplebucket/new{n}": valid for n in range(new)}
+    path = tmp_path / "urls.json"
+    path.write_text(dump(URLMap(entries)))
+    path.chmod(0o600)
+    assert cli.main(["inspect", str(path)]) == code
+
+
+def test_url_that_was_cut_off_says_so(tmp_path, capsys):
+    """Its facts are shown with what is wrong with it; the exit code tells scripts."""
     cut = SecretURL(signed().reveal()[:-10])
+    (tmp_path / "u").write_text(cut.reveal())
+    assert cli.main(["inspect", f"{tmp_path}/u"]) == 2
+    assert capsys.readouterr().out.startswith("damaged     the URL has only")
     assert told(cut)["damaged"].startswith("the URL has only the start of its sig")
     assert "damaged" not in told(signed())
