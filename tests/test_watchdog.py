@@ -44,14 +44,14 @@ def test_thread_that_waits_for_a_lock_is_found():
     gate = threading.Event()
 
     def jobs():
+        yield from "ab"
         gate.wait()
-        yield from ()
 
     run = Transfers(Workers("locked", 2), 2, lambda job, _: job, str)
     run.start(jobs())
     eventually(lambda: len(watchdog.stuck()) == 2)
     gate.set()
-    assert run.finish() == []
+    assert run.finish() == [*"ab"]
     assert not watchdog.stuck()
 
 

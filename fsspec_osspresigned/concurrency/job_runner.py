@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
+from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import ReceiptFailedError, UploadErrors
@@ -94,6 +95,8 @@ class Driver(Protocol):
 class Transfers(Generic[T, R]):
     """Runs one function for many jobs, in at most *width* workers of *pool*.
 
+    The first *width* jobs are taken at once, so that no worker is woken for nothing.
+
     After the first failure, no further job starts, unless *on_error* says otherwise, or
     only the receipt of a job failed; running jobs are finished. KeyboardInterrupt, and
     any other BaseException that is not an Exception, cancels running jobs too. All jobs
@@ -158,8 +161,10 @@ class Transfers(Generic[T, R]):
 
     def start(self, jobs: Iterable[T]) -> None:
         """Hand *jobs* to the pool; call ``finish`` or ``stop`` afterwards."""
-        source = iter(jobs)
         try:
+            rest = iter(jobs)
+            first = list(islice(rest, self._width))
+            self._width, source = len(first), chain(first, rest)
             if self._pool.is_caller:  # all of its threads may be waiting like this one
                 self._loop(source)
                 return

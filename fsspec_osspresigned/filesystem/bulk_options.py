@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import chain, islice
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -70,15 +69,8 @@ class BulkOptions:
         """
         most = client.options.connections
         size = self.batch_size
-        width = most if size in (None, -1) else int(size or 1)
-        source = iter(jobs)
-        first = list(islice(source, max(1, min(width, most))))  # no idle worker
+        width = most if size in (None, -1) else max(1, min(int(size or 1), most))
         run = Transfers(
-            client.files,
-            len(first),
-            work,
-            name,
-            on_error=self.on_error,
-            driver=driver,
+            client.files, width, work, name, on_error=self.on_error, driver=driver
         )
-        return run.outcomes(chain(first, source))
+        return run.outcomes(jobs)

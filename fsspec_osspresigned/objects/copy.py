@@ -200,7 +200,7 @@ class Copying:
             span = range(offset, min(offset + size, source.size))
             return self._part(source, upload_id, offset // size + 1, span, cancel)
 
-        width = min(self.client.options.connections, len(jobs))
+        width = self.client.options.connections
         transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
         try:
             found: list[Any] = transfers.run(jobs)

@@ -224,7 +224,7 @@ class Download:
             calls.fetch(self.client, piece, cancel)
             return writer
 
-        width = min(self.client.options.connections, len(jobs))
+        width = self.client.options.connections
         transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
         transfers.start(jobs)
         return transfers

@@ -49,7 +49,7 @@ class ContentComparison:
         and, unless an earlier run has recorded the CRC-64, sends a HeadObject for it.
         """
         unsure, plan.unsure = plan.unsure, []
-        width = min(len(unsure), self.client.options.connections)
+        width = self.client.options.connections
         transfers = Transfers(
             self.client.files, width, self._prove, lambda item: item.entry.name
         )

@@ -97,16 +97,15 @@ class SyncRoute:
                 raise
             listener.stored(entry, receipt)
 
-        first = list(itertools.islice(source, client.options.connections))
         transfers: Transfers[Entry, None] = Transfers(
             client.files,
-            len(first),  # no idle worker
+            client.options.connections,
             work,
             lambda entry: entry.name,
             on_error="raise" if self.fail_fast else "omit",
             driver=ExpressLane(client),
         )
-        transfers.failures_of(itertools.chain(first, source))
+        transfers.failures_of(source)
 
 
 def _sent_file(

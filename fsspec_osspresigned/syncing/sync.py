@@ -202,7 +202,7 @@ class SyncRun(Listener):
         extra = self.result.plan.extra
         if extra and self._is_clean:
             client = self.direction.client
-            width = min(len(extra), client.options.connections)
+            width = client.options.connections
             transfers = Transfers(
                 client.files, width, self._delete_one, lambda one: one.name
             )

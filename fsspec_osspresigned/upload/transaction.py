@@ -304,14 +304,12 @@ class Transaction:
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
-            width = min(len(some), most)
-            client = self.client
             run: Transfers[Pending, None] = Transfers(
-                client.files,
-                width,
+                self.client.files,
+                most,
                 work,
                 lambda one: one.path,
-                driver=ExpressLane(client),
+                driver=ExpressLane(self.client),
             )
             failures |= run.failures_of(some)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):

@@ -96,7 +96,7 @@ def rm(
             elif not report.as_json:
                 report.err.line(f"{shown_text(name)}: was not there")
 
-    run = _all_at_once(filesystem, delete, str, len(names))
+    run = _all_at_once(filesystem, delete, str)
     return report.carry_out("deleted", progress, lambda: run.failures_of(names))
 
 
@@ -104,10 +104,9 @@ def _all_at_once(
     filesystem: OSSPresignedFileSystem,
     work: Callable[..., None],
     name: Callable[..., str],
-    count: int,
 ) -> Transfers[Any, None]:
     client = filesystem.client
-    width = max(1, min(client.options.connections, count))
+    width = client.options.connections
     return Transfers(client.files, width, work, name, on_error="return")
 
 
@@ -233,5 +232,5 @@ def _carry_out(
             change(one.path, one.target)
             child.set_size(0)
 
-    run = _all_at_once(filesystem, work, lambda one: one.path, len(found))
+    run = _all_at_once(filesystem, work, lambda one: one.path)
     return report.carry_out(verb, progress, lambda: run.failures_of(found))
