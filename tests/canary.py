@@ -73,7 +73,7 @@ BY_DESIGN_FILES = (
 BY_DESIGN = (
     # What owners ask for: commands and examples that sign, and print what they signed.
     (
-        r"owner/test_(sign|grant)\.py",
+        r"(owner/test_sign|cli/test_grant)\.py",
         "captured output",
         "sign --print gives the URL, a pipe the map or the grant",
     ),

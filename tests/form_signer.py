@@ -10,11 +10,11 @@ from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
 from fsspec_osspresigned.secret import FormValue, Secret
 from fsspec_osspresigned.signers.base import Grant, form_fields
+from fsspec_osspresigned.signing.grant_file import GrantTerms
 from fsspec_osspresigned.signing.post_conditions import SECRET_FIELDS, PolicyCondition
 from fsspec_osspresigned.signing.post_policy import (
     pinned_fields,
     policy_text,
-    safe_conditions,
     sign_policy,
     signature_conditions,
 )
@@ -99,11 +99,11 @@ def grant_of(
     version: str = "v4",
     **how: Any,
 ) -> dict[str, Any]:
-    """Return a grant of the owner of *oss*, as its file has it; *how* as ``safe_conditions``."""
+    """Return a grant of the owner of *oss*, as its file has it; *how* as ``GrantTerms``."""
     now = time.time()
     signing = {"version": version, "region": oss.region, "now": now}
     conditions = [
-        *safe_conditions(bucket, prefix, **how),
+        *GrantTerms(bucket=bucket, prefix=prefix, **how).conditions(),
         *signature_conditions(oss.credentials, **signing),
     ]
     text = policy_text(conditions, expires_at=now + life)

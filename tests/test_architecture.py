@@ -334,7 +334,6 @@ TESTED_BY = {
     "cli.objects.look": "cli/test_objects.py",
     "cli.settings.filters": "cli/test_filters.py",
     "cli.settings.profile": "cli/test_profile.py",
-    "cli.grant": "owner/test_grant.py",
     "cli.sign": "owner/test_sign.py",
     "cli.serve": "server/test_process.py",
     "cli.sync": "syncing/test_command.py",

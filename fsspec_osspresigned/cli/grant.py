@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import click
 from attrs import frozen
 
-from ..model import ACLS, MAX_SINGLE_PUT, STORAGE_CLASS, STORAGE_CLASSES
-from ..owner.grant import make_grant, place_of
+from ..errors import ConfigurationError
+from ..model import ACLS, MAX_SINGLE_PUT, STORAGE_CLASS, STORAGE_CLASSES, split_path
 from ..request_checks import is_web
-from ..signing.grant_file import GrantTerms, SignedGrant
+from ..signing.grant_file import GrantTerms, SignedGrant, sign_grant
 from ..signing.post_policy import TOKEN_FIELD
 from ..units import shown_bytes, shown_end, shown_seconds
 from ..url_map.source import write_text
@@ -63,8 +63,20 @@ class GrantOptions:
     # fmt: on
 
     def terms(self, path: str) -> GrantTerms:
-        """Return what the holder may do below *path*."""
-        bucket, prefix = place_of(path, whole_bucket=self.whole_bucket)
+        """Return what the holder may do below *path*.
+
+        Raises:
+            ConfigurationError: it is a whole bucket without --whole-bucket, or has a
+                prefix although that is given.
+        """
+        bucket, prefix = split_path(path)
+        if not prefix and not self.whole_bucket:
+            place = f"{bucket or 'bucket'}/prefix/"
+            msg = "every object of a bucket could be replaced: name a directory, "
+            raise ConfigurationError(f"{msg}{place}, or use --whole-bucket")
+        if prefix and self.whole_bucket:
+            msg = f"--whole-bucket and the prefix {prefix[:80]!r}: give one of them"
+            raise ConfigurationError(msg)
         most = min(self.max_size, MAX_SINGLE_PUT)
         return GrantTerms(
             bucket=bucket,
@@ -95,7 +107,15 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
         raise click.UsageError("name the place as BUCKET/PREFIX/, not by a URL")
     terms = wanted.terms(object_path(place))
     file = secret_place(wanted.output, "grant.json", force=wanted.force)
-    made = make_grant(keys.signer(wanted.expires), terms)
+    signer = keys.signer(wanted.expires)
+    made = sign_grant(
+        signer.credentials(),
+        signer.endpoint,
+        terms,
+        version=signer.version,
+        region=signer.region,
+        now=signer.clock(),
+    )
     if file == "-":
         click.echo(made.text(), nl=False)
     else:

@@ -23,7 +23,7 @@ from ..request_checks import object_of, url_problem
 from ..secret import FormValue, Secret
 from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
 from ..signing.endpoint import check_bucket, region_of
-from ..signing.post_conditions import SECRET_FIELDS, PolicyCondition
+from ..signing.post_conditions import SECRET_FIELDS, PolicyCondition, contradictions
 from ..signing.post_policy import (
     SIGNATURE_FIELDS,
     STATUS_FIELD,
@@ -353,7 +353,7 @@ class _Reader:
     ) -> None:
         """Find conditions that no upload can meet."""
         has = lower_names(fields)
-        self.problems += policy.contradictions()
+        self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:
             # What it lacks can still be given with the object.
             if condition.field in has:

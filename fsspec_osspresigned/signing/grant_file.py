@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError
-from ..model import MAX_SINGLE_PUT, OBJECT_ACL, frozen_mapping
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL, frozen_mapping
 from ..secret import FormValue, Secret
 from ..units import shown_moment
 from .canonical import MAX_V4_LIFE, Credentials
 from .endpoint import Endpoint, check_bucket, check_key
 from .post_conditions import SECRET_FIELDS, PolicyCondition
 from .post_policy import (
+    STATUS_FIELD,
+    TYPE_FIELD,
     pinned_fields,
     policy_text,
-    safe_conditions,
     sign_policy,
     signature_conditions,
 )
@@ -58,33 +59,48 @@ class GrantTerms:
             yield problem.replace("key ", "prefix ", 1)
         if "${" in self.prefix:
             yield "the prefix holds '${', which OSS would replace"
+        if self.prefix and not self.prefix.endswith("/"):
+            said = "would be the beginning of other names too: end it with a slash"
+            yield f"the prefix {self.prefix[:80]!r} {said}"
         if not 1 <= self.expires_in <= MAX_V4_LIFE:
             yield f"the grant would live {self.expires_in} s: OSS allows 7 days"
+        least, most = self.sizes
+        if not 0 <= least <= most <= MAX_SINGLE_PUT:
+            limit = f"0..{MAX_SINGLE_PUT} bytes"
+            yield f"sizes from {least} to {most}: use a range in {limit}"
+        kinds = [one for one in self.content_types if one.endswith("/")]
+        if kinds and len(self.content_types) > 1:
+            yield f"content type {kinds[0]!r} is a prefix, which stands alone"
 
     def conditions(self) -> list[PolicyCondition]:
         """Return the conditions of a policy, without those of its signature.
+
+        They restrict everything that OSS can restrict. The holder can still add fields
+        that no condition names: metadata, headers of the object, a callback. OSS has no
+        condition that forbids a field.
 
         Raises:
             ConfigurationError: no policy can or should express the terms; the message
                 lists all problems.
         """
-        problems = [*self.problems()]
-        found: list[PolicyCondition] = []
-        try:
-            found = safe_conditions(
-                self.bucket,
-                self.prefix,
-                sizes=self.sizes,
-                overwrite=self.overwrite,
-                acl=self.acl or "default",
-                content_types=self.content_types,
-                fields=self.fields,
-            )
-        except ConfigurationError as error:
-            problems += error.problems
-        if problems:
+        if problems := [*self.problems()]:
             raise ConfigurationError(problems)
-        return [one for one in found if self.acl or one.field != OBJECT_ACL]
+        pinned = {STATUS_FIELD: "200"}
+        if self.acl:
+            pinned[OBJECT_ACL] = self.acl
+        pinned |= self.fields
+        if not self.overwrite:
+            pinned[FORBID_OVERWRITE] = "true"
+        conditions = [
+            PolicyCondition("eq", "bucket", (self.bucket,)),
+            PolicyCondition("starts-with", "key", (self.prefix,)),
+            PolicyCondition.range(*self.sizes),
+            *(PolicyCondition("eq", name.lower(), (v,)) for name, v in pinned.items()),
+        ]
+        if types := tuple(self.content_types):
+            operator = "starts-with" if types[0].endswith("/") else "in"
+            conditions.append(PolicyCondition(operator, TYPE_FIELD, types))
+        return conditions
 
 
 @frozen(kw_only=True)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,6 @@ from attrs import frozen
 
 from .. import parsing
 from ..errors import ConfigurationError
-from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..secret import Secret
 from ..units import shown_moment
 from .canonical import (
@@ -36,7 +35,6 @@ from .post_conditions import (
     PolicyCondition,
     PolicyFault,
     PolicyRefusal,
-    contradictions,
     read_condition,
 )
 from .presigning import credential_problems, region_problem
@@ -122,10 +120,7 @@ class PostPolicy:
 
         A V4 signature expires 7 days after its date, whatever the policy says.
         """
-        return self._end(lower_names(fields))
-
-    def _end(self, given: Mapping[str, str]) -> float:
-        signed_at = parse_moment(given.get("x-oss-date", ""))
+        signed_at = parse_moment(lower_names(fields).get("x-oss-date", ""))
         if signed_at is None:
             return self.expires_at
         return min(self.expires_at, signed_at + MAX_V4_LIFE)
@@ -148,7 +143,7 @@ class PostPolicy:
         """
         given = lower_names(fields)
         found = []
-        if now >= (end := self._end(given)):
+        if now >= (end := self.end(given)):
             said = f"the policy expired at {shown_moment(end)}"
             found.append(PolicyRefusal(PolicyFault.EXPIRED, said))
         checks = (one.refusal(given, bucket, size) for one in self.conditions)
@@ -158,22 +153,6 @@ class PostPolicy:
             said = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
             found.append(PolicyRefusal(PolicyFault.EXTRA, said))
         return found
-
-    def refusals(
-        self,
-        fields: Mapping[str, str],
-        *,
-        bucket: str | None,
-        size: int | None,
-        now: float,
-    ) -> list[str]:
-        """Return the texts of :meth:`judge`."""
-        found = self.judge(fields, bucket=bucket, size=size, now=now)
-        return [refusal.text for refusal in found]
-
-    def contradictions(self) -> list[str]:
-        """Return contradictions, because of which no form can meet the conditions."""
-        return [*contradictions(self.conditions)]
 
     def named(self, name: str) -> list[PolicyCondition]:
         """Return the conditions of the field *name*, lower case."""
@@ -344,63 +323,6 @@ def _signature_fields(
     scope = f"{moment[:8]}/{region}/oss/{TERMINATOR}"
     values = (ALGORITHM, f"{credentials.access_key_id}/{scope}", moment)
     return {**dict(zip(V4_FIELDS, values, strict=True)), **tokens}
-
-
-def safe_conditions(
-    bucket: str,
-    prefix: str,
-    *,
-    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT),
-    overwrite: bool = True,
-    acl: str = "default",
-    content_types: Sequence[str] = (),
-    fields: Mapping[str, str] | None = None,
-) -> list[PolicyCondition]:
-    """Return conditions that restrict everything that OSS can restrict.
-
-    The holder can still add fields that no condition names: metadata, headers of the
-    object, a callback. OSS has no condition that forbids a field.
-
-    Args:
-        bucket: the only one.
-        prefix: of every key; empty for the whole bucket, else with a slash at its end.
-        sizes: least and most bytes of a file.
-        overwrite: False keeps existing objects, unless the bucket has versions.
-        acl: ACL of every object.
-        content_types: those allowed; one with a slash at its end is a prefix and stands
-            alone; empty allows all.
-        fields: more fields with their only value, such as ``x-oss-storage-class``.
-
-    Raises:
-        ConfigurationError: a condition would be unrestricted or impossible; the message
-            lists all problems.
-    """
-    least, most = sizes
-    problems = []
-    if prefix and not prefix.endswith("/"):
-        said = "would be the beginning of other names too: end it with a slash"
-        problems.append(f"the prefix {prefix[:80]!r} {said}")
-    if not 0 <= least <= most <= MAX_SINGLE_PUT:
-        limit = f"0..{MAX_SINGLE_PUT} bytes"
-        problems.append(f"sizes from {least} to {most}: use a range in {limit}")
-    kinds = [one for one in content_types if one.endswith("/")]
-    if kinds and len(content_types) > 1:
-        problems.append(f"content type {kinds[0]!r} is a prefix, which stands alone")
-    if problems:
-        raise ConfigurationError(problems)
-    pinned = {STATUS_FIELD: "200", OBJECT_ACL: acl, **(fields or {})}
-    if not overwrite:
-        pinned[FORBID_OVERWRITE] = "true"
-    conditions = [
-        PolicyCondition("eq", "bucket", (bucket,)),
-        PolicyCondition("starts-with", "key", (prefix,)),
-        PolicyCondition.range(least, most),
-        *(PolicyCondition("eq", name.lower(), (v,)) for name, v in pinned.items()),
-    ]
-    if content_types:
-        operator = "starts-with" if kinds else "in"
-        conditions.append(PolicyCondition(operator, TYPE_FIELD, tuple(content_types)))
-    return conditions
 
 
 def spelled(name: str) -> str:

@@ -141,7 +141,6 @@ class Plan:
         send: files to send.
         unsure: files whose bytes must be compared; empty afterwards.
         same: number of files that the destination has already.
-        same_bytes: total size of these files.
         extra: objects that the source does not have, sorted.
         problems: name -> why it cannot be sent.
         errors: name -> why the source could not be read there.
@@ -152,7 +151,6 @@ class Plan:
     send: list[Item] = Factory(list)
     unsure: list[Item] = Factory(list)
     same: int = 0
-    same_bytes: int = 0
     extra: list[Extra] = Factory(list)
     problems: dict[str, str] = Factory(dict)
     errors: dict[str, OSError] = Factory(dict)
@@ -170,7 +168,6 @@ class Plan:
             self.unsure.append(item)
         elif item.why is Why.SAME:
             self.same += 1
-            self.same_bytes += item.entry.size or 0
         else:
             self.send.append(item)
 

@@ -12,8 +12,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
-from fsspec_osspresigned.owner.grant import place_of
+from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.units import MIB
 
@@ -73,8 +72,8 @@ def test_options_reach_the_policy(capsys):
     policy, fields = policy_in("my.grant.json")
     form = {**fields, "key": "in/a.png"}
     asked = {"bucket": "examplebucket", "now": time.time()}
-    assert policy.refusals(form, size=8 * MIB, **asked) == []
-    assert len(policy.refusals(form, size=0, **asked)) == 1
+    assert policy.judge(form, size=8 * MIB, **asked) == []
+    assert len(policy.judge(form, size=0, **asked)) == 1
     assert fields["x-oss-forbid-overwrite"] == "true"
     assert fields["x-oss-object-acl"] == "private"
     assert fields["x-oss-storage-class"] == "IA"
@@ -123,6 +122,7 @@ def test_redirected_into_its_own_file(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (["oss://"], "name a directory, bucket/prefix/, or use --whole-bucket"),
         (["examplebucket"], "use --whole-bucket"),
         (["examplebucket/"], "use --whole-bucket"),
         (["examplebucket/in"], "end it with a slash"),
@@ -149,7 +149,7 @@ def test_whole_bucket_on_request(capsys):
     assert "objects of 5 GiB at most" in capsys.readouterr().err
     policy, fields = policy_in()
     form = {**fields, "key": "anything"}
-    assert policy.refusals(form, bucket="examplebucket", size=1, now=time.time()) == []
+    assert policy.judge(form, bucket="examplebucket", size=1, now=time.time()) == []
 
 
 @pytest.mark.usefixtures("keys")
@@ -180,13 +180,6 @@ def test_help_has_examples(capsys):
     """The examples are whole commands."""
     assert grant("--help") == 0
     assert "osspresigned grant examplebucket/incoming/" in capsys.readouterr().out
-
-
-def test_place_of_a_grant():
-    """Bucket and prefix; a bucket that has no name is refused like a whole one."""
-    assert place_of("b/in/", whole_bucket=False) == ("b", "in/")
-    with pytest.raises(ConfigurationError, match="bucket/prefix/"):
-        place_of("", whole_bucket=False)
 
 
 @pytest.mark.parametrize("version", ["v4", "v1"])

@@ -109,8 +109,8 @@ def test_answer_has_the_shape_of_the_sample(ask):
     assert refusal is None
     policy = PostPolicy.parse(answer["policy"])
     asked = {"bucket": "examplebucket", "now": NOW}
-    assert policy.refusals(form, size=5 * GIB, **asked) == []
-    assert policy.refusals({**form, "key": "out/a"}, size=1, **asked)
+    assert policy.judge(form, size=5 * GIB, **asked) == []
+    assert policy.judge({**form, "key": "out/a"}, size=1, **asked)
     assert policy.expires_at == NOW + 3600
 
 
@@ -204,14 +204,14 @@ def test_limits_of_the_policy_are_terms():
     asked = {"bucket": "examplebucket", "size": 1, "now": NOW}
     form = form_of(answer)
     signed = PostPolicy.parse(answer["policy"])
-    assert len(signed.refusals(form, **asked)) == 4
+    assert len(signed.judge(form, **asked)) == 4
     named = {
         name.replace("_", "-"): value
         for name, value in answer.items()
         if name.startswith("x_oss_")
     }
     own = {**form, **named, "x-oss-content-type": "image/png"}
-    assert signed.refusals(own, **asked) == []
+    assert signed.judge(own, **asked) == []
 
 
 def test_lasting_key_has_no_token():

@@ -10,6 +10,7 @@ from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
+from fsspec_osspresigned.signing.post_conditions import PolicyCondition
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.signing.post_verifying import verify_policy
 from fsspec_osspresigned.units import GIB, MIB
@@ -37,7 +38,7 @@ def refusals(grant, key="in/a", size=1, bucket="examplebucket", now=NOW, **field
     policy = PostPolicy.parse(grant.fields["policy"])
     refusal = verify_policy(form, lambda _: KEY, now=NOW)
     assert refusal is None
-    return policy.refusals(form, bucket=bucket, size=size, now=now)
+    return [one.text for one in policy.judge(form, bucket=bucket, size=size, now=now)]
 
 
 def test_file_has_the_documented_shape():
@@ -173,9 +174,20 @@ def test_what_should_not_be_signed(terms, said):
 
 def test_mistakes_are_told_together():
     """All problems of the terms come at once."""
+    open_ones = {"sizes": (5, 4), "content_types": ["image/", "text/csv"]}
     with pytest.raises(ConfigurationError) as error:
-        made(bucket="No", prefix="in", expires_in=0)
-    assert len(error.value.problems) == 3
+        made(bucket="No", prefix="in", expires_in=0, **open_ones)
+    assert len(error.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("types", "operator"), [(["image/"], "starts-with"), (["a/b", "c/d"], "in")]
+)
+def test_content_types_become_a_condition(types, operator):
+    """A type with a slash at its end allows all below it; others are a list."""
+    terms = GrantTerms(bucket="examplebucket", prefix="", content_types=types)
+    wanted = PolicyCondition(operator, "x-oss-content-type", tuple(types))
+    assert terms.conditions()[-1] == wanted
 
 
 def test_cloud_box_is_refused():
