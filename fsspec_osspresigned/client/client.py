@@ -175,7 +175,7 @@ class Client:
                         return _parsed(made.result(), parse, exchange)
                 with self.turns.take(wait=not self.lanes.is_caller):
                     # Only here, for the wait may outlast a short life.
-                    if signed is None or signed.is_stale(self._timing.now()):
+                    if signed is None or self.is_stale(signed):
                         asked, signer = signer, self.signer
                         signed = self.signed(operation, asked)
                     with circuit.turn(operation.path, cancel):
@@ -234,6 +234,10 @@ class Client:
     def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
         """Sign *operation*, by the client's own signer if *signer* is None."""
         return sign_checked(signer or self.signer, [operation])[0]
+
+    def is_stale(self, signed: SignedRequest) -> bool:
+        """Return whether *signed* expires too soon to be sent."""
+        return signed.is_stale(self._timing.now())
 
     def with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body

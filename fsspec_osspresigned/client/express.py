@@ -19,7 +19,9 @@ from ..concurrency.job_runner import OVER, Task
 from ..concurrency.thread_pool import Workers
 from ..errors import OSSPresignedError
 from ..http.lane import Lane, LaneTry
+from ..signers.base import grants_here
 from .client import Client
+from .lane_signing import LaneSigning, Unsent
 from .small_request import FirstTry, SmallRequest
 
 _GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost
@@ -41,11 +43,12 @@ class ExpressLane:
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
         """Call *function* in a thread for lanes.
 
-        None if the caller is such a thread, or if what signs, or takes receipts, may wait.
+        None if the caller is such a thread, or if what grants, or takes receipts, may
+        wait.
         """
         client, lanes = self.client, self.client.lanes
-        signs_here = getattr(client.signer, "remote", None) is False
-        if lanes.is_caller or not signs_here or callable(client.options.receipts):
+        may_wait = callable(client.options.receipts) or not grants_here(client.signer)
+        if lanes.is_caller or may_wait:
             return None
         return lanes.submit(function)
 
@@ -105,16 +108,21 @@ class _ExpressRun:
     width: int
     pool: Workers
     source: _Stopwatch
-    _ready: deque[tuple[Task, SmallRequest]] = field(factory=deque)
+    _signing: LaneSigning = field(init=False)
+    _ready: deque[Unsent] = field(factory=deque)
     _on_its_way: dict[LaneTry, _OnItsWay] = field(factory=dict)
     _handed: set[Task] = field(factory=set)
     _ended: bool = False
     _error: BaseException | None = None
 
+    def __attrs_post_init__(self) -> None:
+        self._signing = LaneSigning(self.client, self.pool, self.lane.wake)
+
     def run(self) -> None:
         """Run all tasks; raises what is no failure of a task when the others are done."""
         share = self.client.turns.share()
         while self._fill(share):
+            self._signing.ask()
             glance = _SHORT_GLANCE if self._ready else _GLANCE
             for one in self.lane.wait(glance):
                 self._take_reply(one)
@@ -124,30 +132,32 @@ class _ExpressRun:
     def close(self) -> None:
         """Leave nothing behind, whatever ended the run."""
         self.lane.close()
-        for task, _ in self._ready:
-            task.abandon()
+        for one in self._ready:
+            one.task.abandon()
         for own in self._on_its_way.values():
             own.task.abandon()
             own.turn.close()
         self.client.turns.tell()
-        while self._handed:
+        while self._handed or self._signing.is_calling:
             Event().wait(_SHORT_GLANCE)
+        self._signing.abandon()
 
     def _fill(self, share: TurnShare) -> bool:
         """Begin what can begin; return whether anything is under way."""
         while True:
+            self._ready.extendleft(reversed(self._signing.take_back()))
             while self._ready:
-                task, request = self._ready[0]
-                turn = None
-                if (
-                    not self._may_wait(request)
-                    and (turn := share.take(len(self._on_its_way))) is None
-                ):
-                    return True
+                one, turn = self._ready[0], None
+                if not self._may_wait(one.request):
+                    if self._signing.keep(one):
+                        self._ready.popleft()
+                        continue
+                    if (turn := share.take(len(self._on_its_way))) is None:
+                        return True
                 self._ready.popleft()
                 with self.source:
-                    self._begin(task, request, turn)
-            under_way = len(self._on_its_way) + len(self._handed)
+                    self._begin(one, turn)
+            under_way = len(self._on_its_way) + len(self._handed) + self._signing.held
             if self._ended or under_way >= self.width:
                 share.rest()
                 return under_way > 0
@@ -183,27 +193,28 @@ class _ExpressRun:
         if wanted is None:
             self._hand_over(task)
         elif wanted is not OVER:
-            self._ready.append((task, wanted))
+            self._ready.append(Unsent(task, wanted))
 
-    def _begin(self, task: Task, request: SmallRequest, turn: BytesIO | None) -> None:
-        """Sign *request* and send it; without a *turn* a worker does all."""
+    def _begin(self, one: Unsent, turn: BytesIO | None) -> None:
+        """Send the request of *one*; without a *turn* a worker does all."""
+        task, request = one.task, one.request
         if turn is None:
             self._hand_over(task)
             return
         client, operation = self.client, request.operation
         first = FirstTry(operation, client.attempts(operation))
         try:
-            first.signed = client.signed(operation, request.ahead)
+            first.signed = one.result() or client.signed(operation, None)
             ready = client.with_checksums(operation, first.signed, request.body)
-        except Exception as error:  # noqa: BLE001 - raised by the call in the worker
+        except BaseException as error:  # noqa: BLE001 - raised by the call in the worker
             first.failure = error
             turn.close()
             client.turns.tell()
             self._hand_over(task, first)
             return
-        one = LaneTry(ready, request.body, request.exchange)
-        self._on_its_way[one] = _OnItsWay(task, request, first, turn)
-        self.lane.send(one)
+        sent = LaneTry(ready, request.body, request.exchange)
+        self._on_its_way[sent] = _OnItsWay(task, request, first, turn)
+        self.lane.send(sent)
 
     def _take_reply(self, one: LaneTry) -> None:
         own, client = self._on_its_way.pop(one), self.client

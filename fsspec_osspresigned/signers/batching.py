@@ -8,14 +8,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from itertools import islice, zip_longest
 from typing import TypeVar
 
 from attrs import define
 
 from ..concurrency.future import Changes
+from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
-from .base import MAX_REQUESTS, Outcome, Signer, check_signed, sign_each
+from .base import MAX_REQUESTS, Outcome, Signer, all_signed, check_signed, sign_each
 
 T = TypeVar("T")
 
@@ -97,9 +99,59 @@ class Prefetcher:
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return signed requests for *operations*; raises what the signer raises."""
-        if self._pid != os.getpid():
-            self._reset()  # the thread that made the call exists in the parent only
-        return [self._one(_Prefetch(operation)) for operation in operations]
+        found = all_signed(self.sign_each(operations))
+        if len(self._held) < self._low:
+            self.request_more()
+        return found
+
+    def sign_each(
+        self, operations: Sequence[Operation]
+    ) -> list[SignedRequest | Exception]:
+        """Return a signed request for each of *operations*, or its error."""
+        self._begin_anew_after_fork()
+        owns = [_Prefetch(operation) for operation in operations]
+        waiting = self._waiting
+        waiting += owns
+        try:
+            with self._lock:
+                for own in owns:
+                    self._serve(own)
+            for own in owns:
+                self._wait_for(own)
+        finally:
+            for own in owns:
+                waiting.remove(own)
+        return [_checked(own) for own in owns]
+
+    def signed_already(self, operation: Operation) -> SignedRequest | None:
+        """Return what was prefetched for *operation*; None if a call is needed.
+
+        Raises what the signer raised for it.
+        """
+        self._begin_anew_after_fork()
+        own = _Prefetch(operation)
+        with self._lock:
+            self._serve(own)
+        return None if own.outcome is None else all_signed([_checked(own)])[0]
+
+    def wants_more(self) -> bool:
+        """Return whether ``request_more`` should be called now."""
+        if len(self._held) >= self._low or self._asking.locked():
+            return False
+        with self._lock:
+            if not self._stale and (operation := self._coming()) is not None:
+                self._stale.append(operation)
+            return bool(self._stale)
+
+    def request_more(self) -> None:
+        """Prefetch the next batch, unless another thread does; its errors are kept."""
+        if self._asking.locked():
+            return
+        with self._asking:
+            with self._lock:
+                batch = self._prefetched()
+            self._ask(batch)
+        self._changes.tell()
 
     def distrust(self, refused: SignedRequest) -> None:
         """Sign all requests again that are not newer than *refused*.
@@ -110,25 +162,16 @@ class Prefetcher:
         with self._lock:
             self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
 
-    def _one(self, own: _Prefetch) -> SignedRequest:
-        waiting = self._waiting
-        waiting.append(own)
+    def _begin_anew_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()  # the thread that made the call exists in the parent only
+
+    def _wait_for(self, own: _Prefetch) -> None:
         try:
-            with self._lock:
-                self._serve(own)
             while own.outcome is None:
                 self._take_turn(own)
-            if len(self._held) < self._low and not self._asking.locked():
-                with self._asking:
-                    with self._lock:
-                        batch = self._prefetched()
-                    self._ask(batch, own)
-        finally:
-            waiting.remove(own)
-        if isinstance(own.outcome, Exception):
-            raise own.outcome
-        check_signed(own.operation, own.outcome)
-        return own.outcome
+        except Exception as error:  # noqa: BLE001 - the error of this operation
+            own.outcome = error
 
     def _take_turn(self, own: _Prefetch) -> None:
         """Make one call, or wait for the end of the current one."""
@@ -195,7 +238,7 @@ class Prefetcher:
         self._asked_at = now
         return batch
 
-    def _ask(self, batch: Sequence[_Prefetch], own: _Prefetch) -> None:
+    def _ask(self, batch: Sequence[_Prefetch], own: _Prefetch | None = None) -> None:
         outcomes: Sequence[Outcome] = ()
         failure: Exception | None = None
         try:
@@ -208,7 +251,7 @@ class Prefetcher:
                 for entry, outcome in zip_longest(batch, outcomes):
                     self._deliver(entry, outcome, failure)
                 self._serve_waiting()
-        if failure is not None and own.outcome is None:
+        if failure is not None and own is not None and own.outcome is None:
             raise failure
 
     def _deliver(
@@ -217,10 +260,28 @@ class Prefetcher:
         if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
             self._life = max(0.0, outcome.expires_at - self._now())
         if entry in self._waiting:
-            entry.outcome = outcome or failure
+            entry.outcome = outcome or _for(entry.operation, failure)
         else:
             entry.outcome = outcome
             self._held[entry.slot] = entry
+
+
+def _checked(own: _Prefetch) -> SignedRequest | Exception:
+    """Return the outcome of *own*, or what is wrong with it."""
+    if not isinstance(own.outcome, Exception):
+        try:
+            check_signed(own.operation, own.outcome)
+        except OSSPresignedError as error:
+            return error
+    return own.outcome  # type: ignore[return-value]  # it is there by now
+
+
+def _for(operation: Operation, failure: Exception | None) -> Exception | None:
+    """Return *failure* of a whole call as that of *operation*."""
+    if isinstance(failure, OSSPresignedError):
+        failure = copy(failure)
+        failure.path = failure.filename = operation.path
+    return failure
 
 
 def _is_signed(held: _Prefetch, test: Callable[[SignedRequest], bool]) -> bool:

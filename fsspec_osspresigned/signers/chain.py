@@ -14,6 +14,7 @@ from .base import (
     all_signed,
     distrust,
     grant_for,
+    grants_here,
     preflight,
     sign_each,
 )
@@ -31,6 +32,11 @@ class ChainSigner:
     def remote(self) -> bool:
         """True if one of the signers is remote."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
+
+    @property
+    def grants_here(self) -> bool:
+        """True if all signers say without waiting what they grant."""
+        return all(map(grants_here, self._signers))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Sign *operations*; the last signer gets the rest in one batch."""

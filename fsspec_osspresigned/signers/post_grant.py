@@ -223,6 +223,7 @@ class PostGrantSigner:
     clock: Callable[[], float] = time.time
 
     remote = False
+    grants_here = False  # the grant may have to be fetched
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a form for each of *operations*; refuse all but PostObject."""

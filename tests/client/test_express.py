@@ -304,16 +304,9 @@ def test_no_descriptors_no_lane(make, oss, monkeypatch):
     assert len(stored(oss)) == 20
 
 
-def test_what_may_wait_goes_by_workers(make, oss, tries):
-    """A signer or a receipt that is a function of the caller is called by workers."""
+def test_receipts_for_a_function_go_by_workers(make, oss, tries):
+    """A function of the caller that takes receipts is called by workers."""
     told = []
     assert len(make(receipts=told.append).pipe(values(20))) == 20
     assert len(told) == 20
-    keys = make().client.signer
-
-    class Own:
-        def sign(self, operations):
-            return keys.sign(operations)
-
-    assert len(OSSPresignedFileSystem(signer=Own()).pipe(values(20))) == 20
     assert not tries

@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.errors import (
     NotSignedError,
@@ -136,6 +137,50 @@ def test_next_batch_is_asked_for_while_some_are_left():
     for number in range(4, 9):
         ahead.sign([part(number)])
     assert len(service.calls) == 2
+
+
+def test_what_is_signed_already_costs_no_wait():
+    """A caller that must not wait takes what is there, and learns what to ask for."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 9), first=4, low=2)
+    assert ahead.signed_already(part(1)) is None
+    assert not service.calls
+    assert ahead.wants_more()
+    ahead.request_more()
+    assert service.calls == [[1, 2, 3, 4]]
+    assert not ahead.wants_more()
+    for number in (1, 2, 3):
+        assert isinstance(ahead.signed_already(part(number)), SignedRequest)
+    assert ahead.signed_already(part(3)) is None
+    assert ahead.wants_more()
+    ahead.request_more()
+    assert all(map(ahead.signed_already, map(part, (4, 8))))
+    assert ahead.sign_each([part(5), part(6), part(7)])
+    assert service.calls == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert not ahead.wants_more()  # no more is known to come
+
+
+def test_many_at_once_share_calls():
+    """Operations that were not foreseen are signed in one call, each with its outcome."""
+    service = Service()
+    ahead = ahead_of(service)
+    found = ahead.sign_each([part(number) for number in range(1, 6)])
+    assert [type(one) for one in found] == [SignedRequest] * 5
+    assert service.calls == [[1, 2, 3, 4, 5]]
+
+
+def test_failure_of_a_call_is_that_of_each_operation():
+    """Each of them gets an error of its own, with its own path."""
+
+    class Broken(Service):
+        def sign(self, operations):
+            raise SignerError("broken", path="of/none")
+
+    ahead = ahead_of(Broken())
+    found = ahead.sign_each([evolve(part(1), key=key) for key in "xyz"])
+    assert len({id(one) for one in found}) == 3
+    assert [type(one) for one in found] == [SignerError] * 3
+    assert {one.path for one in found[1:]} == {"b/y", "b/z"}
 
 
 def test_an_error_comes_up_at_its_own_request():

@@ -1,0 +1,147 @@
+"""Lane signing: signs for the express lane, whose thread never waits.
+
+A signer that signs here is asked when a request is sent. Others are asked by workers:
+together where a call costs a round trip, one by one where it is a function.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from ..concurrency.job_runner import Task
+from ..concurrency.thread_pool import Workers
+from ..model import SignedRequest
+from ..signers.base import MAX_REQUESTS
+from .client import Client
+from .small_request import SmallRequest
+
+if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
+
+if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
+
+
+@define(eq=False)
+class Unsent:
+    """A task whose request is to be sent; *signed* is also the failure of signing."""
+
+    task: Task
+    request: SmallRequest
+    signed: SignedRequest | BaseException | None = None
+
+    def result(self) -> SignedRequest | None:
+        """Return the signed request, None before it is signed; raise the failure."""
+        if isinstance(self.signed, BaseException):
+            raise self.signed
+        return self.signed
+
+
+class LaneSigning:
+    """Signs the requests of one run of the lane.
+
+    *wake* is called by workers when ``take_back`` has something. All methods are of the
+    lane's thread.
+
+    Attributes:
+        held: number of requests that wait here.
+    """
+
+    def __init__(self, client: Client, pool: Workers, wake: Callable[[], None]) -> None:
+        self._client, self._pool, self._wake = client, pool, wake
+        self._signs_here = getattr(client.signer, "remote", None) is False
+        # Of what is not announced; None if calls are not to be saved.
+        self._batches = client.prefetcher(lambda: None, first=MAX_REQUESTS)
+        self._announced: Prefetcher | None = None
+        self._unsigned: list[Unsent] = []
+        self._ended: deque[list[Unsent]] = deque()  # of workers, what they signed
+        self._calls = 0
+        self.held = 0
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether a worker signs."""
+        return self._calls > len(self._ended)
+
+    def keep(self, one: Unsent) -> bool:
+        """Keep *one* until it is signed; return False if it can be sent now."""
+        if self._signs_here:
+            return False
+        signed, announced = one.signed, one.request.ahead
+        if isinstance(signed, SignedRequest) and self._client.is_stale(signed):
+            signed = one.signed = None
+        if signed is None and announced is not None:
+            self._announced = announced
+            try:
+                signed = one.signed = announced.signed_already(one.request.operation)
+            except Exception as error:  # noqa: BLE001 - raised by the call in a worker
+                signed = one.signed = error.with_traceback(None)
+        if signed is not None:
+            return False
+        self._unsigned.append(one)
+        self.held += 1
+        return True
+
+    def take_back(self) -> list[Unsent]:
+        """Return what was kept and can be tried again, in its order."""
+        found: list[Unsent] = []
+        if self._ended:
+            while self._ended:
+                self._calls -= 1
+                found += self._ended.popleft()
+            found += self._unsigned  # the signatures may be there by now
+            self._unsigned = []
+            self.held -= len(found)
+        return found
+
+    def ask(self) -> None:
+        """Let workers sign what is kept, and prefetch what comes next."""
+        if self._batches is None:
+            for one in self._unsigned:
+                self._submit(partial(self._sign, one), [one])
+            self._unsigned = []
+        elif self.is_calling:
+            return
+        elif self._unsigned:
+            together: defaultdict[Prefetcher, list[Unsent]] = defaultdict(list)
+            for one in self._unsigned:
+                together[one.request.ahead or self._batches].append(one)
+            self._unsigned = []
+            for ahead, some in together.items():
+                self._submit(partial(_sign_together, ahead, some), some)
+        elif self._announced is not None and self._announced.wants_more():
+            self._submit(self._announced.request_more, [])
+
+    def abandon(self) -> None:
+        """Give all tasks up; call it when no worker signs."""
+        for one in (*self._unsigned, *self.take_back()):
+            one.task.abandon()
+
+    def _submit(self, sign: Callable[[], None], some: list[Unsent]) -> None:
+        self._calls += 1
+        self._pool.submit(self._run, sign, some)
+
+    def _run(self, sign: Callable[[], None], some: list[Unsent]) -> None:
+        """Call *sign* in a worker; its failure is that of *some*."""
+        try:
+            sign()
+        except BaseException as error:  # noqa: BLE001 - raised by each call in a worker
+            for one in some:
+                one.signed = error.with_traceback(None)
+        finally:
+            self._ended.append(some)
+            self._wake()
+
+    def _sign(self, one: Unsent) -> None:
+        one.signed = self._client.signed(one.request.operation, None)
+
+
+def _sign_together(ahead: Prefetcher, some: list[Unsent]) -> None:
+    found = ahead.sign_each([one.request.operation for one in some])
+    for one, signed in zip(some, found, strict=True):
+        one.signed = signed
