@@ -297,7 +297,7 @@ class Client:
         made = self.prefetcher(
             lambda: coming.popleft() if coming else None,
             first=MAX_REQUESTS,
-            low=self.options.connections,
+            low=max(self.options.connections, MAX_REQUESTS),
         )
         if made is None:
             return iter(jobs), None

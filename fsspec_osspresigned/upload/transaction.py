@@ -290,7 +290,7 @@ class Transaction:
         )
         most = self.client.options.connections
         ahead = self.client.prefetcher(
-            lambda: next(coming, None), first=MAX_REQUESTS, low=most
+            lambda: next(coming, None), first=MAX_REQUESTS, low=max(most, MAX_REQUESTS)
         )
 
         def work(one: Pending, cancel: Cancellation) -> Steps[None]:
