@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 
 KIB = 1024
@@ -90,6 +91,11 @@ def shown_moment(moment: float) -> str:
         return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{moment:.0f} s after 1970"
+
+
+def oss_moment(moment: float) -> str:
+    """Return seconds since the epoch as OSS's XML and policies write them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(moment))
 
 
 def shown_end(moment: float | None, now: float) -> str:

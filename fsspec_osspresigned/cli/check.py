@@ -30,7 +30,7 @@ from ..owner.store_facts import FACTS
 from ..signers.http import token_source
 from ..signers.keys import KeySigner
 from ..signers.post_grant_reader import parse_grant
-from ..units import rate_of, shown_seconds, shown_text
+from ..units import rate_of, shown_moment, shown_seconds, shown_text
 from ..url_map.source import load, load_file
 from .help import UncutGroup, examples
 from .options import (
@@ -340,10 +340,9 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
     if wanted.report is not None:
         facts = [result.as_dict() for result in found]
-        taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         document = {
             "version": 1,
-            "taken": taken,
+            "taken": shown_moment(time.time()),
             "region": tried.region,
             "facts": facts,
         }

@@ -25,6 +25,7 @@ from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
 from ..signing import Credentials, Endpoint
 from ..signing.endpoint import check_bucket
+from ..units import shown_moment
 from .app import WIRE, App
 from .faults.connection import ClientConnection, Wire
 from .faults.fault import Fault
@@ -355,8 +356,8 @@ def _description(oss: Emulator) -> str:
     }
     if key.security_token is not None and key.expires_at is not None:
         variables["SESSION_TOKEN"] = key.security_token.reveal()
-        end = time.gmtime(key.expires_at - oss.clock.offset)
-        variables["SESSION_EXPIRATION"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", end)
+        end = shown_moment(key.expires_at - oss.clock.offset)
+        variables["SESSION_EXPIRATION"] = end
     lines = [f"  export OSS_{name}={value}\n" for name, value in variables.items()]
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"

@@ -112,13 +112,10 @@ class Kit:
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
         """Send one call; *authorization* replaces the token's header, empty omits it."""
-        headers = {
-            "Accept": "application/json, application/problem+json",
-            "Content-Type": "application/json",
-        }
-        if authorization is None and self.token is not None:
-            authorization = f"Bearer {self.token.reveal()}"
-        if authorization:
+        headers = {**wire_protocol.JSON_HEADERS}
+        if authorization is None:
+            headers |= wire_protocol.bearer(self.token)
+        elif authorization:
             headers["Authorization"] = authorization
         url = SecretURL(f"{self.url.rstrip('/')}/v1/sign")
         self.judged = body

@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
+from ..units import shown_moment
 from .app import AccessRecord
 
 Say = Callable[..., None]
@@ -93,8 +94,7 @@ def say(event: str, **facts: Any) -> None:
 
 
 def _line(event: str, **facts: Any) -> str:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return json.dumps({"time": moment, "event": event, **facts})
+    return json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
 
 
 def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:

@@ -9,8 +9,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import evolve
-
 from ..errors import (
     BindingError,
     ConfigurationError,
@@ -204,7 +202,11 @@ class HTTPSigner:
         try:
             # No variable of a frame that a traceback may show holds the headers.
             reply = self._exchange(
-                "POST", self._url, _headers(token), data, wire_protocol.MAX_REPLY
+                "POST",
+                self._url,
+                {**wire_protocol.JSON_HEADERS, **wire_protocol.bearer(token)},
+                data,
+                wire_protocol.MAX_REPLY,
             )
         except NetworkError as error:
             text = f"no answer from the signer at {self._host}: {error.message}"
@@ -226,10 +228,7 @@ class HTTPSigner:
         sent_at: float,
         token: Secret | None,
     ) -> Sequence[Outcome]:
-        if token is not None:
-            # The signer cannot bring the token into a message.
-            body = reply.body.replace(token.reveal().encode(), b"<hidden>")
-            reply = evolve(reply, body=body)
+        reply = wire_protocol.without_token(reply, token)
         if reply.status != HTTPStatus.OK:
             problem = wire_protocol.problem_of_reply(
                 reply.status, reply.headers, reply.body
@@ -278,16 +277,6 @@ class HTTPSigner:
             issued_at=sent_at,
             expires_at=expires_at,
         )
-
-
-def _headers(token: Secret | None) -> Mapping[str, str]:
-    headers = {
-        "Accept": "application/json, application/problem+json",
-        "Content-Type": "application/json",
-    }
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token.reveal()}"
-    return headers
 
 
 def _answer_problem(

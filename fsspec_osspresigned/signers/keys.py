@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
 from ..model import COPY_SOURCE, MAX_PARTS, OPERATIONS, Operation, SignedRequest
+from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
@@ -37,12 +37,11 @@ def environment_credentials() -> Credentials:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
     problems = _missing_keys()
-    temporary, end = bool(os.environ.get(_TOKEN)), None  # no secret in a variable
-    if temporary and (text := os.environ.get(_END)):
-        try:
-            end = float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
-        except ValueError:
-            problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
+    temporary = bool(os.environ.get(_TOKEN))  # no secret in a variable
+    text = os.environ.get(_END) if temporary else None
+    end = moment(text) if text else None
+    if text and end is None:
+        problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
     return Credentials(

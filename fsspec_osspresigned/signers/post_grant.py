@@ -24,13 +24,13 @@ from ..errors import (
 )
 from ..model import Action, Operation, Reply, SignedRequest
 from ..request_checks import http_problem, url_problem
-from ..secret import Secret, SecretURL
+from ..secret import SecretURL
 from ..url_map.source import FileSource, load_file
 from .base import Grant
 from .http import SignerExchange, TokenSource, token_source
 from .post_form import check_acl, check_path, sign_form
 from .post_grant_reader import MAX_GRANT, PostGrant, parse_grant, read_grant
-from .wire_protocol import URLBinding, problem_of_reply
+from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
 
 # Seconds for which a server is not asked again that answers with an old grant.
 _PAUSE = 5.0
@@ -155,16 +155,16 @@ class FetchedGrant:
         token = self._token()
         try:
             # No variable of a frame that a traceback may show holds the headers.
-            reply = self._exchange("GET", self._url, _headers(token), b"", MAX_GRANT)
+            headers = {"Accept": "application/json"}
+            reply = self._exchange(
+                "GET", self._url, headers | bearer(token), b"", MAX_GRANT
+            )
         except NetworkError as error:
             text = f"no answer from the server of the grant at {self._host}: {error.message}"
             raise SignerUnavailableError(text) from None
         if reply.status == HTTPStatus.UNAUTHORIZED and reread and token is not None:
             return self._fetched(now, reread=False)
-        if token is not None:  # the server cannot bring it into a message
-            reply = evolve(
-                reply, body=reply.body.replace(token.reveal().encode(), b"<hidden>")
-            )
+        reply = without_token(reply, token)
         if reply.status != HTTPStatus.OK:
             raise self._refusal(reply)
         return HeldGrant(self._read(reply), now, fetched=True)
@@ -208,13 +208,6 @@ def _ends_soon(held: HeldGrant, now: float) -> bool:
     return left < min(30.0, life / 4) and not 0 <= now - held.issued_at < _PAUSE
 
 
-def _headers(token: Secret | None) -> Mapping[str, str]:
-    headers = {"Accept": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token.reveal()}"
-    return headers
-
-
 @define(eq=False, repr=False)
 class PostGrantSigner:
     """Creates forms of PostObject with the grant of a source."""
@@ -255,18 +248,13 @@ class PostGrantSigner:
 
         If the server cannot be reached, this raises nothing: ``sign`` asks again.
         """
+        one_form = Grant(single=True, multipart=None, action=Action.PostObject)
         try:
             grant = self._held(path).grant
         except SignerUnavailableError:
-            return Grant(single=True, multipart=None, action=Action.PostObject)
+            return one_form
         check_path(grant, path, self.clock())
-        return Grant(
-            single=True,
-            multipart=None,
-            action=Action.PostObject,
-            largest=grant.largest,
-            expires_at=grant.expires_at,
-        )
+        return evolve(one_form, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
         """Raise the error of ``sign``; the body's length may be unknown."""

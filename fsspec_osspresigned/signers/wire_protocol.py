@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from .. import parsing
 from ..errors import (
@@ -20,7 +20,7 @@ from ..errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from ..model import THRESHOLD, Action, Operation
+from ..model import THRESHOLD, Action, Operation, Reply
 from ..request_checks import (
     decoded_path,
     http_problem,
@@ -28,13 +28,17 @@ from ..request_checks import (
     oss_bucket,
     url_problem,
 )
-from ..secret import redact
+from ..secret import Secret, redact
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from .base import MAX_REQUESTS
 
 MAX_REQUEST_BODY = MIB
 MAX_REPLY = 4 * MIB
+JSON_HEADERS = {
+    "Accept": "application/json, application/problem+json",
+    "Content-Type": "application/json",
+}
 _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
@@ -75,6 +79,19 @@ _SIGNERS_OWN = OWN_PARAMETERS | frozenset(
     x-oss-request-payer x-oss-traffic-limit x-id auth_key
     """.split()  # noqa: SIM905 - a list of quoted names is not readable
 )
+
+
+def bearer(token: Secret | None) -> dict[str, str]:
+    """Return the header that carries *token*; no frame may keep it in a variable."""
+    return {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
+
+
+def without_token(reply: Reply, token: Secret | None) -> Reply:
+    """Return *reply* without *token*, so that no message shows what a server repeats."""
+    if token is None:
+        return reply
+    hidden = reply.body.replace(token.reveal().encode(), b"<hidden>")
+    return evolve(reply, body=hidden)
 
 
 @frozen(kw_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -19,7 +18,7 @@ from attrs import frozen
 from .. import parsing
 from ..errors import ConfigurationError
 from ..secret import Secret
-from ..units import shown_moment
+from ..units import oss_moment, shown_moment
 from .canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -231,7 +230,7 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
     """Return the base64 text of a policy; *expires_at* is a whole second."""
     document = {
-        "expiration": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(expires_at)),
+        "expiration": oss_moment(expires_at),
         "conditions": [one.as_json() for one in conditions],
     }
     return base64.b64encode(json.dumps(document).encode()).decode()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import re
-import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..model import frozen_mapping
+from ..units import oss_moment
 from .canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -225,7 +225,7 @@ class _Verification:
         self._check_scope(claim)
         # Go's first SDK sends, and signs, Date as HTTP writes it.
         moment = _parse_date(date)
-        day = "" if moment is None else _iso(moment)[:10].replace("-", "")
+        day = "" if moment is None else oss_moment(moment)[:10].replace("-", "")
         self._check_date(date, moment if day == claim.scope[0] else None)
         self._check_additional(claim)
         key = self._key(claim.name, headers.get(_TOKEN))
@@ -261,13 +261,15 @@ class _Verification:
         if signed_at is None or claim.moment[:8] != claim.scope[0]:
             raise invalid("The x-oss-date parameter is missing or invalid.")
         if self.now < signed_at - SKEW:
-            there = _iso(self.now)
+            there = oss_moment(self.now)
             raise RefusedSignature("Request is not valid yet.", "235", ServerTime=there)
         if self.now > signed_at + int(expires):
             raise self._expired("236")
 
     def _expired(self, ec: str) -> RefusedSignature:
-        return RefusedSignature("Request has expired.", ec, ServerTime=_iso(self.now))
+        return RefusedSignature(
+            "Request has expired.", ec, ServerTime=oss_moment(self.now)
+        )
 
     def _check_date(self, text: str, moment: float | None) -> None:
         if moment is None:
@@ -280,7 +282,7 @@ class _Verification:
                 code="RequestTimeTooSkewed",
                 MaxAllowedSkewMilliseconds=str(SKEW * 1000),
                 RequestTime=text,
-                ServerTime=_iso(self.now),
+                ServerTime=oss_moment(self.now),
             )
 
     def _check_additional(self, claim: _Claim) -> None:
@@ -395,7 +397,3 @@ def _parse_date(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (OverflowError, ValueError):
         return parse_moment(text)
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))

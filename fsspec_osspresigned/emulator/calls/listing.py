@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ...model import STORAGE_CLASS, STORAGE_CLASSES, Action
-from ..message.replies import Content, EmulatorReply, iso_date, quoted, xml_reply
+from ...units import oss_moment
+from ..message.replies import Content, EmulatorReply, quoted, xml_reply
 from ..store.store import StoredUpload
 from .context import OWNER, CallContext, document, invalid_argument
 from .object_headers import RESTORED
@@ -64,7 +65,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         "Contents": [
             {
                 "Key": shown(stored.key),
-                "LastModified": iso_date(stored.modified),
+                "LastModified": oss_moment(stored.modified),
                 "ETag": quoted(stored.etag),
                 "Type": stored.kind,
                 "Size": stored.size,
@@ -164,7 +165,7 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
                 "Key": shown(upload.key),
                 "UploadId": upload.upload_id,
                 "StorageClass": upload.headers[STORAGE_CLASS],
-                "Initiated": iso_date(upload.initiated),
+                "Initiated": oss_moment(upload.initiated),
             }
             for upload in filter(None, map(rows.get, page))
         ],
@@ -189,7 +190,7 @@ async def list_parts(context: CallContext) -> EmulatorReply:
         "Part": [
             {
                 "PartNumber": part.number,
-                "LastModified": iso_date(part.modified),
+                "LastModified": oss_moment(part.modified),
                 "ETag": quoted(part.etag),
                 "HashCrc64ecma": part.crc64,
                 "Size": part.size,

@@ -16,8 +16,9 @@ from attrs import evolve
 from ... import parsing
 from ...http.checksums import combine
 from ...model import MAX_PARTS, OBJECT_ACL
+from ...units import oss_moment
 from ..message.errors import refused
-from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
+from ..message.replies import EmulatorReply, quoted, xml_reply
 from ..store.bodies import Piece
 from ..store.store import StoredObject, StoredUpload
 from .context import (
@@ -79,7 +80,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
         piece = spool.finish()
     part = evolve(piece, number=number, modified=context.now)
     context.store.add_part(upload, part, ec=ec)
-    content = {"LastModified": iso_date(part.modified), "ETag": quoted(piece.etag)}
+    content = {"LastModified": oss_moment(part.modified), "ETag": quoted(piece.etag)}
     return xml_reply("CopyPartResult", content, checksums(piece.etag, piece.crc64))
 
 

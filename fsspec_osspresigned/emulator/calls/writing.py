@@ -12,8 +12,9 @@ from attrs import evolve
 from ... import parsing
 from ...http.checksums import combine
 from ...model import COPY_SOURCE
+from ...units import oss_moment
 from ..message.errors import refused
-from ..message.replies import EmulatorReply, iso_date, quoted, xml_reply
+from ..message.replies import EmulatorReply, quoted, xml_reply
 from ..message.request_body import too_large
 from ..store.store import (
     APPENDABLE,
@@ -110,7 +111,7 @@ async def copy_object(context: CallContext) -> EmulatorReply:
         headers = _replaced(headers, source.headers, (TAGGING,))
     copy = evolve(source, key=context.call.key, headers=headers, version_id=None)
     stored = context.put(evolve(copy, modified=context.now))
-    content = {"ETag": quoted(stored.etag), "LastModified": iso_date(stored.modified)}
+    content = {"ETag": quoted(stored.etag), "LastModified": oss_moment(stored.modified)}
     return xml_reply("CopyObjectResult", content, confirmation(stored))
 
 

@@ -9,9 +9,10 @@ from attrs import evolve, frozen
 from ...secret import Secret
 from ...signing import Credentials
 from ...signing.verifying import SKEW, Refusal
+from ...units import oss_moment
 from ..message.authentication import EXPIRED, judge
 from ..message.errors import refused
-from ..message.replies import http_date, iso_date
+from ..message.replies import http_date
 from ..message.request_head import Call
 from ..settings import DEFAULT_REGION, EmulatorSettings
 
@@ -65,7 +66,10 @@ def _expired(case: RefusedCall) -> Refusal:
     return Refusal(
         message="Request has expired.",
         ec="0002-00000236" if case.is_v4 else "0002-00000069",
-        extras={"Expires": iso_date(case.now - 1), "ServerTime": iso_date(case.now)},
+        extras={
+            "Expires": oss_moment(case.now - 1),
+            "ServerTime": oss_moment(case.now),
+        },
     )
 
 
@@ -85,7 +89,7 @@ REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
     "not-yet": lambda case: Refusal(
         message="Request is not valid yet.",
         ec="0002-00000235",
-        extras={"ServerTime": iso_date(case.now)},
+        extras={"ServerTime": oss_moment(case.now)},
     ),
     "public-endpoint": lambda _: refused("PublicEndpointForbidden").refusal,
     "signature": _signature,
@@ -94,7 +98,7 @@ REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
             "RequestTimeTooSkewed",
             MaxAllowedSkewMilliseconds=str(SKEW * 1000),
             RequestTime=http_date(case.now - 2 * SKEW),
-            ServerTime=iso_date(case.now),
+            ServerTime=oss_moment(case.now),
         ).refusal
     ),
     "token-expired": lambda _: refused("SecurityTokenExpired").refusal,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -105,8 +104,3 @@ def quoted(etag: str) -> str:
 def http_date(seconds: float) -> str:
     """Return seconds since the epoch as HTTP writes them."""
     return formatdate(seconds, usegmt=True)
-
-
-def iso_date(seconds: float) -> str:
-    """Return seconds since the epoch as OSS's XML writes them."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
