@@ -1,4 +1,4 @@
-"""``python -m fsspec_osspresigned`` is the command ``osspresigned``."""
+"""Entry point of ``python -m fsspec_osspresigned``, which runs ``osspresigned``."""
 
 from __future__ import annotations
 

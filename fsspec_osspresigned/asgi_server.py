@@ -1,4 +1,4 @@
-"""ASGI servers: listening sockets, a server without races, an app on loopback."""
+"""ASGI servers: listening sockets, lossless shutdown, and an app server on loopback."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _STOP_SECONDS = 10.0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket whose connections answer at once.
+    """Return a listening socket whose connections send small packets immediately.
 
-    Accepted sockets inherit TCP_NODELAY. asyncio would set it only on sockets that name
-    their protocol, and an answer's body would wait 40 ms behind its head.
+    Accepted sockets inherit TCP_NODELAY. asyncio sets it only on sockets that name
+    their protocol; without it, the body of a reply waits 40 ms after its head.
 
-    A *host* with a colon is IPv6; *port* 0 takes a free one.
+    A *host* with a colon is IPv6. *port* 0 lets the system choose a free port.
 
     Raises:
         OSError: the port is taken.
@@ -40,9 +40,10 @@ async def settle() -> None:
 
 
 async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
-    """Stop accepting connections; let those just accepted become established.
+    """Stop accepting connections; wait until those just accepted are set up.
 
-    asyncio drops such a connection unclosed if its server is closed in between.
+    If the server closes before that, asyncio drops such a connection without closing
+    its socket.
     """
     loop = asyncio.get_running_loop()
     for listener in listeners:
@@ -51,14 +52,14 @@ async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that reports when it listens, and loses no connection when it stops."""
+    """A server that signals when it listens, and drops no connection when it stops."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
         super().__init__(config)
         self.listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then report that the server listens."""
+        """Start to listen, then signal that the server accepts connections."""
         await super().startup(sockets)
         self.listening()
 
@@ -72,9 +73,9 @@ class AnnouncingServer(uvicorn.Server):
 class LoopbackServer:
     """Serve *app* on 127.0.0.1 in a thread while the ``with`` block runs.
 
-    Entering returns when connections are accepted; leaving stops the server and frees
-    the port. A request that still runs a second later is cancelled. *port* 0 takes a
-    free one, and becomes its number.
+    Entering the block returns when connections are accepted. Leaving it stops the
+    server and frees the port; a request that still runs a second later is cancelled.
+    *port* 0 lets the system choose a free port; the attribute then has its number.
 
     Raises:
         OSError: the port is taken.
@@ -88,11 +89,11 @@ class LoopbackServer:
 
     @property
     def url(self) -> str:
-        """Scheme, address and port, without a slash at the end."""
+        """Base URL of the server, without a trailing slash."""
         return f"http://{_LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Bind, start the thread, and return when the app answers."""
+        """Start the server thread, and return when the app accepts connections."""
         listener = self._stack.enter_context(listen(_LOOPBACK, self.port))
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -127,10 +128,10 @@ class LoopbackServer:
         self._stack.close()
 
     def __enter__(self) -> Self:
-        """Start, and return the server itself."""
+        """Start the server, and return this object."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, whatever happened inside."""
+        """Stop the server, even after an exception in the block."""
         self.stop()

@@ -1,4 +1,4 @@
-"""Errors and warnings, in builtin families, with errno and path: see docs/errors.md.
+"""Errors and warnings of this package, derived from builtin ones: see docs/errors.md.
 
 A message names the problem and the remedy. It never contains a query string, a
 signature or a token. All errors can be pickled. ``client.retry`` decides by their
@@ -22,7 +22,7 @@ _SHOWN = 20  # failures in a table
 
 
 class Refused(enum.StrEnum):
-    """The reason of a refusal."""
+    """Reasons for which a store refuses a request, for programs."""
 
     EXPIRED = "expired"
     NOT_YET_VALID = "not yet valid"
@@ -45,9 +45,10 @@ class Explanation:
     Attributes:
         reason: the reason of the refusal.
         cause: one sentence that says what happened.
-        remedy: what to do about it.
-        differences: for ``Refused.MISMATCH``, the proven differences, one line each;
-            empty if the store received what was sent, or did not report it.
+        remedy: advice for the user.
+        differences: for ``Refused.MISMATCH``, the proven differences between the
+            request and the signature, one line each; empty if the store received what
+            was sent, or did not report it.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             negative if it is behind; None if the store's time is unknown.
     """
@@ -64,7 +65,7 @@ class Explanation:
 
 
 class Outcome(enum.StrEnum):
-    """Outcome of a failed call: whether the object was stored."""
+    """Whether the object of a failed call was stored: yes, no, or unknown."""
 
     NOT_STORED = "not stored"
     STORED = "stored"
@@ -108,11 +109,11 @@ class OSSPresignedError(OSError):
 
     @property
     def message(self) -> str:
-        """The message without errno and path."""
+        """The message of the error without errno and path."""
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Support pickling; OSError's own method would lose the attributes."""
+        """Return the arguments for pickle; OSError's own method drops attributes."""
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
@@ -162,11 +163,11 @@ class NotSignedError(OSSPresignedError, PermissionError):
 
 
 class SignerError(OSSPresignedError):
-    """The signer could not be used: unreachable, refused the call, broken reply."""
+    """The signer is unreachable, refused the call, or sent an invalid reply."""
 
 
 class SignerUnavailableError(SignerError):
-    """The signer is temporarily unavailable (429, 5xx, no connection); retry it."""
+    """The signer is temporarily unavailable (429, 5xx, no connection); retry later."""
 
     _errno = _errno.EAGAIN
 
@@ -181,7 +182,7 @@ class ReplyError(OSSPresignedError):
     """The store replied with an error that has no more specific class.
 
     Attributes:
-        explanation: explanation of a refusal; None if its cause is unknown.
+        explanation: explanation of a refusal; None if the cause is unknown.
         host: host and port of the store that replied; empty if unknown.
     """
 
@@ -190,12 +191,12 @@ class ReplyError(OSSPresignedError):
 
     @property
     def reason(self) -> Refused | None:
-        """The reason of a refusal, for programs; None if it is unknown."""
+        """The reason of a refusal, for programs; None if the reason is unknown."""
         return None if self.explanation is None else self.explanation.reason
 
 
 class AccessDeniedError(ReplyError, PermissionError):
-    """403: the signer's identity may not do this, or the key is disabled."""
+    """403: the key that signed lacks the permission, or is disabled."""
 
     _errno = _errno.EACCES
 
@@ -215,7 +216,7 @@ class ObjectNotFoundError(ReplyError, FileNotFoundError):
 
 
 class UploadNotFoundError(ReplyError, FileNotFoundError):
-    """404 NoSuchUpload: the multipart upload was completed, aborted or cleaned up."""
+    """404 NoSuchUpload: the multipart upload was completed, aborted or expired."""
 
     _errno = _errno.ENOENT
 
@@ -241,7 +242,7 @@ class DamagedBodyError(ReplyError):
 
 
 class StoreUnavailableError(ReplyError):
-    """5xx or throttled: the store is temporarily unavailable."""
+    """5xx or throttled: the store is temporarily unavailable; a retry may succeed."""
 
     _errno = _errno.EAGAIN
 
@@ -280,11 +281,13 @@ class TooLargeError(OSSPresignedError):
 
 
 class SourceChangedError(OSSPresignedError):
-    """The source changed while it was read; nothing was published."""
+    """The local file or buffer changed while it was read; nothing was published."""
 
 
 class ExclusiveNotEnforcedError(OSSPresignedError):
-    """Stored, but OSS ignored forbid-overwrite because the bucket has versioning.
+    """The object was stored, although it may have replaced another one.
+
+    OSS ignores forbid-overwrite in a bucket with versioning.
 
     Attributes:
         version_id: the version that was created.
@@ -295,7 +298,7 @@ class ExclusiveNotEnforcedError(OSSPresignedError):
 
 
 class ReceiptFailedError(OSSPresignedError):
-    """Stored, but the receipt could not be written to ``receipts=``.
+    """The object was stored, but its receipt could not be written to ``receipts=``.
 
     Attributes:
         receipt: the receipt of the stored object.
@@ -306,7 +309,7 @@ class ReceiptFailedError(OSSPresignedError):
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply was lost, and no granted operation can check the object."""
+    """The reply to an upload was lost, and no granted call can check for the object."""
 
     outcome = Outcome.UNKNOWN
 
@@ -318,7 +321,7 @@ class UploadDiscardedError(OSSPresignedError):
 
 
 class CheckpointInUseError(OSSPresignedError, BlockingIOError):
-    """Another process makes the same upload with the same checkpoint directory."""
+    """Another process runs the same upload with the same checkpoint directory."""
 
     _errno = _errno.EAGAIN
 
@@ -329,7 +332,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
     Attributes:
         failures: path -> exception, in the order in which they failed.
         receipts: receipts of the objects that a transaction published nevertheless.
-        discarded: paths that a transaction did not try to publish.
+        discarded: paths of objects that a transaction did not try to publish.
     """
 
     def __init__(
@@ -346,7 +349,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.discarded = list(discarded)
 
     def __repr__(self) -> str:
-        """Count the failures by class; ``failures`` has the messages."""
+        """Return the number of failures by class; ``failures`` has the messages."""
         kinds = Counter(type(error).__name__ for error in self.failures.values())
         told = [f"{count} {kind}" for kind, count in kinds.most_common()]
         told += [f"{len(self.receipts)} stored"] if self.receipts else []
@@ -354,7 +357,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         return f"UploadErrors({', '.join(told)})"
 
     def _repr_html_(self) -> str:
-        """Return a table of the first failures for a notebook."""
+        """Return an HTML table of the first failures for a notebook."""
         rows: list[tuple[object, ...]] = [
             (path, getattr(error, "outcome", Outcome.NOT_STORED), error)
             for path, error in islice(self.failures.items(), _SHOWN)
@@ -377,4 +380,7 @@ class CallbackFailedWarning(PublishWarning):
 
 
 class BlindAnswerWarning(PublishWarning):
-    """A missing object or a list was reported, but the store could not be asked."""
+    """An object was reported as missing, or a list may be incomplete.
+
+    The signer does not grant the call that would ask the store.
+    """

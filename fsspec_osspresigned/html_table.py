@@ -1,4 +1,4 @@
-"""HTML tables, as notebooks show values that have ``_repr_html_``."""
+"""HTML tables for notebooks, which call ``_repr_html_`` to show a value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from html import escape
 def html_table(
     title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> str:
-    """Return *rows* below *head* as one table; no text in them is taken as HTML."""
+    """Return *rows* below the column names *head* as an HTML table.
+
+    Texts are escaped.
+    """
     lines = [f"<tr>{_cells('th', head)}</tr>"]
     lines += (f"<tr>{_cells('td', row)}</tr>" for row in rows)
     return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"

@@ -1,4 +1,4 @@
-"""Values that several modules share, and the table of operations; no I/O."""
+"""Data types that several modules share, and the table of OSS operations; no I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_CONNECTIONS = 32
 
 
 class Action(enum.StrEnum):
-    """One OSS API call, by its name in the API reference."""
+    """Names of OSS API calls, as in the API reference."""
 
     PutObject = "PutObject"
     PostObject = "PostObject"
@@ -85,7 +85,7 @@ STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"
 
 
 class HeaderKind(enum.Enum):
-    """A group of request headers that the same calls accept."""
+    """Groups of request headers that the same calls accept."""
 
     CONTENT = "what the object is stored with: type, metadata, tags, encryption"
     PUBLISHED = "what takes effect when the object appears: ACL and callback"
@@ -95,7 +95,7 @@ class HeaderKind(enum.Enum):
 
     @classmethod
     def of_header(cls, name: str) -> HeaderKind:
-        """Return the kind of the header *name*, in any case."""
+        """Return the group of the header *name*, in upper or lower case."""
         return _KINDS.get(name.lower(), cls.CONTENT)
 
 
@@ -109,7 +109,7 @@ _KINDS = {
 
 @frozen(kw_only=True)
 class Spec:
-    """One OSS call, as its page in the API reference defines it.
+    """Specification of one OSS call, from its page in the API reference.
 
     Attributes:
         method: HTTP method.
@@ -129,7 +129,8 @@ class Spec:
         publishes: whether an object becomes visible. A retry of such a call may find
             the object of its first try, so its error is checked against the store.
         slot: member of an entry in a URL map.
-        parameters: names of the parameters that make the request this call.
+        parameters: names of the query parameters that distinguish this call from
+            others.
     """
 
     method: str
@@ -153,7 +154,7 @@ class Spec:
         return frozenset({n for n, has in named.items() if has} | {*self.fixed})
 
     def pick(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the entries of *headers* that apply to the call."""
+        """Return the entries of *headers* that the call accepts."""
         if not headers:
             return {}
         kinds = {*self.headers, HeaderKind.PAYER}
@@ -301,7 +302,7 @@ class Operation:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters that make the request this call, decoded."""
+        """The query parameters of the call, decoded."""
         if not self.action.spec.parameters:
             return {}
         values = {
@@ -319,7 +320,7 @@ class Operation:
         return self.path
 
     def __str__(self) -> str:
-        """Name the call for messages: ``UploadPart 3 of bucket/key``."""
+        """Return the name for messages: ``UploadPart 3 of bucket/key``."""
         part = f" {self.part_number}" if self.part_number else ""
         return f"{self.action}{part} of {self.path or '(the signed object)'}"
 
@@ -334,7 +335,7 @@ def _frozen_fields(value: Mapping[str, Secret]) -> Mapping[str, Secret]:
 
 @frozen(kw_only=True)
 class SignedForm:
-    """Fields of a signed form that permits storing one object; all values are hidden.
+    """Fields of a signed form that permits storing one object; their values are secret.
 
     Attributes:
         fields: names and values in the order in which they are sent, before the data; a
@@ -346,16 +347,16 @@ class SignedForm:
 
 @frozen(kw_only=True)
 class SignedRequest:
-    """Permission to send one request; opaque, and sent byte for byte.
+    """Permission to send one request, which must be sent unchanged.
 
     Attributes:
         method: the HTTP method.
         url: the presigned URL; a plain string is converted to a secret. With a form,
             the root of the bucket.
-        headers: exactly the headers to send with it.
-        issued_at: start of its lifetime, seconds since the epoch by *this* machine's
+        headers: exactly the headers to send with the request.
+        issued_at: start of the lifetime, seconds since the epoch by *this* machine's
             clock.
-        expires_at: end of its lifetime, by the same clock; None if unknown.
+        expires_at: end of the lifetime, by the same clock; None if unknown.
         form: the form fields to send before the data; None for all calls but
             PostObject.
     """
@@ -368,7 +369,7 @@ class SignedRequest:
     form: SignedForm | None = None
 
     def is_stale(self, now: float) -> bool:
-        """Return True if less than 30 s or a quarter of its lifetime is left."""
+        """Return True if less than 30 s or a quarter of the lifetime is left."""
         if self.expires_at is None:
             return False
         life = self.expires_at - self.issued_at
@@ -403,12 +404,15 @@ class Reply:
 
     @property
     def etag(self) -> str:
-        """The ETag header as received, with quotes; empty if absent."""
+        """The ETag header of the reply as received, with quotes; empty if absent."""
         return self.headers.get("etag", "")
 
     @property
     def request_id(self) -> str | None:
-        """``x-oss-request-id``, or the request ID of S3; None if there is neither."""
+        """The header ``x-oss-request-id``, or the request ID of S3.
+
+        None without both.
+        """
         names = ("x-oss-request-id", "x-amz-request-id")
         return next((self.headers[n] for n in names if n in self.headers), None)
 
@@ -464,12 +468,12 @@ class Receipt:
     content_type: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return members that can be encoded as JSON; none contains a URL."""
+        """Return the receipt as members of a JSON object; none contains a URL."""
         return asdict(self)
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """The main facts: size, status, verification, and number of parts."""
+        """The main facts of the upload: size, status, verification, number of parts."""
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
         return (
             short_bytes(self.size),
@@ -480,11 +484,11 @@ class Receipt:
         )
 
     def __repr__(self) -> str:
-        """Return one line; ``as_dict`` has the rest."""
+        """Return the main facts as one line; ``as_dict`` has the rest."""
         return f"Receipt({', '.join((repr(self.path), *self.facts))})"
 
     def _repr_html_(self) -> str:
-        """Return a table for a notebook, without unknown values."""
+        """Return an HTML table for a notebook, without unknown values."""
         whole = {**self.as_dict(), "parts": len(self.parts)}
         known = [(n, v) for n, v in whole.items() if v not in (None, "")]
         return html_table("Receipt", ("", ""), known)

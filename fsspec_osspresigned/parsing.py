@@ -1,6 +1,6 @@
-"""JSON, XML and dates of others, parsed without trust.
+"""Strict parsers for untrusted JSON, XML and dates.
 
-The XML parsers are loaded with the first document: a small upload has none.
+The XML parsers are loaded with the first document: a small upload needs none.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def clock_offset(
 ) -> float | None:
     """Return how many seconds this machine's clock is ahead of the store's.
 
-    *headers* are those of a reply that came just now, names in lower case. Without a
-    readable ``Date`` among them, *known* counts.
+    *headers* are those of a reply that has just arrived, with names in lower case. If
+    they have no valid ``Date``, *known* is returned.
     """
     there = moment(headers.get("date", ""))
     return known if there is None else float(round(now() - there))
@@ -48,7 +48,7 @@ def clock_offset(
 
 @lru_cache(maxsize=64)  # many replies come in one second
 def moment(text: str) -> float | None:
-    """Return a date of HTTP or of OSS's XML as seconds since the epoch; None if none."""
+    """Return an HTTP or XML date as seconds since the epoch; None if it is invalid."""
     with suppress(ValueError):
         if _is_iso(text):
             return datetime.fromisoformat(text).timestamp()
@@ -60,9 +60,9 @@ def moment(text: str) -> float | None:
 def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
     """Return the value of one JSON document without duplicate members and NaN.
 
-    Bytes are UTF-8; a byte order mark is skipped. Lists and objects may nest *max_depth*
-    deep; None leaves it to Python. All that is wrong is a ValueError, whose message holds
-    a place in the text, never a piece of it.
+    Bytes are UTF-8; a byte order mark is skipped. *max_depth* limits the nesting of
+    lists and objects; None leaves the limit to Python. Every error is a ValueError; its
+    message gives a position in the text, never a piece of the text.
     """
     try:
         value = DECODER.decode(_decoded(data) if isinstance(data, bytes) else data)
@@ -89,7 +89,7 @@ def kind(value: object) -> str:
 
 
 def is_int(value: object) -> bool:
-    """Return whether *value* is a whole number; True and False are not."""
+    """Return whether *value* is an integer; False for the values True and False."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -141,11 +141,11 @@ DECODER = json.JSONDecoder(
 
 
 def parse(body: bytes, root: str | None = None) -> Element:
-    """Return the root element of *body*, its tags without namespaces.
+    """Return the root element of the XML *body*, with tags without namespaces.
 
     A document type declaration is refused before parsing, so no entity is ever
-    expanded; callers bound the size by what they read. ValueError if it is no XML in
-    UTF-8, has another root than *root*, or more markup than any reply of a store.
+    expanded. The caller limits the size of *body*. ValueError if *body* is not XML in
+    UTF-8, has another root than *root*, or more elements than any reply of a store.
     """
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
     from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top

@@ -1,4 +1,4 @@
-"""URLs and headers that others chose: checks before they are sent."""
+"""Checks of untrusted URLs and headers before they are sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
 
 
 def is_web(text: str) -> bool:
-    """Return whether *text* is a URL of the web."""
+    """Return whether *text* is an http or https URL."""
     return text.lstrip()[:6].lower().startswith(("https:", "http:"))
 
 
@@ -51,7 +51,7 @@ def is_presigned(text: str) -> bool:
 def url_problem(url: str) -> str | None:
     """Return why *url* cannot be a request target; None if it can.
 
-    The answer never holds a piece of the URL.
+    The returned text never contains a piece of the URL.
     """
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
@@ -73,7 +73,7 @@ def url_problem(url: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _problem_of_host(netloc: str) -> str | None:
-    """Return what is wrong: a bracketed host or a port can still be nonsense."""
+    """Return why the host of a URL is invalid (brackets, port); None if it is valid."""
     with suppress(ValueError):
         parts = urlsplit(f"http://{netloc}")
         if parts.hostname and parts.port != 0:
@@ -82,7 +82,7 @@ def _problem_of_host(netloc: str) -> str | None:
 
 
 def header_problems(headers: Mapping[str, object]) -> Iterator[str]:
-    """Yield the problems of *headers* that are to be sent with a signed URL."""
+    """Yield the reasons why *headers* cannot be sent with a presigned URL."""
     seen: set[str] = set()
     size = 0
     for name, value in headers.items():
@@ -116,8 +116,8 @@ def own_header_problem(
 ) -> str | None:
     """Return why Host or Content-Length of *headers* may not be sent; None if they may.
 
-    *signed* are the ``x-oss-additional-headers`` of *url*, lower case. *content_length*
-    is None for a request without a body.
+    *signed* holds the ``x-oss-additional-headers`` of *url* in lower case.
+    *content_length* is None for a request without a body.
     """
     real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
     for name, value in headers.items():
@@ -134,7 +134,7 @@ def own_header_problem(
 
 @lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
-    """Return whether the name or address *host* is this machine."""
+    """Return whether the name or address *host* stands for this machine."""
     host = host.lower().strip("[]")
     if f".{host}".endswith(".localhost"):
         return True
@@ -144,8 +144,8 @@ def is_loopback(host: str) -> bool:
 def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     """Return why a plain-http *url* may not be used; None for https, or if it may.
 
-    *allow_http* lets it leave this machine; *local* says that it comes from here, so
-    that it may lead here.
+    *allow_http* permits plain http to other machines. *local* says that the URL comes
+    from this machine, so it may lead to this machine.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() == "https":
@@ -157,24 +157,24 @@ def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
 
 
 def decoded_path(url: str) -> str:
-    """Return the path of *url* decoded once, without its first slash; ``+`` stays.
+    """Return the path of *url*, percent-decoded once, without the first slash.
 
-    Raises ValueError if its escapes are not UTF-8.
+    ``+`` is kept. Raises ValueError if the decoded bytes are not UTF-8.
     """
     return unquote(urlsplit(url).path, errors="strict").removeprefix("/")
 
 
 def oss_bucket(host: str) -> str | None:
-    """Return the bucket label of a virtual-hosted OSS *host*; None for other hosts."""
+    """Return the bucket name in a virtual-hosted OSS *host*; None for other hosts."""
     # Nothing else under that domain: any customer can have another name there.
     found = re.fullmatch(_OSS_HOST, host.lower())
     return found[1] if found else None
 
 
 def object_of(url: str) -> tuple[str | None, str]:
-    """Return bucket and key of *url*; bucket None if the host does not show it.
+    """Return bucket and key of *url*; bucket None if the host does not contain it.
 
-    Raises ValueError if the escapes of its path are not UTF-8.
+    Raises ValueError if the decoded bytes of its path are not UTF-8.
     """
     host = (urlsplit(url).hostname or "").lower()
     path = decoded_path(url)

@@ -1,4 +1,4 @@
-"""Secrets as a type that hides its text wherever it could be printed."""
+"""Secrets: a type that hides its text in output, and redaction of foreign text."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the hidden text, which no other member shows."""
+        """Return the hidden text; no other method returns it."""
         return self._text
 
     def __repr__(self) -> str:
-        """Show only the type."""
+        """Return the type name, without the text."""
         return f"<{type(self).__name__}: hidden>"
 
     def __str__(self) -> str:
-        """Return the same as ``repr``."""
+        """Return the same text as ``repr``, without the secret."""
         return repr(self)
 
     def __format__(self, spec: str) -> str:
@@ -54,7 +54,7 @@ class Secret:
         return isinstance(other, Secret) and other._text == self._text
 
     def __hash__(self) -> int:
-        """Hash the hidden text."""
+        """Return the hash of the hidden text."""
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
@@ -66,22 +66,22 @@ class Secret:
 
 
 class FormValue(Secret):
-    """Value of a form field that is hidden like the others, but not secret itself."""
+    """Value of a form field that is hidden in output, although it is no secret."""
 
     __slots__ = ()
 
 
 class SecretURL(Secret):
-    """A presigned URL: shows scheme, host and path, never the query (RFC 3986)."""
+    """A presigned URL; its ``repr`` shows scheme, host and path, never the query."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Show everything before the query."""
+        """Return the type name and the URL up to the query."""
         return f"<SecretURL {self.shown()}>"
 
     def shown(self) -> str:
-        """Return the URL without user information, query and fragment, for messages."""
+        """Return the URL for messages, without user information, query and fragment."""
         with suppress(ValueError):
             parts = urlsplit(self._text)
             host = parts.netloc.rpartition("@")[2]
@@ -106,7 +106,7 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it is a reference to a bearer token; else raise ValueError."""
+    """Return *value* if it names a source of a bearer token; else raise ValueError."""
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value
@@ -121,9 +121,10 @@ def token_reference(value: Any) -> Any:
 
 
 def resolve_text(reference: str) -> Secret:
-    """Return the text of ``env:NAME`` or ``file:PATH``; any other text is unchanged.
+    """Return the text to which ``env:NAME`` or ``file:PATH`` refers, as a Secret.
 
-    Raises ConfigurationError if the variable or file cannot be read, or is empty.
+    Any other text is returned unchanged. Raises ConfigurationError if the variable or
+    file cannot be read, or is empty.
     """
     kind, _, place = reference.partition(":")
     text, missing = reference, ""

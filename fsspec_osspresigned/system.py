@@ -17,14 +17,14 @@ _moving = threading.Lock()  # a descriptor has one position for all threads
 
 
 def after_fork_in_child(function: Callable[[], object]) -> None:
-    """Call *function* in each forked child; nothing to do where no process forks."""
+    """Call *function* in each forked child; does nothing on systems without fork."""
     register = getattr(os, "register_at_fork", None)
     if register is not None:
         register(after_in_child=function)
 
 
 def incoming(sock: Any) -> Callable[[], bool]:
-    """Return a function that returns whether *sock* has received bytes or its end."""
+    """Return a function that tells whether *sock* has received bytes or was closed."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -33,7 +33,7 @@ def incoming(sock: Any) -> Callable[[], bool]:
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
-    """Return at most *size* bytes at *offset*; safe for many threads."""
+    """Read at most *size* bytes at *offset*; safe for many threads."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
     with _moving:

@@ -1,4 +1,4 @@
-"""Tracebacks of errors: which of their frames help, and what they keep alive."""
+"""Tracebacks of errors: shortened for users, and cleared of large variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__.partition(".")[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error*, and the exceptions handled when it was raised."""
+    """Yield *error*, and the exceptions that were handled when it was raised."""
     one: BaseException | None = error
     while one is not None:
         yield one
@@ -34,7 +34,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def without_frames(error: E) -> E:
-    """Return *error*, after clearing the variables of its frames (bodies and paths).
+    """Return *error*, after clearing the variables of its traceback, such as bodies.
 
     The traceback of an OSError or an interrupt is removed. Other errors are defects of
     a program, so they keep their tracebacks.
@@ -47,18 +47,18 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return advice about an *error* of the system; "" if there is none."""
+    """Return advice about *error*, an error of the system; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return _FEW_FILES if few else ""
 
 
 def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
-    """Return *verb*, whose own errors end their traceback at it.
+    """Decorate *verb*: tracebacks of this package's errors end at the call of *verb*.
 
-    Such an error says in its text what is wrong and what to do; a notebook would print ten
-    lines of this package for each frame above that text. Errors of others keep their frames,
-    and all do while the logger ``fsspec_osspresigned`` shows DEBUG. Where something can be
-    done about an error of the system, a note of it says so.
+    The text of such an error says what is wrong and what to do; frames of this package
+    would only hide it in a notebook. Errors of other code keep their frames, and all
+    errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An error of the
+    system gets a note with advice, if there is any.
     """
 
     @functools.wraps(verb)
@@ -80,9 +80,10 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 def caller_level() -> int:
-    """Return the ``stacklevel`` at which a warning names the line of the user.
+    """Return the ``stacklevel`` for a warning about the user's line of code.
 
-    That is the first one outside this package and fsspec. A thread of our own has none.
+    That line is in the first frame outside this package and fsspec. 1 in a thread of
+    this package, which has no such frame.
     """
     frame, level = inspect.currentframe(), 0
     while frame is not None and _package_of(frame) in _INNER:

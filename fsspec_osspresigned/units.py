@@ -1,4 +1,4 @@
-"""Sizes, times and rates as people write and read them on a command line."""
+"""Units: sizes, times and rates as text on a command line, and as numbers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _RATE = re.compile(
 
 
 def seconds_of(text: str) -> int:
-    """Read a life such as ``90s``, ``30m``, ``2h`` or ``7d``, in seconds.
+    """Return the seconds in a lifetime such as ``90s``, ``30m``, ``2h`` or ``7d``.
 
-    Raises ValueError if it is none from one second to the service's seven days.
+    Raises ValueError if it is invalid, below one second or above OSS's limit of 7 days.
     """
     found = _LIFE.fullmatch(text.strip())
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
@@ -35,7 +35,10 @@ def seconds_of(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Read a size such as ``8388608``, ``8MiB`` or ``10G``, in bytes, or ValueError."""
+    """Return the bytes in a size such as ``8388608``, ``8MiB`` or ``10G``.
+
+    Raises ValueError if it is invalid.
+    """
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise ValueError(f"{text[:40]!r} is no size: write 8388608, 8MiB or 10GiB")
@@ -43,10 +46,10 @@ def bytes_of(text: str) -> int:
 
 
 def rate_of(text: str, plain: int = 1) -> float:
-    """Read a rate such as ``500K``, ``10MiB`` or ``2.5M/s``, in bytes per second.
+    """Return the bytes per second in a rate such as ``500K``, ``10MiB`` or ``2.5M/s``.
 
-    A number without a unit counts *plain* bytes. Raises ValueError if it is no rate, or
-    zero.
+    A number without a unit is multiplied by *plain*. Raises ValueError if the rate is
+    invalid, or zero.
     """
     found = _RATE.fullmatch(text.strip())
     unit = found[2][0].lower() if found and found[2] else None
@@ -86,7 +89,7 @@ def shown_seconds(seconds: float) -> str:
 
 
 def shown_moment(moment: float) -> str:
-    """Return seconds since the epoch as UTC; as a number if out of range."""
+    """Return seconds since the epoch as a UTC date; as a number if out of range."""
     try:
         return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):

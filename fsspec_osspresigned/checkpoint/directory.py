@@ -1,7 +1,8 @@
 """Checkpoint directory: one journal for each resumable upload.
 
-An upload is identified by its object and its local file. Only one process at a time can
-use its journal. A disk error ends the journal, not the upload.
+The path of the object and the local file identify an upload. Only one process at a
+time can use a journal. After a disk error the journal is no longer written, but the
+upload continues.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ _PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a momen
 
 
 def demands_of(headers: Mapping[str, str]) -> str:
-    """Return a digest of demanded headers, whose values may be confidential."""
+    """Return a digest of the required headers, whose values may be confidential."""
     lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
-    """Return why the upload *old* cannot be resumed as *new*; None if it can.
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
 
-    The device is not compared, because a disk may get another number after a restart of
-    the machine. Nor is ctime, which chmod changes. The bytes of every stored part are
-    compared later anyway.
+    The device number is not compared, because a disk may get another one after a
+    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
+    part are compared later anyway.
     """
     was, now = old.fingerprint, new.fingerprint
     reasons = {
@@ -67,11 +68,11 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
 
 @frozen
 class FoundJournal:
-    """One journal of the directory.
+    """One journal file of the checkpoint directory.
 
     Attributes:
-        record: its content; None if it cannot be read.
-        in_use: the process that uses it; None if it is free.
+        record: content of the journal; None if it cannot be read.
+        in_use: description of the process that uses the journal; None if it is free.
     """
 
     name: str
@@ -80,9 +81,10 @@ class FoundJournal:
 
 
 def _other_writers(found: os.stat_result) -> str | None:
-    """Return which other users may write to a directory; a private group is permitted.
+    """Return which other users may write to a directory; None if there are none.
 
-    Root works in directories of others, as a container does in one of its host.
+    The primary group of this user does not count. Root may use a directory of another
+    user, as a container does with a directory of its host.
     """
     if found.st_uid not in (0, os.geteuid()) and os.geteuid():
         return "its owner"
@@ -96,8 +98,8 @@ class Checkpoint:
     """A directory of journals, created with mode 0700.
 
     Raises:
-        ConfigurationError: it cannot be created or written, or other users can write to
-            it.
+        ConfigurationError: the directory cannot be created or written, or other users
+            can write to it.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -126,8 +128,8 @@ class Checkpoint:
         """Return the locked journal for the upload of *source* (absolute) to *path*.
 
         Raises:
-            CheckpointInUseError: another process or thread makes this upload.
-            ConfigurationError: others can write to the directory by now.
+            CheckpointInUseError: another process or thread runs this upload.
+            ConfigurationError: other users can now write to the directory.
         """
         found = None
         with contextlib.suppress(OSError):  # the lock tells why
@@ -137,11 +139,14 @@ class Checkpoint:
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
-        """Return the locked journal that :meth:`found` named; see :meth:`hold`."""
+        """Return the locked journal with the file name that :meth:`found` returned.
+
+        Raises like :meth:`hold`.
+        """
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
-        """Return whether there is a journal of the upload of *source* to *path*."""
+        """Return whether there is a journal for the upload of *source* to *path*."""
         return os.path.exists(self._place(path, source))
 
     def _place(self, path: str, source: str) -> str:
@@ -149,7 +154,7 @@ class Checkpoint:
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
     def found(self) -> Iterator[FoundJournal]:
-        """Yield the journals in the directory, including unreadable ones."""
+        """Yield all journals in the directory, including unreadable ones."""
         for name in sorted(os.listdir(self.directory)):
             if name.endswith(SUFFIX):
                 yield self._look(name)
@@ -170,7 +175,7 @@ class Checkpoint:
 
 
 class HeldJournal:
-    """A journal in the file *place*, locked by this process. Thread-safe.
+    """Journal file *place*, locked by this process. Thread-safe.
 
     Attributes:
         record: content from an earlier process; None if there is none, or it is
@@ -190,12 +195,12 @@ class HeldJournal:
 
     @property
     def is_ours(self) -> bool:
-        """True if this process has the lock."""
+        """True if this process has locked the journal."""
         return self._lock is not None
 
     @property
     def lock_place(self) -> str:
-        """The lock file, separate from the journal, which is replaced by a rename."""
+        """Path of the lock file; the journal itself is replaced by a rename."""
         return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
@@ -208,7 +213,7 @@ class HeldJournal:
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:
-        """Lock the journal, or raise like ``hold``, and read its content."""
+        """Lock the journal and read its content; raises like ``Checkpoint.hold``."""
         try:
             self.lock()
             data = read(self.place)
@@ -235,26 +240,26 @@ class HeldJournal:
         return self
 
     def create(self, head: JournalHead) -> None:
-        """Begin the journal of a new upload; does nothing without the lock."""
+        """Create the journal of a new upload; does nothing without the lock."""
         if self._lock is not None:
             with self._warning():
                 self._file = LineFile.create(self.place, [head_line(head)], sync=True)
                 self.keeps = True
 
     def resume(self) -> None:
-        """Continue the existing journal."""
+        """Reopen the existing journal to append lines."""
         self.keeps = True  # as far as it goes, even if nothing more can be added
         with self._warning():
             self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
 
     def append(self, kept: JournalPart) -> None:
-        """Add a stored part, and flush it to disk (``fsync``)."""
+        """Append the line of a stored part, and flush it to disk (``fsync``)."""
         if (file := self._file) is not None:
             with self._warning():
                 file.append(part_line(kept))
 
     def remove(self) -> None:
-        """Remove the journal: nothing is left to resume."""
+        """Remove the journal file, because there is nothing left to resume."""
         self._close()
         self.record = None
         self.keeps = False
@@ -290,7 +295,7 @@ class HeldJournal:
             self._warn(error)
 
     def _warn(self, error: OSError) -> None:
-        """Log once that the disk is full or broken; the upload continues."""
+        """Log once that the journal cannot be written; the upload continues."""
         if not self._warned:
             self._warned = True
             _log.warning(

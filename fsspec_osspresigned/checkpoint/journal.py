@@ -39,13 +39,13 @@ def _text() -> Any:
 
 @frozen(kw_only=True)
 class JournalHead:
-    """The upload and the local file of a journal.
+    """First line of a journal: the upload and its local file.
 
     Attributes:
         source: absolute path of the local file.
         fingerprint: fingerprint of the local file when the upload began.
-        demands: SHA-256 of the demanded headers.
-        owners: whether the owner initiated it, so the client must not abort it.
+        demands: SHA-256 of the required headers.
+        owners: whether the owner initiated the upload, so the client must not abort it.
         created: seconds since the epoch.
         host: host and port of the store where the upload was begun; empty if its owner
             began it, or if version 1 wrote the journal.
@@ -77,7 +77,7 @@ class JournalHead:
 
 @frozen
 class JournalPart:
-    """One stored part, and its verification: ``crc64``, ``md5`` or ``none``."""
+    """One stored part, and how it was verified: ``crc64``, ``md5`` or ``none``."""
 
     part: PartReceipt
     verified: str
@@ -85,32 +85,32 @@ class JournalPart:
 
 @frozen
 class JournalRecord:
-    """Content of a journal: its head, and the parts by number."""
+    """Content of a journal: its first line, and the stored parts by part number."""
 
     head: JournalHead
     parts: Mapping[int, JournalPart]
 
 
 def line_of(members: Mapping[str, Any]) -> bytes:
-    """Return one line of a journal, with its checksum and line feed."""
+    """Return *members* as one line of a journal, with a checksum and a line feed."""
     text = json.dumps(members, separators=(",", ":")).encode()
     return text[:-1] + b',"check":"%016x"}\n' % crc64(text)
 
 
 def head_line(head: JournalHead) -> bytes:
-    """Return the first line of a journal."""
+    """Return the first line of a journal as bytes."""
     return line_of(asdict(head))
 
 
 def part_line(kept: JournalPart) -> bytes:
-    """Return the line of one stored part."""
+    """Return the journal line of one stored part as bytes."""
     return line_of({**asdict(kept.part), "verified": kept.verified})
 
 
 def parse(data: bytes) -> JournalRecord | None:
-    """Return the content of a journal; None if its head cannot be read.
+    """Return the content of a journal; None if its first line cannot be read.
 
-    If a part was sent twice, the last line wins, as in the store.
+    If a part was sent twice, its last line wins, as the last upload wins in the store.
     """
     first, *others = data.split(b"\n")
     head = _head(first)
@@ -124,7 +124,7 @@ def parse(data: bytes) -> JournalRecord | None:
 
 
 def _members(line: bytes) -> dict[str, Any]:
-    """Return the members of a line; none if its checksum is wrong."""
+    """Return the JSON members of a journal line; empty if its checksum is wrong."""
     found = _LINE.fullmatch(line)
     if found is None or int(found[2], 16) != crc64(found[1] + b"}"):
         return {}
@@ -159,7 +159,11 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of a journal; OSError above *limit*, None if missing."""
+    """Return the bytes of a journal file; None if the file is missing.
+
+    Raises:
+        OSError: the file cannot be read, or is larger than *limit* bytes.
+    """
     try:
         descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | NONBLOCK | BINARY)
     except FileNotFoundError:

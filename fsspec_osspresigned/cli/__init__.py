@@ -1,7 +1,7 @@
 """The command line ``osspresigned``.
 
-``entry`` is the entry point and works without extras; ``app`` holds the group of
-commands. Begin with ``app``.
+Begin with ``app``, which holds the group of commands. ``entry`` is the entry point of
+the program; it works without the extra ``cli``.
 """
 
 from .entry import main

@@ -82,20 +82,23 @@ logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 class _NobodyReadsError(Exception):
-    """The reader of standard output has closed the pipe; click would exit with 1."""
+    """Raised if the reader of standard output has closed the pipe.
+
+    click itself would exit with code 1.
+    """
 
 
 class _Commands(UncutGroup):
-    """Group of all commands; it recognizes names that other tools use for them."""
+    """Group of all commands; suggests a command for names that other tools use."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Return the command; for a name of another tool, name ours in a UsageError."""
+        """Return the command; for a name of another tool, UsageError names ours."""
         if ours := _ELSEWHERE.get(args[0]):
             raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print its warnings as lines on standard error."""
+        """Run the command; print Python warnings as lines on standard error."""
         try:
             with warnings_said():
                 return super().invoke(ctx)
@@ -124,7 +127,7 @@ def osspresigned(
 
 
 def _for_all(group: click.Group, given: dict[str, Any]) -> dict[str, Any]:
-    """Return *given* as the defaults of every command of *group*."""
+    """Return the options *given* as defaults for every command of *group*."""
     return {
         name: _for_all(one, given) if isinstance(one, click.Group) else given
         for name, one in group.commands.items()
@@ -154,7 +157,7 @@ for one in (*_FIRST, sign, grant, inspect, check, resume):
 @click.option("--sts", type=click.IntRange(min=1), metavar="SECONDS",
               help="Its key is one of STS, with a token that ends after so long.")  # fmt: skip
 def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
-    """Run an OSS that checks every signature, on this machine only."""
+    """Run a local emulator of OSS that checks every signature."""
     with needs("server"):
         from ..emulator import parse_faults, serve  # noqa: PLC0415 - an extra
     serve(faults=parse_faults(faults), cnames=dict(cnames), **options)
@@ -174,7 +177,10 @@ osspresigned.add_command(serve)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run *arguments* and return the exit code; a traceback only with ``--debug``."""
+    """Run the command with *arguments*, and return its exit code.
+
+    A traceback is printed only with ``--debug``.
+    """
     session = {"debug": False}
     columns = shutil.get_terminal_size().columns
     try:

@@ -69,7 +69,7 @@ _GRANT_EXAMPLES = """\
     cls=UncutGroup, epilog=examples(_MAP_EXAMPLES + _GRANT_EXAMPLES + _SIGNER_EXAMPLES)
 )
 def check() -> None:
-    """Find mistakes before the first byte is sent."""
+    """Check maps, grants, signers and stores before the first upload."""
 
 
 @frozen(kw_only=True)
@@ -100,7 +100,7 @@ class CheckFilesOptions:
         )
 
     def check(self, files: Sequence[str]) -> None:
-        """Raise UsageError if the options do not fit *files*."""
+        """Raise UsageError if the options do not fit the number of *files*."""
         if files and self.to is None:
             raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
         if not files and (self.to is not None or self.rate is not None or self.headers):
@@ -183,8 +183,8 @@ def check_grant_command(
 ) -> int:
     """Check GRANT, alone or for FILES; exit code 1 if there are problems.
 
-    GRANT is a grant file, or the answer of an application server in one. Nothing is
-    sent. What is wider than most owners mean is told as a warning, and is no problem.
+    GRANT is a grant file, or a file with the reply of an application server. Nothing is
+    sent. A permission that is wider than usual is a warning, not a problem.
     """
     wanted.check(files)
     source = load_file(
@@ -237,11 +237,11 @@ class CheckSignerOptions:
 )
 @click.argument("url")
 def signer(url: str, wanted: CheckSignerOptions) -> int:
-    """Ask the signer at URL for signatures and list the rules that it keeps.
+    """Request signatures from the signer at URL, and check the rules of the protocol.
 
-    Nothing is sent to the store, so no object is read, written or deleted, and a wrong
-    signature is not noticed. Some 50 calls are made. The exit code is 1 if a rule is
-    broken.
+    About 50 requests go to the signer, none to the store: no object is read, written or
+    deleted, and a wrong signature is not noticed. The exit code is 1 if the signer
+    breaks a rule.
     """
     transport = Transport(allow_http=wanted.allow_http)
     kit = Kit(
@@ -299,11 +299,12 @@ class CheckStoreOptions:
 )
 @click.argument("bucket")
 def store(bucket: str, wanted: CheckStoreOptions) -> int:
-    """Try on BUCKET, with the owner's keys, each fact that this program relies on.
+    """Check on BUCKET, with the owner's keys, how the store behaves.
 
-    Some 120 requests are sent, 1 MiB is stored for some seconds and removed at the end.
-    The report holds no secret and no name of a bucket. The exit code is 1 if a fact is
-    different, or if something could not be removed.
+    This program relies on each checked fact. About 120 requests are sent. 1 MiB is
+    stored for some seconds and removed at the end. The report holds no secret and no
+    bucket name. The exit code is 1 if a fact is different, or if an object could not be
+    removed.
     """
     signer = KeySigner.from_options(
         region=wanted.region, endpoint=wanted.endpoint, style=wanted.addressing_style

@@ -60,7 +60,7 @@ _PUBLIC_HOST = (
 
 @frozen
 class Finding:
-    """Result of one check; *noted* if it may cause trouble, but has not yet."""
+    """Result of one check; *noted* marks a possible problem that does no harm yet."""
 
     name: str
     text: str
@@ -69,14 +69,14 @@ class Finding:
 
     @property
     def word(self) -> str:
-        """``ok``, ``note`` or ``BAD``."""
+        """Word for the result in the output: ``ok``, ``note`` or ``BAD``."""
         if self.code:
             return "BAD"
         return "note" if self.noted else "ok"
 
 
 def about_machine() -> Iterator[Finding]:
-    """Yield versions, proxies and variables of the environment; sends nothing."""
+    """Yield findings on versions, proxies and environment variables; sends nothing."""
     system = f"{platform.python_implementation()} {platform.python_version()}"
     yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
     for name in _PACKAGES:
@@ -108,14 +108,14 @@ def _version(name: str) -> str:
 
 
 def proxy_shown(text: str) -> str:
-    """Return a proxy's URL without user and password."""
+    """Return the URL of a proxy without user and password."""
     return re.sub(r"(?s)^(\w+://)?.*@", r"\1(hidden)@", text)
 
 
 def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
-    """Yield the findings for an upload to ``bucket/key``, without uploading.
+    """Yield findings for an upload to ``bucket/key``, without uploading.
 
-    *size* is its bytes; None assumes 1 MiB.
+    *size* is the size of the upload in bytes; None assumes 1 MiB.
     """
     stage, is_given = "plan", size is not None
     size = MIB if size is None else size
@@ -156,7 +156,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
 def _operations(
     target: Target, grant: Grant, cut: UploadPlan, size: int
 ) -> list[Operation]:
-    """Return the calls of an upload that a signer may judge differently."""
+    """Return the calls of an upload that a signer may grant or refuse separately."""
     if not cut.multipart:
         return [target.put_operation(size, cut.action)]
     parts = grant.multipart or MultipartGrant()
@@ -176,7 +176,7 @@ def _operations(
 
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
-    """Yield the permissions and expiry time of a grant; fetch the grant if needed."""
+    """Yield findings on a grant: permissions and expiry; fetch the grant if needed."""
     try:
         grant = signer.source.current().grant
     except OSSPresignedError as error:
@@ -197,7 +197,7 @@ def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
 def about_host(
     client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield whether the host of *url* answers, and the time of its clock."""
+    """Yield findings on the host of *url*: whether it replies, and its clock."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     root = SecretURL(f"{origin}/")
@@ -262,10 +262,10 @@ _EXAMPLES = """\
 def doctor(
     path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
-    """Look for what may be wrong, before anything is sent.
+    """Check for problems before an upload.
 
-    Versions, proxies, clock, signer, store, and the plan of an upload to BUCKET/KEY. The
-    exit code is 0, or that of the first thing that is bad.
+    Checks versions, proxies, clock, signer and store, and shows the plan of an upload
+    to BUCKET/KEY. The exit code is 0, or that of the first problem.
     """
     findings: list[Finding] = []
     out = Output(sys.stdout)

@@ -1,4 +1,4 @@
-"""The entry point of ``osspresigned``: works, and explains itself, without extras."""
+"""Entry point of ``osspresigned``; names the extra to install if it is missing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code; docs/cli.md lists them.
+    """Run the command line, and return its exit code; docs/cli.md lists the codes.
 
     Args:
-        arguments: without the program's name; None takes the process's own.
+        arguments: arguments without the program's name; None uses ``sys.argv``.
     """
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`

@@ -40,7 +40,7 @@ _EXAMPLES = """\
 
 @frozen(kw_only=True)
 class GrantOptions:
-    """Options of ``grant``."""
+    """Options of the command ``grant``."""
 
     # fmt: off
     expires: int = option("--expires LIFE", "Life of the grant: 90s, 30m, 2h, 7d.",
@@ -63,11 +63,11 @@ class GrantOptions:
     # fmt: on
 
     def terms(self, path: str) -> GrantTerms:
-        """Return what the holder may do below *path*.
+        """Return the permissions of the grant's holder below *path*.
 
         Raises:
-            ConfigurationError: it is a whole bucket without --whole-bucket, or has a
-                prefix although that is given.
+            ConfigurationError: *path* is a whole bucket without --whole-bucket, or has
+                a prefix although that option is given.
         """
         bucket, prefix = split_path(path)
         if not prefix and not self.whole_bucket:
@@ -98,8 +98,8 @@ class GrantOptions:
 def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
     """Sign once for all objects below a prefix, with the keys in the environment.
 
-    The holder of the file writes any object there, of any name, until the grant ends;
-    nothing can be read or deleted with it. Reads OSS_ACCESS_KEY_ID,
+    The holder of the file can write any object below the prefix until the grant
+    expires. The grant does not permit reading or deleting. Reads OSS_ACCESS_KEY_ID,
     OSS_ACCESS_KEY_SECRET and, for a temporary key, OSS_SESSION_TOKEN. Writes a secret
     file that only you can read.
     """

@@ -1,4 +1,4 @@
-"""Help texts that fit the terminal, however narrow it is."""
+"""Help texts that fit narrow terminals."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _UNITS = re.compile(r"(?:--?[a-z-]+ (?![-\\|]))?(?:'[^']*'|[^ '])+")
 
 
 def examples(lines: str) -> str:
-    """Return the epilog of a command that shows *lines* as they are."""
+    """Return the end of a help text: the example *lines*, not rewrapped."""
     return f"Examples:\n\n\b\n{lines}"
 
 
 class NarrowFormatter(click.HelpFormatter):
-    """Formatter that puts explanations below their options where columns are few."""
+    """Help formatter; on a narrow terminal, explanations are below their options."""
 
     def write_text(self, text: str) -> None:
-        """Write paragraphs; break long commands after a backslash."""
+        """Write paragraphs; long commands are broken after a backslash."""
         room = self.width - self.current_indent
         lines = (
             [line] if len(line) <= room else _fitted(line, room)
@@ -39,7 +39,7 @@ class NarrowFormatter(click.HelpFormatter):
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
-        """Write terms and their explanations."""
+        """Write a list of terms with their explanations."""
         rows = list(rows)
         longest = min(col_max, max(len(term) for term, _ in rows))
         room = self.width - self.current_indent - longest - col_spacing
@@ -56,7 +56,10 @@ class NarrowFormatter(click.HelpFormatter):
 
 
 def _fitted(line: str, room: int) -> list[str]:
-    """Return the lines of a command, or of a row of two columns; else *line* alone."""
+    """Return *line* in *room* columns, if it is a command or a row of two columns.
+
+    Other lines are returned unchanged.
+    """
     if row := _row_of(line):
         return [f"{row[1]}{row[2]}", f"{row[1]}    {row[3]}"]
     if not _is_command(line):
@@ -87,7 +90,7 @@ def _filled(words: Sequence[str], room: int) -> list[str]:
 
 
 def _term_lines(term: str, room: int) -> Iterator[str]:
-    """Yield the lines of a term, broken at blanks and between choices."""
+    """Yield the lines of an option's name, broken at spaces and between choices."""
     line = ""
     for piece in re.findall(r"[^ |]*[ |]?", term):
         if line and len(line) + len(piece.rstrip()) > room:
@@ -98,18 +101,18 @@ def _term_lines(term: str, room: int) -> Iterator[str]:
 
 
 class HelpContext(click.Context):
-    """Context of commands whose help fits."""
+    """click context whose help texts fit the terminal."""
 
     formatter_class = NarrowFormatter
 
 
 class UncutGroup(click.Group):
-    """Group that lists its commands in their order, with whole sentences."""
+    """Command group that lists its commands in the order of addition, unabridged."""
 
     context_class = HelpContext
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command; its summary wraps if it is too long for a line."""
+        """Add a command; a summary that is too long for a line is wrapped, not cut."""
         cmd.short_help = cmd.get_short_help_str(_UNCUT)
         cmd.context_class = HelpContext
         super().add_command(cmd, name)

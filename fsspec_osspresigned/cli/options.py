@@ -1,7 +1,8 @@
 """Shared options of commands, collected into frozen values.
 
-``@takes`` adds the options that attrs classes declare by :func:`option`: those classes
-that annotate parameters of the command, which gets one value of each.
+:func:`option` declares an option as a field of an attrs class. A command names such
+classes as annotations of its parameters; ``@takes`` adds their options to the command
+and passes one instance of each.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     """Return a field of an options class: a click option that has the field's name.
 
     Args:
-        flags: the flags and, if it takes a value, its name: ``--jobs -j N``.
-        text: the help.
-        settings: of ``click.Option``; *converter* is that of the field.
+        flags: the flags and, if the option takes a value, its name: ``--jobs -j N``.
+        text: help text.
+        settings: arguments of ``click.Option``; *converter* is passed to the field.
     """
     words = flags.split()
     if not words[-1].startswith("-"):
@@ -81,18 +82,18 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
 
 
 def flag(flags: str, text: str) -> Any:
-    """Return a field like :func:`option`, for an option without a value."""
+    """Return a field of an options class for a click option without a value."""
     return option(flags, text, is_flag=True, default=False)
 
 
 def mapping(flags: str, text: str, **settings: Any) -> Any:
-    """Return a field like :func:`option`, for a repeatable option: a mapping."""
+    """Return a field of an options class for a repeatable option NAME=VALUE."""
     settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
     return option(flags, text, **settings)
 
 
 def takes(command: C) -> C:
-    """Add the options of the attrs classes that annotate parameters of a command."""
+    """Add the options of the attrs classes that annotate parameters of *command*."""
     callback: Any = command.callback
     declared = {
         name: (kind, [one for one in fields(kind) if "flags" in one.metadata])
@@ -116,7 +117,7 @@ def takes(command: C) -> C:
 
 
 def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return *convert* as a click type; its ValueError becomes a UsageError."""
+    """Return a click type that calls *convert*; its ValueError becomes a UsageError."""
 
     def converted(text: str) -> Any:
         try:
@@ -152,12 +153,12 @@ def _limit_of(text: str) -> RateLimit:
 
 
 def object_path(text: str) -> str:
-    """Return ``bucket/key`` of *text*, which may begin as a URL of OSS does."""
+    """Return ``bucket/key`` from *text*, which may begin with the scheme of OSS."""
     return text.removeprefix("osspresigned://").removeprefix("oss://")
 
 
 def is_local(text: str) -> bool:
-    """Return whether *text* can only be a local path: ``./in``, ``/in``."""
+    """Return whether *text* can only be a local path, such as ``./in`` or ``/in``."""
     return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
 
 
@@ -172,7 +173,7 @@ ADDRESSING = click.Choice(STYLES)
 
 @contextlib.contextmanager
 def needs(name: str) -> Iterator[None]:
-    """Turn a missing third-party package into one line that names the extra."""
+    """Replace the error of a missing third-party package by the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -189,7 +190,7 @@ def counted(number: int, what: str) -> str:
 
 
 def typed_flags(*kinds: type, without: Sequence[str] = ()) -> list[str]:
-    """Return the flags of options classes that were typed in the current command."""
+    """Return those flags of options classes that the user typed for this command."""
     origin = click.get_current_context().get_parameter_source
     return [
         one.metadata["flags"][0]
@@ -211,7 +212,7 @@ def confirmed(
     """Print the first *names*, ask whether to *verb* all, and return the answer.
 
     Raises:
-        UsageError: standard input is no terminal.
+        UsageError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         said = "standard input is no terminal: give --yes, or --dry-run first"
@@ -224,12 +225,12 @@ def confirmed(
 
 
 def without_none(**options: Any) -> dict[str, Any]:
-    """Return the *options* that were given."""
+    """Return *options* without those that are None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def refuse_presigned(arguments: Sequence[str]) -> None:
-    """Refuse a command line with a presigned URL in it, and say what to do instead."""
+    """Raise UsageError if an argument is a presigned URL; name the right option."""
     for argument in arguments:
         if is_presigned(argument) or is_presigned(argument.partition("=")[2]):
             raise click.UsageError(_REMEDY)
@@ -237,7 +238,7 @@ def refuse_presigned(arguments: Sequence[str]) -> None:
 
 @frozen(kw_only=True)
 class ConnectionOptions:
-    """Options for the source of signatures, and for sending requests."""
+    """Options that choose the source of signatures, and options of requests."""
 
     # fmt: off
     url_map: str | None = option("--map MAP",
@@ -270,7 +271,7 @@ class ConnectionOptions:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Storage options as they were given, without a URL."""
+        """Storage options from the command line; a presigned URL is not among them."""
         names = [one.name for one in fields(ConnectionOptions) if one.name != "profile"]
         given = {name: getattr(self, name) for name in names}
         given["allowed_hosts"] = self.allowed_hosts or None
@@ -279,18 +280,18 @@ class ConnectionOptions:
 
     @property
     def has_source(self) -> bool:
-        """True if a source of signatures is named."""
+        """True if the command line names a source of signatures."""
         return self.url_map is not None or self.signer is not None
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem; *more* storage options win."""
+        """Return the filesystem for these options; storage options in *more* win."""
         trust(self.options)
         return OSSPresignedFileSystem(**{**self.options, **more})
 
 
 @frozen(kw_only=True)
 class StoringConnectionOptions(ConnectionOptions):
-    """Connection options of uploads: a grant is another source of signatures."""
+    """Connection options of uploads, where a grant can be the source of signatures."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -300,18 +301,18 @@ class StoringConnectionOptions(ConnectionOptions):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Storage options as they were given, without a URL."""
+        """Storage options from the command line; a presigned URL is not among them."""
         return super().options | without_none(grant=self.grant)
 
     @property
     def has_source(self) -> bool:
-        """True if a source of signatures is named."""
+        """True if the command line names a source of signatures."""
         return self.grant is not None or super().has_source
 
 
 @frozen(kw_only=True)
 class UploadConnectionOptions(StoringConnectionOptions):
-    """Storing options of one upload: one presigned URL is another source."""
+    """Connection options of one upload, where one presigned URL can be the source."""
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
@@ -324,21 +325,24 @@ class UploadConnectionOptions(StoringConnectionOptions):
             raise click.UsageError(said)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem; *more* storage options win."""
+        """Return the filesystem for these options; storage options in *more* win."""
         if self.url_file is None:
             return super().filesystem(**more)
         signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return ``bucket/key``; without a *given* path, the object of the one URL."""
+        """Return ``bucket/key``; without a *given* path, that of the presigned URL."""
         if given or self.url_file is None:
             return given
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
 def _url_reader(place: str) -> Callable[[], Secret]:
-    """Return a function that reads the one URL; standard input is read only now."""
+    """Return a function that reads the presigned URL from *place*.
+
+    Standard input (``-``) is read immediately.
+    """
     if place == "-":
         text = _url_of(_pasted())
         return lambda: text
@@ -351,7 +355,7 @@ def _url_reader(place: str) -> Callable[[], Secret]:
 
 
 def _pasted() -> str:
-    """Return standard input; on a terminal one line, which is not shown."""
+    """Return the text of standard input; a terminal gives one line, without echo."""
     if sys.stdin.isatty():
         said = "paste the presigned URL (it is not shown), then Enter"
         return str(click.prompt(said, hide_input=True, err=True))
@@ -359,7 +363,7 @@ def _pasted() -> str:
 
 
 def _url_of(text: str) -> Secret:
-    """Return the one URL of *text*, as it was pasted from a message."""
+    """Return the one presigned URL in *text*, which may be pasted from a message."""
     text = text.removeprefix("\ufeff").strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
@@ -373,7 +377,7 @@ def _url_of(text: str) -> Secret:
 
 @frozen(kw_only=True)
 class ReportOptions:
-    """Options for the output of a command, and its output streams."""
+    """Options for the output of a command, and the streams that it writes to."""
 
     # fmt: off
     as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
@@ -390,18 +394,18 @@ class ReportOptions:
 
     @property
     def rate(self) -> RateLimit | None:
-        """Limit of the transfer rate; None has no limit."""
+        """Limit of the transfer rate; None if there is no limit."""
         return None
 
     def would(self, text: str, event: str, **members: Any) -> None:
-        """Print what a dry run would do to standard output, as *text* or as an event."""
+        """Print what a dry run would do to standard output, as *text* or an event."""
         if self.as_json:
             Events(self.out).say(event, **members)
         else:
             self.out.line(text)
 
     def remark(self, text: str, event: str, **members: Any) -> None:
-        """Print *text* to standard error unless --quiet; or an event."""
+        """Print *text* to standard error unless --quiet; with --json, an event."""
         if self.as_json:
             Events(self.out).say(event, **members)
         elif not self.quiet:
@@ -423,9 +427,9 @@ class ReportOptions:
         act: Callable[[], object],
         also: Callable[[], Sequence[str]] = list,
     ) -> ExitCode:
-        """Run *act*, print a summary with *verb*, and return the exit code.
+        """Call *act*, print a summary with *verb*, and return the exit code.
 
-        Errors of single files go into the summary; other errors are raised.
+        Errors of single files are part of the summary; other errors are raised.
         *also* is called at the end, and returns more texts for the summary.
         """
         try:
@@ -460,7 +464,7 @@ class ReportOptions:
     def _log_shown(
         self, progress: TransferProgress
     ) -> contextlib.AbstractContextManager[None]:
-        """Report where uploads resume; with --verbose, print all log messages."""
+        """Print where uploads resume; with --verbose, print all log messages."""
 
         def take(record: logging.LogRecord) -> None:
             facts = record.args if isinstance(record.args, dict) else {}
@@ -488,7 +492,7 @@ class ReportOptions:
 
 @frozen(kw_only=True)
 class TransferOptions(ReportOptions):
-    """Report options, and options of commands that transfer bytes."""
+    """Options of commands that transfer bytes, with the options of reports."""
 
     # fmt: off
     jobs: int | None = option("--jobs",
@@ -503,11 +507,11 @@ class TransferOptions(ReportOptions):
 
     @property
     def on_error(self) -> str:
-        """The filesystem's ``on_error``."""
+        """The value of the option ``on_error`` of ``fs.put`` and ``fs.get``."""
         return "raise" if self.fail_fast else "return"
 
     def options(self) -> dict[str, Any]:
-        """Return storage options; a slow line gets few connections."""
+        """Return storage options; a low rate limit means fewer connections."""
         jobs = self.jobs
         if self.rate is not None:
             fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
@@ -517,7 +521,7 @@ class TransferOptions(ReportOptions):
 
 @frozen(kw_only=True)
 class StoringOptions:
-    """Options of a command that stores objects."""
+    """Options of commands that store objects."""
 
     # fmt: off
     headers: Mapping[str, str] = mapping("--header NAME=VALUE",
@@ -544,16 +548,16 @@ class StoringOptions:
 
     @property
     def keeps_parts(self) -> bool:
-        """Whether a later run can resume an interrupted upload of this run."""
+        """True if a later run can resume an interrupted upload of this run."""
         return self.resume or self.checkpoint is not None
 
     def options(
         self, transfer: TransferOptions, stored: Callable[[Receipt], None]
     ) -> dict[str, Any]:
-        """Return storage options; *stored* is called for each object, if events are due.
+        """Return storage options; with --json, *stored* is called for each object.
 
-        Only then, because asking for receipts says that the owner may complete uploads
-        from them.
+        Without --json no receipts are requested, because a request for them tells the
+        package that the owner may complete the uploads from receipts.
         """
         takers = [stored] if transfer.as_json else []
         if self.receipts == "-":

@@ -60,7 +60,7 @@ class PutPlan:
     left_out: list[str] = field(factory=list)  # neither files nor directories
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
-        """Add *sources*, with the same destinations as ``fs.put``: slashes decide."""
+        """Add *sources*; as in ``fs.put``, a trailing slash decides the destination."""
         if not target.partition("/")[0]:
             raise ConfigurationError(
                 f"{target!r} names no bucket: the last argument is where to, "
@@ -88,20 +88,20 @@ class PutPlan:
             raise ConfigurationError(problems)
 
     def add_file(self, local: str, path: str) -> None:
-        """Add a file; if it cannot be read, its upload reports the error."""
+        """Add a file; if it cannot be read, its upload reports the error later."""
         self.files[path] = local
         with contextlib.suppress(OSError):
             self.size += os.path.getsize(local)
 
 
 def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
-    """Return whether the filters include an entry below *top*."""
+    """Return whether the filters include an entry found below *top*."""
     name = name_below(top, found.local)
     return chosen.takes(name) if found.problem is None else not chosen.skips(name)
 
 
 def _problem_of(found: LocalEntry) -> OSError | None:
-    """Return why an entry cannot be read or stored; None if it can."""
+    """Return why a directory entry cannot be read or stored; None if it can."""
     if found.kind is Kind.FILE and (wrong := check_key(found.path.partition("/")[2])):
         return ConfigurationError(wrong)
     return found.problem
@@ -151,7 +151,7 @@ def put(
 def _split(
     arguments: Sequence[str], connection: UploadConnectionOptions
 ) -> tuple[Sequence[str], str]:
-    """Return sources and target; with ``--url-file``, the URL is the target."""
+    """Return sources and target; with ``--url-file``, the URL decides the target."""
     if connection.url_file is None:
         if len(arguments) == 1:
             raise click.UsageError(
@@ -168,7 +168,7 @@ def _split(
 
 @frozen
 class _Put:
-    """One run of ``put``."""
+    """One run of the command ``put``."""
 
     connection: UploadConnectionOptions
     transfer: TransferOptions
@@ -226,7 +226,7 @@ class _Put:
         return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
-        """Report files that a run would store, and files without a signature."""
+        """Print the files that a run would store, and the files without a signature."""
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
         total = 0
         for path, local in plan.files.items():

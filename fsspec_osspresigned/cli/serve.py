@@ -54,7 +54,7 @@ class ServeOptions:
 @takes
 @click.command(epilog=examples(_EXAMPLES))
 def serve(wanted: ServeOptions) -> None:
-    """Sign for others, by a policy: the reference signer service."""
+    """Run the reference signer service, which signs URLs by a policy."""
     if wanted.wants_hash:
         token = sys.stdin.readline().rstrip("\r\n")
         if problem := token_problem(token):
@@ -76,7 +76,11 @@ def serve(wanted: ServeOptions) -> None:
 
 
 def _granted(policy_file: Path) -> Iterator[str]:
-    """Yield a line for each token of a policy; one error lists all its mistakes."""
+    """Yield a line of permissions for each token of a policy file.
+
+    Raises:
+        ConfigurationError: the policy has mistakes; the message lists all of them.
+    """
     try:
         policies = parse_policies(policy_file.read_text("utf-8"))
     except UnicodeDecodeError as error:

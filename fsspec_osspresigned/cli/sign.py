@@ -59,7 +59,7 @@ _COLUMNS = ("object", "what", "until", "headers", "where")
 
 @frozen(kw_only=True)
 class SigningKeyOptions:
-    """Options of the commands that sign with the keys in the environment."""
+    """Options of commands that sign with the access key in the environment."""
 
     # fmt: off
     region: str | None = option("--region",
@@ -72,7 +72,7 @@ class SigningKeyOptions:
     # fmt: on
 
     def signer(self, expires_in: int) -> KeySigner:
-        """Return the signer, whose signatures expire after *expires_in* seconds.
+        """Return a signer whose signatures expire after *expires_in* seconds.
 
         Raises:
             ConfigurationError: a key, the region or the endpoint is missing or wrong.
@@ -88,7 +88,7 @@ class SigningKeyOptions:
 
 @frozen(kw_only=True)
 class SignOptions:
-    """Options of ``sign``."""
+    """Options of the command ``sign``."""
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
@@ -126,11 +126,11 @@ class SignOptions:
 
     @property
     def in_parts(self) -> bool:
-        """True if the parts of a multipart upload are signed."""
+        """True if the command signs the parts of a multipart upload."""
         return self.parts is not None or self.file_size is not None
 
     def order(self) -> Order:
-        """Return the headers and parts of every object; UsageError if options conflict."""
+        """Return the headers and parts to sign; UsageError if options conflict."""
         named = {
             "Content-Type": self.content_type,
             "x-oss-storage-class": self.storage_class,
@@ -216,7 +216,7 @@ def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
 
 
 def _objects(sources: tuple[str, ...]) -> list[str]:
-    """Return *sources* as paths of objects, without duplicates."""
+    """Return *sources* as ``bucket/key`` paths, without duplicates."""
     found = dict.fromkeys(map(object_path, sources))
     for path in found:
         bucket, _, key = path.partition("/")
@@ -228,7 +228,7 @@ def _objects(sources: tuple[str, ...]) -> list[str]:
 
 
 def _place(wanted: SignOptions) -> str | None:
-    """Return the output file of the URLs; None prints a single URL."""
+    """Return the output file of the URLs; None means that one URL is printed."""
     if wanted.printed:
         if wanted.output is not None or wanted.json_lines:
             raise click.UsageError("--print writes no file: leave out the others")
@@ -241,7 +241,11 @@ def _place(wanted: SignOptions) -> str | None:
 
 
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
-    """Return the output file of a secret, ``-`` for a pipe, or raise if unusable."""
+    """Return the output file for a secret, or ``-`` for a pipe.
+
+    Raises ClickException if the file exists (unless *force*) or cannot be created, and
+    UsageError if standard output is a terminal.
+    """
     if output == "-":
         if sys.stdout.isatty():
             raise click.UsageError(

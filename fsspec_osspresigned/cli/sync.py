@@ -65,7 +65,7 @@ _FOR_UPLOADS = frozenset(
 
 @frozen(kw_only=True)
 class SyncCommandOptions:
-    """Options of ``sync`` alone."""
+    """Options that only the command ``sync`` has."""
 
     # fmt: off
     dry_run: bool = flag("--dry-run -n", "Only print what would be done.")
@@ -102,12 +102,12 @@ class SyncCommandOptions:
 
     @property
     def options_of_source(self) -> dict[str, Any]:
-        """Options of the filesystem of SRC."""
+        """Options of the fsspec filesystem of SRC."""
         return {name: _value(text) for name, text in self.source_options.items()}
 
     @property
     def compare(self) -> How:
-        """Criterion of comparison."""
+        """Criterion by which a file counts as changed."""
         if self.size_only:
             return How.SIZE
         return How.CHECKSUM if self.checksum else How.TIME
@@ -135,7 +135,7 @@ def sync_command(
     transfer: TransferOptions,
     storing: StoringOptions,
 ) -> int:
-    """Transfer what is new or changed in SRC to DEST. Only --delete deletes.
+    """Transfer new and changed files from SRC to DEST. Only --delete deletes.
 
     To upload, SRC is a directory, or the URL of one that fsspec can read, and DEST is
     BUCKET/PREFIX. To download, SRC is BUCKET/PREFIX, and DEST is a local directory that
@@ -188,7 +188,7 @@ def sync_command(
 
 
 def _check_download(source: str, destination: str) -> None:
-    """Raise UsageError for a local source, or for options of uploads."""
+    """Raise UsageError if the source is local, or if an option is only for uploads."""
     if "://" not in source and (is_local(source) or os.path.lexists(source)):
         said = (
             f"{source} and {destination} are both places on this machine: write "
@@ -203,14 +203,14 @@ def _check_download(source: str, destination: str) -> None:
 
 
 def _check_upload(source: str, destination: str) -> None:
-    """Raise FileNotFoundError if a local source is missing, and say how to download."""
+    """Raise FileNotFoundError if a local source is missing; explain how to download."""
     if "://" not in source and not os.path.lexists(source):
         why = f"no such local directory (to download, write DEST as ./{destination})"
         raise FileNotFoundError(2, why, source)
 
 
 def _ask(extra: Sequence[Extra], *, down: bool) -> None:
-    """Ask whether *extra* may be deleted, and raise ClickException if not."""
+    """Ask before *extra* files are deleted; ClickException if the answer is no."""
     names, what = [one.name for one in extra], "local file" if down else "object"
     if not confirmed(names, "would be deleted: ", " (--dry-run lists all)", what):
         raise click.ClickException("nothing was done")
@@ -218,7 +218,7 @@ def _ask(extra: Sequence[Extra], *, down: bool) -> None:
 
 @define
 class _Report:
-    """Output of a sync, for people or as JSON events."""
+    """Output of a sync: text or JSON events."""
 
     transfer: TransferOptions
     progress: TransferProgress
@@ -228,7 +228,7 @@ class _Report:
 
     @property
     def verb(self) -> str:
-        """Verb of the summary."""
+        """Verb of the summary: ``stored`` for uploads, ``fetched`` for downloads."""
         return "fetched" if self.down else "stored"
 
     @property
@@ -236,7 +236,7 @@ class _Report:
         return "fetch" if self.down else "send"
 
     def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
-        """Write an event, or *text* to *out*; --quiet suppresses remarks."""
+        """Write a JSON event, or *text* to *out*; --quiet suppresses remarks."""
         if self.transfer.as_json:
             Events(self.transfer.out).say(event, **members)
         elif not self.transfer.quiet or event in ("send", "fetch", "delete", "failed"):
@@ -266,7 +266,7 @@ class _Report:
             self._tell(err, said, "deleted", name=name, size=event.size)
 
     def would(self, result: SyncResult) -> None:
-        """Report the actions that a run would take."""
+        """Print the actions that a run without --dry-run would take."""
         out, plan = self.transfer.out, result.plan
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
@@ -285,13 +285,13 @@ class _Report:
         self._say(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:
-        """Store the result for the summary."""
+        """Keep the result of the sync for the summary."""
         self.result = result
         if self.transfer.as_json:
             self._say(result, "sync", result.sent, len(result.deleted))
 
     def counts(self) -> list[str]:
-        """Return the counts for the summary, except that of sent files."""
+        """Return the counts for the summary, without the count of sent files."""
         return [] if self.result is None else _counted(self.result)
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
@@ -311,7 +311,7 @@ class _Report:
 
 
 def _counted(result: SyncResult) -> list[str]:
-    """Return counts with their words, except that of sent files."""
+    """Return the counts of a sync in words, without the count of sent files."""
     extra = [] if result.kept else result.plan.extra
     counts = {
         "same": result.same,

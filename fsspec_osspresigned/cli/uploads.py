@@ -53,8 +53,8 @@ _paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KE
 def uploads() -> None:
     """List or abort the interrupted uploads of a checkpoint directory.
 
-    DIR is that of --checkpoint; without it, the one of --resume. To resume an upload, run
-    again what was interrupted.
+    DIR is the directory of --checkpoint; by default, the one that --resume uses. To
+    resume an upload, run the interrupted command again.
     """
 
 
@@ -90,9 +90,9 @@ def abort_uploads(
 ) -> int:
     """Abort the uploads whose journals are in DIR, and remove the journals.
 
-    Without BUCKET/KEY it aborts all, and asks first. Without --signer or --map, the keys
-    of the environment sign. The exit code is 1 if an upload could not be aborted, or is
-    of another store; its journal is kept.
+    Without BUCKET/KEY the command aborts all uploads, and asks first. The keys in the
+    environment sign, unless --signer or --map is given. The exit code is 1 if an upload
+    could not be aborted, or is in another store; its journal is kept.
     """
     checkpoint = _checkpoint(directory)
     chosen = _chosen(checkpoint, paths)
@@ -133,7 +133,7 @@ def resume(
     aborted: str | None,
     others: Sequence[str],
 ) -> Any:
-    """List or abort uploads: the old name of ``uploads list`` and ``uploads abort``."""
+    """List or abort interrupted uploads; deprecated name of the command ``uploads``."""
     if (listed is None) == (aborted is None):
         raise click.UsageError("give --list DIR or --abort DIR")
     word = "list" if aborted is None else "abort"
@@ -150,7 +150,7 @@ def _checkpoint(directory: str | None) -> Checkpoint:
 
 
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
-    """Return the journals of *paths*, or all journals without paths."""
+    """Return the journals of uploads to *paths*; without *paths*, all journals."""
     found = list(checkpoint.found())
     if not paths:
         return found
@@ -164,7 +164,7 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
 
 
 def _name(one: FoundJournal) -> str:
-    """Return the path of an upload, or the name of a journal that cannot be read."""
+    """Return the path of an upload, or the file name of an unreadable journal."""
     return one.record.head.path if one.record else one.name
 
 
@@ -203,7 +203,7 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
 def _abort(
     checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
 ) -> str:
-    """Abort one upload, remove its journal, and return a message."""
+    """Abort one journaled upload, remove its journal, and return a message."""
     held = checkpoint.hold_name(one.name)
     try:
         if not held.is_ours:
@@ -218,7 +218,7 @@ def _abort(
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
-    """Abort the upload of *record* unless its owner must; return a message."""
+    """Abort the upload in *record*, unless only its owner may; return a message."""
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:

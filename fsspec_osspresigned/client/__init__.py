@@ -1,5 +1,6 @@
-"""One call to the store: sign, send, check the reply, retry, sign again.
+"""One call to the store: sign the request, send it, check the reply, retry.
 
-Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides what
-happens after a failure. ``express`` makes the first tries of many small requests.
+Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides
+whether a failed call is sent again. ``express`` makes the first tries of many small
+requests.
 """

@@ -1,4 +1,4 @@
-"""Client: signs, sends and retries one operation; all methods use it."""
+"""Client: signs, sends and retries one operation, for all filesystem methods."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Client:
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
-        """Remember a finished upload, and pass its receipt to the callback."""
+        """Record a finished upload, and pass its receipt to the callback."""
         self.written.remember(receipt, data)
         if self._note is None:
             return
@@ -215,7 +215,7 @@ class Client:
         body: Body,
         exchange: Exchange,
     ) -> Reply:
-        """Return the 2xx reply to one try."""
+        """Send one try of *operation*, and return its 2xx reply, or raise an error."""
         ready = self.with_checksums(operation, signed, body)
         clock = self._timing.clock
         began = clock()
@@ -228,7 +228,7 @@ class Client:
         return reply
 
     def attempts(self, operation: Operation) -> Attempts:
-        """Return the count of the tries of one call, of which the first begins now."""
+        """Return a counter for the tries of one call, of which the first begins now."""
         return Attempts(operation, self.policy, self._timing)
 
     def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
@@ -242,7 +242,7 @@ class Client:
     def with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed* with the checksums that an S3-compatible store wants."""
+        """Return *signed* with the checksum headers that its S3 URL requires."""
         if not is_of_s3(signed):
             return signed
         self.s3_buckets.add(operation.bucket)
@@ -251,7 +251,7 @@ class Client:
     def judged(
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> Reply:
-        """Return *reply* to one try if it is a 2xx, else raise the error that it means."""
+        """Return *reply* if it has status 2xx; raise the matching error otherwise."""
         now = self._timing.now
         ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
         if not (ok and signed.method == "GET"):  # a long body makes its Date old
@@ -266,7 +266,7 @@ class Client:
         raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
 
     def _note_answer(self, look: Operation) -> None:
-        """Record that the store replied to *look*."""
+        """Record that the store replied to *look*, HeadObject, GetObject or a list."""
         is_new = self.written.answered(look)
         is_remote = getattr(self.signer, "remote", False)
         if is_new and look.action is Action.HeadObject and not is_remote:
@@ -289,9 +289,10 @@ class Client:
     def announced(
         self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
     ) -> tuple[Iterator[Job], Prefetcher | None]:
-        """Return *jobs*, and a prefetcher for their first requests if it saves calls.
+        """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        *jobs* is read up to 200 ahead. *opening* returns the first request of a job.
+        The prefetcher is None if it would not save calls. *jobs* is read up to 200
+        ahead. *opening* returns the first request of a job.
         """
         coming: deque[Operation] = deque()
         made = self.prefetcher(
@@ -328,7 +329,7 @@ class Client:
 
 
 def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return the result of *parse*; if it raises, the bytes of the try do not count."""
+    """Return the result of *parse*; if it raises, the try's bytes do not count."""
     try:
         return parse(reply)
     except OSSPresignedError:
@@ -357,7 +358,7 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
 
 def reset() -> None:
-    """Forget the shared clients, for tests whose stores reuse ports.
+    """Drop the shared clients, for tests whose stores reuse ports.
 
     Cached fsspec instances keep their client, so clear that cache as well.
     """

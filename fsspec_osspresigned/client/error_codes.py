@@ -293,20 +293,20 @@ def from_reply(
 
 
 def _locks(signed: SignedRequest) -> bool:
-    """Return whether *signed* forbids replacing an object."""
+    """Return whether the headers of *signed* forbid replacing an object."""
     sent = (*signed.headers.items(), *_fields(signed).items())
     lower = {name.lower(): value.lower() for name, value in sent}
     return lower.get(FORBID_OVERWRITE) == "true"
 
 
 def _fields(signed: SignedRequest) -> dict[str, str]:
-    """Return the fields of a form, with names in lower case; empty for a URL."""
+    """Return the form fields of *signed*, names in lower case; empty for a URL."""
     fields = {} if signed.form is None else signed.form.fields
     return {name.lower(): value.reveal() for name, value in fields.items()}
 
 
 def _facts(signed: SignedRequest | None) -> SignedURL:
-    """Return the facts in a URL or in the fields of a form."""
+    """Return the signature's facts, from the URL or the form fields of *signed*."""
     if signed is None or signed.form is None:
         return describe(SecretURL("") if signed is None else signed.url)
     fields = _fields(signed)
@@ -335,7 +335,7 @@ def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def clean(text: str) -> str:
-    """Return the store's message in one line, at most 300 characters, no secrets."""
+    """Return the store's message as one line, at most 300 characters, no secrets."""
     text = "".join(c if c.isprintable() else " " for c in text)
     text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
     text = re.sub(_CONDITION, lambda m: f"{m[1]}<hidden>", text)
@@ -343,23 +343,26 @@ def clean(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return *text* if it is a valid error code or number, else an empty string."""
+    """Return *text* if it is a valid error code or EC number, else an empty string."""
     return text if _is_name(text) else ""
 
 
 def mark(text: str) -> str:
-    """Return *text* if it is a valid request ID, else an empty string."""
+    """Return *text* if it is a valid request ID of OSS, else an empty string."""
     return text if _is_mark(text) else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of ``Retry-After``, up to eleven days."""
+    """Return the seconds of the header ``Retry-After``.
+
+    None if it is missing, has no whole number, or is longer than eleven days.
+    """
     value = headers.get("retry-after", "")
     return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - digits
 
 
 def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
-    """Return a function that hides the secrets of *signed*, in any encoding."""
+    """Return a function that hides the secrets of *signed* in a text."""
 
     def hide(text: str) -> str:
         if signed is None:
@@ -394,7 +397,7 @@ class _ErrorReply:
 
     @property
     def store(self) -> float | None:
-        """Time of the store at the refusal; None if unknown."""
+        """Time of the store's clock when it refused; None if unknown."""
         return None if self.offset is None else self.now() - self.offset
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
@@ -417,7 +420,7 @@ class _ErrorReply:
         return kind, advice, fine.reason or coarse.reason
 
     def _denied(self) -> Meaning:
-        """Return the meaning of AccessDenied from a store without EC numbers."""
+        """Return the meaning of AccessDenied from a store that sends no EC number."""
         if "Endpoint" in self.document:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
@@ -452,7 +455,7 @@ class _ErrorReply:
         )
 
     def _clocks(self, least: float = _NOTABLE) -> str:
-        """Return a text about this machine's clock; empty if it is correct."""
+        """Return a sentence on this machine's clock error; empty if it is correct."""
         if self.offset is None or abs(self.offset) < least:
             return ""
         return f"the clock of this machine is {_ahead(self.offset)} the store's"

@@ -1,6 +1,6 @@
-"""Link estimate: round trip and rate of a connection, from the requests sent.
+"""Link estimate: round trip and rate of a connection, measured by the requests sent.
 
-It is kept only in the process. The part sizes of files and values depend on it.
+The estimate is kept only in memory. The part sizes of files and values depend on it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ class Link:
 
 
 class LinkEstimate:
-    """Moving estimate of a link; thread-safe, because a lost sample does not matter.
+    """Moving estimate of the link's properties.
 
-    A better sample counts fully and a worse one little, because waiting and other
+    Several threads may call it without a lock, because a lost sample does not matter. A
+    better sample counts fully and a worse one little, because waiting and other
     requests on the same link can only make a sample worse.
     """
 
@@ -45,7 +46,7 @@ class LinkEstimate:
 
     @property
     def link(self) -> Link | None:
-        """The estimate; None before replies to a small and a large request."""
+        """The estimate; None until a small and a large request have been answered."""
         if self._round_trip is None or self._rate is None:
             return None
         return Link(self._round_trip, self._rate, self._parts)

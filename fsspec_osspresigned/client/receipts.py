@@ -52,7 +52,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
         return f"[{', '.join([*shown, *self._more])}]"
 
     def _repr_html_(self) -> str:
-        """Return a table for a notebook; shorten a long one."""
+        """Return an HTML table of the receipts for a notebook; shorten a long one."""
         rows: list[Sequence[object]] = [
             (one.path, *one.facts)
             if isinstance(one, Receipt)
@@ -92,7 +92,7 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
 
 
 class ReceiptFile:
-    """Appends to one file, created with mode 0600; it never contains a URL.
+    """Appends receipts to one file, created with mode 0600; no line contains a URL.
 
     *flags* are additional flags of ``os.open``.
     """
@@ -104,7 +104,7 @@ class ReceiptFile:
         self._is_torn = False
 
     def __call__(self, receipt: Receipt) -> None:
-        """Append one line."""
+        """Append *receipt* as one line of JSON."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         with self._lock:  # opened for each line, since the file may be rotated
             descriptor = os.open(self.path, self._flags, 0o600)

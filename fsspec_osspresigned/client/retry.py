@@ -1,4 +1,4 @@
-"""Retry policy: whether a failed call is sent again. It decides and never sleeps.
+"""Retry policy: decides whether a failed call is sent again.
 
 ``RULES`` decides by the class of a failure and its HTTP status, never by text:
 ``error_codes.MEANINGS`` gives the class of a reply. A failure without a rule is final.
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Verb(enum.Enum):
-    """Retry decision after a failure."""
+    """Kinds of decision after a failed try: wait and retry, sign again, or give up."""
 
     WAIT = "wait"
     SIGN_AGAIN = "sign again"
@@ -47,7 +47,7 @@ class Verb(enum.Enum):
 
 @frozen
 class Decision:
-    """Retry decision; WAIT has seconds."""
+    """Decision after a failed try; WAIT has the seconds to wait before the next one."""
 
     verb: Verb
     seconds: float = 0.0
@@ -75,7 +75,7 @@ class RetryRule:
     statuses: tuple[int, ...] = ()
 
     def covers(self, failure: OSSPresignedError) -> bool:
-        """Return whether the rule decides on *failure*."""
+        """Return whether this rule applies to *failure*."""
         fits = not self.statuses or failure.status in self.statuses
         return fits and isinstance(failure, self.kind)
 
@@ -174,7 +174,7 @@ REAL_TIME = Timing()
 
 
 class Attempts:
-    """Tries of one operation: counts them, and asks the policy what to do next."""
+    """Tries of one operation, counted; asks the retry policy after each failure."""
 
     def __init__(
         self, operation: Operation, policy: RetryPolicy, timing: Timing
@@ -188,14 +188,14 @@ class Attempts:
         self._doubtful = False
 
     def counted(self, reply: Reply) -> Reply:
-        """Return *reply* with its numbers of retries and of new signatures."""
+        """Return *reply* with the numbers of its retries and new signatures."""
         if self._count == 1:
             return reply
         retries = self._count - 1 - self._resigns
         return evolve(reply, retries=retries, resigns=self._resigns)
 
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
-        """Return what to do after *failure*, and count the next try.
+        """Return the decision after *failure*, and count the next try.
 
         Raises:
             OSSPresignedError: *failure*, if there is no retry, with its ``tries``, and

@@ -1,7 +1,7 @@
-"""Signed URLs of S3-compatible stores: their detection, and the checksums in them.
+"""Presigned URLs of S3-compatible stores: detection, and the checksums in the URL.
 
-A checksum is signed as a parameter with its value, or as a header whose value the
-sender adds. By default, SDKs sign the checksum of an empty body.
+A URL signs a checksum either as a parameter with its value, or as a header whose value
+the sender adds. By default, SDKs sign the checksum of an empty body.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ _MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")
 
 
 def is_of_s3(signed: SignedRequest) -> bool:
-    """Return whether the URL is for an S3-compatible store; needs no parsing."""
+    """Return whether the URL of *signed* is for an S3-compatible store.
+
+    Does not parse it.
+    """
     return any(mark in signed.url.reveal() for mark in _MARKS)
 
 
 def with_checksums(
     operation: Operation, signed: SignedRequest, body: Body
 ) -> SignedRequest:
-    """Return *signed* with the missing checksum headers that its URL lists.
+    """Return *signed* with the missing checksum headers that its URL requires.
 
-    Reads *body* once for each kind.
+    *body* is read once for each checksum algorithm.
 
     Raises:
-        NotSignedError: the URL is for different bytes, or its checksum is not
-            supported.
+        NotSignedError: the URL was signed for other bytes, or with a checksum that is
+            not supported.
     """
     if operation.action.spec.body != "data":
         return signed
@@ -65,7 +68,7 @@ def with_checksums(
 
 
 def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]:
-    """Yield name and value of each signed checksum; None if a header has the value."""
+    """Yield name and value of each signed checksum; None if the sender sets it."""
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     found = {n.lower(): v for n, v in pairs if n.lower().startswith(CHECKSUM)}

@@ -1,8 +1,8 @@
 """Readable directories: those for which the store answers HeadObject or a listing.
 
-Objects that this process writes there need no record. Permissions depend on prefixes,
-so a reply in a directory is valid for everything below it. A reply at the top of a
-bucket is valid only for the top.
+Objects that this process writes in such a directory need not be recorded in memory.
+Permissions depend on prefixes, so a reply in a directory is valid for everything below
+that directory. A reply at the top of a bucket is valid only for the top.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 
 
 class SeenPlaces:
-    """Record of the replies by directory; guarded by its owner's lock.
+    """Record of the directories for which the store answered; the caller holds a lock.
 
     At most *most* directories are recorded; replies in others are ignored.
     """
@@ -37,9 +37,9 @@ class SeenPlaces:
         return len(self._answered) >= self._most
 
     def cover(self, path: str) -> tuple[str, bool]:
-        """Return the highest directory of *path* that the store answers for, or "".
+        """Return the highest parent of *path* for which the store answers, or "".
 
-        The flag beside it says whether GetObject was answered, so objects can be read.
+        The second value says whether GetObject was answered, so objects can be read.
         """
         answered: set[Action] = set()
         end = path.find("/") if self._answered else -1
@@ -55,11 +55,14 @@ class SeenPlaces:
         return place, Action.GetObject in answered
 
     def leave_out(self, place: str) -> None:
-        """Record that an object in *place* is not remembered."""
+        """Note that *place* contains an object of this process without a record."""
         self._unrecorded.add(place)
 
     def lacks(self, path: str, *, below: bool = False) -> bool:
-        """Return whether *path*, or with *below* what is in it, may be unrecorded."""
+        """Return whether *path* may exist without a record.
+
+        With *below*, return whether objects below *path* may exist without a record.
+        """
         return any(
             f"{path}/".startswith(f"{place}/")
             or (below and place.startswith(f"{path}/" if path else ""))

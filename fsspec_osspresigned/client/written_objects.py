@@ -1,9 +1,9 @@
-"""Objects written by this process: the memory of a filesystem without HeadObject.
+"""Record in memory of the objects that this process wrote.
 
 Write-only URLs cannot check which objects exist, but generic tools ask for that. This
-memory knows the objects that this process wrote, and keeps small bodies for tools that
-read back their own metadata (zarr, xarray). It keeps nothing for directories in which
-the store itself answers.
+record answers for objects of this process, and keeps small bodies for tools that read
+back their own metadata (zarr, xarray). It keeps nothing for directories in which the
+store itself answers.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
 
 
 class WrittenObjects:
-    """Objects and directories of this process; thread-safe.
+    """Record of the objects and directories that this process wrote; thread-safe.
 
     Above *most* objects or created directories, the least recently used tenth is
-    forgotten. Bodies of up to *most_body* bytes are kept, up to *most_bodies* bytes in
+    dropped. Bodies of up to *most_body* bytes are kept, up to *most_bodies* bytes in
     total, including ``BODY_COST`` for each; the least recently used are dropped first.
     The cost of a query depends on the depth of its path or the number of its results,
     never on the total number of objects.
@@ -112,29 +112,29 @@ class WrittenObjects:
                 self._new.add(path)
 
     def forget(self, path: str) -> None:
-        """Drop an object or a directory that was deleted or replaced."""
+        """Drop the record of an object or directory that was deleted or replaced."""
         with self._lock:
             self._forget_object(path)
             self.forget_directory(path)
 
     def forget_directory(self, path: str) -> None:
-        """Drop a directory, and keep an object of the same name."""
+        """Drop the record of a directory; keep that of an object of the same name."""
         with self._lock:
             self._directories.pop(path, None)
             self._new.discard(path)
             self._unlink(path)
 
     def trust_store(self, path: str) -> None:
-        """Use the store for *path* and its parents, from the first write on."""
+        """Stop recording *path* and its parents, because the store answers for them."""
         with self._lock:
             while path:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 
     def answered(self, look: Operation) -> bool:
-        """Record that the store answered *look*, and drop records no longer needed.
+        """Note that the store answered *look*, and drop records no longer needed.
 
-        Returns True if this is the first answer for its directory.
+        Returns True if this is the first answer for the directory of *look*.
         """
         with self._lock:
             if not (place := self._seen.add(look)):
@@ -153,10 +153,10 @@ class WrittenObjects:
             return True
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether this record is incomplete for *path*.
+        """Return whether *path* may have been written without being recorded here.
 
-        The store answered for it once, so it may have been written without being
-        remembered. *below* includes everything in *path*.
+        That is so if the store once answered for its directory. *below* asks the same
+        for everything in *path*.
         """
         with self._lock:
             return self._seen.lacks(path, below=below)
@@ -180,7 +180,7 @@ class WrittenObjects:
                 self._drop_body(next(iter(self._bodies)))
 
     def _surplus(self, remembered: Mapping[str, object]) -> list[str]:
-        """Return the entries to forget; several at a time, to search less often."""
+        """Return the least recently used records to drop, several at a time."""
         count = max(1, self._most // 10) if len(remembered) >= self._most else 0
         return [*islice(remembered, count)]
 
@@ -200,7 +200,7 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory if nothing is known about it any more."""
+        """Remove *path* from its directory, unless it is still recorded itself."""
         while path and not (path in self._objects or self._is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
@@ -221,7 +221,7 @@ class WrittenObjects:
         """Return whether *path* was created and nothing was written into it since.
 
         Tools check for a directory that they just created (DuckDB, ``get_mapper``).
-        After the first object in it, the store is asked.
+        After the first object in the directory, the store is asked.
         """
         with self._lock:
             return path in self._new
@@ -250,7 +250,7 @@ class WrittenObjects:
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
         """Yield ``info`` of all objects and created directories under *path*.
 
-        Their names in *path* must begin with *begin*.
+        The name relative to *path* must begin with *begin*.
         """
         with self._lock:
             names = [*self._within.get(path, ())]
@@ -260,7 +260,7 @@ class WrittenObjects:
         yield from self._described((n for n in names if n.startswith(front)), made=True)
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the direct content of *path*."""
+        """Yield ``info`` of the direct children of the directory *path*."""
         with self._lock:
             names = [*self._within.get(path, ())]
         yield from self._described(names, made=False)
@@ -268,7 +268,10 @@ class WrittenObjects:
     def _described(
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of objects, and of directories, or only of those *made*."""
+        """Yield ``info`` of recorded objects and directories.
+
+        *made* omits directories that only exist because an object is in them.
+        """
         with self._lock:  # an object that is asked for leaves its place for a moment
             found = [(name, self._objects.get(name)) for name in names]
         for name, receipt in found:
@@ -278,7 +281,7 @@ class WrittenObjects:
                 yield {"name": name, "size": 0, "type": "directory"}
 
     def warn_once(self, root: str) -> bool:
-        """Return True the first time that *root* is answered only from memory."""
+        """Return True the first time that *root* is answered only from this record."""
         with self._lock:
             first = root not in self._warned
             self._warned.add(root)

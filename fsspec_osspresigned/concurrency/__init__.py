@@ -1,4 +1,4 @@
-"""Threads, budgets and locks that all layers share.
+"""Threads, budgets and locks that all layers use.
 
-Begin with ``thread_pool``: every background thread of the package runs there.
+Begin with ``thread_pool``, which runs every background thread of the package.
 """

@@ -1,6 +1,6 @@
-"""Budgets of a process: memory of part buffers, and requests in flight.
+"""Limits of a process: memory of part buffers, and number of requests in flight.
 
-A client without a request in flight can always send one, so no budget can deadlock.
+A client without a request in flight can always send one, so the limits cannot deadlock.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .future import Changes
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a lease, with its size; counts until the lease is freed."""
+    """Weak reference to a ``Lease``, with its size; counts until the lease is freed."""
 
     __slots__ = ("amount",)
     amount: int
 
 
 class Budget:
-    """Used amount of a resource: bytes of leases, or requests.
+    """Amount in use of a limited resource: bytes of buffers, or requests in flight.
 
-    Waiting threads poll every *glance* seconds, because an interrupt may lose a
-    notification. A share whose caller has not polled for *patience* seconds lets no thread
-    wait.
+    Waiting threads check again every *glance* seconds, because an interrupt may lose a
+    notification. If the user of a ``TurnShare`` has not called it for *patience*
+    seconds, it no longer makes other threads wait.
     """
 
     def __init__(self, glance: float = 0.1, patience: float = 5.0) -> None:
@@ -43,37 +43,37 @@ class Budget:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the caller of a share does something else: it may wait for a turn."""
+        """Whether the user of a share is inactive, so other threads need not wait."""
         now = time.monotonic()
         return any(now - one.looked > self._patience for one in list(self.shares))
 
     @property
     def used(self) -> int:
-        """Total bytes of the living leases."""
+        """Total bytes of the leases that are not freed yet."""
         # Copied in one step: others may end meanwhile.
         return sum(one.amount for one in self.lent.copy())
 
     @property
     def waiting(self) -> int:
-        """The number of threads that wait."""
+        """Number of threads that wait for this budget."""
         return self._changes.waiting
 
     def tell(self) -> None:
-        """Notify the waiting threads."""
+        """Wake the waiting threads, so that they check the budget again."""
         self._changes.tell()
 
     def wait(self, limit: int, may: Callable[[], bool]) -> None:
-        """Wait until less than *limit* is used, or *may* returns True."""
+        """Wait until fewer than *limit* bytes are used, or *may* returns True."""
         self._changes.wait_for(lambda: self.used < limit or may())
 
 
 class Turns:
-    """Turns of one client to send a request.
+    """Semaphore for the requests in flight, as one client sees it.
 
     A request starts if fewer than *limit* are in flight in the process, or if this
-    client has none in flight. Its turn counts while it lives and is open. ``with``
-    closes it in one step of the interpreter, so no exception of a signal handler can
-    leave it open.
+    client has none in flight. The semaphore's token counts until it is closed or freed.
+    ``with`` closes it in one step of the interpreter, so no exception of a signal
+    handler can leave it open.
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:
@@ -88,9 +88,9 @@ class Turns:
             return _open(self._budget.turns)
 
     def take(self, *, wait: bool = True) -> BytesIO:
-        """Wait for a turn, and return it; call ``tell`` after closing it.
+        """Wait until a request may start, and return its token; later call ``tell``.
 
-        With *wait* False there is one at once: for a thread that others wait for.
+        *wait* False returns a token immediately, for a thread on which others wait.
         """
         turn = BytesIO()
         try:
@@ -102,7 +102,7 @@ class Turns:
             raise
 
     def _gets(self, turn: BytesIO, *, wait: bool) -> bool:
-        """Count *turn* if there is room for it."""
+        """Count the token *turn* if a request may start now; return whether it may."""
         with self._budget.lock:
             if wait and not (self._is_free() or self._budget.is_stuck):
                 return False
@@ -112,15 +112,15 @@ class Turns:
             return True
 
     def tell(self) -> None:
-        """Wake the threads that wait for a turn."""
+        """Wake the threads that wait to start a request."""
         self._budget.tell()
 
     def share(self) -> TurnShare:
-        """Return what takes turns for many requests of one caller."""
+        """Return a semaphore for one thread that has many requests in flight."""
         return TurnShare(self, self._budget, self._limit)
 
     def take_free(self) -> BytesIO | None:
-        """Return a turn as ``take`` does; None if it would have to wait."""
+        """Return a token if a request may start now; None if it would have to wait."""
         with self._budget.lock:
             # Most are not counted anew: those that ended are forgotten when it is full.
             turns = self._budget.turns
@@ -138,13 +138,14 @@ class Turns:
 
 
 class TurnShare:
-    """Turns of one caller that has many requests in flight.
+    """Semaphore for one thread that has many requests in flight.
 
-    While others want turns, it has no more than each of them could have.
+    While other threads wait to send, the share has no more requests in flight than each
+    of them could have.
 
     Attributes:
-        is_short: whether it wants another turn.
-        looked: when its caller was last here, on the clock of ``time.monotonic``.
+        is_short: whether the share's user waits to send another request.
+        looked: time of its last call, by ``time.monotonic``.
     """
 
     def __init__(self, turns: Turns, budget: Budget, limit: int) -> None:
@@ -153,9 +154,9 @@ class TurnShare:
         budget.shares.add(self)
 
     def take(self, held: int) -> BytesIO | None:
-        """Return a turn; None if there is none now, or others come first.
+        """Return the token of a request that may start now; None if it must wait.
 
-        *held* is how many the caller has; it waits for the first one.
+        *held* is the number of tokens that the caller has. The first one is waited for.
         """
         budget = self._budget
         with budget.lock:
@@ -172,18 +173,18 @@ class TurnShare:
         return turn
 
     def rest(self) -> None:
-        """Want no more turns for now."""
+        """Record that no other request is to be sent for now."""
         self.is_short, self.looked = False, time.monotonic()
 
 
 def _open(turns: list[ref[BytesIO]]) -> int:
-    """Return how many of *turns* are open, and forget the others."""
+    """Return how many of the tokens *turns* are open, and drop the others."""
     turns[:] = [one for one in turns if not getattr(one(), "closed", True)]
     return len(turns)
 
 
 class Lease:
-    """Bytes that count as used until this object is freed."""
+    """Share of a memory budget: bytes that count as used until this object is freed."""
 
     def __init__(self, budget: Budget, amount: int) -> None:
         self._budget = budget
@@ -194,7 +195,7 @@ class Lease:
         budget.lent.add(self._lent)
 
     def more(self, amount: int) -> None:
-        """Use *amount* bytes more."""
+        """Add *amount* bytes to this lease."""
         self._lent.amount += amount
 
     def __del__(self) -> None:
@@ -205,7 +206,7 @@ class Lease:
 
 @frozen
 class ProcessBudgets:
-    """The budgets of one process."""
+    """Memory and request limits that all clients of a process share."""
 
     memory: Budget = field(factory=Budget)
     requests: Budget = field(factory=Budget)
@@ -216,5 +217,5 @@ _processes: dict[int, ProcessBudgets] = {}
 
 
 def of_process() -> ProcessBudgets:
-    """Return the budgets of this process."""
+    """Return the limits of this process, created on first use."""
     return _processes.setdefault(os.getpid(), ProcessBudgets())

@@ -1,4 +1,4 @@
-"""Cancellation: a tree of events, in which setting one sets all below it."""
+"""Cancellation: a tree of events, in which setting an event sets all its children."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", defau
 
 
 class Cancellation(Event):
-    """An event that also sets the events created under it.
+    """An event that also sets its child events.
 
-    Without *above*, it is under the event of the waiting coroutine, if there is one.
+    *above* is the parent. None uses the event of the coroutine that waits for this
+    call, if there is one.
     """
 
     def __init__(self, above: Cancellation | None = None) -> None:
@@ -27,14 +28,14 @@ class Cancellation(Event):
             above.add(self)
 
     def add(self, below: Cancellation) -> None:
-        """Set *below* together with this event; immediately if this one is set."""
+        """Add the child event *below*; set it immediately if this event is set."""
         with self._lock:
             self._below.add(below)
         if self.is_set():
             below.set()
 
     def set(self) -> None:
-        """Set this event and all events created under it."""
+        """Set this event and all its descendants."""
         super().set()
         with self._lock:
             below = list(self._below)

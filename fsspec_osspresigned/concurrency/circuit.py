@@ -19,7 +19,7 @@ _LOST = 60.0  # seconds after which a probe that was interrupted is held to be l
 
 
 class Circuit:
-    """Counts consecutive failures of one bucket; *threshold* of them open the circuit.
+    """Circuit breaker of one bucket; *threshold* failures in a row open it.
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
@@ -49,7 +49,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether only one request at a time is sent."""
+        """Whether the circuit is open, so that only one request at a time is sent."""
         return self._failures >= self._threshold
 
     @contextlib.contextmanager
@@ -76,7 +76,7 @@ class Circuit:
             self._leave(probes=probes, answered=answered, failure=failure)
 
     def _enter(self, path: str, cancel: Event | None) -> bool:
-        """Return whether this request is the probe."""
+        """Wait until a request may be sent; return True if it is the probe."""
         seen, waited, probes = self._probes, False, False
 
         def may() -> bool:
@@ -117,7 +117,7 @@ class Circuit:
 
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
-    """Return a factory of errors like *failure* for other paths."""
+    """Return a function that makes an error like *failure* for another path."""
     kind, retry_after = type(failure), failure.retry_after
     message = f"not sent, for all requests fail now: {failure.message}"
 

@@ -15,7 +15,10 @@ _NOTE = 200  # bytes that are read of the owner's name
 
 
 class LockedError(Exception):
-    """The lock is taken; the message names its owner if it is known."""
+    """The lock is taken.
+
+    The message names the process that has it, if that is known.
+    """
 
 
 class FileLock:
@@ -55,7 +58,7 @@ class FileLock:
                 raise
 
     def release(self) -> None:
-        """Remove the file and unlock; idempotent."""
+        """Remove the lock file and unlock; idempotent."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 try:
@@ -68,14 +71,14 @@ class FileLock:
             self.forget()
 
     def forget(self) -> None:
-        """Close the descriptor without removing the file; idempotent."""
+        """Close the descriptor without removing the lock file; idempotent."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _lock(descriptor: int) -> None:
-    """Lock an open file for this descriptor alone; BlockingIOError if another has it."""
+    """Lock an open file; BlockingIOError if another descriptor has the lock."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has none
     except ImportError:
@@ -90,20 +93,20 @@ def _lock(descriptor: int) -> None:
 
 
 def _refuse_hard_link(descriptor: int, place: str) -> None:
-    """Raise OSError for a hard link, which may be another file under this name."""
+    """Raise OSError if the lock file is a hard link to another file."""
     if os.fstat(descriptor).st_nlink > 1:
         raise OSError(errno.EMLINK, "the lock is a hard link", place)
 
 
 def _is_at(descriptor: int, place: str) -> bool:
-    """Return whether *place* is still the open file."""
+    """Return whether *place* is still the file that *descriptor* has open."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(place))
     return False
 
 
 def _sign(descriptor: int) -> None:
-    """Write the owner's name, for messages; ignore a full disk."""
+    """Write the name of this process into the lock file; ignore a full disk."""
     text = f"process {os.getpid()} on {socket.gethostname()}"
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -114,7 +117,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def forget_all() -> None:
-    """Forget all locks in a forked child, which would otherwise keep them."""
+    """Close all inherited locks in a forked child, which would otherwise keep them."""
     for lock in list(_held):
         lock.forget()
 

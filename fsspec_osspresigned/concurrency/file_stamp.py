@@ -9,13 +9,13 @@ from attrs import frozen
 
 @frozen
 class FileStamp:
-    """Time, size and inode of a file, which change with it; None if there is no file."""
+    """Time, size and inode of a file, to detect a change; None if there is no file."""
 
     facts: tuple[int, int, int] | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> FileStamp:
-        """Return the stamp of the file *path* now."""
+        """Return the current stamp of the file *path*."""
         try:
             found = os.stat(path)
         except OSError:

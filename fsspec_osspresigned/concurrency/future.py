@@ -24,9 +24,10 @@ _RUNNING, _CANCELLED = "running", "cancelled"
 
 
 class Changes:
-    """Condition on which threads wait until a change is reported.
+    """Condition variable: threads wait until a change is reported.
 
-    A waiting thread polls every *glance* seconds, in case a notification is missed.
+    A waiting thread checks again every *glance* seconds, in case a notification is
+    missed.
     """
 
     def __init__(self, glance: float = 0.1) -> None:
@@ -35,20 +36,20 @@ class Changes:
 
     @property
     def waiting(self) -> int:
-        """The number of threads that wait."""
+        """Number of threads that wait for a change."""
         return len(self._bells)
 
     def tell(self) -> None:
-        """Notify the waiting threads; safe in a finalizer and a signal handler."""
+        """Wake the waiting threads; safe in a finalizer and a signal handler."""
         for bell in self._bells.copy():
             with suppress(RuntimeError):  # it has rung
                 bell.release()
 
     def wait_for(self, may: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Wait until *may* returns True, *seconds* at most; return whether it did.
+        """Wait until *may* returns True, at most *seconds*; return whether it did.
 
         *may* is called without a lock. If only one thread may succeed, *may* must
-        ensure it.
+        ensure that. *seconds* None waits without a limit.
         """
         if may():
             return True
@@ -77,7 +78,7 @@ class Event:
         self._changes = Changes(_GLANCE)
 
     def is_set(self) -> bool:
-        """Return whether it is set."""
+        """Return whether the event is set."""
         return self._is_set
 
     def set(self) -> None:
@@ -86,7 +87,7 @@ class Event:
         self._changes.tell()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is set, at most *seconds*; return whether it is."""
+        """Wait until the event is set, at most *seconds*; return whether it is set."""
         return self._changes.wait_for(self.is_set, seconds)
 
 
@@ -101,7 +102,7 @@ class Future(Generic[T]):
         self._error: BaseException | None = None
 
     def start(self) -> bool:
-        """Claim the job for the calling thread; False if it was cancelled before."""
+        """Claim the job for the calling thread; return False if it was cancelled."""
         self._claims.append(_RUNNING)
         return self._claims[0] is _RUNNING
 
@@ -118,11 +119,11 @@ class Future(Generic[T]):
         return self._claims[:1] == [_CANCELLED]
 
     def running(self) -> bool:
-        """Return whether the job has started, and not ended."""
+        """Return whether the job has started and not ended."""
         return self._claims[:1] == [_RUNNING] and not self._ended.is_set()
 
     def done(self) -> bool:
-        """Return whether it has ended, or was cancelled."""
+        """Return whether the job has ended or was cancelled."""
         return self._ended.is_set() or self.cancelled()
 
     def set_result(self, result: T) -> None:
@@ -136,13 +137,13 @@ class Future(Generic[T]):
         self._end()
 
     def call_at_end(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the job has ended, in any thread; at once if it has."""
+        """Call *callback* when the job ends, or at once if it has; in any thread."""
         self._callbacks.append(callback)
         if self._ended.is_set():
             self._call_back()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end, at most *seconds*; return whether the job has ended."""
+        """Wait until the job ends, at most *seconds*; return whether it has ended."""
         return self._ended.wait(seconds)
 
     def exception(self, seconds: float | None = None) -> BaseException | None:
@@ -157,8 +158,9 @@ class Future(Generic[T]):
         """Return the result of the job, or raise its exception.
 
         Raises:
-            TimeoutError: it has not ended within *seconds*.
-            CancelledError: it was cancelled.
+            TimeoutError: the job has not ended within *seconds*; None waits without a
+                limit.
+            CancelledError: the job was cancelled.
         """
         error: Any = self.exception(seconds)
         try:
@@ -179,7 +181,7 @@ class Future(Generic[T]):
 
 
 def wait_for_one(futures: Iterable[Future[Any]]) -> None:
-    """Wait until one of *futures* has ended; not at all if there are none."""
+    """Wait until one of *futures* has ended; return immediately if there are none."""
     any_ended = Event()
     count = 0
     for count, future in enumerate(futures, 1):  # noqa: B007 - its last value counts

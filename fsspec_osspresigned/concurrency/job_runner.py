@@ -1,4 +1,4 @@
-"""Job runner: runs one function for many jobs, with workers that stop together."""
+"""Job runner: calls one function for many jobs, in threads that stop together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OVER = object()  # what a task returns that has ended
 
 
 def run_steps(steps: Generator[Any, Any, R]) -> R:
-    """Do *steps* to their end in this thread, and return what they return."""
+    """Run the generator *steps* to its end in this thread, and return its result."""
     try:
         while True:
             steps.send(None)
@@ -42,7 +42,7 @@ def run_steps(steps: Generator[Any, Any, R]) -> R:
 
 
 class Task:
-    """One job that goes in steps, whose result is kept where it belongs."""
+    """One job as a generator, which stops wherever it would wait, and its result."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Task:
         self._steps, self._keep, self._fail = steps, keep, fail
 
     def advance(self, answer: Any = None) -> Any:
-        """Do one step, and return what it waits for; ``OVER`` after the last one.
+        """Run the job to its next wait, and return the awaited request, or ``OVER``.
 
-        Raises what is no Exception, which has given up all jobs.
+        Raises only a BaseException that is not an Exception; it has cancelled all jobs.
         """
         try:
             return self._steps.send(answer)
@@ -68,26 +68,27 @@ class Task:
         return OVER
 
     def finish(self, answer: Any = None) -> None:
-        """Do the other steps in this thread; raises as ``advance``."""
+        """Run the rest of the job in this thread; raises like ``advance``."""
         while self.advance(answer) is not OVER:
             answer = None
 
     def abandon(self) -> None:
-        """Give the job up between two steps."""
+        """Cancel the job between two steps."""
         self._steps.close()
 
 
 class Driver(Protocol):
-    """Runs tasks together: from step to step, and in a thread for what waits."""
+    """Protocol: runs many tasks in one thread, except steps that wait."""
 
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
-        """Call *function* in a thread, which calls ``run``; None if that may not be."""
+        """Call *function* in a thread that may call ``run``, or return None."""
         ...
 
     def run(self, take: Callable[[], Task | None], width: int, pool: Workers) -> bool:
-        """Run what *take* returns until that is None, *width* tasks at a time.
+        """Run the tasks that *take* returns, *width* at a time, until it returns None.
 
-        Steps that wait are done by *pool*. Return False if the others should be, too.
+        Steps that wait run in *pool*. Returns False if the caller should run the
+        remaining tasks in *pool* as well.
         """
         ...
 
@@ -97,19 +98,20 @@ class Transfers(Generic[T, R]):
 
     The first *width* jobs are taken at once, so that no worker is woken for nothing.
 
-    After the first failure, no further job starts, unless *on_error* says otherwise, or
-    only the receipt of a job failed; running jobs are finished. KeyboardInterrupt, and
-    any other BaseException that is not an Exception, cancels running jobs too. All jobs
-    have ended when ``run`` returns or raises. 16 equal refusals (401, 403) in a row
-    always stop it.
+    After the first failure, no further job starts, and running jobs are finished. Jobs
+    continue if *on_error* says so, or if only the receipt of a job could not be
+    written. KeyboardInterrupt, and any other BaseException that is not an Exception,
+    cancels running jobs too. All jobs have ended when ``run`` returns or raises. After
+    16 equal refusals (401, 403) in a row, no further job ever starts.
 
     Args:
         work: runs one job; receives its cancellation.
         name: returns a job's path, for errors.
         on_error: ``raise`` the failure, ``return`` failures in place of results, or
             ``omit`` them.
-        cancel: another thread sets it to stop; the results so far are then returned.
-        driver: runs the jobs; *work* then returns generators.
+        cancel: another thread sets this event to stop; the results so far are then
+            returned.
+        driver: runs the jobs step by step; *work* then returns generators.
 
     Attributes:
         failures: name of a job -> its exception, in the order of failure.
@@ -149,12 +151,15 @@ class Transfers(Generic[T, R]):
         return [one for one in found if not isinstance(one, Exception)]
 
     def outcomes(self, jobs: Iterable[T]) -> list[R | Exception]:
-        """Run all *jobs* and return the outcomes; raises like ``finish``."""
+        """Run all *jobs*; return their results, and exceptions of failed jobs.
+
+        Raises like ``finish``.
+        """
         self.start(jobs)
         return self.finish()
 
     def failures_of(self, jobs: Iterable[T]) -> dict[str, Exception]:
-        """Run *jobs* and return the failures without raising."""
+        """Run *jobs*, and return the exceptions of failed jobs by name."""
         self.start(jobs)
         self._join()
         return self.failures
@@ -180,7 +185,9 @@ class Transfers(Generic[T, R]):
             raise
 
     def finish(self) -> list[R | Exception]:
-        """Wait, and return results, and failures if requested, in the order of jobs.
+        """Wait for all jobs, and return their results in the order of the jobs.
+
+        With ``on_error="return"``, exceptions stand in place of results.
 
         Raises:
             UploadErrors: several jobs failed, or each was refused.
@@ -246,7 +253,7 @@ class Transfers(Generic[T, R]):
             ended.set()
 
     def _take(self, jobs: Iterator[T]) -> Task | None:
-        """Return the next job; None if there is none, or all are given up."""
+        """Return the next job; None if there is none, or if all jobs are cancelled."""
         with self._lock:
             if self._is_over():
                 return None

@@ -1,4 +1,4 @@
-"""Line file: an append-only local file of lines, for threads and after a crash."""
+"""Line file: an append-only text file that stays readable after a crash."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class LineFile:
         return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:
-        """Append *line*, which ends with a line feed; has no effect after ``close``.
+        """Append *line*, which ends with a line feed; does nothing after ``close``.
 
         Raises OSError if the disk is full or broken; earlier lines stay complete.
         """

@@ -1,4 +1,4 @@
-"""Calls into compiled code: whether two events belong to the same call.
+"""Detection of callbacks that belong to the same call into compiled code.
 
 A C++ tool calls back while Python waits in one instruction. Callbacks from the same
 thread, frame and instruction therefore belong to one call of the tool, without Python
@@ -17,9 +17,9 @@ _OWN = "fsspec"  # this package, too
 
 @frozen
 class NativeCall:
-    """One call: its thread, and the Python frame and instruction that wait for it.
+    """One call into compiled code: its thread, and the Python instruction that waits.
 
-    *frame* 0 is a thread without Python code, which compiled code started.
+    *frame* is 0 for a thread that compiled code started, which has no Python frame.
     """
 
     thread: int
@@ -28,7 +28,10 @@ class NativeCall:
 
 
 def calling() -> NativeCall:
-    """Return the current call, ignoring frames of fsspec and this package."""
+    """Return the current call into compiled code.
+
+    Frames of this package do not count.
+    """
     frame = inspect.currentframe()
     while frame is not None and _name_of(frame.f_globals).startswith(_OWN):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Rates that allow short bursts: a token bucket, and a limit of bytes per second."""
+"""Rate limits that allow short bursts: requests (token bucket), bytes per second."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 
 @define
 class TokenBucket:
-    """A token bucket, which is full at first; its owner locks it.
+    """A token bucket, which is full at first; the caller must hold a lock.
 
     Attributes:
         tokens: number of tokens added evenly every *period* seconds.
-        burst: capacity in seconds.
-        clock: seconds that never run backwards.
+        burst: capacity, in seconds of the rate.
+        clock: function that returns monotonic seconds.
     """
 
     tokens: float
@@ -32,11 +32,14 @@ class TokenBucket:
     )
 
     def wait(self) -> float:
-        """Return the seconds until a token is available; 0 if there is one."""
+        """Return the seconds until a token is available; 0 if there is one now."""
         return max(0.0, self._after(1) - self.clock())
 
     def spend(self, count: float = 1) -> float:
-        """Take *count* tokens, even below zero; return the seconds back to zero."""
+        """Take *count* tokens, even below zero.
+
+        Return the seconds until the bucket is at zero.
+        """
         self._paid = self._after(count)
         return max(0.0, self._paid - self.clock())
 
@@ -47,15 +50,15 @@ class TokenBucket:
 
 @define
 class RateLimit:
-    """Limit of bytes per second over all threads; :meth:`lift` ends it.
+    """Limit of bytes per second over all threads; :meth:`lift` ends the limit.
 
-    A block that exceeds the limit waits until its excess is worked off, so blocks of
+    A thread that exceeds the limit waits until its excess is worked off, so blocks of
     any size keep the rate.
 
     Attributes:
         per_second: bytes per second.
-        clock: seconds that never run backwards.
-        sleep: waits for a number of seconds.
+        clock: function that returns monotonic seconds.
+        sleep: function that waits for a number of seconds.
     """
 
     per_second: float
@@ -69,12 +72,15 @@ class RateLimit:
         self._bucket = TokenBucket(self.per_second, 1.0, _BURST, self.clock)
 
     def take(self, size: int) -> None:
-        """Wait until *size* more bytes may have been sent."""
+        """Count *size* bytes, and wait until the rate is within the limit."""
         with self._lock:
             end = self.clock() + self._bucket.spend(size)
         while not self._lifted and (left := end - self.clock()) > 0:
             self.sleep(min(left, _NAP))
 
     def lift(self) -> None:
-        """End the limit and all waits; takes no lock, so a signal handler may call it."""
+        """End the limit and all waits.
+
+        Takes no lock, so a signal handler may call this.
+        """
         self._lifted = True

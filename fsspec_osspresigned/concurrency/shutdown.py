@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 
 
 class Abortable(Protocol):
-    """An upload that can be discarded, at any time and more than once."""
+    """Protocol of an upload that can be discarded at any time and more than once."""
 
     @property
     def is_over(self) -> bool:
-        """True if it is stored, or discarded without remaining parts."""
+        """True if the upload is stored, or discarded without remaining parts."""
         ...
 
     def stop(self) -> None:
-        """Stop sending; never waits."""
+        """Stop sending the upload; never waits."""
         ...
 
     def discard(self, *, hurry: bool) -> None:
-        """Remove its parts, if it has not ended."""
+        """Remove the stored parts of the upload, unless it has ended."""
         ...
 
 
@@ -45,7 +45,7 @@ _terminating = threading.Event()
 
 
 def add(upload: Abortable) -> None:
-    """Abort *upload* if the process ends before the upload.
+    """Register *upload*, to abort it if the process ends first.
 
     Raises:
         UploadDiscardedError: SIGTERM was received, so no upload can begin.
@@ -76,8 +76,8 @@ def watch() -> None:
 def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) -> None:
     """Abort all unfinished uploads, within at most *seconds*.
 
-    They are aborted one after the other, because no thread can start while the
-    interpreter ends. Uploads that other threads begin during this are aborted too.
+    The uploads are aborted one after the other, because no thread can start while the
+    interpreter ends. Uploads that other threads begin meanwhile are aborted too.
     """
     end = time.monotonic() + seconds
     failed: list[Abortable] = []

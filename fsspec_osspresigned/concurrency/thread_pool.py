@@ -32,17 +32,18 @@ _idle: set[threading.Thread] = set()
 class Workers:
     """Pool of at most *size* daemon threads, started on demand, ended when idle.
 
-    Unlike ``concurrent.futures.ThreadPoolExecutor``, it does not keep the interpreter
-    alive for queued work: an abandoned upload must not be finished unnoticed.
+    Unlike ``concurrent.futures.ThreadPoolExecutor``, the pool does not keep the
+    interpreter alive for queued work: an abandoned upload must not be finished
+    unnoticed.
 
     A waiting job always has a thread, and the thread count stays correct:
 
     * Each thread adds itself to ``_threads`` and removes itself. An exception from a
       signal handler occurs only in the main thread; it can only leave an entry in
       ``_starting``, which the next ``submit`` removes.
-    * A job is queued before threads are counted, and a thread leaves before it looks
-      for jobs a last time. So the order of steps does not matter, even to a finalizer
-      that submits in the middle of one.
+    * A job is queued before threads are counted, and a thread removes itself before it
+      checks for jobs a last time. So the order of steps does not matter, even to a
+      finalizer that submits a job in the middle of a step.
 
     A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``.
     It ends after half a second if more than ``MOST_IDLE`` threads of all pools are
@@ -65,7 +66,7 @@ class Workers:
         POOLS.add(self)
 
     def reset(self) -> None:
-        """Forget jobs and threads in a forked child, which has none of them."""
+        """Drop jobs and threads in a forked child, which inherits no threads."""
         self._jobs: deque[Job] = deque()
         # Not a SimpleQueue: before Python 3.13 its time-out may never end.
         self._bell = self._make_bell()
@@ -76,23 +77,23 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """The number of jobs not yet taken by a thread."""
+        """Number of queued jobs that no thread has taken yet."""
         return len(self._jobs)
 
     @property
     def abandoned(self) -> int:
-        """The number of waiting jobs that have no thread and were not cancelled."""
+        """Number of queued jobs that have no thread and were not cancelled."""
         jobs = () if self._threads else tuple(self._jobs)
         return sum(not future.cancelled() for future, _ in jobs)
 
     @property
     def is_caller(self) -> bool:
-        """True if the calling thread is one of this pool."""
+        """True if the calling thread belongs to this pool."""
         return threading.current_thread() in self._threads
 
     @property
     def threads(self) -> int:
-        """The number of threads."""
+        """Number of threads of the pool."""
         return len(self._threads)
 
     def submit(
@@ -117,7 +118,7 @@ class Workers:
     def queue(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Submit without ever running the job in this thread; for finalizers.
+        """Queue a job like ``submit``, but never run it in this thread; for finalizers.
 
         Raises RuntimeError if the pool has no thread and none can be started.
         """
@@ -135,7 +136,7 @@ class Workers:
         return future
 
     def _find_threads(self) -> None:
-        """Wake a thread for the waiting jobs, and start one if too few are idle."""
+        """Wake an idle thread for queued jobs, and start one if too few are idle."""
         if self._jobs:
             with suppress(RuntimeError):  # it rings already
                 self._bell.release()

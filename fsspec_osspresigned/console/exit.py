@@ -1,4 +1,4 @@
-"""Exit codes of ``osspresigned``, reported failures, and Ctrl-C."""
+"""Exit codes of ``osspresigned``, failures in its output, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code for *errors*: theirs if all agree and nothing succeeded."""
+    """Return the exit code for *errors*: their own if all agree and nothing succeeded.
+
+    *went_well* is the number of files that succeeded.
+    """
     codes = {code_of(error) for error in errors}
     if not codes:
         return ExitCode.OK
@@ -88,7 +91,7 @@ def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCod
 
 
 def why(error: BaseException) -> str:
-    """Return only the reason, for a terminal: no path, no secret, no traceback."""
+    """Return only the reason of *error*: no path, no secret, no traceback."""
     if isinstance(error, OSSPresignedError):
         text = error.message
     elif isinstance(error, OSError) and error.strerror:
@@ -99,7 +102,7 @@ def why(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the reason with options named by their command-line flags."""
+    """Return the reason of *error*, with flags in place of option names."""
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "nothing there"
@@ -119,7 +122,10 @@ def _flag(found: re.Match[str]) -> str:
 
 @frozen
 class Failure:
-    """Failed file or object; *local* is ``-`` for a stream, empty without a file."""
+    """Failure of one file or object, for the output of a command.
+
+    *local* is the local file: ``-`` for a stream, empty if there is none.
+    """
 
     path: str
     local: str
@@ -127,11 +133,11 @@ class Failure:
 
     @property
     def outcome(self) -> Outcome:
-        """Outcome for the object."""
+        """Whether the object of this failure was stored."""
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain members for JSON, without any URL."""
+        """Return the failure as members of a JSON object, without any URL."""
         error = self.error
         return {
             "path": self.path,
@@ -147,10 +153,10 @@ class Failure:
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     """Let the first Ctrl-C raise KeyboardInterrupt, and the second end the process.
 
-    SIGTERM is told before it ends the process. Does nothing outside the main thread, or
-    if the program handles SIGINT itself. After the first Ctrl-C, the second one keeps
-    its effect until the process ends, which may still abort uploads. The first one
-    calls *stop* in the signal handler, which must not take a lock.
+    SIGTERM prints a line before it ends the process. This does nothing outside the main
+    thread, or if the program handles SIGINT itself. After the first Ctrl-C, the second
+    one keeps its effect until the process ends, which may still abort uploads. The
+    first one calls *stop* in the signal handler, which must not take a lock.
     """
     if (
         threading.current_thread() is not threading.main_thread()

@@ -33,12 +33,12 @@ LIVE_EVERY = 0.1  # seconds between two drawings of the bar
 
 @define
 class Meter:
-    """Counters of a transfer; their owner locks.
+    """Counters of a transfer; the caller must hold a lock.
 
     Attributes:
         files, size: number of all files and their total size, as far as known.
-        done: bytes that have moved, or were stored by an earlier run.
-        resumed: bytes that were stored by an earlier run, as far as they are known.
+        done: bytes that this run transferred, or that an earlier run stored.
+        resumed: bytes that an earlier run stored, as far as they are known.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -54,7 +54,7 @@ class Meter:
     _samples: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def move(self, count: int) -> None:
-        """Add bytes; negative when a failed try is taken back."""
+        """Add transferred bytes; negative when a failed try is subtracted."""
         self.done += count
         now, samples = self.clock(), self._samples
         if not samples or now - samples[-1][0] >= _SPACING:
@@ -64,17 +64,17 @@ class Meter:
 
     @property
     def moved(self) -> int:
-        """Bytes that this run has moved."""
+        """Bytes that this run has transferred."""
         return max(0, self.done - self.resumed)
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the transfer started."""
         return self.clock() - self.started
 
     @property
     def rate(self) -> float:
-        """Recent bytes per second; 0 before anything has moved."""
+        """Recent transfer rate in bytes per second; 0 before the first byte."""
         since, before = self._samples[0] if self._samples else (self.started, 0)
         if self.clock() - since < _SPACING:
             since, before = self.started, 0
@@ -82,13 +82,13 @@ class Meter:
 
     @property
     def left(self) -> float | None:
-        """Estimated seconds to the end; None if unknown."""
+        """Estimated seconds until the transfer ends; None if unknown."""
         rate = self.rate
         return max(0, self.size - self.done) / rate if rate and self.size else None
 
     @property
     def share(self) -> float:
-        """Completed fraction, 0 to 1; by files if there are no bytes."""
+        """Completed fraction of bytes, 0 to 1; of files if there are no bytes."""
         if self.size:
             return min(1.0, self.done / self.size)
         return self.files_done / self.files if self.files else 0.0
@@ -98,7 +98,10 @@ class Meter:
         return f", {self.files_failed} failed" if self.files_failed else ""
 
     def line(self, width: int) -> str:
-        """Return one line of at most *width* characters; the bar fills the rest."""
+        """Return one line of progress, at most *width* characters.
+
+        The bar fills the rest.
+        """
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
         text = ""
@@ -118,7 +121,7 @@ class Meter:
         return text
 
     def sentence(self) -> str:
-        """Return the same for a log: no bar, and no width."""
+        """Return one line of progress for a log, without a bar."""
         ends = "" if self.left is None else f", {short_seconds(self.left)} left"
         return (
             f"{self.files_done} of {self.files} files, {short_bytes(self.done)} of "
@@ -134,32 +137,35 @@ def short_seconds(seconds: float) -> str:
 
 
 class Display:
-    """Display of a transfer that shows nothing; one thread at a time calls it."""
+    """Base class of progress output, which shows nothing.
+
+    One thread at a time calls it.
+    """
 
     every = float("inf")  # seconds between two calls of `moved`
 
     def moved(self, meter: Meter) -> None:
-        """Show the counters."""
+        """Show the current counters of the transfer."""
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show a stored object."""
+        """Show that an object was stored."""
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Show a file that is done, of *size* bytes; None if its size was never known."""
+        """Show a finished file of *size* bytes; None if its size was never known."""
 
     def failed(self, failure: Failure) -> None:
-        """Show a failure immediately."""
+        """Show the failure of one file immediately."""
 
 
 class Lines(Display):
-    """Bar on a terminal; elsewhere a line at intervals."""
+    """Progress as text: a bar on a terminal, elsewhere a line at intervals."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self.every = LIVE_EVERY if output.live else 10.0
 
     def moved(self, meter: Meter) -> None:
-        """Draw or write a line."""
+        """Draw the bar, or write a line of progress."""
         if self._output.live:
             self._output.draw(meter.line(self._output.width))
         else:
@@ -167,14 +173,14 @@ class Lines(Display):
 
 
 class NamingLines(Lines):
-    """Progress lines, with a line for each finished file."""
+    """Progress as text, with an additional line for each finished file."""
 
     def __init__(self, output: Output, verb: str) -> None:
         super().__init__(output)
         self._verb = verb
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Write the result of a file."""
+        """Write a line about a finished file."""
         said = f"{shown_text(path)}: {self._verb}"
         if local not in ("", "-"):
             shown = local.removeprefix(f"{os.getcwd()}/")
@@ -183,7 +189,7 @@ class NamingLines(Lines):
 
 
 class Events(Display):
-    """JSON events, one object per line."""
+    """Progress as JSON events, one object per line."""
 
     every = 1.0
 
@@ -191,11 +197,11 @@ class Events(Display):
         self._output = output
 
     def say(self, event: str, **members: Any) -> None:
-        """Write one event."""
+        """Write one JSON event."""
         self._output.line(json.dumps({"event": event, **members}))
 
     def moved(self, meter: Meter) -> None:
-        """Write the counters."""
+        """Write the counters of the transfer as a JSON event."""
         self.say(
             "progress",
             files_done=meter.files_done,
@@ -208,16 +214,16 @@ class Events(Display):
         )
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Write the receipt."""
+        """Write the receipt of a stored object as a JSON event."""
         self.say("stored", local=local, **receipt.as_dict())
 
     def failed(self, failure: Failure) -> None:
-        """Write the failure and its outcome."""
+        """Write the failure of a file, and whether it was stored, as a JSON event."""
         self.say("failed", **failure.as_dict())
 
 
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Callback of ``put`` and ``get``: counts, keeps failures and limits the rate.
+    """Callback of ``put`` and ``get``: counts bytes, keeps failures, limits the rate.
 
     Args:
         files: number of files; None takes it from fsspec.
@@ -227,7 +233,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     Attributes:
         failures: ``bucket/key`` -> failure.
-        given_up: whether it stopped because nothing replies or everything is refused.
+        given_up: whether the transfer stopped early, because the store does not reply
+            or refuses everything.
     """
 
     def __init__(
@@ -257,13 +264,16 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._shown = clock()
 
     def interrupt(self) -> None:
-        """Lift the rate limit; later discards are not failures. Takes no lock."""
+        """Lift the rate limit after Ctrl-C; discarded uploads then are not failures.
+
+        Takes no lock.
+        """
         self.interrupted = True
         if self._rate is not None:
             self._rate.lift()
 
     def set_size(self, size: int | None) -> None:
-        """Take the number of files from fsspec."""
+        """Set the number of files, which fsspec passes as the size."""
         super().set_size(size)
         if not self._knows_files:
             self.meter.files = size or 0
@@ -283,7 +293,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         is_file: bool,
         size: int | None = None,
     ) -> None:
-        """Count a success; a directory was counted as a file before."""
+        """Count one file as successful; a directory no longer counts as a file."""
         if not (is_file or self._recursive):
             self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
             return
@@ -297,12 +307,12 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._show()
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show a stored object."""
+        """Show that an object was stored."""
         with self._lock:
             self._display.stored(local, receipt)
 
     def fail(self, path: str, local: str, error: BaseException) -> None:
-        """Record a failure, once for each path."""
+        """Record the failure of a file, once for each path."""
         if self.interrupted and isinstance(error, UploadDiscardedError):
             return
         with self._lock:
@@ -316,18 +326,18 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._display.failed(failure)
 
     def expect(self, size: int) -> None:
-        """Add to the expected bytes, unless they were known in advance."""
+        """Add *size* to the expected bytes, unless the total was known in advance."""
         if not self._knows_size:
             with self._lock:
                 self.meter.size += size
 
     def resume(self, count: int) -> None:
-        """Take bytes of an earlier run, which ``move`` will count, out of the rate."""
+        """Leave bytes of an earlier run, which ``move`` will count, out of the rate."""
         with self._lock:
             self.meter.resumed += count
 
     def move(self, count: int) -> None:
-        """Add bytes, and wait as the rate limit requires."""
+        """Count transferred bytes, and wait as the rate limit requires."""
         with self._lock:
             before = self.meter.moved
             self.meter.move(count)
@@ -344,7 +354,10 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Callback of one file; a directory never states its size."""
+    """Progress callback of one file.
+
+    Its size is set only for a file, never for a directory.
+    """
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool

@@ -31,7 +31,7 @@ class Summary:
         verb: ``stored``, ``fetched``, ``deleted``, ``copied`` or ``moved``.
         files: number of all files, including untried ones.
         size: bytes transferred; None for commands that transfer none.
-        resumed: whether an earlier run moved the rest of the bytes.
+        resumed: whether an earlier run transferred the rest of the bytes.
         given_up: whether the command stopped early.
         also: further counts for the last line, such as ``2 same``.
     """
@@ -55,7 +55,7 @@ class Summary:
 
     @property
     def code(self) -> ExitCode:
-        """Exit code."""
+        """Exit code of the command."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
         return code_of_all([f.error for f in self.failures], went_well=self.done)
@@ -123,7 +123,7 @@ class Summary:
         return next(fitting, "\n".join(wrapped(texts[-1], room)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain members for JSON."""
+        """Return the summary as members of a JSON object."""
         return {
             "done": self.done,
             "failed": len(self.failures),
@@ -136,7 +136,10 @@ class Summary:
 
 
 def _misplaced(failures: Collection[Failure]) -> str | None:
-    """Return the reason if a URL map has all of several files below another directory."""
+    """Return a common reason: a URL map has all these files, but in another directory.
+
+    None if that is not so.
+    """
     lacking = [failure for failure in failures if _nearest(failure)]
     if len(lacking) <= 1:
         return None
@@ -156,7 +159,7 @@ def _nearest(failure: Failure) -> Sequence[str]:
 
 
 def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield pairs of directories: of the file, and of a similar path with equal names."""
+    """Yield pairs: the directory of the file, and of a similar path in the map."""
     own = failure.path.split("/")
     for path in _nearest(failure):
         other = path.split("/")

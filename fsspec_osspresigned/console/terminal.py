@@ -25,7 +25,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield *rows* in aligned columns."""
+    """Yield *rows* as lines of text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -33,7 +33,10 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield names and values, wrapped to *room* columns; None has no limit."""
+    """Yield lines with names and values, wrapped to *room* columns.
+
+    None does not wrap.
+    """
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         head = f"{name:<{width}}{_GAP}"
@@ -46,7 +49,10 @@ def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
 def table_or_pairs(
     head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None
 ) -> Iterator[str]:
-    """Yield *rows* as a table with *head*; as blocks of pairs if it is too wide."""
+    """Yield *rows* as a table; if it is too wide, as one block of lines per row.
+
+    *head* holds the names of the columns.
+    """
     lines = list(table([head, *rows]))
     if room is None or max(map(len, lines)) <= room:
         yield from lines
@@ -57,7 +63,7 @@ def table_or_pairs(
 
 
 def wrapped(text: str, room: int, head: str = "") -> list[str]:
-    """Return *text* after *head*, wrapped at blanks to *room* columns."""
+    """Return *text* after *head* as lines, wrapped at spaces to *room* columns."""
     return textwrap.wrap(
         text,
         room,
@@ -69,7 +75,10 @@ def wrapped(text: str, room: int, head: str = "") -> list[str]:
 
 
 class Output:
-    """Thread-safe stream of whole lines; silent after its reader has exited."""
+    """Thread-safe text stream of whole lines.
+
+    Writes nothing after its reader has exited.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -82,7 +91,7 @@ class Output:
 
     @property
     def width(self) -> int:
-        """Columns that a line may have without wrapping."""
+        """Number of columns that a line may have without wrapping."""
         usual = _USUAL
         # Standard output may be a pipe while this stream is the terminal.
         with contextlib.suppress(OSError, ValueError):
@@ -92,18 +101,18 @@ class Output:
 
     @property
     def room(self) -> int | None:
-        """Width of a terminal; None for a file or a pipe, which has no limit."""
+        """Columns of the terminal; None for a file or a pipe, which has no limit."""
         return self.width if self._terminal else None
 
     def line(self, text: str) -> None:
-        """Write a line, replacing a drawn one."""
+        """Write *text* as a line, in place of a line of :meth:`draw`."""
         with self._lock:
             front = _CLEAR if self._drawn else ""
             self._drawn = False
             self._write(f"{front}{text}\n")
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces, only on a terminal."""
+        """Draw a line that the next one replaces; does nothing outside a terminal."""
         with self._lock:
             if self.live:
                 self._drawn = True
@@ -155,7 +164,7 @@ def message_of(record: logging.LogRecord) -> str:
 def log_taken(
     name: str, level: int, take: Callable[[logging.LogRecord], object]
 ) -> Iterator[None]:
-    """Pass records of *level* from the logger *name* and its children to *take*."""
+    """Within the block, pass records of *level* from the logger *name* to *take*."""
     log, handler = logging.getLogger(name), _LogLines(level, take)
     before = log.level
     log.setLevel(min(level, log.getEffectiveLevel()))
@@ -169,7 +178,7 @@ def log_taken(
 
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Print each warning, also from the log, as one line on standard error."""
+    """Print each Python or log warning as one line on standard error."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")

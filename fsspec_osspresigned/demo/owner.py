@@ -1,4 +1,4 @@
-"""Demo owner: holds the keys, signs, reads everything back and compares."""
+"""Owner in the demo: signs with access keys, reads the objects back, compares."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _GRANTED = (
 
 @frozen
 class Row:
-    """One object of the final table; *fault* is empty if it is correct."""
+    """One object in the demo's final table; *fault* is empty if it is correct."""
 
     path: str
     how: str = ""
@@ -105,7 +105,7 @@ def main(large: int = 300) -> int:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the uploader to its end and return its exit code."""
+    """Run the uploader process, wait for its end, and return its exit code."""
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - ours
         try:
             return process.wait(_PATIENCE)
@@ -116,7 +116,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
-    """Write the URL file and the URL map; return the URL for the environment."""
+    """Write the URL file and the URL map; return the URL to pass in the environment."""
     first, second = sign(signer, names.ONE_URL, Order()).requests.values()
     plan.url_file.touch(mode=0o600)
     plan.url_file.write_text(second.url.reveal(), encoding="utf-8")
@@ -128,7 +128,7 @@ def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
 
 
 def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
-    """Write the grant, which names no object."""
+    """Write the grant file, which permits a prefix and names no object."""
     terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
     now = time.time()
     made = sign_grant(key, oss.endpoint, terms, region=oss.region, now=now)
@@ -136,7 +136,7 @@ def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
 
 
 def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return path -> receipt of everything that the uploader's processes stored."""
+    """Return path -> receipt of all objects that the uploader's processes stored."""
     found = {}
     for file in sorted(folder.rglob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -149,7 +149,7 @@ def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
 def examine(
     plan: DemoPlan, reader: Any, receipts: Mapping[str, Mapping[str, Any]], path: str
 ) -> Row:
-    """Read *path* back and compare it with its source and its receipt."""
+    """Read the object *path*, and compare it with its source file and its receipt."""
     receipt = receipts.get(path)
     if receipt is None:
         return Row(path, fault="no receipt")
@@ -181,7 +181,7 @@ def _crc_of(file: Path) -> int:
 
 
 def show(rows: list[Row]) -> None:
-    """Print the table."""
+    """Print the table of the demo's objects."""
     table = Table("object", "sent as")
     for name in ("bytes", "seconds", "CRC-64"):
         table.add_column(name, justify="right")
@@ -197,5 +197,5 @@ def show(rows: list[Row]) -> None:
 
 
 def say(text: str) -> None:
-    """Print the next step."""
+    """Print the next step of the demo."""
     print(f"demo: {text}", flush=True)  # noqa: T201 - it is the program's output

@@ -1,4 +1,4 @@
-"""Demo plan: object paths, variables and places that owner and uploader share."""
+"""Demo plan: object paths, environment variables and files of owner and uploader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 @frozen
 class DemoPlan:
-    """Places and sizes, in bytes, of one run, without secrets."""
+    """Files and sizes (in bytes) of one run of the demo; contains no secret."""
 
     folder: str  # holds everything of this run
     signer: str  # URL of the service
@@ -40,33 +40,33 @@ class DemoPlan:
 
     @property
     def url_file(self) -> Path:
-        """The file with the single signed URL."""
+        """Path of the file with a single presigned URL."""
         return Path(self.folder, "table.url")
 
     @property
     def url_map(self) -> Path:
-        """The URL map."""
+        """Path of the URL map."""
         return Path(self.folder, "urls.json")
 
     @property
     def grant(self) -> Path:
-        """The grant for all objects below a prefix."""
+        """Path of the grant file for all objects below a prefix."""
         return Path(self.folder, "grant.json")
 
     @property
     def receipts(self) -> Path:
-        """Folder of the receipts of the uploader's processes."""
+        """Directory of the receipts of the uploader's processes."""
         return Path(self.folder, "receipts")
 
     def source(self, path: str) -> Path:
-        """Return the local file whose bytes must arrive at *path*."""
+        """Return the local file whose bytes must arrive in the object *path*."""
         return Path(self.folder, "sources", path)
 
     def dump(self) -> str:
-        """Return the plan as an argument for the uploader."""
+        """Return the plan as text, the command-line argument of the uploader."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> DemoPlan:
-        """Return the plan in the text of :meth:`dump`."""
+        """Return the plan from *text*, the result of :meth:`dump`."""
         return cls(**json.loads(text))

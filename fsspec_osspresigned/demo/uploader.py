@@ -1,4 +1,4 @@
-"""The uploader of the demo: a process without keys, and only ``osspresigned://``."""
+"""Uploader in the demo: a process without access keys that uses ``osspresigned://``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scenario import DemoPlan
 
 
 def main(text: str) -> int:
-    """Carry out the plan *text* and return the exit code."""
+    """Upload everything in the plan *text*, and return the exit code."""
     try:
         upload(text)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
@@ -27,7 +27,7 @@ def main(text: str) -> int:
 
 
 def upload(text: str) -> None:
-    """Upload everything of the plan *text*, each object in its own way."""
+    """Upload all objects of the plan *text*, with each source of signatures in turn."""
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
         sys.exit(f"the uploader must not have {', '.join(keys)}")
@@ -44,7 +44,7 @@ def upload(text: str) -> None:
 
 
 def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """Upload with a single signed URL and an empty path."""
+    """Upload with a single presigned URL and an empty path."""
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
     source.write_text("Sent with one URL from an environment variable.\n")
@@ -56,7 +56,7 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """Upload with a URL map: pandas, and dask on two worker processes."""
+    """Upload with a URL map, by pandas, and by dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
     here = options(plan, url_map=str(plan.url_map))
     frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)
@@ -84,7 +84,7 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def large_file(plan: DemoPlan) -> None:
-    """Upload a large file in parts with URLs of the map, with a progress bar."""
+    """Upload a large file in parts by a URL map, with a progress bar."""
     say(f"URL map: fs.put of {plan.large // MIB} MiB in parts")
     source = plan.source(names.LARGE)
     with source.open("wb") as file:
@@ -97,7 +97,7 @@ def large_file(plan: DemoPlan) -> None:
 
 
 def grant(plan: DemoPlan) -> None:
-    """Upload with a grant: partitions whose names pandas chooses, without a service."""
+    """Upload with a grant: pandas partitions, whose names the owner did not know."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
     made: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
@@ -131,12 +131,12 @@ def signer(plan: DemoPlan) -> None:
 
 
 def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
-    """Return storage options that also ask for receipts, in a folder named *path*."""
+    """Return storage options; receipts go into the directory *path*."""
     return {"receipts": str(plan.receipts / path), **own}
 
 
 def say(text: str) -> None:
-    """Print the next step."""
+    """Print the next step of the demo."""
     print(f"uploader: {text}", flush=True)  # noqa: T201 - it is the program's output
 
 

@@ -1,6 +1,6 @@
 """OSS emulator on localhost, which verifies signatures and replies like OSS.
 
-Read ``app`` first, which takes one request through all of it.
+Begin with ``app``, which handles one request from its head to its reply.
 """
 
 from __future__ import annotations

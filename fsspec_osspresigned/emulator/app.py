@@ -1,4 +1,4 @@
-"""ASGI application of the emulator: authenticates, executes, replies, records."""
+"""ASGI application of the emulator: authenticates, executes, records requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 @define(kw_only=True, eq=False)
 class _Visit:
-    """One request that the application handles."""
+    """State of one request while the application handles it."""
 
     call: Call
     body: IncomingBody
@@ -64,7 +64,7 @@ class _Visit:
 
 
 class App:
-    """OSS as an ASGI application."""
+    """ASGI application that behaves like OSS."""
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
@@ -73,7 +73,7 @@ class App:
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one HTTP request and send the reply."""
         begun = time.perf_counter()
         call = read_call(scope, self._settings.cnames)
         visit = _Visit(
@@ -140,7 +140,7 @@ class App:
         return fault.distort(reply)
 
     async def _open_form(self, visit: _Visit) -> None:
-        """Read the form up to the bytes of its file, which become the body."""
+        """Read a form up to its file, whose bytes become the request body."""
         settings = self._settings
         visit.call, form = await open_form(
             visit.call, visit.body, max_put=settings.max_put
@@ -148,7 +148,7 @@ class App:
         visit.body = IncomingBody(form.receive_file, timeout=settings.body_timeout)
 
     def authenticate(self, call: Call) -> None:
-        """Verify the signature; RefusedError if OSS would refuse it."""
+        """Verify the signature of *call*; RefusedError if OSS would refuse it."""
         region = self._settings.region
         refusal = judge(
             call,
@@ -188,7 +188,7 @@ class App:
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        """Stall a request; one that is stalled forever is recorded immediately."""
+        """Stall a request; record it immediately if it is stalled forever."""
         if visit.fault.stall_for is None:
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
@@ -229,7 +229,7 @@ class App:
         }
 
     def _preflight(self, call: Call) -> EmulatorReply:
-        """Answer a browser's preflight request, which is not signed."""
+        """Return the reply to a browser's preflight request, which is not signed."""
         given = call.headers
         allowed = self._settings.allowed(given.get("origin"))
         if allowed is None or "access-control-request-method" not in given:
@@ -243,7 +243,7 @@ class App:
         return EmulatorReply(headers=headers)
 
     def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
-        """Record a request once, before its reply is sent."""
+        """Add a request to the records, once, before its reply is sent."""
         if visit.is_recorded:
             return
         visit.is_recorded = True

@@ -33,7 +33,7 @@ class RequestRecord:
 
     Attributes:
         action: OSS API name of the call.
-        path: as it came, not decoded, without the query.
+        path: path of the URL as received, not decoded, without the query.
         fields: fields of a form, before its file.
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.

@@ -1,4 +1,4 @@
-"""The emulator as a server on a loopback port, in a ``with`` block or standalone."""
+"""Emulator server on a loopback port, in a ``with`` block or standalone."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _EmulatorProtocol(HttpToolsProtocol):
 
 
 class _EmulatorServer:
-    """Serves an application from its own thread, from creation until ``stop``."""
+    """Serves an application in its own thread, from creation until ``stop``."""
 
     def __init__(self, app: App, listener: socket.socket) -> None:
         self._config = uvicorn.Config(
@@ -113,14 +113,14 @@ class _EmulatorServer:
         return len(self._state.tasks)
 
     def stop(self) -> None:
-        """Stop, within little more than :data:`GRACE` seconds."""
+        """Stop the server, within little more than :data:`GRACE` seconds."""
         self._run(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _shutdown(self) -> None:
-        """Finish running requests within the grace period, then abort the others."""
+        """Wait for running requests during the grace period, then abort the others."""
         await stop_accepting([self._listener])
         self._server.close()
         for protocol in self.connections:
@@ -230,7 +230,7 @@ class Emulator:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint to sign for, in path style."""
+        """The endpoint to sign URLs for, in path style."""
         return Endpoint.parse(self.url, style="path")
 
     @property
@@ -245,13 +245,13 @@ class Emulator:
 
     @property
     def held(self) -> int:
-        """Open connections that a fault stalls."""
+        """Number of open connections that a fault stalls."""
         connections = self._server.connections if self._server else []
         return sum(bool(protocol.link.waiting) for protocol in connections)
 
     @property
     def under_way(self) -> int:
-        """Requests whose heads have arrived, and that have not ended."""
+        """Number of requests whose head has arrived and that have not ended."""
         return self._server.under_way if self._server else 0
 
     @property
@@ -260,12 +260,12 @@ class Emulator:
         return list(self.store.buckets)
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
-        """Return an object; None if it, or the bucket, does not exist."""
+        """Return an object; None if the object or its bucket does not exist."""
         found = self.store.buckets.get(bucket)
         return found.objects.get(key) if found else None
 
     def objects(self, bucket: str) -> Contents:
-        """Return the current objects of *bucket*: key -> bytes."""
+        """Return a snapshot of the objects in *bucket*: key -> bytes."""
         return Contents(dict(self.store.buckets[bucket].objects))
 
     def uploads(self, bucket: str) -> list[StoredUpload]:
@@ -273,19 +273,22 @@ class Emulator:
         return list(self.store.buckets[bucket].uploads.values())
 
     def start(self) -> None:
-        """Bind the port (OSError if it is taken), and return when connections are accepted."""
+        """Start to listen, and return when connections are accepted.
+
+        Raises OSError if the port is taken.
+        """
         listener = listen(*self._address)
         self._address = (self._address[0], listener.getsockname()[1])
         self._server = _EmulatorServer(self._app, listener)
 
     def stop(self) -> None:
-        """Free the port and keep the objects; :meth:`start` reuses both."""
+        """Stop listening, and keep the objects; :meth:`start` reuses the port."""
         if self._server is not None:
             self._server.stop()
             self._server = None
 
     def close(self) -> None:
-        """Stop, and release a memory store."""
+        """Stop the server, and free the memory of its objects."""
         self.stop()
         self.store.close()
 
@@ -308,9 +311,9 @@ def serve(
     """Run an emulator until SIGINT, SIGTERM or *stop*; print its address and keys.
 
     Args:
-        port: TCP port; 0 takes a free one.
-        out: where to print; None is standard output.
-        stop: event that ends it.
+        port: TCP port; 0 lets the system choose a free port.
+        out: stream to print to; None is standard output.
+        stop: event that ends the emulator.
         sts: lifetime of a temporary (STS) key in seconds; None creates a long-term key.
         options: arguments of :class:`Emulator`.
 

@@ -17,17 +17,17 @@ Callback = Callable[[Mapping[str, Any]], bytes | None]
 
 @define
 class Clock:
-    """Seconds since the epoch, called like ``time.time``: *source* plus *offset*."""
+    """Adjustable clock, called like ``time.time``: time of *source* plus *offset*."""
 
     source: Callable[[], float]
     offset: float = 0.0
 
     def __call__(self) -> float:
-        """Return the time of the emulator."""
+        """Return the emulator's time in seconds since the epoch."""
         return self.source() + self.offset
 
     def jump(self, seconds: float) -> None:
-        """Move forward by *seconds*, or back if they are negative."""
+        """Move the clock forward by *seconds*; a negative number moves it back."""
         self.offset += seconds
 
 
@@ -35,14 +35,17 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Callback server that accepts everything; hosts below ``.invalid`` fail."""
+    """Act as a callback server that accepts all hosts except ``.invalid``."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    """Arguments of :class:`Emulator` for its calls; ``keys`` are by access key ID."""
+    """Settings of :class:`Emulator` for its handlers.
+
+    ``keys`` maps access key IDs to access keys.
+    """
 
     keys: Mapping[str, Credentials]
     region: str | None
@@ -56,11 +59,11 @@ class EmulatorSettings:
 
     @property
     def location(self) -> str:
-        """Region of the buckets."""
+        """Region of all buckets."""
         return self.region or DEFAULT_REGION
 
     def allowed(self, origin: str | None) -> str | None:
-        """Return the permitted origin for *origin*; None if CORS refuses it."""
+        """Return Access-Control-Allow-Origin for *origin*; None if CORS refuses it."""
         if origin is None:
             return None
         return next((one for one in ("*", origin) if one in self.origins), None)

@@ -1,7 +1,7 @@
 """The fsspec filesystem ``osspresigned``.
 
-Begin with ``filesystem``, which holds the class; ``client_factory`` builds its client
-from the options.
+Begin with ``filesystem``, which holds the class. ``client_factory`` builds the client
+of a filesystem from its options.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["OSSPresignedFileSystem"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the class on first use."""
+    """Load the filesystem class on first use."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""Options of methods for many files, and their parallel jobs."""
+"""Options of methods for many files, and the parallel jobs of such a method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_depth(maxdepth: int | None) -> None:
 class BulkOptions:
     """Options of a method for many files.
 
-    *batch_size* is the number of jobs at a time; None or -1 is ``max_concurrency``.
+    *batch_size* is the number of files at a time; None or -1 uses ``max_concurrency``.
     """
 
     maxdepth: int | None = None
@@ -45,7 +45,10 @@ class BulkOptions:
         allowed: Iterable[str] = ON_ERROR,
         maxdepth: int | None = None,
     ) -> BulkOptions:
-        """Remove the options from *given*; the first of *allowed* is the default."""
+        """Remove the bulk options from *given* and return them.
+
+        The first of *allowed*, the values of ``on_error``, is the default.
+        """
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
         check_depth(maxdepth)
@@ -59,10 +62,10 @@ class BulkOptions:
         name: Callable[[T], str],
         driver: Driver | None = None,
     ) -> list[Any]:
-        """Run *work* for all *jobs*, several at a time, and wait for all of them.
+        """Call *work* for all *jobs*, several at a time, and wait for all of them.
 
         *jobs* is iterated as workers become free. *name* returns a job's path for
-        errors. *driver* is that of ``Transfers``.
+        errors. *driver* is passed to ``Transfers``.
 
         Raises:
             UploadErrors: several jobs failed.

@@ -1,4 +1,4 @@
-"""Client factory: creates a client with signer and transport from options."""
+"""Client factory: creates a client with its signer and transport from options."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Destinations of objects and local files, by fsspec's rules.
+"""Destinations of transfers, by fsspec's rules.
 
-Objects (for ``get`` and ``copy``) come first, local trees (for ``put``) follow.
+Objects (for ``get`` and ``copy``) come first in this module, local trees (for ``put``)
+follow.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MAX_SHOWN = 20
 
 @frozen(eq=False)
 class Match:
-    """The objects and directories that paths or patterns match."""
+    """Result of expanding paths and patterns: the matching objects and directories."""
 
     source: Any  # as it was given
     kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
@@ -36,22 +37,22 @@ class Match:
 
     @property
     def directories(self) -> list[str]:
-        """The directories."""
+        """The names of matching directories."""
         return [name for name, kind in self.kinds.items() if kind == "directory"]
 
     @property
     def files(self) -> list[str]:
-        """All names that are not directories."""
+        """The matching names that are not directories."""
         return [name for name, kind in self.kinds.items() if kind != "directory"]
 
     def only_files(self) -> Match:
-        """Remove the directories, as fsspec does except for whole trees."""
+        """Return the match without directories, as fsspec does except for trees."""
         return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
     ) -> list[Destination]:
-        """Return the destination of each name; a list goes into one directory.
+        """Return the destination of each name; several sources go into one directory.
 
         *is_directory* decides about a *target* without a trailing slash.
         """
@@ -71,7 +72,7 @@ class Match:
 
 @frozen(eq=False)
 class Destination:
-    """An object or directory, and its destination."""
+    """An object or directory to transfer, and its destination."""
 
     path: str
     target: str
@@ -79,7 +80,7 @@ class Destination:
 
 
 def paired(sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Return the pairs of two lists; raise ValueError if they differ in length."""
+    """Yield pairs of source and target; ValueError if the lists differ in length."""
     if len(sources) != len(targets):
         raise ValueError(f"{len(sources)} sources for {len(targets)} destinations")
     return zip(sources, targets, strict=True)
@@ -90,7 +91,7 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), a destination must not be a file and a directory at once, also
+    On a disk (*local*), a destination must not be a file and a directory at once, even
     with existing files. *known* says whether the directories among the sources are
     known.
     """
@@ -113,7 +114,7 @@ def refuse_clashes(
 
 
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
-    """Yield the parents of the destinations *seen* that are, or would be, files."""
+    """Yield the parent directories of destinations that are, or would become, files."""
     checked: set[str] = set()
     for place, path in seen.items():
         above = os.path.dirname(place)
@@ -150,12 +151,12 @@ def _refuse(problems: list[str]) -> None:
 
 
 def local_path(path: Any) -> str:
-    """Return a local path in the form of fsspec's rules: absolute, plain slashes."""
+    """Return *path* as fsspec writes local paths: absolute, with forward slashes."""
     return str(make_path_posix(stringify_path(path)))
 
 
 class Kind(Enum):
-    """Kind of a local name for ``put``."""
+    """Kind of a local path for ``put``."""
 
     FILE = "file"  # also if it cannot be looked at: reading it raises the reason
     DIRECTORY = "directory"
@@ -170,7 +171,7 @@ _is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``ge
 
 @frozen
 class LocalEntry:
-    """A local name, its destination, and the error if it cannot be listed."""
+    """A local file or directory, its destination, and the error if it is unreadable."""
 
     local: str
     path: str
@@ -179,22 +180,22 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """Whether ``put`` tries to upload it: a file, or an entry with an error."""
+        """Whether ``put`` tries to upload this entry: a file, or an unreadable one."""
         return self.kind is Kind.FILE or self.problem is not None
 
     @property
     def is_skipped(self) -> bool:
-        """Whether ``put`` skips it with a warning."""
+        """Whether ``put`` skips this entry with a warning."""
         return self.kind in (Kind.LINK, Kind.SPECIAL, Kind.UNFINISHED)
 
     @property
     def is_directory(self) -> bool:
-        """Whether ``put`` remembers it as a directory."""
+        """Whether ``put`` records this entry as a directory."""
         return self.kind in (Kind.DIRECTORY, Kind.LINK)
 
 
 class LocalTree:
-    """The files and directories of one ``put``; can be iterated several times.
+    """Local files and directories of one ``put``; can be iterated several times.
 
     Directories are listed during iteration, so memory grows with the largest single
     directory, not with the tree. A name that exists is used literally, even if it
@@ -239,14 +240,14 @@ class LocalTree:
 
     @property
     def unwalked(self) -> str | None:
-        """The first given directory that is not walked, for lack of *recursive*."""
+        """The first source directory that is skipped because *recursive* is missing."""
         if self._recursive or self._pairs is not None:
             return None
         kinds = ((top, _kind_of_top(top)) for top in self._tops)
         return next((top for top, kind in kinds if kind is Kind.DIRECTORY), None)
 
     def __iter__(self) -> Iterator[LocalEntry]:
-        """Yield files and directories."""
+        """Yield the files and directories with their destinations."""
         if self._pairs is not None:
             for local, path in self._pairs:
                 yield LocalEntry(local, self._path_of(path), _kind_of_top(local))
@@ -262,7 +263,7 @@ class LocalTree:
             yield evolve(entry, path=self._path_of(self._root + entry.local[cut:]))
 
     def _walked(self) -> Iterator[LocalEntry]:
-        """Yield entries without destinations."""
+        """Yield the files and directories without their destinations."""
         for top in self._tops:
             kind = _kind_of_top(top)
             if self._is_pattern and kind is Kind.FILE and not os.path.isfile(top):
@@ -278,7 +279,7 @@ class LocalTree:
     def _prefix_length(
         self, lpath: str, rpath: str, is_directory: Callable[[str], bool]
     ) -> int:
-        """Return the length of the prefix that the destination replaces."""
+        """Return the length of the prefix of local paths that *rpath* replaces."""
         prefix, count = self._common_prefix()
         exists = False
         if self._is_pattern:
@@ -288,9 +289,10 @@ class LocalTree:
         return len(prefix.rpartition("/")[0] if exists else prefix)
 
     def _common_prefix(self) -> tuple[str, int]:
-        """Return the path that all names of the one source share, and their number.
+        """Return the common parent path of all files, and how many files there are.
 
-        The prefix of a tree is its top, and the number is 2 unless it is empty.
+        For a directory, the parent path is the directory, and the number is 2 unless it
+        is empty.
         """
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]
@@ -310,7 +312,7 @@ def _is_pattern(path: str) -> bool:
 
 
 def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
-    """Yield the existing names of *given*, and the names that match its patterns."""
+    """Yield the existing paths in *given*, and the paths that match its patterns."""
     local = LocalFileSystem()
     for path in given:
         if _is_pattern(path):
@@ -325,14 +327,15 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return the kind of a given name; links are followed."""
+    """Return the kind of a path that the caller named; symbolic links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
-    """Yield the entries below *top* to *depth* levels, directories before their content.
+    """Yield entries below *top* to *depth* levels, directories before their content.
 
-    Links to directories are not followed, because they may lead outside or be circular.
+    Symbolic links to directories are not followed, because they may lead outside or be
+    circular.
     """
     stack = [_listed(top)]
     while stack:
@@ -347,7 +350,10 @@ def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
 
 
 def _listed(directory: str) -> Iterator[LocalEntry]:
-    """Yield the sorted entries of *directory*; if unreadable, the directory itself."""
+    """Yield the sorted entries of *directory*.
+
+    An unreadable directory is yielded itself, with its error.
+    """
     try:
         with os.scandir(directory) as entries:
             # One text for each: a directory may hold very many.

@@ -1,4 +1,4 @@
-"""OSSPresignedFileSystem: fsspec's methods, on top of the modules beside it."""
+"""Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 else:  # with `objects`, which a process that only writes never loads
 
     class LazyModule:
-        """A module of this folder that is imported when one of its names is used."""
+        """Proxy for a module of this folder, which is imported when first used."""
 
         def __init__(self, name: str) -> None:
             self._name = f".{name}"
@@ -55,7 +55,7 @@ else:  # with `objects`, which a process that only writes never loads
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
-    """Objects of Alibaba Cloud OSS, reached through presigned URLs.
+    """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
@@ -93,18 +93,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def loop(self) -> Any:
-        """The event loop for fsspec's own methods: the given one, or fsspec's."""
+        """The event loop for fsspec's asynchronous methods."""
         pid, given = self._given_loop
         own = given if pid == os.getpid() else None
         return None if self.asynchronous else own or get_loop()
 
     @property
     def fsid(self) -> str:
-        """An ID that is the same for equal options."""
+        """An ID of this filesystem that is the same for equal options."""
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Pickle the options; raise TypeError if they contain a secret.
+        """Return the options for pickle; TypeError if they contain a secret.
 
         A pickle is as trusted as code, so its options are trusted when it is loaded.
         """
@@ -112,7 +112,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return _unpickled, (type(self), dict(self.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return the options; raise TypeError if they contain a secret."""
+        """Return the options as a dictionary; TypeError if they contain a secret."""
         self._options.check_portable()
         return dict(super().to_dict(include_password=include_password))
 
@@ -129,7 +129,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def transaction(self) -> Transaction:
         """Transaction of this context: ``with fs.transaction`` publishes all or none.
 
-        Other threads do not take part in it. Filesystems with equal options share it.
+        Writes of other threads are not part of the transaction. Filesystems with equal
+        options share it.
         """
         return transaction.current(self.client) or Transaction(self.client)
 
@@ -190,7 +191,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Receipt | None:
         """Store one local file and return the receipt.
 
-        Return None in a transaction, and for a directory, which is only remembered. A
+        In a transaction, or for a directory, which is only recorded, return None. A
         file without a size, such as a pipe, is stored as a stream. *callback* is an
         fsspec callback that receives the bytes sent, or a mapping with the OSS
         callback. *mode* and *kwargs* are as in :meth:`pipe_file`.
@@ -240,13 +241,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
-        """Remember a directory: OSS has none, so nothing is sent."""
+        """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
     makedirs = mkdir
 
     def rmdir(self, path: str) -> None:
-        """Forget a directory; FileExistsError if it contains objects."""
+        """Drop the record of a directory; FileExistsError if it contains objects."""
         path = self._path(path)
         found = self._lookup.walk(path, maxdepth=1, withdirs=True)
         if any(item["name"] != path for item in found):
@@ -296,7 +297,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return self.open(path, mode, autocommit=autocommit, **kwargs)
 
     async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
-        """Raise NotImplementedError; use ``_pipe_file`` and ``_cat_file``."""
+        """Raise NotImplementedError; use ``_pipe_file`` and ``_cat_file`` instead."""
         raise NotImplementedError(
             f"{path} cannot be opened with mode {mode!r} as an asynchronous file: use "
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
@@ -311,18 +312,24 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         If HEAD and GET are not granted, only objects written by this process are known.
         Others are reported as missing, with a warning, or raise an error
-        (``unknown=``).
+        (option ``unknown``).
         """
         return self._lookup.info(self._path(path))
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Return whether :meth:`info` finds something; runs in the caller's thread."""
+        """Return whether an object or directory exists; runs in the caller's thread.
+
+        See :meth:`info` for the permissions that it needs.
+        """
         with contextlib.suppress(FileNotFoundError):
             return bool(self.info(path))
         return False
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """Return the direct content of a directory; see :meth:`info` for permissions."""
+        """Return the direct children of a directory.
+
+        See :meth:`info` for permissions.
+        """
         found = self._lookup.ls(self._path(path))
         return found if detail else [item["name"] for item in found]
 
@@ -334,9 +341,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         detail: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Return all objects under *path*: names, or with *detail* name to ``info``.
+        """Return all objects under *path*: names, or with *detail* name -> ``info``.
 
-        With ``prefix=``, only names in *path* that begin with it are listed.
+        With ``prefix=``, only names that begin with it, relative to *path*, are listed.
         """
         check_depth(maxdepth)
         walk = self._lookup.walk(
@@ -348,29 +355,29 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return look.find(walk, detail)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return the names that match a pattern; only its literal prefix is listed."""
+        """Return the names that match a pattern; one listing of its literal prefix."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
-        """Return the bytes under *path*, or name to bytes; costs one listing."""
+        """Return the total bytes under *path*, or name -> bytes; needs one listing."""
         found = self.find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in found.items()}
         return sum(sizes.values()) if total else sizes
 
     def created(self, path: str) -> datetime:
-        """Return when an object was stored."""
+        """Return the time at which an object was stored."""
         return look.created(self.info(path), path)
 
     def modified(self, path: str) -> datetime:
-        """Return when an object was stored; objects cannot be changed in place."""
+        """Return the time at which an object was stored, as :meth:`created` does."""
         return self.created(path)
 
     def checksum(self, path: str) -> int:
-        """Return a number that changes with the bytes of an object."""
+        """Return a number that changes when the bytes of an object change."""
         return int(self.ukey(path)[:16], 16)
 
     def ukey(self, path: str) -> str:
-        """Return a key for fsspec's caches, which changes with an object's bytes."""
+        """Return a key for fsspec's caches that changes with the bytes of an object."""
         return look.content_key(self.info(path), path)
 
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
@@ -408,7 +415,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
     ) -> Any:
-        """Return the bytes of one object, or path to bytes of several, read at once."""
+        """Return the bytes of one object, or path -> bytes of several objects.
+
+        Several objects are downloaded at the same time.
+        """
         kwargs["on_error"] = on_error
         how = BulkOptions.take_from(kwargs)
         match = look.expand(self, path, recursive)
@@ -417,7 +427,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Return the bytes of many ranges; merge those at most *max_gap* bytes apart."""
+        """Return the bytes of many ranges, one of each path, start and end.
+
+        Ranges of an object at most *max_gap* bytes apart become one request.
+        """
         how = BulkOptions.take_from(kwargs, ("return", "raise"))
         return read.cat_ranges(self.client, paths, starts, ends, max_gap, how)
 
@@ -430,7 +443,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> None:
         """Download one object into a file, which is replaced only when complete.
 
-        A large object is read in ranges of one version. Its CRC-64 is compared.
+        A large object is read in ranges of one version. The CRC-64 of the object is
+        compared.
         """
         read.get_file(self, self._path(rpath), lpath, callback, kwargs)
 
@@ -477,7 +491,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         move.copy(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
 
     def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        """Move one object as :meth:`mv` does."""
+        """Move one object: copy it, verify the copy, delete the source."""
         one = destinations.Destination(self._path(path1), self._path(path2))
         move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
 
@@ -521,7 +535,7 @@ _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
 
 
 def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
-    """Return a coroutine function that runs *verb* in a worker of the client's *pool*.
+    """Return a coroutine function that runs the method *verb* in the client's *pool*.
 
     Cancelling the coroutine stops the worker. CancelledError is raised only after
     uploads, copies and deletions have ended, so the caller may reuse its buffer.
@@ -557,7 +571,7 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
 
 
 def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> Any:
-    """Return the filesystem of a pickle."""
+    """Return the filesystem with the *options* of a pickle."""
     trust(options)
     return kind(**options)
 

@@ -1,4 +1,4 @@
-"""Instances of the filesystem: one for equal options in all threads of a process."""
+"""Instance cache: filesystems with equal options are one object in a process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REPLACED = {
 
 
 def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
-    """Return whether the configured token would be sent to another server."""
+    """Return whether a token from fsspec's configuration would go to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True

@@ -1,4 +1,4 @@
-"""Queries about objects: find, expanded patterns, checksums, URLs."""
+"""Queries about objects: listings, expanded patterns, checksums, presigned URLs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Info = dict[str, Any]
 
 
 def find(walk: Iterable[Info], detail: bool) -> Any:
-    """Return all names of *walk*, sorted; with *detail* name -> ``info``."""
+    """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
     if not detail:
         return sorted({item["name"] for item in walk})
     found: dict[str, Info] = {}
@@ -52,7 +52,7 @@ def expand(
     """Return the objects and directories that paths or patterns match.
 
     A name that looks like a pattern is used literally if such an object exists.
-    *markers* includes objects that represent directories: their names end in a slash.
+    *markers* includes objects that represent directories, whose names end in a slash.
 
     Raises:
         FileNotFoundError: nothing matches.
@@ -164,7 +164,7 @@ def refuse_directory(info: Info, path: str) -> None:
 
 
 def created(info: Info, path: str) -> datetime:
-    """Return when an object was stored; NotImplementedError if that is unknown."""
+    """Return the time at which an object was stored; NotImplementedError if unknown."""
     refuse_directory(info, path)
     found = info.get("LastModified")
     if not isinstance(found, datetime):
@@ -173,14 +173,14 @@ def created(info: Info, path: str) -> datetime:
 
 
 def content_key(info: Info, path: str) -> str:
-    """Return a digest of an object's size and its ETag, or its CRC-64 without one."""
+    """Return a digest of an object's size and ETag; without an ETag, of its CRC-64."""
     refuse_directory(info, path)
     facts = (info["size"], info.get("ETag") or info.get("crc64"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def metadata(client: Client, path: str) -> dict[str, str]:
-    """Return the user metadata of an object, with names in lower case (HeadObject)."""
+    """Return the user metadata of an object (HeadObject), names in lower case."""
     front = "x-oss-meta-"
     headers = calls.headers_of(client, path).items()
     return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}

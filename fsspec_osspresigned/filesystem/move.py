@@ -20,14 +20,14 @@ from .put import PutCall
 def copy_one(
     call: PutCall, one: Destination, cancel: Cancellation | None = None
 ) -> None:
-    """Copy one object; raises as ``Copying.run``."""
+    """Copy one object inside the store; raises like ``Copying.run``."""
     copying = Copying(call.client, one.path, call.checked_target(one.target), cancel)
     Lookup(call.client).change(one.path, copying.run)
     call.client.written.remember_copy(one.path, one.target)
 
 
 def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
-    """Copy objects, several at a time; ``ignore`` skips missing ones."""
+    """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
 
     def work(one: Destination, cancel: Cancellation) -> None:
         try:
@@ -41,7 +41,7 @@ def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Return whether *target* is *source*; raise if it lies inside that tree."""
+    """Return whether *target* equals *source*; raise if it lies inside *source*."""
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "
@@ -92,7 +92,7 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def remove(client: Client, match: Match, how: BulkOptions) -> None:
-    """Delete the objects of *match*, one request each, and forget its directories."""
+    """Delete the objects of *match*, one request each; drop directory records."""
     try:
         how.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:

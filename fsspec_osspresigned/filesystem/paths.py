@@ -1,4 +1,4 @@
-"""Paths of objects: ``bucket/key`` from the path that a caller gives."""
+"""Object paths: conversion of a caller's path to ``bucket/key``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def without_protocol(path: Any) -> str:
     """Return *path* without ``osspresigned://`` and leading slashes.
 
     Raises:
-        ConfigurationError: *path* is a URL or has a signature; the message hides it.
+        ConfigurationError: *path* is a web URL or has a signature; the message hides
+            it.
     """
     found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
     if is_web(found) or is_presigned(found):
@@ -29,7 +30,9 @@ def without_protocol(path: Any) -> str:
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
-    """Return ``bucket/key``; the empty path is the object of ``presigned_url=``.
+    """Return *path* as ``bucket/key``.
+
+    An empty path means the object of the option ``presigned_url``.
 
     *keep_slash* keeps a trailing slash: such an object represents a directory.
     """

@@ -1,4 +1,4 @@
-"""Progress in bytes: a bar, and calls of fsspec's callbacks."""
+"""Progress in bytes: a progress bar, and thread-safe calls of fsspec's callbacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SharedCallback:
 
     @property
     def counter(self) -> Callable[[int], None] | None:
-        """The function that counts bytes; None if the callback does nothing."""
+        """The function that counts bytes; None if the callback ignores them."""
         return self.add if self.is_heard else None
 
     def set_size(self, size: int | None) -> None:
@@ -47,18 +47,21 @@ class SharedCallback:
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
-        """Set number and size of the files; *size* None adds bytes as files begin."""
+        """Set number and total size of the files.
+
+        *size* None adds the size of each file when its transfer begins.
+        """
         self.knows_size = size is not None
         self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
-        """Add bytes that were sent; negative when a failed try is taken back."""
+        """Add bytes that were sent; negative when a failed try is subtracted."""
         with self._lock:
             self._callback.relative_update(count)
 
     @contextmanager
     def of_file(self, source: str, target: str) -> Iterator[SharedCallback]:
-        """Yield the callback of one file, and count the file when it is done."""
+        """Yield the callback of one file; count the file at the end of the block."""
         if not self.is_heard:  # 32 workers would queue for the lock
             yield self
             return
@@ -73,7 +76,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """Callback of one file among many; the shared callback counts its bytes."""
+    """Callback of one file among many, whose bytes the shared callback counts."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -83,7 +86,7 @@ class _OneOfMany(SharedCallback):
         self._size = 0
 
     def set_size(self, size: int | None) -> None:
-        """Add to the total size, unless it is known already."""
+        """Add *size* to the total size, unless the total is known already."""
         if not self._whole.knows_size:
             with self._lock:
                 total = (self._callback.size or 0) + (size or 0) - self._size
@@ -123,16 +126,16 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     @property
     def total(self) -> int:
-        """The total size in bytes; 0 as long as it is unknown."""
+        """The total size in bytes; 0 while it is unknown."""
         return self.size or 0
 
     @property
     def done(self) -> int:
-        """The bytes done."""
+        """The number of bytes transferred."""
         return int(self.value)
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Redraw after some time, and when everything is done."""
+        """Redraw the bar after some time, and when all bytes are transferred."""
         super().call(hook_name, **kwargs)
         now = time.monotonic()
         is_whole = self._live and self.done == self.total
@@ -143,7 +146,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._stream.write("\n")
 
     def close(self) -> None:
-        """Draw the last state and end the line."""
+        """Draw the final state of the bar, and end the line."""
         self._draw(time.monotonic())
         if self._bar is not None:
             self._bar.close()
@@ -190,7 +193,7 @@ def _is_of_notebook(stream: TextIO) -> bool:
 
 
 def _tqdm() -> Callable[..., Any] | None:
-    """Return the bar that fits a terminal or a notebook; None without tqdm."""
+    """Return the tqdm class for a terminal or a notebook; None without tqdm."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

@@ -45,9 +45,11 @@ T = TypeVar("T")
 
 @frozen(eq=False)
 class PutCall:
-    """Options and destinations of one writing call; paths are ``bucket/key``.
+    """Options of one writing call, and the uploads that it makes.
 
-    *create* never replaces an object; a *transaction* publishes later.
+    Paths are ``bucket/key``.
+
+    *create* never replaces an object. A *transaction* publishes later.
     """
 
     client: Client
@@ -63,18 +65,18 @@ class PutCall:
         mode: str = "overwrite",
         transaction: Transaction | None = None,
     ) -> PutCall:
-        """Combine the options *given* with those of the filesystem."""
+        """Combine the options *given* in the call with those of the filesystem."""
         options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
         return cls(client, options, mode == "create", transaction)
 
     def target(self, path: str) -> Target:
-        """Return the target for *path*; sends nothing."""
+        """Return the upload target for *path*; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
     def target_steps(self, path: str) -> Steps[Target]:
-        """Do ``checked_target`` in steps."""
+        """Do ``checked_target`` as a generator that stops before it waits."""
         target = self.target(path)
         if target.exclusive:
             yield None
@@ -82,9 +84,10 @@ class PutCall:
         return target
 
     def checked_target(self, path: str) -> Target:
-        """Return the target; if it must not be replaced, check it with HEAD if granted.
+        """Return the upload target for *path*; check first if it must not be replaced.
 
-        This avoids sending the bytes in vain. The store's own check at the end decides.
+        The check with HEAD, if granted, avoids sending the bytes in vain. The store's
+        own check at the end decides.
 
         Raises:
             FileExistsError: the object exists, or is part of the transaction.
@@ -112,7 +115,10 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``pipe_file`` in steps; *ahead* signs its first request with others."""
+        """Do ``pipe_file`` as a generator that stops before it waits.
+
+        *ahead* signs the first request, together with those of other values.
+        """
         body = MemoryBody.of(value)
         target = yield from self.target_steps(path)
         if self.transaction is not None:
@@ -133,7 +139,7 @@ class PutCall:
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
-        Return None in a transaction, and for a directory, which is only remembered.
+        In a transaction, or for a directory, which is only recorded, return None.
         """
         return run_steps(self.put_steps(local, path, told, cancel=cancel))
 
@@ -145,7 +151,10 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``put_file`` in steps; *ahead* signs its first request with others."""
+        """Do ``put_file`` as a generator that stops before it waits.
+
+        *ahead* signs the first request, together with those of other files.
+        """
         local = os.fspath(stringify_path(local))
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
@@ -189,7 +198,7 @@ class PutCall:
     def put(
         self, tree: LocalTree, told: SharedCallback, how: BulkOptions
     ) -> ReceiptList:
-        """Store local files, several at a time; directories are only remembered.
+        """Store local files, several at a time; directories are only recorded.
 
         If the callback needs the totals, *tree* is first iterated to count files and
         bytes.
@@ -233,7 +242,7 @@ class PutCall:
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
     ) -> Iterator[LocalEntry]:
-        """Yield the files to send; add links and devices to *skipped*."""
+        """Yield the files to upload; append links and devices to *skipped*."""
         for entry in tree:
             if entry.is_sent:
                 yield entry
@@ -244,7 +253,7 @@ class PutCall:
                 self.client.written.remember_directory(entry.path)
 
     def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
-        """Store values, several at a time; raises like ``put``."""
+        """Store values in memory, several at a time; raises like ``put``."""
         return self._store_all(
             pairs,
             lambda pair, *more: self.pipe_steps(*pair, *more),
@@ -261,7 +270,7 @@ class PutCall:
         size_of: Callable[[T], int],
         how: BulkOptions,
     ) -> ReceiptList:
-        """Run *store* for all *jobs*; their first requests are signed together."""
+        """Call *store* for all *jobs*, whose first requests are signed together."""
         from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
         def opening(job: T) -> Operation:
@@ -290,7 +299,8 @@ class PutCall:
     ) -> Any:
         """Return a file for writing, with layers for *text* and compression.
 
-        Without *autocommit*, the transaction or ``commit`` publishes.
+        Without *autocommit*, the object is published by the transaction or by
+        ``commit``.
         """
         from ..upload.file_layers import (  # noqa: PLC0415 - only for streams
             ChainedWriter,
@@ -337,7 +347,7 @@ def _size_of(local: str) -> int:
 
 
 def media_type(name: str) -> str | None:
-    """Return the media type for a file *name*; None if it is unknown."""
+    """Return the media type of a file by its *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
     guessed, coding = _media_types().guess_type(name)

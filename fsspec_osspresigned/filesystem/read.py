@@ -1,4 +1,4 @@
-"""Reads: open files, many objects or ranges in parallel, downloads to files."""
+"""Reads: open files, parallel reads of objects and ranges, downloads to files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def open_reader(
     cache_options: dict[str, Any] | None = None,
     **given: Any,
 ) -> Any:
-    """Return a file that reads ranges; without GET, one that reads the body in memory.
+    """Return a file open for reading, which requests ranges of the object.
+
+    Without permission GET, the file reads the body that this process kept in memory.
 
     ``default_cache`` (dask) is an alias of *cache_type*, ``blocksize`` of *block_size*.
     Other *given* options are only checked.
@@ -79,7 +81,7 @@ def cat(
     end: int | None = None,
     **_: Any,
 ) -> Any:
-    """Return the bytes of the one object of *match*, or path -> bytes of several."""
+    """Return the bytes of the only object of *match*, or path -> bytes of several."""
     names, lookup = match.files, Lookup(client)
 
     def work(name: str, _: Cancellation) -> tuple[str, bytes]:
@@ -133,7 +135,7 @@ def cat_ranges(
 def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or a file object; for a directory, create it."""
+    """Download one object into a file or a file object; create a directory as such."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     told = SharedCallback(callback)
@@ -149,7 +151,7 @@ def get_file(
 def _pour(
     path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
 ) -> None:
-    """Write the open object *source* as its bytes arrive."""
+    """Copy the open object *source* to *target* block by block."""
     told.set_size(getattr(source, "size", None))
     while block := source.read(MIB):
         if cancel.is_set():
@@ -177,7 +179,10 @@ def download(
     told: SharedCallback,
     cancel: Cancellation | None = None,
 ) -> bool:
-    """Download one object into *local*; for a directory, only return False."""
+    """Download one object into *local*.
+
+    Returns False for a directory, which is not created.
+    """
     client: Client = filesystem.client
     file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
@@ -203,7 +208,7 @@ def get(
     told: SharedCallback,
     how: BulkOptions,
 ) -> None:
-    """Download objects, several at a time, and create directories."""
+    """Download objects, several at a time, and create local directories for them."""
     told.expect(len(destinations))
 
     def work(one: Destination, cancel: Cancellation) -> None:

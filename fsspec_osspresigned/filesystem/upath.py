@@ -1,4 +1,4 @@
-"""Paths for universal_pathlib, which finds this class by its entry point."""
+"""Path class for universal_pathlib, which finds it by an entry point."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ fsspec.register_implementation(
 
 
 class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
-    """``bucket/key`` as a path: ``UPath("osspresigned://bucket/key", signer=...)``."""
+    """Path of an object: ``UPath("osspresigned://bucket/key", signer=...)``."""
 
     __slots__ = ()
 
     def mkdir(
         self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False
     ) -> None:
-        """Remember a directory; without *exist_ok*, FileExistsError if it exists."""
+        """Record a directory in memory.
+
+        Raises FileExistsError if it exists and *exist_ok* is False.
+        """
         if not exist_ok and self.exists():
             raise FileExistsError(17, "it is there already", self.path)
         super().mkdir(mode=mode, parents=parents, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Awake clock: seconds that count towards a time limit."""
+"""Awake clock: excludes time in which the process was suspended from time limits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 
 class AwakeClock(threading.local):
-    """Monotonic seconds of a thread, without those in which its process was suspended.
+    """Monotonic clock of one thread, which excludes time as a suspended process.
 
     A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
-    container). But each waiting step has a timeout, so any time beyond it was not spent
-    waiting.
+    container). But each waiting step has a timeout, so any time beyond the timeout was
+    not spent waiting.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,7 @@ class AwakeClock(threading.local):
         return now
 
     def __call__(self) -> float:
-        """Return the seconds since an arbitrary start."""
+        """Return the seconds since an arbitrary start, without suspended time."""
         return self.step(math.inf) - self._stopped
 
 

@@ -1,7 +1,8 @@
 """Request bodies that can be read several times.
 
 Each pass over a body starts at its first byte, so a retry sends exactly the same bytes.
-A file that changed in between raises an error, so two versions are never mixed.
+If a file has changed between two passes, an error is raised, so two versions are never
+mixed.
 """
 
 from __future__ import annotations
@@ -28,23 +29,24 @@ _READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
 
 
 class Body(Protocol):
-    """A source of a known number of bytes."""
+    """Protocol of a request body with a known number of bytes."""
 
     @property
     def size(self) -> int:
-        """Bytes of one pass."""
+        """Size of the body in bytes."""
         ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start; a block is valid until the next one.
+        """Yield the bytes from the start in blocks.
 
-        Raises SourceChangedError if the source has changed.
+        A block is valid until the next one. Raises SourceChangedError if the source has
+        changed.
         """
         ...
 
 
 class Source(Body, Protocol):
-    """A body that can be sent in parts."""
+    """Protocol of a body that can be split into parts."""
 
     def part(self, offset: int, size: int) -> Body:
         """Return the *size* bytes at *offset* as a separate body, without copying."""
@@ -57,18 +59,18 @@ class Source(Body, Protocol):
 
 @frozen(eq=False)
 class MemoryBody:
-    """Bytes that the caller must not change until the upload ends."""
+    """Body in a buffer, which the caller must not change until the upload ends."""
 
     view: memoryview
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
-        """Wrap any contiguous buffer without copying."""
+        """Return a body for any contiguous buffer, without copying it."""
         return cls(memoryview(data).cast("B"))
 
     @property
     def size(self) -> int:
-        """Bytes of the buffer."""
+        """Size of the buffer in bytes."""
         return self.view.nbytes
 
     def blocks(self) -> Iterator[memoryview]:
@@ -77,11 +79,11 @@ class MemoryBody:
             yield self.view[start : start + SLICE]
 
     def part(self, offset: int, size: int) -> MemoryBody:
-        """Return a slice."""
+        """Return a slice of the buffer as a body."""
         return MemoryBody(self.view[offset : offset + size])
 
     def check(self) -> None:
-        """Return at once, because the caller must not change the bytes."""
+        """Do nothing, because the caller must not change the bytes."""
 
 
 EMPTY = MemoryBody(memoryview(b""))
@@ -89,7 +91,7 @@ EMPTY = MemoryBody(memoryview(b""))
 
 @frozen(eq=False)
 class PartBody:
-    """One part of a stream, in pieces.
+    """One part of a stream, held in several pieces of memory.
 
     Attributes:
         given_back: called to return the buffer of the pieces, for another part.
@@ -119,16 +121,19 @@ class PartBody:
             yield memoryview(b"".join(small))
 
     def release(self) -> None:
-        """Return the buffer; the body must not be read after this."""
+        """Return the buffer for another part.
+
+        The body must not be read after this call.
+        """
         if self.given_back is not None:
             self.given_back()
 
 
 def page_buffer(size: int) -> memoryview:
-    """Return a buffer of *size* bytes that is aligned to a page of memory.
+    """Return a buffer of *size* bytes that starts at a page of memory.
 
-    Large buffers of Python begin just after a page boundary. Some processors copy four
-    times slower to such an address.
+    Large buffers of Python begin just after a page boundary. Some processors copy to
+    such an address four times slower.
     """
     room = array("B", (0,)) * (size + PAGESIZE)
     start = -room.buffer_info()[0] % PAGESIZE
@@ -158,8 +163,8 @@ class Fingerprint:
 def has_its_size(path: str, status: os.stat_result) -> bool:
     """Return whether a regular file has the size in its stat; /proc files do not.
 
-    Only a file without disk blocks is read to check it, and not if it is large, because
-    then it is sparse.
+    Only a file without disk blocks is read for this check, and a large one is not,
+    because it is sparse.
     """
     # A system without such files tells no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
@@ -170,9 +175,9 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
 
 @frozen(eq=False)
 class FileBody:
-    """A range of a regular file, read with one small buffer per pass.
+    """A range of a regular file, read through one small buffer for each pass.
 
-    The last block is sent only after the file was checked again. A server that gets
+    The last block is sent only after the file was checked again. A server that receives
     fewer bytes than announced stores nothing.
     """
 
@@ -183,13 +188,13 @@ class FileBody:
 
     @classmethod
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
-        """Return a body of the whole file; *status* is its current stat result.
+        """Return a body of the whole file *path*; *status* is its current stat result.
 
         Raises:
-            FileNotFoundError, PermissionError: it cannot be read. For a small regular
-                file, this is raised only when it is sent.
+            FileNotFoundError, PermissionError: the file cannot be read. For a small
+                regular file, this is raised only when the body is sent.
             IsADirectoryError: *path* is a directory.
-            ConfigurationError: it is not a regular file, or does not have the size
+            ConfigurationError: *path* is not a regular file, or does not have the size
                 of its stat.
         """
         found = status or os.stat(path)
@@ -207,7 +212,7 @@ class FileBody:
         return cls(path, 0, found.st_size, Fingerprint.of(found))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes, reusing one buffer."""
+        """Yield the bytes of the range in blocks that reuse one buffer."""
         buffer = page_buffer(min(_READ, self.size))
         left = self.size
         with io.FileIO(self.path) as handle:  # "open" takes twice as long
@@ -224,7 +229,7 @@ class FileBody:
                 yield buffer[:got]
 
     def part(self, offset: int, size: int) -> FileBody:
-        """Return a range of this range as a separate body."""
+        """Return a part of this range as a separate body."""
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
@@ -250,29 +255,29 @@ class FileBody:
 
 @frozen(eq=False)
 class _SpooledPart:
-    """Bytes in an unnamed file that several parts share."""
+    """Range of an unnamed temporary file that several parts share."""
 
     file: IO[bytes]
     offset: int
     size: int
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes."""
+        """Yield the bytes of the range in blocks."""
         at, end = self.offset, self.offset + self.size
         while block := read_at(self.file.fileno(), min(BLOCK, end - at), at):
             at += len(block)
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> _SpooledPart:
-        """Return a range of this range as a separate body."""
+        """Return a part of this range as a separate body."""
         return _SpooledPart(self.file, self.offset + offset, size)
 
     def check(self) -> None:
-        """Return at once: no other process can open the file."""
+        """Do nothing, because no other process can open the file."""
 
 
 class SpooledBody:
-    """Bytes in *file*; None creates an unnamed file in ``TMPDIR``. Thread-safe."""
+    """Body in a temporary file; *file* None creates one in ``TMPDIR``. Thread-safe."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
@@ -294,9 +299,9 @@ class SpooledBody:
         return part
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield all bytes."""
+        """Yield all bytes of the file in blocks."""
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Delete the file."""
+        """Close the file, which deletes it."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Checksums of bodies: CRC-64 and MD5, and the comparison with the store's."""
+"""Checksums of bodies, CRC-64 and MD5, and their comparison with the store's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
 
 
 def md5_of(body: Body) -> str:
-    """Return the hexadecimal MD5 of one pass over *body* (for a plain ETag)."""
+    """Return the hexadecimal MD5 of *body*, which is the ETag of a plain object."""
     digest = hashlib.md5(usedforsecurity=False)
     for block in body.blocks():
         digest.update(block)
@@ -48,13 +48,13 @@ def _multiply(a: int, b: int) -> int:
 
 @cache
 def _power(k: int) -> int:
-    """Return x^(2^k)."""
+    """Return the polynomial x^(2^k) over GF(2) modulo the CRC polynomial."""
     return _ONE >> 1 if k == 0 else _multiply(_power(k - 1), _power(k - 1))
 
 
 @lru_cache(maxsize=64)
 def _shift(length: int) -> int:
-    """Return x^(8 * length): the effect of *length* further bytes on a CRC."""
+    """Return x^(8 * length), the factor by which *length* more bytes change a CRC."""
     result = _ONE
     for k in range(length.bit_length()):
         if length >> k & 1:
@@ -63,7 +63,7 @@ def _shift(length: int) -> int:
 
 
 def combine(first: int, second: int, second_length: int) -> int:
-    """Return the CRC of A + B from crc(A), crc(B) and the size of B in bytes."""
+    """Return the CRC of A + B from the CRCs of A and B and the size of B in bytes."""
     return _multiply(_shift(second_length), first) ^ second
 
 
@@ -76,7 +76,7 @@ def compare(
     what: str,
     path: str,
 ) -> str:
-    """Compare the store's checksum with the bytes sent; return the kind compared.
+    """Compare the store's checksum with the bytes sent; return its kind.
 
     The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
     The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.

@@ -1,4 +1,4 @@
-"""HTTP connection: the route to an origin, a socket along it, and requests.
+"""HTTP connection: a socket to an origin, direct or by a proxy, and its requests.
 
 requests finds proxies and certificate authorities; urllib3 opens sockets and speaks
 TLS. Signed data is sent unchanged, and a head and a small body in one piece. A wait
@@ -48,7 +48,7 @@ _WINDOWS = 10  # in which a response must be there, but for the body of an objec
 
 @frozen(eq=False)
 class Route:
-    """The way to an origin: direct, or through a proxy of the environment.
+    """Route to an origin: direct, or through a proxy of the environment.
 
     Attributes:
         origin: scheme, host and port, as in the URL.
@@ -72,18 +72,21 @@ class Route:
 
     @property
     def nests_tls(self) -> bool:
-        """Whether TLS goes through TLS, where no call can return before it is done."""
+        """Whether TLS runs inside the TLS of an https proxy.
+
+        Such a socket cannot be used without waiting.
+        """
         secure = self.over_http and self.proxy.proxy.scheme == "https"
         return secure and self.scheme == "https"
 
     @property
     def netloc(self) -> str:
-        """Host and port, as in the URL."""
+        """Host and port of the origin, as in the URL."""
         return self.origin.partition("://")[2]
 
 
 def find_route(origin: str) -> Route:
-    """Return the route to *origin* that requests would use.
+    """Return the route to *origin* that the library requests would use.
 
     An unusable proxy in the environment raises RequestException or HTTPError, an
     unreadable bundle of certificate authorities OSError.
@@ -124,7 +127,10 @@ def _authorities(verify: Any) -> ssl.SSLContext:
 
 
 def _written(start: str, headers: Mapping[str, str]) -> memoryview:
-    """Return a head as a memoryview, which a traceback with variables does not show."""
+    """Return the head of a request as a memoryview.
+
+    A traceback that shows variables does not show the content of a memoryview.
+    """
     lines = [start, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return memoryview("\r\n".join(lines).encode("latin-1"))
 
@@ -135,7 +141,7 @@ def request_head(
     """Return the encoded head of a request (RFC 9112, 3).
 
     The target is sent byte for byte; a forward proxy gets the whole URL and its
-    credentials. Host is added. No header may contain a line break.
+    credentials. A Host header is added. No header may contain a line break.
     """
     target = url.reveal()
     if route.forwards:
@@ -151,7 +157,7 @@ def request_head(
 
 
 class UnaskedError(OSError):
-    """Bytes arrived before the request was sent, so they answer no request."""
+    """Bytes arrived before the request was sent, so they belong to no reply."""
 
 
 class OriginConnection:
@@ -215,9 +221,9 @@ class OriginConnection:
         return response
 
     def is_answered(self, response: ResponseParser, *, begun: bool) -> bool:
-        """Return whether the peer has answered, or closed, before it has the whole request.
+        """Return whether the peer has replied or closed before the request's end.
 
-        *response* gets what came. Raises UnaskedError if the request was not *begun*.
+        *response* receives the bytes. Raises UnaskedError if sending has not *begun*.
         """
         came = self._received()
         if came is not None and not begun:
@@ -230,20 +236,20 @@ class OriginConnection:
         return self.broken
 
     def expect_response(self) -> None:
-        """Begin to wait: all is sent, or the peer takes no more."""
+        """Begin to wait for the response, after the request is sent or cut short."""
         self.timer.enter(Phase.WAIT)
         # One that drips makes progress, and could go on for hours.
         end = time.monotonic() + _WINDOWS * self.timer.seconds
         self.timer.deadline = min(self.timer.deadline, end)
 
     def take_head(self, response: ResponseParser) -> None:
-        """Begin to read the body; OSError if the head answers another request."""
+        """Begin to read the body; OSError if the head belongs to another request."""
         self.timer.enter(Phase.READ)
         self.broken = self.broken or unconfirmed_packets(self.sock) > 0
         self._refuse_stray(response)
 
     def _received(self) -> bytes | None:
-        """Return the bytes that have arrived; empty at the end, None if none."""
+        """Return the bytes that have arrived; None without any, empty at the end."""
         while not self.is_clean():
             seconds = self.sock.gettimeout()
             self.sock.settimeout(0.0)
@@ -258,7 +264,7 @@ class OriginConnection:
         return None
 
     def _refuse_stray(self, response: ResponseParser) -> None:
-        """Raise ResponseError for the late response to an earlier request."""
+        """Raise ResponseError if the response belongs to an earlier request."""
         found = response.headers.get("x-oss-request-id")
         missing = found is None and 200 <= response.status < 300  # noqa: PLR2004 - class
         told = self.route.request_ids
@@ -271,7 +277,7 @@ class OriginConnection:
         self._request_id = found or self._request_id
 
     def read_block(self, response: ResponseParser, most: int = BLOCK) -> bytes:
-        """Return the next *most* bytes of the body, or fewer; none at its end."""
+        """Return the next bytes of the body, at most *most*; empty at its end."""
         while not (block := response.take()) and not response.complete:
             self._feed(response, min(most, response.remaining or RECEIVED))
         return block
@@ -288,14 +294,14 @@ class OriginConnection:
         response.feed(self.timer.run(self.sock, step, size))
 
     def _receive_all(self, size: int) -> bytes:
-        """Receive as much as possible within the system's timeout, to save calls."""
+        """Receive *size* bytes, or fewer at the timeout, in one system call."""
         return bytes(self.sock.recv(size, socket.MSG_WAITALL))
 
 
 def unconfirmed_packets(sock: Any) -> int:
     """Return the number of sent TCP packets without acknowledgement; 0 if unknown.
 
-    A response acknowledges all of its request, at the latest with its first byte.
+    A response acknowledges its whole request, at the latest with the first byte.
     """
     if sys.platform != "linux" or not isinstance(sock, socket.socket):
         return 0
@@ -323,8 +329,9 @@ def open_connection(
 ) -> OriginConnection:
     """Open a connection along *route*; raise ProxyError, HTTPError or OSError.
 
-    The socket, the reply of a proxy, and the TLS handshake have *connect_seconds* each.
-    Afterwards enough bytes must move within *progress_seconds*; ``inf`` has no limit.
+    *connect_seconds* limits each of three steps: opening the socket, the reply of a
+    proxy, and the TLS handshake. Afterwards enough bytes must move within
+    *progress_seconds*; ``inf`` is no limit.
     """
     _log.debug("opening a connection to %s", route.origin)
     timer = ProgressTimer(connect_seconds, Phase.CONNECT)
@@ -395,10 +402,10 @@ def _ask_for_tunnel(connection: OriginConnection) -> None:
 
 
 def _limit(sock: Any, seconds: float) -> None:
-    """Set a timeout of *seconds* for each call on *sock*; ``inf`` has no limit.
+    """Set a timeout of *seconds* for each call on *sock*; ``inf`` is no limit.
 
-    A timeout of the system saves every second call, because Python otherwise polls
-    before each call.
+    The timeout is set in the system (SO_RCVTIMEO), which saves every second system
+    call: with a timeout of its own, Python polls before each call.
     """
     sock.settimeout(None if seconds == math.inf else seconds)
     if seconds < math.inf and type(sock) is socket.socket and sys.platform == "linux":

@@ -1,8 +1,8 @@
 """Framing of a signed form: multipart/form-data around the data (RFC 7578).
 
 Fields are sent as in the samples of OSS's SDKs: ``name`` in quotes, no other header,
-the value in UTF-8, the key first. The data is the last part, because OSS ignores what
-follows it.
+the value in UTF-8, the key first. The data is the last part, because OSS ignores parts
+after the data.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ _PLAIN_TYPE = r"[\x20-\x7e]+"
 
 @frozen(eq=False)
 class FormFrame:
-    """Bytes before and after the data, as views, which a traceback does not show.
+    """Bytes before and after the data of a form, as memoryviews.
+
+    A traceback that shows variables does not show the content of a memoryview.
 
     Attributes:
         headers: request headers that describe the framing.
@@ -58,10 +60,10 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 
 
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
-    """Return the frame for the data of *form*; the boundary has 128 random bits.
+    """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
     Raises:
-        ConfigurationError: names all fields that cannot be sent unchanged.
+        ConfigurationError: some fields cannot be sent unchanged; the message names all.
     """
     if problems := [*_problems(form)]:
         raise ConfigurationError(problems, path=path)
@@ -89,7 +91,10 @@ def _before(form: SignedForm, boundary: str) -> bytes:
 
 
 def _problems(form: SignedForm) -> Iterator[str]:
-    """Yield the problems; an invalid name is hidden, because it may be a value."""
+    """Yield a text for each field that cannot be sent.
+
+    An invalid name is not shown, because it may be a value.
+    """
     seen: set[str] = set()
     if "key" not in form.fields:
         yield "the form: the field key is missing"
@@ -114,7 +119,7 @@ def _is_name(text: str) -> bool:
 
 
 def _problem(name: str, text: str) -> str:
-    """Return why the field *name* cannot have the value *text*, else ""."""
+    """Return why the field *name* cannot have the value *text*; empty if it can."""
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
     if name == "key":

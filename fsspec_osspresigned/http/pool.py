@@ -1,4 +1,4 @@
-"""Connection pool: connections per origin, for all threads of one process."""
+"""Connection pool: open connections by origin, for all threads of one process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_ORIGINS = 16  # for which a pool keeps routes and connections
 
 
 class IdleConnections:
-    """Idle connections of a process; the least recently used is first.
+    """Idle connections of a process, the least recently used first.
 
     At most *most* connections are kept, or the limit of one pool if that is higher,
-    each for *seconds*. Others are closed when any pool of the process next takes or
-    returns one.
+    each for *seconds*. Surplus connections are closed when any pool of the process next
+    takes or returns one.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class IdleConnections:
         self._since: dict[OriginConnection, float] = {}
 
     def take(self, route: Route) -> OriginConnection | None:
-        """Return the connection along *route* used last; None if none is idle."""
+        """Remove and return the idle connection along *route* used last, or None."""
         with self._lock:
             self._close_old()
             for connection in reversed(list(self._since)):
@@ -45,7 +45,10 @@ class IdleConnections:
         return None
 
     def keep(self, connection: OriginConnection, most: int) -> None:
-        """Keep *connection*; close it if *most* of its route are kept already."""
+        """Add an idle *connection*.
+
+        Close it if *most* of its route are kept already.
+        """
         with self._lock:
             self._close_old()
             along = sum(one.route is connection.route for one in list(self._since))
@@ -58,14 +61,14 @@ class IdleConnections:
             self._since[connection] = self._clock()
 
     def drop(self, routes: Collection[Route]) -> None:
-        """Close the connections along *routes*."""
+        """Close the idle connections along *routes*."""
         with self._lock:
             for connection in list(self._since):
                 if connection.route in routes:
                     self._close(connection)
 
     def reset(self) -> None:
-        """Close all connections, in a forked child, which must not write to them."""
+        """Close all connections in a forked child, which must not write to them."""
         self._lock = threading.RLock()  # a thread of the parent may have had it
         for connection in list(self._since):
             self._close(connection)
@@ -87,7 +90,7 @@ after_fork_in_child(IDLE.reset)
 
 
 class ConnectionPool:
-    """Opens connections, and keeps reusable ones in *idle*.
+    """Opens connections, and puts reusable ones into *idle*.
 
     A forked child finds new routes, so it never uses its parent's connections.
 
@@ -112,7 +115,7 @@ class ConnectionPool:
         weakref.finalize(self, idle.drop, self._routes.values())
 
     def route_to(self, origin: str) -> Route:
-        """Return the cached route to *origin*; raises like find_route."""
+        """Return the cached route to *origin*; raises like ``find_route``."""
         self._notice_fork()
         route = self._routes.get(origin)
         if route is None:
@@ -124,11 +127,14 @@ class ConnectionPool:
         return route
 
     def acquire(self, route: Route) -> OriginConnection:
-        """Return a clean idle connection, or a new one; raises as open_connection."""
+        """Return an idle connection without unread bytes, or open a new one.
+
+        Raises like ``open_connection``.
+        """
         return self.idle_along(route) or self.open(route)
 
     def idle_along(self, route: Route) -> OriginConnection | None:
-        """Return a clean idle connection; None without one."""
+        """Return an idle connection without unread bytes; None if there is none."""
         while (connection := self._idle.take(route)) is not None:
             if connection.is_clean():
                 return connection
@@ -136,11 +142,11 @@ class ConnectionPool:
         return None
 
     def open(self, route: Route) -> OriginConnection:
-        """Return a new connection; raises as open_connection."""
+        """Open a connection along *route*; raises like ``open_connection``."""
         return open_connection(route, self.connect_seconds, self.progress_seconds)
 
     def release(self, connection: OriginConnection, *, reusable: bool) -> None:
-        """Return *connection* to the pool, which keeps or closes it.
+        """Return *connection* to the pool, which keeps it if it is *reusable*.
 
         A connection is reusable if the last request was sent completely, and its
         response was read to an unambiguous end.

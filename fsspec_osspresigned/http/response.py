@@ -1,4 +1,4 @@
-"""HTTP response parser: bytes in; status, headers and body out. It does no I/O.
+"""HTTP response parser, without I/O: from bytes to status, headers and body.
 
 llhttp (through httptools) parses heads and chunks. This module extracts a body of
 announced length itself, which saves a copy. It also enforces limits, and decides
@@ -26,10 +26,10 @@ class ResponseError(OSError):
 
 
 class ResponseParser:
-    """Reads one response, in pieces of any size.
+    """Parser of one response, fed with pieces of any size.
 
-    An ambiguous response is refused, so its end is certain. A response to HEAD, and a
-    successful one to CONNECT, has no body.
+    An ambiguous response is an error, so the end of a response is always certain. A
+    response to HEAD, and a successful one to CONNECT, has no body.
 
     Attributes:
         status: status of the final response; 0 until its head is complete.
@@ -175,7 +175,7 @@ class ResponseParser:
     # Called by httptools.
 
     def on_status(self, text: bytes) -> None:
-        """Store the reason phrase."""
+        """Store the reason phrase of the status line."""
         self.reason += text.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -192,9 +192,9 @@ class ResponseParser:
         self._overhead = 0
 
     def on_message_begin(self) -> None:
-        """Record that bytes follow the end of the response."""
+        """Record that the connection sent bytes after the end of the response."""
         self.reusable = self.reusable and not self.complete
 
     def on_message_complete(self) -> None:
-        """Note the end of a chunked body."""
+        """Record the end of a chunked body."""
         self.complete = self.chunked

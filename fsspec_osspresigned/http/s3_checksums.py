@@ -1,4 +1,4 @@
-"""Checksums that S3-compatible stores compare, by the names of their headers."""
+"""Checksum algorithms of S3-compatible stores, by the names of their headers."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SLOWEST = 256.0
 
 
 class Phase(enum.Enum):
-    """Step of a connection, named in the error if it stalls."""
+    """Phase of a request, named in the error message if the connection stalls."""
 
     CONNECT = "connecting"
     SEND = "sending"
@@ -26,7 +26,7 @@ class Phase(enum.Enum):
 
 
 class StalledError(TimeoutError):
-    """Too few bytes moved in a window, or the deadline has passed (*late*)."""
+    """Too few bytes moved within a window, or the deadline has passed (*late*)."""
 
     def __init__(
         self, phase: Phase, seconds: float, moved: int, *, late: bool = False
@@ -36,13 +36,13 @@ class StalledError(TimeoutError):
 
 
 class ProgressTimer:
-    """Measures the progress of one connection.
+    """Enforces a minimum transfer rate of one connection.
 
     Only time spent in system calls counts, so a slow source or sink is not mistaken for
     a slow network. A new window starts as soon as enough bytes have moved.
 
     Attributes:
-        seconds: length of a window; ``inf`` has no limit.
+        seconds: length of a window; ``inf`` is no limit.
         sliced: whether a call may be repeated after its timeout.
         deadline: time by which the request must end, by ``time.monotonic``.
         moved: bytes moved in this phase.
@@ -62,7 +62,7 @@ class ProgressTimer:
         self._queued: int | None = None
 
     def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
-        """Return ``step(argument)``: the bytes received, or the number of bytes sent.
+        """Return ``step(argument)``, a call on *sock* that sends or receives bytes.
 
         Raises StalledError if too few bytes moved within the window.
         """
@@ -80,12 +80,12 @@ class ProgressTimer:
             return result
 
     def wait(self, sock: Any, seconds: float) -> None:
-        """Count *seconds* in which *sock* was not ready; raises StalledError as ``run``."""
+        """Count *seconds* of waiting for *sock*; raises StalledError like ``run``."""
         self._wait(sock, seconds)
         self._check(time.monotonic())
 
     def count(self, moved: int) -> None:
-        """Count bytes that have moved."""
+        """Count bytes that were sent or received."""
         self.moved += moved
         self._progress(moved)
 
@@ -110,7 +110,7 @@ class ProgressTimer:
 
 
 def unconfirmed_bytes(sock: Any) -> int:
-    """Return the number of unconfirmed bytes; 0 if the system does not report it."""
+    """Return the number of sent bytes without acknowledgement; 0 if it is unknown."""
     try:
         import fcntl  # noqa: PLC0415 - only where nothing moves
         import termios  # noqa: PLC0415 - only where nothing moves

@@ -1,6 +1,6 @@
 """HTTP transport: sends one signed request, and returns a reply or raises an error.
 
-The query of a presigned URL is never logged and is in no message. Only Host,
+The query of a presigned URL never appears in a log or a message. Only Host,
 Content-Length, User-Agent and Accept-Encoding are added to the signed request.
 Redirects, cookies and netrc entries are ignored.
 """
@@ -63,20 +63,20 @@ _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Sink(Protocol):
-    """Receives the body of a reply; ``begin`` is called again for a new try."""
+    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
 
     def begin(self) -> object:
         """Discard the bytes written so far."""
         ...
 
     def write(self, block: bytes, /) -> object:
-        """Write the next bytes."""
+        """Write the next bytes of the body."""
         ...
 
 
 @runtime_checkable
 class JudgingSink(Sink, Protocol):
-    """A sink that checks the head of a reply before its body."""
+    """Protocol of a sink that checks the head of a reply before its body is read."""
 
     def head(self, status: int, headers: Mapping[str, str]) -> object:
         """Check the head of a reply; raise to skip its body."""
@@ -85,11 +85,12 @@ class JudgingSink(Sink, Protocol):
 
 @frozen(kw_only=True, eq=False)
 class Exchange:
-    """The unsigned parts of a request, and its limits.
+    """Unsigned parts of a request, and limits for its exchange.
 
     Attributes:
         path: ``bucket/key`` for errors; None if the request concerns no object.
-        cancel: another thread sets it to stop the request before the next block.
+        cancel: event that another thread sets to stop the request before the next
+            block.
         progress: called with the bytes sent, and with a negative number after a
             failure.
         free_headers: unsigned headers, such as Range.
@@ -118,13 +119,13 @@ class _TooLongError(NetworkError):
 
 
 class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
-    """Wraps an error of body or sink, so network handlers do not catch it."""
+    """Wrapper of an error of body or sink, so that network handlers do not catch it."""
 
 
 class _Outgoing:
-    """One pass over a body: counts bytes, computes the CRC-64, and can be cancelled.
+    """One pass over a request body, which counts bytes and computes the CRC-64.
 
-    The bytes of the *frame* around it are not counted.
+    The bytes of the *frame* around a form's data are not counted.
     """
 
     frame = NO_FRAME
@@ -158,21 +159,21 @@ class _Outgoing:
 
     @property
     def total(self) -> int:
-        """Bytes of the request's body."""
+        """Size of the request's body in bytes."""
         return self.body.size + len(self.frame.before) + len(self.frame.after)
 
     def report(self, count: int) -> None:
-        """Report bytes sent; a negative number takes them back."""
+        """Report sent bytes to the callback; a negative number subtracts them."""
         if self.exchange.progress is not None and count:
             self.exchange.progress(count)
 
 
 class OutgoingRequest:
-    """One request that is sent once: its head and body, then its reply or its failure.
+    """One request that is sent once, with its body, and then its reply or error.
 
     Attributes:
-        route: the way to the server; ``prepare`` finds it.
-        head: the head as it is sent, with the fields of a form.
+        route: the route to the server; ``prepare`` finds it.
+        head: the encoded head, with the fields of a form.
     """
 
     route: Route
@@ -184,11 +185,11 @@ class OutgoingRequest:
 
     @property
     def body(self) -> Iterable[memoryview]:
-        """The blocks of the body, which count and are summed up as they are taken."""
+        """The blocks of the body; reading them counts bytes and computes the CRC-64."""
         return self._outgoing if self._outgoing.total else ()
 
     def prepare(self, pool: ConnectionPool) -> None:
-        """Find the route, and write the head."""
+        """Find the route to the server, and encode the head of the request."""
         path, outgoing = self.exchange.path, self._outgoing
         if self.signed.form is not None:
             outgoing.frame = form_frame(self.signed.form, path)
@@ -196,7 +197,7 @@ class OutgoingRequest:
         self.head = _head(self.signed, outgoing, self.route)
 
     def reply(self, connection: OriginConnection, response: ResponseParser) -> Reply:
-        """Return the reply, whose body is still to be read from *connection*."""
+        """Read the body of *response* from *connection*, and return the reply."""
         outgoing, shown = self._outgoing, _shown(self.signed)
         connection.broken |= outgoing.sent != outgoing.body.size
         if _log.isEnabledFor(logging.DEBUG):
@@ -207,7 +208,7 @@ class OutgoingRequest:
     def failure(
         self, error: BaseException, connect_seconds: float | None
     ) -> BaseException | None:
-        """Return what *error* means; None if it is no failure of a request.
+        """Return the package's error for *error*; None for other exceptions.
 
         *connect_seconds* is as in ``network_error``.
         """
@@ -227,17 +228,17 @@ class OutgoingRequest:
         )
 
     def take_back(self) -> None:
-        """Tell that the bytes that were sent count for nothing."""
+        """Subtract the bytes of this failed try from the progress."""
         self._outgoing.report(-self._outgoing.sent)
 
 
 class Transport:
     """Sends requests over one pool of connections; one per process and set of options.
 
-    *pool* connections are kept for each host. Enough bytes must move within
-    *progress_timeout* seconds (256 for each of them), while sending, waiting for the
-    reply and reading it; None has no limit. *allow_http* permits plain http to other
-    machines.
+    *pool* is the number of connections kept for each host. Enough bytes must move
+    within *progress_timeout* seconds (256 bytes for each second), while sending,
+    waiting for the reply and reading the reply; None is no limit. *allow_http* permits
+    plain http to other machines.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ class Transport:
         self._allowed: set[str] = set()
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close the idle connections."""
         self.pool.close()
 
     def send(
@@ -298,9 +299,9 @@ class Transport:
     def request(
         self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
     ) -> OutgoingRequest:
-        """Return *signed* with its body, to be sent once.
+        """Return *signed* with its body as a request, to be sent once.
 
-        Raises ConfigurationError if it may not be sent to where it is for.
+        Raises ConfigurationError if the URL is not permitted.
         """
         origin = self._origin(signed, exchange.path)
         return OutgoingRequest(signed, _Outgoing(body, exchange), origin)
@@ -316,7 +317,8 @@ class Transport:
         """Send one small request to a server other than the store, such as a signer.
 
         Raises:
-            NetworkError, NetworkTimeoutError: no complete reply within a minute.
+            NetworkError, NetworkTimeoutError: no complete reply arrived within a
+                minute.
             SignerError: the reply is longer than *limit* bytes.
         """
         deadline = time.monotonic() + _EXCHANGE
@@ -331,7 +333,10 @@ class Transport:
         raise SignerError(text)
 
     def _origin(self, signed: SignedRequest, path: str | None) -> str:
-        """Return scheme, host and port of a permitted URL."""
+        """Return scheme, host and port of the URL.
+
+        Raises ConfigurationError if the URL is not permitted.
+        """
         text = signed.url.reveal()
         problem = url_problem(text)
         origin = "/".join(_shown(signed).split("/", 3)[:3])
@@ -349,9 +354,9 @@ def _shown(signed: SignedRequest) -> str:
 
 
 def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryview:
-    """Return the head: signed headers, headers that HTTP needs, and unsigned ones.
+    """Return the head of a request: its signed headers, Host and others, unsigned ones.
 
-    The fields of a form follow it.
+    The head of a form is followed by the form's fields.
     """
     frame, size = outgoing.frame, outgoing.total
     exchange = outgoing.exchange
@@ -418,7 +423,7 @@ def _collect(
     *,
     cut_is_fine: bool = False,
 ) -> bytes:
-    """Return the body, or the first *most* bytes of it."""
+    """Return the body of *response*, or the first *most* bytes of it."""
     body = bytearray()
     try:
         while (left := most - len(body)) > 0 and (
@@ -432,7 +437,7 @@ def _collect(
 
 
 def _pour(connection: OriginConnection, response: ResponseParser, sink: Sink) -> None:
-    """Write the body to *sink*."""
+    """Write the body of *response* to *sink*."""
     block = b""
     while True:
         try:

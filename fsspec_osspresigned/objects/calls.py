@@ -1,4 +1,4 @@
-"""HeadObject, GetObject and DeleteObject of one object."""
+"""Calls on one object: HeadObject, GetObject and DeleteObject."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .ranges import (
 
 
 def operation_on(action: Action, path: str) -> Operation:
-    """Return the call *action* on the object *path*."""
+    """Return the OSS operation *action* on the object *path*."""
     bucket, key = split_path(path)
     return Operation(action=action, bucket=bucket, key=key)
 
@@ -58,12 +58,12 @@ def means_unseen(error: PermissionError) -> bool:
 
 
 def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Return the headers of a HEAD reply, with names in lower case."""
+    """Return the headers of an object (HeadObject), with names in lower case."""
     return client.call(operation_on(Action.HeadObject, path)).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the size of an object from its HEAD reply, or raise ReplyError."""
+    """Return the size in bytes from headers of a HEAD reply, or raise ReplyError."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise _sizeless(Action.HeadObject, path)
@@ -98,7 +98,7 @@ def _date(text: str) -> datetime | None:
 
 
 def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` by HEAD, or by reading the first byte if only GET is granted."""
+    """Return ``info`` of an object, from HEAD or, without HEAD, from GET."""
     try:
         return head(client, path)
     except NotSignedError as error:
@@ -121,7 +121,7 @@ def fetch(
     cancel: Cancellation | None = None,
     check: Callable[[Reply], object] | None = None,
 ) -> None:
-    """Read one range into its sink (GetObject).
+    """Read one range of an object into the sink of *piece* (GetObject).
 
     An error raised by *check* fails the try; None checks only the length.
 
@@ -205,7 +205,7 @@ def _read_range(
 
 
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
-    """Raise IntegrityError if the CRC-64 that the store *stated* differs."""
+    """Raise IntegrityError if *crc* differs from the CRC-64 that the store *stated*."""
     if stated is not None and str(stated) != str(crc):
         shown = str(stated)[:24]
         msg = f"GetObject: the store says CRC-64 {shown}, {crc} was received"

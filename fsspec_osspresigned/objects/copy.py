@@ -1,8 +1,8 @@
 """Copies inside the store (CopyObject, UploadPartCopy), and their verification.
 
 If HEAD is granted, the source is checked first. The copy then requires the ETag of the
-source, so two versions cannot be mixed, and is compared with it. Without HEAD, the
-reply of the store is trusted.
+source, so two versions cannot be mixed, and the copy is compared with the source.
+Without HEAD, the reply of the store is trusted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CARRIED = (
 
 @frozen
 class SourceHead:
-    """HEAD reply for the object to copy; equal for the same version."""
+    """HEAD reply for the source of a copy; two are equal if the version is the same."""
 
     size: int
     etag: str  # as the header has it, like the CRC-64
@@ -62,21 +62,21 @@ class SourceHead:
 
     @classmethod
     def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Read the properties of an object (HeadObject)."""
+        """Return the properties of the object *path* (HeadObject)."""
         headers = calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
     def number(self) -> int | None:
-        """The CRC-64 as a number; None if it is unknown."""
+        """The CRC-64 of the object as a number; None if it is unknown."""
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
 
 @frozen
 class Copying:
-    """Copies the object *path* to *target*; *source* None is read with HEAD."""
+    """Copy of the object *path* to *target*; *source* None is read with HEAD."""
 
     client: Client
     path: str
@@ -85,11 +85,11 @@ class Copying:
     source: SourceHead | None = None
 
     def run(self) -> None:
-        """Copy it.
+        """Copy the object.
 
-        Content-Type and metadata are copied from the source, unless *target* demands
-        any of them; then none are copied (OSS API reference,
-        ``x-oss-metadata-directive``). Up to 1 GiB takes one CopyObject call.
+        Content-Type and metadata are copied from the source, unless *target* sets any
+        of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
+        Up to 1 GiB takes one CopyObject call.
 
         Raises:
             FileExistsError: *target* is exclusive and exists.
@@ -162,7 +162,7 @@ class Copying:
     # -- in parts -----------------------------------------------------------------------
 
     def _in_parts(self, source: SourceHead) -> None:
-        """Copy by UploadPartCopy; abort the upload after a failure."""
+        """Copy the object by UploadPartCopy; abort the upload after a failure."""
         target = self._carrying(source)
         cancel = Cancellation(self.cancel)
         steps = UploadSteps(self.client, target, Exchange(cancel=cancel))
@@ -192,7 +192,10 @@ class Copying:
     def _parts(
         self, source: SourceHead, upload_id: str, cancel: Cancellation
     ) -> tuple[PartReceipt, ...]:
-        """Copy all parts, several at once; IntegrityError if they are not the source."""
+        """Copy all parts, several at once.
+
+        Raises IntegrityError if the copied parts differ from the source.
+        """
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
@@ -250,7 +253,7 @@ def _condition(source: SourceHead | None) -> dict[str, str]:
 
 
 def prove(client: Client, source: SourceHead, path: str) -> None:
-    """Raise IntegrityError if HEAD does not show that the copy *path* is *source*."""
+    """Raise IntegrityError if a HEAD of the copy *path* does not match *source*."""
     try:
         copy = SourceHead.fetch(client, path)
     except FileNotFoundError as error:

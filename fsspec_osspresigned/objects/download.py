@@ -1,4 +1,4 @@
-"""Downloads: a whole object into a local file, in one request or in parallel ranges."""
+"""Downloads of whole objects into local files, in one request or in parallel ranges."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class AtomicFile:
     """Local file that appears at its destination only when it is complete.
 
     Several threads write at offsets. On Linux the file has no name until it is
-    complete, so a killed process leaves nothing behind. Elsewhere it has a temporary
-    name beside its destination, and SIGTERM removes it. Files and directories are
-    created only with the first byte, so a failed download leaves no directory.
+    complete, so a killed process leaves nothing behind. Elsewhere the file has a
+    temporary name beside its destination, and SIGTERM removes it. Files and directories
+    are created only with the first byte, so a failed download leaves no directory.
     """
 
     def __init__(self, place: str) -> None:
@@ -40,7 +40,7 @@ class AtomicFile:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was written."""
+        """Whether any bytes were written to the file."""
         return self._descriptor >= 0
 
     @property
@@ -69,10 +69,13 @@ class AtomicFile:
             self._name = ""
 
     def stop(self) -> None:
-        """Let the threads continue to write; the file no longer has a name."""
+        """Remove the temporary name; other threads may still write to the file."""
 
     def discard(self, *, hurry: bool = False) -> None:
-        """Remove the unpublished file; with *hurry*, other threads may still write."""
+        """Remove the unpublished file.
+
+        With *hurry*, other threads may still write to it.
+        """
         with self._lock:
             if not hurry:
                 self._close()
@@ -132,7 +135,7 @@ class RangeWriter:
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        """Take the next bytes."""
+        """Write the next bytes of the range."""
         if self.cancel.is_set():
             raise given_up(self.download.path)
         self.download.file.write(block, self.offset + self.size)
@@ -146,7 +149,7 @@ _Rest: TypeAlias = Transfers[int, RangeWriter]
 
 @frozen(eq=False)
 class Download:
-    """Download of one object; the file holds it when ``run`` returns.
+    """Download of one object; the file is complete when ``run`` returns.
 
     *progress* is called from several threads with the bytes received, or a negative
     number before a retry. *on_size* is called once with the size of the object.
@@ -160,7 +163,7 @@ class Download:
     on_size: Callable[[int], object] = lambda _: None
 
     def run(self) -> None:
-        """Download it.
+        """Download the object.
 
         A small object takes one request. A larger one is read in ranges, all of the
         version in the first reply. The other ranges start as soon as the head of the
@@ -211,7 +214,7 @@ class Download:
         calls.fetch(self.client, piece, cancel, check)
 
     def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
-        """Start to read the ranges after the first one, several at a time."""
+        """Start to read all ranges except the first one, several at a time."""
         total, size = first.total or 0, first.expected or 1
         jobs = range(size, total, size)
         self.on_size(total)

@@ -51,7 +51,7 @@ def listing(
 
 
 def _next_token(page: Element, last: str | None) -> str:
-    """Return the continuation token of the next page; empty after the last page."""
+    """Return the token that requests the next page; empty after the last page."""
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""
     token = page.findtext("NextContinuationToken") or ""
@@ -87,7 +87,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
 
 
 def date_of(text: str | None) -> datetime | None:
-    """Read an ISO 8601 date of a listing; None if it is missing or invalid."""
+    """Return the ISO 8601 date in *text*; None if it is missing or invalid."""
     try:
         return datetime.fromisoformat(text or "")
     except ValueError:

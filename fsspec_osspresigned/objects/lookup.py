@@ -1,4 +1,4 @@
-"""Lookup: information about objects, from the store or from this process's memory.
+"""Lookup: information about objects, from the store or from this process's records.
 
 With write-only permission, only objects written by this process are known. Others are
 reported as missing, with one warning per bucket, or raise an error
@@ -32,16 +32,19 @@ Info = dict[str, Any]
 
 @frozen
 class Lookup:
-    """Lookup with one client; paths are ``bucket/key`` without a trailing slash.
+    """Answers whether objects exist, for one client; sends HeadObject or lists.
 
-    An object that cannot be checked raises FileNotFoundError, or PermissionError with
-    ``unknown="error"``.
+    Paths are ``bucket/key`` without a trailing slash. An object that cannot be checked
+    raises FileNotFoundError, or PermissionError with ``unknown="error"``.
     """
 
     client: Client
 
     def can_sign(self, action: Action, path: str) -> bool:
-        """Return whether the signer grants *action* on *path*; ask only the signer."""
+        """Return whether the signer grants *action* on *path*.
+
+        Sends nothing to the store.
+        """
         operation = calls.operation_on(action, path)
         return bool(operation.key) and self.client.can_sign(operation)
 
@@ -71,7 +74,7 @@ class Lookup:
         return True
 
     def shows_directory(self, path: str) -> bool:
-        """Return whether *path* is a bucket, or the store lists something in it."""
+        """Return whether *path* is a bucket, or the store has objects below it."""
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
@@ -81,7 +84,7 @@ class Lookup:
             return False
 
     def is_object_too(self, path: str) -> bool:
-        """Return whether the directory *path* has the name of an object."""
+        """Return whether an object has the same name as the directory *path*."""
         bucket, key = split_path(path)
         if not key:
             return False
@@ -92,7 +95,7 @@ class Lookup:
         return (first.get("name"), first.get("type")) == (path, "file")
 
     def holds(self, path: str) -> bool:
-        """Return whether *path* contains an object, in the store or in memory."""
+        """Return whether *path* contains an object, in the store or in the records."""
         is_bucket = not split_path(path)[1]
         try:
             seen = self._lists(path)
@@ -106,7 +109,7 @@ class Lookup:
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
     def ls(self, path: str) -> list[Info]:
-        """Return the direct content of a directory, sorted by name."""
+        """Return the direct children of a directory, sorted by name."""
         written = self.client.written
         try:
             listed = self._listed(path)
@@ -138,15 +141,15 @@ class Lookup:
         prefix: str = "",
         markers: bool = False,
     ) -> Iterator[Info]:
-        """Yield everything under *path*, or *path* itself if it is an object.
+        """Yield everything below *path*, or *path* itself if it is an object.
 
         If listing is granted, each request returns up to 1,000 objects, regardless of
         the number of directories; one page is in memory at a time. Objects are in the
         order of their keys. If nothing is found, nothing is yielded.
 
         *withdirs* includes directories, and *markers* includes objects whose names end
-        in a slash. Names in *path* must begin with *prefix*; without a prefix, *path*
-        itself is included.
+        in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
+        *path* itself is included.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -188,7 +191,7 @@ class Lookup:
             return self._kept(path, _unseen(error))[start:end]
 
     def download(self, download: Download) -> None:
-        """Write a whole object into a local file; raises as :meth:`read`."""
+        """Write a whole object into a local file; raises like :meth:`read`."""
         try:
             download.run()
         except PermissionError as error:
@@ -200,7 +203,11 @@ class Lookup:
             download.progress(len(body))
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the kept body of an object of this process; used without GET."""
+        """Return the body that was kept in memory of an object of this process.
+
+        Without GET, this is the only way to read the object. *reason* is raised if no
+        body was kept.
+        """
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -217,7 +224,7 @@ class Lookup:
         return self.blind(path, reason)
 
     def remove(self, path: str, cancel: Cancellation | None = None) -> None:
-        """Delete one object, and forget it; a bucket stays.
+        """Delete one object and its record; a bucket is never deleted.
 
         If deleting is not granted, an object or directory of this process raises
         PermissionError.
@@ -229,7 +236,7 @@ class Lookup:
         self.client.written.forget(path)
 
     def change(self, path: str, act: Callable[[], object]) -> None:
-        """Run an operation that changes *path*; raises like :meth:`remove`."""
+        """Call *act*, which changes *path*; raises like :meth:`remove`."""
         written = self.client.written
         try:
             act()
@@ -242,8 +249,8 @@ class Lookup:
     def blind(self, path: str, reason: PermissionError) -> NoReturn:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
-        FileNotFoundError is raised after one warning per bucket, but not if *path* may
-        be an object of this process that is no longer remembered.
+        FileNotFoundError is raised after one warning per bucket. If *path* may be an
+        object of this process that is no longer recorded, *reason* is raised instead.
         """
         denied = isinstance(reason, AccessDeniedError)
         unrecorded = self.client.written.is_unrecorded(path)
@@ -288,7 +295,7 @@ class Lookup:
         return chain(list(islice(found, 1)), found)
 
     def _lists(self, path: str) -> bool:
-        """Return whether the store lists something in *path*."""
+        """Return whether the store lists an object below *path*."""
         return next(self._listed(path), None) is not None
 
     def _remembered(self, path: str, reason: PermissionError) -> Info:
@@ -299,7 +306,7 @@ class Lookup:
         return self.blind(path, reason)
 
     def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
-        """Yield the result of ``find`` for a path with nothing under it."""
+        """Yield the result of ``find`` for a path that has no objects below it."""
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return
         with contextlib.suppress(FileNotFoundError):
@@ -312,14 +319,14 @@ class Lookup:
 
 
 def _unseen(error: PermissionError) -> PermissionError:
-    """Return *error* if it means that reading is not granted; else raise it."""
+    """Return *error* if it means that reading is not granted; raise it otherwise."""
     if not calls.means_unseen(error):
         raise error
     return error
 
 
 def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
-    """Yield *listed* entries below *root* down to *maxdepth*, each directory once."""
+    """Yield *listed* entries to *maxdepth* levels below *root*, each directory once."""
     seen: set[str] = set()
     for item in listed:
         name = item["name"]
@@ -333,7 +340,7 @@ def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[
 
 
 def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
-    """Yield the directory of *parts* and those above it that were not *seen* yet."""
+    """Yield the directory of *parts* and its parents, without those in *seen*."""
     for end in range(len(parts), 0, -1):
         name = root + "/".join(parts[:end])
         if name in seen:

@@ -25,7 +25,7 @@ _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullm
 
 @define(eq=False)
 class Version:
-    """The version of an object that all ranges of one read must have; thread-safe.
+    """Version of an object that all ranges of one read must have; thread-safe.
 
     Unknown properties are taken from the first reply.
     """
@@ -40,7 +40,7 @@ class Version:
         return cls(f'"{info["ETag"]}"' if info["ETag"] else "", info["size"])
 
     def check(self, etag: str, total: int | None, path: str) -> None:
-        """Raise SourceChangedError if a reply is of another version."""
+        """Raise SourceChangedError if a reply has another ETag or total size."""
         with self._lock:
             self.etag = self.etag or etag
             self.total = total if self.total is None else self.total
@@ -53,7 +53,7 @@ class WholeError(Exception):
 
 
 class MemorySink:
-    """A sink that keeps the bytes."""
+    """Sink that keeps the received bytes in memory."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -63,13 +63,13 @@ class MemorySink:
         self.data.clear()
 
     def write(self, block: bytes, /) -> None:
-        """Take the next bytes."""
+        """Append the next bytes."""
         self.data += block
 
 
 @define(eq=False)
 class Range:
-    """One range: its request headers, and the sink that checks the reply.
+    """One requested range of an object, and the sink that checks the reply.
 
     Attributes:
         start: first byte; with *stop* None, a negative number counts from the end.
@@ -99,7 +99,7 @@ class Range:
 
     @property
     def free(self) -> dict[str, str]:
-        """Unsigned headers to send with the request."""
+        """Unsigned headers to send with the request: Range, If-Match."""
         last = "" if self.stop is None else self.stop - 1
         wanted = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
         etag = self.version.etag if self.version else ""
@@ -144,7 +144,7 @@ class Range:
         self.on_head()
 
     def write(self, block: bytes, /) -> None:
-        """Take the next bytes."""
+        """Pass the next bytes to the sink."""
         self._taken += len(block)
         self.sink.write(block)
 
@@ -160,20 +160,20 @@ class Range:
 
 
 def changed(path: str) -> SourceChangedError:
-    """Return the error of an object that was replaced since it was opened."""
+    """Return the error for an object that was replaced since it was opened."""
     msg = "the object was replaced while it was read: open it again, from the start"
     return SourceChangedError(msg, path=path)
 
 
 def is_changed(error: InvalidRequestError) -> bool:
-    """Return whether *error* means that a required version was replaced."""
+    """Return whether *error* means that the object was replaced by another version."""
     status = HTTPStatus.PRECONDITION_FAILED
     return error.code == "PreconditionFailed" or error.status == status
 
 
 @frozen
 class RangePiece:
-    """One of many requested ranges: its index and its offsets."""
+    """One of many requested ranges: its position in the result, and its offsets."""
 
     index: int
     start: int
@@ -182,7 +182,7 @@ class RangePiece:
 
 @frozen
 class MergedRange:
-    """A range that one request reads, and the pieces inside it."""
+    """A range that one request reads, with the requested ranges inside it."""
 
     path: str
     start: int
@@ -190,7 +190,11 @@ class MergedRange:
     pieces: tuple[RangePiece, ...]
 
     def joined(self, piece: RangePiece, gap: int, most: int) -> MergedRange | None:
-        """Return the range with *piece*, which begins later; None if it is too far."""
+        """Return this range extended by *piece*; None if *piece* is too far away.
+
+        *piece* begins later. *gap* is the maximum distance and *most* the maximum size,
+        both in bytes.
+        """
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
             if piece.start - self.stop > gap or end - self.start > most:
@@ -200,7 +204,7 @@ class MergedRange:
         return evolve(self, stop=stop, pieces=(*self.pieces, piece))
 
     def cut(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Return index and bytes of each piece of *data*, the bytes of this range."""
+        """Return index and bytes of each requested range, cut from *data*."""
         view, base, found = memoryview(data), self.start, []
         for piece in self.pieces:
             end = None if piece.stop is None else piece.stop - base

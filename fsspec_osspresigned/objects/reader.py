@@ -13,10 +13,10 @@ from .ranges import Version, changed
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
-    """Reads the ranges that fsspec's caches request, all of one version of the object.
+    """File open for reading, which fsspec's caches read in ranges.
 
-    That is the version at the time of ``open``. Each request names its ETag; a replaced
-    object raises SourceChangedError.
+    All ranges are of the version at the time of ``open``: each request requires its
+    ETag. A replaced object raises SourceChangedError.
     """
 
     cache: Any  # of fsspec, in whose steps the object is read
@@ -30,7 +30,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         self.details = info
 
     def read(self, length: int = -1) -> bytes:
-        """Return the next bytes.
+        """Return the next *length* bytes; -1 reads to the end.
 
         Raises:
             IntegrityError: the whole object was read, and its CRC-64 differs.
@@ -59,7 +59,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return calls.read(self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
-        """Pickle path, position and version, but not the bytes read."""
+        """Return path, position and version for pickle, without the bytes read."""
         options = {
             "block_size": self.blocksize,
             "cache_type": self.cache.name,

@@ -1,4 +1,4 @@
-"""Storage options, and options of one call, converted strictly into values.
+"""Storage options, and options of single calls, validated.
 
 Begin with ``options``.
 """

@@ -1,4 +1,4 @@
-"""Header values of object options: tags, encryption and callback, read strictly.
+"""Options of objects as headers: tags, encryption and callback, validated.
 
 Limits and names are those of the OSS API reference: PutObject, object tagging,
 server-side encryption, single-connection bandwidth throttling, and callback. Each
@@ -61,7 +61,7 @@ def tagging(value: Any) -> str:
 
 
 def encryption(value: Any) -> Mapping[str, str]:
-    """Return the headers of server-side encryption, given by algorithm or as a mapping."""
+    """Return the headers of server-side encryption for an algorithm or a mapping."""
     given = {"algorithm": value} if isinstance(value, str) else value
     known = ("algorithm", "key_id", "data_encryption")
     names = ", ".join(ALGORITHMS)
@@ -84,7 +84,7 @@ def encryption(value: Any) -> Mapping[str, str]:
 
 
 def callback(value: Any) -> Mapping[str, str]:
-    """Return the headers that make OSS call a server when the object is stored.
+    """Return the headers by which OSS calls a server when the object is stored.
 
     *value* is OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
     """

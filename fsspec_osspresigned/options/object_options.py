@@ -1,4 +1,4 @@
-"""Options of one object: those of the filesystem, overridden by the call."""
+"""Options of one object: those of the filesystem, overridden by those of the call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FOREIGN = {
 
 @frozen(eq=False)
 class ObjectOptions:
-    """The validated options of one object."""
+    """Validated options of one object."""
 
     options: Options
 
@@ -46,7 +46,7 @@ class ObjectOptions:
     def from_call(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
-        """Return the options of a call over those of the filesystem."""
+        """Return the options of a call, completed by those of the filesystem."""
         own = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
         if not own:
             return cls(base)
@@ -103,14 +103,17 @@ class ObjectOptions:
 
 
 def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return *base* overridden by *given*, with case-insensitive names."""
+    """Return the headers *base*, overridden by *given*; names are case-insensitive."""
     lower = {name.lower() for name in given}
     return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}
 
 
 @frozen(eq=False, kw_only=True)
 class Target:
-    """Object to store, with its demanded and its optional headers."""
+    """Object to store, with the headers to send.
+
+    Required headers must be signed; optional ones may be dropped by the signer.
+    """
 
     path: str
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -139,9 +142,9 @@ class Target:
         part_number: int | None = None,
         content_length: int | None = None,
     ) -> Operation:
-        """Return the call *action*, with the object's headers that apply to it.
+        """Return the operation *action*, with the object's headers that apply to it.
 
-        *headers* are demanded in addition; *optional_headers* replace the object's own.
+        *headers* are required in addition; *optional_headers* replace the object's own.
         """
         bucket, key = split_path(self.path)
         if optional_headers is None and HeaderKind.CONTENT in action.spec.headers:
@@ -160,17 +163,20 @@ class Target:
     def put_operation(
         self, size: int | None, action: Action = Action.PutObject
     ) -> Operation:
-        """Return the call *action* that stores *size* bytes; None if not known yet."""
+        """Return the operation *action* that stores the object.
+
+        *size* is in bytes; None if it is unknown.
+        """
         return self.operation(action, content_length=size)
 
     def initiate_operation(self) -> Operation:
-        """Return the InitiateMultipartUpload."""
+        """Return the InitiateMultipartUpload operation for the object."""
         return self.operation(Action.InitiateMultipartUpload)
 
     def part_operation(
         self, upload_id: str, number: int, size: int | None
     ) -> Operation:
-        """Return the UploadPart call of part *number*; *size* as for a PutObject."""
+        """Return the UploadPart operation of part *number*; *size* None is unknown."""
         return self.operation(
             Action.UploadPart,
             upload_id=upload_id,

@@ -93,7 +93,10 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Read the timeouts for connecting and for progress; one number is the latter."""
+    """Return the timeouts for connecting and for progress in seconds.
+
+    A single number is the timeout for progress.
+    """
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -178,7 +181,10 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """Return an attribute; *per_object* if the options of a call may override it."""
+    """Return an attrs attribute for one storage option.
+
+    *per_object* says that the options of a call may override it.
+    """
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -187,7 +193,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _unless_secret(value: Any) -> str:
-    """Return the text of a URL or a map, as a secret unless it is a reference."""
+    """Return the text of a URL or a map, as a Secret unless it only names a source."""
     text = value if isinstance(value, str) else ""
     hidden = value is not None and ("://" in text or not _is_place(value))
     return "<hidden>" if hidden else repr(value)
@@ -195,7 +201,7 @@ def _unless_secret(value: Any) -> str:
 
 @frozen(eq=False, kw_only=True)
 class Options:
-    """All storage options, validated; docs/options.md has the table.
+    """All storage options, validated; docs/options.md describes each of them.
 
     Sizes are bytes, times are seconds.
     """
@@ -241,7 +247,7 @@ class Options:
 
     @classmethod
     def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
-        """Read storage options; None is the default of every option.
+        """Return validated options; None stands for the default of an option.
 
         Raises:
             ConfigurationError: options are invalid; the message lists all problems.
@@ -276,7 +282,7 @@ class Options:
 
     @property
     def threshold(self) -> int:
-        """Bytes above which an object is sent in parts, if its link is unknown."""
+        """Size in bytes above which an object is sent in parts (link unknown)."""
         return self.multipart_threshold or THRESHOLD
 
     @property
@@ -288,7 +294,7 @@ class Options:
     def most_connections(self) -> int:
         """Maximum number of requests in flight in the process.
 
-        One object has so many parts in flight only if its connections are slow.
+        One object has that many parts in flight only if its connections are slow.
         """
         return self.max_concurrency or MOST_CONNECTIONS
 
@@ -324,7 +330,7 @@ class Options:
             raise TypeError("this filesystem cannot be pickled: " + "; ".join(remedies))
 
     def identity(self) -> tuple[Any, ...]:
-        """Return the key by which filesystems share connections and memory."""
+        """Return the key by which filesystems with equal options share a client."""
         own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
         return (*own, surroundings() if self.signer == "keys" else None)
 
@@ -336,10 +342,10 @@ def _is_place(given: Any) -> bool:
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with ``presigned_url`` instead of its alias, unless it has both.
+    """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
     ``url`` is the first parameter of fsspec's ``url_to_fs``, so writers that use this
-    function cannot pass an option of that name.
+    function cannot pass an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:
@@ -375,7 +381,7 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return the problem with the source of signatures."""
+    """Return the problem if no source of signatures is given, or too many."""
     problems = []
     used = chosen(values.get)
     if not used:
@@ -398,7 +404,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the *known* name that *name* resembles, as the end of a sentence."""
+    """Return the *known* name that is most like *name*, as the end of a sentence."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
@@ -407,7 +413,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _show(name: str, value: Any) -> str:
-    """Return the text of an invalid value, unless it may be a secret."""
+    """Return an invalid value as text for a message, unless it may be a secret."""
     if name in (
         ALIAS,
         "presigned_url",
@@ -422,7 +428,7 @@ def _show(name: str, value: Any) -> str:
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return the values that a client reads from the environment."""
+    """Return the environment variables that a client depends on."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 

@@ -1,9 +1,9 @@
 """Trust: options that have an effect only if the user set them.
 
 Options may come from untrusted data: a catalog, a JSON file, the arguments of a job.
-    Such data must not choose which code is imported, to which host the user's keys
-    sign, or which file is sent as a token. Values from the environment, fsspec's
-    configuration, a command line or a pickle count as set by the user.
+Such data must not choose which code is imported, to which host the user's keys sign,
+or which file is sent as a token. Values from the environment, fsspec's configuration, a
+command line or a pickle count as set by the user.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ _trusted: set[str] = set()
 
 
 def trust(given: Mapping[str, Any]) -> None:
-    """Trust the guarded options in *given* for the lifetime of this process."""
+    """Trust the security-relevant options in *given* until this process ends."""
     _trusted.update(_guarded(given))
 
 
 def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
-    """Refuse guarded *options* from untrusted data, unless they are *configured*.
+    """Refuse security-relevant *options* that come from untrusted data.
+
+    *configured* are options that the user set.
 
     Raises:
-        ConfigurationError: the message lists all of them, and how to trust each.
+        ConfigurationError: the message lists all such options, and how to trust each.
     """
     named = os.environ.get(VARIABLE, "").split(",")
     listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
@@ -44,7 +46,7 @@ def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
 
 
 def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the texts of the guarded options in *given*."""
+    """Yield a text for each security-relevant option in *given*."""
     options = portable(given)
     values = (options.get(name) for name in _GUARDED)
     return (value for value in values if isinstance(value, str))
@@ -92,7 +94,7 @@ def _host(endpoint: str) -> str:
 
 
 def _is_safe(host: str) -> bool:
-    """Return whether *host* is this machine, or an OSS host, also with a bucket."""
+    """Return whether *host* is this machine, or a host of OSS."""
     name = urlsplit(f"//{host}").hostname or ""
     return is_loopback(name) or any(map(oss_bucket, (name, f"bucket.{name}")))
 

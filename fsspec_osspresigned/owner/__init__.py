@@ -1,4 +1,4 @@
 """Tools for the owner of a bucket: sign, inspect, check.
 
-Begin with ``sign``; ``conformance`` tries the rules of the protocol on a signer.
+Begin with ``sign``. ``conformance`` checks that a signer follows the protocol.
 """

@@ -1,4 +1,4 @@
-"""Conformance kit: requests signatures from a signer and checks its rules."""
+"""Conformance kit: requests signatures from a signer and checks the replies."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ Result: TypeAlias = SignerReply | SignerProblem
 
 
 class RuleBrokenError(Exception):
-    """Ends a rule that the signer violates, with the reason."""
+    """Raised when the signer violates a protocol rule; the message is the reason."""
 
 
 class RuleSkippedError(Exception):
-    """Ends a rule that cannot be tested, with the reason."""
+    """Raised when a protocol rule cannot be tested; the message is the reason."""
 
 
 @define(kw_only=True, slots=False)
 class Kit:
-    """One signer to check; *token* has permission for *prefix* in *bucket*.
+    """Access to the signer to check; *token* has permission for *prefix* in *bucket*.
 
     *allowed_hosts* are further permitted hosts, host -> its bucket, None for any.
     *allowed_headers* are the ACL, callback and symlink headers that the policy grants,
@@ -65,17 +65,20 @@ class Kit:
     judged: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check the URL like the client."""
+        """Check the signer's URL as the client does."""
         HTTPSigner(self.url, exchange=self.exchange, allow_http=self.allow_http)
 
     def key(self, name: str) -> str:
-        """Return a granted key."""
+        """Return an object key below the granted prefix."""
         return f"{self.prefix}{_FOLDER}{name}"
 
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid request, changed by *members*."""
+        """Return a valid signing request for *action*.
+
+        *members* replace its members.
+        """
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
         if spec.on_bucket:
@@ -94,7 +97,7 @@ class Kit:
         return {**request, **members}
 
     def probe(self, name: str = "k", **members: Any) -> Request:
-        """Return a granted request, PutObject if possible."""
+        """Return a signing request for a granted action, PutObject if possible."""
         for action in self.granted:
             if not (action.spec.copies or action.spec.on_bucket):
                 return self.request(action, name, **members)
@@ -111,7 +114,10 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one call; *authorization* replaces the token's header, empty omits it."""
+        """Send one HTTP call to the signer.
+
+        *authorization* replaces the header with the token; empty omits the header.
+        """
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:
             headers |= wire_protocol.bearer(self.token)
@@ -129,12 +135,15 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the raw results of one call; *members* are members of the call."""
+        """Return the unparsed results of one call.
+
+        *members* are further members of the call.
+        """
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
     def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the *count* results in *reply*, or raise RuleBrokenError."""
+        """Return the *count* results in *reply*; RuleBrokenError for another number."""
         if reply.status != HTTPStatus.OK:
             problem = wire_protocol.problem_of_reply(
                 reply.status, reply.headers, reply.body
@@ -153,13 +162,13 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the parsed results of one call."""
+        """Return the parsed results of one call with *requests*."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return wire_protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
-        """Yield each of *cases* with its result, from one call for all."""
+        """Yield each of *cases* with its result; one call requests all of them."""
         results = self.results(*cases.values())
         for (what, request), result in zip(cases.items(), results, strict=True):
             self.judged = request
@@ -167,7 +176,7 @@ class Kit:
 
     @cached_property
     def outcomes(self) -> dict[Action, Result]:
-        """The results of one request for each action."""
+        """The signer's result for one request of each action."""
         found = self.results(*map(self.request, URL_ACTIONS))
         return dict(zip(URL_ACTIONS, found, strict=True))
 
@@ -201,7 +210,7 @@ class Kit:
 
 
 def media_type(reply: Reply) -> str:
-    """Return the Content-Type without its parameters, in lower case."""
+    """Return the Content-Type of *reply* without parameters, in lower case."""
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -216,7 +225,7 @@ class ProtocolRule:
 
 @frozen
 class Verdict:
-    """The result of one rule; the reason is empty if the signer passes."""
+    """Result of testing one protocol rule; the reason is empty if the signer passes."""
 
     rule: str
     says: str
@@ -225,14 +234,14 @@ class Verdict:
     sent: str = ""  # of a broken rule: the request, or the body of the call
 
     def __str__(self) -> str:
-        """Return the text: one line, and further ones for reason and request."""
+        """Return the verdict as text; further lines have the reason and the request."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
         said = f"\n      {self.reason}" if self.reason else ""
         sent = f"\n      sent: {self.sent}" if self.sent else ""
         return f"{mark}  {self.rule}: {self.says}{said}{sent}"
 
     def as_dict(self) -> dict[str, str]:
-        """Return the members for JSON."""
+        """Return the verdict as members of a JSON object."""
         return asdict(self)
 
 
@@ -270,7 +279,7 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
 
 
 def _shown(text: str, kit: Kit) -> str:
-    """Return *text* for output: without the token, and shortened."""
+    """Return *text* for output: shortened, and without the token."""
     if kit.token is not None:
         text = text.replace(kit.token.reveal(), "<hidden>")
     if len(text) > _MOST_SHOWN:

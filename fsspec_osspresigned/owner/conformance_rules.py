@@ -1,4 +1,4 @@
-"""Rules of signer protocol 1: test requests, and the required replies."""
+"""Rules of signer protocol 1: test requests, and the replies that it requires."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _rule(check: Check, function: Callable[..., Any] | None = None) -> Check:
 
 
 def _granted(judge: Judge) -> Check:
-    """Judge the signed reply to one request of each granted action."""
+    """Return a check that calls *judge* on the signed reply for each granted action."""
 
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
@@ -69,7 +69,7 @@ def _granted(judge: Judge) -> Check:
 
 
 def _signed(judge: Judge) -> Callable[[Sent], Check]:
-    """Require a signed reply for each case, and judge the reply.
+    """Return a check that requires a signed reply for each case, and judges the reply.
 
     Parts after the first may be too large for the object that a policy allows.
     """
@@ -88,7 +88,7 @@ def _signed(judge: Judge) -> Callable[[Sent], Check]:
 
 
 def _refused(*codes: str, what: str = "{}") -> Callable[[Sent], Check]:
-    """Require that each case is refused with one of *codes*."""
+    """Return a check that requires a refusal of each case with one of *codes*."""
 
     def decorate(cases: Sent) -> Check:
         def check(kit: Kit) -> Iterator[str]:
@@ -101,7 +101,10 @@ def _refused(*codes: str, what: str = "{}") -> Callable[[Sent], Check]:
 
 
 def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
-    """Require that no header of *values* is signed, demanded or optional."""
+    """Return a check that none of the headers *values* is signed.
+
+    Each header is requested once as required and once as optional.
+    """
 
     def check(kit: Kit) -> Iterator[str]:
         headers = {
@@ -141,7 +144,7 @@ def _not_signed(what: str, result: Result) -> Iterator[str]:
 
 
 def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
-    """Yield a message for each problem of a refusal of a whole call."""
+    """Yield the problems of the reply to a call that must be refused as a whole."""
     wanted = " or ".join(map(str, statuses))
     if reply.status not in statuses:
         yield f"{what}: HTTP {reply.status}, not {wanted}"
@@ -161,7 +164,7 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
 
 
 def _misshapen(problem: Mapping[str, Any]) -> str | None:
-    """Return a message about wrong members of problem details; None if correct."""
+    """Return a message about wrong members of an error document; None if correct."""
     code = problem.get("code")
     if not isinstance(code, str) or not code:
         return "has no code"
@@ -174,7 +177,7 @@ def _misshapen(problem: Mapping[str, Any]) -> str | None:
 
 
 def _header(answer: SignerReply, name: str) -> object:
-    """Return the value of the header *name*, whatever its case; None without it."""
+    """Return the value of the header *name*, in any case; None if it is missing."""
     found = {given.lower(): value for given, value in answer.headers.items()}
     return found.get(name.lower())
 
@@ -185,7 +188,7 @@ def _without(request: Request, name: str) -> Request:
 
 @_rule
 def _answers(kit: Kit) -> Iterator[str]:
-    """A request for a granted action is answered with a signed request."""
+    """The signer returns a signed request for a granted action."""
     if not kit.granted:
         codes = {o.code for o in kit.outcomes.values() if isinstance(o, SignerProblem)}
         yield f"nothing is signed below {kit.bucket}/{kit.prefix} ({min(codes)})"
@@ -193,7 +196,7 @@ def _answers(kit: Kit) -> Iterator[str]:
 
 @_granted
 def _methods(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """Every action comes back with its HTTP method."""
+    """The signed request has the HTTP method of the requested action."""
     right = request["action"].method
     if answer.method != right:
         yield f"came back as {answer.method[:10]!r}, not {right}"
@@ -207,7 +210,7 @@ def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[s
 
 
 def _echoes(parameter: str, member: str) -> Judge:
-    """Judge whether *parameter* of the URL equals *member* of the request."""
+    """Return a judge: *parameter* of the URL must equal *member* of the request."""
 
     def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
@@ -219,7 +222,7 @@ def _echoes(parameter: str, member: str) -> Judge:
 
 
 def _each(kit: Kit, member: str, *values: object) -> Cases:
-    """Return a request for each granted action; *values* where it has *member*."""
+    """Return a request for each granted action; *values* for actions with *member*."""
     return {
         f"{action} with {member} {value!r}": {
             name: value if name == member else own
@@ -232,19 +235,19 @@ def _each(kit: Kit, member: str, *values: object) -> Cases:
 
 @_signed(_echoes("uploadId", "upload_id"))
 def _upload_id(kit: Kit) -> Cases:
-    """The URL has the requested uploadId once, and only in calls on an upload."""
+    """The URL contains the requested uploadId once, and only in calls on an upload."""
     return _each(kit, "upload_id", _UPLOAD)
 
 
 @_signed(_echoes("partNumber", "part_number"))
 def _part_number(kit: Kit) -> Cases:
-    """The URL has the requested partNumber once, and only in calls on a part."""
+    """The URL contains the requested partNumber once, and only in calls on a part."""
     return _each(kit, "part_number", 1, 2, 10_000)
 
 
 @_rule
 def _no_other_call(kit: Kit) -> Iterator[str]:
-    """The query of the URL makes exactly the requested call."""
+    """The query parameters of the URL are exactly those of the requested call."""
     requests = {str(action): kit.request(action) for action in kit.granted}
     for action, answer in kit.granted.items():
         kit.judged = requests[action]
@@ -260,7 +263,7 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
 
 @_granted
 def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The headers of a result can be sent, and grant nothing that was not requested."""
+    """The headers of a signed request are valid, and grant nothing unrequested."""
     yield from header_problems(answer.headers)
     asked = {name.lower() for name in request.get("headers", ())}
     for name in answer.headers:
@@ -274,7 +277,7 @@ def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[st
 
 @_rule
 def _header_echo(kit: Kit) -> Iterator[str]:
-    """A demanded header is returned with its value, or refused."""
+    """A required header is returned with its value, or the request is refused."""
     demands = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
     cases = {n: kit.probe(headers={n: v}) for n, v in demands.items()}
     for name, _, result in kit.ask(cases):
@@ -302,7 +305,7 @@ def _wishes(kit: Kit) -> Cases:
 
 @_rule
 def _uploads(kit: Kit) -> Iterator[str]:
-    """All requests of an upload, in one PUT or in parts, are signed."""
+    """All requests of an upload, by one PUT or in parts, are signed."""
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
     target = Target(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
@@ -324,7 +327,7 @@ def _uploads(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _odd_keys(kit: Kit) -> Iterator[str]:
-    """A key is signed as it is: escaped once, never resolved or shortened."""
+    """A key is signed unchanged: percent-encoded once, without resolving ``..``."""
     plain = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
     # These may be refused, but they must not lead elsewhere.
     dotted = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
@@ -356,7 +359,7 @@ def _order(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _unknown_members(kit: Kit) -> Iterator[str]:
-    """Unknown members are ignored."""
+    """Unknown JSON members of a request are ignored."""
     [result] = kit.results(kit.probe(x_check={"a": [1]}), x_check="b")
     yield from _not_signed("a request with an unknown member", result)
 
@@ -379,7 +382,7 @@ def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
 
 @_signed(_lives)
 def _life(kit: Kit) -> Cases:
-    """A URL expires no later than requested, and its expires_in is correct."""
+    """A URL expires no later than requested, and the reply's expires_in is correct."""
     return {f"expires_in {n}": kit.probe(expires_in=n) for n in (60, 900)}
 
 
@@ -395,7 +398,7 @@ def _not_granted(kit: Kit) -> Iterator[str]:
 
 @_refused("invalid_request", what="the parameter {}")
 def _closed_query(kit: Kit) -> Cases:
-    """A parameter outside the closed list is refused with invalid_request."""
+    """A query parameter outside the protocol's list is refused with invalid_request."""
     queries = {
         **dict.fromkeys(("acl", "tagging", "uploads", "append", "symlink"), ""),
         "uploadId": "U",
@@ -408,7 +411,7 @@ def _closed_query(kit: Kit) -> Cases:
 
 @_closed
 def _acl(_: Kit) -> Mapping[str, str]:
-    """No access control list may be asked for, unless the policy names it."""
+    """An access control list is refused, unless the policy permits it."""
     return {OBJECT_ACL: "public-read", "x-oss-acl": "public-read"}
 
 
@@ -420,7 +423,7 @@ def _copy_source(kit: Kit) -> Mapping[str, str]:
 
 @_closed
 def _retention(_: Kit) -> Mapping[str, str]:
-    """Locking or unlocking an object is refused, unless the policy names it."""
+    """Locking or unlocking an object is refused, unless the policy permits it."""
     return {
         "x-oss-object-worm-mode": "COMPLIANCE",
         "x-oss-bypass-governance-retention": "true",
@@ -429,7 +432,7 @@ def _retention(_: Kit) -> Mapping[str, str]:
 
 @_closed
 def _callback_and_symlink(_: Kit) -> Mapping[str, str]:
-    """A callback or symlink target is refused, unless the policy names it."""
+    """A callback or symlink target is refused, unless the policy permits it."""
     return {
         **dict.fromkeys(("x-oss-callback", "x-oss-callback-var"), "e30="),
         "x-oss-symlink-target": "k",
@@ -438,7 +441,7 @@ def _callback_and_symlink(_: Kit) -> Mapping[str, str]:
 
 @_refused("header_refused", "invalid_request", what="the header {}")
 def _closed_headers(kit: Kit) -> Cases:
-    """A demanded header outside the closed list is refused."""
+    """A required header outside the protocol's list is refused."""
     headers = {
         "X-Check": "1",
         "Range": "bytes=0-1",
@@ -535,14 +538,14 @@ def _other_listing(kit: Kit) -> Cases:
 
 @_refused("invalid_request", what="a request with {}")
 def _nulls(kit: Kit) -> Cases:
-    """A member that is null is refused."""
+    """A JSON member that is null is refused."""
     names = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
     return {f"{name} null": {**kit.probe(), name: None} for name in names}
 
 
 @_refused("invalid_request", what="a request with {}")
 def _members(kit: Kit) -> Cases:
-    """A missing member, or one of a wrong type or range, is refused."""
+    """A missing JSON member, or one of a wrong type or range, is refused."""
     cases = {
         **{f"{n} missing": _without(kit.probe(), n) for n in ("bucket", "key")},
         **{
@@ -581,7 +584,7 @@ def _surrogates(kit: Kit) -> Iterator[str]:
 
 @_rule
 def _item_errors(kit: Kit) -> Iterator[str]:
-    """The error of a request has all members, and no signed URL in its text."""
+    """The error for a request has all members, and its text contains no signed URL."""
     bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
     for result in kit.raw(*bad, _without(kit.probe(), "key")):
         if "error" not in result:

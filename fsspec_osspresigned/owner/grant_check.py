@@ -45,7 +45,7 @@ def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
 
 
 def _told(conditions: list[PolicyCondition]) -> str:
-    """Return readable descriptions of conditions."""
+    """Return readable descriptions of policy conditions."""
     texts = []
     for one in conditions:
         if one.sizes is not None:
@@ -97,10 +97,10 @@ def _type_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
 
 
 def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
-    """Return all problems of *grant* with *intent*.
+    """Return all problems of *grant* for the planned uploads *intent*.
 
     The check assumes that the files are sent one after the other, in their order. The
-    kinds are ``expiry``, ``http`` and ``upload``.
+    kinds of problems are ``expiry``, ``http`` and ``upload``.
     """
     place = f"{grant.bucket}/{''.join(grant.prefixes[:1])}"
     problems = []

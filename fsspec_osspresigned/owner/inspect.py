@@ -1,6 +1,6 @@
 """Descriptions of presigned URLs and URL maps, without signatures.
 
-Grants are read here too; their facts are those of ``grant_check``.
+Grants are also read here; ``grant_check`` describes them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
         opener: reads URLs of other machines.
 
     Raises:
-        ConfigurationError: it cannot be read, or is neither URL, map nor grant.
+        ConfigurationError: *reference* cannot be read, or is neither URL, map nor
+            grant.
     """
     text = ""
     if reference == "-":
@@ -78,7 +79,7 @@ def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
 
 
 def _one_url(text: str) -> SecretURL | None:
-    """Return the only line of *text* if it is a URL."""
+    """Return *text* as a URL if it is a single line with a URL; None otherwise."""
     text = text.strip()
     if not request_checks.is_web(text) or "\n" in text:
         return None
@@ -107,7 +108,7 @@ def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
 
 
 def object_shown(url: SecretURL) -> str:
-    """Return ``bucket/key`` of *url*, as far as it is visible."""
+    """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
     try:
         bucket, key = request_checks.object_of(url.reveal())
     except ValueError:
@@ -149,13 +150,13 @@ def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
 
 
 def _end_of(entry: MapEntry) -> float | None:
-    """Return when the first request of *entry* expires; None if that is not visible."""
+    """Return when the first request of *entry* expires; None if that is unknown."""
     ends = [expiry(request, entry) for _, request in requests_of(entry)]
     return min((end for end in ends if end is not None), default=None)
 
 
 def share_expired(found: SecretURL | URLMap | PostGrant, now: float) -> float:
-    """Return the share of objects whose signatures have expired, from 0 to 1."""
+    """Return the fraction of objects whose signatures have expired, from 0 to 1."""
     if isinstance(found, SecretURL):
         ends = [describe(found).expires_at]
     elif isinstance(found, PostGrant):

@@ -29,7 +29,7 @@ Found: TypeAlias = tuple[str, str]  # kind and text
 
 @frozen
 class MapProblem:
-    """One problem in a URL map: its path, and advice.
+    """One problem in a URL map: path, description and advice.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
     ``http`` or ``upload``.
@@ -42,10 +42,10 @@ class MapProblem:
 
 @frozen(kw_only=True)
 class Intent:
-    """The intended uploads of a map.
+    """Planned uploads, to check a URL map or a grant against.
 
     *files* are path -> local file; empty checks only the map. *headers* are the
-    demanded headers of the uploads; *receipts* and *allow_http* are the uploader's
+    required headers of the uploads; *receipts* and *allow_http* are the uploader's
     options.
     """
 
@@ -61,7 +61,7 @@ class Intent:
 def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
     """Return all problems of *url_map*, in the order of its paths.
 
-    The files are taken to be sent one after the other, in their order.
+    The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
         MapProblem(path, *found)
@@ -194,7 +194,7 @@ def _check_upload(
 
 @frozen
 class _MapOfOne:
-    """A signer for one entry, which ignores expiry and plain http."""
+    """Signer for one entry of a URL map, which ignores expiry and plain http."""
 
     entry: MapEntry
 

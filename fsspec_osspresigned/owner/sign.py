@@ -1,4 +1,4 @@
-"""Signed URLs made by an owner: for whole objects, or for multipart uploads."""
+"""Presigned URLs for whole objects or multipart uploads, made by the owner."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
 
 @frozen(kw_only=True)
 class Cut:
-    """Number of parts of an object, and their size in bytes."""
+    """Division of an object into parts: their number, and their size in bytes."""
 
     parts: int
     part_size: int
@@ -49,7 +49,7 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Return the cut for *file_size* bytes, or for a given number of *parts*."""
+        """Return the division of *file_size* bytes, or of *parts* parts."""
         if not MIN_PART <= part_size <= MAX_PART:
             found = f"parts of {shown_bytes(part_size)}"
             raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
@@ -66,7 +66,7 @@ class Cut:
 
 @frozen(kw_only=True)
 class Order:
-    """The request to sign for every object, with the headers to send."""
+    """Request to sign for every object, with the headers to send."""
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -76,7 +76,7 @@ class Order:
 
 @frozen(kw_only=True)
 class Signed:
-    """The requests that were signed, by path."""
+    """Signed requests by path."""
 
     requests: Mapping[
         str, SignedRequest
@@ -86,25 +86,25 @@ class Signed:
 
     @property
     def count(self) -> int:
-        """Number of objects."""
+        """Number of objects with signed requests."""
         return len(self.entries or self.requests)
 
     @property
     def expires_at(self) -> float:
-        """Earliest expiry time of the URLs, seconds since the epoch."""
+        """Earliest expiry time of the URLs, in seconds since the epoch."""
         ends = [entry.expires_at for entry in self.entries.values()]
         ends += [request.expires_at for request in self.requests.values()]
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map, a secret; it cannot contain DELETE."""
+        """Return the URL map as text, which is a secret; it cannot contain DELETE."""
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
             raise ConfigurationError(f"{text}: use --json-lines")
         return dump(self.entries)
 
     def lines_text(self) -> str:
-        """Return one JSON object per line: a secret."""
+        """Return the URLs as one JSON object per line, which is a secret."""
         if self.entries:
             return "".join(dump_line(*item) for item in self.entries.items())
         lines = (
@@ -119,7 +119,7 @@ class Signed:
         return "".join(f"{json.dumps(line)}\n" for line in lines)
 
     def url_text(self) -> str:
-        """Return the URL of the only object: a secret."""
+        """Return the URL of the only object, which is a secret."""
         (request,) = self.requests.values()
         return request.url.reveal()
 
@@ -160,7 +160,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _leads_nowhere(local: str) -> bool:
-    """Return whether *local* is a link to nothing; warn that it is left out."""
+    """Return whether *local* is a broken symbolic link; warn that it is left out."""
     dangling = os.path.islink(local) and not os.path.exists(local)
     if dangling:
         warnings.warn(f"left out: {local} is a link to nothing", stacklevel=3)
@@ -168,7 +168,7 @@ def _leads_nowhere(local: str) -> bool:
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
-    """Yield the files that are too large for one PUT."""
+    """Yield the paths of files that are too large for one PUT."""
     for path, local in files.items():
         if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
             advice = f"sign {path} alone, with --file-size {size}"
@@ -176,7 +176,9 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
-    """Sign *order* for each of *paths*; with parts, begin the upload.
+    """Sign the requests of *order* for each of *paths*.
+
+    With parts, a multipart upload is begun for each path.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.
@@ -209,7 +211,7 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    """Begin a multipart upload, and sign all requests to complete or abort it."""
+    """Begin a multipart upload, and sign its parts, its completion and its abort."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
     upload, _ = UploadSteps(client, target).initiate()
@@ -238,7 +240,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the uploads that were begun, because no uploader will get their URLs."""
+    """Abort the multipart uploads that were begun; their URLs are not handed out."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             target = Target(

@@ -1,4 +1,4 @@
-"""Live check of a store: valid and invalid requests, and their replies.
+"""Check of a live store: sends valid and invalid requests, and compares the replies.
 
 Begin with ``store_facts``, the table of facts on which the program relies.
 """
@@ -55,7 +55,7 @@ class Expected:
     holds: tuple[str, ...] = ()
 
     def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
-        """Return descriptions of the differences."""
+        """Return the differences between *reply* and the expected reply, as texts."""
         pairs = [
             ("status", str(self.status), str(reply.status)),
             ("code", self.code, error.get("Code")),
@@ -76,15 +76,15 @@ class Expected:
 
 @frozen
 class Fact:
-    """One fact on which the program relies.
+    """One fact about the store on which the program relies.
 
     Attributes:
         name: short name for reports.
         says: the fact, in one sentence.
         source: where the fact is documented or was observed.
-        ask: sends a request that shows it.
-        expected: the expected reply; None if no source says it, to only record the
-            reply.
+        ask: sends a request whose reply shows the fact.
+        expected: the expected reply; None only records the reply, because no source
+            describes it.
     """
 
     name: str
@@ -113,12 +113,12 @@ class FactResult:
     seen: Mapping[str, Any] = field(factory=dict)
 
     def __str__(self) -> str:
-        """Return the line of the text report."""
+        """Return the result as one line of the text report."""
         told = f": {'; '.join(self.differences)}" if self.differences else ""
         return f"{self.outcome:<11}  {self.name:<24}  {self.says}{told}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the member of the JSON report."""
+        """Return the result as members of the JSON report."""
         return asdict(self)
 
 
@@ -127,7 +127,7 @@ Send = Callable[[SignedRequest, Body], Reply]
 
 @define(kw_only=True)
 class CheckedStore:
-    """A real or emulated store, and what the check created in it.
+    """Real or emulated store, with a record of the objects that the check created.
 
     Attributes:
         send: sends one signed request and returns the reply of any status.
@@ -224,14 +224,14 @@ class CheckedStore:
         """Begin a multipart upload and return its ID.
 
         Raises:
-            ConfigurationError: the store did not begin one.
+            ConfigurationError: the store did not begin the upload.
         """
         return self.upload_id(
             self.call(Action.InitiateMultipartUpload, key, **more), key
         )
 
     def upload_id(self, reply: Reply, key: str) -> str:
-        """Return the upload ID in *reply*, and remember to abort it."""
+        """Return the upload ID in *reply*; ``clean_up`` will abort that upload."""
         try:
             found = parse(reply.body).findtext("UploadId")
         except ValueError:
@@ -242,12 +242,12 @@ class CheckedStore:
         return found
 
     def part(self, key: str, upload_id: str, body: bytes, number: int = 1) -> Reply:
-        """Send one part."""
+        """Send one part of a multipart upload."""
         query = {"uploadId": upload_id, "partNumber": str(number)}
         return self.call(Action.UploadPart, key, body, query=query)
 
     def clean_up(self) -> list[str]:
-        """Remove everything created; return the keys that could not be removed."""
+        """Remove all objects and uploads of the check; return the keys that remain."""
         left = []
         for upload_id, key in self.uploads.items():
             own = key.removeprefix(self.prefix)
@@ -268,7 +268,7 @@ class CheckedStore:
 
 
 def check(store: CheckedStore, facts: Iterable[Fact]) -> Iterator[FactResult]:
-    """Check each of *facts* on *store*; yield the results in order."""
+    """Check each of *facts* on *store*; yield the results in the same order."""
     for fact in facts:
         result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)
         try:
@@ -289,7 +289,7 @@ def _ec(reply: Reply, error: Mapping[str, str]) -> str:
 
 
 def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts of *reply* for the report."""
+    """Return those members of *reply* that the report shows."""
     elements: dict[str, str] = {}
     with contextlib.suppress(ValueError):
         for one in parse(reply.body).iter():

@@ -1,4 +1,4 @@
-"""Facts about OSS on which the program relies: one table, each with its source."""
+"""Facts about OSS on which the program relies, in one table with their sources."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _on_upload(
     key: str = _SECOND,
     **more: Any,
 ) -> Reply:
-    """Make *action* on a new upload of one part."""
+    """Send *action* for a new multipart upload of one part."""
     upload_id = store.initiate(key)
     store.part(key, upload_id, PART)
     return store.call(action, key, body, query={"uploadId": upload_id}, **more)

@@ -1,4 +1,4 @@
-"""The signer service: an ASGI application, its policy and its processes.
+"""Signer service: an ASGI application, its policy and its processes.
 
-Begin with ``app``; ``policy`` decides which requests are signed.
+Begin with ``app``, the application. ``policy`` decides which requests are signed.
 """

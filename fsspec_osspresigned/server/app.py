@@ -1,4 +1,4 @@
-"""Signer service: an ASGI application for signer protocol 1 over any signer."""
+"""Signer service: an ASGI application that serves signer protocol 1 with any signer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MEMBERS = tuple(fields_dict(Operation))
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies; a call uses the rules with which it began."""
+    """Signer and policies of the service; a call uses the rules with which it began."""
 
     signer: Signer
     tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
@@ -52,7 +52,7 @@ class ServiceRules:
 
 @frozen(kw_only=True)
 class AccessRecord:
-    """Facts about one call, without tokens, URLs and headers."""
+    """Log record of one call, without tokens, URLs and headers."""
 
     at: float  # when it began, seconds since the epoch
     token: str | None  # name of the policy; None if the token was unknown
@@ -68,7 +68,7 @@ class AccessRecord:
 
 @define
 class RateLimits:
-    """Limits of requests by policy name; 429 beyond them.
+    """Limits of requests by policy name; the service replies 429 above them.
 
     A token bucket holds the requests of one minute. One batch may exceed it, but not
     two at the same time.
@@ -95,7 +95,7 @@ class RateLimits:
 
     @contextlib.contextmanager
     def awaiting(self, policy: Policy) -> Iterator[None]:
-        """Count a call whose body has not arrived."""
+        """Within the block, count a call whose body has not arrived."""
         if self._awaited[policy.name] >= self.bodies:
             raise _too_many("too many calls without a body", 1)
         self._awaited[policy.name] += 1
@@ -105,7 +105,7 @@ class RateLimits:
             self._awaited[policy.name] -= 1
 
     def keep(self, names: set[str]) -> None:
-        """Remove all policies except *names*."""
+        """Remove the counters of all policies except *names*."""
         with self._lock:
             for name in self._buckets.keys() - names:
                 del self._buckets[name]
@@ -121,7 +121,7 @@ def create_app(
     tokens: Mapping[str, Policy],
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """Return the ASGI app of a signer service whose rules never change."""
+    """Return the ASGI app of a signer service with fixed policies."""
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     return create_ruled_app(lambda: rules, clock=clock)
 
@@ -134,10 +134,10 @@ def create_ruled_app(
     tell: Callable[[AccessRecord], object] = lambda _: None,
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """Return the ASGI app of a signer service.
+    """Return the ASGI app of a signer service whose policies may change.
 
     Args:
-        rules: called once per call, so the rules can change between calls.
+        rules: called once per call, and returns the signer and the policies.
         clock: seconds since the epoch.
         limits: counts the requests of each policy; None creates an instance.
         tell: called with the record of each call for signatures.
@@ -192,7 +192,7 @@ def _problem(
 
 @define
 class _SignCall:
-    """Facts about the current call."""
+    """Facts about the call in progress, for its log record."""
 
     token: str | None = None
     paths: tuple[str, ...] = ()
@@ -249,7 +249,7 @@ class _Service:
     def admitted(
         self, request: Request, call: _SignCall
     ) -> tuple[ServiceRules, Policy]:
-        """Return the rules of the call and the policy of its bearer, or raise."""
+        """Return the rules and the policy for a call, or raise ServiceError."""
         rules, given = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, given)
@@ -350,7 +350,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token, or raise a 401 without a reason."""
+    """Return the policy of the bearer token; ServiceError 401 if it has none."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None
@@ -365,7 +365,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy that has the token itself as ``sha256``."""
+    """Return the name of a policy with the token in place of its hash, or None."""
     token = authorization.partition(" ")[2].strip().lower()
     policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
         token
@@ -396,7 +396,7 @@ def _error_of(error: OSSPresignedError) -> dict[str, Any]:
 
 
 def operation_of(request: Any) -> Operation:
-    """Return the operation in one member of ``requests``, or raise ServiceError."""
+    """Return the operation in a member of ``requests``; ServiceError if invalid."""
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:

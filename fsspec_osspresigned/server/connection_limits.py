@@ -1,4 +1,4 @@
-"""Connection limits: silent, slow, unread and greedy connections are closed.
+"""Connection limits: connections that are idle, slow or do not read are closed.
 
 uvicorn limits only the idle time after a reply. This module extends its protocol: a
 connection counts from its start, before TLS, and requests count while they are parsed.
@@ -41,7 +41,7 @@ class ConnectionLimits:
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """A connection, its state, and the deadline of that state.
+    """A connection of the server, with its state and the deadline of that state.
 
     The states are those of the limits, and ``rest``: the reply is sent, but the body of
     its request has not arrived.
@@ -55,12 +55,12 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_head, self._head_bytes, self._unfinished = False, 0, 0
 
     def enter(self, state: str) -> None:
-        """Begin *state* and its deadline."""
+        """Begin *state*, and set its deadline."""
         self.state = state
         self.deadline = monotonic() + getattr(self._limits, state)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Close a connection if there are too many, and begin TLS or HTTP."""
+        """Count the connection, close one if there are too many, begin TLS or HTTP."""
         self._tcp = transport
         self.enter("head" if self._guard.tls is None else "handshake")
         self._guard.admit(self)
@@ -88,7 +88,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.data_received(early)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Stop counting the connection."""
+        """Stop counting the closed connection."""
         self._guard.connections.discard(self)
         if self.transport is not None:  # it was more than a handshake
             super().connection_lost(error)
@@ -114,7 +114,7 @@ class GuardedConnection(HttpToolsProtocol):
                 return
 
     def on_message_begin(self) -> None:
-        """Note the begin of a head."""
+        """Record that the head of a request begins."""
         super().on_message_begin()
         self.scope["state"]["connection"] = self
         self._in_head, self._head_bytes, self._unfinished = True, 0, 0
@@ -122,7 +122,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.enter("head")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
+        """Count one header of the request."""
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         size = len(self.url) + self._head_bytes
@@ -130,12 +130,15 @@ class GuardedConnection(HttpToolsProtocol):
             self.cut()
 
     def on_headers_complete(self) -> None:
-        """Note the end of a head."""
+        """Record that the head of a request is complete."""
         self._in_head, self._unfinished = False, 0
         super().on_headers_complete()
 
     def end(self) -> None:
-        """Wait for the rest of the request, or for the next one."""
+        """Record the end of the reply.
+
+        The next state waits for the rest of the request, or for the next request.
+        """
         if self.state == "body":
             self.state = "rest"
         else:
@@ -151,7 +154,7 @@ ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 @define
 class ConnectionGuard:
-    """The open connections of one server, and their limits."""
+    """Open connections of one server, and their limits."""
 
     limits: ConnectionLimits = ConnectionLimits()
     tls: ssl.SSLContext | None = None  # None speaks plain HTTP
@@ -175,7 +178,8 @@ class ConnectionGuard:
     def admit(self, connection: GuardedConnection) -> None:
         """Count *connection*; above the limit, close the one that has waited longest.
 
-        Silent connections are closed first, then those with an incomplete body.
+        Connections that have sent nothing are closed first, then those with an
+        incomplete body.
         """
         if len(self.connections) >= self.limits.connections:
             waiting = (c for c in self.connections if c.state != "reply")
@@ -185,7 +189,7 @@ class ConnectionGuard:
         self.connections.add(connection)
 
     async def sweep(self, seconds: float = 1.0) -> None:
-        """Close late connections every *seconds*, until cancelled."""
+        """Close late connections every *seconds*, until this task is cancelled."""
         while True:
             await asyncio.sleep(seconds)
             now = monotonic()
@@ -199,7 +203,7 @@ def _order(connection: GuardedConnection) -> tuple[bool, float]:
 
 
 def _watched(app: ASGIApp) -> ASGIApp:
-    """Return *app* with middleware that tells connections the state of the request."""
+    """Return *app* with middleware that tells connections the request's state."""
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         connection = scope["state"].pop("connection")
@@ -224,7 +228,8 @@ def _watched(app: ASGIApp) -> ASGIApp:
 def raise_file_limit(wanted: int) -> int:
     """Raise the limit of open files; return how many *wanted* connections it allows.
 
-    Each connection needs two files, because its successor is accepted before it closes.
+    Each connection counts as two files, because its successor is accepted before it
+    closes.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     endless, needed = resource.RLIM_INFINITY, 2 * wanted + _SPARE_FILES

@@ -23,9 +23,9 @@ Say = Callable[..., None]
 
 @define
 class LineWriter:
-    """Writes lines to a descriptor.
+    """Writes lines to a file descriptor.
 
-    It uses no file object, for whose lock Python would wait at exit.
+    No file object is used, because Python would wait for its lock at exit.
     """
 
     descriptor: int = 1
@@ -36,9 +36,10 @@ class LineWriter:
 
     @contextlib.contextmanager
     def in_thread(self, patience: float = 1.0) -> Iterator[None]:
-        """Write lines in a thread, so a stalled reader does not block calls.
+        """Write lines in a thread during the block, so a slow reader delays no call.
 
-        At the end, waiting lines have *patience* seconds.
+        At the end of the block, queued lines are written for at most *patience*
+        seconds.
         """
         lines = self._lines = queue.SimpleQueue()
         thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
@@ -51,7 +52,10 @@ class LineWriter:
             thread.join(patience)
 
     def put(self, line: str) -> None:
-        """Write *line*, or queue it for the thread; drop and count it if *most* wait."""
+        """Write *line*, or queue it for the thread.
+
+        A line that does not fit into the queue is dropped and counted.
+        """
         lines = self._lines
         if lines is None:
             self._write(line)
@@ -81,7 +85,7 @@ STDOUT = LineWriter()
 
 
 class LineHandler(logging.Handler):
-    """Passes warnings of libraries to the log."""
+    """Log handler that writes warnings of libraries to the service log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log *record*, with its traceback if it has one."""
@@ -89,7 +93,7 @@ class LineHandler(logging.Handler):
 
 
 def say(event: str, **facts: Any) -> None:
-    """Write one line of JSON to stdout."""
+    """Write one line of JSON with *facts* to stdout."""
     STDOUT.put(_line(event, **facts))
 
 
@@ -98,7 +102,7 @@ def _line(event: str, **facts: Any) -> str:
 
 
 def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
-    """Log one call, with the object names if *log_keys*."""
+    """Log one call; *log_keys* adds the names of its objects."""
     facts: dict[str, Any] = {"paths": record.paths} if log_keys else {}
     if record.fault is not None:
         facts["fault"] = record.fault

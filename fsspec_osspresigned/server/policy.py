@@ -1,4 +1,4 @@
-"""Policies of the signer service: permitted requests, and their TOML file."""
+"""Policies of the signer service: the permitted requests, and their TOML file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Policy:
-    """The requests that are signed for the bearer of one token.
+    """Requests that the service signs for the bearer of one token.
 
     Attributes:
         name: name for logs.
@@ -88,17 +88,17 @@ class Policy:
         storage_classes: values of ``x-oss-storage-class``; None permits every value.
         content_types: values of ``Content-Type``; None permits every value.
         acls: values of the ACL headers in *headers*; None permits every value.
-        copy_sources: like *prefixes*, for the sources of copies; None is what the same
-            bearer may read by GetObject.
+        copy_sources: like *prefixes*, for the sources of copies; None permits the
+            objects that the same bearer may read by GetObject.
         max_size: maximum size of one object in bytes, enforced by a signed
-            Content-Length; None has no limit.
+            Content-Length; None is no limit.
         max_part_size: maximum size of one part in bytes. Every part before the last
             counts as that large, so the parts together do not exceed *max_size*. None
             permits one part.
         overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
         versions: sign ``versionId``, as a parameter and of a copy source.
         requests_per_minute: maximum number of signature requests per minute and worker;
-            None has no limit.
+            None is no limit.
     """
 
     name: str
@@ -118,18 +118,18 @@ class Policy:
     requests_per_minute: int | None = None
 
     def covers(self, path: str) -> bool:
-        """Return whether *path* is granted; compared byte for byte."""
+        """Return whether *path* begins with a granted prefix, byte for byte."""
         return path.startswith(self.prefixes)
 
     def reads(self, source: str) -> bool:
-        """Return whether a copy may read *source*, ``bucket/key``."""
+        """Return whether a copy may read the object *source*, ``bucket/key``."""
         if self.copy_sources is not None:
             return source.startswith(self.copy_sources)
         return Action.GetObject in self.actions and self.covers(source)
 
 
 class ServiceError(Exception):
-    """The refusal of one request: code of the protocol, and a detailed message."""
+    """Refusal of one signing request: error code of the protocol, and a message."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -137,7 +137,7 @@ class ServiceError(Exception):
 
 
 def hash_token(token: str) -> str:
-    """Return the SHA-256 of *token* in hex, as in a policy."""
+    """Return the SHA-256 of *token* in hexadecimal, the form in a policy file."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -145,7 +145,7 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     """Return *operation* as *policy* permits it: shorter life, fewer optional headers.
 
     Raises:
-        ServiceError: the policy does not permit it.
+        ServiceError: the policy does not permit the operation.
     """
     action = operation.action
     if action not in policy.actions:
@@ -212,7 +212,7 @@ def _check_source(operation: Operation, policy: Policy) -> None:
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
-    """Return the headers that the policy adds, and check the size."""
+    """Return the headers that the policy adds; ServiceError for a forbidden size."""
     imposed = {}
     action = operation.action
     if policy.max_size is not None and action.spec.body == "data":
@@ -251,7 +251,7 @@ _MAX_PER_MINUTE = 1_000_000_000
 
 @frozen(kw_only=True)
 class SignerSettings:
-    """Settings of the signer; None uses the environment."""
+    """Settings of the key signer in a policy file; None uses the environment."""
 
     region: str | None = None
     endpoint: str | None = None  # host or URL
@@ -261,7 +261,7 @@ class SignerSettings:
 
 @frozen(kw_only=True)
 class Policies:
-    """Content of a policy file; *tokens* by their SHA-256 in lower-case hex."""
+    """Content of a policy file; *tokens* maps SHA-256 hashes of tokens to policies."""
 
     signer: SignerSettings
     tokens: Mapping[str, Policy] = field(repr=False)
@@ -277,7 +277,7 @@ def token_problem(token: str) -> str | None:
 
 
 def parse_policies(text: str) -> Policies:
-    """Read the text of a policy file.
+    """Return the policies in the TOML *text* of a policy file.
 
     Raises:
         ConfigurationError: the message lists every mistake with its place, such as
@@ -323,12 +323,12 @@ def parse_policies(text: str) -> Policies:
 
 
 class _MemberError(Exception):
-    """The mistake in the value of a member."""
+    """Raised for an invalid value in the policy file."""
 
 
 @define
 class _Table:
-    """Reads the members of one table, and collects every mistake with its place."""
+    """Reader for one table of the policy file, which collects all mistakes."""
 
     members: Mapping[str, Any]
     place: str
@@ -343,7 +343,7 @@ class _Table:
         *,
         required: bool = False,
     ) -> T:
-        """Return the converted member; *default* if it is missing or wrong."""
+        """Return the converted member; *default* if it is missing or invalid."""
         self.asked.append(name)
         if name in self.members:
             try:
@@ -362,7 +362,7 @@ class _Table:
         least: int = 0,
         required: bool = False,
     ) -> list[T] | None:
-        """Return the converted items of a list; None if it is missing or wrong."""
+        """Return the converted items of a list; None if it is missing or invalid."""
         found = self.get(name, _list, None, required=required)
         before = len(self.problems)
         if found is not None and len(found) < least:
@@ -376,11 +376,11 @@ class _Table:
         return None if found is None or len(self.problems) > before else items
 
     def wrong(self, name: str, text: str) -> None:
-        """Add a mistake in the member *name*."""
+        """Record a mistake in the member *name*."""
         self.problems.append(f"{self.place}{name} {text}")
 
     def end(self) -> None:
-        """Add a mistake for each unknown member."""
+        """Record a mistake for each unknown member."""
         for name in self.members:
             if name not in self.asked:
                 near = difflib.get_close_matches(name, self.asked, 1)
@@ -455,7 +455,7 @@ def _policy(table: _Table) -> Policy:
 
 
 def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
-    """Return a converter that accepts only values that pass *test*."""
+    """Return a converter that accepts only values for which *test* is true."""
 
     def converter(value: Any) -> Any:
         if not test(value):

@@ -1,4 +1,4 @@
-"""Grants for the bearers of a policy, in the shape of OSS's own sample servers.
+"""Grants for the tokens of a policy, in the format of OSS's own sample servers.
 
 ``GET /get_post_signature_for_oss_upload`` replies as in "Obtain signature information
 from the server and upload data to OSS" (V4), so existing upload code works with it.
@@ -25,13 +25,13 @@ _NAMES = {  # form fields -> members, where another one than with underscores
 
 
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
-    """Return the ``bucket/prefix`` that the query *wish* requests.
+    """Return the ``bucket/prefix`` that the query parameters *wish* request.
 
-    Its members are ``bucket`` and ``dir``; a missing one defaults to the policy's only
-    value.
+    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
+    only value.
 
     Raises:
-        ServiceError: it is not granted, or is ambiguous.
+        ServiceError: the policy does not grant the prefix, or it is ambiguous.
     """
     if Action.PostObject not in policy.actions:
         raise ServiceError("action_not_granted", "PostObject is not granted")
@@ -52,7 +52,7 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
 
 
 def terms_of(policy: Policy, path: str) -> GrantTerms:
-    """Return the permissions of *policy* below *path* as terms of a grant."""
+    """Return the terms of a grant with the permissions of *policy* below *path*."""
     bucket, prefix = split_path(path)
     most = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
     classes = policy.storage_classes
@@ -72,10 +72,10 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
 
 
 def granted(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
-    """Return the members of the reply, a secret.
+    """Return the members of the reply with the grant, which is a secret.
 
     Raises:
-        ServiceError: it cannot be signed, or the signer is unavailable.
+        ServiceError: the grant cannot be signed, or the signer is unavailable.
     """
     if not isinstance(signer, KeySigner) or signer.version != "v4":
         detail = "this signer makes no grants: it needs a key and V4"

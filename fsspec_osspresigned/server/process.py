@@ -1,4 +1,4 @@
-"""``osspresigned serve``: processes of the signer service, from start to stop."""
+"""Processes of the signer service ``osspresigned serve``, from start to stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SECURE_HEADERS = [("Strict-Transport-Security", "max-age=31536000")]
 
 @frozen(kw_only=True)
 class ServiceSettings:
-    """The options of ``osspresigned serve``."""
+    """Options of ``osspresigned serve``."""
 
     policy_file: Path
     host: str = "127.0.0.1"
@@ -51,7 +51,7 @@ class ServiceSettings:
 
 
 class _ServiceServer(AnnouncingServer):
-    """A server that leaves signal handling to its event loop."""
+    """uvicorn server that leaves signal handling to the service."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ class _ServiceServer(AnnouncingServer):
 
 @define
 class SignerProcess:
-    """The signer service in this process."""
+    """Signer service in this process."""
 
     settings: ServiceSettings
     policy: PolicyFile
@@ -69,7 +69,10 @@ class SignerProcess:
 
     @classmethod
     def load(cls, settings: ServiceSettings) -> SignerProcess:
-        """Load policy and certificate, or raise an error with every mistake."""
+        """Return the service with policy and certificate loaded.
+
+        An error lists every mistake in them.
+        """
         policy, certificate = PolicyFile(path=settings.policy_file), None
         policy.load()
         if settings.ssl_certfile is not None:
@@ -86,10 +89,10 @@ class SignerProcess:
         *,
         lifeline: int | None = None,
     ) -> None:
-        """Serve until SIGTERM or SIGINT, then finish the calls that run.
+        """Serve until SIGTERM or SIGINT, then finish the running calls.
 
         SIGHUP and a change of a file load policy and certificate again; a file with
-        mistakes is ignored. The end of the file *lifeline* acts like SIGTERM.
+        mistakes is ignored. End of file on *lifeline* acts like SIGTERM.
         """
         logging.basicConfig(handlers=[LineHandler()])
         asyncio.run(self._serve(listener, started, lifeline))
@@ -149,7 +152,7 @@ def launch(settings: ServiceSettings) -> None:
 
     Raises:
         ConfigurationError: policy, certificate or keys are invalid.
-        OSError: the address cannot be listened on.
+        OSError: the service cannot listen on the address.
     """
     # Every mistake is reported before the port is taken.
     service = SignerProcess.load(settings)
@@ -173,7 +176,7 @@ def launch(settings: ServiceSettings) -> None:
 
 @STDOUT.in_thread()
 def work(settings: ServiceSettings, listener: socket.socket) -> None:
-    """Serve as one of several workers, until the supervisor stops or dies."""
+    """Run as one of several worker processes, until the supervisor stops or dies."""
     parent = multiprocessing.parent_process()
     try:
         service = SignerProcess.load(settings)

@@ -24,7 +24,7 @@ _MAX_POLICY = 16 * 1024 * 1024
 
 @define(kw_only=True)
 class ReloadedFiles(ABC):
-    """A value from files, read again when they change."""
+    """Base class of values from files, which are read again when they change."""
 
     kind: ClassVar[str]  # begins the names of its events
     say: Say = say
@@ -34,23 +34,23 @@ class ReloadedFiles(ABC):
 
     @abstractmethod
     def files(self) -> Sequence[Path]:
-        """Return the files."""
+        """Return the paths of the files to watch."""
 
     @abstractmethod
     def read(self) -> dict[str, Any]:
-        """Read the files and return facts for the log; a mistake changes nothing."""
+        """Read the files and return facts for the log; an error keeps the old value."""
 
     def load(self) -> dict[str, Any]:
-        """Read the files and return facts for the log; a mistake changes nothing."""
+        """Read the files and return facts for the log; an error keeps the old value."""
         self._stamp = self._look()
         return self.read()
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the files again if they changed, or with *force*, and log the result.
 
-        They must be unchanged for one interval, because a partly written file can be a
-        valid policy. After a mistake they are tried each time, because file permissions
-        may be restored.
+        The files must be unchanged for one interval, because a partly written file can
+        be a valid policy. After a mistake they are read again at each interval, because
+        file permissions may be restored.
         """
         now = self._look()
         rests, self._seen = now == self._seen, now
@@ -74,7 +74,7 @@ class ReloadedFiles(ABC):
 
 @define(kw_only=True)
 class Certificate(ReloadedFiles):
-    """A TLS certificate and its key; *context* encrypts new connections."""
+    """TLS certificate and private key; *context* encrypts new connections."""
 
     kind = "certificate"
     certfile: Path  # PEM, the whole chain
@@ -84,11 +84,11 @@ class Certificate(ReloadedFiles):
     )
 
     def files(self) -> Sequence[Path]:
-        """Return both files."""
+        """Return the paths of certificate and private key."""
         return [self.certfile, self.keyfile or self.certfile]
 
     def read(self) -> dict[str, Any]:
-        """Load both files."""
+        """Load certificate and private key."""
         # A pair that does not fit would spoil the context that is in use.
         for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
             try:
@@ -106,7 +106,10 @@ class Certificate(ReloadedFiles):
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
-    """Return the key signer for a policy, or raise with all missing settings."""
+    """Return the key signer with the settings of a policy file.
+
+    A ConfigurationError lists all missing settings.
+    """
     provider = credential_provider(settings.credentials)
     own = settings.credentials == ENVIRONMENT
     signer = KeySigner.from_options(
@@ -124,7 +127,7 @@ def make_signer(settings: SignerSettings) -> KeySigner:
 
 @define(kw_only=True)
 class PolicyFile(ReloadedFiles):
-    """The rules of the service, from the last valid policy file."""
+    """Rules of the service, from the last valid policy file."""
 
     kind = "policy"
     path: Path
@@ -135,11 +138,11 @@ class PolicyFile(ReloadedFiles):
     _settings: SignerSettings | None = field(default=None, init=False)
 
     def files(self) -> Sequence[Path]:
-        """Return the policy file."""
+        """Return the path of the policy file."""
         return [self.path]
 
     def read(self) -> dict[str, Any]:
-        """Load the policy, and make a new signer if its settings changed."""
+        """Load the policy file; create a new signer if its settings changed."""
         policies = parse_policies(self._text())
         if policies.signer != self._settings:
             self.signer = make_signer(policies.signer)
@@ -165,7 +168,10 @@ class PolicyFile(ReloadedFiles):
 async def watch(
     watched: Sequence[ReloadedFiles], hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Refresh *watched* at each *hangup*, and changed files every *seconds*."""
+    """Reload *watched* files when *hangup* is set, by SIGHUP, or when they change.
+
+    Changes are detected every *seconds*.
+    """
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)

@@ -1,4 +1,4 @@
-"""Supervisor: worker processes of the signer service on one port.
+"""Supervisor: runs worker processes of the signer service on one port.
 
 uvicorn's own ``workers`` do less: workers outlive a killed supervisor, a worker that
 cannot start stops the whole service, SIGHUP restarts instead of reloading, and the
@@ -26,7 +26,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @define(kw_only=True)
 class Supervisor:
-    """Starts the workers, replaces dead ones, and passes signals on.
+    """Starts the workers, replaces dead ones, and forwards signals.
 
     The workers share only a listening socket.
     """
@@ -41,7 +41,7 @@ class Supervisor:
     _stop: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
-        """Keep the workers running until SIGTERM or SIGINT; then let them finish."""
+        """Keep the workers running until SIGTERM or SIGINT, then wait for their end."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +53,7 @@ class Supervisor:
         await asyncio.gather(*keepers)
 
     def stop(self) -> None:
-        """End ``run``, and every worker."""
+        """Stop every worker, and end ``run``."""
         self._stop.set()
 
     async def _keep(self) -> None:

@@ -35,10 +35,10 @@ _HEADERS = {
 
 
 def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
-    """Return the routes of the page: ``/`` and its files below ``/ui/``.
+    """Return the routes of the upload page: ``/`` and its files below ``/ui/``.
 
-    The page may send to the buckets of *endpoint*, which is called for each reply, and
-    to the service itself; a browser refuses everything else.
+    The page may send requests to the buckets of *endpoint*, which is called for each
+    reply, and to the service itself; a browser refuses all others.
     """
     folder = files(__package__).joinpath("page")
     found = {
@@ -61,6 +61,6 @@ def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
 
 
 def source_of(endpoint: Endpoint) -> str:
-    """Return the buckets of *endpoint* as a source of a Content-Security-Policy."""
+    """Return the buckets of *endpoint* as a Content-Security-Policy source."""
     wildcard = "*." if endpoint.style == "virtual" else ""
     return f"{endpoint.scheme}://{wildcard}{endpoint.host}"

@@ -1,4 +1,4 @@
-"""Signers, which turn Operations into SignedRequests.
+"""Signers: sources of signed requests for operations.
 
 Begin with ``base``, the interface. A new signer is one module with a function that
 creates it from options, and one row of ``SIGNERS``.
@@ -25,13 +25,13 @@ def _is_web_text(value: object) -> bool:
 
 @frozen
 class SignerKind:
-    """One kind of signer.
+    """One kind of signer, a row of ``SIGNERS``.
 
     Attributes:
-        option: the storage option that selects it.
+        option: the storage option that selects this kind.
         maker: ``module:function``, called with the options, the transport's
-            ``exchange``, and a function that opens remote URL maps. Loaded only if it
-            is selected.
+            ``exchange``, and a function that opens remote URL maps. The module is
+            loaded only if this kind is selected.
         accepts: whether a value of *option* selects this kind; the first match wins.
         own_options: options that only this kind and some others accept.
         hint: an example value of *option*, for messages.
@@ -71,7 +71,7 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the kinds that the options select, by their option."""
+    """Return the kinds of signer that the options select, by option name."""
     found: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
@@ -81,7 +81,7 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
-    """Return a problem for each option of a signer that is not selected."""
+    """Return a text for each option that needs a signer that is not selected."""
     signer = value_of("signer")
     if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
         return [f"signer={signer!r} has no scheme: write https://{signer}"]
@@ -98,6 +98,8 @@ def make_signer(
     options: Any, exchange: Callable[..., Any], opener: Callable[[str], bytes]
 ) -> Signer:
     """Return the signer that *options* select; several signers are tried in order.
+
+    *exchange* sends small requests. *opener* reads URL maps from other places.
 
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.

@@ -1,4 +1,4 @@
-"""Signer interface, grants, and the checks of what a signer returns."""
+"""Signer interface, the uploads that a signer grants, and checks of its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
 @frozen(kw_only=True)
 class MultipartGrant:
-    """The multipart upload of an object that a signer grants.
+    """Multipart upload that a signer permits for one object.
 
     Attributes:
         upload_id: ID of an upload that the owner initiated; None if the client
@@ -46,13 +46,13 @@ class MultipartGrant:
 
     @property
     def is_owners(self) -> bool:
-        """True if the owner began the upload, so a failure must not abort it."""
+        """True if the owner initiated the upload, so the client must not abort it."""
         return self.upload_id is not None
 
 
 @frozen(kw_only=True)
 class Grant:
-    """The permitted ways to upload one object.
+    """Ways in which a signer permits uploading one object.
 
     Attributes:
         single: True if one request that stores the whole object can be signed.
@@ -72,19 +72,20 @@ class Grant:
 
 @runtime_checkable
 class Signer(Protocol):
-    """Turns operations into signed requests, in batches and in order.
+    """Protocol of a signer: turns a batch of operations into signed requests, in order.
 
     A signer may also have these members. ``grant(path) -> Grant`` returns how an object
-    can be uploaded. ``preflight(operation)`` raises what ``sign`` would raise, without
-    a call. ``remote`` is True if each call costs a round trip; later operations are
-    then signed in the same call. ``sign_each(operations)`` returns an error in place of
-    each refused request. ``distrust(request)`` reports that the store refused *request*
-    as expired, so the signer must not use its credentials again. ``grants_here`` is
-    True if ``grant`` and ``preflight`` never wait; many small objects are then quicker.
+    can be uploaded. ``preflight(operation)`` raises the error of ``sign`` without a
+    call to a service. ``remote`` is True if each call costs a round trip; later
+    operations are then signed in the same call. ``sign_each(operations)`` returns an
+    error in place of each refused request. ``distrust(request)`` reports that the store
+    refused *request* as expired, so the signer must not use its credentials again.
+    ``grants_here`` is True if ``grant`` and ``preflight`` never wait; many small
+    objects are then faster.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*.
+        """Return a signed request for each of *operations*.
 
         Raises:
             NotSignedError: the signer refuses one of the operations.
@@ -94,7 +95,10 @@ class Signer(Protocol):
 
 
 def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* lets *path* be uploaded; every way if it has no ``grant``."""
+    """Return the uploads to *path* that *signer* permits.
+
+    A signer without the method ``grant`` permits all.
+    """
     grant: Callable[[str], Grant] | None = getattr(signer, "grant", None)
     return _ALL_WAYS if grant is None else grant(path)
 
@@ -119,7 +123,7 @@ def preflight(signer: object, operation: Operation) -> None:
 
 
 def distrust(signer: object, refused: SignedRequest | None) -> None:
-    """Tell *signer* that the store refused *refused* as expired."""
+    """Report to *signer* that the store refused the request *refused* as expired."""
     tell = getattr(signer, "distrust", None)
     if tell is not None and refused is not None:
         tell(refused)
@@ -128,7 +132,7 @@ def distrust(signer: object, refused: SignedRequest | None) -> None:
 def sign_checked(
     signer: Signer, operations: Sequence[Operation]
 ) -> Sequence[SignedRequest]:
-    """Sign *operations*, and check each result."""
+    """Return signed requests for *operations*, after checking each of them."""
     signed = signer.sign(operations)
     if len(signed) != len(operations):
         msg = f"the signer answered {len(signed)} requests to {len(operations)}"
@@ -145,7 +149,8 @@ def sign_each(
 ) -> Sequence[Outcome]:
     """Return a signed request for each of *operations*, or the *caught* error instead.
 
-    A signer without ``sign_each`` that refuses the batch signs each one separately.
+    A signer without ``sign_each`` that refuses the batch is called again for each
+    operation.
     """
     own = getattr(signer, "sign_each", None)
     try:
@@ -170,7 +175,7 @@ def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequ
 
 
 def check_signed(operation: Operation, request: Any) -> None:
-    """Raise if *request* is not for *operation*, or lacks a demanded header."""
+    """Raise an error if *request* is not for *operation*, or lacks a header."""
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
@@ -193,7 +198,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the demanded headers that *request* lacks, as header and as field."""
+    """Return the required headers that *request* lacks, as header and as field."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
@@ -209,7 +214,7 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
 
 
 def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return the value of the header in the request for *operation*."""
+    """Return the header as the request for *operation* has it: header or field."""
     return form_fields({name: value}) if operation.action.spec.form else {name: value}
 
 

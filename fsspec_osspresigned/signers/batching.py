@@ -1,4 +1,4 @@
-"""Batched signing: requests of many threads share calls of the signer."""
+"""Batched signing: requests of many threads are signed by few calls to the signer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROWTH = 8
 
 @define(eq=False)
 class _Prefetch:
-    """One operation to be signed."""
+    """One operation to sign, and its result."""
 
     operation: Operation
     outcome: Outcome | Exception | None = None  # until the call, and if it failed
@@ -41,24 +41,24 @@ class _Prefetch:
 
 
 class Prefetcher:
-    """A signer that batches operations of several threads and prefetches others.
+    """Signer that batches the operations of several threads, and signs others ahead.
 
-    It needs no timer and no thread. The first caller that needs a signature makes the
+    There is no timer and no thread. The first thread that needs a signature makes the
     call, and the others wait for it; operations that are still missing are part of the
     next call. An operation stays in the list until its own thread removes it, so an
-    interrupt of the calling thread loses no operation of another thread. The batch of
-    prefetched operations grows up to the number that was used in half the lifetime of
-    the last one, so that few URLs expire unused.
+    interrupt of the calling thread loses no operation of another thread. The number of
+    operations signed ahead grows up to the number that was used in half the lifetime of
+    the last batch, so that few URLs expire unused.
 
     An operation of *coming* is signed once, in roughly that order. If the requested
     operation differs from it (another length), it is signed separately.
 
     Args:
         signer: signs the batches.
-        coming: returns the next operation to prefetch, None if none is known yet;
+        coming: returns the next operation to sign ahead, None if none is known yet;
             called by one thread at a time.
-        first: operations of the first batch.
-        low: number of prefetched requests below which the next batch is requested.
+        first: number of operations in the first batch.
+        low: number of requests left at which the next batch is signed.
         clock: monotonic seconds.
         now: seconds since the epoch.
     """
@@ -94,11 +94,11 @@ class Prefetcher:
 
     @property
     def waiting(self) -> int:
-        """The number of operations waiting for a call."""
+        """Number of operations that wait for a call to the signer."""
         return sum(entry.outcome is None for entry in list(self._waiting))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises what the signer raises."""
+        """Return signed requests for *operations*; raises the errors of the signer."""
         found = all_signed(self.sign_each(operations))
         if len(self._held) < self._low:
             self.request_more()
@@ -154,7 +154,7 @@ class Prefetcher:
         self._changes.tell()
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Sign all requests again that are not newer than *refused*.
+        """Drop all requests signed no later than *refused*, and sign them again.
 
         Otherwise, if a signer states too long a lifetime, the store refuses each
         request.
@@ -174,7 +174,7 @@ class Prefetcher:
             own.outcome = error
 
     def _take_turn(self, own: _Prefetch) -> None:
-        """Make one call, or wait for the end of the current one."""
+        """Call the signer, or wait while another thread calls it."""
         if self._asking.locked():
             self._changes.wait_for(
                 lambda: own.outcome is not None or not self._asking.locked()
@@ -185,7 +185,7 @@ class Prefetcher:
         self._changes.tell()
 
     def _serve(self, own: _Prefetch) -> None:
-        """Give *own* its prefetched request, if it is still fresh."""
+        """Give *own* its request that was signed ahead, unless that expires soon."""
         now, slot = self._now(), own.slot
         held = self._held.get(slot)
         if held is not None and _is_signed(held, lambda signed: signed.is_stale(now)):
@@ -203,7 +203,7 @@ class Prefetcher:
                 del self._held[slot]
 
     def _serve_waiting(self) -> list[_Prefetch]:
-        """Serve all waiting operations; return those that still wait."""
+        """Give waiting operations their requests; return those that still wait."""
         waiting = [entry for entry in list(self._waiting) if entry.outcome is None]
         for entry in waiting:
             if not entry.alone:
@@ -211,7 +211,7 @@ class Prefetcher:
         return [entry for entry in waiting if entry.outcome is None]
 
     def _next_batch(self, own: _Prefetch) -> list[_Prefetch]:
-        """Return the operations for the next call; none if *own* needs no call."""
+        """Return the operations for the next call; empty if *own* needs no call."""
         with self._lock:
             waiting = self._serve_waiting()
             served = own.outcome is not None
@@ -220,7 +220,7 @@ class Prefetcher:
             return [] if served else batch or may[:MAX_REQUESTS]
 
     def _prefetched(self) -> list[_Prefetch]:
-        """Return the operations to prefetch now; empty if none is known."""
+        """Return the operations to sign ahead now; empty if none is known."""
         now = self._clock()
         if self._asked_at is not None:
             in_time = MAX_REQUESTS
@@ -291,7 +291,7 @@ def _is_signed(held: _Prefetch, test: Callable[[SignedRequest], bool]) -> bool:
 def announced(
     jobs: Iterable[T], opening: Callable[[T], Operation], coming: deque[Operation]
 ) -> Iterator[T]:
-    """Yield *jobs*, and append the first request of up to 200 later ones to *coming*.
+    """Yield *jobs*, and append the first requests of up to 200 later jobs to *coming*.
 
     An error of *opening* is ignored here, because the job itself raises it again.
     """

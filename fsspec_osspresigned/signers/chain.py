@@ -1,4 +1,4 @@
-"""Signer chain: a URL map or grant first, then a signer."""
+"""Signer chain: several signers, tried in order for each operation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ T = TypeVar("T")
 
 
 class ChainSigner:
-    """Signs each operation with the first of *signers* that can; the last raises."""
+    """Signs each operation with the first of *signers* that can sign it.
+
+    If none can, the error of the last signer is raised.
+    """
 
     def __init__(self, *signers: Signer) -> None:
         self._signers = signers
 
     @property
     def remote(self) -> bool:
-        """True if one of the signers is remote."""
+        """True if a call of one of the signers costs a round trip."""
         return any(getattr(signer, "remote", False) for signer in self._signers)
 
     @property
@@ -39,7 +42,7 @@ class ChainSigner:
         return all(map(grants_here, self._signers))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations*; the last signer gets the rest in one batch."""
+        """Return signed requests; the last signer gets the rest in one batch."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
@@ -57,7 +60,7 @@ class ChainSigner:
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that grants *path*."""
+        """Return the permitted uploads of the first signer that permits *path*."""
         return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:
@@ -65,7 +68,7 @@ class ChainSigner:
         self._first(lambda signer: preflight(signer, operation))
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Tell all signers which request the store refused as expired."""
+        """Report to all signers that the store refused the request as expired."""
         for signer in self._signers:
             distrust(signer, refused)
 

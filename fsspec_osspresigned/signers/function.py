@@ -1,4 +1,4 @@
-"""Function signer: a function of the user, or an imported signer."""
+"""Function signer: calls a function of the user, or imports a signer by name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 
 
 class FunctionSigner:
-    """Wraps a function of the user.
+    """Signer that calls a function of the user.
 
     The function takes a list of Operations and returns a list of the same length. Each
     result is a SignedRequest, a mapping or a URL. A mapping has ``url`` and optionally
     ``headers`` (exactly these are sent), ``expires_in`` (seconds from now) and
-    ``method``. With a URL as a string, the demanded headers of the operation are sent.
-    The function refuses with NotSignedError or any other PermissionError.
+    ``method``. With a URL as a string, the required headers of the operation are sent.
+    The function refuses an operation by NotSignedError or any other PermissionError.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FunctionSigner:
         self._clock = clock
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the function and read its results."""
+        """Call the function, and return its results as signed requests."""
         path = operations[0].path
         began = self._clock()
         try:
@@ -86,7 +86,7 @@ class FunctionSigner:
 
 
 def _hide(answer: Any) -> Any:
-    """Return *answer* with its URLs converted to secrets."""
+    """Return the result *answer* of the function with its URLs converted to secrets."""
     if isinstance(answer, str):
         return SecretURL(answer)
     if isinstance(answer, Mapping):
@@ -97,7 +97,7 @@ def _hide(answer: Any) -> Any:
 
 
 def _problem(answer: Any, *, allow_http: bool) -> str | None:
-    """Return the problem with a result that must be a mapping."""
+    """Return why the mapping *answer* is not a valid result; None if it is."""
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
@@ -126,7 +126,7 @@ def _said(error: BaseException) -> str:
 
 
 def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
-    """Return the signer for *found*: a Signer, a function, or ``module:name``.
+    """Return *found* as a signer: a Signer, a function, or ``module:name``.
 
     Raises:
         ConfigurationError: *found* is none of these, or cannot be imported.
@@ -143,7 +143,7 @@ def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
 
 
 def _imported(reference: str) -> Any:
-    """Return the object ``module:name``; None if the module has no such name."""
+    """Return the object that ``module:name`` names; None if the module lacks it."""
     module, colon, name = reference.partition(":")
     names = name.split(".")
     if not colon or not all(n.isidentifier() for n in (*module.split("."), *names)):

@@ -1,4 +1,4 @@
-"""HTTP signer: the client of a signer service (signer protocol 1), and its token."""
+"""HTTP signer: client of a signer service (signer protocol 1), and its bearer token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
-    """Return a callable that reads the bearer token again at each call.
+    """Return a function that reads the bearer token again at each call.
 
     *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
     string, a Secret or None; or None for no token.
@@ -92,17 +92,17 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 
 
 def _misnamed(operation: Operation) -> ConfigurationError | None:
-    """Return the problem with a key that every signer must refuse."""
+    """Return an error if every signer must refuse the key; None otherwise."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     return None if problem is None else ConfigurationError(problem, path=operation.path)
 
 
 class HTTPSigner:
-    """Client of ``POST {url}/v1/sign``, which checks each result.
+    """Client of ``POST {url}/v1/sign``, which checks each signed request it gets.
 
     Args:
         url: the signer's URL; it may have a path, no query and no user information.
-        exchange: sends the call.
+        exchange: function that sends the HTTP call.
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts, host -> its bucket; None for any bucket.
         allow_http: permits plain http to other machines.
@@ -142,7 +142,7 @@ class HTTPSigner:
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Ask the signer; operations of many threads share calls."""
+        """Return signed requests from the service; several threads share its calls."""
         for operation in operations:
             if not operation.bucket:
                 msg = "a signer needs a path of the form bucket/key"
@@ -167,7 +167,7 @@ class HTTPSigner:
         return [error or next(rest) for error in known]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return the refusal of the action in the bucket, if it is recent."""
+        """Return the recent refusal of this action in the bucket; None without one."""
         slot = operation.action, operation.bucket
         told_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.
@@ -178,7 +178,7 @@ class HTTPSigner:
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
-        """Return the error of a refused item, and remember it for reading actions."""
+        """Return the error for a refused request; remember it if the action reads."""
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
@@ -193,7 +193,7 @@ class HTTPSigner:
         *,
         reread: bool = True,
     ) -> Sequence[Outcome]:
-        """Send one call; repeat it once with a new token, or halve it if too large."""
+        """Send one call; retry it once with a new token, or in halves if too large."""
         try:
             token = self._token()
         except ConfigurationError as error:
@@ -254,7 +254,7 @@ class HTTPSigner:
     def _bound(
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
-        """Return the result as a signed request, if it is for *operation* only."""
+        """Return the signed request; an error if it is not for *operation*."""
         url = SecretURL(answer.url)
         signed = describe(url)
         problem = self._binding.problem(operation, answer.url)
@@ -282,7 +282,7 @@ class HTTPSigner:
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return the problem with method, lifetime or headers."""
+    """Return why method, lifetime or headers of a result are invalid, or None."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:

@@ -29,9 +29,9 @@ _ON_DEMAND = frozenset({"content-length", "host"})
 def environment_credentials() -> Credentials:
     """Return the access key in the environment.
 
-    Reads ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a temporary key,
-    ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION`` in the form of STS:
-    ``2026-11-25T10:00:00Z``.
+    The variables are ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a
+    temporary key, ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION``
+    (``2026-11-25T10:00:00Z``, as STS returns it).
 
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
@@ -66,10 +66,10 @@ _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    """Return the credentials of the inner provider that knows their expiry time.
+    """Return the credentials of the inner provider, which include the expiry time.
 
-    The chain and the profiles forward credentials of another provider without the
-    expiry time.
+    The provider chain and the profiles of alibabacloud_credentials forward credentials
+    of another provider without the expiry time.
     """
     found = provider.get_credentials()
     if found.get_security_token() and not found.get_expiration():
@@ -83,7 +83,7 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Reads the official chain for every batch; the chain itself caches."""
+    """Access key from the official provider chain, which is asked for each batch."""
 
     chain: Any = field(repr=False)  # a provider with get_credentials()
     clock: Callable[[], float] = field(default=time.time, repr=False)
@@ -109,7 +109,7 @@ class ChainCredentials:
 
 
 def credential_provider(name: str) -> Callable[[], Credentials]:
-    """Return the source of access keys with that *name*.
+    """Return the function that reads access keys from the source *name*.
 
     *name* is ``environment``, or ``alibabacloud`` for the official chain: variables,
     OIDC role, profiles, instance role, URI.
@@ -170,7 +170,7 @@ class KeySigner:
 
         The default region is ``OSS_REGION``, or that of the endpoint. The default
         endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
-        *style* depends on the endpoint; the default *credentials* are those of the
+        *style* depends on the endpoint. By default, the access key is read from the
         environment.
 
         Raises:
@@ -210,7 +210,7 @@ class KeySigner:
         )
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Sign *operations* in order, reading the credentials once."""
+        """Return signed requests for *operations*; reads the access key once."""
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
@@ -260,7 +260,7 @@ class KeySigner:
         )
 
     def _unbound(self, operation: Operation) -> Iterator[str]:
-        """Find a second bucket, if the host is a domain, which is bound to one bucket."""
+        """Yield a problem if the endpoint is a custom domain of another bucket."""
         if self.endpoint.style != "cname":
             return
         host, bucket = self.endpoint.host, operation.bucket
@@ -272,7 +272,7 @@ class KeySigner:
             )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Find demanded connection headers that cannot be sent."""
+        """Return why required headers Host or Content-Length cannot be sent."""
         demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems = []
         if self.version == "v1":
@@ -287,7 +287,7 @@ class KeySigner:
 
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
-    """Return the headers to sign and send; demanded ones win over optional ones."""
+    """Return the headers to sign and send; required ones win over optional ones."""
     barred = _ON_DEMAND | {name.lower() for name in operation.headers}
     wishes = operation.optional_headers.items()
     wished = {name: value for name, value in wishes if name.lower() not in barred}
@@ -295,13 +295,16 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _copy_source(operation: Operation) -> str:
-    """Return the copy source; without one, a copy would be signed as an upload."""
+    """Return the header with the copy source; empty if it is missing.
+
+    Without that header, a copy would be signed as an upload.
+    """
     signed = _signed_headers(operation)
     return next((v for n, v in signed.items() if n.lower() == COPY_SOURCE), "")
 
 
 def _misfits(operation: Operation) -> list[str]:
-    """Return which members an operation lacks, or has against its call."""
+    """Return a text for each member that *operation* lacks, or must not have."""
     spec, number = operation.action.spec, operation.part_number
     is_part = number is not None and 1 <= number <= MAX_PARTS
     rules = (

@@ -1,4 +1,4 @@
-"""Forms of PostObject: the headers of an object as fields, checked by the policy."""
+"""Forms of PostObject: an object's headers as form fields, checked by the policy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def sign_form(
     *,
     issued_at: float | None = None,
 ) -> SignedRequest:
-    """Return *operation* as a form that *grant* allows.
+    """Return the form for *operation*, if *grant* allows it.
 
     Args:
         grant: the grant to check and sign with.
@@ -67,7 +67,8 @@ def sign_form(
             *now*.
 
     Raises:
-        NotSignedError: the grant does not allow it; the message lists all reasons.
+        NotSignedError: the grant does not allow the upload; the message lists all
+            reasons.
     """
     given, kept = _fields(grant, operation)
     if problems := [*_problems(grant, operation, given, kept, now)]:
@@ -89,7 +90,7 @@ def sign_form(
 def _fields(
     grant: PostGrant, operation: Operation
 ) -> tuple[dict[str, str], Mapping[str, Secret]]:
-    """Return the fields of the object, and those of the grant; in this order."""
+    """Return the form fields of the object, and then those of the grant."""
     given = {"key": operation.key}
     if operation.headers:
         meant = form_fields(_of_object(operation.headers))
@@ -105,7 +106,7 @@ def _fields(
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* without the request payer, which stays a request header."""
+    """Return *headers* without ``x-oss-request-payer``, which is not a form field."""
     return {n: v for n, v in headers.items() if n.lower() != REQUEST_PAYER}
 
 
@@ -164,7 +165,7 @@ def _problems(
 
 
 def _remedy(refusal: PolicyRefusal) -> str:
-    """Return the remedy for a missing field, as the end of a sentence."""
+    """Return advice for a missing form field, as the end of a sentence."""
     if refusal.fault is not PolicyFault.ABSENT:
         return ""
     names = (n for n in _OPTIONS if refusal.field.startswith(n))
@@ -173,7 +174,7 @@ def _remedy(refusal: PolicyRefusal) -> str:
 
 
 def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
-    """Yield why *grant* does not allow the object, apart from size and fields."""
+    """Yield why *grant* does not allow the bucket or the key."""
     if bucket != grant.bucket:
         yield f"it is for the bucket {grant.bucket!r}"
     if problem := check_key(key):
@@ -183,7 +184,7 @@ def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
 
 
 def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
-    """Yield that *grant* has expired, or is not valid yet."""
+    """Yield a text if *grant* has expired, or is not valid yet."""
     if now >= grant.expires_at:
         yield f"it ended at {shown_moment(grant.expires_at)}: ask its owner for a new one"
     if now < grant.starts_at - SKEW:
@@ -206,7 +207,7 @@ def check_acl(grant: PostGrant, operation: Operation) -> None:
 
 
 def check_path(grant: PostGrant, path: str, now: float) -> None:
-    """Raise NotSignedError if *grant* allows no object at *path*."""
+    """Raise NotSignedError if *grant* does not allow an object at *path*."""
     bucket, key = split_path(path)
     problems = [*place_problems(grant, bucket, key), *life_problems(grant, now)]
     for condition in grant.policy.named("key"):

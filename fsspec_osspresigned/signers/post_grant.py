@@ -1,4 +1,4 @@
-"""Signer for a grant: one signed policy for all objects that it allows."""
+"""Signer for a grant: one signed POST policy for all objects that the policy allows."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _TOO_MANY = 429
 
 @frozen
 class HeldGrant:
-    """A grant that is in force.
+    """A grant in use.
 
     Attributes:
         grant: the grant.
-        issued_at: when it was received, seconds since the epoch.
-        fetched: whether it is from a server, which is trusted less than a file.
+        issued_at: time at which it was received, seconds since the epoch.
+        fetched: whether the grant is from a server, which is trusted less than a file.
     """
 
     grant: PostGrant
@@ -65,7 +65,7 @@ class LocalGrant:
         self.current()
 
     def current(self) -> HeldGrant:
-        """Return the current grant in its file."""
+        """Return the grant that the file contains now."""
         found = self.file.current()
         if found is not self._checked:
             self._check(found)
@@ -80,7 +80,7 @@ class LocalGrant:
             raise ConfigurationError(msg)
 
     def drop(self, issued_at: float) -> None:
-        """Do nothing: a new grant is read from the file."""
+        """Do nothing, because ``current`` reads the file again."""
 
 
 class FetchedGrant:
@@ -88,10 +88,11 @@ class FetchedGrant:
 
     Args:
         url: URL of the server, with an optional query.
-        exchange: sends the call.
-        token: reads the bearer token; asked again once if it is refused.
-        allowed_hosts: host -> its bucket, None for any: where else forms may go.
-        allow_http: plain http may leave this machine.
+        exchange: function that sends the HTTP call.
+        token: reads the bearer token; called again once if the token is refused.
+        allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
+            any bucket.
+        allow_http: permits plain http to other machines.
         clock: seconds since the epoch.
     """
 
@@ -146,7 +147,7 @@ class FetchedGrant:
             return found
 
     def drop(self, issued_at: float) -> None:
-        """Discard the held grant if it was fetched no later than *issued_at*."""
+        """Discard the grant if it was fetched no later than *issued_at*."""
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
@@ -186,7 +187,7 @@ class FetchedGrant:
         return family(text, status=reply.status, retry_after=problem.retry_after)
 
     def _read(self, reply: Reply) -> PostGrant:
-        """Return the grant in *reply* if it is permitted."""
+        """Return the grant in *reply*; an error if its host is not permitted."""
         try:
             grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
         except ConfigurationError as error:
@@ -210,7 +211,7 @@ def _ends_soon(held: HeldGrant, now: float) -> bool:
 
 @define(eq=False, repr=False)
 class PostGrantSigner:
-    """Creates forms of PostObject with the grant of a source."""
+    """Signer that makes forms of PostObject from the grant of *source*."""
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
@@ -219,7 +220,7 @@ class PostGrantSigner:
     grants_here = False  # the grant may have to be fetched
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return a form for each of *operations*; refuse all but PostObject."""
+        """Return a form for each of *operations*; only PostObject is permitted."""
         return [self._sign(operation) for operation in operations]
 
     def _sign(self, operation: Operation) -> SignedRequest:
@@ -244,9 +245,10 @@ class PostGrantSigner:
         raise failure
 
     def grant(self, path: str) -> Grant:
-        """Return how *path* may be uploaded: in one form.
+        """Return the permitted upload to *path*, which is one form.
 
-        If the server cannot be reached, this raises nothing: ``sign`` asks again.
+        If the server of the grant cannot be reached, this raises nothing, because
+        ``sign`` asks the server again.
         """
         one_form = Grant(single=True, multipart=None, action=Action.PostObject)
         try:
@@ -262,7 +264,7 @@ class PostGrantSigner:
             self._sign(operation)
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Fetch a new grant if *refused* was made with the held one."""
+        """Fetch a new grant if *refused* was made with the current one."""
         self.source.drop(refused.issued_at)
 
 
@@ -284,7 +286,7 @@ def fetched_grant_signer(
 def local_grant_signer(
     options: Any, _: object, opener: Callable[[str], bytes]
 ) -> PostGrantSigner:
-    """Return the signer for ``grant=`` with a file, another place, or a mapping."""
+    """Return the signer for ``grant=`` with a file, another source, or a mapping."""
     hosts, allow_http = options.allowed_hosts, options.allow_http
     if isinstance(options.grant, Mapping):
         found = read_grant(options.grant, allowed_hosts=hosts)

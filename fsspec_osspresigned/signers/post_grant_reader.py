@@ -1,7 +1,7 @@
-"""Reader of untrusted grants of owners and application servers.
+"""Reader of grants from owners and application servers, which are untrusted.
 
 Names are compared without case and separators. The reader accepts the package's own
-shape, ``{url, fields}`` of ali-oss and boto3, and the flat shapes of OSS's sample
+format, ``{url, fields}`` of ali-oss and boto3, and the flat formats of OSS's sample
 servers, V1 and V4. Problems are collected as texts, because the traceback of an
 exception would show secrets.
 """
@@ -84,15 +84,15 @@ _WRAPPERS = ("data", "output", "result", "body")
 
 @frozen(kw_only=True)
 class PostGrant:
-    """A signed policy with all form fields except those of the object.
+    """Grant: a signed POST policy with all form fields except those of the object.
 
     Attributes:
-        url: the bucket's root, where the form is sent.
-        bucket: its bucket.
+        url: root URL of the bucket, to which the form is sent.
+        bucket: name of the bucket.
         policy: the decoded policy.
         fields: fields to send unchanged, without ``key``; names as OSS documents them.
         version: version of the signature, ``v1`` or ``v4``.
-        starts_at: time from which OSS accepts it, seconds since the epoch.
+        starts_at: time from which OSS accepts the grant, seconds since the epoch.
         expires_at: expiry time, seconds since the epoch.
     """
 
@@ -106,18 +106,18 @@ class PostGrant:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Prefixes that the policy requires for every key; empty if there is none."""
+        """Prefixes that the policy requires of every key; empty if it requires none."""
         named = self.policy.named("key")
         return tuple(c.values[0] for c in named if c.operator == "starts-with")
 
     @property
     def largest(self) -> int | None:
-        """Maximum size of an object in bytes, by the policy; None if unlimited."""
+        """Maximum object size in bytes that the policy permits; None if unlimited."""
         sizes = [one.sizes for one in self.policy.conditions if one.sizes is not None]
         return min((most for _, most in sizes), default=None)
 
     def has(self, name: str) -> bool:
-        """Return whether the form has the field *name*, in any case."""
+        """Return whether the form has the field *name*, in upper or lower case."""
         return name.lower() in self._names
 
     @cached_property
@@ -132,7 +132,7 @@ class PostGrant:
         return frozenset(name.lower() for name in self.fields)
 
     def describe(self) -> dict[str, Any]:
-        """Return facts that can be encoded as JSON, without secrets."""
+        """Return facts about the grant for JSON, without secrets."""
         return {
             "url": self.url,
             "bucket": self.bucket,
@@ -147,7 +147,7 @@ class PostGrant:
 def parse_grant(
     file: BinaryIO, *, allowed_hosts: Mapping[str, str | None] | None = None
 ) -> PostGrant:
-    """Read a grant in JSON, as :func:`read_grant` does."""
+    """Return the grant in a JSON *file*; see :func:`read_grant`."""
     read = _Reader(allowed_hosts or {})
     return read.result(read.text(file.read(MAX_GRANT + 1)))
 
@@ -160,8 +160,8 @@ def read_grant(
     *allowed_hosts* may map a custom domain to its bucket.
 
     Raises:
-        ConfigurationError: it is not a grant, or cannot work; the message lists all
-            problems.
+        ConfigurationError: *document* is not a grant, or cannot work; the message
+            lists all problems.
     """
     read = _Reader(allowed_hosts or {})
     found = read.grant(document)
@@ -170,20 +170,20 @@ def read_grant(
 
 
 class _Reader:
-    """Reads one document, and collects its problems."""
+    """Reader of one grant, which collects all problems."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
         self._allowed = allowed_hosts
 
     def result(self, found: PostGrant | None) -> PostGrant:
-        """Return *found*, or raise the collected problems."""
+        """Return *found*, or raise ConfigurationError with the collected problems."""
         if found is None or self.problems:
             raise ConfigurationError(self.problems)
         return found
 
     def text(self, data: bytes) -> PostGrant | None:
-        """Return the grant in the JSON *data*."""
+        """Return the grant in the JSON *data*; None if it has problems."""
         if len(data) > MAX_GRANT:
             self.problems.append(
                 f"it is longer than {MAX_GRANT} bytes: this is no grant"
@@ -239,7 +239,7 @@ class _Reader:
         return {**found, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
-        """Return the expiry time that the package's own shape states, else never."""
+        """Return the expiry time in the package's own format; infinity in others."""
         version = document.get("version")
         if not parsing.is_int(version):
             return _NEVER
@@ -282,7 +282,7 @@ class _Reader:
         return None
 
     def _hint(self, document: Any) -> None:
-        """Report the message of a server that returned no grant."""
+        """Record the error message of a server that returned no grant."""
         for name in ("message", "msg", "error", "detail"):
             said = document.get(name) if isinstance(document, Mapping) else None
             if isinstance(said, str) and said:
@@ -290,7 +290,7 @@ class _Reader:
                 return
 
     def _signature(self, fields: Mapping[str, str], policy: PostPolicy) -> str:
-        """Return the version of the signature, and check its fields."""
+        """Return the version of the signature, and record problems of its fields."""
         has = lower_names(fields)
         if "ossaccesskeyid" in has and V4_FIELDS[1] not in has:
             if "signature" not in has:
@@ -319,7 +319,7 @@ class _Reader:
     def _place(
         self, members: Mapping[str, Any], named: list[PolicyCondition]
     ) -> tuple[str, str] | None:
-        """Return the bucket's root and the bucket; None if it is wrong."""
+        """Return the bucket's root URL and name; None if they are invalid."""
         names = [condition.values[0] for condition in named]
         bucket = members.get("bucket", names[0] if names else None)
         host = members.get("host", members.get("endpoint"))
@@ -351,7 +351,7 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Find conditions that no upload can meet."""
+        """Record conditions of the policy that no upload can meet."""
         has = lower_names(fields)
         self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:
@@ -390,13 +390,13 @@ def _unwrapped(document: Any) -> Any:
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a form, with the names that OSS documents."""
+    """Yield the form fields in ``fields``, with the names that OSS documents."""
     for name, value in given.items():
         yield spelled(str(name)), value
 
 
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields of a flat shape."""
+    """Yield the form fields that a flat document has among its members."""
     is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
     for name in ("policy", "OSSAccessKeyId", *V4_FIELDS, TOKEN_FIELD):
         if name in members and not (is_v4 and name == "OSSAccessKeyId"):
@@ -414,7 +414,7 @@ def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
-    """Return *fields* with the fields for which the policy allows only one value."""
+    """Return *fields*, completed by fields with only one permitted value."""
     has = lower_names(fields)
     named: Iterable[PolicyCondition] = policy.conditions
     pinned = {c.field: c.values[0] for c in named if c.operator == "eq"}

@@ -1,4 +1,4 @@
-"""Signers for presigned URLs: a URL map, or a single URL."""
+"""Signers for URLs that were presigned: a URL map, or a single URL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 
 @define(eq=False, repr=False, kw_only=True)
 class _PresignedSigner(ABC):
-    """Base of the signers of this module: they return the requests of an entry."""
+    """Base class of signers that return requests from entries of a URL map."""
 
     remote = False
     allow_http: bool = False
@@ -45,12 +45,12 @@ class _PresignedSigner(ABC):
 
     @property
     def _is_local(self) -> bool:
-        """True if the entries come from this machine, so they may lead to it."""
+        """True if the URLs come from this machine, so they may lead to this machine."""
         return True
 
     @abstractmethod
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
-        """Return the entry of *path*; raises NotSignedError if there is none."""
+        """Return the map entry of *path*; raises NotSignedError if there is none."""
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return the presigned requests for *operations*."""
@@ -66,7 +66,7 @@ class _PresignedSigner(ABC):
         )
 
     def grant(self, path: str) -> Grant:
-        """Return how *path* may be uploaded."""
+        """Return the uploads to *path* that its entry permits."""
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
@@ -76,7 +76,7 @@ class _PresignedSigner(ABC):
 
 @define(eq=False, repr=False)
 class URLMapSigner(_PresignedSigner):
-    """Returns the presigned requests of a URL map.
+    """Signer that returns the presigned requests of a URL map.
 
     Attributes:
         source: the map, which is checked for changes at each call.
@@ -120,7 +120,7 @@ class URLMapSigner(_PresignedSigner):
 
 @lru_cache(maxsize=16)
 def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
-    """Return entry, bucket (None if unknown) and key of the object of a URL."""
+    """Return map entry, bucket (None if unknown) and key for a presigned URL."""
     url = SecretURL(text.reveal())
     if problem := url_problem(url.reveal()):
         if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):
@@ -154,7 +154,7 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
 
 @define(eq=False, repr=False)
 class OneURLSigner(_PresignedSigner):
-    """Returns a single presigned URL for its object.
+    """Signer that returns a single presigned URL for its object.
 
     The path must be empty or that of the object, so that two different files are never
     stored as one object.
@@ -185,7 +185,10 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer for ``presigned_url=``; a reference is read at each call."""
+    """Return the signer for the option ``presigned_url``.
+
+    A reference such as ``file:PATH`` is read again at each call.
+    """
     url = options.presigned_url
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
@@ -193,7 +196,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
 def url_map_signer(
     options: Any, _: object, opener: Callable[[str], bytes]
 ) -> URLMapSigner:
-    """Return the signer for ``url_map=``."""
+    """Return the signer for the option ``url_map``."""
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
         source, allow_http=options.allow_http, trusted=options.trust_map
@@ -201,7 +204,7 @@ def url_map_signer(
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:
-    """Return whether *url* is for the object of *operation*, as far as visible."""
+    """Return whether *url* leads to the object of *operation*, as far as visible."""
     try:
         bucket, key = object_of(url.reveal())
     except ValueError:  # its path is not UTF-8
@@ -212,7 +215,7 @@ def _names(url: SecretURL, operation: Operation) -> bool:
 
 
 def grant_of(entry: MapEntry, path: str) -> Grant:
-    """Return how the object of *entry* may be uploaded; NotSignedError if it may not."""
+    """Return the uploads that *entry* permits; NotSignedError if it permits none."""
     multipart = _multipart(entry)
     if entry.put is None and multipart is None:
         what = "only URLs for reading"
@@ -249,12 +252,15 @@ def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _takes_all(complete: MapRequest) -> bool:
-    """Return whether *complete* uses all stored parts instead of a list."""
+    """Return whether the Complete request uses all stored parts instead of a list."""
     return _lower(complete.headers).get("x-oss-complete-all") == "yes"
 
 
 def complete_problem(complete: MapRequest) -> str | None:
-    """Return why *complete* cannot succeed: some SDKs sign the MD5 of an empty body."""
+    """Return why the Complete request of a map cannot succeed; None if it can.
+
+    Some SDKs sign the MD5 of an empty body with it.
+    """
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
     return (
@@ -264,9 +270,10 @@ def complete_problem(complete: MapRequest) -> str | None:
 
 
 def expiry(request: MapRequest, entry: MapEntry) -> float | None:
-    """Return when *request* expires, seconds since the epoch; None if it is unknown.
+    """Return the expiry time of *request* in seconds since the epoch; None if unknown.
 
-    The time of the request wins over that of its entry, and both over the URL's.
+    The time stated for the request wins over that of its entry, and both over the
+    URL's.
     """
     said = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
     return next((end for end in said if end is not None), None)
@@ -278,8 +285,8 @@ def request_of(
     """Return the request of *entry* for *operation*.
 
     Raises:
-        NotSignedError: it is missing, has expired, or its headers conflict.
-        ConfigurationError: it is plain http, which is not permitted.
+        NotSignedError: the request is missing, has expired, or its headers conflict.
+        ConfigurationError: the URL is plain http, which is not permitted.
     """
     request = _find(entry, operation)
     url = request.url
@@ -311,7 +318,7 @@ def request_of(
 
 
 def _check_listing(request: MapRequest, operation: Operation) -> None:
-    """Refuse a URL that lists another prefix."""
+    """Raise NotSignedError if the URL lists another prefix than *operation*."""
     if "continuation-token" in operation.query:
         why = "its URL shows the first page only: ask the owner for shorter listings"
         raise _refused(operation, why)
@@ -347,7 +354,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return the headers to send: the map's, or the user's if the map has none."""
+    """Return the headers to send: those in the map or, if it has none, the user's."""
     demanded = operation.headers
     sent = demanded if request.headers is None else request.headers
     signed = _lower(sent)

@@ -96,7 +96,7 @@ def without_token(reply: Reply, token: Secret | None) -> Reply:
 
 @frozen(kw_only=True)
 class SignerProblem:
-    """Reason of a refused call or item (RFC 9457 members); *detail* is redacted."""
+    """Error of a signer service (RFC 9457); *detail* is redacted."""
 
     status: int
     code: str = ""
@@ -106,7 +106,7 @@ class SignerProblem:
 
 @frozen(kw_only=True)
 class SignerReply:
-    """One signed request as the signer returned it, not yet checked."""
+    """One signed request as the signer service returned it, not yet checked."""
 
     method: str
     url: str
@@ -115,7 +115,7 @@ class SignerReply:
 
 
 def encode(operation: Operation) -> str:
-    """Return the JSON of one request, without empty members."""
+    """Return *operation* as the JSON of one request, without empty members."""
     said = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
     return json.dumps(said, default=dict)  # its mappings are read-only ones
 
@@ -135,7 +135,7 @@ def batches(items: Sequence[str]) -> Iterator[range]:
 
 
 def body(items: Sequence[str]) -> bytes:
-    """Return the body of a call for encoded *items*."""
+    """Return the JSON body of a call with the encoded *items*."""
     return f'{{"requests": [{", ".join(items)}]}}'.encode()
 
 
@@ -176,7 +176,7 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem that *members* describe, ignoring invalid members."""
+    """Return the problem in the JSON *members*, without invalid ones."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -192,7 +192,7 @@ def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
 def problem_of_reply(
     status: int, headers: Mapping[str, str], data: bytes
 ) -> SignerProblem:
-    """Return the problem of a reply that is not 200, with any body."""
+    """Return the problem of a reply with an error status and any body."""
     members: Any = None
     if "json" in headers.get("content-type", ""):
         with suppress(ValueError):
@@ -211,7 +211,7 @@ def clean(text: str) -> str:
 
 
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
-    """Return the exception for a refused item; the status decides for unknown codes."""
+    """Return the exception for a refused request; unknown codes use the status."""
     status = ITEM_STATUS.get(problem.code, problem.status)
     family = _FAMILIES.get(status, _signer_error(status))
     text, hint = f"the signer refused {operation}", None
@@ -260,7 +260,7 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Check that a signed URL is for exactly one operation.
+    """Check that a signed URL permits exactly one operation.
 
     Attributes:
         signer_host: host name of the signer, which the store may share.
@@ -272,7 +272,7 @@ class URLBinding:
     allow_http: bool = False
 
     def problem(self, operation: Operation, url: str) -> str | None:
-        """Return why *url* is not a URL for *operation*; None if it is.
+        """Return why *url* is not for exactly *operation*; None if it is.
 
         The text names the host, rule or option, never a part of the query.
         """

@@ -1,8 +1,8 @@
-"""Formulas of the two query signatures of OSS: the signed text, and the key.
+"""Formulas of OSS's query signatures, V1 and V4: string to sign, and signing key.
 
-V1 is HMAC-SHA1 over a text, with the key itself. V4 is HMAC-SHA256 over an encoded
-canonical request, with a key that is derived for one day, region and product. Both the
-signing and the verifying side use these formulas.
+V1 is HMAC-SHA1 over a text, with the access key secret. V4 is HMAC-SHA256 over an
+encoded canonical request, with a key that is derived for one day, region and product.
+Both the signing and the verifying side use these formulas.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def quote_path(text: str) -> str:
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
-    """Split and decode a query, in order, repeats kept; ``a`` and ``a=`` are the same."""
+    """Return the decoded parameters of a query in order; ``a`` is ``a=``."""
     # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
@@ -109,17 +109,17 @@ def parse_moment(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def written_moment(now: int) -> str:
-    """Return seconds since the epoch as V4 writes them."""
+    """Return seconds since the epoch in V4's format, ``20260101T000000Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def is_subresource(name: str) -> bool:
-    """Return whether V1 signs the parameter *name*."""
+    """Return whether a V1 signature includes the query parameter *name*."""
     return name in SUBRESOURCES or name.startswith("x-oss-")
 
 
 def is_always_signed(name: str) -> bool:
-    """Return whether V4 always signs the header *name* (lower case) if present."""
+    """Return whether V4 signs every header *name* (lower case) that is sent."""
     return name.startswith("x-oss-") or name in ("content-type", "content-md5")
 
 
@@ -132,10 +132,11 @@ def string_to_sign_v1(
     headers: Mapping[str, str],
     query: Mapping[str, str],
 ) -> str:
-    """Return the text that V1 signs (OSS, "Include a V1 signature in a URL").
+    """Return the string to sign of V1 (OSS, "Include a V1 signature in a URL").
 
-    *headers* have lower-case names; *key* and *query* are decoded. Unsigned ones are
-    omitted here. *bucket* is empty for a call on the service.
+    *headers* have lower-case names; *key* and *query* are decoded. Headers and
+    parameters that V1 does not sign are left out here. *bucket* is empty for a call on
+    the service.
     """
     md5 = headers.get("content-md5", "").strip()
     kind = headers.get("content-type", "").strip()
@@ -150,14 +151,14 @@ def string_to_sign_v1(
 
 
 def sign_v1(secret: Secret, string_to_sign: str) -> str:
-    """Return the V1 signature, base64."""
+    """Return the V1 signature of *string_to_sign* in base64."""
     text = string_to_sign.encode("utf-8", "surrogateescape")
     digest = hmac.digest(secret.reveal().encode(), text, "sha1")
     return base64.b64encode(digest).decode()
 
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return decoded *pairs* encoded and sorted, as V4 signs them."""
+    """Return decoded *pairs* as V4's canonical query: encoded and sorted."""
     encoded = sorted([(quote(name), quote(value)) for name, value in pairs])
     return "&".join([f"{name}={value}" if value else name for name, value in encoded])
 
@@ -173,9 +174,9 @@ def canonical_request_v4(
 ) -> str:
     """Return the canonical request of V4 (OSS, "Include a V4 signature in a URL").
 
-    The path consists of bucket and key, whatever the URL looks like. *query* is
+    The path consists of bucket and key, regardless of the URL's style. *query* is
     canonical and without the signature. *headers* have lower-case names; those that are
-    neither always signed nor in the sorted *additional* are omitted here.
+    neither always signed nor in the sorted *additional* are left out here.
     """
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:
@@ -191,14 +192,17 @@ def canonical_request_v4(
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
-    """Return the text that V4 signs; *scope* is ``day/region/product/aliyun_v4_request``."""
+    """Return the text that V4 signs.
+
+    *scope* is ``day/region/product/aliyun_v4_request``.
+    """
     text = canonical_request.encode("utf-8", "surrogateescape")
     return f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
 def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
-    """Return the V4 signing key of one day; 64 keys are cached."""
+    """Return V4's signing key for one day; the last 64 keys are cached."""
     key = f"aliyun_v4{secret.reveal()}".encode()
     for piece in (day, region, product, TERMINATOR):
         key = hmac.digest(key, piece.encode(), "sha256")
@@ -206,5 +210,5 @@ def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
 
 
 def sign_v4(key: bytes, string_to_sign: str) -> str:
-    """Return the V4 signature, lower-case hex."""
+    """Return the V4 signature of *string_to_sign* in lower-case hexadecimal."""
     return hmac.digest(key, string_to_sign.encode(), "sha256").hex()

@@ -1,4 +1,4 @@
-"""Endpoints of OSS, and valid names of buckets and keys."""
+"""Endpoints of OSS, and rules for names of buckets and keys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OFFSHORE = "cn-hongkong"  # the only region in China whose public hosts serve e
 
 
 def region_of(host: str) -> str | None:
-    """Return the region of an OSS host, with or without a bucket before it.
+    """Return the region in an OSS host name, with or without a bucket before it.
 
     Return None for acceleration hosts, which serve all regions, and for other hosts.
     """
@@ -67,7 +67,7 @@ def public_endpoint(region: str | None) -> str:
 
 
 def check_bucket(bucket: str) -> str | None:
-    """Return the problem with a name (OSS, "Bucket naming conventions"), else None."""
+    """Return why *bucket* is invalid (OSS, "Bucket naming conventions"), or None."""
     if _BUCKET(bucket):
         return None
     rule = "use 3..63 of a-z, 0-9 and '-', with a letter or digit at both ends"
@@ -75,7 +75,7 @@ def check_bucket(bucket: str) -> str | None:
 
 
 def check_key(key: str) -> str | None:
-    """Return the problem with a key (OSS, "Object naming conventions"), else None."""
+    """Return why *key* is invalid (OSS, "Object naming conventions"), or None."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -92,10 +92,10 @@ def check_key(key: str) -> str | None:
 
 @frozen
 class Endpoint:
-    """Address of OSS, and the position of the bucket in it.
+    """Address of OSS, and the position of the bucket in URLs.
 
     The style says whether the bucket is before the host (``virtual``), before the key
-    (``path``), or bound to the host (``cname``).
+    (``path``), or implied by the host (``cname``).
     """
 
     scheme: str
@@ -104,10 +104,11 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str, *, style: str | None = None) -> Endpoint:
-        """Read ``oss-cn-hangzhou.aliyuncs.com`` or ``http://127.0.0.1:9000``.
+        """Return the endpoint in *text*.
 
         Args:
-            text: host or URL; the default scheme is https.
+            text: host or URL, such as ``oss-cn-hangzhou.aliyuncs.com`` or
+                ``http://127.0.0.1:9000``; the default scheme is https.
             style: None is ``path`` for IP addresses and localhost, else ``virtual``.
 
         Raises:
@@ -146,16 +147,16 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """The region of the host; for a cloud box its ID; None if unknown."""
+        """The region in the host name; for a cloud box its ID; None if unknown."""
         return region_of(self.host)
 
     @property
     def product(self) -> str:
-        """The product that V4 signs: ``oss-cloudbox`` for a cloud box, else ``oss``."""
+        """Product that V4 signs: ``oss``, or ``oss-cloudbox`` for a cloud box."""
         return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
-        """Return host and port of *bucket*, as in the header Host."""
+        """Return host and port for requests to *bucket*, as in the header Host."""
         is_in_host = self.style == "virtual" and bucket
         return f"{bucket}.{self.host}" if is_in_host else self.host
 

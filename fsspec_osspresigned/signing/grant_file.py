@@ -1,4 +1,4 @@
-"""Grants made by an owner: safe terms, their signed policy, and the grant file."""
+"""Grants made by an owner: their terms, the signed POST policy, and the grant file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GrantTerms:
         expires_in: lifetime in seconds, 7 days at most.
         sizes: minimum and maximum size of an object in bytes.
         overwrite: False protects existing objects, unless the bucket has versioning.
-        acl: ACL of every object; None leaves it to the holder.
+        acl: ACL of every object; None leaves the ACL to the holder.
         content_types: permitted types; a single one with a final slash is a prefix;
             empty permits all.
         fields: further form fields with their only permitted value.
@@ -52,7 +52,7 @@ class GrantTerms:
     fields: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
 
     def problems(self) -> Iterator[str]:
-        """Yield terms that no policy can or should express."""
+        """Yield the reasons why the terms cannot or should not be signed."""
         if problem := check_bucket(self.bucket):
             yield problem
         if problem := self.prefix and check_key(self.prefix):
@@ -73,11 +73,11 @@ class GrantTerms:
             yield f"content type {kinds[0]!r} is a prefix, which stands alone"
 
     def conditions(self) -> list[PolicyCondition]:
-        """Return the conditions of a policy, without those of its signature.
+        """Return the policy conditions for these terms, without those of the signature.
 
-        They restrict everything that OSS can restrict. The holder can still add fields
-        that no condition names: metadata, headers of the object, a callback. OSS has no
-        condition that forbids a field.
+        The conditions restrict everything that OSS can restrict. The holder can still
+        add fields that no condition names: metadata, headers of the object, a callback.
+        OSS has no condition that forbids a field.
 
         Raises:
             ConfigurationError: no policy can or should express the terms; the message
@@ -105,13 +105,13 @@ class GrantTerms:
 
 @frozen(kw_only=True)
 class SignedGrant:
-    """A signed grant.
+    """A signed grant, the content of a grant file.
 
     Attributes:
-        url: destination of the form, the root of the bucket.
-        bucket: its bucket.
+        url: root URL of the bucket, to which the form is sent.
+        bucket: name of the bucket.
         prefix: prefix of every key.
-        expires_at: seconds since the epoch.
+        expires_at: expiry time, seconds since the epoch.
         fields: all form fields except the key, in the order of sending.
     """
 
@@ -122,7 +122,7 @@ class SignedGrant:
     fields: Mapping[str, Secret]
 
     def text(self) -> str:
-        """Return the grant file: a secret."""
+        """Return the grant file as text, which is a secret."""
         members = {
             "version": _VERSION,
             "url": self.url,

@@ -1,8 +1,9 @@
-"""Signature mismatch: comparison of the request sent with the request received.
+"""Signature mismatch: comparison of the request as sent and as the store received it.
 
-The store computes its text from the request that it *received*. A comparison with the
-request *sent* proves what changed in transit. The *signed* request cannot be derived
-without the key; only its form and the signed headers listed in the URL are known.
+The store computes its string to sign from the request that it *received*. A comparison
+with the request *sent* proves what changed in transit. The *signed* request cannot be
+derived without the key; only its form and the signed headers listed in the URL are
+known.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _MAX_SHOWN = 80
 
 @frozen(kw_only=True)
 class Comparison:
-    """Differences between the request sent and the request received."""
+    """Differences between the request sent and the request that the store received."""
 
     told: bool  # whether the store said what it received
     changed: tuple[str, ...] = ()  # on the way, one line each
@@ -47,7 +48,7 @@ class Comparison:
 
 @frozen(kw_only=True)
 class _SignedPieces:
-    """The signed pieces of a request, as sent or as received."""
+    """The pieces of a request that its signature covers, as sent or as received."""
 
     method: str
     path: str = field(repr=False)
@@ -61,7 +62,7 @@ def compare(
     operation: Operation,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
-    """Compare the store's text in its error *document* with the request sent.
+    """Compare the string to sign in the store's error *document* with the request sent.
 
     *hide* removes the secrets of the request, before texts are shortened.
     """
@@ -109,7 +110,7 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 def _received(
     document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
 ) -> _SignedPieces | None:
-    """Read the request that the store received; None if it does not report it."""
+    """Return the request that the store received; None if it is not reported."""
     if url.is_v4:
         return _read_canonical(document.get("CanonicalRequest", ""))
     try:
@@ -140,7 +141,10 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
 def _split_resource(
     text: str, sent: Mapping[str, str]
 ) -> tuple[str, Mapping[str, str]]:
-    """Split V1's resource, which is not encoded: its values may hold ``&`` and ``?``."""
+    """Return path and parameters of V1's resource, the end of the string to sign.
+
+    The resource is not encoded, so values may contain ``&`` and ``?``.
+    """
     items = [f"{name}={sent[name]}" if sent[name] else name for name in sorted(sent)]
     tail = f"?{'&'.join(items)}"
     if items and text.endswith(tail):
@@ -168,13 +172,16 @@ def _read_canonical(text: str) -> _SignedPieces | None:
 
 
 def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
-    """Remove empty values, and blanks that a proxy may change."""
+    """Return *headers* without empty values and repeated spaces."""
     tidy = {name: " ".join(value.split()) for name, value in headers.items()}
     return {name: value for name, value in tidy.items() if name and value}
 
 
 def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
-    """Compare paths; the store adds the bucket if the host names it."""
+    """Yield the difference between the path received and sent.
+
+    The store adds the bucket to the path if the host names it.
+    """
     if got == sent:
         return
     head = got.removesuffix(sent)
@@ -232,7 +239,7 @@ def _headers(
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    """Compare signature and key ID with those that the store received."""
+    """Yield differences of signature and key ID from those that the store received."""
     ids = ("OSSAccessKeyId", "AWSAccessKeyId")
     for what, own, given in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
@@ -257,7 +264,7 @@ def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
 
 
 def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
-    """Find typical damage of URLs that were copied through other programs."""
+    """Yield signs of damage that is typical of URLs copied through other programs."""
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
@@ -280,7 +287,7 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """List the signed parts of the request, for comparison with the signer."""
+    """Return the signed pieces as text, for comparison with those of the signer."""
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())
@@ -292,7 +299,7 @@ def _summary(sent: _SignedPieces, url: SignedURL) -> str:
 
 
 def _port_free(host: str) -> str:
-    """Return *host* without the default port."""
+    """Return *host* without the port, if it is the default port."""
     return host.lower().removesuffix(":443").removesuffix(":80")
 
 

@@ -1,4 +1,4 @@
-"""Conditions of a POST policy: read, write, check (OSS API reference, PostObject)."""
+"""Conditions of a POST policy: read, written, checked (API reference, PostObject)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 class PolicyFault(StrEnum):
-    """Kind of a form's violation of its policy."""
+    """Kinds of violation of a POST policy by a form."""
 
     EXPIRED = "expired"
     ABSENT = "field is absent"
@@ -39,9 +39,9 @@ class PolicyFault(StrEnum):
 
 @frozen
 class PolicyRefusal:
-    """One violation of a form; its text names the condition, without secrets.
+    """One violation of a POST policy by a form; its text contains no secret.
 
-    *field* is the field of the condition; empty without one.
+    *field* is the field of the violated condition; empty without one.
     """
 
     fault: PolicyFault
@@ -49,13 +49,13 @@ class PolicyRefusal:
     field: str = ""
 
     def __str__(self) -> str:
-        """Return the text."""
+        """Return the text of the violation."""
         return self.text
 
 
 @frozen(repr=False)
 class PolicyCondition:
-    """One condition of a policy.
+    """One condition of a POST policy.
 
     Attributes:
         operator: one of ``OPERATORS``.
@@ -71,11 +71,11 @@ class PolicyCondition:
 
     @classmethod
     def range(cls, least: int, most: int) -> PolicyCondition:
-        """Return the condition for a file of *least* to *most* bytes."""
+        """Return the condition that a file has *least* to *most* bytes."""
         return cls(RANGE, RANGE, sizes=(least, most))
 
     def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
-        """Return the condition as in the policy; *hidden* omits secrets."""
+        """Return the condition as in the policy, for JSON; *hidden* omits secrets."""
         if self.sizes is not None:
             return [RANGE, *self.sizes]
         # A dollar sign would begin a variable such as ${filename}.
@@ -89,7 +89,7 @@ class PolicyCondition:
         return [self.operator, f"${self.field}", wanted]
 
     def __str__(self) -> str:
-        """Return the JSON for messages, shortened and without secrets."""
+        """Return the condition as JSON for messages, shortened and without secrets."""
         text = json.dumps(self.as_json(hidden=True), ensure_ascii=False)
         return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
@@ -98,7 +98,7 @@ class PolicyCondition:
         return f"<PolicyCondition {self}>"
 
     def allows(self, value: str) -> bool:
-        """Return whether the field may have *value*."""
+        """Return whether the condition permits *value* for its field."""
         if self.operator == "starts-with":
             return value.startswith(self.values[0])
         return (value in self.values) is not (self.operator == "not-in")
@@ -106,9 +106,10 @@ class PolicyCondition:
     def refusal(
         self, fields: Mapping[str, str], bucket: str | None, size: int | None
     ) -> PolicyRefusal | None:
-        """Return the violation of a form; names in *fields* are lower case.
+        """Return the violation of the condition by a form; None if the form meets it.
 
-        None values are not known yet and are not checked.
+        Names in *fields* are lower case. A value that is None is unknown and not
+        checked.
         """
         if self.sizes is not None:
             return None if size is None else self._size_refusal(size, *self.sizes)
@@ -132,7 +133,7 @@ class PolicyCondition:
 
 
 def read_condition(item: Any) -> PolicyCondition | str:
-    """Return the condition in *item* of a policy, or its problem."""
+    """Return the condition in *item*, a member of a policy; a text if it is invalid."""
     # A text, not an exception: a traceback would show the values.
     if isinstance(item, dict):
         if len(item) != 1:
@@ -178,7 +179,7 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
 
 
 def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
-    """Yield contradictions, because of which no form can meet *conditions*."""
+    """Yield the contradictions that make *conditions* impossible to meet."""
     by_field: dict[str, list[PolicyCondition]] = {}
     for condition in conditions:
         by_field.setdefault(condition.field, []).append(condition)

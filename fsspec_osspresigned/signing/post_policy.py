@@ -1,4 +1,4 @@
-"""POST policies: make, sign, read and check them; the caller passes the time.
+"""POST policies: made, signed, parsed and checked; the caller passes the time.
 
 A policy is a JSON text in base64. Its signature covers exactly that text, so the text
 is passed on unchanged.
@@ -88,7 +88,7 @@ def _hidden(text: str | Secret) -> Secret:
 
 @frozen
 class PostPolicy:
-    """A policy that its owner signed.
+    """A POST policy.
 
     Attributes:
         text: the base64 text to send.
@@ -102,10 +102,10 @@ class PostPolicy:
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Read the base64 text of a policy.
+        """Return the policy in the base64 *text*.
 
         Raises:
-            PostPolicyError: it is not a policy; the message lists all problems.
+            PostPolicyError: *text* is not a policy; the message lists all problems.
         """
         text = _hidden(text)
         end, conditions, problems = _read(text)
@@ -154,7 +154,7 @@ class PostPolicy:
         return found
 
     def named(self, name: str) -> list[PolicyCondition]:
-        """Return the conditions of the field *name*, lower case."""
+        """Return the conditions on the form field *name* (lower case)."""
         return self._by_field.get(name, [])
 
     @cached_property
@@ -169,7 +169,7 @@ class PostPolicy:
         return pinned_fields(self.conditions)
 
     def describe(self) -> dict[str, Any]:
-        """Return plain JSON-able facts, without secrets."""
+        """Return facts about the policy for JSON, without secrets."""
         return {
             "expires": shown_moment(self.expires_at),
             "conditions": [one.as_json(hidden=True) for one in self.conditions],
@@ -182,7 +182,10 @@ def lower_names(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
-    """Return expiry time, conditions and problems; no exception shows a secret."""
+    """Return expiry time, conditions and problems of a policy.
+
+    No exception is raised, because its traceback would show a secret.
+    """
     try:
         data = base64.b64decode(text.reveal().encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -222,7 +225,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
-    r"""Return *data* with ``$`` for ``\$``, an escape of OSS that JSON lacks."""
+    r"""Return *data* with ``$`` for ``\$``, which is valid in OSS but not in JSON."""
     pieces = data.split(b"\\\\")
     return b"\\\\".join(piece.replace(b"\\$", b"$") for piece in pieces)
 
@@ -266,11 +269,11 @@ def sign_policy(
     """Return the form fields of a signed policy, in the order in which they are sent.
 
     Args:
-        credentials: sign it.
+        credentials: the access key that signs.
         text: result of :func:`policy_text`; V4 needs :func:`signature_conditions` in
             it.
         version: ``v4`` or ``v1``.
-        region: without ``oss-`` in front; V4 needs it.
+        region: region without ``oss-``; required for V4.
         now: seconds since the epoch, the same as for the conditions.
 
     Raises:
@@ -300,7 +303,7 @@ def sign_policy(
 
 
 def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    """Return the fields of its own signature that *policy* does not require."""
+    """Return those signature fields in *own* for which *policy* has no condition."""
     problems = []
     for name in (*V4_FIELDS, TOKEN_FIELD):
         found = policy.named(name)
@@ -325,7 +328,7 @@ def _signature_fields(
 
 
 def spelled(name: str) -> str:
-    """Return the form field *name*, given in any case, as OSS spells it."""
+    """Return the name of a form field in the spelling of OSS."""
     lower = name.lower()
     return lower if lower.startswith("x-oss-") else _SPELLED.get(lower, name)
 

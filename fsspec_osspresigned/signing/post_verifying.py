@@ -1,4 +1,4 @@
-"""Verification of a signed POST policy as in OSS, from the received fields."""
+"""Verification of a signed POST policy, as OSS does it, from the received fields."""
 
 from __future__ import annotations
 

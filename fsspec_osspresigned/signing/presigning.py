@@ -1,4 +1,4 @@
-"""Presigned URLs of OSS, V1 and V4: checks and signing; the caller passes the time."""
+"""Presigned URLs of OSS, V1 and V4: checked and signed; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def presign(credentials: Credentials, endpoint: Endpoint, **request: Any) -> Sec
     """Return the presigned URL of one request.
 
     Args:
-        credentials: sign it.
-        endpoint: where the bucket is reached.
+        credentials: the access key that signs.
+        endpoint: address of OSS for the URL.
         **request: the other attributes of :class:`PresignRequest`.
 
     Raises:
@@ -66,8 +66,8 @@ class PresignRequest:
     """One request to be signed.
 
     Attributes:
-        credentials: sign it.
-        endpoint: where the bucket is reached.
+        credentials: the access key that signs.
+        endpoint: address of OSS for the URL.
         method: HTTP method in upper case.
         bucket: the bucket, which is always part of the signature.
         key: object key, not encoded; empty for a call on the bucket.
@@ -75,9 +75,9 @@ class PresignRequest:
             others only if *additional_headers* names them.
         query: decoded parameters, without those of the signature.
         version: ``v4``, or ``v1``, which OSS refuses for new buckets.
-        region: without ``oss-`` in front; V4 needs it.
+        region: region without ``oss-``; required for V4.
         product: ``oss``, or ``oss-cloudbox`` for a cloud box.
-        now: seconds since the epoch; the life begins here.
+        now: start of the lifetime, seconds since the epoch.
         expires_in: lifetime in seconds; 1 to 604,800 for V4.
         additional_headers: names of further headers to sign; V4 only.
     """
@@ -97,7 +97,7 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def sign(self) -> SecretURL:
-        """Return the presigned URL, without checking :meth:`problems`."""
+        """Return the presigned URL, even if :meth:`problems` finds problems."""
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4
         headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
@@ -150,7 +150,7 @@ class PresignRequest:
         return f"{written}&x-oss-signature={signature}"
 
     def problems(self) -> Iterator[str]:
-        """Yield the problems for which OSS would refuse the request."""
+        """Yield the reasons for which OSS would refuse the request."""
         yield from credential_problems(self.credentials)
         if not _is_method(self.method):
             yield f"method {self.method[:20]!r} is not in upper-case letters"
@@ -206,7 +206,7 @@ class PresignRequest:
 def _own(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> dict[str, str]:
-    """Return V4's own parameters, except the signature."""
+    """Return the query parameters that V4 itself adds, except the signature."""
     parameters = {
         "x-oss-signature-version": ALGORITHM,
         "x-oss-credential": credential,
@@ -224,12 +224,16 @@ def _own(
 def _own_query(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> str:
-    """Return V4's own parameters as a query, cached for requests of the same second."""
+    """Return the query parameters that V4 itself adds, as a query string.
+
+    The last results are cached, because requests of the same second have the same
+    query.
+    """
     return canonical_query(_own(credential, token, moment, life, listed).items())
 
 
 def region_problem(region: str | None) -> str | None:
-    """Return why V4 cannot sign *region*; None if it can."""
+    """Return why V4 cannot sign for *region*; None if it can."""
     if not region:
         return "no region: V4 signs it, for example cn-hangzhou"
     if not _is_region(region):
@@ -264,7 +268,7 @@ def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:
 
 
 def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
-    """Find requests whose V1 signature is also valid for other requests.
+    """Yield a problem if the V1 signature is also valid for another request.
 
     V1 signs without encoding, so the key ``a?acl`` and the sub-resource ``acl`` of the
     key ``a`` have the same signature; a value such as ``x&tagging`` is ambiguous too.
@@ -281,6 +285,6 @@ def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
 
 @cache
 def _signed() -> str:
-    """Return the pattern of a parameter that V1 signs, after a ``?`` or ``&``."""
+    """Return a regular expression for ``?`` or ``&`` and a parameter that V1 signs."""
     names = "|".join(map(re.escape, sorted(SUBRESOURCES)))
     return rf"(?:x-oss-[^=&?]*|{names})(?:[=&?]|$)"

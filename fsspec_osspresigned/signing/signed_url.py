@@ -1,4 +1,4 @@
-"""Facts about a presigned URL: version, lifetime, signed headers; no secrets."""
+"""Facts in a presigned URL: version, lifetime, signed headers; no secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 class SignedURL:
     """Facts in a presigned URL, without its signature, token and key.
 
-    None means that the URL does not say. More headers than listed may be signed.
+    None means that the URL does not contain the fact. More headers than listed may be
+    signed.
     """
 
     version: URLVersion  # s3-v2 and s3-v4 are those of S3-compatible stores
@@ -56,7 +57,7 @@ class SignedURL:
         return self.version in ("s3-v2", "s3-v4")
 
     def covers(self, name: str) -> bool:
-        """Return whether the signature covers a header *name* (lower case)."""
+        """Return whether the signature includes a header *name* (lower case)."""
         if self.version == "s3-v4":  # S3 signs exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith("x-amz-")
@@ -65,7 +66,7 @@ class SignedURL:
 
 @lru_cache(maxsize=256)  # a URL of a map is described five times on its way out
 def describe(url: SecretURL) -> SignedURL:
-    """Read the facts in *url*; unreadable ones are None, never an error."""
+    """Return the facts in *url*; unreadable facts are None, never an error."""
     try:
         parts = urlsplit(url.reveal())
     except ValueError:
@@ -95,10 +96,10 @@ def describe(url: SecretURL) -> SignedURL:
 
 
 def damage(url: SecretURL) -> str | None:
-    """Return how *url* was damaged when it was copied; None if it does not show.
+    """Return how *url* was damaged when it was copied; None if no damage is visible.
 
-    A URL without any trace of a signature may lead to a gateway, unless its host is of
-    OSS.
+    A URL without any trace of a signature may lead to a gateway, so it is damaged only
+    if its host is one of OSS.
     """
     parts = urlsplit(url.reveal())
     query = dict(parse_query(parts.query))

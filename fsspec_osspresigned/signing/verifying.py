@@ -1,8 +1,8 @@
 """Signature verification as in OSS, for the emulator and for tests.
 
 It uses only the received request: method, decoded path, raw query, headers. The
-    signature is in the query, as in a presigned URL, or in the header
-    ``Authorization``, as the SDKs send it.
+signature is in the query, as in a presigned URL, or in the header ``Authorization``,
+as the SDKs send it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
 @frozen(kw_only=True)
 class Received:
-    """A received request; bytes that are not UTF-8 are lone surrogates."""
+    """A received request; bytes that are not UTF-8 become lone surrogates."""
 
     method: str
     bucket: str  # from the host or the path; empty if none
@@ -87,7 +87,7 @@ def verify(
         received: the request.
         find: returns the credentials of an access key ID, or None.
         now: seconds since the epoch.
-        regions: those that V4 may be signed for; None is every region.
+        regions: permitted regions of V4; None permits every region.
     """
     try:
         _Verification(received, find, now, regions).run()
@@ -97,7 +97,10 @@ def verify(
 
 
 class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    """Carries the refusal; *ec* may be the last digits of ``0002-00000...`` alone."""
+    """Exception with the refusal of a signature.
+
+    *ec* may be only the last digits of an EC number ``0002-00000...``.
+    """
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
 
 @frozen
 class _Claim:
-    """A V4 signature with its own parameters."""
+    """A V4 signature with the parameters that V4 itself adds."""
 
     credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
@@ -143,7 +146,7 @@ class _Claim:
 
 @frozen
 class _Verification:
-    """Verification of one request; methods raise the problems found."""
+    """Verification of one request; its methods raise RefusedSignature."""
 
     received: Received
     find: Callable[[str], Credentials | None]
@@ -341,7 +344,7 @@ def known_key(
     given: str | None,
     now: float,
 ) -> Credentials:
-    """Return the credentials of *name*; *given* is the STS token of the request.
+    """Return the credentials of the key ID *name*; *given* is the request's STS token.
 
     Raises:
         RefusedSignature: the key is unknown, or does not belong to that token.
@@ -370,7 +373,7 @@ def known_key(
 def mismatch(
     ec: str, name: str, given: str, text: str, **more: Any
 ) -> RefusedSignature:
-    """Return the refusal of a signature, with the text that the server signed."""
+    """Return the error SignatureDoesNotMatch, with the string to sign of the server."""
     return RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
@@ -385,14 +388,14 @@ def mismatch(
 
 
 def same_text(wanted: str, given: str) -> bool:
-    """Compare two signatures or tokens in constant time."""
+    """Return whether two signatures or tokens are equal, in constant time."""
     return hmac.compare_digest(
         wanted.encode(), given.encode("utf-8", "surrogateescape")
     )
 
 
 def _parse_date(text: str) -> float | None:
-    """Return a date in HTTP or V4 format in seconds; None if it is neither."""
+    """Return a date in HTTP or V4 format as seconds since the epoch, or None."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (OverflowError, ValueError):

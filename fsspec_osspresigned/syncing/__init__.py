@@ -1,4 +1,4 @@
-"""Directory synchronisation.
+"""Synchronisation of a directory with a prefix, in either direction.
 
-Begin with ``sync``; ``plan`` decides what to send and delete, and does no I/O.
+Begin with ``sync``. ``plan`` decides what to transfer and delete, and does no I/O.
 """

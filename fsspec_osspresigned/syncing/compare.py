@@ -1,4 +1,4 @@
-"""Content comparison: whether a file and its object hold the same bytes."""
+"""Content comparison: whether a file and its object have the same bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _etag_there(item: Item) -> str:
 class ContentComparison:
     """Comparison of files below *source* with objects below *root*.
 
-    *listed* returns the ETag of an object in the listing; by default, that of the
+    *listed* returns the ETag of an object as in the listing; by default, that of the
     destination.
     """
 
@@ -43,10 +43,11 @@ class ContentComparison:
     listed: Callable[[Item], str] = _etag_there
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
-        """Compare the bytes of all unsure files of *plan*, several at once.
+        """Compare the bytes of all undecided files of *plan*, several at once.
 
-        Returns name -> record for the state, of each equal file. Reads each file
-        and, unless an earlier run has recorded the CRC-64, sends a HeadObject for it.
+        Returns name -> record for the state, of each equal file. Reads each file and,
+        unless an earlier run has recorded the CRC-64, sends a HeadObject for its
+        object.
         """
         unsure, plan.unsure = plan.unsure, []
         width = self.client.options.connections

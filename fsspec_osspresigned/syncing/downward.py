@@ -1,4 +1,4 @@
-"""Downloads of a sync: from the store into a local directory."""
+"""Downloads of a sync, from a prefix of the store into a local directory."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .source import LocalSource, RemoteSource
 
 @frozen(kw_only=True)
 class Downward:
-    """Direction from a prefix of the store to the local directory *target*.
+    """Direction of a sync from a prefix of the store to the local directory *target*.
 
-    A link in *target* that leads to a directory is never entered.
+    A symbolic link in *target* that leads to a directory is never entered.
     """
 
     filesystem: OSSPresignedFileSystem
@@ -49,7 +49,7 @@ class Downward:
 
     @property
     def client(self) -> Client:
-        """Client of the source."""
+        """Client of the store."""
         return self.filesystem.client
 
     @property
@@ -58,13 +58,13 @@ class Downward:
         return self.source.place("")
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield the objects; raises NotSignedError if listing is not granted."""
+        """Yield the objects of the prefix; NotSignedError if listing is not granted."""
         return self.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
         """Return name -> file of the target directory, which may be missing.
 
-        Files whose names no object can have are not listed, and so never deleted.
+        A file whose name no object can have is not listed, and so never deleted.
         """
         if not os.path.lexists(self.target.root):
             return {}
@@ -76,7 +76,7 @@ class Downward:
         }
 
     def comparison(self) -> ContentComparison:
-        """Return the comparison of contents."""
+        """Return the object that compares contents of files and objects."""
         return ContentComparison(
             self.client, self.target, self.root, lambda item: item.entry.tag
         )
@@ -97,7 +97,7 @@ class Downward:
             raise ConfigurationError(problems)
 
     def _link_above(self, name: str) -> str | None:
-        """Return why the directory of *name* is not below the target; None if it is."""
+        """Return why a link leads *name* out of the target directory, or None."""
         parent = os.path.dirname(name)
         straight = (
             os.path.join(self._real, *parent.split("/")) if parent else self._real
@@ -108,7 +108,7 @@ class Downward:
         return f"{name!r} would go through a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
-        """Return a message if *name* is a pipe or a device; None if not."""
+        """Return a message if *name* is a pipe or a device; None otherwise."""
         try:
             mode = os.stat(self.target.place(name)).st_mode
         except OSError:
@@ -118,7 +118,10 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the signer refuses and needs no request to know."""
+        """Raise NotSignedError if the download of *name* is certain to be refused.
+
+        No request is sent for this check.
+        """
         operation = calls.operation_on(Action.GetObject, self.root + name)
         preflight(self.client.signer, operation)
 
@@ -165,7 +168,7 @@ class Downward:
         os.utime(place, ns=(began, began))
 
     def delete(self, name: str, cancel: Cancellation) -> None:
-        """Delete one local file, or the link to one."""
+        """Delete the local file *name*, or the symbolic link to a file."""
         del cancel
         if problem := self._link_above(name):
             raise ConfigurationError(problem, path=name)

@@ -18,7 +18,7 @@ _WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 @functools.cache
 def _pattern(glob: str) -> re.Pattern[str]:
-    """Return the regular expression that matches the whole of a name."""
+    """Return the regular expression for *glob*, which matches a whole name."""
     body = glob.removeprefix("/").removesuffix("/")
     if not body:
         raise ConfigurationError(f"{glob!r} is no glob: write one as '*.csv' or 'tmp/'")
@@ -52,7 +52,10 @@ def _translated(glob: str) -> str:
 
 
 def _class(text: str, glob: str) -> str:
-    """Translate a character class; a leading ``]`` is an ordinary character."""
+    """Return the regular expression of a glob's character class.
+
+    A leading ``]`` is an ordinary character.
+    """
     negation = "^" if text[1] in "!^" else ""
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
     piece = f"(?!/)[{negation}{members}]"
@@ -66,16 +69,17 @@ def _class(text: str, glob: str) -> str:
 
 @frozen
 class Rule:
-    r"""One rule.
+    r"""One filter rule.
 
     Attributes:
         takes: True includes the names that the glob matches, False excludes them.
-        glob: ``*`` and ``?`` stay within a name, ``**`` does not; ``[a-z]``, ``{a,b}``
-            and ``\\`` as in a shell. One that begins with a slash fits from the top,
-            others at any depth; one that ends with a slash fits directories only.
+        glob: ``*`` and ``?`` do not match a slash, ``**`` does; ``[a-z]``, ``{a,b}``
+            and ``\\`` are as in a shell. A glob with a leading slash matches from the
+            top, others match at any depth; one with a trailing slash matches only
+            directories.
 
     Raises:
-        ConfigurationError: it is no glob.
+        ConfigurationError: *glob* is invalid.
     """
 
     takes: bool
@@ -83,7 +87,7 @@ class Rule:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read ``+ GLOB`` or ``- GLOB``, as rclone writes them."""
+        """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
             raise ConfigurationError(f"{text!r} is no rule: write '+ GLOB' or '- GLOB'")
@@ -91,34 +95,34 @@ class Rule:
 
     @classmethod
     def against(cls, name: str) -> Self:
-        """Return the rule that excludes exactly the file *name*."""
+        """Return a rule that excludes only the file *name*."""
         return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
 
     def fits(self, name: str) -> bool:
-        """Return whether the glob matches *name* or a directory above it."""
+        """Return whether the glob matches *name* or one of its parent directories."""
         return _pattern(self.glob).fullmatch(name) is not None
 
 
 @frozen
 class Filter:
-    """Ordered rules: the last rule that matches a name decides.
+    """Ordered filter rules: the last rule that matches a name decides.
 
-    A name that no rule fits is included, unless the first rule includes: then only
-    what the rules name is included.
+    A name that no rule matches is included. But if the first rule includes, only names
+    that a rule includes are included.
     """
 
     rules: tuple[Rule, ...] = ()
 
     @classmethod
     def of(cls, rules: Iterable[Rule | str]) -> Self:
-        """Return a filter of rules, or of their texts."""
+        """Return a filter of *rules*, which may be texts."""
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
         found = (Rule.of(one) if isinstance(one, str) else one for one in rules)
         return cls(tuple(found))
 
     def takes(self, name: str) -> bool:
-        """Return whether the file *name*, relative to the source, is included."""
+        """Return whether the filter includes *name*, relative to the source."""
         for rule in reversed(self.rules):
             if rule.fits(name):
                 return rule.takes

@@ -24,7 +24,7 @@ _ODD_ON_WINDOWS = re.compile(
 
 
 class How(enum.StrEnum):
-    """Criterion by which a file and an object are compared."""
+    """Criteria for comparing a file with its object: time, size or checksum."""
 
     TIME = "time"
     SIZE = "size"
@@ -32,7 +32,7 @@ class How(enum.StrEnum):
 
 
 class Why(enum.StrEnum):
-    """Verdict about a file, as users see it."""
+    """Verdicts of a sync about a file, such as new, changed or same."""
 
     NEW = "new"
     SIZE = "other size"
@@ -45,11 +45,11 @@ class Why(enum.StrEnum):
 
 @frozen
 class Entry:
-    """One file of the source.
+    """One file of the source of a sync.
 
     Attributes:
         name: path relative to the source, with slashes.
-        size: bytes; None if the source does not say.
+        size: size in bytes; None if the source does not say.
         mtime_ns: modification time in nanoseconds since the epoch; None if unknown.
         tag: the source's identifier of the content, such as an ETag; may be empty.
     """
@@ -62,7 +62,7 @@ class Entry:
 
 @frozen
 class Aside:
-    """Entry of the source that is not sent: its kind, or the reason if unreadable."""
+    """Source entry that a sync leaves out: its kind, or the error if unreadable."""
 
     name: str
     why: str
@@ -71,7 +71,10 @@ class Aside:
 
 @frozen
 class Stored:
-    """Object of the destination, as listed; *modified* is by the store's clock."""
+    """Object or file at the destination, from a listing.
+
+    *modified* is by the clock of the destination.
+    """
 
     size: int
     etag: str = ""
@@ -80,7 +83,7 @@ class Stored:
 
 @frozen
 class Sent:
-    """File that an earlier run sent: its listing then, and the stored object."""
+    """Record of a file that an earlier sync sent: source entry, and stored object."""
 
     size: int = field(validator=instance_of(int))
     mtime_ns: int | None = field(default=None, validator=optional(instance_of(int)))
@@ -91,13 +94,13 @@ class Sent:
 
 @frozen(kw_only=True)
 class PlanRules:
-    """Settings of a plan.
+    """Settings for making a sync plan.
 
     Attributes:
-        prefix: of all keys; empty, or ends with a slash.
+        prefix: prefix of all keys; empty, or with a final slash.
         downward: whether the destination is a local directory instead of a prefix.
         listed: whether the destination could be listed.
-        ahead: seconds that the source's clock is ahead of the destination's.
+        ahead: seconds by which the source's clock is ahead of the destination's.
     """
 
     how: How = How.TIME
@@ -117,7 +120,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """File with its verdict, and the known facts about its object."""
+    """A file of the source with its verdict, and the known facts about its object."""
 
     entry: Entry
     why: Why
@@ -127,7 +130,7 @@ class Item:
 
 @frozen
 class Extra:
-    """Object that the source does not have."""
+    """An object or file at the destination that the source does not have."""
 
     name: str
     size: int
@@ -135,15 +138,15 @@ class Extra:
 
 @define
 class Plan:
-    """Work of one sync; names are relative to source and destination.
+    """Plan of one sync; names are relative to source and destination.
 
     Attributes:
         send: files to send.
-        unsure: files whose bytes must be compared; empty afterwards.
+        unsure: files whose bytes must be compared; empty after the comparison.
         same: number of files that the destination has already.
         extra: objects that the source does not have, sorted.
-        problems: name -> why it cannot be sent.
-        errors: name -> why the source could not be read there.
+        problems: name -> reason why the file cannot be sent.
+        errors: name -> reason why the source could not be read there.
         left_out: name -> kind, of entries that are not files.
         found: number of files in the source that the filters include.
     """
@@ -159,11 +162,14 @@ class Plan:
 
     @property
     def send_bytes(self) -> int:
-        """Total size of the files to send; files of unknown size count as 0."""
+        """Total size of the files to send in bytes.
+
+        Files of unknown size count as 0.
+        """
         return sum(item.entry.size or 0 for item in self.send)
 
     def place(self, item: Item) -> None:
-        """Add *item* to the list of its verdict."""
+        """Add *item* to the list of the plan for its verdict."""
         if item.why is Why.UNSURE:
             self.unsure.append(item)
         elif item.why is Why.SAME:
@@ -172,7 +178,7 @@ class Plan:
             self.send.append(item)
 
     def resolve(self, item: Item, why: Why) -> None:
-        """Add an unsure *item* again, after its bytes were compared."""
+        """Add *item* with the verdict *why*, found by comparing its bytes."""
         self.place(evolve(item, why=why))
 
 
@@ -182,9 +188,10 @@ def plan(
     before: Mapping[str, Sent],
     rules: PlanRules,
 ) -> Plan:
-    """Compare *source* with the objects *there* and the files sent *before*, by name.
+    """Return the sync plan for *source*, compared with the destination by name.
 
-    Names that the source has are removed from *there*, which is empty if the
+    *there* are the objects at the destination, and *before* the files that earlier runs
+    sent. Names that the source has are removed from *there*, which is empty if the
     destination could not be listed.
     """
     made = Plan()
@@ -215,7 +222,7 @@ def plan(
 def verdict(
     entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return the reason to send *entry*, or ``SAME`` or ``UNSURE``."""
+    """Return why *entry* must be sent, ``SAME``, or ``UNSURE`` before comparison."""
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
@@ -241,7 +248,7 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether an earlier run sent the object; True if it was not listed."""
+    """Return whether an earlier run sent *stored*; True if it was not listed."""
     return stored is None or (
         bool(sent.etag)
         and sent.etag.lower() == stored.etag.lower()
@@ -250,14 +257,14 @@ def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
 
 
 def name_problem(name: str, prefix: str) -> str | None:
-    """Return why *name* cannot be the end of a key; None if it can."""
+    """Return why *prefix* with *name* cannot be a key; None if it can."""
     if _leads_out(name):
         return "a name with '.' or '..' in it is not sent"
     return check_key(prefix + name)
 
 
 def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | None:
-    """Return why the key *name* cannot be a file below a directory; None if it can."""
+    """Return why a local file cannot have the *name* of a key; None if it can."""
     if _leads_out(name):
         return "a key with '.' or '..' in it is not fetched"
     if "" in name.split("/"):
@@ -278,8 +285,9 @@ def _extra(
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    Not deleted are objects below an *unseen* directory, objects that stand for
-    directories (their names end with a slash), and names that no file can have.
+    Three kinds of objects are never deleted: those below a directory in *unseen*, those
+    that represent directories (names with a final slash), and those whose names no file
+    can have.
     """
     for name, stored in there.items():
         if not name or name.endswith("/") or _leads_out(name):
@@ -289,7 +297,7 @@ def _extra(
 
 
 def _above(name: str) -> Iterator[str]:
-    """Yield *name*, the directories above it, and ``""``."""
+    """Yield *name*, its parent directories, and ``""``."""
     while name:
         yield name
         name = name.rpartition("/")[0]

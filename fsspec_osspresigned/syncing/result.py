@@ -1,4 +1,4 @@
-"""Sync result and the events of a running sync."""
+"""Result of a sync, and the events of a running sync."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .plan import Plan
 
 
 class EventKind(enum.StrEnum):
-    """Kind of an event."""
+    """Kinds of sync events."""
 
     PLAN = "plan"
     BEGIN = "begin"
@@ -32,14 +32,16 @@ class SyncEvent:
 
     Attributes:
         kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent`` or
-            ``fetched``, ``failed`` or ``uncovered`` for every file; ``bytes`` in between;
-            ``deleted`` for everything that was; ``left_out`` for what is not a file.
+            ``fetched``, ``failed`` or ``uncovered`` for every file; ``bytes`` in
+            between; ``deleted`` for each deleted item; ``left_out`` for each entry that
+            is not a file.
         name: path relative to source and destination; empty for ``plan``.
-        size: bytes of the file, of the whole plan, or just moved (negative when a failed
-            attempt is taken back).
-        count: files to transfer, and those that cannot be, for ``plan``; else 1.
+        size: bytes of the file, of the whole plan, or just moved (negative when a
+            failed try is subtracted).
+        count: for ``plan``, the number of files to transfer and of those that cannot be
+            transferred; else 1.
         why: reason, as text.
-        error: what went wrong; None for all other events.
+        error: the exception of a failure; None for all other events.
     """
 
     kind: EventKind
@@ -50,7 +52,7 @@ class SyncEvent:
     error: Exception | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON-able members."""
+        """Return the event as members of a JSON object."""
         names = ("name", "size", "count", "why")
         return {"event": self.kind.value, **{n: getattr(self, n) for n in names}}
 
@@ -64,13 +66,14 @@ class SyncResult:
         verb: participle for transferred files: ``sent`` or ``fetched``.
         dry_run: True if nothing was transferred or deleted.
         sent: number of files sent, or fetched.
-        sent_bytes: total size of these files.
+        sent_bytes: total size of these files in bytes.
         deleted: names of deleted objects or files.
-        failed: name -> exception: files that could not be read, stored or fetched, and
-            what could not be deleted.
+        failed: name -> exception, of files that could not be read, stored or fetched,
+            and of items that could not be deleted.
         uncovered: name -> exception: files for which no signature is available.
         not_tried: number of files whose transfer was planned, but not tried.
-        kept: number of extra objects or files that were not deleted because something else failed.
+        kept: number of extra objects or files that were not deleted because of another
+            failure.
         seconds: duration.
     """
 
@@ -93,7 +96,7 @@ class SyncResult:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Name -> kind, of entries not sent: links to directories, pipes, devices."""
+        """Name -> kind, of source entries that are not files: links, pipes, devices."""
         return self.plan.left_out
 
     @property
@@ -108,7 +111,7 @@ class SyncResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Exit code of the command line, as docs/cli.md lists them."""
+        """Exit code of the command for this result, as listed in docs/cli.md."""
         if self.is_complete:
             return ExitCode.OK
         would = len(self.plan.send) if self.dry_run else 0
@@ -117,7 +120,7 @@ class SyncResult:
         return code or ExitCode.FAILED
 
     def check(self) -> None:
-        """Raise UploadErrors with all failures, unless the sync is complete."""
+        """Raise UploadErrors with all failures; return if the sync is complete."""
         if self.is_complete:
             return
         problems = self.problems

@@ -1,4 +1,4 @@
-"""Uploads of a sync: several files at once, in this process or through an executor."""
+"""Uploads of a sync: several files at once, in this process or by an executor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """Receiver of the progress of files, called from several threads."""
+    """Protocol of an object that is notified of transfers, from several threads."""
 
     def begin(self, entry: Entry) -> None:
         """Called when the transfer of *entry* begins."""
@@ -55,7 +55,7 @@ class Listener:
 
 @frozen
 class SyncRoute:
-    """Source, destination and object options of the files of one sync."""
+    """Source, destination and object options that all files of one sync share."""
 
     source: SyncSource
     root: str  # bucket and prefix of the keys, with a slash at the end
@@ -134,7 +134,7 @@ def _sent_file(
 def _sent_stream(
     upload: Upload, entry: Entry, source: SyncSource, cancel: Cancellation
 ) -> Receipt:
-    """Upload a file of another filesystem while it is read."""
+    """Upload a file of another filesystem while reading it."""
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(source.open(entry.name))
@@ -148,7 +148,7 @@ def _sent_stream(
 def _add_all(
     upload: Upload, size: int | None, reader: _BlockReader, stack: contextlib.ExitStack
 ) -> None:
-    """Add all bytes; SourceChangedError if their number differs from *size*."""
+    """Add all bytes to the upload; SourceChangedError if *size* is wrong."""
     if size is None or upload.plan.multipart:
         _add_parts(upload, size, reader)
     elif size <= _HELD:
@@ -183,7 +183,7 @@ def _add_parts(upload: Upload, size: int | None, reader: _BlockReader) -> None:
 
 @define
 class _BlockReader:
-    """Reader of a file that counts its bytes and stops when it is cancelled."""
+    """Reader of a source file that counts its bytes and stops when it is cancelled."""
 
     file: Any
     cancel: Cancellation
@@ -202,7 +202,7 @@ class _BlockReader:
 
 @frozen
 class BatchLimits:
-    """Limits of a batch for an executor; a larger file is a separate batch."""
+    """Limits of a batch for an executor; a file beyond them is a separate batch."""
 
     files: int = 64
     size: int = 128 * MIB
@@ -214,7 +214,7 @@ LIMITS = BatchLimits()
 
 @frozen
 class Batch:
-    """Names of files for a worker process; it holds no secret and no content."""
+    """Names of files that one worker process uploads, without secrets and content."""
 
     filesystem: Any  # pickled by its options
     route: SyncRoute
@@ -237,7 +237,7 @@ class _Collector(Listener):
 
 
 def run_batch(batch: Batch) -> BatchResult:
-    """Upload a batch, and return the result of each file that was tried."""
+    """Upload the files of *batch* in this process, and return the result of each."""
     collector = _Collector()
     batch.route.send(batch.filesystem.client, batch.entries, collector)
     return collector.found
@@ -268,7 +268,7 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
 
 
 def _without_queued(running: _Running) -> _Running:
-    """Cancel batches that have not begun; return the others, which still run."""
+    """Cancel queued batches; return the batches that still run."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 
 
@@ -284,7 +284,7 @@ def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResu
 
 
 def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
-    """Report the results of a batch; return whether to continue with others."""
+    """Report the results of a finished batch; return whether others may start."""
     if future.cancelled():
         return False
     error = future.exception()
@@ -308,7 +308,7 @@ def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> b
 def batches_of(
     filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
 ) -> Iterator[Batch]:
-    """Yield *entries* in batches within ``LIMITS``."""
+    """Yield batches of *entries* that are within ``LIMITS``."""
     held: list[Entry] = []
     size = 0
     for entry in entries:
@@ -323,7 +323,10 @@ def batches_of(
 
 
 def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Raise ConfigurationError for options that *executor* cannot or must not get."""
+    """Raise ConfigurationError for options that must not be sent to another process.
+
+    Options with secrets, and those that cannot be pickled, are refused.
+    """
     if isinstance(executor, ThreadPoolExecutor):
         return
     if isinstance(route.source, RemoteSource):

@@ -1,6 +1,7 @@
-"""Sync sources: a local directory, or one of any fsspec filesystem.
+"""Sources of a sync: a local directory, or a directory of any fsspec filesystem.
 
-Both can be pickled, because they hold only a path, or a filesystem and its options.
+Both classes can be pickled, because they hold only a path, or a filesystem and its
+options.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _WORDS = ("anon", "google_default", "cloud", "cache", "browser")  # tokens of gc
 
 @frozen
 class LocalSource:
-    """Local directory; *root* is absolute."""
+    """Local directory as source of a sync; *root* is absolute."""
 
     root: str
     is_local = True
@@ -56,17 +57,20 @@ class LocalSource:
                 yield Aside(name, found.kind.value)
 
     def place(self, name: str) -> str:
-        """Return the path of a file."""
+        """Return the absolute path of the file *name*."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> Any:
-        """Open a file for reading bytes."""
+        """Open the file *name* for reading bytes."""
         return open(self.place(name), "rb", buffering=0)
 
 
 @frozen
 class RemoteSource:
-    """Directory of another filesystem; *root* has no protocol and no trailing slash."""
+    """Directory of another fsspec filesystem as source of a sync.
+
+    *root* has no protocol and no trailing slash.
+    """
 
     fs: Any
     root: str
@@ -74,13 +78,13 @@ class RemoteSource:
 
     @property
     def _front(self) -> str:
-        """Prefix of all paths."""
+        """Common prefix of the paths of all files."""
         return f"{self.root}/" if self.root else str(self.fs.root_marker)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files, and an Aside for each entry that is no file and no directory.
+        """Yield files, and an Aside for each entry that is neither file nor directory.
 
-        An incomplete listing, or a name outside of the directory, raises an error.
+        An incomplete listing, or a name outside the directory, raises an error.
         """
         empty = True
         for info in self._infos():
@@ -102,7 +106,7 @@ class RemoteSource:
             raise FileNotFoundError(2, "nothing to sync from", self.root)
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
-        """Yield ``info`` of all entries except directories."""
+        """Yield ``info`` of all files and other entries, but not of directories."""
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
             # Not ``find``, which answers from memory where listing is not signed.
             bucket, key = split_path(self.root)
@@ -113,9 +117,9 @@ class RemoteSource:
             yield from self._walked()
 
     def _walked(self) -> Iterator[Mapping[str, Any]]:
-        """Yield ``info`` of all entries except directories, directory by directory.
+        """Yield ``info`` of all entries except directories, one directory at a time.
 
-        ``find`` and ``walk`` of fsspec skip directories that cannot be listed.
+        fsspec's own ``find`` and ``walk`` skip directories that cannot be listed.
         """
         stack = [self._front.rstrip("/")]
         while stack:
@@ -134,11 +138,11 @@ class RemoteSource:
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
     def place(self, name: str) -> str:
-        """Return the path of a file."""
+        """Return the path of the file *name* on its filesystem."""
         return self._front + name
 
     def open(self, name: str) -> Any:
-        """Open a file for reading bytes."""
+        """Open the file *name* for reading bytes."""
         return self.fs.open(self.place(name), "rb")
 
     def check_portable(self) -> None:
@@ -156,7 +160,7 @@ SyncSource: TypeAlias = LocalSource | RemoteSource
 
 
 def _finds_by_itself(fs: Any) -> bool:
-    """Return whether the filesystem overrides ``find``, which is a walk by default."""
+    """Return whether the filesystem has its own ``find``, not the default of fsspec."""
     kind = type(fs)
     if getattr(fs, "fs", None) is not None:
         return False  # a wrapper: its inner filesystem may walk
@@ -168,7 +172,10 @@ def _finds_by_itself(fs: Any) -> bool:
 def whole_listing(
     client: Client, bucket: str, prefix: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ``info`` of all objects whose keys begin with *prefix*, or raise."""
+    """Yield ``info`` of all objects whose keys begin with *prefix*.
+
+    Raises NotSignedError if listing is not granted.
+    """
     for info in listing(client, bucket, prefix, delimiter=""):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
@@ -211,7 +218,7 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Raise ConfigurationError if *source* and the keys of *prefix* share a key."""
+    """Raise ConfigurationError if the source contains keys of the destination."""
     if not isinstance(source, RemoteSource):
         return
     protocol = source.fs.protocol

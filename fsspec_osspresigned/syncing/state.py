@@ -1,8 +1,8 @@
 """Sync state: a file with a record of each object that was sent.
 
-JSON lines. The first line names the format; each other line is one object, and the last
-line about an object wins. A torn line counts as never written, so its file is sent
-again. The file holds no URL, signature or header.
+The format is JSON lines. The first line names the format. Each other line is one
+object, and the last line about an object wins. An incomplete line is ignored, so its
+file is sent again. The file contains no URL, signature or header.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> sent file, without locking; raises ConfigurationError."""
+    """Return path -> sent file from a state file, without locking it.
+
+    Raises ConfigurationError if it cannot be read.
+    """
     return _read(os.path.expanduser(place))[0]
 
 
 def _read(place: str) -> tuple[dict[str, Sent], float]:
-    """Return the rows and the number of superseded lines; infinite if the end is torn."""
+    """Return the records, and the number of lines that later lines replace.
+
+    The number is infinite if the last line is incomplete.
+    """
     rows: dict[str, Sent] = {}
     count, line = 0, b""
     try:
@@ -72,20 +78,20 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
 
 
 def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the paths of the state, its lock and its replacement."""
+    """Return the paths of the state file, its lock and its replacement."""
     real = os.path.realpath(os.path.expanduser(place))
     return (real, f"{real}.lock", f"{real}.new")
 
 
 class SyncState:
-    """Sync state held by this process, mode 0600; safe for many threads.
+    """Sync state file, locked by this process, mode 0600; safe for many threads.
 
     ``rows`` maps paths to files that earlier runs have sent. With more than *spare*
     superseded lines, the file is rewritten.
 
     Raises:
-        CheckpointInUseError: another process holds it.
-        ConfigurationError: it cannot be read or written, or has another format.
+        CheckpointInUseError: another process uses the file.
+        ConfigurationError: the file cannot be read or written, or has another format.
     """
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
@@ -123,11 +129,11 @@ class SyncState:
         self._lock.release()
 
     def record(self, path: str, sent: Sent) -> None:
-        """Append a line for the object stored at *path*."""
+        """Append a line for the object that was stored at *path*."""
         self._append({"path": path, **asdict(sent)})
 
     def forget(self, path: str) -> None:
-        """Append a line that marks *path* as deleted."""
+        """Append a line that records the deletion of *path*."""
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Directory synchronisation: ``sync``, ``sync_down``, and the run that they start."""
+"""Functions ``sync`` and ``sync_down``, and the run of a sync."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from .upward import Upward
 
 @define(kw_only=True)
 class SyncRun(Listener):
-    """One run of a sync: compare, refuse, transfer, delete; options of :func:`sync`."""
+    """One run of a sync; its attributes are the options of :func:`sync`."""
 
     direction: Upward | Downward
     rules: PlanRules = field(factory=PlanRules)
@@ -61,7 +61,11 @@ class SyncRun(Listener):
         return self.direction.root
 
     def end(self, on_error: str) -> SyncResult:
-        """Run the sync; raise failures at the end, or return them in the result."""
+        """Run the sync to its end.
+
+        With *on_error* ``raise``, failures are raised at the end; otherwise the result
+        has them.
+        """
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
@@ -97,11 +101,11 @@ class SyncRun(Listener):
 
     @property
     def _is_clean(self) -> bool:
-        """True if nothing has gone wrong so far."""
+        """True if no transfer has failed so far."""
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
-        """Make the plan; compare bytes of files if the listings do not suffice."""
+        """Make the plan; compare bytes where the listings do not decide."""
         side, root, result = self.direction, self.root, self.result
         there = self._listed()
         rules = evolve(self.rules, listed=there is not None)
@@ -124,10 +128,10 @@ class SyncRun(Listener):
         result.failed.update(made.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return name -> content of the destination; None if it cannot be listed.
+        """Return name -> object or file of the destination; None without a listing.
 
-        Raises if it cannot be listed and ``delete`` is set, or if neither a state
-        nor ``always`` is given.
+        If the destination cannot be listed, raise an error if ``delete`` is set, or if
+        neither a state nor ``always`` is given.
         """
         there = self.direction.listed()
         if there is not None:
@@ -154,7 +158,7 @@ class SyncRun(Listener):
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
-        """Yield the files, except those that the signer refuses without a request."""
+        """Yield the files, except those that the signer is certain to refuse."""
         for item in items:
             try:
                 self.direction.check_signed(item.entry.name)
@@ -164,7 +168,10 @@ class SyncRun(Listener):
                 yield item
 
     def _check_delete(self) -> None:
-        """Raise if deletions are too many, or not signed, or the source is empty."""
+        """Raise an error if too much would be deleted, or deleting is not granted.
+
+        An empty source is refused too.
+        """
         extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
@@ -224,12 +231,12 @@ class SyncRun(Listener):
         self._report(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report bytes without the lock, because a receiver may limit the rate."""
+        """Report transferred bytes; takes no lock, because a receiver may wait."""
         if self.on_event is not None:
             self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Count a stored file; add it to the state if it is complete."""
+        """Count a stored file; add it to the state if its upload is complete."""
         if self.held is not None and receipt.status != "pending":
             known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
             self.held.record(receipt.path, Sent(receipt.size, *known))
@@ -239,14 +246,14 @@ class SyncRun(Listener):
         self._report(EventKind.SENT, entry.name, receipt.size)
 
     def fetched(self, entry: Entry) -> None:
-        """Count a fetched file."""
+        """Count a downloaded file."""
         with self._lock:
             self.result.sent += 1
             self.result.sent_bytes += entry.size or 0
         self._report(EventKind.FETCHED, entry.name, entry.size or 0)
 
     def failed(self, entry: Entry, error: Exception) -> None:
-        """Record a failure."""
+        """Record the failure of one file."""
         uncovered = isinstance(error, NotSignedError)
         with self._lock:
             where = self.result.uncovered if uncovered else self.result.failed
@@ -293,28 +300,29 @@ def sync(
     Both sides are listed, and the plan is made, before anything is sent or deleted.
 
     Args:
-        source: a local directory, or the URL of one on any filesystem of fsspec.
+        source: a local directory, or the URL of a directory on any filesystem of
+            fsspec.
         destination: ``bucket/prefix``; the content of *source* goes right below it.
         filesystem: filesystem of the destination; None creates one from
             *storage_options*.
         storage_options: options of the destination.
         source_options: storage options of the source.
         filters: rules such as ``"- *.tmp"`` or ``"+ *.csv"``, for both sides; the last
-            one that fits decides.
+            rule that matches decides.
         compare: ``time``: another size, or changed after the object was stored;
             ``size`` alone; or ``checksum``: the CRC-64 of the bytes.
         delete: at the end, delete objects that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None has no limit.
-        state: file that remembers what was sent; needed if listing is not permitted.
-        always: send everything.
+            refused. None is no limit.
+        state: file with a record of each file sent; needed if listing is not granted.
+        always: send all files, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
-        executor: of ``concurrent.futures``, or a client of dask, to send from several
-            processes or machines, which must find the source at the same place.
-        on_event: called for every step, from several threads; all but ``bytes`` one call
-            at a time. It must not raise.
+        executor: executor of ``concurrent.futures``, or a client of dask, to send from
+            several processes or machines, which must have the source at the same path.
+        on_event: called for every step, from several threads; all events but ``bytes``
+            come one at a time. The function must not raise.
         confirm: called with the objects to delete, before anything is done; raise an
             error to stop the run.
         on_error: ``raise`` failures at the end, or ``return`` them in the result.
@@ -322,9 +330,9 @@ def sync(
 
     Raises:
         ConfigurationError: an option is invalid; nothing was done.
-        NotSignedError: nothing was done, because deleting is not signed.
+        NotSignedError: deleting is not granted; nothing was done.
         CheckpointInUseError: another process uses *state*.
-        UploadErrors: some files failed or are not covered; the others are done.
+        UploadErrors: some files failed or have no signature; the others are done.
     """
     check_choice("compare", compare, tuple(How))
     bucket, prefix = _place(destination, "destination")
@@ -386,21 +394,21 @@ def sync_down(
         delete: at the end, delete local files that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None has no limit.
-        always: fetch everything.
+            refused. None is no limit.
+        always: fetch all objects, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
         on_event: as in :func:`sync`.
-        confirm: called with the objects to delete, before anything is done; raise an
+        confirm: called with the files to delete, before anything is done; raise an
             error to stop the run.
         on_error: ``raise`` failures at the end, or ``return`` them in the result.
 
     Raises:
-        ConfigurationError: nothing was done; also if a file stands where a directory is
-            needed, or the reverse.
-        NotSignedError: nothing was done, because listing is not granted.
-        FileNotFoundError: nothing is below *source*.
-        UploadErrors: some files failed or are not covered; the others are done.
+        ConfigurationError: an option is invalid, or a file and a directory would have
+            the same path; nothing was done.
+        NotSignedError: listing is not granted; nothing was done.
+        FileNotFoundError: there is no object below *source*.
+        UploadErrors: some files failed or have no signature; the others are done.
     """
     check_choice("compare", compare, tuple(How))
     bucket, prefix = _place(source, "source")
@@ -425,7 +433,7 @@ def sync_down(
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
-    """Yield rules that exclude the state file itself, if it lies in the source."""
+    """Yield filter rules that exclude the state file, if it is in the source."""
     if state is None or not isinstance(source, LocalSource):
         return
     front = source.place("")

@@ -1,4 +1,4 @@
-"""Uploads of a sync: from a directory into the store."""
+"""Uploads of a sync, from a directory to a prefix of the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .source import whole_listing
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction from *route*'s source to its destination, maybe by *executor*.
+    """Direction of a sync from a directory to the store, maybe by *executor*.
 
     ``Downward`` has the same members. *verb* is the participle for a transferred file,
     *extras* the noun for deleted items.
@@ -37,7 +37,7 @@ class Upward:
 
     @property
     def client(self) -> Client:
-        """Client of the destination."""
+        """Client of the store."""
         return self.filesystem.client
 
     @property
@@ -52,14 +52,15 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """1: the source has this machine's clock, the destination the store's.
+        """Sign of the correction of source times by the clock offset.
 
-        -1 is the reverse. 0 for remote files, whose times are not corrected.
+        1: source times are by this machine's clock, destination times by the store's.
+        -1: the reverse. 0: a remote source with an unknown clock.
         """
         return int(self.route.source.is_local)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield the entries of the source."""
+        """Yield files of the source, and an Aside for each entry that is not a file."""
         return self.route.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
@@ -78,14 +79,17 @@ class Upward:
         return found
 
     def comparison(self) -> ContentComparison:
-        """Return the comparison of contents."""
+        """Return the object that compares contents of files and objects."""
         return ContentComparison(self.client, self.route.source, self.root)
 
     def check(self, plan: Plan) -> None:
-        """Do nothing, because any keys can exist together."""
+        """Do nothing, because a store can hold any set of keys."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the signer refuses and needs no request to know."""
+        """Raise NotSignedError if the upload of *name* is certain to be refused.
+
+        No request is sent for this check.
+        """
         path = self.root + name
         refuse_expired(grant_for(self.client.signer, path), path)
 
@@ -106,7 +110,7 @@ class Upward:
             spread(self.executor, batches, listener)
 
     def delete(self, name: str, cancel: Cancellation) -> None:
-        """Delete one object."""
+        """Delete the object *name*."""
         path = self.root + name
         calls.delete(self.client, path, cancel)
         self.client.written.forget(path)

@@ -1,4 +1,5 @@
-"""Uploads: the algorithm that turns bytes into an object.
+"""Uploads: the code that stores bytes as an object, in one request or in parts.
 
-Begin with ``upload``. ``steps`` has its calls to the store, ``plan`` its decisions.
+Begin with ``upload``. ``steps`` has its calls to the store, ``plan`` decides how to
+split.
 """

@@ -1,4 +1,4 @@
-"""Part buffer: collects written pieces into parts of the planned size.
+"""Part buffer: collects written bytes into parts of the planned size.
 
 Immutable bytes are kept without a copy, unless they are so few that copying is cheaper.
 Other bytes are copied into reusable buffers.
@@ -24,15 +24,15 @@ EARLY_PARTS = 2_000
 
 
 class PartBuffer:
-    """The part that is being written: kept pieces, and a chunk for copied bytes.
+    """Buffer of the next part: kept objects, and a chunk for copied bytes.
 
-    After a copy only copies are fast, after a kept piece only kept pieces: at most one
-    of ``_room`` and ``_free`` is positive.
+    After a copy only copies are fast, after a kept object only kept objects: at most
+    one of ``_room`` and ``_free`` is positive.
 
     Args:
         size_of: returns the size in bytes of part *number*.
-        memory: budget of the process for part buffers.
-        limit: used bytes of *memory* above which a part is sent early.
+        memory: memory budget of the process for part buffers.
+        limit: bytes of *memory* in use above which a part is sent early.
         early: whether parts may be smaller than planned.
         early_parts: number of the last part that may be sent early.
     """
@@ -67,11 +67,11 @@ class PartBuffer:
 
     @property
     def held(self) -> int:
-        """Bytes of the part so far."""
+        """Number of bytes in the part so far."""
         return self._kept + self._copied
 
     def keep(self, data: memoryview | bytes, size: int) -> bool:
-        """Append immutable *data* if that needs no memory check; return whether."""
+        """Append immutable *data* without a copy; return False if it does not fit."""
         if size >= self._free:
             return False
         self._pieces.append(data)
@@ -80,7 +80,7 @@ class PartBuffer:
         return True
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
-        """Append a copy of *data* if that needs no memory check; return whether."""
+        """Append a copy of *data*; return False if it does not fit."""
         if not 0 < size <= self._room:
             return False
         end = self._end + size
@@ -114,7 +114,7 @@ class PartBuffer:
         return size
 
     def take(self) -> PartBody:
-        """Return the part, and start the next one."""
+        """Return the collected part, and start the next one."""
         self._end_piece()
         chunk, lease, size = self._chunk, self._lease, self.held
         given_back: Callable[[], object] | None = None
@@ -132,7 +132,7 @@ class PartBuffer:
         self._idle.clear()
 
     def _make_free(self, size: int, left: int) -> bool:
-        """Return whether *size* more bytes may be kept."""
+        """Return whether memory for *size* more bytes of kept objects is available."""
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
@@ -146,7 +146,7 @@ class PartBuffer:
         return True
 
     def _make_room(self, left: int) -> bool:
-        """Return whether there is a chunk for more of the part."""
+        """Return whether the buffer has a chunk to copy more bytes into."""
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             size = self._more(left)
@@ -163,7 +163,10 @@ class PartBuffer:
         return True
 
     def _more(self, left: int) -> int:
-        """Return how many bytes of memory are available; 0 if the part must be sent."""
+        """Return how many bytes of memory are available, up to *left*.
+
+        0 means that the part must be sent now.
+        """
         short = self._early_parts > 0 and self._memory.used >= self._limit
         if short and self.held >= EARLY and self.number <= self._early_parts:
             return 0
@@ -172,7 +175,7 @@ class PartBuffer:
         return left
 
     def _give_back(self, chunk: memoryview, lease: Lease) -> None:
-        """Keep a returned buffer, which stays counted, unless memory is short."""
+        """Keep a returned chunk for reuse, unless memory is short."""
         if self._memory.used <= self._limit:
             self._idle.append((chunk, lease))
         if self._closed:

@@ -18,11 +18,11 @@ _WARMED_UP = 2.0
 
 @define
 class ExpiryWatch:
-    """Measures one upload whose URLs were all signed in advance; warns once.
+    """Estimate of one upload whose URLs were all signed in advance; warns once.
 
     Attributes:
         size: total size in bytes; None for a stream, which is not watched.
-        expires_at: expiry time of its URLs, seconds since the epoch; None if unknown.
+        expires_at: expiry time of the URLs, seconds since the epoch; None if unknown.
         clock: monotonic seconds.
         now: seconds since the epoch.
     """
@@ -38,7 +38,10 @@ class ExpiryWatch:
     _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
-        """Add *count* bytes; call it from one thread at a time."""
+        """Count sent bytes, and warn if the URLs will expire too early.
+
+        Call it from one thread at a time.
+        """
         self._sent += count
         spent = self.clock() - self._started
         if self.size is None or self.expires_at is None or spent < _WARMED_UP:

@@ -1,4 +1,4 @@
-"""Text and compression layers over the writable file, closed together with it.
+"""Text and compression layers on a writable file, closed together with the file.
 
 fsspec itself never closes the file under a codec, and its text layer does not report
 how a ``with`` block ended. These layers do both, by the rules of ``writer``.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Layer:
-    """A layer that leaves every decision to the file below it."""
+    """Base class of file layers that leave publishing to the file below."""
 
     _inner: PresignedWriter | ChainedWriter
 
@@ -67,11 +67,14 @@ class _Layer:
         self._inner.__reduce_ex__(protocol)
 
     def _finish(self) -> None:
-        """Write the remaining bytes of this layer into the file below."""
+        """Write the remaining bytes of this layer to the file below."""
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
-    """A *codec* that writes into *inner*: closing it closes both, in the right order."""
+    """File that compresses with *codec* into the file *inner*.
+
+    ``close`` closes both.
+    """
 
     def __init__(self, codec: Any, inner: PresignedWriter) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return self._ended
 
     def writable(self) -> bool:
-        """Return True; ValueError if it is closed."""
+        """Return True; ValueError if the file is closed."""
         self.check_open()
         return True
 
@@ -104,20 +107,20 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Do nothing, because flushing a codec reduces the compression."""
+        """Do nothing, because flushing a codec makes the compressed data larger."""
         self._inner.flush()
 
     def tell(self) -> int:
-        """Return the number of bytes written into the codec."""
+        """Return the number of uncompressed bytes written."""
         return self._position
 
     def close(self) -> None:
-        """Finish the codec, then close the writer by its own rules."""
+        """Finish the compression, then close the file below by its own rules."""
         self._finish()
         self._inner.close()
 
     def discard(self) -> None:
-        """Publish nothing."""
+        """Discard the file, so that no object is published."""
         super().discard()
         self._drop_codec()
 
@@ -153,7 +156,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
 
 
 class TextWriter(_Layer, io.TextIOWrapper):
-    """A text layer whose ``with`` block decides as the binary one does."""
+    """Text layer of a file; an exception in its ``with`` block discards the file."""
 
     def __init__(
         self, binary: PresignedWriter | ChainedWriter, **text_options: Any
@@ -163,12 +166,12 @@ class TextWriter(_Layer, io.TextIOWrapper):
         super().__init__(raw, **text_options)
 
     def write(self, text: str, /) -> int:
-        """Write *text* and return its length; raises like the underlying file."""
+        """Write *text* and return its length; raises like the file below."""
         self.check_open()
         return super().write(text)
 
     def close(self) -> None:
-        """Encode the rest, then close the layers below by their own rules."""
+        """Encode the remaining text, then close the file below by its own rules."""
         if self.closed:
             self._inner.close()  # says again what failed
         else:

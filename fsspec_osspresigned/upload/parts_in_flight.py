@@ -1,4 +1,4 @@
-"""Parts in flight: how many parts of one upload are sent at a time."""
+"""Parts in flight: limit of the parts of one upload that are sent at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..http.body import Body, PartBody
 
 
 class PartsInFlight:
-    """Limit of *most* parts in flight at a time, fewer if memory is short.
+    """Semaphore for at most *most* parts in flight, fewer if memory is short.
 
     When *memory* has *memory_limit* bytes in use, parts that hold memory are sent one
     by one. *memory* None uses the budget of the process.
@@ -27,11 +27,11 @@ class PartsInFlight:
 
     @property
     def count(self) -> int:
-        """How many parts are in flight."""
+        """Number of parts in flight."""
         return len(self._numbers)
 
     def enter(self, number: int, body: Body) -> None:
-        """Wait until part *number* may be sent; call ``leave`` also if this raises."""
+        """Wait until part *number* may be sent; call ``leave`` even if this raises."""
 
         def may() -> bool:
             with self._lock:
@@ -46,13 +46,13 @@ class PartsInFlight:
             self._memory.wait(self._memory_limit, lambda: self.count == 1)
 
     def leave(self, number: int, body: Body) -> None:
-        """Allow the next part, and return the buffer of *body*."""
+        """Record that part *number* is no longer in flight, and return its buffer."""
         if isinstance(body, PartBody):
             body.release()
         self._numbers.discard(number)
         self._changes.tell()
 
     def drain(self, seconds: float | None = None) -> None:
-        """Wait until no part is in flight, *seconds* at most; None has no limit."""
+        """Wait until no part is in flight, at most *seconds*; None is no limit."""
         # Each part in flight has a job in the pool, which leaves in any case.
         self._changes.wait_for(lambda: not self.count, seconds)

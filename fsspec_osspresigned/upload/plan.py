@@ -1,4 +1,4 @@
-"""Upload plan: part sizes, and refusals before the first byte.
+"""Upload plan: the size of parts, and errors that are certain before the first byte.
 
 All functions are pure: from options, grant and size they make a plan or an error.
 """
@@ -48,7 +48,7 @@ _NEARLY = 1.1
 
 @frozen(kw_only=True)
 class UploadPlan:
-    """How one object is split and sent.
+    """Decision on how one object is split and sent.
 
     Attributes:
         action: the call that stores the whole object if it needs no parts.
@@ -58,8 +58,9 @@ class UploadPlan:
         least_part: minimum size in bytes of every part except the last.
         max_parts: maximum number of parts.
         grows: whether later parts of a stream get larger.
-        spools: whether a stream is spooled to disk, because only one call is granted.
-        width: parts in flight at most; None takes the connections of the options.
+        spools: whether a stream is first written to disk, because only one call is
+            granted.
+        width: maximum number of parts in flight; None uses the options.
     """
 
     action: Action = Action.PutObject
@@ -81,13 +82,14 @@ class UploadPlan:
 
     @property
     def sends_early(self) -> bool:
-        """Whether parts may be smaller if memory is short."""
+        """Whether parts may be smaller than planned if memory is short."""
         return self.grows and self.least_part == MIN_PART
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield number and size of the parts of *size* bytes.
+        """Yield number and size of the parts for *size* bytes.
 
-        None stands for a stream of unknown size: it yields all possible parts.
+        *size* None stands for a stream of unknown size; then all possible parts are
+        yielded.
         """
         left = size
         for number in range(1, self.max_parts + 1):
@@ -109,14 +111,16 @@ def plan_for(
     large_parts: bool = False,
     link: Link | None = None,
 ) -> UploadPlan:
-    """Decide how an object of *size* bytes is split; None stands for a stream.
+    """Return the plan for an object of *size* bytes; None stands for a stream.
 
     Without the option ``part_size``, parts are adapted to the size, up to 8 MiB, or up
     to 32 MiB with *large_parts*. If the *link* is known, and neither options nor grant
-    say how to split, the plan is the one with the least time on that link.
+    fix the part size, the plan is the one with the shortest estimated time on that
+    link.
 
     Raises:
-        ConfigurationError: the grant cannot carry the object; lists every reason.
+        ConfigurationError: the granted requests cannot store the object; the message
+            lists every reason.
     """
     if size is None:
         return _plan_stream(grant, options.part_size or LARGEST_PART, path)
@@ -156,10 +160,10 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan with the least estimated time on *link*.
+    """Return the plan with the shortest estimated time on *link*.
 
     Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
-    requests. None if options or grant say how to split, or if parts may be refused.
+    requests. None if options or grant fix the part size, or if parts may be refused.
     """
     chosen = options.part_size or options.multipart_threshold or parts.part_size
     if chosen or parts.is_owners or not (link.parts or size > options.threshold):
@@ -190,12 +194,12 @@ def _fitted(
 
 
 def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
-    """Return a sort key: total requests first, then requests in flight."""
+    """Return a sort key for *plan*: total requests first, then requests in flight."""
     return plan.multipart, plan.width or 0, -plan.part_size
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return the maximum size of *action* for messages; *largest* if it is given."""
+    """Return the maximum size of *action* as text; *largest* if it is given."""
     name = "the form of a grant" if action.spec.form else "one PUT"
     most = action.spec.largest if largest is None else largest
     room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""
@@ -203,7 +207,7 @@ def limit_of(action: Action, largest: int | None = None) -> str:
 
 
 def _largest(grant: Grant) -> int:
-    """Return the bytes of a stream that one call may store."""
+    """Return the maximum number of bytes of a stream that one call may store."""
     most = grant.action.spec.largest
     return most if grant.largest is None else min(most, grant.largest)
 
@@ -232,7 +236,7 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    """Return the part size if the grant does not fix it."""
+    """Return a part size for *size* bytes, if the grant does not fix one."""
     least = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return least  # the URL map's rule: as many parts as there are URLs
@@ -275,7 +279,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 def granted(client: Client, path: str) -> Grant:
-    """Return how *path* may be uploaded, with the limits of its store."""
+    """Return the uploads to *path* that the signer permits, with the store's limits."""
     grant = grant_for(client.signer, path)
     parts = grant.multipart
     if parts is not None and split_path(path)[0] in client.s3_buckets:
@@ -292,7 +296,7 @@ def first_request(client: Client, target: Target, size: int) -> Operation:
 
 
 def refuse_expired(grant: Grant, path: str) -> None:
-    """Raise NotSignedError if the first presigned URL, or the grant, has expired."""
+    """Raise NotSignedError if the presigned URLs or the grant have expired."""
     if (ends := grant.expires_at) is not None and ends <= time.time():
         when = shown_moment(ends)
         what = "grant" if grant.action.spec.form else "presigned URL"
@@ -308,10 +312,10 @@ def check_plan(
     plan: UploadPlan,
     size: int | None,
 ) -> None:
-    """Refuse a plan that the granted requests cannot carry out; asks no remote signer.
+    """Raise if the granted requests cannot carry out *plan*; asks no remote signer.
 
     Raises:
-        ConfigurationError: with every reason.
+        ConfigurationError: the message lists every reason.
         NotSignedError: a required presigned URL cannot be used for this upload.
     """
     granted = grant.multipart or MultipartGrant()

@@ -1,4 +1,4 @@
-"""Receipt builder: part numbers, stored parts, retries, and their verification."""
+"""Receipt builder: collects part numbers, stored parts and retries of one upload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .steps import CALLBACK_FAILED
 
 
 class ReceiptBuilder:
-    """Numbers the parts of one upload and records stored ones. Not thread-safe."""
+    """Numbers the parts of one upload and records stored parts. Not thread-safe."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
         self._target, self._max_parts = target, max_parts
@@ -48,7 +48,7 @@ class ReceiptBuilder:
 
     @property
     def parts(self) -> tuple[PartReceipt, ...]:
-        """The stored parts in order; AssertionError if one is missing."""
+        """The stored parts by number; AssertionError if a part is missing."""
         numbers = range(1, self._numbered + 1)
         if self._stored.keys() != set(numbers):
             msg = f"parts of {self._target.path} are missing: refusing to complete"
@@ -67,7 +67,7 @@ class ReceiptBuilder:
         return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
 
     def crc64(self) -> int | None:
-        """Return the CRC-64 of the whole object; None if one part has none."""
+        """Return the CRC-64 of the whole object; None if that of a part is unknown."""
         total = 0
         for part in self.parts:
             if part.crc64 is None:

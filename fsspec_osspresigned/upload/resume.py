@@ -1,4 +1,4 @@
-"""Resumption of the upload of a local file from an earlier process.
+"""Resumption: a local file's upload that an earlier process began is completed.
 
 The journal lists the stored parts. If ListParts is granted, the store is asked too, and
 parts that differ are sent again. A part is skipped only if its bytes in the file have
@@ -47,7 +47,7 @@ _KEPT = "%(text)s, are stored; run the same again to resume"
 
 @frozen
 class Listing:
-    """Parts that the store lists, by number; *whole* if the list is complete."""
+    """Stored parts by number, from ListParts; *whole* if the list is complete."""
 
     parts: Mapping[int, PartReceipt]
     whole: bool
@@ -58,8 +58,9 @@ def agreed(
 ) -> dict[int, JournalPart]:
     """Return the parts that are stored according to the journal and the store.
 
-    A part counts if both agree, or if the store could not list it. It also counts if
-    only the store has it, with a CRC-64: its process died before it wrote the journal.
+    *kept* is from the journal. A part counts if both agree, or if the store could not
+    list parts. A part that only the store has counts if its CRC-64 is known, because
+    the process may have been killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
     found: dict[int, JournalPart] = {}
@@ -85,7 +86,7 @@ def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
 
 
 def is_stale(error: BaseException | None) -> bool:
-    """Return whether *error* means that this upload can never be resumed."""
+    """Return whether *error* means that the journaled upload can never be resumed."""
     if isinstance(error, OutcomeUnknownError):
         # The first try found it gone: completed by an earlier process, or aborted.
         error = error.__context__
@@ -103,7 +104,7 @@ def list_parts(
     *,
     page_size: int = 1000,
 ) -> Listing:
-    """List the parts of an upload, with one ListParts call for *page_size* parts.
+    """Return the stored parts of an upload, from one ListParts per *page_size*.
 
     A presigned URL lists only the first page.
     """
@@ -136,7 +137,10 @@ def list_parts(
 
 
 class Resumption(NoCheckpoint):
-    """Parts of an upload with a journal, locked until ``release``. Thread-safe."""
+    """Journal and stored parts of a resumable upload, locked until ``release``.
+
+    Thread-safe.
+    """
 
     needs_crc = True
 
@@ -147,9 +151,9 @@ class Resumption(NoCheckpoint):
         self.kept: Mapping[int, JournalPart] = {}
 
     def find(self, client: Client, target: Target, cancel: Cancellation | None) -> bool:
-        """Resume the upload of the journal, or abort it and start over.
+        """Resume the upload in the journal, or abort it and start over.
 
-        Returns False if the journal is of an upload to another store, and is kept.
+        Returns False if the upload is in another store, so its journal is kept.
         """
         record = self._held.record
         if record is None:
@@ -182,7 +186,7 @@ class Resumption(NoCheckpoint):
         return True
 
     def record_upload(self, upload_id: str, host: str) -> None:
-        """Record the upload that will get the parts, unless it is recorded already."""
+        """Write the upload ID to the journal, unless it is recorded already."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._head = evolve(self._head, upload_id=upload_id, host=host)
@@ -213,7 +217,10 @@ class Resumption(NoCheckpoint):
         self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the parts stay in the store after *error*; add a note to it."""
+        """Return whether the stored parts are kept after *error*.
+
+        Add a note to *error*.
+        """
         if is_stale(error) and not self._is_elsewhere(error):
             self._held.remove()
         if not self._held.keeps:
@@ -231,7 +238,7 @@ class Resumption(NoCheckpoint):
         return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
     def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return which parts are stored, for log messages and events."""
+        """Return texts about the stored parts, for log messages and events."""
         head, stored = self._head, sum(map(self._head.size_of, numbers))
         sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
         return {
@@ -245,14 +252,14 @@ class Resumption(NoCheckpoint):
         }
 
     def release(self) -> None:
-        """Unlock the journal."""
+        """Unlock the journal for other processes."""
         self._held.release()
 
 
 def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> bool:
-    """Forget the upload of a journal, and abort it unless its owner began it.
+    """Abort the upload of a journal, unless its owner began it, and start over.
 
-    Returns False if another store has the upload: then its journal is kept.
+    Returns False if the upload is in another store, so its journal is kept.
     """
     _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not (head := held.record.head).owners:
@@ -264,7 +271,7 @@ def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) 
 
 
 def _kept_for(head: JournalHead) -> bool:
-    """Log that a journal is kept for another store; return False."""
+    """Log that the journal is kept for its upload in another store; return False."""
     _log.warning(
         "%s: the journal of this file is kept for its upload to %s: this one cannot be "
         "resumed; use another checkpoint directory for this store",
@@ -284,11 +291,11 @@ def resumption_of(
 ) -> NoCheckpoint:
     """Return the resumption of an upload, locked until ``release``.
 
-    Only local files in parts are resumed. Values are lost with their process, and a
-    single PUT is sent again as a whole.
+    Only uploads of local files in parts are resumed. A value in memory is lost with its
+    process, and a single PUT is sent again as a whole.
 
     Raises:
-        CheckpointInUseError: another process or thread makes this upload.
+        CheckpointInUseError: another process or thread runs this upload.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
     checkpoint = client.checkpoint

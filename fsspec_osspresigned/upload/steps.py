@@ -42,7 +42,7 @@ CALLBACK_FAILED = 203
 
 @frozen(eq=False)
 class UploadSteps:
-    """The calls that store one object.
+    """Calls to the store for one object, with the checks of their replies.
 
     The argument *ahead* signs the first try; None uses the client's signer.
 
@@ -67,9 +67,9 @@ class UploadSteps:
         action: Action = Action.PutObject,
         first: FirstTry | None = None,
     ) -> tuple[Reply, str]:
-        """Store *body* by one call, *action*; return the reply and what verified it.
+        """Store *body* by one call, *action*; return the reply and the checksum kind.
 
-        *first* is its first try, if that was made elsewhere.
+        *first* is the first try, if that was made elsewhere.
 
         Raises:
             IntegrityError: the store published other bytes than were sent.
@@ -93,7 +93,7 @@ class UploadSteps:
     def send_part(
         self, upload_id: str, number: int, body: Body, ahead: Prefetcher | None = None
     ) -> tuple[PartReceipt, str, Reply]:
-        """Send UploadPart; return the stored part, what verified it, and the reply."""
+        """Send one part; return the stored part, the checksum kind, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
         reply, verified = self._send(operation, body, ahead)
         part = part_receipt(operation, body.size, reply.etag, reply.crc64)
@@ -122,7 +122,7 @@ class UploadSteps:
     def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action
     ) -> tuple[Reply, str]:
-        """Return the HEAD reply that proves *body* was stored after a failed try."""
+        """Return a HEAD reply that proves *body* was stored in spite of *error*."""
         crc = crc_of(body) if self.target.checksum != "none" else None
         md5 = None
         if crc is not None and not action.spec.form:
@@ -163,7 +163,7 @@ class UploadSteps:
         crc: int | None,
         granted: MultipartGrant,
     ) -> tuple[Reply, str]:
-        """Publish *parts* as one object; return the reply and what verified it.
+        """Publish *parts* as one object; return the reply and the checksum kind.
 
         *crc* is the CRC-64 of the whole object; None compares nothing.
 
@@ -202,7 +202,11 @@ class UploadSteps:
             raise _visible(error)  # noqa: B904 - it is the same error
 
     def _prove_parts(self, upload_id: str, parts: tuple[PartReceipt, ...]) -> None:
-        """Compare ListParts with the sent parts; this Complete names no parts."""
+        """Raise IntegrityError unless ListParts shows exactly the sent parts.
+
+        The Complete of this upload has no part list, so it would publish all stored
+        parts.
+        """
         operation = self.target.operation(Action.ListParts, upload_id=upload_id)
         reply = self.client.call(operation, EMPTY, self._control)
         root = document(reply, operation, "ListPartsResult")
@@ -217,10 +221,11 @@ class UploadSteps:
             raise IntegrityError(msg, path=operation.path)
 
     def abort(self, upload_id: str, *, once: bool = False, host: str = "") -> bool:
-        """Remove the parts of an upload; a failure is logged with the upload ID.
+        """Abort the multipart upload, which removes its parts.
 
-        *once* does not retry, for a process that is ending. Returns False if the upload
-        was begun at *host*, and is unknown to another one.
+        A failure is logged with the upload ID. *once* does not retry, for a process
+        that is ending. Returns False if the upload was begun at *host*, and this store
+        is another one.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -253,16 +258,17 @@ class UploadSteps:
         md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
-        """Return the HEAD reply that shows our object after *error*, and the proof.
+        """Return the reply that shows that the object was stored in spite of *error*.
 
-        Sends one HeadObject, or ListParts if HeadObject is not granted. Both are
-        retried if *error* is a reply, such as NoSuchUpload after a lost reply;
-        otherwise they are sent once. *crc* None means that it was not computed. *md5*
-        computes the MD5 of one PUT. *upload_id* is empty without a multipart upload.
+        The second value is the kind of the checksum compared. Sends one HeadObject, or
+        ListParts if HeadObject is not granted. Both are retried if *error* is a reply,
+        such as NoSuchUpload after a lost reply; otherwise they are sent once. *crc*
+        None means that it was not computed. *md5* computes the MD5 of one PUT.
+        *upload_id* is empty without a multipart upload.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
-            OSSPresignedError: *error*, if the stored object is certainly not ours.
+            OSSPresignedError: *error*, if the stored object is certainly another one.
         """
         answered = isinstance(error, ReplyError)
         once = not answered or isinstance(error, StoreUnavailableError)
@@ -289,7 +295,7 @@ class UploadSteps:
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 
     def _is_open(self, upload_id: str, *, once: bool) -> bool:
-        """Return whether the multipart upload still exists, so is not completed."""
+        """Return whether the multipart upload is open, so it was not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
             self.client.call(operation, once=once)
@@ -307,7 +313,7 @@ def document(
     root: str,
     kind: type[OSSPresignedError] = NetworkError,
 ) -> Element:
-    """Return the XML document in a reply; raise *kind* if its root is unexpected."""
+    """Return the XML document in *reply*; raise *kind* if its root is not *root*."""
     try:
         return parsing.parse(reply.body, root)
     except ValueError as error:
@@ -319,7 +325,7 @@ def document(
 def part_receipt(
     operation: Operation, size: int, etag: str, crc: int | None
 ) -> PartReceipt:
-    """Return the receipt of a sent or copied part; IntegrityError without an ETag."""
+    """Return the receipt of a stored part; IntegrityError if the reply has no ETag."""
     number = operation.part_number or 0
     if not etag:
         msg = f"the reply to part {number} has no ETag, Complete needs it"
@@ -341,7 +347,7 @@ def listed_parts(listing: Element) -> list[PartReceipt]:
 
 
 def is_elsewhere(error: UploadNotFoundError, host: str) -> bool:
-    """Return whether *error* says nothing of an upload that was begun at *host*."""
+    """Return whether *error* is from another store than *host*."""
     return bool(host and error.host) and error.host != host
 
 
@@ -351,7 +357,7 @@ def bare(etag: str) -> str:
 
 
 def crc_of(body: Body) -> int:
-    """Return the CRC-64 of one pass over *body*."""
+    """Return the CRC-64 of all bytes of *body*."""
     crc = 0
     for block in body.blocks():
         crc = crc64(block, crc)
@@ -363,7 +369,7 @@ def _shape(part: PartReceipt) -> tuple[int, int, str]:
 
 
 def _visible(error: IntegrityError) -> IntegrityError:
-    """Return *error* with the outcome of a stored object with wrong bytes."""
+    """Return *error* with an outcome that says: stored, but with wrong bytes."""
     error.outcome = Outcome.STORED
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
@@ -371,7 +377,7 @@ def _visible(error: IntegrityError) -> IntegrityError:
 
 
 def _mode(target: Target, action: Action) -> str | None:
-    """Return the checksum mode of a reply; a form's ETag is never an MD5."""
+    """Return the checksum mode for a reply; a form's ETag is never an MD5."""
     by_crc = action.spec.form and target.checksum == "auto"
     return None if by_crc else target.checksum
 
@@ -383,7 +389,10 @@ def _compared(
     md5: Callable[[], str] | None = None,
     mode: str | None = None,
 ) -> str:
-    """Compare the checksum of a reply; *mode* None compares only CRC-64s."""
+    """Compare the checksum in *reply* with that of the bytes sent; return its kind.
+
+    *mode* None compares only CRC-64s.
+    """
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(
         reply.headers,

@@ -56,7 +56,10 @@ _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default
 
 
 class HeldCopies:
-    """Copies of small objects: in memory up to *limit* bytes, then in an unnamed file."""
+    """Copies of small objects of a transaction, in memory up to *limit* bytes.
+
+    Further copies are written to an unnamed file.
+    """
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -77,14 +80,14 @@ class HeldCopies:
         return self._spool.append(body)
 
     def close(self) -> None:
-        """Delete the file, and the bytes of all copies in it."""
+        """Delete the file, and with it the copies that it contains."""
         if self._spool is not None:
             self._spool.close()
 
 
 @define(eq=False)
 class _HeldObject:
-    """A small object, which the commit sends in one call."""
+    """A small object of a transaction, which is sent in one call at the end."""
 
     client: Client
     target: Target
@@ -99,7 +102,7 @@ class _HeldObject:
         return self.target.path
 
     def wait_for_parts(self) -> None:
-        """Raise if the call that wrote the object was cancelled."""
+        """Raise an error if the call that wrote the object was cancelled."""
         if self.cancel is not None and self.cancel.is_set():
             msg = "the call that wrote it was cancelled"
             raise UploadDiscardedError(msg, path=self.path)
@@ -108,7 +111,7 @@ class _HeldObject:
         run_steps(self.steps())
 
     def steps(self) -> Steps[None]:
-        """Do ``commit`` in steps."""
+        """Do ``commit`` as a generator that stops before it waits."""
         how = {"ahead": self.ahead, "cancel": self.cancel}
         try:
             self.receipt = yield from upload_steps(
@@ -119,7 +122,7 @@ class _HeldObject:
             raise
 
     def discard(self) -> None:
-        """Do nothing: nothing was sent."""
+        """Do nothing, because nothing was sent."""
 
 
 def current(client: Client) -> Transaction | None:
@@ -131,10 +134,10 @@ def current(client: Client) -> Transaction | None:
 
 
 class Transaction:
-    """Collects objects and publishes all of them at its end, or none.
+    """Collects objects, and at the end publishes all of them or none.
 
-    Nested blocks form one transaction: everything is published at the outermost end, and
-    an exception that leaves an inner block discards the objects of that block.
+    Nested blocks form one transaction: everything is published at the outermost end,
+    and an exception that leaves an inner block discards the objects of that block.
 
     Attributes:
         files: objects that wait to be published.
@@ -156,7 +159,7 @@ class Transaction:
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> None:
-        """Begin: objects that this context writes are published at the end."""
+        """Begin the transaction: objects that this context writes wait for its end."""
         if not self._marks:
             _open.add(self)
             _begun.set((*_begun.get(), self))
@@ -170,7 +173,7 @@ class Transaction:
         self.complete(commit=error is None)
 
     def complete(self, commit: bool = True) -> None:
-        """End: publish everything, or nothing if *commit* is False.
+        """End the transaction: publish all objects, or none if *commit* is False.
 
         First all parts are sent. Then the objects are published, several at a time; the
         object that was added last is published after all others. If several objects
@@ -206,7 +209,7 @@ class Transaction:
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
     def add(self, one: Pending) -> None:
-        """Add an open upload."""
+        """Add an open upload, to be published at the end."""
         with self._lock:
             self.files.append(one)
 
@@ -250,7 +253,7 @@ class Transaction:
         return self._copies.keep(body)
 
     def holds(self, path: str) -> bool:
-        """Return whether an object for *path* is waiting."""
+        """Return whether the transaction has an unpublished object for *path*."""
         with self._lock:
             return any(one.path == path for one in self.files)
 
@@ -282,7 +285,7 @@ class Transaction:
         )
 
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        """Publish, and return the failures; after one, no further object is begun."""
+        """Publish the objects, until one fails; return the failures."""
         coming = (
             one.target.put_operation(one.body.size, one.action)
             for one in chosen
@@ -318,7 +321,7 @@ class Transaction:
 
 
 def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
-    """Wait for the parts of each object, and return the failures."""
+    """Wait until the parts of all objects are sent; return the failures."""
     failures: dict[str, Exception] = {}
     for one in files:
         try:
@@ -329,7 +332,7 @@ def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
 
 
 def _discard(files: Iterable[Pending]) -> None:
-    """Discard each object, even if discarding another one fails."""
+    """Discard all objects, even if discarding one of them fails."""
     for one in files:
         try:
             one.discard()
@@ -348,7 +351,10 @@ _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 
 @atexit.register
 def warn_of_open() -> None:
-    """Warn of transactions that were never ended; ``shutdown`` removes their parts."""
+    """Warn about transactions that were never ended.
+
+    Their parts are removed when the process ends (``shutdown``).
+    """
     for one in list(_open):
         if one.under_way and one.files:
             text = f"a transaction of {len(one.files)} objects was never ended"

@@ -1,4 +1,4 @@
-"""Upload: the algorithm that stores bytes as an object.
+"""Upload: stores bytes as one object.
 
 Files, values, streams and sync all use :class:`Upload`: ``add`` bodies, then ``finish``
 or ``discard``. One body is sent as one PutObject. Several bodies are the parts of a
@@ -68,17 +68,17 @@ def upload_source(
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
-    The upload is atomic: the object is unchanged, or exactly *source*. It takes one
-    request, or the number of parts + 2. With a checkpoint, the upload of a local file
-    in parts is resumed from an earlier process.
+    The upload is atomic: afterwards the object is either unchanged or exactly *source*.
+    It takes one request, or two requests more than the number of parts. With a
+    checkpoint, the upload of a local file in parts is resumed from an earlier process.
 
-    *progress* is called with a negative number when a failed try is taken back. Another
+    *progress* is called with a negative number when a failed try is subtracted. Another
     thread can set *cancel* to stop the upload.
 
     Raises:
         ConfigurationError, NotSignedError: the grant does not permit this upload;
             nothing was sent.
-        CheckpointInUseError: another process makes this upload.
+        CheckpointInUseError: another process runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
     how = {"ahead": ahead, "progress": progress, "cancel": cancel}
@@ -88,7 +88,10 @@ def upload_source(
 def upload_steps(
     client: Client, target: Target, source: Source, **how: Any
 ) -> Steps[Receipt]:
-    """Do ``upload_source`` in steps; *how* are its keywords."""
+    """Do ``upload_source`` as a generator that stops before it waits.
+
+    *how* are the keyword arguments of ``upload_source``.
+    """
     try:
         return (yield from _upload(client, target, source, **how))
     except _SmallPartsError:  # the client knows the limit by now
@@ -97,7 +100,7 @@ def upload_steps(
 
 
 class _SmallPartsError(ConfigurationError):
-    """The first signed URL is of an S3 store, which requires larger parts."""
+    """Raised if a signed URL is for an S3 store, which requires larger parts."""
 
 
 def _upload(
@@ -140,12 +143,12 @@ class Upload:
 
     Args:
         size: total size in bytes; None for a stream.
-        at_hand: whether the bodies need no buffering, as those of a file.
+        at_hand: whether the bodies need no buffer, because they are read from a file.
         progress: called with the bytes sent, from several threads.
 
     Attributes:
         failure: the first failure, of this thread or of any part.
-        mode: how the object is sent; one PutObject until the plan requires parts.
+        mode: the way the object is sent; one PutObject until the plan requires parts.
         memory_limit: bytes of part buffers above which parts are sent one by one.
         resumption: parts that an earlier process stored.
         patience: seconds that ``discard`` waits for parts in flight.
@@ -208,11 +211,11 @@ class Upload:
         self._pid = os.getpid()
 
     def add(self, body: Body) -> None:
-        """Take the next bytes; waits while too many parts are in flight.
+        """Add the next bytes of the object; waits while too many parts are in flight.
 
         *body* must not change until ``finish`` or ``discard`` returns, and must have
         the size of the plan unless it is the last. Raises the first failure of any
-        part, and TooLargeError if the granted requests cannot hold it.
+        part, and TooLargeError if the granted requests cannot hold all bytes.
         """
         self._check_alive()
         try:
@@ -224,7 +227,7 @@ class Upload:
             raise
 
     def add_source(self, source: Source) -> None:
-        """Add all of *source* and wait until its parts are stored.
+        """Add all bytes of *source*, and wait until its parts are stored.
 
         Raises like ``add``, and SourceChangedError if *source* changed while it was
         read.
@@ -316,21 +319,21 @@ class Upload:
 
     @property
     def is_over(self) -> bool:
-        """True if the upload is stored, discarded, or of another process."""
+        """True if the upload is stored, discarded, or belongs to another process."""
         return self._over or os.getpid() != self._pid
 
     def stop(self) -> None:
-        """Stop sending, from any thread; ``discard`` then waits only briefly."""
+        """Stop sending, from any thread; a later ``discard`` waits only briefly."""
         if os.getpid() == self._pid:
             self.failure.cancel.set()
 
     def abandon(self) -> None:
-        """Discard the upload from a finalizer; a worker does the work."""
+        """Discard the upload from a finalizer, in a background thread."""
         if not self._ended and os.getpid() == self._pid:
             self._client.files.queue(self.discard)
 
     def _choose_mode(self, single: SinglePut) -> None:
-        """Change from a single PutObject to parts if it cannot hold another body."""
+        """Change from a single PutObject to parts if another body is added."""
         if not (self.plan.multipart or single.bodies):
             return
         if self.plan.spools or not self._begin_multipart():
@@ -341,7 +344,7 @@ class Upload:
             self.mode.add(body)
 
     def _begin_multipart(self) -> bool:
-        """Begin the multipart upload, and return whether it exists."""
+        """Begin the multipart upload; return False if that failed."""
         single, multipart = self.mode, Multipart(self._job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         shutdown.add(self)
@@ -362,7 +365,7 @@ class Upload:
         return True
 
     def _check_part_size(self) -> None:
-        """Refuse parts that the store of the first signed URL does not accept."""
+        """Raise an error if the store of the first signed URL requires larger parts."""
         parts = granted(self._client, self.path).multipart
         if parts is not None and self.plan.part_size < parts.least_part:
             msg = too_small(self.plan.part_size, parts.least_part)

@@ -1,4 +1,4 @@
-"""Modes of an upload: one call, one call after spooling to disk, or multipart."""
+"""Modes of an upload: one call, one call from a file on disk, or a multipart upload."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FIRST_BATCH = 4
 
 
 class NoCheckpoint:
-    """Null object used when an upload keeps no checkpoint.
+    """Null object for an upload that cannot be resumed by another process.
 
     Attributes:
         upload_id: upload ID to resume; empty begins a new upload.
@@ -47,7 +47,7 @@ class NoCheckpoint:
     needs_crc = False
 
     def record_upload(self, upload_id: str, host: str) -> None:
-        """Record the upload that will get the parts, and where it was begun."""
+        """Record the upload ID, and the store in which the upload was begun."""
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
         """Return part *number* if it is stored with the bytes of *body*."""
@@ -57,18 +57,18 @@ class NoCheckpoint:
         """Record a stored part."""
 
     def remove(self) -> None:
-        """Remove the record: the upload is published, or cannot be resumed."""
+        """Remove the journal, because the upload is published or cannot be resumed."""
 
     def keeps_parts(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """Return whether the parts stay in the store after *error*."""
+        """Return whether the stored parts are kept after *error*."""
         return False
 
     def release(self) -> None:
-        """Let another process resume the upload."""
+        """Unlock the journal, so another process can resume the upload."""
 
 
 class FirstFailure:
-    """First failure of an upload; it sets *cancel* for the parts in flight."""
+    """First failure of an upload; recording it cancels the parts in flight."""
 
     def __init__(self, path: str, cancel: Cancellation) -> None:
         self.error: Exception | None = None
@@ -77,7 +77,7 @@ class FirstFailure:
         self._lock = threading.RLock()  # a signal handler may come back in here
 
     def keep(self, error: BaseException) -> None:
-        """Keep *error* if it is the first one."""
+        """Record *error* if it is the first failure."""
         if not isinstance(error, Exception):
             text = f"the upload was interrupted ({type(error).__name__})"
             error = UploadDiscardedError(text, path=self._path)
@@ -102,7 +102,7 @@ class UploadJob:
 
 
 class SinglePut:
-    """One call for the whole object: keeps at most one body until the end."""
+    """Upload in one call, which keeps at most one body in memory until the end."""
 
     def __init__(self, job: UploadJob) -> None:
         self.body: Body = EMPTY
@@ -110,19 +110,19 @@ class SinglePut:
         self._job = job
 
     def add(self, body: Body) -> None:
-        """Keep *body*."""
+        """Keep *body* until ``publish``."""
         self.body = body
         self.bodies += 1
 
     def wait(self, seconds: float | None = None) -> None:  # noqa: ARG002 - of parts
-        """Refuse a size that a form cannot have; only ``publish`` sends."""
+        """Raise an error if the size is not permitted; only ``publish`` sends bytes."""
         steps, action = self._job.steps, self._job.plan.action
         if action.spec.form:
             known = steps.target.put_operation(self.body.size, action)
             preflight(steps.client.signer, known)
 
     def request(self) -> SmallRequest | None:
-        """Return what ``publish`` sends, if it is small; None else, and for a form."""
+        """Return the request of ``publish`` if it is a small PUT; None otherwise."""
         job, body = self._job, self.body
         action = job.plan.action
         if job.plan.multipart or action.spec.form or body.size > LARGEST:
@@ -131,19 +131,19 @@ class SinglePut:
         return SmallRequest(operation, body, job.steps.exchange, job.ahead)
 
     def publish(self, first: FirstTry | None = None) -> Receipt:
-        """Send the body, unless the *first* try was made elsewhere."""
+        """Send the body, or use the reply to the *first* try; return the receipt."""
         size, job = self.body.size, self._job
         action = job.plan.action
         reply, verified = job.steps.put(self.body, job.ahead, action, first)
         return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
-        """Free the body."""
+        """Release the body."""
         self.body = EMPTY
 
 
 class SpooledPut(SinglePut):
-    """One call for bodies that are spooled to an unnamed file."""
+    """Upload in one call of a stream that is first written to an unnamed file."""
 
     def __init__(self, job: UploadJob) -> None:
         super().__init__(job)
@@ -164,9 +164,9 @@ class SpooledPut(SinglePut):
 
 
 class Multipart:
-    """Parts of a multipart upload, sent by the workers of the client.
+    """Multipart upload, whose parts the workers of the client send.
 
-    *resumption* has the parts of an earlier process.
+    *resumption* has the parts that an earlier process stored.
     """
 
     body = EMPTY
@@ -214,7 +214,7 @@ class Multipart:
             raise
 
     def _send_part(self, number: int, held: list[Body]) -> None:
-        """Send one part in a worker; store a failure for the caller."""
+        """Send one part in a background thread; record a failure for the caller."""
         body = held.pop()
         try:
             if self._job.failure.cancel.is_set():
@@ -242,14 +242,14 @@ class Multipart:
             del body
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until no part is in flight, *seconds* at most; None sets no limit."""
+        """Wait until no part is in flight, at most *seconds*; None is no limit."""
         self._in_flight.drain(seconds)
 
     def request(self) -> None:
-        """Return None: it takes several calls."""
+        """Return None, because a multipart upload takes several requests."""
 
     def publish(self, first: FirstTry | None = None) -> Receipt:  # noqa: ARG002 - of one PUT
-        """Complete the upload, or leave that to its owner."""
+        """Complete the upload, unless its owner does so; return the receipt."""
         granted, receipt = self._job.granted, self._job.receipt
         parts, crc = receipt.parts, receipt.crc64()
         reply, verified = None, "none"
@@ -265,7 +265,7 @@ class Multipart:
         return receipt.build(reply, size, crc, verified, self.upload_id)
 
     def discard(self, reason: BaseException | None, *, once: bool) -> None:
-        """Remove the parts, unless they are the owner's or can be resumed."""
+        """Abort the multipart upload, unless it is the owner's or can be resumed."""
         if not self.upload_id or self._resumption.keeps_parts(reason):
             return
         job, client = self._job, self._steps.client
@@ -281,4 +281,4 @@ class Multipart:
             reason.add_note(kept)
 
     def close(self) -> None:
-        """Do nothing: each part is freed when it is sent."""
+        """Do nothing, because each part is freed when it has been sent."""

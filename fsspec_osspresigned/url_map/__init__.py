@@ -1,4 +1,5 @@
-"""URL maps: presigned URLs that were made in advance.
+"""URL maps: files with URLs that were presigned in advance.
 
-Begin with ``url_map``. ``parser`` reads the text; ``source`` opens its file or URL.
+Begin with ``url_map``, the data. ``parser`` reads the text; ``source`` opens its file
+or URL.
 """

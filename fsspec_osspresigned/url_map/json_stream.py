@@ -32,7 +32,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = parsing.DECODER.scan_once  # type
 
 
 class JSONStream:
-    """A JSON text or file, and the position from which all methods read.
+    """Reader of a JSON text or file; each method reads on from the current position.
 
     Methods raise ValueError if the text is not JSON or not UTF-8. The message has the
     position, but no part of the text. A byte order mark is ignored.
@@ -53,23 +53,23 @@ class JSONStream:
 
     @property
     def line(self) -> int:
-        """The current line, counted from 1."""
+        """Number of the current line, counted from 1."""
         return self._place(self._at)[0]
 
     def ahead(self) -> str:
-        """Skip blanks and return the next character; empty at the end."""
+        """Skip whitespace and return the next character unread; empty at the end."""
         while True:
             self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or not self._fill():
                 return self._text[self._at : self._at + 1]
 
     def head(self) -> str:
-        """Return the text in memory after the blanks, without consuming it."""
+        """Skip whitespace and return the text in memory, without reading it."""
         self.ahead()
         return self._text[self._at :]
 
     def value(self) -> Any:
-        """Read one value."""
+        """Read one JSON value and return it."""
         self.ahead()
         while True:
             try:
@@ -88,7 +88,7 @@ class JSONStream:
             return value
 
     def members(self) -> Iterator[str]:
-        """Read an object: yield each name, after which its value must be read."""
+        """Read an object: yield each name; the caller then reads its value."""
         return self._each(self._name, "}")
 
     def items(self) -> Iterator[Any]:
@@ -108,7 +108,7 @@ class JSONStream:
             is_over = found == mark
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Read the rest, and yield each line that is not blank, with its number.
+        """Read the rest of the text, and yield each non-blank line with its number.
 
         Only LF ends a line, because keys may contain other Unicode line breaks.
         """
@@ -127,7 +127,7 @@ class JSONStream:
             number += 1
 
     def end(self) -> None:
-        """Read the end of the text; ValueError if anything except blanks follows."""
+        """Check that the text ends; ValueError if anything but whitespace follows."""
         if self.ahead():
             raise self._error("Extra data", self._at)
 
@@ -145,7 +145,7 @@ class JSONStream:
         return name
 
     def _fill(self) -> bool:
-        """Drop the text that was read, and read at least as much as is left.
+        """Drop the text that was read, and read at least as much as is left in memory.
 
         Doubling limits how often one long value is scanned. Returns False at the end.
         """
@@ -165,7 +165,7 @@ class JSONStream:
         return True
 
     def _place(self, at: int) -> tuple[int, int]:
-        """Return line and column of *at*, counted from 1."""
+        """Return line and column of the index *at*, counted from 1."""
         lines = self._text.count("\n", 0, at)
         if not lines:
             return self._lines + 1, self._column + at + 1

@@ -1,4 +1,4 @@
-"""URL map reader: every accepted shape, every problem at once."""
+"""URL map parser: accepts several formats, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def parse(
 ) -> URLMap:
     """Return the map in *data*.
 
-    These shapes are accepted: the version-1 object; a bare object ``{"bucket/key": URL
-        or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
-        line; one entry or one signed request as Alibaba Cloud's samples print them.
-        *data* is the text, a file that is read in pieces of *piece* bytes, or parsed
-        JSON.
+    These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
+    or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
+    line; one entry or one signed request as Alibaba Cloud's samples print them.
+    *data* is the text, a file that is read in pieces of *piece* bytes, or parsed
+    JSON.
 
     Raises:
         ConfigurationError: the message lists every problem with its place, but no query
@@ -78,7 +78,7 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the known member that is most similar to an unknown one."""
+    """Return the known member name that is most similar to *name*; None if none is."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
@@ -87,7 +87,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Place:
-    """Place of an entry; the text is made only for a problem."""
+    """Place of an entry in the map, for messages; its text is made only when needed."""
 
     before: str
     path: str
@@ -97,7 +97,7 @@ class _Place:
 
 
 def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
-    """Return headers that are valid, else None."""
+    """Return *pairs* as headers; None if one of them is invalid."""
     headers = dict(pairs)
     if not all(isinstance(name, str) for name in headers):
         return None
@@ -109,7 +109,7 @@ def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
 
 
 def _moment(text: str) -> float | None:
-    """Read an RFC 3339 time with a zone in seconds since the epoch; else None."""
+    """Return an RFC 3339 time with zone as seconds since the epoch, or None."""
     if not _TIME.fullmatch(text):
         return None
     try:
@@ -120,7 +120,7 @@ def _moment(text: str) -> float | None:
 
 @define
 class _MapReader:
-    """Collects entries by path; methods return None after they noted a problem."""
+    """Reader of one URL map; each method returns None after it recorded a problem."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
@@ -133,12 +133,12 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Record a problem, unless there are very many."""
+        """Record a problem, unless a large number is recorded already."""
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(f"{place}: {problem}")
 
     def text(self, text: JSONStream) -> None:
-        """Read a whole text; ValueError if it is not JSON."""
+        """Read the whole text of a map; ValueError if it is not JSON."""
         mark = text.ahead()
         if not mark:
             self.note("URL map", "is empty")
@@ -169,7 +169,7 @@ class _MapReader:
                 self.item(value, place)
 
     def whole(self, text: JSONStream) -> None:
-        """Read a top-level object: a map, an entry, or the first of JSON Lines."""
+        """Read a top-level object: a map, an entry, or the first line of JSON Lines."""
         line = text.line
         listed, bare = _MapReader(), _MapReader()
         rest = _members_of(text, listed, bare)
@@ -222,7 +222,7 @@ class _MapReader:
             self.item(item, f"[{index}]")
 
     def item(self, value: Any, place: str) -> None:
-        """Read an entry whose path is a member, or is in its URL."""
+        """Read an entry of a list; its path is a member, or is taken from its URL."""
         if isinstance(value, Mapping) and "path" in value:
             self.add(value["path"], value, place)
             return
@@ -269,7 +269,7 @@ class _MapReader:
             self.entries[path] = entry
 
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
-        """Read a simple PUT quickly; None if it needs the full reader."""
+        """Return a simple PUT by a fast path; None if a value needs the full reader."""
         if isinstance(value, str):
             return None if request_checks.url_problem(value) else SecretURL(value)
         if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
@@ -294,13 +294,13 @@ class _MapReader:
         return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
 
     def moment(self, value: Any) -> float | None:
-        """Return seconds since the epoch; None if it is not a time with a zone."""
+        """Return the time *value* as seconds since the epoch; None if it is invalid."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
-        """Read the value of one path."""
+        """Return the entry in the value of one path."""
         if isinstance(value, str):
             request = self.request(value, place, "PUT")
             return None if request is None else MapEntry(put=request)
@@ -330,7 +330,7 @@ class _MapReader:
     def requests(
         self, members: Mapping[str, Any], place: str
     ) -> Iterator[tuple[str, Any, str, str]]:
-        """Yield slot, value, place and method of each request except the parts."""
+        """Yield member, value, place and method of each request except the parts."""
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
@@ -350,7 +350,7 @@ class _MapReader:
     def members(
         self, value: Any, place: str, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the known members; ignore others, but note likely typos."""
+        """Return the known members of *value*; record likely typos as problems."""
         if not isinstance(value, Mapping):
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
@@ -372,7 +372,7 @@ class _MapReader:
         return members
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
-        """Read a URL, or an object with one."""
+        """Return the request in *value*: a URL, or an object with a URL."""
         before = len(self.problems)
         is_url = isinstance(value, str)
         members = {"url": value} if is_url else self.members(value, place, _REQUEST)
@@ -394,7 +394,7 @@ class _MapReader:
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
-        """Read the headers to send; None if they are missing."""
+        """Return the headers to send; None if the map has none for the request."""
         if "headers" not in members:
             return None
         headers = members["headers"]
@@ -412,7 +412,7 @@ class _MapReader:
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
-        """Read the expiry time of a request or entry, seconds since the epoch."""
+        """Return the expiry time of a request or entry, in seconds since the epoch."""
         if "expires_at" not in members:
             return None
         if (found := self.moment(members["expires_at"])) is None:
@@ -421,7 +421,7 @@ class _MapReader:
         return found
 
     def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
-        """Read the parts, part 1 first."""
+        """Return the requests for the parts, part 1 first."""
         if not isinstance(value, (list, tuple)) or not value:
             self.note(place, "must be a list of URLs or objects, and not empty")
             return ()
@@ -450,7 +450,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
     ) -> str | None:
-        """Return the upload ID, or the one in the part URLs if it is missing."""
+        """Return the upload ID in the member, or else in the URLs of the parts."""
         place = f"{place}.upload_id"
         given = members.get("upload_id")
         if "upload_id" in members and (not isinstance(given, str) or not given):
@@ -465,7 +465,7 @@ class _MapReader:
         return given or next(iter(found), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
-        """Read the part size in bytes; None if it is missing."""
+        """Return the part size in bytes; None if the member is missing."""
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
@@ -475,7 +475,7 @@ class _MapReader:
 def _members_of(
     text: JSONStream, listed: _MapReader, bare: _MapReader
 ) -> dict[str, Any]:
-    """Read an object; pass possible entries to the reader of their kind."""
+    """Return the members of an object; pass map entries among them to their reader."""
     rest: dict[str, Any] = {}
     for name in text.members():
         if name in rest:
@@ -492,7 +492,7 @@ def _members_of(
 
 
 def _is_lines(head: str) -> bool:
-    """Return whether a text that begins with *head* has one URL or object per line."""
+    """Return whether the map has one URL or object per line, judged by its *head*."""
     first, _, rest = head.partition("\n")
     first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
     if first.lower().startswith(("https:", "http:")):
@@ -507,7 +507,7 @@ def _is_lines(head: str) -> bool:
 
 
 def _only_lists(entry: Kept) -> bool:
-    """Return whether *entry* is only for listing a bucket."""
+    """Return whether *entry* permits only listing a bucket."""
     return isinstance(entry, MapEntry) and entry == MapEntry(
         ls=entry.ls, expires_at=entry.expires_at
     )

@@ -1,4 +1,4 @@
-"""Sources of URL maps and grants: a file that may change, a variable, a URL."""
+"""Sources of URL maps and grants: a file, an environment variable, or a URL."""
 
 from __future__ import annotations
 
@@ -45,18 +45,19 @@ _ABSENT = FileStamp()
 
 
 class ExposedMapWarning(UserWarning):
-    """A file of presigned URLs can be read by other users."""
+    """Warning: other users can read a file with presigned URLs."""
 
 
 class UnreadableMapWarning(UserWarning):
-    """A map on disk has become unreadable; the old one stays in use."""
+    """Warning: a URL map has become unreadable; its old content stays in use."""
 
 
 class FileSource(Generic[T]):
-    """Content of a file of signatures, read again when the file changes.
+    """Content of a URL map or grant file, read again when the file changes.
 
     Attributes:
-        local: True if it came from this machine, so its URLs may lead to it.
+        local: True if the file is on this machine, so its URLs may lead to this
+            machine.
         path: the file; None if it is not a local file.
         kind: kind of file, for messages.
     """
@@ -80,7 +81,7 @@ class FileSource(Generic[T]):
             warn_if_exposed(path, kind)
 
     def current(self) -> T:
-        """Return the current content.
+        """Return the current content of the file.
 
         If the file is missing or unreadable, for example while a job rewrites it, the
         old content stays in use. An unreadable file causes a warning.
@@ -110,9 +111,9 @@ MapSource = FileSource[URLMap]
 def load(
     place: Place, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return the map at *place*.
+    """Return the URL map at *place*.
 
-    *place* is a mapping or list, or any place of :func:`load_file`.
+    *place* is a mapping or list, or any place that :func:`load_file` accepts.
     """
     if not isinstance(place, str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
@@ -136,7 +137,7 @@ def load_file(
     only on this machine, unless *allow_http*. Messages name *kind* and *option*.
 
     Raises:
-        ConfigurationError: it cannot be read, or *parse* refuses it.
+        ConfigurationError: the text cannot be read, or *parse* refuses it.
     """
     if isinstance(place, str):
         name, read = _text_at(place, option)
@@ -164,7 +165,10 @@ def _stream_of(read: Callable[[], bytes]) -> Callable[[], BinaryIO]:
 
 
 def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *place* and its reader; None for a file or a URL."""
+    """Return the name of *place* and a function that reads it.
+
+    The function is None for a file or a URL.
+    """
     if place.lstrip()[:1] in ("{", "["):
         return option, lambda: place.encode("utf-8", "replace")
     if place == "-":
@@ -192,7 +196,7 @@ def _checked(place: str, kind: str, *, allow_http: bool) -> str:
 
 
 def write(url_map: Mapping[str, MapEntry], path: str | os.PathLike[str]) -> None:
-    """Write *url_map* with ``write_text``."""
+    """Write *url_map* as text to *path*; see :func:`write_text`."""
     write_text(dump(url_map), path)
 
 
@@ -216,7 +220,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def _parse_at(
     name: str, open_: Callable[[], BinaryIO], parse: Callable[[BinaryIO], T], kind: str
 ) -> T:
-    """Read and parse; prefix problems with the place."""
+    """Return the parsed content; messages of problems begin with the place *name*."""
     try:
         with open_() as file:
             try:
@@ -237,7 +241,7 @@ def _parse_at(
 
 
 def kind_of(data: bytes) -> str:
-    """Return the kind of secret at the beginning of *data*; empty if unknown."""
+    """Return the kind of secret in a file that begins with *data*; empty if unknown."""
     if _POLICY.search(data):
         return "grant"
     text = data.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -247,7 +251,7 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return the kind of *file* if it is another kind than *kind*; else empty."""
+    """Return the kind of *file* if it is not *kind*; empty if it is, or is unknown."""
     file.seek(0)
     found = kind_of(file.read(MIB))
     # A URL map may be one URL alone.
@@ -256,7 +260,7 @@ def _mistaken_for(kind: str, file: BinaryIO) -> str:
 
 
 def mistaken(kind: str) -> str:
-    """Return advice for a *kind* that was passed as another kind."""
+    """Return advice for a file of *kind* that was passed as another kind."""
     return f"this is a {kind}: give it as {_OPTIONS[kind]}"
 
 
@@ -268,7 +272,7 @@ def _variable(name: str) -> bytes:
 
 
 def warn_if_exposed(path: Path, kind: str) -> None:
-    """Warn if other users can read the file of a secret."""
+    """Warn if other users can read *path*, a file with a secret."""
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         said = f"{path} holds {holds} and can be read by others: chmod 600 it"

@@ -1,4 +1,4 @@
-"""URL map: presigned URLs by object, fuzzy search among its keys, and its text."""
+"""URL map: presigned URLs by object path, and a search for similar paths."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MapRequest:
 
 @frozen(kw_only=True, weakref_slot=False)
 class MapEntry:
-    """All presigned requests for one object.
+    """All presigned requests for one object of a URL map.
 
     Attributes:
         put: one PutObject; None if the object can only be sent in parts.
@@ -86,7 +86,7 @@ Kept: TypeAlias = MapEntry | MapRequest | SecretURL
 
 @frozen(slots=False, eq=False, repr=False)
 class URLMap(Mapping[str, MapEntry]):
-    """``bucket/key`` -> entry, read-only.
+    """Read-only mapping of ``bucket/key`` to the presigned requests for that object.
 
     An entry with only a PUT may be given as that request, or as its URL, which needs a
     third of the memory for 100,000 objects.
@@ -110,7 +110,7 @@ class URLMap(Mapping[str, MapEntry]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        """Show the size of the map instead of its paths."""
+        """Return a text with the number of objects, without their paths."""
         return f"<URLMap of {len(self)} objects>"
 
     @cached_property
@@ -118,7 +118,10 @@ class URLMap(Mapping[str, MapEntry]):
         return Nearest(self._entries)
 
     def nearest(self, path: str) -> tuple[str, ...]:
-        """Return up to three keys similar to *path*, the best first; sorts once."""
+        """Return up to three keys that are similar to *path*, the most similar first.
+
+        The first call sorts all keys.
+        """
         return self._names.to(path)
 
 
@@ -127,7 +130,7 @@ _ALIKE = 0.5
 
 
 class Nearest:
-    """Fuzzy search among names, sorted by their beginnings and by their ends.
+    """Search for similar names, in two lists sorted by beginnings and by ends.
 
     A name with one mistake has the same beginning or the same end as the correct one.
     It is therefore compared only with its neighbors in both orders.
@@ -139,7 +142,7 @@ class Nearest:
         self._backward = sorted(name[::-1] for name in names)
 
     def to(self, name: str) -> tuple[str, ...]:
-        """Return up to three names similar to *name*, the best first."""
+        """Return up to three names similar to *name*, the most similar first."""
         from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
         backward = _neighbours(self._backward, name[::-1])
@@ -159,7 +162,7 @@ def _neighbours(ordered: list[str], name: str) -> list[str]:
 
 
 def dump(url_map: Mapping[str, MapEntry]) -> str:
-    """Return the version-1 text of *url_map*: a secret, with its URLs."""
+    """Return *url_map* as text in version 1 of the format, which is a secret."""
     rows = ",\n".join(
         f"{json.dumps(path)}: {json.dumps(_shortest(_dump_entry(entry)))}"
         for path, entry in url_map.items()
@@ -168,7 +171,7 @@ def dump(url_map: Mapping[str, MapEntry]) -> str:
 
 
 def dump_line(path: str, entry: MapEntry) -> str:
-    """Return one line of JSON Lines: a secret, with its URLs."""
+    """Return one entry as a line of JSON, which is a secret."""
     return json.dumps({"path": path, **_dump_entry(entry)}) + "\n"
 
 

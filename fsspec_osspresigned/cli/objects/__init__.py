@@ -1,4 +1,5 @@
 """Commands for existing objects.
 
-``get`` downloads, ``look`` lists and describes, ``change`` copies, moves and deletes.
+Module ``get`` downloads, ``look`` lists and describes, ``change`` copies, moves and
+deletes.
 """

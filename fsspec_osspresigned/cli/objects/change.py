@@ -111,7 +111,7 @@ def _all_at_once(
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
-    """Return whether an object exists; True without permission *HeadObject*."""
+    """Return whether an object exists; True if HeadObject is not granted."""
     try:
         found = filesystem.info(name)
     except FileNotFoundError:
@@ -181,7 +181,11 @@ def _placed(
     target: str,
     recursive: bool,
 ) -> list[Destination]:
-    """Return sources and destinations; UsageError for paths meant for put or get."""
+    """Return pairs of source and destination.
+
+    Raises:
+        UsageError: a local path was given, which needs ``put`` or ``get``.
+    """
     _refuse_local(paths, target)
     names, where = [object_path(one) for one in paths], object_path(target)
     if len(names) > 1 or "/" not in where:

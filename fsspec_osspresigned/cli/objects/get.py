@@ -58,7 +58,7 @@ def get(
     connection: ConnectionOptions,
     transfer: TransferOptions,
 ) -> int:
-    """Fetch objects into a file, a directory, or standard output.
+    """Download objects to a file, a directory, or standard output.
 
     DEST is - for standard output. A local file is replaced only after the whole object
     has arrived and its checksum agrees.
@@ -100,7 +100,7 @@ def _would(
     *,
     looks: bool,
 ) -> int:
-    """Report the files that a run would fetch; *looks* checks for prefixes first."""
+    """Print the files that a run would download; *looks* checks for prefixes first."""
     for one in found:
         if looks and filesystem.info(one.path)["type"] == "directory":
             raise IsADirectoryError(21, "a prefix: add --recursive", one.path)

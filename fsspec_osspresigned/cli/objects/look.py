@@ -136,7 +136,7 @@ def du(
     as_json: bool,
     connection: ConnectionOptions,
 ) -> None:
-    """Add up the bytes below prefixes, if your signer grants that."""
+    """Sum the sizes of objects below prefixes, if that is granted."""
     filesystem = connection.filesystem(**STRICT)
     for path in paths:
         with interruptible():
@@ -158,7 +158,7 @@ def du(
 def stat(
     paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
 ) -> None:
-    """Show what the store says of objects, if your signer grants that."""
+    """Show size and headers of objects, if your signer grants that."""
     filesystem = connection.filesystem(**STRICT)
     for number, path in enumerate(paths):
         with interruptible():
@@ -201,7 +201,7 @@ def url(
 ) -> None:
     """Print a presigned URL of one object, which is a secret.
 
-    Everybody who has the URL can send that request until it expires.
+    Anyone with the URL can send that request until it expires.
     """
     if size is not None and method != "PUT":
         raise click.UsageError(f"--size is for --method PUT: {method} sends no object")

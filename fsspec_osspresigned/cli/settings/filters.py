@@ -1,4 +1,4 @@
-"""Filters of commands: --include, --exclude and --filter-from, in their order."""
+"""Filter options --include, --exclude and --filter-from, in typed order."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
 
 
 class FilteringCommand(click.Command):
-    """Command that preserves the order of its filter options."""
+    """Command that preserves the order in which filter options were typed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse *args*, and store the filter rules in the context, in their order."""
+        """Parse *args*, and store the filter rules in typed order in the context."""
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         values = {name: iter(given.get(name) or ()) for name in _READERS}
         ctx.meta[_RULES] = [
@@ -60,7 +60,7 @@ class FilteringCommand(click.Command):
 
 @frozen(kw_only=True)
 class FilterOptions:
-    """Filter options; the rules are those of the current command."""
+    """Filter options; the rules come from the command that is running."""
 
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
@@ -75,19 +75,20 @@ class FilterOptions:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules of the current command, in their order."""
+        """The filter rules of the running command, in typed order."""
         return tuple(click.get_current_context().meta[_RULES])
 
     @property
     def filter(self) -> Filter:
-        """The rules of the current command, as a filter."""
+        """The rules of the running command as one filter."""
         return Filter(self.rules)
 
 
 def name_below(arguments: Iterable[str], path: str) -> str:
-    """Return the name of *path* for filters; one of *arguments* contains the path.
+    """Return the name by which filters match *path*, which is in one of *arguments*.
 
-    It is relative to the argument, or to the directory before the first wildcard.
+    The name is relative to that argument, or to the directory before its first
+    wildcard.
     """
     for one in arguments:
         plain = _before_pattern(one) if has_magic(one) else one.rstrip("/")
@@ -97,6 +98,6 @@ def name_below(arguments: Iterable[str], path: str) -> str:
 
 
 def _before_pattern(text: str) -> str:
-    """Return the leading directories of a pattern, before the first wildcard."""
+    """Return the leading directories of a glob pattern, before the first wildcard."""
     steps = text.split("/")
     return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))

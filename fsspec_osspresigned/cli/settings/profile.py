@@ -1,4 +1,4 @@
-"""Profiles: options of commands in a configuration file, by name."""
+"""Profiles: named sets of command options in a configuration file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def use_profile(
 def complete_profiles(
     _: click.Context, __: click.Parameter, begin: str
 ) -> list[CompletionItem]:
-    """Return the names of profiles for the shell."""
+    """Return the names of profiles for the completion of the shell."""
     try:
         names = [*_read(config_file())]
     except click.UsageError:
@@ -63,7 +63,7 @@ def complete_profiles(
 def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:
     """Remove the profile's signer from *given* if the command line names another.
 
-    Its token must not be sent to another signer.
+    The profile's token must not be sent to another signer.
     """
     origin = context.get_parameter_source
     if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
@@ -73,7 +73,7 @@ def without_profile_source(context: click.Context, given: dict[str, Any]) -> Non
 
 
 def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the profiles in a file; an error if other users may write to it."""
+    """Return the profiles in a file; error if other users may write to the file."""
     try:
         with open(place, "rb") as file:
             status = os.fstat(file.fileno())
@@ -96,7 +96,7 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _checked(context: click.Context, name: str) -> dict[str, Any]:
-    """Return parameter -> value of profile *name*, for the command of *context*."""
+    """Return parameter -> value for the command of *context*, from profile *name*."""
     place = config_file()
     profiles = _read(place)
     if name not in profiles:
@@ -139,7 +139,7 @@ _PYTHON = {
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
-    """Return flag -> option of this command, and of all commands with profiles."""
+    """Return flag -> option of this command, and of every command that has profiles."""
     root = context.find_root().command
     commands = [*root.commands.values()] if isinstance(root, click.Group) else []
     taking = [
@@ -154,7 +154,10 @@ def _known(context: click.Context) -> dict[str, click.Option]:
 
 
 def _problem(flag: str, value: Any) -> str | None:
-    """Return a message about an invalid value; it does not contain the value."""
+    """Return a message about an invalid value of *flag*; None if the value is valid.
+
+    The message does not contain the value, which may be a secret.
+    """
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
     if any(not isinstance(one, str | int | float) for one in texts):
@@ -170,7 +173,7 @@ def _problem(flag: str, value: Any) -> str | None:
 
 
 def _converted(flag: str, value: Any, folder: str) -> Any:
-    """Return a value as click takes it; a path is relative to the file's *folder*."""
+    """Return *value* as click takes it; a path is relative to the file's *folder*."""
     if isinstance(value, dict):
         return [f"{name}={one}" for name, one in value.items()]
     if flag in _PLACES and isinstance(value, str):
@@ -182,5 +185,5 @@ def _converted(flag: str, value: Any, folder: str) -> Any:
 
 
 def _path(value: str, folder: str) -> str:
-    """Return an absolute path; keep a trailing slash, which has a meaning."""
+    """Return *value* as an absolute path; a trailing slash is kept."""
     return os.path.join(folder, os.path.expanduser(value))

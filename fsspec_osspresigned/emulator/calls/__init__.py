@@ -1,4 +1,4 @@
-"""Handlers of the calls that the emulator supports.
+"""Handlers of the OSS calls that the emulator supports.
 
-Read ``table`` first, then ``context``: every handler gets one.
+Begin with ``table``, the list of calls. ``context`` is the argument of every handler.
 """

@@ -28,7 +28,10 @@ _MAX_CALLBACK = 5 * 1024
 
 @frozen
 class CallContext:
-    """Argument of every handler; a call on the service has a bucket without a name."""
+    """Argument of every handler: the request with everything that a handler needs.
+
+    A call on the service itself, such as ListBuckets, has a bucket with an empty name.
+    """
 
     call: Call
     body: IncomingBody
@@ -38,12 +41,12 @@ class CallContext:
 
     @property
     def now(self) -> float:
-        """The server's time."""
+        """Current time of the server in seconds since the epoch."""
         return self.settings.clock()
 
     @property
     def encoding(self) -> str | None:
-        """``url`` if the call asks for percent-encoded keys; None if it does not."""
+        """``url`` if the call requests percent-encoded keys; None if it does not."""
         return "url" if self.call.parameters.get("encoding-type") == "url" else None
 
     @property
@@ -54,7 +57,10 @@ class CallContext:
     def number(
         self, name: str, usual: int, *, least: int = 0, most: int | None = None
     ) -> int:
-        """Return a number of the query; RefusedError if invalid or out of range."""
+        """Return the number in the query parameter *name*; *usual* if it is missing.
+
+        RefusedError if the number is invalid, below *least* or above *most*.
+        """
         text = self.call.parameters.get(name, "") or str(usual)
         number = read_number(text)
         if number is None or number < least or (most is not None and number > most):
@@ -67,11 +73,11 @@ class CallContext:
         return self.bucket.find(self.call.key)
 
     def check_exclusive(self) -> None:
-        """Refuse an exclusive call early, before :meth:`put` would refuse it."""
+        """Refuse an exclusive call early, before its body, if the object exists."""
         self.bucket.check_free(self.call.key, exclusive=self.is_exclusive)
 
     def put(self, stored: StoredObject) -> StoredObject:
-        """Publish *stored*."""
+        """Publish *stored* as the object of the call, and return it."""
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
     def amend(self, name: str, value: str | None) -> None:
@@ -83,7 +89,7 @@ class CallContext:
         self.store.put(self.bucket, evolve(stored, headers=headers))
 
     async def receive_body(self) -> Piece:
-        """Receive the bytes of an object or part, and compare them with the checksums."""
+        """Receive the body of an object or part, and verify its checksum headers."""
         limit = self.settings.max_put
         if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
             raise refused("MissingContentLength")
@@ -95,7 +101,7 @@ class CallContext:
         return piece
 
     async def receive_document(self, limit: int) -> bytes:
-        """Receive a document of at most *limit* bytes."""
+        """Receive an XML document of at most *limit* bytes."""
         segment = (await self._receive(limit)).body
         return segment.read(0, segment.size)
 
@@ -108,7 +114,7 @@ class CallContext:
         return piece
 
     def callback(self) -> Mapping[str, Any] | None:
-        """Return the decoded callback of the call; None without one."""
+        """Return the decoded OSS callback of the call; None if it has none."""
         call = self.call
         given = call.parameters.get("callback"), call.headers.get("x-oss-callback")
         texts = [text for text in given if text is not None]
@@ -127,7 +133,11 @@ class CallContext:
     def after_callback(
         self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
     ) -> EmulatorReply:
-        """Return *reply*, or the callback server's; its failure keeps the object."""
+        """Run the callback *wanted*, and return the callback server's reply.
+
+        Return *reply* if *wanted* is None. If the callback server fails, OSS's error is
+        returned, but the object stays stored.
+        """
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
@@ -142,7 +152,7 @@ Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
 
 
 def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
-    """Return the handler of a call that only returns a document."""
+    """Return a handler that replies with the XML document made by *content*."""
 
     async def answer(context: CallContext) -> EmulatorReply:
         return xml_reply(root, content(context))
@@ -153,7 +163,7 @@ def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
 def invalid_argument(
     message: str, name: str = "", value: str | None = None, *, ec: str = ""
 ) -> RefusedError:
-    """Return the error for the argument *name* with that *value*."""
+    """Return the error InvalidArgument for the argument *name* with that *value*."""
     told: dict[str, Any] = {"ArgumentName": name or None, "ArgumentValue": value}
     extras = {element: text for element, text in told.items() if text is not None}
     return refused("InvalidArgument", message, ec=ec, **extras)
@@ -164,7 +174,7 @@ def _content_md5(md5: str) -> str:
 
 
 def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
-    """Return the headers that confirm stored bytes."""
+    """Return the reply headers with the checksums of stored bytes."""
     headers = {"ETag": quoted(etag), CRC_HEADER: str(crc64)}
     if md5 is not None:
         headers["Content-MD5"] = _content_md5(md5)
@@ -172,7 +182,7 @@ def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
 
 
 def confirmation(stored: StoredObject) -> dict[str, str]:
-    """Return the headers that confirm a whole object."""
+    """Return the reply headers that confirm a stored object."""
     headers = checksums(stored.etag, stored.crc64, stored.md5)
     if stored.version_id is not None:
         headers["x-oss-version-id"] = stored.version_id
@@ -180,5 +190,5 @@ def confirmation(stored: StoredObject) -> dict[str, str]:
 
 
 def encryption(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the kept *headers* that describe the encryption."""
+    """Return those stored *headers* that describe the encryption."""
     return {n: v for n, v in headers.items() if n.startswith(ENCRYPTION)}

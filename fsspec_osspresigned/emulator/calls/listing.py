@@ -1,4 +1,4 @@
-"""Listings, each cut into pages after a marker, and calls that describe a bucket."""
+"""Calls that list objects, uploads and parts in pages, or describe a bucket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AFTER_ALL = "\U0010ffff"
 
 
 async def list_objects(context: CallContext) -> EmulatorReply:
-    """List keys in byte order, folded at the delimiter; version 2 pages by a token."""
+    """List keys in byte order, grouped at the delimiter (ListObjects, also V2)."""
     given, shown = context.call.parameters, _shown(context)
     is_v2 = context.call.action == Action.ListObjectsV2
     most = context.number("max-keys", _USUAL, least=1, most=_MOST)
@@ -89,11 +89,11 @@ def cut_page(
     passed: str,
     most: int,
 ) -> tuple[list[str], list[str], str | None]:
-    """Return keys and common prefixes of the page of sorted *keys* that follows *after*.
+    """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
 
-    The third value is the entry after which the next page begins; None at the end. If
-    *passed*, the last entry of the page before, is a common prefix, everything below it
-    is skipped.
+    The page begins after the entry *after*. The third value is the entry after which
+    the next page begins; None at the end. If *passed*, the last entry of the page
+    before, is a common prefix, everything below it is skipped.
     """
     found: list[str] = []
     prefixes: list[str] = []
@@ -117,18 +117,21 @@ def cut_page(
 
 
 def _folded(key: str, prefix: str, delimiter: str) -> str:
-    """Return *key* up to the delimiter after the prefix; empty without one."""
+    """Return the common prefix of *key*: its text up to a delimiter after *prefix*.
+
+    The result is empty if *key* has no delimiter there.
+    """
     end = key.find(delimiter, len(prefix)) if delimiter else -1
     return "" if end < 0 else key[: end + len(delimiter)]
 
 
 def _end_of(keys: Sequence[str], prefix: str) -> int:
-    """Return the end index, exclusive, of the keys that begin with *prefix*."""
+    """Return the index after the last of the sorted *keys* that begin with *prefix*."""
     return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
 
 
 def read_token(token: str) -> str:
-    """Return the key in a continuation token; RefusedError if there is none."""
+    """Return the key in a continuation token; RefusedError if the token is invalid."""
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError as error:
@@ -137,7 +140,7 @@ def read_token(token: str) -> str:
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
-    """List the open uploads by key, then by ID, folded at the delimiter."""
+    """List the open multipart uploads by key, then by ID, grouped at the delimiter."""
     given, shown = context.call.parameters, _shown(context)
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
@@ -175,7 +178,7 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
 
 
 async def list_parts(context: CallContext) -> EmulatorReply:
-    """List the parts stored so far, by number."""
+    """List the stored parts of a multipart upload, by number."""
     upload = find_upload(context, "0042-00000002")
     marker = context.number("part-number-marker", 0)
     parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
@@ -204,14 +207,14 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 def _cut(
     context: CallContext, what: str, entries: list[_T], usual: int = _MOST
 ) -> tuple[list[_T], dict[str, Any]]:
-    """Return the page of *entries* and the elements that describe its limits."""
+    """Return the requested page of *entries*, and the XML elements about the page."""
     most = context.number(f"max-{what}", usual, least=1, most=_MOST)
     limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
     return entries[:most], limits
 
 
 def _shown(context: CallContext) -> Callable[[str | None], str | None]:
-    """Return the encoding function for keys; RefusedError for an unknown encoding."""
+    """Return the function that encodes keys; RefusedError for an unknown encoding."""
     if context.encoding:
         return lambda key: key and quote(key, safe="", errors="surrogateescape")
     if context.call.parameters.get("encoding-type"):
@@ -220,7 +223,7 @@ def _shown(context: CallContext) -> Callable[[str | None], str | None]:
 
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
-    """List the buckets by name; all of them are the owner's."""
+    """List the buckets by name; all of them belong to the owner."""
     given, location = context.call.parameters, context.settings.location
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
     buckets = context.store.buckets

@@ -1,4 +1,4 @@
-"""Properties of an object: the headers that it keeps, and their limits."""
+"""Object headers: those that an object keeps, and their permitted values."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def check_choices(headers: Mapping[str, str]) -> None:
-    """Refuse a class, an ACL or an algorithm that OSS does not have."""
+    """Raise RefusedError for an unknown storage class, ACL or algorithm."""
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:
             raise refused(code, message, ArgumentValue=headers[name])
@@ -89,7 +89,7 @@ def traffic_limit(call: Call) -> float | None:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Refuse a traffic limit that OSS does not accept."""
+    """Raise RefusedError for a traffic limit that OSS does not accept."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
@@ -100,7 +100,7 @@ def check_traffic_limit(call: Call) -> None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the kept headers that GET and HEAD return."""
+    """Return those stored *headers* that GET and HEAD return."""
     hidden = (OBJECT_ACL, TAGGING, TARGET)
     back = {n: v for n, v in headers.items() if n not in hidden}
     if TAGGING in headers:
@@ -109,12 +109,12 @@ def shown(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_tags(text: str) -> list[tuple[str, str]]:
-    """Return the tags of ``k=v&...``."""
+    """Return names and values of the tags in *text*, which has the form ``k=v&...``."""
     return parse_qsl(text, keep_blank_values=True)
 
 
 def check_tags(text: str) -> None:
-    """Refuse tags that are too many, too long, repeated, or have invalid characters."""
+    """Raise RefusedError for too many, too long, repeated or invalid tags."""
     tags = read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))

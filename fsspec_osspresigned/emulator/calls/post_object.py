@@ -1,4 +1,4 @@
-"""PostObject: an object from a form, with a signed policy instead of a signed URL."""
+"""PostObject: stores an object from an HTML form with a signed policy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
-    """Read the fields in *body*; they set the form and the key of the call."""
+    """Read the fields of the form in *body*; return the call with them, and the form.
+
+    The call gets the object key from the field ``key``.
+    """
     if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
         raise refused("MissingContentLength")
     if (call.content_length or 0) > max_put:
@@ -80,7 +83,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
 
 
 def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
-    """Return the headers of an equivalent PutObject."""
+    """Return the headers of the PutObject call that would store the same object."""
     fields = form.fields
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
         message = f"{FORBID_OVERWRITE} must be true or false."
@@ -101,13 +104,13 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Refuse text that is not a valid header value."""
+    """Raise RefusedError if the text of a field is not a valid header value."""
     if not f"{name}{value}".isprintable():
         raise invalid_argument("The value of a field is not valid.", name)
 
 
 def _success(form: ReceivedForm) -> EmulatorReply:
-    """Return the reply that the form requests, as far as it is known in advance."""
+    """Return the success reply that the form requests: a status, or a redirect."""
     if target := form.fields.get("success_action_redirect"):
         _check_text("success_action_redirect", target)
         # OSS does not document the status; this one makes a GET of the POST.
@@ -124,7 +127,7 @@ def _document(call: Call, stored: StoredObject) -> EmulatorReply:
 
 
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
-    """Receive the file, of a size that the policy allows."""
+    """Receive the file of a form; RefusedError if the policy forbids its size."""
     limit, ec = context.settings.max_put, ""
     least, most = size_range(form) or (0, limit)
     if most <= limit:

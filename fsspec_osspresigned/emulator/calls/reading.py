@@ -72,7 +72,7 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
 
 
 def _followed(context: CallContext) -> StoredObject:
-    """Return the object that the call names, or the target of its link."""
+    """Return the object that the call names; for a symbolic link, its target."""
     link = context.find_object()
     if link.kind != SYMLINK:
         return link
@@ -85,7 +85,7 @@ def _followed(context: CallContext) -> StoredObject:
 
 
 def check_readable(stored: StoredObject) -> None:
-    """Refuse an archived object that was not restored."""
+    """Raise RefusedError for an archived object that was not restored."""
     if "Archive" in stored.headers[STORAGE_CLASS] and RESTORED not in stored.headers:
         raise refused("InvalidObjectState")
 
@@ -102,7 +102,10 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
-    """Refuse with 304 or 412 if conditions, whose names have *prefix*, are not met."""
+    """Refuse a call with 304 or 412 if its conditional headers are not met.
+
+    *prefix* is the beginning of their names, such as that of copy conditions.
+    """
 
     def given(name: str) -> str | None:
         return call.headers.get(f"{prefix}if-{name}")
@@ -126,7 +129,10 @@ def _matches(wanted: str, etag: str) -> bool:
 
 
 def _seconds(text: str | None) -> int | None:
-    """Return an HTTP date in seconds; None if it is invalid, which OSS ignores."""
+    """Return an HTTP date as seconds since the epoch; None if it is invalid.
+
+    OSS ignores an invalid date.
+    """
     try:
         return None if text is None else int(parsedate_to_datetime(text).timestamp())
     except (OverflowError, ValueError):
@@ -134,7 +140,7 @@ def _seconds(text: str | None) -> int | None:
 
 
 def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
-    """Return start and end offset (exclusive); None for the whole object.
+    """Return start and end offset (exclusive) of a range; None for the whole object.
 
     For a range outside the object, OSS returns the whole object, unless standard
     behavior is requested (API reference, GetObject, ``x-oss-range-behavior``).

@@ -1,4 +1,4 @@
-"""Calls on properties of an object: its ACL, tags, link target, restore status."""
+"""Calls on parts of an object other than its bytes: ACL, tags, symlink, restore."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ get_object_tagging = document("Tagging", _tagging)
 
 
 async def put_object_acl(context: CallContext) -> EmulatorReply:
-    """Set the ACL that the header names."""
+    """Set the ACL of an object to the one in the header."""
     await context.body.drain()
     check_choices(context.call.headers)
     if OBJECT_ACL not in context.call.headers:
@@ -49,7 +49,7 @@ async def put_object_acl(context: CallContext) -> EmulatorReply:
 
 
 async def put_object_tagging(context: CallContext) -> EmulatorReply:
-    """Replace the tags with those of the document."""
+    """Replace the tags of an object by those in the XML document."""
     body = await context.receive_document(_MAX_BODY)
     try:
         rows = parsing.parse(body, "Tagging").iterfind("TagSet/Tag")
@@ -62,13 +62,13 @@ async def put_object_tagging(context: CallContext) -> EmulatorReply:
 
 
 async def delete_object_tagging(context: CallContext) -> EmulatorReply:
-    """Remove the tags."""
+    """Remove all tags of an object."""
     context.amend(TAGGING, None)
     return EmulatorReply(status=204)
 
 
 async def put_symlink(context: CallContext) -> EmulatorReply:
-    """Store a link to another object, which need not exist."""
+    """Store a symbolic link to another object, which need not exist."""
     await context.body.drain()
     headers = read_properties(context.call)
     if not (target := context.call.headers.get(TARGET)):
@@ -87,7 +87,7 @@ async def put_symlink(context: CallContext) -> EmulatorReply:
 
 
 async def get_symlink(context: CallContext) -> EmulatorReply:
-    """Return the target of a link."""
+    """Return the target of a symbolic link."""
     stored = context.find_object()
     if stored.kind != SYMLINK:
         raise refused("NotSymlink")
@@ -110,7 +110,7 @@ async def restore_object(context: CallContext) -> EmulatorReply:
 
 
 def _restoring(body: bytes, *, is_cold: bool) -> dict[str, str]:
-    """Return the header with the restore priority, if there are several."""
+    """Return the restore priority as a header; empty unless the object *is_cold*."""
     tier = None
     if body:
         try:

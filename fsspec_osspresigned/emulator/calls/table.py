@@ -1,6 +1,7 @@
 """Table of the calls that the emulator supports, one row each.
 
-Calls in :data:`OPERATIONS` only need a handler; others also describe their form.
+A call in :data:`OPERATIONS` needs only a handler in its row; the row of another call
+also describes its method and parameters.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ _CHANGES = OWN_PARAMETERS.union(
 
 
 def _rows() -> Iterator[tuple[str, Spec, str]]:
-    """Yield the target of each call, its distinguishing parameters, and its name."""
+    """Yield target, distinguishing query parameters and name of each supported call."""
     for action, (text, _) in _OTHERS.items():
         methods, on, *names = text.split()
         for method in methods.split(","):
@@ -87,7 +88,7 @@ _CALLS = sorted(
 
 
 def action_of(call: Call) -> str:
-    """Return the name of *call*, also if it is not supported."""
+    """Return the OSS API name of *call*, even if it is not supported."""
     if call.method == "OPTIONS":
         return "OptionObject"
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"

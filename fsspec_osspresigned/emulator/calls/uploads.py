@@ -37,7 +37,7 @@ _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Open an upload."""
+    """Open a multipart upload, and return its ID."""
     await context.body.drain()
     headers = read_properties(context.call)
     context.check_exclusive()
@@ -55,7 +55,7 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
-    """Store a part; replace one of the same number."""
+    """Store a part; replace an earlier part of the same number."""
     number, upload = _place(context, ec := "0042-00000104")
     check_traffic_limit(context.call)
     for name in context.call.headers:
@@ -70,7 +70,7 @@ async def upload_part(context: CallContext) -> EmulatorReply:
 
 
 async def upload_part_copy(context: CallContext) -> EmulatorReply:
-    """Store a part from another object or a range of it."""
+    """Store a part from the bytes of another object."""
     await context.body.drain()
     number, upload = _place(context, ec := "0042-00000311")
     source = copy_source(context)
@@ -85,7 +85,7 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
 
 
 async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Publish the object that consists of the parts."""
+    """Publish the object that consists of the listed parts."""
     call = context.call
     body = await context.receive_document(_MAX_COMPLETE_BODY)
     callback = context.callback()
@@ -114,13 +114,13 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
 
 
 async def abort_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Forget an upload and its parts."""
+    """Remove a multipart upload and its parts."""
     context.store.abort(find_upload(context))
     return EmulatorReply(status=204)
 
 
 def names(context: CallContext) -> dict[str, Any]:
-    """Return the elements that name the object of an upload."""
+    """Return the XML elements that name the object of a multipart upload."""
     key, encoding = context.call.key, context.encoding
     shown = quote(key, safe="") if encoding else key
     return {"EncodingType": encoding, "Bucket": context.bucket.name, "Key": shown}
@@ -133,7 +133,7 @@ def find_upload(context: CallContext, ec: str = "") -> StoredUpload:
 
 
 def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
-    """Return number and upload of the part that the call stores."""
+    """Return the number and the upload of the part in the call."""
     text = context.call.parameters.get("partNumber")
     if text is None:
         raise invalid_argument("Missing partNumber.", ec="0017-00000219")
@@ -148,7 +148,7 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
 
 
 def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
-    """Return every part, as ``x-oss-complete-all: yes`` asks."""
+    """Return all stored parts, which ``x-oss-complete-all: yes`` requests."""
     if value.lower() != "yes":
         raise invalid_argument("x-oss-complete-all must be yes.", "", value)
     if body:
@@ -161,7 +161,7 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
 
 
 def _listed_parts(upload: StoredUpload, body: bytes) -> list[Piece]:
-    """Return the parts that the document of the call lists."""
+    """Return the parts that the XML document of the call lists."""
     listed: list[tuple[int, str]] = []
     with suppress(ValueError):
         rows = parsing.parse(body, "CompleteMultipartUpload").iterfind("Part")

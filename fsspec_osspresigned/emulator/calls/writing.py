@@ -43,7 +43,7 @@ _CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
-    """Store the body; after a refusal, the object is unchanged."""
+    """Store the body as an object; after a refusal, the object is unchanged."""
     headers = read_properties(context.call)
     callback = context.callback()
     context.check_exclusive()
@@ -64,7 +64,7 @@ async def put_object(context: CallContext) -> EmulatorReply:
 
 
 async def append_object(context: CallContext) -> EmulatorReply:
-    """Append the body to the object; the first append creates it."""
+    """Append the body to an object; the first append creates the object."""
     key = context.call.key
     position = context.number("position", -1)
     before = context.bucket.objects.get(key)
@@ -130,7 +130,7 @@ def _copies(context: CallContext, name: str) -> bool:
 
 
 def copy_source(context: CallContext) -> StoredObject:
-    """Return the object that the call copies, if its conditions are met."""
+    """Return the object to copy; RefusedError if its conditions are not met."""
     text = context.call.headers[COPY_SOURCE].partition("?")[0]
     bucket, _, key = unquote_plus(text).removeprefix("/").partition("/")
     if not bucket or not key:
@@ -144,13 +144,13 @@ def copy_source(context: CallContext) -> StoredObject:
 
 
 async def delete_object(context: CallContext) -> EmulatorReply:
-    """Delete an object: 204 whether it existed or not."""
+    """Delete an object; the reply is 204 whether it existed or not."""
     context.store.drop(context.bucket, context.call.key)
     return EmulatorReply(status=204)
 
 
 async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
-    """Delete up to 1000 objects."""
+    """Delete up to 1000 objects in one call."""
     if "content-md5" not in context.call.headers:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
@@ -176,6 +176,6 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
 
 
 def _held(reference: re.Match[str]) -> str:
-    """Return the placeholder for a control character that XML cannot express."""
+    """Return the placeholder for a character reference that XML cannot express."""
     code = int(reference[1], 16) if reference[1] else int(reference[2])
     return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]

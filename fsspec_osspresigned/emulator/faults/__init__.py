@@ -1,4 +1,4 @@
 """Faults that the emulator produces on demand.
 
-Read ``fault`` first.
+Begin with ``fault``, which defines them.
 """

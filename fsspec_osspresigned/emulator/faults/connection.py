@@ -36,7 +36,7 @@ class CutError(Exception):
 
 @define(eq=False)
 class ClientConnection:
-    """One connection; ``waiting`` is the number of faults that stall it."""
+    """One client connection; ``waiting`` is the number of faults that stall it."""
 
     transport: asyncio.Transport
     number: int
@@ -45,7 +45,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """Close it: immediately with RST, or with FIN after all written bytes."""
+        """Close the connection: at once by RST, or by FIN after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
@@ -54,7 +54,7 @@ class ClientConnection:
             self.transport.close()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait *seconds*, or forever; DisconnectedError if the connection ends."""
+        """Wait *seconds*, None forever; DisconnectedError if the client disconnects."""
         time = asyncio.get_running_loop().time
         end = time() + (math.inf if seconds is None else seconds)
         self.waiting += 1
@@ -71,7 +71,10 @@ class ClientConnection:
                 raise DisconnectedError
 
     def _client_has_left(self) -> bool:
-        """Check the socket, because asyncio notices nothing while reading is paused."""
+        """Return whether the client has closed the connection; reads the socket itself.
+
+        asyncio notices nothing while reading is paused.
+        """
         poll, peer = select.poll(), self.transport.get_extra_info("socket")
         # Without that flag (macOS) only a reset is noticed.
         poll.register(peer, getattr(select, "POLLRDHUP", 0))
@@ -80,20 +83,23 @@ class ClientConnection:
 
 @frozen
 class Wire:
-    """One request's view of its connection; ``cycle`` is the server's state of it."""
+    """Connection as one request uses it.
+
+    ``cycle`` is the web server's state of the request.
+    """
 
     connection: ClientConnection
     cycle: Any
     reused: bool
 
     def interim(self, status: int) -> None:
-        """Send a 1xx reply."""
+        """Send an interim reply (1xx)."""
         line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
         self.connection.transport.write(line.encode())
 
 
 class _Recorder(bytearray):
-    """Transport that stores the bytes that the server writes for a reply."""
+    """asyncio transport that stores the bytes that the server writes for a reply."""
 
     is_closed = False
     write = bytearray.extend
@@ -103,7 +109,10 @@ class _Recorder(bytearray):
 
 
 class ShapedReply:
-    """A reply that a fault slows down, stalls or breaks; *length* is its body size."""
+    """Reply that a fault slows down, stalls or breaks.
+
+    *length* is the size of its body in bytes.
+    """
 
     def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
         self._transport, self._wait = wire.connection.transport, wire.connection.wait
@@ -148,12 +157,15 @@ class ShapedReply:
 
 
 async def cut() -> None:
-    """Break the connection."""
+    """Raise CutError, which closes the connection."""
     raise CutError
 
 
 def in_order(*traps: tuple[int | None, Spring], total: int = sys.maxsize) -> list[Trap]:
-    """Return the traps within *total* bytes, by position; -1 is the last byte."""
+    """Return the faults within the *total* bytes of a message, ordered by position.
+
+    Position -1 is the last byte.
+    """
     placed = [
         (min(at, total) if at >= 0 else max(0, total + at), spring)
         for at, spring in traps

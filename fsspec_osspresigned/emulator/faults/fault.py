@@ -1,7 +1,7 @@
 """Faults: rules that make calls fail.
 
-The class :class:`Fault` defines the members: each has a default, a reader for the
-command line and a check. :mod:`.connection` implements the connection faults.
+The class :class:`Fault` defines the members of a rule: each has a default, a reader for
+the command line and a check. :mod:`.connection` implements the connection faults.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _is_number = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?").fullmatch
 
 
 def flag(text: str) -> bool:
-    """Read yes or no."""
+    """Return the boolean in *text*, ``yes`` or ``no``."""
     if text not in _FLAGS:
         raise ValueError(f"{text[:40]!r} is neither yes nor no")
     return _FLAGS[text]
@@ -94,14 +94,14 @@ def _member(
 
 @frozen(kw_only=True)
 class Fault:
-    """One rule. An omitted member matches everything and changes nothing.
+    """One rule that makes matching requests fail. Every member has a neutral default.
 
     Members combine. docs/emulator.md describes each of them. Bytes and seconds refer to
-    the body, unless the name contains ``reply``. A negative position in a reply counts
-    from its end.
+    the request body, unless the name contains ``reply``. A negative position in a reply
+    counts from its end.
 
     Raises:
-        ConfigurationError: members are out of range; it lists all of them.
+        ConfigurationError: members are out of range; the message lists all of them.
     """
 
     action: str | None = _member(None)
@@ -158,7 +158,10 @@ class Fault:
             yield "early, early_after and acts need status, code or refuse to answer"
 
     def matches(self, call: Call, *, reused: bool = False) -> bool:
-        """Return whether the rule matches *call*; *reused* describes its connection."""
+        """Return whether the rule matches *call*.
+
+        *reused* says that the connection carried an earlier request.
+        """
         patterns = (
             (self.action, call.action),
             (self.bucket, call.bucket),
@@ -173,7 +176,7 @@ class Fault:
 
     @property
     def is_early(self) -> bool:
-        """True if the error is sent before the body has arrived."""
+        """True if the error is sent before the request body has arrived."""
         return self.early or self.early_after is not None
 
     @property
@@ -184,7 +187,7 @@ class Fault:
 
     @property
     def breaks_somewhere(self) -> bool:
-        """True if a member other than *reset* says where the connection is closed."""
+        """True if a member other than *reset* says where the connection closes."""
         cuts = self.cut_after is not None or self.cut_reply_after is not None
         return self.drop_reply or self.hang_up or cuts
 
@@ -196,13 +199,13 @@ class Fault:
 
     @property
     def refusal(self) -> Refusal:
-        """The error for status and code; each implies the other."""
+        """The error to send; its status and code each have a default from the other."""
         code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
         status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
         return Refusal(status=self.status or status, code=code, message=message)
 
     def error(self, case: RefusedCall) -> RefusedError:
-        """Return the error to send."""
+        """Return the error to send to the refused call."""
         headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
         usual = REASONS[self.refuse](case) if self.refuse else self.refusal
         refusal = evolve(
@@ -235,7 +238,7 @@ class Fault:
 
 @define
 class _FaultRule:
-    """One fault, and the number of times it was due."""
+    """One fault, with the number of requests that it matched."""
 
     fault: Fault
     seen: int = 0
@@ -247,7 +250,7 @@ class _FaultRule:
         return self.fault.times is not None and self.struck >= self.fault.times
 
     def strikes(self, call: Call, *, reused: bool) -> bool:
-        """Count a matching request, and return whether it fails."""
+        """Count a matching request, and return whether the fault applies to it."""
         if self.is_worn_out or not self.fault.matches(call, reused=reused):
             return False
         self.seen += 1
@@ -272,24 +275,27 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, *faults: Fault) -> None:
-        """Append *faults*."""
+        """Append *faults* to the active rules."""
         with self._lock:
             self._rules += map(_FaultRule, faults)
 
     def clear(self) -> None:
-        """Remove all of them."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
-        """Return the fault for this request, and count it."""
+        """Count this request, and return the fault that applies.
+
+        None if there is none.
+        """
         with self._lock:
             due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
             return next(due, None)
 
     @property
     def pending(self) -> list[Fault]:
-        """Faults that are not used up."""
+        """Faults that still apply to a future request."""
         with self._lock:
             return [rule.fault for rule in self._rules if not rule.is_worn_out]
 

@@ -1,4 +1,4 @@
-"""Refusals on demand: the errors with which OSS refuses, for several reasons."""
+"""Refusals on demand: error replies by which OSS refuses a call, one for each cause."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from ..settings import DEFAULT_REGION, EmulatorSettings
 
 @frozen
 class RefusedCall:
-    """A refused call, and the settings of the emulator."""
+    """A call to refuse, with the settings of the emulator."""
 
     call: Call
     settings: EmulatorSettings
 
     @property
     def now(self) -> float:
-        """The server's time."""
+        """Current time of the server in seconds since the epoch."""
         return self.settings.clock()
 
     @property
     def is_v4(self) -> bool:
-        """Whether the signature is of version 4."""
+        """Whether the call is signed with version 4 of OSS signatures."""
         form = self.call.form
         given = self.call.parameters if form is None else form.fields
         header = self.call.headers.get("authorization", "")
         return "x-oss-signature-version" in given or header.startswith("OSS4")
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
-        """Return the refusal of a server that knows only *keys*."""
+        """Return the refusal by a server that has only the access *keys*."""
         refusal = judge(self.call, keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 
 
 def wrong_region(bucket: str, region: str) -> Refusal:
-    """Return the error for the endpoint of another region than *region*."""
+    """Return the error for a request to a region other than *region*, the bucket's."""
     return refused(
         "AccessDenied",
         "The bucket you are attempting to access must be addressed using the specified "
@@ -57,7 +57,7 @@ def wrong_region(bucket: str, region: str) -> Refusal:
 
 
 def _signature(case: RefusedCall) -> Refusal:
-    """Verify with another secret, which gives the real error document."""
+    """Return the error SignatureDoesNotMatch, made by verifying with another secret."""
     another, keys = Secret("another"), case.settings.keys.items()
     return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
 

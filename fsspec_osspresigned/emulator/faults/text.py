@@ -1,4 +1,4 @@
-"""Faults as text of the command line: ``UploadPart:status=503:rate=0.3``."""
+"""Parser of faults on the command line, such as ``UploadPart:status=503:rate=0.3``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHERE = {
 
 
 def parse_faults(texts: Iterable[str]) -> list[Fault]:
-    """Read faults in the format of docs/emulator.md.
+    """Return the faults in *texts*, in the format of docs/emulator.md.
 
     Raises:
         ConfigurationError: some faults are invalid; the message lists all mistakes.

@@ -1,4 +1,4 @@
-"""Requests as the emulator reads them, and replies as it writes them.
+"""HTTP messages of the emulator: parsed requests, and replies to send.
 
-Read ``request_head`` first.
+Begin with ``request_head``, the parsed request.
 """

@@ -33,9 +33,9 @@ def judge(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS refuses *call*, without checking the file size; None if valid.
+    """Return why OSS would refuse the signature of *call*; None if it is valid.
 
-    The arguments are those of :func:`verify`.
+    The size of a form's file is not checked. The arguments are those of :func:`verify`.
     """
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
@@ -46,7 +46,10 @@ def judge(
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the minimum and maximum size that the policy allows; None for any."""
+    """Return the minimum and maximum file size in bytes that a form's policy permits.
+
+    None means that the policy permits any size.
+    """
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
     ranges = [one.sizes for one in conditions if one.sizes is not None]
     if not ranges:

@@ -79,7 +79,7 @@ USUAL_CODES = {ERRORS[code][0]: code for code in reversed(list(ERRORS))}
 
 
 class RefusedError(Exception):
-    """Control-flow exception: ends a call with an error document."""
+    """Control-flow exception: ends a call with an error reply."""
 
     def __init__(
         self, refusal: Refusal, headers: Mapping[str, str] | None = None
@@ -96,7 +96,7 @@ def refused(
     headers: Mapping[str, str] | None = None,
     **extras: str,
 ) -> RefusedError:
-    """Return an error of :data:`ERRORS`; *extras* are further elements."""
+    """Return the error *code* of :data:`ERRORS`; *extras* are further XML elements."""
     status, usual, usual_ec = ERRORS[code]
     refusal = Refusal(
         status=status,

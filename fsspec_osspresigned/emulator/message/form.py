@@ -1,7 +1,7 @@
 """Received form of a PostObject: its fields, then the bytes of its file.
 
-This module parses it itself, because reading up to the next boundary is one ``find``;
-the libraries for forms deliver events instead.
+The package has its own parser because reading up to the next boundary is one ``find``;
+libraries for forms deliver many small events instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
 
 
 class IncomingForm:
-    """Reads the form in *body* once, in order; RefusedError if it is incomplete.
+    """Reads the form in *body* once, in order; RefusedError if the form is incomplete.
 
     Call :meth:`read_fields` first. Then :meth:`receive_file` returns the bytes of the
     file, like ASGI does for a body.
@@ -48,7 +48,7 @@ class IncomingForm:
         self._digest = hashlib.md5(usedforsecurity=False)
 
     async def read_fields(self) -> ReceivedForm:
-        """Return the fields before the file, and the file's head."""
+        """Return the fields before the file, and the headers of the file."""
         await self._until(self._mark, 0)
         fields: dict[str, str] = {}
         size = 0
@@ -67,7 +67,10 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Return the next bytes of the file; the last ones when the form is complete."""
+        """Return the next bytes of the file as an ASGI message.
+
+        The last bytes are returned only after the whole form has arrived.
+        """
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()
@@ -87,7 +90,7 @@ class IncomingForm:
             raise refused("InvalidDigest")
 
     async def _has_part(self) -> bool:
-        """Read the end of a boundary; return False at the end of the form."""
+        """Read the end of a boundary line; return False at the end of the form."""
         while len(self._held) < len(_LINE):
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]
@@ -109,7 +112,7 @@ class IncomingForm:
         return FormPart(name, head.get_filename(), head.get("content-type"))
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
-        """Return the bytes before *mark*, at most *limit*, and consume *mark*."""
+        """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
                 raise refused("FieldItemTooLong") if limit else _malformed()

@@ -25,7 +25,7 @@ Content = Mapping[str, Any] | str
 
 @frozen(kw_only=True)
 class EmulatorReply:
-    """One reply: a whole body, or the chunks of one of *length* bytes."""
+    """One reply: a whole body, or chunks that add up to *length* bytes."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
@@ -35,14 +35,17 @@ class EmulatorReply:
 
     @property
     def content_length(self) -> int:
-        """Bytes of the body."""
+        """Size of the reply's body in bytes."""
         if self.length is not None:
             return self.length
         return len(self.body) if isinstance(self.body, bytes) else 0
 
 
 def xml(root: str, content: Content) -> bytes:
-    """Return a document: mappings nest, lists repeat an element, None is omitted."""
+    """Return *content* as an XML document.
+
+    A mapping is a nested element, a list repeats an element, and None is omitted.
+    """
     # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
     text = _element(root, content)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
@@ -65,14 +68,14 @@ def _element(name: str, content: Any) -> str:
 def xml_reply(
     root: str, content: Content, headers: Mapping[str, str] | None = None
 ) -> EmulatorReply:
-    """Return a 200 with an XML document."""
+    """Return a reply with status 200 and an XML document."""
     return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, content))
 
 
 def error_reply(
     error: RefusedError, call: Call, request_id: str, *, disguised: bool = False
 ) -> EmulatorReply:
-    """Return *error* as a reply to *call*, or *disguised* as a success."""
+    """Return *error* as a reply to *call*; *disguised* sends it with status 200."""
     refusal = error.refusal
     content = {
         "Code": refusal.code,
@@ -97,10 +100,10 @@ def error_reply(
 
 
 def quoted(etag: str) -> str:
-    """Return *etag* in its quotes."""
+    """Return *etag* in double quotes."""
     return f'"{etag}"'
 
 
 def http_date(seconds: float) -> str:
-    """Return seconds since the epoch as HTTP writes them."""
+    """Return seconds since the epoch in the date format of HTTP."""
     return formatdate(seconds, usegmt=True)

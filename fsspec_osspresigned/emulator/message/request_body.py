@@ -1,4 +1,4 @@
-"""Received request body, with the positions at which a fault acts."""
+"""Received request body, with the byte positions at which a fault acts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class IncomingBody:
-    """Reads a body once, in order, at most a few MiB of it at a time.
+    """Reads a request body once, in order, at most a few MiB of it at a time.
 
     Its methods raise RefusedError (too large, or no bytes for *timeout* seconds),
     DisconnectedError or CutError. *pace* waits as long as a number of bytes should
@@ -34,7 +34,7 @@ class IncomingBody:
         self._more = True
 
     async def into(self, spool: Spool, *, limit: int, ec: str = "") -> None:
-        """Write the rest of the body, of at most *limit* bytes, into *spool*."""
+        """Write the rest of the body into *spool*; RefusedError above *limit* bytes."""
         loop = asyncio.get_running_loop()
         writing: asyncio.Future[None] | None = None
         try:
@@ -54,11 +54,11 @@ class IncomingBody:
                 await writing
 
     async def read(self) -> bytes | None:
-        """Return the next bytes; None at the end."""
+        """Return the next bytes of the body; None at its end."""
         return await self._next() if self._more else None
 
     async def drain(self) -> None:
-        """Read and discard the remaining bytes."""
+        """Read and discard the remaining bytes of the body."""
         async for _ in self._chunks():
             pass
 
@@ -66,7 +66,8 @@ class IncomingBody:
         """Discard bytes that still arrive, for a moment, before a refusal is sent.
 
         The server closes the connection after such a reply. A client that is still
-        sending would not receive it (RFC 9112, 9.6). These bytes are not counted.
+        sending would not receive the reply (RFC 9112, 9.6). These bytes are not
+        counted.
         """
         self.traps, counted = [], self.received
         with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
@@ -105,7 +106,10 @@ class IncomingBody:
         return body
 
     async def _spring(self, reached: int) -> None:
-        """Apply the faults up to *reached*, and the remaining ones at the end."""
+        """Apply the faults at positions up to *reached*.
+
+        At the end of the body, all remaining faults are applied.
+        """
         while self.traps and (self.traps[0][0] <= reached or not self._more):
             position, spring = self.traps.pop(0)
             self.received = max(self.received, min(position, reached))
@@ -113,5 +117,5 @@ class IncomingBody:
 
 
 def too_large(limit: int, ec: str = "") -> RefusedError:
-    """Return the error for a body of more than *limit* bytes."""
+    """Return the error for a request body of more than *limit* bytes."""
     return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))

@@ -22,7 +22,7 @@ _bucket_host = re.compile(
 
 @frozen
 class FormPart:
-    """Head of one part of a form; filename and type are None if absent."""
+    """Headers of one part of a form; filename and type are None if absent."""
 
     name: str
     filename: str | None = None
@@ -31,14 +31,17 @@ class FormPart:
 
 @frozen
 class ReceivedForm:
-    """Fields before the file of a form, with names in lower case."""
+    """Fields of a form before its file, with names in lower case."""
 
     fields: Mapping[str, str]
     file: FormPart
 
     @property
     def judged(self) -> Mapping[str, str]:
-        """The fields for the policy, with the file's Content-Type if no field has it."""
+        """Form fields to check against the policy, with the file's Content-Type.
+
+        A field of the form named Content-Type takes precedence over that of the file.
+        """
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
@@ -46,15 +49,15 @@ class ReceivedForm:
 
 @frozen(kw_only=True)
 class Call(Received):
-    """One request. The first value of a repeated parameter or header counts.
+    """The OSS call that a request makes. The first of repeated parameters counts.
 
     Attributes:
         action: name of the call in the API reference.
-        bucket: empty for the service itself.
-        key: decoded once, including plus signs, not normalized; empty for a bucket.
-        path: as received, not decoded, without the query.
-        form: the form of a PostObject, whose key is then that of the call; None until it
-            was read.
+        bucket: empty for a call on the service itself.
+        key: object key, percent-decoded once; empty for a call on a bucket.
+        path: path of the URL as received, not decoded, without the query.
+        form: the form of a PostObject, whose field ``key`` is then the key of the call;
+            None until the form was read.
     """
 
     action: str = ""
@@ -65,32 +68,35 @@ class Call(Received):
 
     @property
     def host(self) -> str:
-        """The Host header."""
+        """The Host header of the request."""
         return self.headers.get("host", "")
 
     @property
     def upload_id(self) -> str | None:
-        """The multipart upload that the query names."""
+        """The upload ID in the query; None without one."""
         return self.parameters.get("uploadId")
 
     @property
     def part_number(self) -> int | None:
-        """The part that the query names; None without a number in it."""
+        """The part number in the query; None without a valid number."""
         return read_number(self.parameters.get("partNumber", ""))
 
     @property
     def region(self) -> str | None:
-        """The region that the host name names; None if it names none."""
+        """The region in the host name; None if the host name has none."""
         return region_of(self.host)
 
     @property
     def content_length(self) -> int | None:
-        """Announced size in bytes; None for a chunked body or without a body."""
+        """Content-Length in bytes; None for a chunked body or without a body."""
         return read_number(self.headers.get("content-length", ""))
 
 
 def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
-    """Read the head of a request; *cnames* maps host names to buckets."""
+    """Return the call of a request from its ASGI *scope*.
+
+    *cnames* maps host names to buckets.
+    """
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
         # Bytes that are no UTF-8 become lone surrogates.
@@ -117,5 +123,5 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
 
 
 def read_number(text: str) -> int | None:
-    """Return a decimal number of at most 18 digits; None if *text* is invalid."""
+    """Return the number in *text*, at most 18 digits; None if it is invalid."""
     return int(text) if _is_number(text) else None

@@ -1,4 +1,4 @@
-"""Objects and uploads that the emulator holds.
+"""Storage of the emulator: objects and multipart uploads.
 
-Read ``store`` first.
+Begin with ``store``, which holds the buckets.
 """

@@ -38,7 +38,10 @@ class Segment:
 
 @frozen
 class Piece:
-    """Received body and its hexadecimal MD5; only a part has *number* and *modified*."""
+    """Received body with its hexadecimal MD5.
+
+    *number* and *modified* are set only for a part of a multipart upload.
+    """
 
     body: Segment
     md5: str
@@ -48,12 +51,12 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the body in bytes."""
         return self.body.size
 
     @property
     def etag(self) -> str:
-        """The MD5 in upper case, without quotes."""
+        """The ETag of the body: its MD5 in upper case, without quotes."""
         return self.md5.upper()
 
 
@@ -84,7 +87,7 @@ class Spool:
             Path(self._file.name).unlink()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append *data*; threads may call it, one at a time."""
+        """Append *data*; may be called by several threads, one at a time."""
         self._md5.update(data)
         self._crc = crc64(data, self._crc)
         self._size += len(data)
@@ -96,7 +99,7 @@ class Spool:
             self._file.write(data)
 
     def finish(self) -> Piece:
-        """Return the body; do not write after it."""
+        """Return the received body; do not write after this call."""
         if self._file is None:
             segment = Segment(self._size, bytes(self._memory))
         else:
@@ -127,7 +130,10 @@ class Folder:
         self.path = path
 
     def segment(self, path: Path, size: int) -> Segment:
-        """Return the file as a segment, deleted with the last reference to it."""
+        """Return the file *path* as a segment.
+
+        The file is deleted when the last reference to the segment is gone.
+        """
         segment = Segment(size, path=path)
         # Not at exit: a disk store still refers to its files then.
         weakref.finalize(segment, self._remove, path).atexit = False
@@ -138,7 +144,7 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete all files except *wanted*, left by a crash."""
+        """Delete all files except *wanted*; a crash may have left others."""
         for name in {path.name for path in self.path.iterdir()}.difference(wanted):
             (self.path / name).unlink()
 

@@ -29,12 +29,12 @@ _UPLOAD = "upload.json"
 
 @frozen(kw_only=True, eq=False)
 class StoredObject:
-    """One object.
+    """One object of the emulator.
 
     Attributes:
-        etag: without quotes.
+        etag: ETag without quotes.
         crc64: CRC-64/XZ of the whole object.
-        md5: hexadecimal; None for a multipart or appendable object.
+        md5: hexadecimal MD5; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
         kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``.
         modified: seconds since the epoch, by the emulator's clock.
@@ -53,11 +53,11 @@ class StoredObject:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the object in bytes."""
         return sum(segment.size for segment in self.body)
 
     def data(self) -> bytes:
-        """Return all of its bytes."""
+        """Return all bytes of the object."""
         return b"".join(self.chunks(0, self.size))
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -73,7 +73,7 @@ class StoredObject:
 
 @define(kw_only=True, eq=False)
 class StoredUpload:
-    """An open multipart upload; ``parts`` by number."""
+    """An open multipart upload; ``parts`` maps part numbers to parts."""
 
     upload_id: str
     bucket: str
@@ -86,7 +86,7 @@ class StoredUpload:
 
 @define(kw_only=True, eq=False)
 class Bucket:
-    """A bucket: objects by key, open uploads by ID."""
+    """A bucket: objects by key, open multipart uploads by ID."""
 
     name: str
     versioned: bool = False
@@ -108,12 +108,12 @@ class Bucket:
         return upload
 
     def check_free(self, key: str, *, exclusive: bool, ec: str = "") -> None:
-        """Refuse an exclusive call on a key that exists."""
+        """Raise RefusedError if the call is exclusive and the object *key* exists."""
         if exclusive and key in self.objects and not self.versioned:
             raise refused("FileAlreadyExists", ec=ec)
 
     def set(self, stored: StoredObject) -> None:
-        """Add or replace an object."""
+        """Add an object, or replace the one with its key."""
         if stored.key not in self.objects:
             bisect.insort(self.keys, stored.key)
         self.objects[stored.key] = stored
@@ -146,11 +146,13 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets; thread-safe. Its methods raise RefusedError when OSS would refuse.
+    """Buckets of the emulator. Thread-safe.
 
-    Two processes must not open the same *root*: the second would delete the bodies that
-    the first receives. None keeps everything in memory, and large bodies in temporary
-    files.
+    The methods raise RefusedError where OSS would refuse a call.
+
+    Two processes must not open the same directory *root*: the second would delete the
+    bodies that the first receives. *root* None keeps everything in memory, and large
+    bodies in temporary files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -161,11 +163,11 @@ class Store:
         self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
 
     def add_bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Create bucket *name*, if missing."""
+        """Create the bucket *name*, unless it exists."""
         self.buckets.setdefault(name, Bucket(name=name)).versioned = versioned
 
     def spool(self) -> Spool:
-        """Return an empty body to write into."""
+        """Return an empty body to write the received bytes into."""
         return Spool(self._folder, self._spill)
 
     def bucket(self, name: str) -> Bucket:
@@ -204,7 +206,7 @@ class Store:
                 self._log.delete(_object_place(bucket.name, key))
 
     def initiate(self, upload: StoredUpload) -> None:
-        """Open *upload*."""
+        """Add *upload* to the open multipart uploads."""
         with self._lock:
             left_out = exclude("upload_id", "bucket", "parts")
             self._log.write(_upload_place(upload), asdict(upload, filter=left_out))
@@ -222,7 +224,7 @@ class Store:
     def complete(
         self, upload: StoredUpload, stored: StoredObject, *, exclusive: bool
     ) -> StoredObject:
-        """Publish the finished object and close the upload; keep it after a refusal."""
+        """Publish the finished object and close *upload*; a refusal keeps it open."""
         with self._lock:
             bucket = self.buckets[upload.bucket]
             bucket.check_free(stored.key, exclusive=exclusive, ec="0042-00000214")
@@ -231,13 +233,13 @@ class Store:
             return stored
 
     def abort(self, upload: StoredUpload) -> None:
-        """Close the upload and forget its parts."""
+        """Close the upload and remove its parts."""
         with self._lock:
             del self.buckets[upload.bucket].uploads[upload.upload_id]
             self._log.delete(_upload_place(upload))
 
     def close(self) -> None:
-        """Release the files."""
+        """Release the files of the store."""
         self._folder.close()
 
 
@@ -259,7 +261,10 @@ class _StoreLog:
     root: Path | None
 
     def write(self, place: str, value: dict[str, Any]) -> None:
-        """Write the file *place* below the buckets; store segments as name and size."""
+        """Write *value* to the JSON file *place*.
+
+        A segment becomes its name and size.
+        """
         if self.root is not None:
             path = self.root / "buckets" / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,7 +273,7 @@ class _StoreLog:
             draft.replace(path)
 
     def delete(self, place: str) -> None:
-        """Delete the file *place*, and its whole folder if it is an upload."""
+        """Delete the JSON file *place*; for an upload, its whole directory."""
         if self.root is not None:
             path = self.root / "buckets" / place
             path.unlink()
@@ -276,7 +281,7 @@ class _StoreLog:
                 shutil.rmtree(path.parent)
 
     def read(self, folder: Folder) -> Iterator[Bucket]:
-        """Yield the stored buckets, and remove unused bodies from *folder*."""
+        """Yield the buckets stored on disk; delete unused body files from *folder*."""
         if self.root is None:
             return
         segments: dict[str, Segment] = {}  # two objects may share a body file
