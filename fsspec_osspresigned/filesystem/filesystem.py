@@ -351,6 +351,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             maxdepth=maxdepth,
             withdirs=withdirs,
             prefix=kwargs.get("prefix") or "",
+            warns=True,
         )
         return look.find(walk, detail)
 

@@ -140,6 +140,7 @@ class Lookup:
         withdirs: bool,
         prefix: str = "",
         markers: bool = False,
+        warns: bool = False,
     ) -> Iterator[Info]:
         """Yield everything below *path*, or *path* itself if it is an object.
 
@@ -149,7 +150,7 @@ class Lookup:
 
         *withdirs* includes directories, and *markers* includes objects whose names end
         in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
-        *path* itself is included.
+        *path* itself is included. *warns* warns if the answer is from memory.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -170,6 +171,8 @@ class Lookup:
         root = f"{path}/" if path else ""
         for item in _below(chain(first, listed), root, maxdepth):
             is_dir = item["type"] == "directory"
+            if reason and warns and not is_dir:
+                self._warn_of_partial(path)
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
 

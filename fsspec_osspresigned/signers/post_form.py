@@ -134,6 +134,17 @@ def _types(
     return found
 
 
+def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
+    """Return the guessed type of *operation* and that of its form; None if they agree."""
+    wishes, form = operation.optional_headers, signed.form
+    guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)
+    if guessed is None or form is None:
+        return None
+    names = (n for n in form.fields if n.lower() in (_TYPE, TYPE_FIELD))
+    sent = [form.fields[name].reveal() for name in names]
+    return (guessed, sent[0]) if sent and guessed not in sent else None
+
+
 def _problems(
     grant: PostGrant,
     operation: Operation,

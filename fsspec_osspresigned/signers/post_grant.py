@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +26,15 @@ from ..errors import (
 from ..model import Action, Operation, Reply, SignedRequest
 from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL
+from ..units import shown_text
 from ..url_map.source import FileSource, load_file
 from .base import Grant
 from .http import SignerExchange, TokenSource, token_source
-from .post_form import check_acl, check_path, sign_form
+from .post_form import check_acl, check_path, other_type, sign_form
 from .post_grant_reader import MAX_GRANT, PostGrant, parse_grant, read_grant
 from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
+
+_log = logging.getLogger(__name__)
 
 # Seconds for which a server is not asked again that answers with an old grant.
 _PAUSE = 5.0
@@ -215,6 +219,7 @@ class PostGrantSigner:
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
+    _told: dict[tuple[str, str], Operation] = field(factory=dict, init=False)
 
     remote = False
     grants_here = False  # the grant may have to be fetched
@@ -234,7 +239,20 @@ class PostGrantSigner:
         if held.fetched:
             check_acl(held.grant, operation)
         issued_at = held.issued_at
-        return sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
+        signed = sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
+        if types := other_type(operation, signed):
+            self._tell_type(operation, *types)
+        return signed
+
+    def _tell_type(self, operation: Operation, guessed: str, sent: str) -> None:
+        """Log once for each pair of types that the grant decides about the type."""
+        if self._told.setdefault((guessed, sent), operation) is operation:
+            _log.warning(
+                "%s: its name suggests the type %s, but the grant stores it as %s",
+                shown_text(operation.path),
+                guessed,
+                shown_text(sent),
+            )
 
     def _held(self, path: str) -> HeldGrant:
         try:

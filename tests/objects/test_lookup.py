@@ -66,6 +66,19 @@ def test_list_of_own_objects_says_that_it_is_partial(blind):
         assert blind.ls(ROOT, detail=False) == [f"{ROOT}/d"]
 
 
+@pytest.mark.parametrize("ask", ["find", "glob", "du"])
+def test_a_search_in_memory_says_that_it_is_partial(blind, ask):
+    """As ls does, once per bucket; a search that finds nothing has another warning."""
+    blind.pipe_file(f"{ROOT}/d/a", b"a")
+    place = f"{ROOT}/d/*" if ask == "glob" else f"{ROOT}/d"
+    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
+        assert getattr(blind, ask)(place) == (1 if ask == "du" else [f"{ROOT}/d/a"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert blind.find(ROOT) == [f"{ROOT}/d/a"]
+        assert blind.ls(ROOT, detail=False) == [f"{ROOT}/d"]
+
+
 def test_own_bodies_are_read_back(blind, tmp_path):
     """Tools that read their own metadata back (zarr, xarray) find it."""
     path = f"{ROOT}/zarr.json"
@@ -256,6 +269,7 @@ def test_an_object_is_copied_with_the_directory_of_its_name(fs, owner):
 
 
 @pytest.mark.parametrize("path", ["c", "c/x", "c/*"])
+@pytest.mark.filterwarnings("ignore:listing .* is not signed")  # of the pattern
 def test_get_finds_an_object_that_would_be_a_directory(beside, tmp_path, path):
     """Before the first byte, for on a disk one excludes the other."""
     with pytest.raises(ConfigurationError, match="would be a file, where"):

@@ -182,6 +182,27 @@ def test_everything_is_uploaded_by_one_grant(oss, tmp_path):
     assert [receipt.verified for receipt in seen] == ["crc64"] * 3
 
 
+def test_a_type_that_the_grant_decides_is_said_once(oss, caplog):
+    """For each pair of types; what agrees, or is asked for, is not worth a word."""
+    either = ["in", "$content-type", ["image/png", "text/plain"]]
+    fs = fsspec.filesystem("osspresigned", grant=here(oss, PREFIX, either))
+    fs.pipe_file(f"{BUCKET}/in/a.png", b"a")
+    fs.pipe_file(f"{BUCKET}/in/a.csv", b"a", content_type="text/plain")
+    assert "suggests" not in caplog.text
+    pinned = here(oss, PREFIX, ["eq", "$content-type", "image/png"])
+    fs = fsspec.filesystem("osspresigned", grant=pinned)
+    for name in ("a.csv", "b.csv", "c.json"):
+        fs.pipe_file(f"{BUCKET}/in/{name}", b"a")
+    assert oss.get(BUCKET, "in/a.csv").headers["content-type"] == "image/png"
+    assert [
+        one.getMessage() for one in caplog.records if one.levelname == "WARNING"
+    ] == [
+        f"{BUCKET}/in/{name}: its name suggests the type {kind}, but the grant stores it "
+        "as image/png"
+        for name, kind in (("a.csv", "text/csv"), ("c.json", "application/json"))
+    ]
+
+
 def test_chain_asks_the_grant_before_the_signer(oss):
     """What the grant does not allow is left to the signer beside it."""
     fs = fsspec.filesystem(
