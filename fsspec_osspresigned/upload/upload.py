@@ -107,19 +107,11 @@ def _upload(
     client: Client,
     target: Target,
     source: Source,
-    ahead: Prefetcher | None = None,
-    progress: Callable[[int], None] | None = None,
     cancel: Cancellation | None = None,
+    **how: Any,
 ) -> Steps[Receipt]:
-    upload = Upload(
-        client,
-        target,
-        size=source.size,
-        at_hand=True,
-        ahead=ahead,
-        progress=progress,
-        cancel=cancel,
-    )
+    size = source.size
+    upload = Upload(client, target, size=size, at_hand=True, cancel=cancel, **how)
     try:
         if upload.plan.multipart or client.checkpoint is not None:
             yield None
