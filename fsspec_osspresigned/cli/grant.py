@@ -16,16 +16,7 @@ from ..signing.post_policy import TOKEN_FIELD
 from ..units import shown_bytes, shown_end, shown_seconds
 from ..url_map.source import write_text
 from .help import examples
-from .options import (
-    LIFE,
-    PLACE,
-    SIZE,
-    flag,
-    object_path,
-    option,
-    takes,
-    without_none,
-)
+from .options import LIFE, PLACE, SIZE, flag, object_path, option, takes, without_none
 from .sign import SigningKeyOptions, secret_place
 
 _EXAMPLES = """\

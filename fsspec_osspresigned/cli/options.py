@@ -25,13 +25,7 @@ from click.core import ParameterSource
 from ..client.receipts import ReceiptFile, receipt_writer
 from ..concurrency.rate import RateLimit
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import (
-    Display,
-    Events,
-    Lines,
-    NamingLines,
-    TransferProgress,
-)
+from ..console.progress import Display, Events, Lines, NamingLines, TransferProgress
 from ..console.summary import Summary
 from ..console.terminal import Output, log_taken, message_of
 from ..errors import ConfigurationError, UploadErrors

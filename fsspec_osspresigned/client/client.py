@@ -19,22 +19,11 @@ from ..concurrency.thread_pool import Workers
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
-from ..model import (
-    Action,
-    Operation,
-    Receipt,
-    Reply,
-    SignedRequest,
-)
+from ..model import Action, Operation, Receipt, Reply, SignedRequest
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import (
-    MAX_REQUESTS,
-    Signer,
-    distrust,
-    sign_checked,
-)
+from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
 from .link import LinkEstimate
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .s3_urls import is_of_s3, with_checksums

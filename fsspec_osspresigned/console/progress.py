@@ -286,12 +286,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
     def end_one(
-        self,
-        path: str = "",
-        local: str = "",
-        *,
-        is_file: bool,
-        size: int | None = None,
+        self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
     ) -> None:
         """Count one file as successful; a directory no longer counts as a file."""
         if not (is_file or self._recursive):

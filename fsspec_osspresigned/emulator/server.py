@@ -30,13 +30,7 @@ from .app import WIRE, App
 from .faults.connection import ClientConnection, Wire
 from .faults.fault import Fault
 from .request_records import RequestRecord
-from .settings import (
-    DEFAULT_REGION,
-    Callback,
-    Clock,
-    EmulatorSettings,
-    accept_callback,
-)
+from .settings import DEFAULT_REGION, Callback, Clock, EmulatorSettings, accept_callback
 from .store.store import Contents, Store, StoredObject, StoredUpload
 
 _T = TypeVar("_T")

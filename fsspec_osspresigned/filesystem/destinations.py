@@ -14,11 +14,7 @@ from glob import has_magic
 from typing import Any
 
 from attrs import evolve, frozen
-from fsspec.implementations.local import (
-    LocalFileSystem,
-    make_path_posix,
-    trailing_sep,
-)
+from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import common_prefix, other_paths, stringify_path
 
 from ..errors import ConfigurationError

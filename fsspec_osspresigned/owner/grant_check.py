@@ -7,12 +7,7 @@ from collections.abc import Iterator
 
 from .. import request_checks
 from ..errors import NotSignedError
-from ..model import (
-    FORBID_OVERWRITE,
-    MAX_SINGLE_PUT,
-    OBJECT_ACL,
-    Action,
-)
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL, Action
 from ..options.object_options import Target
 from ..signers.post_form import sign_form
 from ..signers.post_grant_reader import PostGrant

@@ -98,10 +98,7 @@ class SignerProcess:
         asyncio.run(self._serve(listener, started, lifeline))
 
     async def _serve(
-        self,
-        listener: socket.socket,
-        started: Callable[[], None],
-        lifeline: int | None,
+        self, listener: socket.socket, started: Callable[[], None], lifeline: int | None
     ) -> None:
         limits = ConnectionLimits()
         limits = evolve(limits, connections=raise_file_limit(limits.connections))

@@ -30,12 +30,7 @@ from .canonical import (
     sign_v4,
     written_moment,
 )
-from .post_conditions import (
-    PolicyCondition,
-    PolicyFault,
-    PolicyRefusal,
-    read_condition,
-)
+from .post_conditions import PolicyCondition, PolicyFault, PolicyRefusal, read_condition
 from .presigning import credential_problems, region_problem
 
 # The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).

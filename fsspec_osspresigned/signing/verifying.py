@@ -339,10 +339,7 @@ class _Verification:
 
 
 def known_key(
-    find: Callable[[str], Credentials | None],
-    name: str,
-    given: str | None,
-    now: float,
+    find: Callable[[str], Credentials | None], name: str, given: str | None, now: float
 ) -> Credentials:
     """Return the credentials of the key ID *name*; *given* is the request's STS token.
 

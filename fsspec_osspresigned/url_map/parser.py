@@ -40,8 +40,7 @@ _MAX_SAME = 1000
 
 
 def parse(
-    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any],
-    piece: int = PIECE,
+    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any], piece: int = PIECE
 ) -> URLMap:
     """Return the map in *data*.
 

@@ -17,14 +17,7 @@ from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..help import examples
-from ..options import (
-    SIZE,
-    STRICT,
-    ConnectionOptions,
-    counted,
-    object_path,
-    takes,
-)
+from ..options import SIZE, STRICT, ConnectionOptions, counted, object_path, takes
 
 _LIFE = 3600  # seconds
 

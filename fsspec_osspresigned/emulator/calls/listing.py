@@ -41,10 +41,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         passed=passed,
         most=most,
     )
-    paging: dict[str, Any] = {
-        "Marker": shown(passed),
-        "NextMarker": shown(following),
-    }
+    paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
     if is_v2:
         paging = {
             "StartAfter": shown(given.get("start-after")),

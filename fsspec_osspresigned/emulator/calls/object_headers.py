@@ -37,11 +37,7 @@ _TRAFFIC = range(819_200, 838_860_800 + 1)
 _CHOICES = {
     STORAGE_CLASS: (STORAGE_CLASSES, "InvalidStorageClass", ""),
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
-    _ENCRYPTED: (
-        ("AES256", "KMS", "SM4"),
-        "InvalidEncryptionAlgorithmError",
-        "",
-    ),
+    _ENCRYPTED: (("AES256", "KMS", "SM4"), "InvalidEncryptionAlgorithmError", ""),
 }
 _is_of_tags = re.compile(r"[\w +=.:/-]*").fullmatch
 _is_meta_name = re.compile(rf"{META}[A-Za-z0-9-]+").fullmatch

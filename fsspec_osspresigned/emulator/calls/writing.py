@@ -23,13 +23,7 @@ from ..store.store import (
     StoredObject,
     wrong_position,
 )
-from .context import (
-    CallContext,
-    checksums,
-    confirmation,
-    encryption,
-    invalid_argument,
-)
+from .context import CallContext, checksums, confirmation, encryption, invalid_argument
 from .object_headers import HTTP_PROPERTIES, META, TAGGING, TARGET, read_properties
 from .reading import check_conditions, check_readable
 

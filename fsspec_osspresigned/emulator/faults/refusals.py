@@ -75,7 +75,7 @@ def _expired(case: RefusedCall) -> Refusal:
 
 REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
     "denied": lambda _: Refusal(
-        message="You have no right to access this object because of bucket policy.",
+        message="You have no right to access this object because of bucket policy."
     ),
     "expired": lambda case: EXPIRED if case.call.form else _expired(case),
     "key-disabled": lambda case: evolve(
