@@ -10,12 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 from attrs import define, field, frozen
 
 from ..concurrency.budget import TurnShare
 from ..concurrency.future import Event, Future
-from ..concurrency.job_runner import OVER, Task
+from ..concurrency.job_runner import LATER, OVER, Task
 from ..concurrency.thread_pool import Workers
 from ..errors import OSSPresignedError
 from ..http.lane import Lane, LaneTry
@@ -52,12 +53,24 @@ class ExpressLane:
             return None
         return lanes.submit(function)
 
-    def run(self, take: Callable[[], Task | None], width: int, pool: Workers) -> bool:
-        """Run what *take* returns; False if its source is slow, or no lane can be had."""
+    def run(
+        self,
+        take: Callable[[], Any],
+        width: int,
+        pool: Workers,
+        opened: Callable[[Lane], None] | None = None,
+    ) -> bool:
+        """Run what *take* returns; False if its source is slow, or no lane can be had.
+
+        *take* may return ``LATER``; it is called again when a lane that *opened* got is
+        woken.
+        """
         try:
             lane = Lane(self.client.transport, self.client.requests)
         except OSError:
             return False
+        if opened is not None:
+            opened(lane)
         source = _Stopwatch(self.slow)
         run = _ExpressRun(self.client, lane, take, width, pool, source)
         try:
@@ -104,7 +117,7 @@ class _ExpressRun:
 
     client: Client
     lane: Lane
-    take: Callable[[], Task | None]
+    take: Callable[[], Any]
     width: int
     pool: Workers
     source: _Stopwatch
@@ -162,8 +175,11 @@ class _ExpressRun:
                 share.rest()
                 return under_way > 0
             with self.source:
-                self._take_task()
+                is_begun = self._take_task()
             self._ended |= self.source.is_slow
+            if not (is_begun or self._ended):
+                share.rest()
+                return True
 
     def _may_wait(self, request: SmallRequest) -> bool:
         """Return whether *request* is not sent now, or not at all."""
@@ -171,17 +187,21 @@ class _ExpressRun:
         gone = cancel is not None and cancel.is_set()
         return gone or self.client.circuit(request.operation.bucket).is_open
 
-    def _take_task(self) -> None:
+    def _take_task(self) -> bool:
+        """Begin the next task; return False if there is none now."""
         task = None
         try:
             task = self.take()
         except BaseException as error:  # noqa: BLE001 - raised when the others are done
             self._error = error
+        if task is LATER:
+            return False
         if task is None:
             self._ended = True
-        else:
-            self.source.count()
-            self._advance(task)
+            return False
+        self.source.count()
+        self._advance(task)
+        return True
 
     def _advance(self, task: Task, first: FirstTry | None = None) -> None:
         """Do the next step of *task*, which does not wait."""

@@ -27,6 +27,7 @@ _NOTHING = object()  # in the place of the result of a job
 
 
 OVER = object()  # what a task returns that has ended
+LATER = object()  # in the place of a task: there is none now, but others may come
 
 
 def run_steps(steps: Generator[Any, Any, R]) -> R:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,7 +18,9 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
+from ..client.gathered import GatheredCalls
 from ..concurrency.cancellation import Cancellation, of_coroutine
+from ..concurrency.future import Future
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
@@ -81,6 +84,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
         self._clients: dict[int, Client] = {}
+        self._gathered: dict[tuple[int, str], GatheredCalls] = {}
         _ = self.client
 
     @property
@@ -530,6 +534,42 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Delete one object."""
         self._lookup.remove(self._path(path))
 
+    # -- coroutines of small objects: None leaves one to a worker ------------------------
+
+    def _start_pipe_file(
+        self,
+        cancel: Cancellation,
+        path: str,
+        value: Any,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> Future[Any] | None:
+        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
+        return call.start_pipe_file(self._calls("pipe_file"), path, value, cancel)
+
+    def _start_put_file(
+        self,
+        cancel: Cancellation,
+        lpath: Any,
+        rpath: str,
+        callback: AnyCallback = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> Future[Any] | None:
+        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        path, calls = self._path(rpath), self._calls("put_file")
+        return call.start_put_file(calls, lpath, path, told, cancel)
+
+    def _calls(self, verb: str) -> GatheredCalls:
+        place = (os.getpid(), verb)
+        if place not in self._gathered:
+            self._gathered[place] = GatheredCalls(self.client, slow=_TOGETHER[verb])
+        return self._gathered[place]
+
+
+# Coroutines whose small objects one lane drives together, and the seconds that one
+# may keep it waiting: what sends values waits for the interpreter only.
+_TOGETHER = {"pipe_file": math.inf, "put_file": 0.005}
 
 _GLANCE = 1.0  # seconds after which a coroutine looks whether its work is done
 _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
@@ -549,7 +589,10 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
         context.run(of_coroutine.set, cancel)
         loop = asyncio.get_running_loop()
         try:
-            work = getattr(self.client, pool).submit(context.run, call)
+            work = verb in _TOGETHER and context.run(
+                getattr(self, f"_start_{verb}"), cancel, *args, **kwargs
+            )
+            work = work or getattr(self.client, pool).submit(context.run, call)
         except BaseException:
             cancel.set()  # a worker may have begun
             raise

@@ -19,8 +19,9 @@ from fsspec.utils import stringify_path
 
 from ..client.client import Client
 from ..client.express import ExpressLane
-from ..client.small_request import Steps
+from ..client.small_request import LARGEST, Steps
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.future import Future
 from ..concurrency.job_runner import run_steps
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import FileBody, MemoryBody, has_its_size
@@ -35,6 +36,7 @@ from .bulk_options import BulkOptions, check_choice
 from .progress import SharedCallback
 
 if TYPE_CHECKING:
+    from ..client.gathered import GatheredCalls
     from ..client.receipts import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
@@ -129,6 +131,27 @@ class PutCall:
                 self.client, target, body, ahead=ahead, cancel=cancel
             )
         )
+
+    def start_pipe_file(
+        self, calls: GatheredCalls, path: str, value: Any, cancel: Cancellation
+    ) -> Future[Any] | None:
+        """Begin ``pipe_file`` among *calls*; None if a worker must do it."""
+        if self.transaction is not None or MemoryBody.of(value).size > LARGEST:
+            return None
+        return calls.start(lambda: self.pipe_steps(path, value, cancel=cancel))
+
+    def start_put_file(
+        self,
+        calls: GatheredCalls,
+        local: Any,
+        path: str,
+        told: SharedCallback,
+        cancel: Cancellation,
+    ) -> Future[Any] | None:
+        """Begin ``put_file`` among *calls*; None if a worker must do it."""
+        if self.transaction is not None:
+            return None
+        return calls.start(lambda: self.put_steps(local, path, told, cancel=cancel))
 
     def put_file(
         self,

@@ -250,5 +250,5 @@ def test_interrupt_before_the_worker_is_known(fs, monkeypatch):
 
     monkeypatch.setattr(fs.client.files, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(fs._pipe_file("examplebucket/k", b"x"))
+        asyncio.run(fs._pipe_file("examplebucket/k", bytes(SIZE)))
     assert begun[0].is_set()

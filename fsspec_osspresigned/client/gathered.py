@@ -1,0 +1,112 @@
+"""Gathered calls: small objects of many coroutines, which one lane drives together."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..concurrency.future import Future
+from ..concurrency.job_runner import LATER, OVER, Task
+from ..errors import UploadDiscardedError
+from ..http.lane import Lane
+from .client import Client
+from .express import ExpressLane
+from .small_request import Steps
+
+_PATIENCE = 0.5  # seconds without a call after which the thread ends
+
+
+class _GatheredCall(Task):
+    """One call, which runs in the context of its caller and ends a future."""
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self.future: Future[Any] = Future()
+        super().__init__(steps, self.future.set_result, self.future.set_exception)
+        self._context = contextvars.copy_context()
+        self._begun = False
+
+    def advance(self, answer: Any = None) -> Any:
+        """Do one step, unless the future was cancelled before the first one."""
+        if not self._begun and not self.future.start():
+            super().abandon()
+            return OVER
+        self._begun = True
+        return self._context.run(super().advance, answer)
+
+    def abandon(self) -> None:
+        """Give the call up between two steps."""
+        super().abandon()
+        if not self.future.done():
+            self.future.set_exception(UploadDiscardedError("the upload was given up"))
+
+
+class _LaneRun:
+    """What takes calls in one thread for lanes; *lane* None before it is opened."""
+
+    lane: Lane | None = None
+
+
+class GatheredCalls:
+    """Single calls on *client* that are made at the same time.
+
+    Their thread ends when no call has come for half a second. If calls keep it waiting
+    for *slow* seconds each, in the mean of 64, workers do those that wait.
+    """
+
+    def __init__(self, client: Client, *, slow: float) -> None:
+        self._express = ExpressLane(client, slow)
+        self._lock = threading.RLock()  # a signal handler may come back in here
+        self._waiting: deque[_GatheredCall] = deque()
+        self._run: _LaneRun | None = None
+        self._last = 0.0
+
+    def start(self, make: Callable[[], Steps[Any]]) -> Future[Any] | None:
+        """Begin the steps that *make* returns; None if a worker must do them."""
+        with self._lock:
+            run = self._run
+            if run is None:
+                run = _LaneRun()
+                if self._express.submit(partial(self._drive, run)) is None:
+                    return None
+                self._run = run
+            call = _GatheredCall(make())
+            self._waiting.append(call)
+        if run.lane is not None:  # else it looks for calls first
+            run.lane.wake()
+        return call.future
+
+    def _drive(self, run: _LaneRun) -> None:
+        client = self._express.client
+
+        def opened(lane: Lane) -> None:
+            run.lane = lane
+
+        self._last = time.monotonic()
+        take, width = partial(self._take, run), client.options.connections
+        try:
+            self._express.run(take, width, client.files, opened)
+        finally:
+            left: deque[_GatheredCall] = deque()
+            with self._lock:
+                if self._run is run:  # it ended before it was idle: workers do the rest
+                    self._run, left, self._waiting = None, self._waiting, left
+            for call in left:
+                client.files.submit(call.finish)
+
+    def _take(self, run: _LaneRun) -> Any:
+        """Return the next call, ``LATER`` if there is none; None if it is time to end."""
+        with self._lock:
+            if self._run is not run:
+                return None
+            if self._waiting:
+                self._last = time.monotonic()
+                return self._waiting.popleft()
+            if time.monotonic() - self._last < _PATIENCE:
+                return LATER
+            self._run = None
+            return None
