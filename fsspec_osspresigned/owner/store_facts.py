@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
@@ -24,12 +25,15 @@ from ..parsing import complete_multipart_upload
 from ..secret import Secret
 from .store_check import CheckedStore, Expected, Fact
 
+_Probe: TypeAlias = Callable[[CheckedStore], Reply]
+
 BODY = b"one object of a check\n"
 PART = bytes(range(256)) * (MIN_PART // 256)
 _BODY_CRC, _PART_CRC = str(crc64(BODY)), str(crc64(PART))
 _ONE, _SECOND, _GONE = "object", "second", "missing"
 _CRC, _SSE = "x-oss-hash-crc64ecma", "x-oss-server-side-encryption"
 _HOUR = 3600
+_NO_SECRET = Secret("no-such-secret")
 # Names below .invalid lead nowhere (RFC 2606), so no callback arrives anywhere.
 _CALLBACK = {"callbackUrl": "http://callback.invalid", "callbackBody": "size=${size}"}
 _OFF = {"x-oss-callback": base64.b64encode(json.dumps(_CALLBACK).encode()).decode()}
@@ -78,14 +82,14 @@ def _initiate(store: CheckedStore, **more: Any) -> Reply:
     return reply
 
 
-def _too_small(store: CheckedStore) -> Reply:
+def _complete_parts(store: CheckedStore, *parts: bytes, times: int = 1) -> Reply:
     upload_id = store.initiate(_SECOND)
-    etag = f'"{_md5(BODY)}"'
-    for number in (1, 2):
-        store.part(_SECOND, upload_id, BODY, number)
-    body = complete_multipart_upload([(1, etag), (2, etag)])
-    query = {"uploadId": upload_id}
-    return store.call(Action.CompleteMultipartUpload, _SECOND, body, query=query)
+    for number, part in enumerate(parts, 1):
+        store.part(_SECOND, upload_id, part, number)
+    etags = [(number, f'"{_md5(part)}"') for number, part in enumerate(parts, 1)]
+    body, query = complete_multipart_upload(etags), {"uploadId": upload_id}
+    complete = partial(store.call, Action.CompleteMultipartUpload, _SECOND, body)
+    return [complete(query=query) for _ in range(times)][-1]
 
 
 def _part_copy(store: CheckedStore) -> Reply:
@@ -94,8 +98,8 @@ def _part_copy(store: CheckedStore) -> Reply:
     return store.call(Action.UploadPartCopy, "copied", headers=source, query=query)
 
 
-def _copy(store: CheckedStore) -> Reply:
-    source = {COPY_SOURCE: store.copy_source(_ONE)}
+def _copy(store: CheckedStore, key: str = _ONE) -> Reply:
+    source = {COPY_SOURCE: store.copy_source(key)}
     return store.call(Action.CopyObject, "copied", headers=source)
 
 
@@ -104,8 +108,7 @@ def _list(store: CheckedStore, **query: str) -> Reply:
     return store.call(Action.ListObjectsV2, "", query=asked)
 
 
-def _blank(store: CheckedStore) -> Reply:
-    _put(store, "a blank+plus")
+def _list_blank(store: CheckedStore) -> Reply:
     return _list(store, prefix=f"{store.prefix}a ", **{"encoding-type": "url"})
 
 
@@ -115,13 +118,14 @@ def _aborted_twice(store: CheckedStore) -> Reply:
     return store.call(Action.AbortMultipartUpload, _SECOND, query=query)
 
 
-def _other_secret(store: CheckedStore, version: str) -> Reply:
-    wrong = evolve(store.credentials, access_key_secret=Secret("no-such-secret"))
-    return _get(store, credentials=wrong, version=version)
+def _wrongly(send: Callable[..., Reply], **wrong: Any) -> _Probe:
+    """Return a probe that signs with *wrong* members of the credentials."""
+    return lambda store: send(store, credentials=evolve(store.credentials, **wrong))
 
 
-def _other_key(store: CheckedStore) -> Reply:
-    return _get(store, credentials=evolve(store.credentials, access_key_id="NoSuchKey"))
+def _then(*steps: _Probe) -> _Probe:
+    """Return a probe that does *steps*, and replies as the last one."""
+    return lambda store: [step(store) for step in steps][-1]
 
 
 def _shifted(store: CheckedStore, seconds: int, version: str = "v4") -> Reply:
@@ -132,32 +136,14 @@ def _delete(store: CheckedStore, key: str) -> Reply:
     return store.call(Action.DeleteObject, key)
 
 
-def _deleted(store: CheckedStore) -> Reply:
-    _delete(store, _SECOND)
-    return _head(store, _SECOND)
-
-
-def _head(store: CheckedStore, key: str) -> Reply:
+def _head(store: CheckedStore, key: str = _ONE) -> Reply:
     return store.call(Action.HeadObject, key)
 
 
-def _metadata(store: CheckedStore) -> Reply:
-    _put(store, headers={"x-oss-meta-check": "yes"})
-    return _head(store, _ONE)
-
-
-def _part(store: CheckedStore) -> Reply:
-    return store.part(_SECOND, store.initiate(_SECOND), PART)
-
-
-def _copy_missing(store: CheckedStore) -> Reply:
-    source = {COPY_SOURCE: store.copy_source(_GONE)}
-    return store.call(Action.CopyObject, "copied", headers=source)
-
-
-def _called_back(store: CheckedStore) -> Reply:
-    _put(store, _SECOND, headers=_OFF)
-    return _head(store, _SECOND)
+def _part(
+    store: CheckedStore, data: bytes, number: int = 1, upload_id: str | None = None
+) -> Reply:
+    return store.part(_SECOND, upload_id or store.initiate(_SECOND), data, number)
 
 
 def _length(store: CheckedStore, signed: int) -> Reply:
@@ -176,27 +162,8 @@ def _unsent(store: CheckedStore, name: str, *additional: str) -> Reply:
     )
 
 
-def _other_token(store: CheckedStore) -> Reply:
-    wrong = evolve(store.credentials, security_token=Secret("no-such-token"))
-    return _get(store, credentials=wrong)
-
-
 def _form(store: CheckedStore, key: str = _ONE, **more: Any) -> Reply:
     return store.post(key, BODY, **more)
-
-
-def _form_other_secret(store: CheckedStore) -> Reply:
-    wrong = evolve(store.credentials, access_key_secret=Secret("no-such-secret"))
-    return _form(store, credentials=wrong)
-
-
-def _completed_twice(store: CheckedStore) -> Reply:
-    upload_id = store.initiate(_SECOND)
-    store.part(_SECOND, upload_id, PART)
-    body = complete_multipart_upload([(1, f'"{_md5(PART)}"')])
-    call = partial(store.call, Action.CompleteMultipartUpload, _SECOND, body)
-    call(query={"uploadId": upload_id})
-    return call(query={"uploadId": upload_id})
 
 
 _API = "API reference, "
@@ -245,7 +212,7 @@ FACTS = (
         _API + "PutObject", partial(_put, headers={"Content-MD5": _content_md5(BODY)}),
         Expected(status=200, headers=_STORED)),
     Fact("metadata", "HeadObject returns the metadata of PutObject.",
-        _API + "HeadObject", _metadata,
+        _API + "HeadObject", _then(partial(_put, headers={"x-oss-meta-check": "yes"}), _head),
         Expected(status=200, headers={"x-oss-meta-check": "yes"})),
     Fact("forbid-overwrite", "PutObject with forbid-overwrite is refused if the object exists.",
         _API + "PutObject", partial(_put, headers={FORBID_OVERWRITE: "true"}),
@@ -282,7 +249,7 @@ FACTS = (
         "integration tests and mocks of the Go SDK v2", partial(_put, headers=_OFF),
         Expected(status=203, code="CallbackFailed", ec="0007-00000203", headers=_STORED)),
     Fact("callback-off-stored", "An object is stored although its callback failed.",
-        _API + "Callback", _called_back,
+        _API + "Callback", _then(partial(_put, key=_SECOND, headers=_OFF), partial(_head, key=_SECOND)),
         Expected(status=200, headers=_STORED)),
     Fact("callback-off-complete", "If the callback server is unreachable, CompleteMultipartUpload returns 203.",
         "integration tests of the Go SDK v2", partial(_complete, headers=_OFF),
@@ -294,7 +261,7 @@ FACTS = (
         _API + "InitiateMultipartUpload", _initiate,
         Expected(status=200, holds=("<UploadId>",))),
     Fact("part", "UploadPart returns the ETag and CRC-64 of the part.",
-        _API + "UploadPart", _part,
+        _API + "UploadPart", partial(_part, data=PART),
         Expected(status=200, headers={"etag": f'"{_md5(PART)}"', _CRC: _PART_CRC})),
     Fact("list-parts", "ListParts returns number, size, ETag and CRC-64 of each part.",
         "code of the Go SDK v2", partial(_on_upload, Action.ListParts),
@@ -312,13 +279,13 @@ FACTS = (
         _ERRORS + "0042-00000214", partial(_complete, key=_ONE, headers={FORBID_OVERWRITE: "true"}),
         Expected(status=409, code="FileAlreadyExists", ec="0042-00000214")),
     Fact("part-small", "CompleteMultipartUpload refuses a part below 100 KiB, except the last one.",
-        _API + "CompleteMultipartUpload", _too_small,
+        _API + "CompleteMultipartUpload", lambda store: _complete_parts(store, BODY, BODY),
         Expected(status=400, code="EntityTooSmall")),
     Fact("part-number", "A part number above 10,000 is refused.",
-        _API + "UploadPart", lambda store: store.part(_SECOND, store.initiate(_SECOND), BODY, MAX_PARTS + 1),
+        _API + "UploadPart", partial(_part, data=BODY, number=MAX_PARTS + 1),
         Expected(status=400, code="InvalidArgument")),
     Fact("upload-gone", "A part for an unknown upload ID is refused.",
-        _API + "UploadPart", lambda store: store.part(_SECOND, "0" * 32, BODY),
+        _API + "UploadPart", partial(_part, data=BODY, upload_id="0" * 32),
         Expected(status=404, code="NoSuchUpload")),
     Fact("abort", "AbortMultipartUpload removes the parts.",
         _API + "AbortMultipartUpload", partial(_on_upload, Action.AbortMultipartUpload),
@@ -350,18 +317,18 @@ FACTS = (
         _API + "ListObjectsV2", _list,
         Expected(status=200, holds=("<Key>", f"<Size>{len(BODY)}</Size>"))),
     Fact("list-blank", "Blanks in listed keys with encoding-type=url.",
-        "the SDKs disagree", _blank, None),
+        "the SDKs disagree", _then(partial(_put, key="a blank+plus"), _list_blank), None),
     Fact("copy", "CopyObject with a presigned URL.",
         _API + "CopyObject", _copy, Expected(status=200, holds=("<ETag>",))),
     Fact("part-copy", "UploadPartCopy with a presigned URL.",
         _API + "UploadPartCopy", _part_copy, Expected(status=200, holds=("<ETag>",))),
     Fact("copy-missing", "CopyObject of a missing object.",
-        _API + "CopyObject", _copy_missing, Expected(status=404, code="NoSuchKey")),
+        _API + "CopyObject", partial(_copy, key=_GONE), Expected(status=404, code="NoSuchKey")),
     Fact("error-cors", "CORS headers in the refusal of a browser's request.",
         "no source",
         partial(_get, key=_GONE, unsigned={"Origin": "https://example.com"}), None),
     Fact("delete", "DeleteObject removes an object.",
-        _API + "DeleteObject", _deleted, Expected(status=404)),
+        _API + "DeleteObject", _then(partial(_delete, key=_SECOND), partial(_head, key=_SECOND)), Expected(status=404)),
     Fact("delete-missing", "DeleteObject of a missing object succeeds.",
         _API + "DeleteObject", partial(_delete, key=_GONE), Expected(status=204)),
     Fact("key-long", "A key of more than 1,023 bytes is refused.",
@@ -379,7 +346,7 @@ FACTS = (
         _API + "PostObject", partial(_form, sizes=(0, 1)),
         Expected(status=400, code="EntityTooLarge")),
     Fact("form-signature", "A form signed with a wrong secret.",
-        _API + "PostObject", _form_other_secret,
+        _API + "PostObject", _wrongly(_form, access_key_secret=_NO_SECRET),
         Expected(status=403, code=_MISMATCH)),
     Fact("expired-v4", "An expired V4 URL.",
         "no source for the EC", partial(_shifted, seconds=-_HOUR),
@@ -397,18 +364,18 @@ FACTS = (
         "tests of oss2", partial(_get, region="xx-nowhere"),
         Expected(status=400, code="InvalidArgument", ec="0002-00000226")),
     Fact("signature-v4", "A V4 signature with a wrong secret: members of the reply.",
-        "no source for the members", partial(_other_secret, version="v4"),
+        "no source for the members", _wrongly(_get, access_key_secret=_NO_SECRET),
         Expected(status=403, code=_MISMATCH)),
     Fact("signature-v1", "A V1 signature with a wrong secret: the reply has StringToSign.",
-        "replies quoted in user reports", partial(_other_secret, version="v1"),
+        "replies quoted in user reports", _wrongly(partial(_get, version="v1"), access_key_secret=_NO_SECRET),
         Expected(status=403, code=_MISMATCH, holds=("<StringToSign>",))),
     Fact("key-unknown", "An access key ID that does not exist.",
-        _ERRORS + "0002-00000902", _other_key,
+        _ERRORS + "0002-00000902", _wrongly(_get, access_key_id="NoSuchKey"),
         Expected(status=403, code="InvalidAccessKeyId")),
     Fact("token-other", "An STS token that does not belong to the key.",
-        _ERRORS + "0002-00000004", _other_token, Expected(status=403)),
+        _ERRORS + "0002-00000004", _wrongly(_get, security_token=Secret("no-such-token")), Expected(status=403)),
     Fact("complete-twice", "CompleteMultipartUpload of an upload that was already completed.",
-        _API + "CompleteMultipartUpload", _completed_twice,
+        _API + "CompleteMultipartUpload", lambda store: _complete_parts(store, PART, times=2),
         Expected(status=404, code="NoSuchUpload")),
 )
 # fmt: on
