@@ -8,10 +8,9 @@ from typing import Any
 
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
-from fsspec_osspresigned.secret import FormValue, Secret
 from fsspec_osspresigned.signers.base import Grant, form_fields
 from fsspec_osspresigned.signing.grant_file import GrantTerms
-from fsspec_osspresigned.signing.post_conditions import SECRET_FIELDS, PolicyCondition
+from fsspec_osspresigned.signing.post_conditions import PolicyCondition, form_values
 from fsspec_osspresigned.signing.post_policy import (
     pinned_fields,
     policy_text,
@@ -79,14 +78,7 @@ class FormSigner:
             method="POST",
             url=self.oss.endpoint.url(operation.bucket),
             # What the store says of the time must decide, so no end is told.
-            form=SignedForm(
-                fields={
-                    name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(
-                        value
-                    )
-                    for name, value in fields.items()
-                }
-            ),
+            form=SignedForm(fields=form_values(fields)),
         )
 
 

@@ -20,10 +20,10 @@ from .. import parsing
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
 from ..request_checks import object_of, url_problem
-from ..secret import FormValue, Secret
+from ..secret import Secret
 from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
 from ..signing.endpoint import check_bucket, region_of
-from ..signing.post_conditions import SECRET_FIELDS, PolicyCondition, contradictions
+from ..signing.post_conditions import PolicyCondition, contradictions, form_values
 from ..signing.post_policy import (
     SIGNATURE_FIELDS,
     STATUS_FIELD,
@@ -221,7 +221,7 @@ class _Reader:
             url=url,
             bucket=bucket,
             policy=policy,
-            fields={n: _hidden(n, value) for n, value in fields.items()},
+            fields=form_values(fields),
             version=version,
             starts_at=starts_at or 0.0,
             expires_at=min(policy.end(fields), own_end),
@@ -371,10 +371,6 @@ class _Reader:
         if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
             said = f"it is signed for the region {signed[2][:40]!r}"
             self.problems.append(f"{said}, and its host is of {region!r}")
-
-
-def _hidden(name: str, value: str) -> Secret:
-    return Secret(value) if name.lower() in SECRET_FIELDS else FormValue(value)
 
 
 def _unwrapped(document: Any) -> Any:

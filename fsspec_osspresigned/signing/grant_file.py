@@ -9,11 +9,11 @@ from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL, frozen_mapping
-from ..secret import FormValue, Secret
+from ..secret import Secret
 from ..units import shown_moment
 from .canonical import MAX_V4_LIFE, Credentials
 from .endpoint import Endpoint, check_bucket, check_key
-from .post_conditions import SECRET_FIELDS, PolicyCondition
+from .post_conditions import PolicyCondition, form_values
 from .post_policy import (
     STATUS_FIELD,
     TYPE_FIELD,
@@ -171,10 +171,7 @@ def sign_grant(
     text = Secret(policy_text([*meant, *own], expires_at=ends))
     signed = sign_policy(credentials, text, version=version, region=region, now=now)
     fields = {**pinned_fields(meant), **signed}
-    hidden = {
-        name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
-        for name, value in fields.items()
-    }
+    hidden = form_values(fields)
     del own, signed, fields
     return SignedGrant(
         url=endpoint.url(terms.bucket),

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from ..parsing import is_int, kind
+from ..secret import FormValue, Secret
 
 RANGE = "content-length-range"
 LISTS = ("in", "not-in")
@@ -24,6 +25,14 @@ _UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
 _HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
 _MAX_COMPARED = 100  # values that are compared with each other condition
+
+
+def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
+    """Return *fields* with hidden values: ``Secret`` for those that grant something."""
+    return {
+        name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
+        for name, value in fields.items()
+    }
 
 
 class PolicyFault(StrEnum):

@@ -24,9 +24,8 @@ from fsspec_osspresigned.model import (
     SignedRequest,
 )
 from fsspec_osspresigned.parsing import clock_offset
-from fsspec_osspresigned.secret import FormValue, Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
-from fsspec_osspresigned.signing.post_conditions import SECRET_FIELDS
+from fsspec_osspresigned.signing.post_conditions import form_values
 
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 PUT = Operation(action=Action.PutObject, bucket="examplebucket", key="dir/a.csv")
@@ -551,12 +550,7 @@ V4_FIELDS = {
 def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
     """Return the exception for a form of *fields*, as the client makes it."""
     values = {"key": POST.key, "policy": "eyJleHBpcmF0aW9uIjoi", **fields}
-    form = SignedForm(
-        fields={
-            name: (Secret if name in SECRET_FIELDS else FormValue)(value)
-            for name, value in values.items()
-        }
-    )
+    form = SignedForm(fields=form_values(values))
     signed = SignedRequest(
         method="POST", url="https://examplebucket.h/", form=form, expires_at=ends
     )
