@@ -15,6 +15,7 @@ from attrs import frozen
 
 PAGE = Path(__file__).parents[3] / "docs" / "interop.md"
 _VERSION = re.compile(r" \d[\w.+-]*$")
+COLUMNS = 7  # of a table, beside the client: more do not fit a page
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 CLIENTS = "Clients of other projects against the emulator"
@@ -55,12 +56,14 @@ def tables(cells: Iterable[Cell]) -> str:
             row = rows.setdefault(cell.who, {})
             row[cell.what] = cell.note or row.get(cell.what) or "yes"
         columns = sorted({what for row in rows.values() for what in row})
-        lines += ["", f"### {section}", ""]
-        lines.append(f"| client | {' | '.join(columns)} |")
-        lines.append(f"|---|{'---|' * len(columns)}")
-        for who in sorted(rows, key=str.lower):
-            said = [rows[who].get(what, "-") for what in columns]
-            lines.append(f"| {who} | {' | '.join(said)} |")
+        lines += ["", f"### {section}"]
+        for begin in range(0, len(columns), COLUMNS):
+            some = columns[begin : begin + COLUMNS]
+            lines += ["", f"| client | {' | '.join(some)} |"]
+            lines.append(f"|---|{'---|' * len(some)}")
+            for who in sorted(rows, key=str.lower):
+                said = [rows[who].get(what, "-") for what in some]
+                lines.append(f"| {who} | {' | '.join(said)} |")
     return "\n".join([*lines, ""])
 
 
