@@ -127,5 +127,4 @@ def _say_written(made: SignedGrant, terms: GrantTerms, file: str) -> None:
         said = f"the temporary key ends then: shorter than the {asked} asked for"
         click.echo(said, err=True)
     elif TOKEN_FIELD in made.fields:
-        said = "if the temporary key ends earlier, so does the grant"
-        click.echo(said, err=True)
+        click.echo("if the temporary key ends earlier, so does the grant", err=True)

@@ -18,6 +18,5 @@ __all__ = ["OSSPresignedFileSystem"]
 def __getattr__(name: str) -> Any:
     """Load the filesystem class on first use."""
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(".filesystem", __name__), name)

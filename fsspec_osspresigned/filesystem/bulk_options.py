@@ -17,8 +17,7 @@ T = TypeVar("T")
 def check_choice(name: str, given: str, allowed: Iterable[str]) -> None:
     """Raise ValueError unless *given* is one of *allowed*."""
     if given not in allowed:
-        msg = f"{name} must be one of {', '.join(allowed)}, not {given!r}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {given!r}")
 
 
 def check_depth(maxdepth: int | None) -> None:

@@ -225,8 +225,7 @@ def merged(
     starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
     ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
     if len(starts) != count or len(ends) != count:
-        msg = f"{count} paths, {len(starts)} starts, {len(ends)} ends"
-        raise ValueError(msg)
+        raise ValueError(f"{count} paths, {len(starts)} starts, {len(ends)} ends")
     alone: list[MergedRange] = []
     near: list[tuple[str, RangePiece]] = []
     for index, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True)):

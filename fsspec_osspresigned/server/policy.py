@@ -289,8 +289,7 @@ def parse_policies(text: str) -> Policies:
         msg = "the policy is not TOML that can be read: it is nested too deeply"
         raise ConfigurationError(msg) from None
     except ValueError as error:
-        msg = f"the policy is not TOML: {error}"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(f"the policy is not TOML: {error}") from None
     problems: list[str] = []
     top = _Table(document, "", problems)
     signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))

@@ -126,8 +126,7 @@ class HTTPSigner:
             or http_problem(url, allow_http=allow_http, local=True)
             or ("has a query: give the signer's base URL" if "?" in url else None)
         ):
-            msg = f"signer={SecretURL(url).shown()!r} {problem}"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"signer={SecretURL(url).shown()!r} {problem}")
         self._url = SecretURL(f"{url.rstrip('/')}/v1/sign")
         self._host = urlsplit(url).hostname or ""
         self._exchange = exchange

@@ -182,8 +182,7 @@ class _Verification:
             word, ec = ("missing", "67") if expires is None else ("empty", "68")
             raise RefusedSignature(f"The Expires parameter is {word}.", ec)
         if not _is_number(expires):
-            text = "Invalid date (should be seconds since epoch)"
-            raise RefusedSignature(text, "70")
+            raise RefusedSignature("Invalid date (should be seconds since epoch)", "70")
         if self.now > int(expires):
             raise self._expired("69")
         for name in ("OSSAccessKeyId", "Signature"):

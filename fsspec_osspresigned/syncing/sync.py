@@ -449,6 +449,5 @@ def _place(given: str, what: str) -> tuple[str, str]:
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
-        msg = f"{text[:80]!r} is no {what}: write BUCKET/PREFIX"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{text[:80]!r} is no {what}: write BUCKET/PREFIX")
     return bucket, f"{key}/" if key else ""

@@ -107,8 +107,7 @@ def _checked(context: click.Context, name: str) -> dict[str, Any]:
         flag = key.replace("_", "-")
         where = f"profile {name!r} in {place}"
         if flag not in flags:
-            said = f"{where}: unknown key {key!r}{_near(flag, flags)}"
-            raise click.UsageError(said)
+            raise click.UsageError(f"{where}: unknown key {key!r}{_near(flag, flags)}")
         if problem := _problem(flag, value):
             raise click.UsageError(f"{where}: {key}: {problem}")
         option = flags[flag]

@@ -154,8 +154,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        message = "The form is not in UTF-8."
-        raise refused("InvalidArgument", message) from error
+        raise refused("InvalidArgument", "The form is not in UTF-8.") from error
 
 
 def _malformed() -> RefusedError:
