@@ -325,17 +325,16 @@ class PutCall:
         Without *autocommit*, the object is published by the transaction or by
         ``commit``.
         """
-        from ..upload.file_layers import (  # noqa: PLC0415 - only for streams
-            ChainedWriter,
-            TextWriter,
-        )
-
         name = get_compression(path, codec)
         file: Any = self._writer(self.checked_target(path), autocommit)
         try:
             if name is not None:
+                from ..upload.file_layers import ChainedWriter  # noqa: PLC0415 - or none
+
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
+                from ..upload.file_layers import TextWriter  # noqa: PLC0415 - or none
+
                 file = TextWriter(file, **(text or {}))
         except BaseException:
             file.discard()
@@ -379,9 +378,22 @@ def media_type(name: str) -> str | None:
     return guessed
 
 
+class _OwnTypes(mimetypes.MimeTypes):
+    """Python's own table, which is the same on every machine."""
+
+    def __init__(self) -> None:
+        if mimetypes.inited:  # the module's tables have those of the system by now
+            super().__init__()
+            return
+        # Not super(): it would first read the system's tables, for milliseconds.
+        self.suffix_map = mimetypes.suffix_map.copy()
+        self.encodings_map = mimetypes.encodings_map.copy()
+        self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
+
+
 @cache
 def _media_types() -> mimetypes.MimeTypes:
-    return mimetypes.MimeTypes(filenames=())  # the same on every machine
+    return _OwnTypes()
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:

@@ -13,7 +13,9 @@ import stat
 import tempfile
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from mmap import PAGESIZE
 from typing import IO, Protocol
 
@@ -89,6 +91,38 @@ class MemoryBody:
 EMPTY = MemoryBody(memoryview(b""))
 
 
+def bytes_in(body: Body) -> bytes:
+    """Return all bytes of one pass."""
+    whole = bytearray()
+    for block in body.blocks():
+        whole += block
+    return bytes(whole)
+
+
+class _Joined:
+    """Joins pieces in the same *room* bytes of memory again and again.
+
+    For new memory each time, the system would find and clear pages for every byte that
+    is sent.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._file: io.BytesIO | None = None
+
+    def view(self, pieces: Iterable[memoryview | bytes], size: int) -> memoryview:
+        """Return the *size* bytes of *pieces*; valid until it is released."""
+        while True:
+            file = self._file = self._file or io.BytesIO(bytes(self._room))
+            file.seek(0)
+            try:
+                file.writelines(pieces)
+            except BufferError:  # the receiver has kept a slice of the last view
+                self._file = None
+                continue
+            return file.getbuffer()[:size]
+
+
 @frozen(eq=False)
 class PartBody:
     """One part of a stream, held in several pieces of memory.
@@ -105,20 +139,25 @@ class PartBody:
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes: large pieces in slices, small pieces joined."""
-        small: list[memoryview | bytes] = []
-        size = 0
-        for piece in self.pieces:
-            is_large = len(piece) >= BLOCK
-            if not is_large:
-                small.append(piece)
-                size += len(piece)
-            if small and (is_large or size >= _JOIN):
-                yield memoryview(b"".join(small))
-                small, size = [], 0
-            if is_large:
-                yield from MemoryBody(memoryview(piece)).blocks()
-        if small:
-            yield memoryview(b"".join(small))
+        # A part may have thousands of pieces: nothing here runs for each small one.
+        sizes = [*map(len, self.pieces)]
+        ends = [0, *accumulate(sizes)]
+        joined = _Joined(min(self.size, _JOIN))
+        first = 0
+        while first < len(sizes):
+            stop = max(first + 1, bisect_right(ends, ends[first] + _JOIN) - 1)
+            if max(sizes[first:stop]) >= BLOCK:
+                is_large = [size >= BLOCK for size in sizes[first:stop]]
+                stop = first + max(1, is_large.index(True))
+            if stop - first > 1:
+                view = joined.view(self.pieces[first:stop], ends[stop] - ends[first])
+                yield view
+                view.release()
+            else:
+                view = memoryview(self.pieces[first])
+                for start in range(0, sizes[first], SLICE):
+                    yield view[start : start + SLICE]
+            first = stop
 
     def release(self) -> None:
         """Return the buffer for another part.

@@ -311,17 +311,15 @@ def unconfirmed_packets(sock: Any) -> int:
 
 def pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]:
     """Yield the pieces of a request; a small first block is joined with the head."""
-    left = head
-    for block in body:
-        if left and len(block) <= JOINED:
-            yield memoryview(b"".join((left, block)))
-        else:
-            if left:
-                yield left
-            yield block
-        left = memoryview(b"")
-    if left:
-        yield left
+    blocks = iter(body)
+    first = next(blocks, memoryview(b""))
+    if len(first) <= JOINED:
+        yield memoryview(b"".join((head, first))) if first else head
+    else:
+        yield head
+        yield first
+    del first  # so that the next one can have its memory
+    yield from blocks
 
 
 def open_connection(

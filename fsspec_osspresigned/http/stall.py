@@ -75,8 +75,10 @@ class ProgressTimer:
                 spent = time.monotonic() - started
                 self._wait(sock, spent if self.sliced else self.seconds)
                 continue
-            self._waited += time.monotonic() - started
-            self.count(result if isinstance(result, int) else len(result))
+            moved = result if isinstance(result, int) else len(result)
+            if moved < SLOWEST * self.seconds:  # else a new window starts now
+                self._waited += time.monotonic() - started
+            self.count(moved)
             return result
 
     def wait(self, sock: Any, seconds: float) -> None:

@@ -59,6 +59,7 @@ OWN_PARAMETERS = frozenset(
 )
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
+_is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 _is_moment = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
 
 
@@ -82,6 +83,8 @@ class Credentials:
 
 def quote(text: str) -> str:
     """Percent-encode everything but unreserved characters (RFC 3986)."""
+    if _is_unreserved(text):  # most are, and the library takes twenty times as long
+        return text
     return urllib.parse.quote(text, safe="", errors="surrogateescape")
 
 

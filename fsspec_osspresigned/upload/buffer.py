@@ -27,7 +27,7 @@ class PartBuffer:
     """Buffer of the next part: kept objects, and a chunk for copied bytes.
 
     After a copy only copies are fast, after a kept object only kept objects: at most
-    one of ``_room`` and ``_free`` is positive.
+    one of ``_room`` and ``free`` is positive.
 
     Args:
         size_of: returns the size in bytes of part *number*.
@@ -35,6 +35,11 @@ class PartBuffer:
         limit: bytes of *memory* in use above which a part is sent early.
         early: whether parts may be smaller than planned.
         early_parts: number of the last part that may be sent early.
+
+    Attributes:
+        pieces: what was written so far, in order.
+        free: bytes of immutable objects that the caller may append to *pieces* without
+            a check of memory; the caller subtracts them here.
     """
 
     def __init__(
@@ -56,10 +61,10 @@ class PartBuffer:
 
     def _reset(self) -> None:
         self._size = self._size_of(self.number)
-        self._pieces: list[memoryview | bytes] = []
-        self._kept = self._copied = 0  # bytes of the part, by how they are held
+        self.pieces: list[memoryview | bytes] = []
+        self._copied = 0  # bytes of the part that are copies
         self._leased = 0  # bytes that kept pieces may have in all
-        self._free = 0  # bytes that may be kept now, without a look at memory
+        self.free = self._most = 0  # as *free*, and with the bytes that are kept
         self._room = 0  # bytes that may be copied now, likewise
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
@@ -70,14 +75,9 @@ class PartBuffer:
         """Number of bytes in the part so far."""
         return self._kept + self._copied
 
-    def keep(self, data: memoryview | bytes, size: int) -> bool:
-        """Append immutable *data* without a copy; return False if it does not fit."""
-        if size >= self._free:
-            return False
-        self._pieces.append(data)
-        self._kept += size
-        self._free -= size
-        return True
+    @property
+    def _kept(self) -> int:
+        return self._most - self.free
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
         """Append a copy of *data*; return False if it does not fit."""
@@ -103,9 +103,10 @@ class PartBuffer:
         if whole is not None and size >= KEPT and (size == left or whole <= self._size):
             if not self._make_free(size, left):
                 return 0
-            self._pieces.append(view[:size])
-            self._kept += size
-            self._free = min(self._leased - self._kept, left - size)
+            kept = self._kept + size
+            self.pieces.append(view[:size])
+            self.free = min(self._leased - kept, left - size)
+            self._most = kept + self.free
             return size
         if not self._room and not self._make_room(left):
             return 0
@@ -120,7 +121,7 @@ class PartBuffer:
         given_back: Callable[[], object] | None = None
         if chunk is not None and lease is not None and self._end == size > 0:
             given_back = partial(self._give_back, chunk, lease)
-        body = PartBody(tuple(self._pieces), size, given_back, lease)
+        body = PartBody(tuple(self.pieces), size, given_back, lease)
         self.number += 1
         self._reset()
         return body
@@ -159,7 +160,7 @@ class PartBuffer:
                 self._use(size)
             self._begin = self._end = 0
         self._room = min(left, self._chunk.nbytes - self._end)
-        self._free = 0
+        self._most, self.free = self._kept, 0
         return True
 
     def _more(self, left: int) -> int:
@@ -183,7 +184,7 @@ class PartBuffer:
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
-            self._pieces.append(self._chunk[self._begin : self._end])
+            self.pieces.append(self._chunk[self._begin : self._end])
             self._begin = self._end
 
     def _use(self, size: int) -> None:

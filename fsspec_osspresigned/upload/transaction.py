@@ -30,7 +30,7 @@ from ..errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from ..http.body import Body, MemoryBody, Source, SpooledBody
+from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import Action, Receipt
 from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS, preflight
@@ -76,7 +76,7 @@ class HeldCopies:
             elif self._spool is None:
                 self._spool = SpooledBody()
         if in_memory or self._spool is None:
-            return MemoryBody(memoryview(b"".join(body.blocks())))
+            return MemoryBody(memoryview(bytes_in(body)))
         return self._spool.append(body)
 
     def close(self) -> None:

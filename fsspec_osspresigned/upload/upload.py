@@ -29,7 +29,7 @@ from ..errors import (
     NotSignedError,
     UploadDiscardedError,
 )
-from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source
+from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in
 from ..http.transport import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
@@ -266,7 +266,7 @@ class Upload:
         in_memory = isinstance(body, MemoryBody | PartBody)
         small = in_memory and body.size == receipt.size <= BODY_CAP
         self.resumption.remove()
-        self._client.note(receipt, b"".join(body.blocks()) if small else None)
+        self._client.note(receipt, bytes_in(body) if small else None)
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
             warnings.warn(text, CallbackFailedWarning, stacklevel=caller_level())

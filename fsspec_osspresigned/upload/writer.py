@@ -151,10 +151,11 @@ class PresignedWriter(io.BufferedIOBase):
         if type(data) is bytes:  # most are, and need no view
             size = len(data)
             with self._lock:
-                if size >= KEPT:
-                    if buffer.keep(data, size):
-                        return size
-                elif buffer.copy(data, size):
+                if KEPT <= size < buffer.free:
+                    buffer.pieces.append(data)
+                    buffer.free -= size
+                    return size
+                if size < KEPT and buffer.copy(data, size):
                     return size
         view = bytes_of(data)
         size = view.nbytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,9 @@ from fsspec_osspresigned.http.body import (
     SLICE,
     FileBody,
     MemoryBody,
+    PartBody,
     SpooledBody,
+    bytes_in,
     page_buffer,
 )
 
@@ -203,3 +206,30 @@ def test_spool_writes_all_of_a_short_write(monkeypatch):
     spool.append(MemoryBody.of(b"12345"))
     assert read(spool) == b"12345"
     spool.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_of_a_part_come_in_order_in_few_blocks(seed):
+    """Small pieces are joined, large ones are sent as they are; each byte comes once."""
+    random = Random(seed)  # noqa: S311 - sizes of a test
+    sizes = [
+        random.choice((0, 1, 5000, BLOCK - 1, BLOCK, SLICE + 3)) for _ in range(40)
+    ]
+    pieces = tuple(os.urandom(size) for size in sizes)
+    body = PartBody(pieces, sum(sizes))
+    blocks = [bytes(block) for block in body.blocks()]
+    assert b"".join(blocks) == b"".join(pieces) == bytes_in(body)
+    assert max(map(len, blocks)) <= SLICE
+    assert len(blocks) < len(pieces) + sum(size > SLICE for size in sizes)
+
+
+def test_slice_of_a_block_that_is_kept_does_not_change():
+    """What a slow receiver still holds is not written over."""
+    pieces = tuple(bytes([number]) * 100_000 for number in range(20))
+    kept, whole = [], b""
+    for block in PartBody(pieces, 2_000_000).blocks():
+        kept.append((block[:10], bytes(block[:10])))
+        whole += block
+    assert whole == b"".join(pieces)
+    assert len(kept) == 4
+    assert all(bytes(view) == was for view, was in kept)

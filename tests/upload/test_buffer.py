@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.concurrency.budget import Budget, Lease
-from fsspec_osspresigned.http.body import BLOCK
+from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload.buffer import EARLY, EARLY_PARTS, KEPT, PartBuffer
+from fsspec_osspresigned.upload.buffer import EARLY, EARLY_PARTS, PartBuffer
 from fsspec_osspresigned.upload.plan import UploadPlan
 from fsspec_osspresigned.upload.writer import PresignedWriter, bytes_of
 
@@ -67,7 +67,7 @@ class Parts:
         """End the parts that are in flight, as the window does, and return their bytes."""
         sent = b""
         for body in self.upload.bodies:
-            sent += b"".join(body.blocks())
+            sent += bytes_in(body)
             body.release()
         del body
         self.upload.bodies.clear()
@@ -311,7 +311,7 @@ def test_buffer_that_is_too_small_now():
     parts.write(bytearray(b"c" * (3 * MIB)))
     (body,) = parts.upload.bodies
     assert body.size == 3 * MIB
-    assert b"".join(body.blocks()) == b"b" + b"c" * (3 * MIB - 1)
+    assert bytes_in(body) == b"b" + b"c" * (3 * MIB - 1)
     assert parts.close()[-1] == b"c"
 
 
@@ -334,7 +334,7 @@ def test_closed_buffer():
     buffer.close()
     assert buffer.held == 0
     assert not buffer.copy(b"x", 1)
-    assert not buffer.keep(bytes(KEPT), KEPT)
+    assert not buffer.free
     parts.send()
     gc.collect()
     assert parts.memory.used == 0

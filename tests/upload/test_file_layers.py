@@ -8,6 +8,7 @@ import io
 import pytest
 
 from fsspec_osspresigned.errors import UploadDiscardedError
+from fsspec_osspresigned.http.body import bytes_in
 from fsspec_osspresigned.upload.file_layers import (
     ChainedWriter,
     PresignedWriter,
@@ -27,7 +28,7 @@ class Upload:
         self.data, self.ends = b"", []
 
     def add(self, body):
-        self.data += b"".join(body.blocks())
+        self.data += bytes_in(body)
 
     def wait_for_parts(self):
         self.ends.append("waited")

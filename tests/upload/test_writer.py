@@ -45,6 +45,7 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import bytes_in
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
 from fsspec_osspresigned.upload.file_layers import (
@@ -929,7 +930,7 @@ class FakeUpload:
         self.ended = ""
 
     def add(self, body: object) -> None:
-        self.bodies.append(b"".join(body.blocks()))
+        self.bodies.append(bytes_in(body))
 
     def finish(self) -> None:
         self.ended = "finished"
