@@ -118,10 +118,6 @@ class Future(Generic[T]):
         """Return whether the job was cancelled before it started."""
         return self._claims[:1] == [_CANCELLED]
 
-    def running(self) -> bool:
-        """Return whether the job has started and not ended."""
-        return self._claims[:1] == [_RUNNING] and not self._ended.is_set()
-
     def done(self) -> bool:
         """Return whether the job has ended or was cancelled."""
         return self._ended.is_set() or self.cancelled()

@@ -228,7 +228,7 @@ class Pool(RuleBasedStateMachine):
         """A waiting job has a thread; each thread that is needed is there."""
         self.run.settle()
         pool, size = self.run.pool, self.run.size
-        waits = sum(not f.done() and not f.running() for f, _ in self.run.jobs)
+        waits = sum(not f.done() for f, _ in self.run.jobs) - self.run.at_once
         assert pool.threads <= size
         if waits:
             assert pool.threads == size if self.exact else pool.threads
