@@ -158,9 +158,10 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     one keeps its effect until the process ends, which may still abort uploads. The
     first one calls *stop* in the signal handler, which must not take a lock.
     """
+    at_interrupt = signal.getsignal(signal.SIGINT)
     if (
         threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or at_interrupt not in (signal.default_int_handler, signal.SIG_IGN)
     ):
         yield
         return
@@ -181,7 +182,8 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     tells = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, shutdown.terminate)
     if tells:
         signal.signal(signal.SIGTERM, terminated)
-    signal.signal(signal.SIGINT, first)
+    if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:

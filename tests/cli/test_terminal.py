@@ -212,6 +212,27 @@ def test_sigterm_removes_the_parts(big):
     assert not big.uploads(BUCKET)
 
 
+def test_sigterm_is_told_in_the_background(big, tmp_path):
+    """Shells ignore SIGINT there; a stopped job still says what became of it."""
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    words = ["put", "big.bin", TO, *KEYS, "--bwlimit", "2M", "--json"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", ignoring, *PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    assert '"progress"' in child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    assert '"progress"' in child.stdout.readline()
+    child.terminate()
+    _, said = child.communicate(timeout=50)
+    assert child.returncode == -signal.SIGTERM
+    assert said == "\nterminated: unfinished uploads are ended\n"
+    assert not big.uploads(BUCKET)
+
+
 def test_interrupt_while_it_is_loaded():
     """Ctrl-C before anything has begun is exit 130 and no traceback."""
     code = (

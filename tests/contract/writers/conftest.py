@@ -1,4 +1,4 @@
-"""One store and one signer service for all writers, and the five ways to them."""
+"""One store and one signer service for all writers, and the six ways to them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.contract.writers.matrix import (
     GRANT,
     KEYS,
     MAP,
+    ONE,
     PARTS,
     SERVICE,
     WRITES,
@@ -109,7 +110,12 @@ def world(
         kind: str, folder: str, names: tuple[str, ...] = (), *, exclusive: bool = False
     ) -> World:
         folder = f"{kind}/{folder}"
-        if kind == MAP:
+        if kind == ONE:
+            place = tmp_path / "upload.url"
+            place.touch(mode=0o600)
+            place.write_text(signed(f"{folder}/{names[0]}", None).put.url.reveal())
+            options = {"presigned_url": f"file:{place}"}
+        elif kind == MAP:
             place = tmp_path / "urls.json"
             keys = [f"{folder}/{name}" for name in names]
             headers = {"x-oss-forbid-overwrite": "true"} if exclusive else None

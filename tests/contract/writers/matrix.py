@@ -15,15 +15,19 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 
 BUCKET = "examplebucket"
-MAP, GRANT, WRITES, SERVICE, KEYS = "map", "grant", "writes", "service", "keys"
+ONE, MAP, GRANT, WRITES, SERVICE, KEYS = (
+    *("one", "map", "grant"),
+    *("writes", "service", "keys"),
+)
 KINDS = {
+    ONE: "one URL",
     MAP: "URL map",
     GRANT: "grant",
     WRITES: "write-only signer",
     SERVICE: "signer of all verbs",
     KEYS: "keys",
 }
-BLIND = (MAP, GRANT, WRITES)
+BLIND = (ONE, MAP, GRANT, WRITES)
 # Small parts, so that ordinary tables travel in several.
 PARTS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
 
@@ -159,7 +163,7 @@ class Fails:
 EXCLUSIVE = Fails(
     "SignatureMismatchError",
     "x-oss-forbid-overwrite",
-    advice="sign the map's URL with that header",
+    advice="sign the URL with that header",
 )
 
 
@@ -206,7 +210,9 @@ class Case:
         return [name for name in self.needs if not importlib.util.find_spec(name)]
 
     def runs_in(self, kind: str) -> bool:
-        """Return whether it makes sense: a map must know the names."""
+        """Return whether it makes sense: URLs are signed for names that are known."""
+        if kind == ONE:
+            return len(self.names) == 1
         return kind != MAP or bool(self.names)
 
     def outcome(self, kind: str) -> Outcome:
@@ -270,11 +276,12 @@ class Group:
             needs: libraries besides those of the group.
             every: how it fares; None means that it works.
             blind: how it fares where only writing is signed; None as *every*.
-            url_map: how it fares with a map; None as *blind*.
+            url_map: how it fares with one URL and with a map; None as *blind*.
             grant: how it fares with a grant; None as *blind*.
         """
         blind = blind or every
         outcomes = {
+            ONE: url_map or blind,
             MAP: url_map or blind,
             GRANT: grant or blind,
             WRITES: blind,

@@ -55,8 +55,11 @@ PAGE_START = """\
 Each cell is a test of `tests/contract/writers`, which also generates this page. The tool itself writes to a store that verifies every signature, and its own
 reader must read the result.
 
-The columns are five sources of signatures:
+The columns are six sources of signatures:
 
+* **one URL**: the presigned URL of one PUT, `presigned_url="file:upload.url"`. A dash means that the row writes more than one object, or one whose name
+  the tool chooses. The path of the URL is given here; it may be left empty (`osspresigned://`) if the tool takes nothing else from it, such as
+  a format or a compression.
 * **URL map**: presigned URLs of one PUT each, for names that are known in advance. A dash means that the tool chooses the names of
   its files, or that the row needs objects of other writers. These rows need a signer.
 * **grant**: one [grant](grant.md) for the directory, in a file; each object is sent in one form.
@@ -67,7 +70,7 @@ The columns are five sources of signatures:
 **Second run**, in some tables, runs the same writer again in the same process, with the write-only signer and with the signer of all verbs.
 A refused second run leaves the result of the first one unchanged.
 
-The first three sources do not grant reading. The filesystem remembers what this process wrote, and can read small bodies back. All other objects
+The first four sources do not grant reading. The filesystem remembers what this process wrote, and can read small bodies back. All other objects
 are reported as missing, with one warning, or are refused with `unknown="error"`. The cell says so if that makes a difference.
 
 If a cell names an error, the tool raises it, and nothing is published unless the cell says otherwise. Further notes:
