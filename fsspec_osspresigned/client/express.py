@@ -19,6 +19,7 @@ from ..concurrency.future import Event, Future
 from ..concurrency.job_runner import LATER, OVER, Task
 from ..concurrency.thread_pool import Workers
 from ..errors import OSSPresignedError
+from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
 from ..signers.base import grants_here
 from .client import Client
@@ -27,15 +28,15 @@ from .small_request import FirstTry, SmallRequest
 
 _GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost
 _SHORT_GLANCE = 0.005  # the same for turns that others give back
-_MEASURED = 64  # objects whose mean is taken
+_MEASURED = 64  # objects after which it is decided
 
 
 @frozen(eq=False)
 class ExpressLane:
     """Drives the tasks of one call on *client*.
 
-    A source that lets its reader wait *slow* seconds for one object, in the mean of 64, is
-    read by threads.
+    A source is read by threads if most of 64 objects take longer than *slow* seconds to
+    read.
     """
 
     client: Client
@@ -71,7 +72,7 @@ class ExpressLane:
             return False
         if opened is not None:
             opened(lane)
-        source = _Stopwatch(self.slow)
+        source = _Pace(self.slow)
         run = _ExpressRun(self.client, lane, take, width, pool, source)
         try:
             run.run()
@@ -80,25 +81,23 @@ class ExpressLane:
         return not source.is_slow
 
 
-class _Stopwatch:
-    """Seconds that a source lets its reader wait, which are none of the processor's."""
+class _Pace:
+    """Whether most objects of a source take long; a busy machine delays only some."""
 
     def __init__(self, slow: float) -> None:
-        self._slow, self._count, self._waited = slow, 0, 0.0
+        self._slow, self._count, self._late = slow, 0, 0
         self.is_slow = False
 
-    def __enter__(self) -> None:
-        self._begun = time.monotonic() - time.thread_time()
-
-    def __exit__(self, *_: object) -> None:
-        self._waited += time.monotonic() - time.thread_time() - self._begun
+    def note(self, began: float) -> None:
+        """Note the end of a step that *began* at this time of ``time.monotonic``."""
+        self._late += time.monotonic() - began > self._slow
 
     def count(self) -> None:
         """Count one object."""
         self._count += 1
         if self._count == _MEASURED:
-            self.is_slow = self._waited > self._slow * _MEASURED
-            self._count, self._waited = 0, 0.0
+            self.is_slow = self._late > _MEASURED / 2  # of two steps each, at most
+            self._count = self._late = 0
 
 
 @define(eq=False)
@@ -120,7 +119,7 @@ class _ExpressRun:
     take: Callable[[], Any]
     width: int
     pool: Workers
-    source: _Stopwatch
+    source: _Pace
     _signing: LaneSigning = field(init=False)
     _ready: deque[Unsent] = field(factory=deque)
     _on_its_way: dict[LaneTry, _OnItsWay] = field(factory=dict)
@@ -168,14 +167,17 @@ class _ExpressRun:
                     if (turn := share.take(len(self._on_its_way))) is None:
                         return True
                 self._ready.popleft()
-                with self.source:
-                    self._begin(one, turn)
+                began = time.monotonic()
+                self._begin(one, turn)
+                if not isinstance(one.request.body, MemoryBody):
+                    self.source.note(began)
             under_way = len(self._on_its_way) + len(self._handed) + self._signing.held
             if self._ended or under_way >= self.width:
                 share.rest()
                 return under_way > 0
-            with self.source:
-                is_begun = self._take_task()
+            began = time.monotonic()
+            is_begun = self._take_task()
+            self.source.note(began)
             self._ended |= self.source.is_slow
             if not (is_begun or self._ended):
                 share.rest()

@@ -22,7 +22,7 @@ class Cancellation(Event):
     def __init__(self, above: Cancellation | None = None) -> None:
         super().__init__()
         above = above or of_coroutine.get()
-        self._below: weakref.WeakSet[Cancellation] = weakref.WeakSet()
+        self._below: weakref.WeakSet[Cancellation] | None = None  # most have none
         self._lock = threading.RLock()  # a finalizer may come back in here
         if above is not None:
             above.add(self)
@@ -30,6 +30,7 @@ class Cancellation(Event):
     def add(self, below: Cancellation) -> None:
         """Add the child event *below*; set it immediately if this event is set."""
         with self._lock:
+            self._below = self._below or weakref.WeakSet()
             self._below.add(below)
         if self.is_set():
             below.set()
@@ -38,6 +39,6 @@ class Cancellation(Event):
         """Set this event and all its descendants."""
         super().set()
         with self._lock:
-            below = list(self._below)
+            below = list(self._below or ())
         for event in below:
             event.set()

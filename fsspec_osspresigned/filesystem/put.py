@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
@@ -372,6 +372,16 @@ def media_type(name: str) -> str | None:
     """Return the media type of a file by its *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
+    stem, _, ending = name.partition(".")
+    return _type_of_ending(ending) if stem and ":" not in name else _guessed(name)
+
+
+@lru_cache(maxsize=64)
+def _type_of_ending(ending: str) -> str | None:
+    return _guessed(f"x.{ending}")
+
+
+def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
         return "application/gzip" if coding == "gzip" else None

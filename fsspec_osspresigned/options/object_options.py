@@ -41,6 +41,8 @@ class ObjectOptions:
     """Validated options of one object."""
 
     options: Options
+    # Whether it must not overwrite -> the headers, which are the same for all objects.
+    _headers: dict[bool, dict[str, str]] = field(factory=dict, init=False)
 
     @classmethod
     def from_call(
@@ -74,6 +76,19 @@ class ObjectOptions:
 
         *guessed* is an optional Content-Type. *exclusive* forbids overwriting.
         """
+        if exclusive not in self._headers:
+            self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
+        headers = self._headers[exclusive]
+        has_type = headers and any(name.lower() == "content-type" for name in headers)
+        wished = {} if guessed is None or has_type else {"Content-Type": guessed}
+        return Target(
+            path=path,
+            headers=headers,
+            optional_headers=wished,
+            checksum=self.options.checksum,
+        )
+
+    def _made_headers(self, path: str, *, exclusive: bool) -> dict[str, str]:
         options = self.options
         named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
         named |= {**options.server_side_encryption, **options.callback}
@@ -92,14 +107,7 @@ class ObjectOptions:
             if name.lower() in lower
         ]:
             raise ConfigurationError(problems, path=path)
-        has_type = "Content-Type" in named or "content-type" in lower
-        wished = {} if guessed is None or has_type else {"Content-Type": guessed}
-        return Target(
-            path=path,
-            headers={**given, **named, **lock},
-            optional_headers=wished,
-            checksum=options.checksum,
-        )
+        return {**given, **named, **lock}
 
 
 def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:

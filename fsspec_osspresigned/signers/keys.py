@@ -36,20 +36,17 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    problems = _missing_keys()
-    temporary = bool(os.environ.get(_TOKEN))  # no secret in a variable
+    name, token = os.environ.get(_ID, ""), Secret(os.environ.get(_TOKEN, ""))
+    secret = Secret(os.environ.get(_SECRET, ""))
+    problems = [] if name and secret.reveal() else _missing_keys()
+    temporary = bool(token.reveal())
     text = os.environ.get(_END) if temporary else None
     end = moment(text) if text else None
     if text and end is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    return Credentials(
-        os.environ[_ID],
-        Secret(os.environ[_SECRET]),
-        Secret(os.environ[_TOKEN]) if temporary else None,
-        end,
-    )
+    return Credentials(name, secret, token if temporary else None, end)
 
 
 def _missing_keys() -> list[str]:
@@ -274,7 +271,9 @@ class KeySigner:
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
         """Return why required headers Host or Content-Length cannot be sent."""
         demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
-        problems = []
+        problems: list[str] = []
+        if not demanded:
+            return problems
         if self.version == "v1":
             problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
         length = operation.content_length or 0

@@ -88,6 +88,7 @@ def quote(text: str) -> str:
     return urllib.parse.quote(text, safe="", errors="surrogateescape")
 
 
+@lru_cache(maxsize=16)  # the URL and the signed text hold the same path
 def quote_path(text: str) -> str:
     """Percent-encode everything but unreserved characters and ``/``."""
     return urllib.parse.quote(text, errors="surrogateescape")

@@ -318,20 +318,10 @@ def check_plan(
         ConfigurationError: the message lists every reason.
         NotSignedError: a required presigned URL cannot be used for this upload.
     """
-    granted = grant.multipart or MultipartGrant()
-    problems = []
-    if plan.multipart and not granted.completes and options.receipts is None:
-        problems.append(
-            "the owner completes this upload from its receipts: receipts= is required"
-        )
-    begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
-    set_then = begins.spec.pick(target.headers).keys()
-    lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
-    if plan.multipart and granted.is_owners and lost:
-        problems.append(
-            f"the owner has initiated this upload: {lost} cannot be set now"
-        )
-    if plan.action.spec.form and not plan.multipart and target.checksum == "md5":
+    problems: list[str] = []
+    if plan.multipart:
+        problems += _misfits_of_owners(options, target, grant)
+    elif plan.action.spec.form and target.checksum == "md5":
         problems.append(
             "checksum='md5' cannot be kept: the ETag of a form upload is no MD5; "
             "'auto' compares the CRC-64"
@@ -341,6 +331,18 @@ def check_plan(
     if hasattr(signer, "preflight"):  # else the requests need not be made
         for operation in _needed(target, grant, plan, size):
             preflight(signer, operation)
+
+
+def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterator[str]:
+    """Yield the reasons why parts cannot be sent to an upload that its owner began."""
+    granted = grant.multipart or MultipartGrant()
+    if not granted.completes and options.receipts is None:
+        yield "the owner completes this upload from its receipts: receipts= is required"
+    begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
+    set_then = begins.spec.pick(target.headers).keys()
+    lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
+    if granted.is_owners and lost:
+        yield f"the owner has initiated this upload: {lost} cannot be set now"
 
 
 def _needed(
