@@ -262,7 +262,7 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Split ``bucket/key`` at the first slash; a path without one has no key."""
+    """Split ``bucket/key`` at the first slash; without a slash, the key is empty."""
     bucket, _, key = path.partition("/")
     return bucket, key
 
@@ -278,7 +278,7 @@ class Operation:
         upload_id: upload ID, for the calls of a multipart upload.
         part_number: 1 to 10,000, for UploadPart and UploadPartCopy.
         content_length: exact size of the body in bytes; None for calls without a body.
-        headers: *demanded* headers, which the signer must sign with this value.
+        headers: *required* headers, which the signer must sign with this value.
         optional_headers: *optional* headers, which a signer may drop.
         query: parameters, from the closed list of the signer protocol.
         expires_in: requested lifetime in seconds; None leaves it to the signer.

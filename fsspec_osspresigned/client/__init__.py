@@ -2,5 +2,5 @@
 
 Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides
 whether a failed call is sent again. ``express`` makes the first tries of many small
-requests.
+requests in one thread.
 """

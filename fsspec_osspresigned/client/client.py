@@ -57,16 +57,17 @@ class Client:
     Attributes:
         written: record of the objects that this process has written.
         circuits: bucket -> its circuit breaker.
-        links: bucket -> estimate of its link.
-        turns: requests in flight.
-        trees: workers that wait for many files.
-        lanes: workers that drive many small requests each, and wait for files.
-        files: workers that drive one file each, and wait for its parts.
-        requests: workers that send one part each. A task never waits for another one
+        links: bucket -> estimate of its network link.
+        turns: limit of the requests in flight.
+        trees: threads that each wait for many files.
+        lanes: threads that each drive many small requests (``express``), and wait for
+            the threads of ``files``.
+        files: threads that each drive one file, and wait for its parts.
+        requests: threads that each send one part. A task never waits for another one
             of its own kind, so no pool can deadlock.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
-        clock_offset: seconds that this machine's clock is ahead of the store's, by the
-            last reply; None before the first one.
+        clock_offset: seconds by which this machine's clock is ahead of the store's,
+            from the last reply; None before the first one.
     """
 
     def __init__(

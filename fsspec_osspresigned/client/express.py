@@ -1,7 +1,7 @@
-"""Express lane: the first tries of many small requests, driven by one thread.
+"""Express lane: one thread makes the first tries of many small requests.
 
-It does the clean case only. What is no good reply goes to ``Client.call`` in a worker, as
-a first try that has failed, and what would wait goes there without one.
+If a try fails, or a step of the task has to wait, a worker thread continues the task by
+``Client.call``, which retries.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _MEASURED = 64  # objects after which it is decided
 
 @frozen(eq=False)
 class ExpressLane:
-    """Drives the tasks of one call on *client*.
+    """Runs the tasks of one call in one thread, over non-blocking connections.
 
-    A source is read by threads if most of 64 objects take longer than *slow* seconds to
-    read.
+    If most of 64 objects take longer than *slow* seconds to read, worker threads take
+    over the remaining tasks.
     """
 
     client: Client
     slow: float = 0.001
 
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
-        """Call *function* in a thread for lanes.
+        """Call *function* in a thread that may call ``run``.
 
-        None if the caller is such a thread, or if what grants, or takes receipts, may
-        wait.
+        Returns None if the caller is such a thread, or if granting or the receipts
+        callback may have to wait.
         """
         client, lanes = self.client, self.client.lanes
         may_wait = callable(client.options.receipts) or not grants_here(client.signer)
@@ -61,10 +61,11 @@ class ExpressLane:
         pool: Workers,
         opened: Callable[[Lane], None] | None = None,
     ) -> bool:
-        """Run what *take* returns; False if its source is slow, or no lane can be had.
+        """Run the tasks that *take* returns, *width* at a time, until it returns None.
 
-        *take* may return ``LATER``; it is called again when a lane that *opened* got is
-        woken.
+        *take* may return ``LATER`` if there is no task now; it is called again when
+        the lane, which is passed to *opened*, is woken. Returns False if the source is
+        slow, or if the lane cannot be created, so the caller should use worker threads.
         """
         try:
             lane = Lane(self.client.transport, self.client.requests)
@@ -82,18 +83,18 @@ class ExpressLane:
 
 
 class _Pace:
-    """Whether most objects of a source take long; a busy machine delays only some."""
+    """Decides whether reading a source is slow, for most of 64 objects in a row."""
 
     def __init__(self, slow: float) -> None:
         self._slow, self._count, self._late = slow, 0, 0
         self.is_slow = False
 
     def note(self, began: float) -> None:
-        """Note the end of a step that *began* at this time of ``time.monotonic``."""
+        """Record a reading step that *began* at this time, by ``time.monotonic``."""
         self._late += time.monotonic() - began > self._slow
 
     def count(self) -> None:
-        """Count one object."""
+        """Count one object, and decide after every 64 whether the source is slow."""
         self._count += 1
         if self._count == _MEASURED:
             self.is_slow = self._late > _MEASURED / 2  # of two steps each, at most
@@ -102,7 +103,7 @@ class _Pace:
 
 @define(eq=False)
 class _OnItsWay:
-    """A task whose request is in the lane."""
+    """A task whose request was sent by the lane, and has no reply yet."""
 
     task: Task
     request: SmallRequest
@@ -112,7 +113,11 @@ class _OnItsWay:
 
 @define(eq=False)
 class _ExpressRun:
-    """The tasks under way: those that wait for a turn, in the lane, or in a worker."""
+    """One run of an express lane, with its tasks.
+
+    A task waits for a signature or for permission to send, has a request in flight, or
+    is continued by a worker thread.
+    """
 
     client: Client
     lane: Lane
@@ -131,7 +136,10 @@ class _ExpressRun:
         self._signing = LaneSigning(self.client, self.pool, self.lane.wake)
 
     def run(self) -> None:
-        """Run all tasks; raises what is no failure of a task when the others are done."""
+        """Run all tasks.
+
+        At the end, raise an error that is not a task's own failure.
+        """
         share = self.client.turns.share()
         while self._fill(share):
             self._signing.ask()
@@ -142,7 +150,7 @@ class _ExpressRun:
             raise self._error
 
     def close(self) -> None:
-        """Leave nothing behind, whatever ended the run."""
+        """Close the connections and cancel the remaining tasks; always called."""
         self.lane.close()
         for one in self._ready:
             one.task.abandon()
@@ -155,7 +163,7 @@ class _ExpressRun:
         self._signing.abandon()
 
     def _fill(self, share: TurnShare) -> bool:
-        """Begin what can begin; return whether anything is under way."""
+        """Start as many tasks as possible; return False if none is left."""
         while True:
             self._ready.extendleft(reversed(self._signing.take_back()))
             while self._ready:
@@ -184,13 +192,16 @@ class _ExpressRun:
                 return True
 
     def _may_wait(self, request: SmallRequest) -> bool:
-        """Return whether *request* is not sent now, or not at all."""
+        """Return whether *request* was cancelled or its circuit breaker is open.
+
+        Such a request is not sent by the lane.
+        """
         cancel = request.exchange.cancel
         gone = cancel is not None and cancel.is_set()
         return gone or self.client.circuit(request.operation.bucket).is_open
 
     def _take_task(self) -> bool:
-        """Begin the next task; return False if there is none now."""
+        """Start the next task; return False if there is none now."""
         task = None
         try:
             task = self.take()
@@ -206,7 +217,7 @@ class _ExpressRun:
         return True
 
     def _advance(self, task: Task, first: FirstTry | None = None) -> None:
-        """Do the next step of *task*, which does not wait."""
+        """Run *task* up to its next request; *first* is its previous reply."""
         try:
             wanted = task.advance(first)
         except BaseException as error:  # noqa: BLE001 - raised when the others are done
@@ -218,7 +229,10 @@ class _ExpressRun:
             self._ready.append(Unsent(task, wanted))
 
     def _begin(self, one: Unsent, turn: BytesIO | None) -> None:
-        """Send the request of *one*; without a *turn* a worker does all."""
+        """Send the request of *one*, for which *turn* was counted.
+
+        Without *turn*, or if it cannot be signed, a worker thread continues the task.
+        """
         task, request = one.task, one.request
         if turn is None:
             self._hand_over(task)
@@ -257,7 +271,7 @@ class _ExpressRun:
             self._advance(own.task, first)
 
     def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:
-        """Let a worker do the rest of *task*."""
+        """Let a worker run the rest of *task*; *first* is its failed first try."""
         self._handed.add(task)
         self.pool.submit(self._finish, task, first)
 

@@ -1,4 +1,4 @@
-"""Gathered calls: small objects of many coroutines, which one lane drives together."""
+"""Gathered calls: small uploads of many coroutines, driven by one express lane."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE = 0.5  # seconds without a call after which the thread ends
 
 
 class _GatheredCall(Task):
-    """One call, which runs in the context of its caller and ends a future."""
+    """One call, which runs in its caller's context and sets the result of a future."""
 
     def __init__(self, steps: Steps[Any]) -> None:
         self.future: Future[Any] = Future()
@@ -31,7 +31,7 @@ class _GatheredCall(Task):
         self._begun = False
 
     def advance(self, answer: Any = None) -> Any:
-        """Do one step, unless the future was cancelled before the first one."""
+        """Run the call up to its next request, unless it was cancelled before."""
         if not self._begun and not self.future.start():
             super().abandon()
             return OVER
@@ -39,23 +39,23 @@ class _GatheredCall(Task):
         return self._context.run(super().advance, answer)
 
     def abandon(self) -> None:
-        """Give the call up between two steps."""
+        """Cancel the call between two steps."""
         super().abandon()
         if not self.future.done():
             self.future.set_exception(UploadDiscardedError("the upload was given up"))
 
 
 class _LaneRun:
-    """What takes calls in one thread for lanes; *lane* None before it is opened."""
+    """One thread that runs gathered calls; *lane* is None until it is created."""
 
     lane: Lane | None = None
 
 
 class GatheredCalls:
-    """Single calls on *client* that are made at the same time.
+    """Runs calls that are made on *client* at the same time, in one thread.
 
-    Their thread ends when no call has come for half a second. If calls keep it waiting
-    for *slow* seconds each, in the mean of 64, workers do those that wait.
+    The thread ends when no call has come for half a second. If the calls wait more than
+    *slow* seconds each, in the mean of 64 calls, worker threads run calls that wait.
     """
 
     def __init__(self, client: Client, *, slow: float) -> None:
@@ -66,7 +66,10 @@ class GatheredCalls:
         self._last = 0.0
 
     def start(self, make: Callable[[], Steps[Any]]) -> Future[Any] | None:
-        """Begin the steps that *make* returns; None if a worker must do them."""
+        """Start the steps that *make* returns.
+
+        None if a worker thread must run them.
+        """
         with self._lock:
             run = self._run
             if run is None:
@@ -99,7 +102,10 @@ class GatheredCalls:
                 client.files.submit(call.finish)
 
     def _take(self, run: _LaneRun) -> Any:
-        """Return the next call, ``LATER`` if there is none; None if it is time to end."""
+        """Return the next call.
+
+        ``LATER`` without one, None if the thread should end.
+        """
         with self._lock:
             if self._run is not run:
                 return None

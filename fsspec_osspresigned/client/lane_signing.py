@@ -1,7 +1,8 @@
-"""Lane signing: signs for the express lane, whose thread never waits.
+"""Lane signing: gets signatures for the express lane, whose thread must not wait.
 
-A signer that signs here is asked when a request is sent. Others are asked by workers:
-together where a call costs a round trip, one by one where it is a function.
+A signer that works in this process signs when a request is sent. Other signers are
+called by worker threads: a remote signer for many requests in one call, a function of
+the user for one request in each call.
 """
 
 from __future__ import annotations
@@ -29,27 +30,30 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Unsent:
-    """A task whose request is to be sent; *signed* is also the failure of signing."""
+    """A task with a request to send; *signed* is the signed request, or an error."""
 
     task: Task
     request: SmallRequest
     signed: SignedRequest | BaseException | None = None
 
     def result(self) -> SignedRequest | None:
-        """Return the signed request, None before it is signed; raise the failure."""
+        """Return the signed request, None before it is signed.
+
+        Raise a signing error.
+        """
         if isinstance(self.signed, BaseException):
             raise self.signed
         return self.signed
 
 
 class LaneSigning:
-    """Signs the requests of one run of the lane.
+    """Gets the signatures for the requests of one run of an express lane.
 
-    *wake* is called by workers when ``take_back`` has something. All methods are of the
-    lane's thread.
+    Worker threads call *wake* when ``take_back`` has results. All methods must be
+    called in the lane's thread.
 
     Attributes:
-        held: number of requests that wait here.
+        held: number of requests that wait for a signature.
     """
 
     def __init__(self, client: Client, pool: Workers, wake: Callable[[], None]) -> None:
@@ -65,7 +69,7 @@ class LaneSigning:
 
     @property
     def is_calling(self) -> bool:
-        """Whether a worker signs."""
+        """Whether a worker thread is calling the signer."""
         return self._calls > len(self._ended)
 
     def keep(self, one: Unsent) -> bool:
@@ -88,7 +92,7 @@ class LaneSigning:
         return True
 
     def take_back(self) -> list[Unsent]:
-        """Return what was kept and can be tried again, in its order."""
+        """Return the kept requests that may be signed by now, in their order."""
         found: list[Unsent] = []
         if self._ended:
             while self._ended:
@@ -100,7 +104,7 @@ class LaneSigning:
         return found
 
     def ask(self) -> None:
-        """Let workers sign what is kept, and prefetch what comes next."""
+        """Let worker threads sign the kept requests, or sign coming requests ahead."""
         if self._batches is None:
             for one in self._unsigned:
                 self._submit(partial(self._sign, one), [one])
@@ -118,7 +122,7 @@ class LaneSigning:
             self._submit(self._announced.request_more, [])
 
     def abandon(self) -> None:
-        """Give all tasks up; call it when no worker signs."""
+        """Cancel all kept tasks; call this only when no worker thread is signing."""
         for one in (*self._unsigned, *self.take_back()):
             one.task.abandon()
 
@@ -127,7 +131,7 @@ class LaneSigning:
         self._pool.submit(self._run, sign, some)
 
     def _run(self, sign: Callable[[], None], some: list[Unsent]) -> None:
-        """Call *sign* in a worker; its failure is that of *some*."""
+        """Call *sign* in a worker; its error counts for each request of *some*."""
         try:
             sign()
         except BaseException as error:  # noqa: BLE001 - raised by each call in a worker

@@ -1,4 +1,4 @@
-"""Small request: a call whose first try may be made elsewhere, and how that went."""
+"""Small requests: calls whose first try may be made by an express lane."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @frozen(eq=False)
 class SmallRequest:
-    """What ``Client.call`` gets; *ahead* signs the first try."""
+    """Arguments of ``Client.call``; *ahead* signs the first try."""
 
     operation: Operation
     body: Body
@@ -33,7 +33,7 @@ class SmallRequest:
 
 @define(eq=False)
 class FirstTry:
-    """The first try of a call: its reply, which is a 2xx, or what made it fail."""
+    """First try of a call, made by an express lane: its 2xx reply, or its failure."""
 
     operation: Operation
     attempts: Attempts
@@ -42,7 +42,7 @@ class FirstTry:
     failure: BaseException | None = None
 
     def result(self) -> Reply:
-        """Return the reply, or raise the failure."""
+        """Return the reply of the first try, or raise its failure."""
         if self.failure is not None or self.reply is None:
             raise self.failure or ValueError("no try was made")
         return self.reply

@@ -17,8 +17,8 @@ class TokenBucket:
     """A token bucket, which is full at first; the caller must hold a lock.
 
     Attributes:
-        tokens: number of tokens added evenly every *period* seconds.
-        burst: capacity, in seconds of the rate.
+        tokens: number of tokens that are added in *period* seconds, evenly.
+        burst: capacity of the bucket: the tokens of so many seconds.
         clock: function that returns monotonic seconds.
     """
 

@@ -27,7 +27,7 @@ def main(text: str) -> int:
 
 
 def upload(text: str) -> None:
-    """Upload all objects of the plan *text*, with each source of signatures in turn."""
+    """Upload all objects of the plan *text*, in each of the five ways."""
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
         sys.exit(f"the uploader must not have {', '.join(keys)}")

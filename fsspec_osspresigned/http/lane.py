@@ -1,7 +1,7 @@
-"""Lane: many small requests at once, by one thread over connections that never wait.
+"""Lane: one thread that sends many small requests over non-blocking connections.
 
-Threads that each wait for a small reply spend their time on taking turns. The lane makes
-one try of each request; what becomes of a failure is for others to decide.
+Many threads that each wait for a small reply spend much time on the interpreter lock.
+The lane makes one try of each request; the caller decides about retries.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _LOOKS = 4  # within one window in which enough bytes must move
 
 @define(eq=False)
 class LaneTry:
-    """One try of a request, and what became of it: a reply or a failure.
+    """One try of a request, with its reply or failure.
 
-    It has neither if the way to the server is one that the lane cannot take.
+    Both are None if the lane cannot send it, because its route needs TLS inside TLS.
     """
 
     signed: SignedRequest
@@ -41,10 +41,11 @@ class LaneTry:
 
 
 class Lane:
-    """Sends requests that may end in any order; all methods but ``wake`` are of one thread.
+    """Sends requests in one thread; they may end in any order.
 
-    Connections are those of the pool of *transport*, and opened by *openers*. One that is
-    not used again at once goes back. OSError if the system has no descriptors left.
+    All methods but ``wake`` must be called in that thread. Connections come from the
+    pool of *transport*; threads of *openers* open new ones. Idle connections go back to
+    the pool. Raises OSError if no file descriptor is left.
     """
 
     def __init__(self, transport: Transport, openers: Workers) -> None:
@@ -71,7 +72,7 @@ class Lane:
             raise
 
     def send(self, one: LaneTry) -> None:
-        """Begin a try; ``wait`` returns it when it has ended."""
+        """Start a try; ``wait`` returns it when it has ended."""
         request: OutgoingRequest | None = None
         try:
             request = self._transport.request(one.signed, one.body, one.exchange)
@@ -89,7 +90,7 @@ class Lane:
         self._begin(one, request, connection)
 
     def wait(self, seconds: float) -> list[LaneTry]:
-        """Return the tries that have ended; wait *seconds* at most if there is none."""
+        """Return the tries that have ended; without any, first wait up to *seconds*."""
         self._give_back()
         self._begin_opened()
         most = 0.0 if self._ended else min(seconds, self._every)
@@ -105,12 +106,12 @@ class Lane:
         return ended
 
     def wake(self) -> None:
-        """End the wait, from any thread."""
+        """End the current ``wait`` early; may be called in any thread."""
         with contextlib.suppress(OSError):  # it rings already, or the lane is closed
             self._bell.send(b"!")
 
     def close(self) -> None:
-        """Close all connections; tries under way never end."""
+        """Close all connections; tries in flight never end."""
         self._closed = True
         for connection in [*self._busy, *self._free]:
             self._close(connection)
@@ -137,7 +138,7 @@ class Lane:
         return connection
 
     def _open(self, one: LaneTry, request: OutgoingRequest) -> None:
-        """Open a connection; runs in a worker."""
+        """Open a connection for *one*; runs in another thread."""
         found: OriginConnection | Exception
         try:
             found = self._pool.open(request.route)
@@ -211,7 +212,7 @@ class Lane:
         self._selector.modify(connection.connection.sock, events, connection)
 
     def _drop(self, connection: LaneConnection, error: Exception) -> None:
-        """End the try on *connection*, which is not used again."""
+        """End the try on *connection* with *error*, and close the connection."""
         one, request = self._busy.pop(connection), connection.request
         self._close(connection)
         if isinstance(error, UnaskedError) and connection.was_used:
@@ -240,10 +241,10 @@ class Lane:
         self._ended.append(one)
 
     def _look(self) -> None:
-        """Give up what stalls.
+        """Fail tries on stalled connections.
 
-        Each look counts for the same time, however late it is: neither a stop of this
-        process nor a slow disk is taken for a slow network.
+        Each check counts the same number of seconds, however late it is, so a suspended
+        process or a slow disk is not mistaken for a slow network.
         """
         now = time.monotonic()
         if now - self._looked < self._every:

@@ -1,4 +1,4 @@
-"""Lane connection: one request at a time over an open connection, without waiting."""
+"""Lane connection: non-blocking connection that sends one request at a time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _GOOD = range(200, 300)
 
 
 class LaneConnection:
-    """Carries one request after the other, as far as each step goes at once.
+    """Non-blocking connection for one request after the other; no method waits.
 
     Attributes:
-        request: the one under way, or the last one.
-        was_used: whether it has carried another request before.
-        wants_write: whether the next step waits until the socket takes bytes.
-        fresh: whether the request began after the last look at the time.
+        request: the current or the last request.
+        was_used: whether the connection has sent another request before.
+        wants_write: whether the next step must wait until the socket accepts bytes.
+        fresh: whether the request began after the last check for a stall.
     """
 
     request: OutgoingRequest
@@ -35,7 +35,7 @@ class LaneConnection:
         connection.sock.settimeout(0.0)
 
     def begin(self, request: OutgoingRequest) -> None:
-        """Take *request*; ``advance`` sends it."""
+        """Set the next *request*, which ``advance`` sends."""
         timer, exchange = self.connection.timer, request.exchange
         timer.enter(Phase.SEND)
         timer.deadline = exchange.deadline
@@ -48,9 +48,10 @@ class LaneConnection:
         self._begun = self._has_head = False
 
     def advance(self) -> bool:
-        """Send and receive what goes at once; return whether the response is there.
+        """Send and receive as much as possible.
 
-        Raises as ``OriginConnection.ask``, and what reading the body raises.
+        Return whether the response is complete. Raises the errors of
+        ``OriginConnection.ask``, and those of reading the body.
         """
         self.wants_write = False
         try:
@@ -63,22 +64,22 @@ class LaneConnection:
             return False
 
     def reply(self) -> Reply:
-        """Return the reply, of which all has come that is read."""
+        """Return the reply, after ``advance`` has returned True."""
         return self.request.reply(self.connection, self._response)
 
     @property
     def is_reusable(self) -> bool:
-        """Whether another request may follow on this connection."""
+        """Whether the connection can send another request."""
         response = self._response
         return response.complete and response.reusable and not self.connection.broken
 
     def release(self) -> OriginConnection:
-        """Return the connection as it was: its calls wait."""
+        """Return the inner connection in blocking mode."""
         self.connection.sock.settimeout(self._seconds)
         return self.connection
 
     def _send(self) -> bool:
-        """Send what goes at once; return whether the peer has answered already."""
+        """Send as much as possible now; return whether the peer has replied early."""
         connection = self.connection
         while self._pieces is not None:
             self._left = self._left or next(self._pieces, self._left)
@@ -92,7 +93,7 @@ class LaneConnection:
         return connection.broken
 
     def _send_left(self) -> bool:
-        """Send some bytes; return False if the peer takes no more."""
+        """Send some bytes; return False if the peer has closed the connection."""
         try:
             count = self.connection.sock.send(self._left)
         except _BUSY:
@@ -106,7 +107,7 @@ class LaneConnection:
         return True
 
     def _receive(self) -> bool:
-        """Receive what is there; return whether no more is wanted."""
+        """Receive the available bytes; return whether the response needs no more."""
         connection, response = self.connection, self._response
         while True:
             if response.status and not self._has_head:

@@ -354,9 +354,10 @@ def _shown(signed: SignedRequest) -> str:
 
 
 def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryview:
-    """Return the head of a request: its signed headers, Host and others, unsigned ones.
+    """Return the head of a request as bytes; for a form, also the form's fields.
 
-    The head of a form is followed by the form's fields.
+    The head has the signed headers, those that HTTP needs, such as Host, and the
+    unsigned headers of the exchange.
     """
     frame, size = outgoing.frame, outgoing.total
     exchange = outgoing.exchange

@@ -150,9 +150,10 @@ class Target:
         part_number: int | None = None,
         content_length: int | None = None,
     ) -> Operation:
-        """Return the operation *action*, with the object's headers that apply to it.
+        """Return the operation *action* on the object, with its headers for that call.
 
-        *headers* are required in addition; *optional_headers* replace the object's own.
+        *headers* are added to the required headers. *optional_headers* are sent in
+        place of the object's optional headers; None keeps these.
         """
         bucket, key = split_path(self.path)
         if optional_headers is None and HeaderKind.CONTENT in action.spec.headers:

@@ -350,7 +350,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token; ServiceError 401 if it has none."""
+    """Return the policy of the bearer token; ServiceError 401 without a policy."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None

@@ -1,8 +1,8 @@
-"""Connection limits: connections that are idle, slow or do not read are closed.
+"""Connection limits: idle and slow connections, and those that do not read, are closed.
 
-uvicorn limits only the idle time after a reply. This module extends its protocol: a
-connection counts from its start, before TLS, and requests count while they are parsed.
-ASGI middleware detects where bodies and replies end.
+uvicorn limits only the idle time after a reply. This module extends uvicorn's protocol
+class: a connection counts from its start, before TLS, and requests count while they are
+parsed. ASGI middleware detects where bodies and replies end.
 """
 
 from __future__ import annotations

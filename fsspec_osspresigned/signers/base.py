@@ -107,7 +107,7 @@ _ALL_WAYS = Grant()
 
 
 def grants_here(signer: object) -> bool:
-    """Return whether *signer* says without waiting what it grants."""
+    """Return whether ``grant`` and ``preflight`` of *signer* never wait."""
     known: bool | None = getattr(signer, "grants_here", None)
     if known is not None:
         return known

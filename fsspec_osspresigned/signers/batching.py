@@ -107,7 +107,7 @@ class Prefetcher:
     def sign_each(
         self, operations: Sequence[Operation]
     ) -> list[SignedRequest | Exception]:
-        """Return a signed request for each of *operations*, or its error."""
+        """Return a signed request or an error for each of *operations*."""
         self._begin_anew_after_fork()
         owns = [_Prefetch(operation) for operation in operations]
         waiting = self._waiting
@@ -124,9 +124,9 @@ class Prefetcher:
         return [_checked(own) for own in owns]
 
     def signed_already(self, operation: Operation) -> SignedRequest | None:
-        """Return what was prefetched for *operation*; None if a call is needed.
+        """Return the request signed ahead for *operation*; None if there is none.
 
-        Raises what the signer raised for it.
+        Raises the error with which the signer refused it.
         """
         self._begin_anew_after_fork()
         own = _Prefetch(operation)
@@ -135,7 +135,7 @@ class Prefetcher:
         return None if own.outcome is None else all_signed([_checked(own)])[0]
 
     def wants_more(self) -> bool:
-        """Return whether ``request_more`` should be called now."""
+        """Return whether few requests signed ahead are left."""
         if len(self._held) >= self._low or self._asking.locked():
             return False
         with self._lock:
@@ -144,7 +144,7 @@ class Prefetcher:
             return bool(self._stale)
 
     def request_more(self) -> None:
-        """Prefetch the next batch, unless another thread does; its errors are kept."""
+        """Sign the next batch ahead, unless another thread does; errors are kept."""
         if self._asking.locked():
             return
         with self._asking:
@@ -267,7 +267,7 @@ class Prefetcher:
 
 
 def _checked(own: _Prefetch) -> SignedRequest | Exception:
-    """Return the outcome of *own*, or what is wrong with it."""
+    """Return the signed request of *own*; an error if it is for another operation."""
     if not isinstance(own.outcome, Exception):
         try:
             check_signed(own.operation, own.outcome)
@@ -277,7 +277,7 @@ def _checked(own: _Prefetch) -> SignedRequest | Exception:
 
 
 def _for(operation: Operation, failure: Exception | None) -> Exception | None:
-    """Return *failure* of a whole call as that of *operation*."""
+    """Return *failure* of a whole call as an error for *operation*."""
     if isinstance(failure, OSSPresignedError):
         failure = copy(failure)
         failure.path = failure.filename = operation.path

@@ -38,7 +38,7 @@ class ChainSigner:
 
     @property
     def grants_here(self) -> bool:
-        """True if all signers say without waiting what they grant."""
+        """True if ``grant`` and ``preflight`` of all signers never wait."""
         return all(map(grants_here, self._signers))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

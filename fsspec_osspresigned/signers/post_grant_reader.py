@@ -351,7 +351,7 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Record conditions of the policy that no upload can meet."""
+        """Record a problem for each condition of the policy that no upload can meet."""
         has = lower_names(fields)
         self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:

@@ -147,12 +147,12 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """The region in the host name; for a cloud box its ID; None if unknown."""
+        """Region in the host name, or ID of an Alibaba CloudBox; None if unknown."""
         return region_of(self.host)
 
     @property
     def product(self) -> str:
-        """Product that V4 signs: ``oss``, or ``oss-cloudbox`` for a cloud box."""
+        """Product that V4 signs: ``oss``, or ``oss-cloudbox`` for Alibaba CloudBox."""
         return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:

@@ -159,7 +159,7 @@ def sign_grant(
         SignerError: the temporary key has expired.
     """
     if endpoint.product != "oss":
-        msg = "no signature of forms is known for a cloud box: sign URLs instead"
+        msg = "OSS documents no form signature for a cloud box (CloudBox): sign URLs instead"
         raise ConfigurationError(msg)
     meant = terms.conditions()
     ends = int(now) + terms.expires_in

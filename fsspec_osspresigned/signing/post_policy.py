@@ -110,9 +110,9 @@ class PostPolicy:
         return cls(text, end, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
-        """Return the expiry time of the form *fields*, seconds since the epoch.
+        """Return the time at which the form *fields* expire, seconds since the epoch.
 
-        A V4 signature expires 7 days after its date, whatever the policy says.
+        A V4 signature expires 7 days after its date, even if the policy expires later.
         """
         signed_at = parse_moment(lower_names(fields).get("x-oss-date", ""))
         if signed_at is None:

@@ -76,7 +76,7 @@ class PresignRequest:
         query: decoded parameters, without those of the signature.
         version: ``v4``, or ``v1``, which OSS refuses for new buckets.
         region: region without ``oss-``; required for V4.
-        product: ``oss``, or ``oss-cloudbox`` for a cloud box.
+        product: ``oss``, or ``oss-cloudbox`` for Alibaba CloudBox.
         now: start of the lifetime, seconds since the epoch.
         expires_in: lifetime in seconds; 1 to 604,800 for V4.
         additional_headers: names of further headers to sign; V4 only.

@@ -33,8 +33,8 @@ def _etag_there(item: Item) -> str:
 class ContentComparison:
     """Comparison of files below *source* with objects below *root*.
 
-    *listed* returns the ETag of an object as in the listing; by default, that of the
-    destination.
+    *listed* is a function that returns an object's ETag from a listing; by default, the
+    listing of the destination.
     """
 
     client: Client

@@ -23,8 +23,9 @@ from .source import whole_listing
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction of a sync from a directory to the store, maybe by *executor*.
+    """Upload direction of a sync, from the source of *route* to the store.
 
+    *executor* runs the uploads in other processes; None uses threads of this process.
     ``Downward`` has the same members. *verb* is the participle for a transferred file,
     *extras* the noun for deleted items.
     """

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
-    """Return the bytes of any buffer, whatever its shape, strides and item format."""
+    """Return the bytes of any buffer, regardless of shape, strides and item format."""
     view = memoryview(data)
     try:
         return view.cast("B")
@@ -117,7 +117,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     @property
     def receipt(self) -> Receipt | None:
-        """The receipt of the finished upload; None before."""
+        """The receipt of the finished upload; None before it has finished."""
         return self.upload.receipt
 
     def tell(self) -> int:
@@ -171,13 +171,13 @@ class PresignedWriter(io.BufferedIOBase):
         return size
 
     def flush(self) -> None:
-        """Do nothing: parts must keep their size, so bytes wait for the next part."""
+        """Do nothing, because bytes must wait until their part is full."""
         if self._failure is not None:
             raise self._failure
 
     @short_traceback
     def close(self) -> None:
-        """Publish; discard if an exception is in flight that was not at ``open``.
+        """Publish the object; discard it if an exception is leaving the body.
 
         Raises:
             OSError: the upload failed; raised again by every later call.
@@ -239,7 +239,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     @short_traceback
     def commit(self) -> None:
-        """Publish now, whatever exception is in flight.
+        """Publish the object now, even while an exception is being handled.
 
         Raises:
             OSError: the upload failed; nothing was published.
@@ -251,7 +251,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self._state = "published"
 
     def discard(self) -> None:
-        """Publish nothing, and remove the parts that were sent. Idempotent."""
+        """Discard the file: publish nothing, remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
@@ -277,12 +277,12 @@ class PresignedWriter(io.BufferedIOBase):
             raise ValueError(f"{self.path} is closed")
 
     def silence(self) -> None:
-        """Ignore further writes, such as the end of a dropped codec."""
+        """Ignore further writes, such as the last bytes of a discarded codec."""
         self._silent = True
         self._buffer.close()
 
     def _last_step(self, step: Callable[[], object]) -> None:
-        """Send the last bytes, and run *step*."""
+        """Send the last bytes of the file, and call *step*."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
@@ -296,7 +296,7 @@ class PresignedWriter(io.BufferedIOBase):
             raise
 
     def _end(self) -> None:
-        """Publish, if there is something left to publish."""
+        """Publish the object, unless it was published or discarded before."""
         if self._failure is not None:
             self._released = True
             raise self._failure
@@ -330,7 +330,7 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """End a file that was never closed with *give_up*, and warn."""
+        """Discard a file that was never closed, by *give_up*, and warn."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
@@ -349,7 +349,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._before = None, None
 
     def _fill(self, view: memoryview) -> None:
-        """Split *view* into parts of the planned size."""
+        """Split *view* into parts of the planned size, and send full parts."""
         source = view.obj
         # All of the object would be kept, even of a slice.
         whole = len(source) if type(source) is bytes else None
@@ -371,7 +371,7 @@ _dropped: dict[int, tuple[NativeCall, str]] = {}
 
 
 def _note_drop(opened_by: NativeCall, path: str) -> None:
-    """Remember a file that was opened and dropped by the same call."""
+    """Record that the compiled call *opened_by* opened and dropped the file *path*."""
     if calling() == opened_by:
         _dropped[opened_by.thread] = opened_by, path
 
