@@ -17,17 +17,16 @@ PAGE = DOCS / "service-facts.md"
 TEXT = """\
 # Facts about OSS
 
-This page lists every fact about OSS that the program relies on. The tests check each fact on the [emulator](emulator.md). An owner can check them on a real bucket:
+This page lists every fact about OSS that the program relies on. The tests check each fact on the [emulator](emulator.md). An owner can check these facts on a real bucket:
 
 ```sh
 osspresigned check store BUCKET --region cn-hangzhou --report facts.json
 ```
 
-The command takes the owner's keys from the environment and asks for confirmation. It sends some 120 requests under its own prefix, stores 1 MiB for a few seconds, and
-removes everything at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
-asked`, with status, code, EC and headers of the reply. It contains no key, no signature and no bucket name, so you can attach it to an issue.
+The command `check store` reads the owner's keys from the environment and asks for confirmation. The check sends about 120 requests under its own prefix, stores 1 MiB for a few seconds, and removes all objects at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
+asked`, with status, code, EC and headers of the reply. The report contains no key, no signature and no bucket name, so you can attach it to an issue.
 
-The check leaves out what needs a large object, a second account or a setting of the bucket. No source states these facts with certainty:
+The check omits facts that need a large object, a second account or a setting of the bucket. No source states the following facts with certainty:
 
 * whether a copy above 1 GB is refused
 * whether the reply to an expired STS token is `SecurityTokenExpired` or `InvalidAccessKeyId`; the program treats them alike

@@ -226,8 +226,7 @@ PAGE_START = """\
 # Failure table
 
 Each cell is a test of `tests/stress/test_failure_table.py`, which also generates this page. In every cell the previous object
-is unchanged, no multipart upload is left open, and the writer gets the named exception: its own `Boom` if its own code
-fails, an `OSError` of this package if the store fails. Retries are turned off.
+is unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In these tests, retries are turned off.
 
 """
 

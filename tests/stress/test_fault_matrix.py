@@ -331,29 +331,28 @@ def run_all(
 PAGE_START = """\
 # Fault table
 
-The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the one that was sent and with
-the previous one. Each cell holds for both kinds of upload in its heading, and in each cell:
+The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for both kinds of upload in its heading. In every cell, the following is true:
 
-* The visible object is completely the new one or completely the old one, never truncated and never mixed.
+* The visible object is completely the new object or completely the old object, never truncated and never mixed.
 * An object that was reported as stored *is* stored, byte for byte.
-* The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. It is never *unknown* if HeadObject is granted.
+* The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. If HeadObject is granted, the outcome is never *unknown*.
 * No multipart upload of the package is left open, with two exceptions: an upload whose ID never arrived, which has no parts, and an upload that cannot
   be aborted because the store's clock is wrong, whose ID is logged. An upload that the owner began is not aborted.
 * After *not stored*, the same upload succeeds with the same filesystem as soon as the fault ends.
 
-How to read a cell:
+The cells have this format:
 
-* `stored, 2x` is a success at the second try. `3x` is the number of tries of the failing call, with `retries=2`.
-* An error is listed with its outcome. After *unknown*, the text in parentheses says whether the object is in fact stored.
-* If a request breaks off midway, it depends on chance whether it was sent completely. Without HeadObject, the outcome may then be *not stored* or *unknown*.
-* A fault that is permanent by nature has no value under *once*.
+* `stored, 2x` means a success at the second try. `3x` is the number of tries of the failing call, with `retries=2`.
+* For an error, the cell names its class and its outcome. After *unknown*, the text in parentheses says whether the object is in fact stored.
+* If the connection breaks during a request, it depends on chance whether the request was sent completely. Without HeadObject, the outcome of such a request may be *not stored* or *unknown*.
+* A fault that is always permanent has no value in the column *once*.
 
 Results that depend on the signer are listed separately:
 
 * **keys** sign every call, so the filesystem can check the object after a lost reply.
 * The **URL map** has the URLs of the upload itself and ListParts, but no HeadObject.
 * The signer **service** grants writing, but no reading.
-* The **grant** is one signed policy in a file. Each object is sent in a form, and nothing can be read.
+* The **grant** is one signed policy in a file. With a grant, each object is sent in a form, and nothing can be read.
 
 `tests/stress/test_fault_matrix.py` tests all cells and generates this page:
 `WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.

@@ -125,8 +125,8 @@ SUITES = (
 _PAGE = """\
 # Other projects' tests
 
-These suites of other projects test file systems. They run against this one on the [emulator](emulator.md), with all verbs signed. `tests/contract/ecosystem` runs them
-and generates this page. fsspec's own abstract suite runs with the other tests. An unlisted difference fails the run, and so does a listed one that no longer occurs.
+The following test suites of other projects test file systems. The suites run with this package and the [emulator](emulator.md), with all calls signed. `tests/contract/ecosystem` runs them
+and generates this page. fsspec's own abstract suite runs with the other tests. A difference that is not listed fails the test run, and so does a listed difference that no longer occurs.
 
 | suite | how it runs | differences |
 |---|---|---|

@@ -52,38 +52,32 @@ ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
 PAGE_START = """\
 # Writers
 
-Each cell is a test of `tests/contract/writers`, which also generates this page. The tool itself writes to a store that verifies every signature, and its own
-reader must read the result.
+Each cell is a test of `tests/contract/writers`, which also generates this page. In each test, the tool itself writes to a store that verifies every signature, and the tool's own reader must read the result.
 
 The columns are six sources of signatures:
 
-* **one URL**: the presigned URL of one PUT, `presigned_url="file:upload.url"`. A dash means that the row writes more than one object, or one whose name
-  the tool chooses. The path of the URL is given here; it may be left empty (`osspresigned://`) if the tool takes nothing else from it, such as
-  a format or a compression.
-* **URL map**: presigned URLs of one PUT each, for names that are known in advance. A dash means that the tool chooses the names of
-  its files, or that the row needs objects of other writers. These rows need a signer.
+* **one URL**: the presigned URL of one PUT, `presigned_url="file:upload.url"`. A dash in this column means that the row writes several objects, or one object whose name the tool chooses. The tests pass the path of the URL's object; the path may be empty (`osspresigned://`) unless the tool derives a format or a compression from it.
+* **URL map**: presigned URLs of one PUT each, for names that are known in advance. A dash in this column means that the tool chooses the names of its files, or that the row needs objects of other writers. Rows with a dash need a signer.
 * **grant**: one [grant](grant.md) for the directory, in a file; each object is sent in one form.
 * **write-only signer**: the [signer service](serve.md) with a policy of PutObject and the four calls of a multipart upload.
-* **signer of all verbs**: the same service with a policy that also grants reading, listing, copying and deleting.
+* **signer of all verbs**: the signer service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
 
 **Second run**, in some tables, runs the same writer again in the same process, with the write-only signer and with the signer of all verbs.
 A refused second run leaves the result of the first one unchanged.
 
-The first four sources do not grant reading. The filesystem remembers what this process wrote, and can read small bodies back. All other objects
-are reported as missing, with one warning, or are refused with `unknown="error"`. The cell says so if that makes a difference.
+The first four sources do not grant reading. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
+are reported as missing, with one warning, or are refused with `unknown="error"`. If this changes the result of a writer, its cell says so.
 
-If a cell names an error, the tool raises it, and nothing is published unless the cell says otherwise. Further notes:
+If a cell names an error, the tool raises this error, and nothing is published unless the cell says otherwise. Further notes:
 
-* `generic.rsync` and `pyarrow.fs.copy_files` ignore errors. `generic.rsync` raises them with `on_error="raise"`. For `copy_files`, look into the log
-  of `fsspec_osspresigned.upload.upload`, or use `fs.put` instead, which reports every file.
+* `generic.rsync` and `pyarrow.fs.copy_files` ignore errors. With `on_error="raise"`, `generic.rsync` raises errors. Errors of `copy_files` are only in the log of `fsspec_osspresigned.upload.upload`; use `fs.put` instead, which reports every file.
 * Libraries that seek while writing (HDF5, netCDF, video) can write to `simplecache::osspresigned://...`, a local file that is sent
-  when it is closed. It is sent also when an exception closes it, because the cache cannot see the exception.
-* polars and pyarrow do not support fsspec's URLs. Give polars an open file and pyarrow a `filesystem=`.
+  when it is closed. The local file is uploaded even when an exception closes it, because the cache cannot see the exception.
+* polars and pyarrow do not support fsspec's URLs. Pass polars an open file, and pass pyarrow the argument `filesystem=`.
 * An object cannot be appended to (`mode="a"`). Tools that append by adding files (dask, zarr, xarray) work if they can read the existing
   files, which includes files written by the same process.
-* `UPath("osspresigned://bucket/key", signer=...)` of universal_pathlib is registered. Its `touch` never replaces an object: the store
-  itself refuses, so the URL must be signed with `x-oss-forbid-overwrite`.
+* `UPath("osspresigned://bucket/key", signer=...)` of universal_pathlib is registered. The `touch` of such a path never replaces an object: the store itself refuses, so the URL must be signed with `x-oss-forbid-overwrite`.
 
 ```python
 with fsspec.open("osspresigned://bucket/a.parquet", "wb", **options) as file:
