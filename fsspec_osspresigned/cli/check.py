@@ -283,7 +283,8 @@ class CheckStoreOptions:
         "Default: OSS_REGION, or that of the endpoint.")
     endpoint: str | None = option("--endpoint",
         "Default: OSS_ENDPOINT, or the public one of the region.")
-    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
+    addressing_style: str | None = option("--addressing-style",
+        "How URLs name the bucket.", type=ADDRESSING)
     prefix: str | None = option("--prefix",
         "Prefix of all keys that are used.  [default: osspresigned-check-.../]")
     report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")

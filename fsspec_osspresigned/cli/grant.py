@@ -45,7 +45,7 @@ class GrantOptions:
     no_overwrite: bool = flag("--no-overwrite", "No existing object is replaced.")
     acl: str = option("--acl", "ACL of every object.", type=click.Choice(ACLS),
         default="default", show_default=True)
-    storage_class: str | None = option("--storage-class",
+    storage_class: str | None = option("--storage-class", "Storage class of every object.",
         type=click.Choice(STORAGE_CLASSES))
     whole_bucket: bool = flag("--whole-bucket", "Grant every key of the bucket.")
     output: str | None = option("--output -o FILE",

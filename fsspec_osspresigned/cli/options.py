@@ -246,7 +246,7 @@ class ConnectionOptions:
     endpoint: str | None = option("--endpoint",
         "For keys; default: OSS_ENDPOINT, or that of the region.")
     addressing_style: str | None = option("--addressing-style",
-        "For keys: how the bucket is addressed.", type=ADDRESSING)
+        "With --signer keys: how URLs name the bucket.", type=ADDRESSING)
     expires_in: int | None = option("--expires LIFE",
         "Requested life of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
     allowed_hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
@@ -524,7 +524,7 @@ class StoringOptions:
         "Header x-oss-meta-NAME; may be repeated.")
     content_type: str | None = option("--content-type",
         "By default the signer may guess it from the name.")
-    storage_class: str | None = option("--storage-class",
+    storage_class: str | None = option("--storage-class", "Storage class of the objects.",
         type=click.Choice(STORAGE_CLASSES))
     no_overwrite: bool = flag("--no-overwrite",
         "Fail instead of replacing an existing object.")

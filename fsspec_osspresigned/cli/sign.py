@@ -66,8 +66,10 @@ class SigningKeyOptions:
         "Default: OSS_REGION, or that of the endpoint.")
     endpoint: str | None = option("--endpoint",
         "Default: OSS_ENDPOINT, or the public one of the region.")
-    addressing_style: str | None = option("--addressing-style", type=ADDRESSING)
-    signature_version: str = option("--signature-version",
+    addressing_style: str | None = option("--addressing-style",
+        "How URLs name the bucket: in the host (virtual), in the path, or by a domain of its "
+        "own (cname).", type=ADDRESSING)
+    signature_version: str = option("--signature-version", "Version of the signatures.",
         type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
     # fmt: on
 
@@ -94,7 +96,7 @@ class SignOptions:
     to: str | None = option("--to BUCKET/PREFIX/",
         "Where local files and directories go, as fs.put() places them.",
         type=object_path)
-    method: owner_sign.Method = option("--method",
+    method: owner_sign.Method = option("--method", "Method of the requests that are signed.",
         type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]), default="PUT",
         show_default=True)
     expires: int = option("--expires LIFE", "Life of the URLs: 90s, 30m, 2h, 7d.",
@@ -111,7 +113,7 @@ class SignOptions:
     headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
         "Sign this header; may be repeated.", type=PAIR, multiple=True)
     content_type: str | None = option("--content-type", "Sign this Content-Type.")
-    storage_class: str | None = option("--storage-class",
+    storage_class: str | None = option("--storage-class", "Sign this storage class.",
         type=click.Choice(STORAGE_CLASSES))
     no_overwrite: bool = flag("--no-overwrite",
         "Sign that an existing object is not replaced.")

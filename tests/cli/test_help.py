@@ -69,6 +69,16 @@ def test_help_has_examples(capsys, monkeypatch, words):
     assert any(words[0] in line for line in narrow) or words[0] == "resume"
 
 
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_option_is_explained(words):
+    """By one clear phrase at least; the old name ``resume`` is not shown."""
+    command: click.Command = osspresigned
+    for word in words:
+        command = command.commands[word]
+    shown_ones = [one for one in command.params if isinstance(one, click.Option)]
+    assert command.hidden or all(one.help or one.hidden for one in shown_ones)
+
+
 def test_options_of_a_narrow_terminal_have_their_explanation_below(capsys, monkeypatch):
     """Beside each other both would be too narrow; choices break between two."""
     lines = shown(capsys, monkeypatch, ["put"], 40)
