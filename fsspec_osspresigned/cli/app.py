@@ -113,9 +113,11 @@ class _Commands(UncutGroup):
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--quiet", "-q", is_flag=True, help="As --quiet of the command.")
-@click.option("--verbose", "-v", is_flag=True, help="As --verbose of the command.")
-@click.option("--profile", metavar="NAME", help="As --profile of the command.")
+@click.option("--quiet", "-q", is_flag=True, help="Same as --quiet after the command.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Same as --verbose after the command."
+)
+@click.option("--profile", metavar="NAME", help="Same as --profile after the command.")
 @click.pass_context
 def osspresigned(
     context: click.Context, /, *, debug: bool, **given: bool | str | None
@@ -141,21 +143,21 @@ for one in (*_FIRST, sign, grant, inspect, check, resume):
 
 @osspresigned.command(epilog=examples(_EMULATOR) + "\n\n" + _RULES)
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
-              help="TCP port on 127.0.0.1; 0 takes a free one.")  # fmt: skip
+              help="TCP port on 127.0.0.1; 0 selects a free port.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path),
               help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
 @click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
               show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
 @click.option("--fault", "faults", multiple=True, metavar="RULE",
-              help="What goes wrong, see below; may be repeated, the first due strikes.")  # fmt: skip
+              help="Rule for a fault, see below; may be repeated. The first rule that matches applies.")  # fmt: skip
 @click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
-              help="How far its clock is ahead; negative for behind.")  # fmt: skip
+              help="Seconds by which the emulator's clock is ahead; may be negative.")  # fmt: skip
 @click.option("--versioned", multiple=True, metavar="BUCKET",
               help="Bucket with versioning to create; may be repeated.")  # fmt: skip
 @click.option("--cname", "cnames", type=PAIR, multiple=True, metavar="HOST=BUCKET",
-              help="Own domain of a bucket; may be repeated.")  # fmt: skip
+              help="Custom domain of a bucket; may be repeated.")  # fmt: skip
 @click.option("--sts", type=click.IntRange(min=1), metavar="SECONDS",
-              help="Its key is one of STS, with a token that ends after so long.")  # fmt: skip
+              help="Use a temporary (STS) key that expires after so many seconds.")  # fmt: skip
 def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
     """Run a local emulator of OSS that checks every signature."""
     with needs("server"):
@@ -165,7 +167,7 @@ def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
 
 @osspresigned.command(epilog=examples(_DEMO))
 @click.option("--large", type=click.IntRange(1, 10_000), default=300, show_default=True,
-              help="MiB of the large file.")  # fmt: skip
+              help="Size of the large file in MiB.")  # fmt: skip
 def demo(large: int) -> int:
     """Play owner and uploader on the emulator, and verify every byte."""
     with needs("demo"):

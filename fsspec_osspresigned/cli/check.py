@@ -78,12 +78,12 @@ class CheckFilesOptions:
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
-        "Where FILES go, as fs.put() places them.", type=object_path)
+        "Destination of FILES, as for fs.put().", type=object_path)
     rate: float | None = option("--rate MB/s",
-        "Expected rate: do the signatures live long enough?",
+        "Expected rate, to check that no signature expires too early.",
         type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
     headers: Mapping[str, str] = mapping("--header NAME=VALUE",
-        "Header that the uploads will ask for; may be repeated.")
+        "Header that the uploads will send; may be repeated.")
     allow_http: bool = flag("--allow-http", "The uploader sets allow_http=True.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
@@ -142,7 +142,7 @@ class CheckMapOptions(CheckFilesOptions):
 
     # fmt: off
     receipts: bool = flag("--receipts",
-        "The uploader sets receipts=, from which you complete.")
+        "The uploader sets receipts=, and you complete from them.")
     # fmt: on
 
 
@@ -206,17 +206,17 @@ class CheckSignerOptions:
     """Options of ``check signer``."""
 
     # fmt: off
-    bucket: str = option("--bucket", "Bucket that the token is granted.  [required]")
+    bucket: str = option("--bucket", "Bucket for which the token has permission.  [required]")
     prefix: str = option("--prefix",
-        "Prefix of the keys that the token is granted; '' for all.  [required]")
+        "Prefix for which the token has permission; '' for all keys.  [required]")
     token: str | None = option("--token",
-        "env:OSSPRESIGNED_... or file:PATH of the bearer token.")
+        "Bearer token: env:OSSPRESIGNED_... or file:PATH.")
     hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
-        "Host of signed URLs outside OSS; may be repeated.", type=HOST)
+        "Further permitted host of signed URLs; may be repeated.", type=HOST)
     headers: Sequence[str] = option("--allowed-header NAME",
         "ACL, callback or symlink header that the policy grants.", multiple=True)
-    versions: bool = flag("--versions", "The policy grants versions to copy.")
-    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+    versions: bool = flag("--versions", "The policy permits copying of versions.")
+    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
 
@@ -232,7 +232,7 @@ class CheckSignerOptions:
 
 @takes
 @check.command(
-    short_help="Ask a signer for signatures, and try the protocol's rules.",
+    short_help="Request signatures from a signer, and check the protocol's rules.",
     epilog=examples(_SIGNER_EXAMPLES),
 )
 @click.argument("url")
@@ -282,20 +282,20 @@ class CheckStoreOptions:
     region: str | None = option("--region",
         "Default: OSS_REGION, or that of the endpoint.")
     endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the public one of the region.")
+        "Default: OSS_ENDPOINT, or the region's public endpoint.")
     addressing_style: str | None = option("--addressing-style",
         "How URLs name the bucket.", type=ADDRESSING)
     prefix: str | None = option("--prefix",
-        "Prefix of all keys that are used.  [default: osspresigned-check-.../]")
+        "Prefix of all keys that the check uses.  [default: osspresigned-check-.../]")
     report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
     yes: bool = flag("--yes -y", "Do not ask first.")
-    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
     # fmt: on
 
 
 @takes
 @check.command(
-    short_help="Try on a real bucket what this program relies on.",
+    short_help="Check on a real bucket each fact that this program relies on.",
     epilog=examples(_STORE_EXAMPLES),
 )
 @click.argument("bucket")

@@ -257,7 +257,7 @@ _EXAMPLES = """\
     "path", required=False, default="", type=object_path, metavar="[BUCKET/KEY]"
 )
 @click.option("--size", type=SIZE, metavar="BYTES",
-              help="Bytes of the upload that is tried out.  [default: 1MiB]")  # fmt: skip
+              help="Size in bytes of the upload to check.  [default: 1MiB]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
     path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions

@@ -34,22 +34,22 @@ class GrantOptions:
     """Options of the command ``grant``."""
 
     # fmt: off
-    expires: int = option("--expires LIFE", "Life of the grant: 90s, 30m, 2h, 7d.",
+    expires: int = option("--expires LIFE", "Lifetime of the grant: 90s, 30m, 2h, 7d.",
         type=LIFE, default="1h", show_default=True)
-    max_size: int = option("--max-size BYTES", "Bytes of one object at most.",
+    max_size: int = option("--max-size BYTES", "Maximum size of one object in bytes.",
         type=SIZE, default="5GiB", show_default=True)
-    min_size: int = option("--min-size BYTES", "Bytes of one object at least.",
+    min_size: int = option("--min-size BYTES", "Minimum size of one object in bytes.",
         type=SIZE, default="0", show_default=True)
     content_types: Sequence[str] = option("--content-type TYPE",
         "Allow only this type; may be repeated.  [default: all]", multiple=True)
-    no_overwrite: bool = flag("--no-overwrite", "No existing object is replaced.")
+    no_overwrite: bool = flag("--no-overwrite", "Do not permit replacing an existing object.")
     acl: str = option("--acl", "ACL of every object.", type=click.Choice(ACLS),
         default="default", show_default=True)
     storage_class: str | None = option("--storage-class", "Storage class of every object.",
         type=click.Choice(STORAGE_CLASSES))
     whole_bucket: bool = flag("--whole-bucket", "Grant every key of the bucket.")
     output: str | None = option("--output -o FILE",
-        "Secret file to write, - for a pipe.  [default: grant.json]", type=PLACE)
+        "Output file, which is secret; - for a pipe.  [default: grant.json]", type=PLACE)
     force: bool = flag("--force", "Replace the file if it exists.")
     # fmt: on
 

@@ -248,14 +248,14 @@ class ConnectionOptions:
     addressing_style: str | None = option("--addressing-style",
         "With --signer keys: how URLs name the bucket.", type=ADDRESSING)
     expires_in: int | None = option("--expires LIFE",
-        "Requested life of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
+        "Requested lifetime of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
     allowed_hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
-        "Host of signed URLs outside OSS; may be repeated.", type=HOST)
-    allow_http: bool = flag("--allow-http", "Plain http may leave this machine.")
+        "Further permitted host of signed URLs; may be repeated.", type=HOST)
+    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
     retries: int | None = option("--retries",
-        "Retries of a failed request.  [default: 5]", type=click.IntRange(0, 100))
+        "Maximum number of retries of a request.  [default: 5]", type=click.IntRange(0, 100))
     timeout: float | None = option("--timeout SECONDS",
-        "Longest time without progress.  [default: 60]",
+        "Maximum time without progress.  [default: 60]",
         type=click.FloatRange(0, min_open=True))
     profile: str | None = option("--profile NAME",
         "Take options from the section NAME of the configuration file.",
@@ -377,7 +377,7 @@ class ReportOptions:
     as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
     quiet: bool = flag("--quiet -q", "Print only failures.")
     verbose: bool = flag("--verbose -v",
-        "Name each file as it ends, and what was retried or resumed.")
+        "Print each finished file, each retry, and resumed uploads.")
     # fmt: on
     out: Output = field(factory=lambda: Output(sys.stdout))
     err: Output = field(factory=lambda: Output(sys.stderr))
@@ -490,11 +490,11 @@ class TransferOptions(ReportOptions):
 
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Concurrent requests at most.  [default: {CONNECTIONS}, or {MOST_CONNECTIONS} where "
+        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, or {MOST_CONNECTIONS} where "
         "connections are slow]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
-        "Bytes per second of all requests together: 500K, 10MiB.",
+        "Maximum bytes per second of all requests: 500K, 10MiB.",
         type=read_by(_limit_of))
     fail_fast: bool = flag("--fail-fast", "Stop at the first failure.")
     # fmt: on
@@ -523,16 +523,16 @@ class StoringOptions:
     metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
         "Header x-oss-meta-NAME; may be repeated.")
     content_type: str | None = option("--content-type",
-        "By default the signer may guess it from the name.")
+        "Content-Type; by default guessed from the file name.")
     storage_class: str | None = option("--storage-class", "Storage class of the objects.",
         type=click.Choice(STORAGE_CLASSES))
     no_overwrite: bool = flag("--no-overwrite",
         "Fail instead of replacing an existing object.")
     part_size: int | None = option("--part-size BYTES",
-        "Bytes of a part of a large file.  [default: 1 to 32 MiB, by its size]",
+        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]",
         type=SIZE)
     resume: bool = flag("--resume",
-        "Keep journals, and resume what an earlier run left.")
+        "Keep journals, and resume uploads of an earlier run.")
     checkpoint: str | None = option("--checkpoint DIR",
         "Directory of the journals; implies --resume.  "
         "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))

@@ -113,7 +113,12 @@ def _problem_of(found: LocalEntry) -> OSError | None:
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
 @click.option("--recursive", "-r", is_flag=True, hidden=True)
-@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be done.")
+@click.option(
+    "--dry-run",
+    "-n",
+    is_flag=True,
+    help="Print the planned actions, and change nothing.",
+)
 def put(
     arguments: tuple[str, ...],
     *,

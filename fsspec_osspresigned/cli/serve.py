@@ -30,24 +30,24 @@ class ServeOptions:
 
     # fmt: off
     policy_file: Path | None = option("--policy FILE",
-        "TOML file with tokens and what they grant; re-read as it changes.", type=_FILE)
-    host: str = option("--host", "Address to listen on; use TLS on any but loopback.",
+        "TOML file with tokens and permissions; re-read on change.", type=_FILE)
+    host: str = option("--host", "Address to listen on; use TLS except on loopback.",
         default="127.0.0.1", show_default=True)
-    port: int = option("--port", "TCP port; 0 takes a free one.",
+    port: int = option("--port", "TCP port; 0 selects a free port.",
         type=click.IntRange(0, 65535), default=8080, show_default=True)
     workers: int = option("--workers", "Processes that share the port.",
         type=click.IntRange(1, 256), default=1, show_default=True)
     ssl_certfile: Path | None = option("--ssl-certfile FILE",
-        "PEM of the certificate and its chain: speak https; re-read too.", type=_FILE)
+        "PEM file with certificate and chain, for https; re-read on change.", type=_FILE)
     ssl_keyfile: Path | None = option("--ssl-keyfile FILE",
-        "PEM of its key, if that is not in the same file.", type=_FILE)
-    log_keys: bool = flag("--log-keys", "Name the objects in the access log.")
+        "PEM file with the private key, if not in the same file.", type=_FILE)
+    log_keys: bool = flag("--log-keys", "Write object names to the access log.")
     page: bool = flag("--ui",
         "Also serve a page from which people upload with their browser.")
     checks: bool = flag("--check",
-        "Check the policy, print what it grants, and end; needs no key.")
+        "Check the policy, print the permissions, and exit; needs no key.")
     wants_hash: bool = flag("--hash-token",
-        "Read a token from stdin, print its hash for the policy, and end.")
+        "Read a token from stdin, print its hash for the policy, and exit.")
     # fmt: on
 
 

@@ -65,7 +65,7 @@ class SigningKeyOptions:
     region: str | None = option("--region",
         "Default: OSS_REGION, or that of the endpoint.")
     endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the public one of the region.")
+        "Default: OSS_ENDPOINT, or the region's public endpoint.")
     addressing_style: str | None = option("--addressing-style",
         "How URLs name the bucket: in the host (virtual), in the path, or by a domain of its "
         "own (cname).", type=ADDRESSING)
@@ -94,12 +94,12 @@ class SignOptions:
 
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
-        "Where local files and directories go, as fs.put() places them.",
+        "Destination of local files and directories, as for fs.put().",
         type=object_path)
     method: owner_sign.Method = option("--method", "Method of the requests that are signed.",
         type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]), default="PUT",
         show_default=True)
-    expires: int = option("--expires LIFE", "Life of the URLs: 90s, 30m, 2h, 7d.",
+    expires: int = option("--expires LIFE", "Lifetime of the URLs: 90s, 30m, 2h, 7d.",
         type=LIFE, default="1h", show_default=True)
     parts: int | None = option("--parts",
         "Begin a multipart upload, and sign this many parts.",
@@ -107,18 +107,18 @@ class SignOptions:
     file_size: int | None = option("--file-size BYTES",
         "Begin a multipart upload, and sign the parts of this many bytes.", type=SIZE)
     part_size: int | None = option("--part-size BYTES",
-        "Bytes of a part.  [default: 8MiB]", type=SIZE)
+        "Size of a part in bytes.  [default: 8MiB]", type=SIZE)
     owner_completes: bool = flag("--owner-completes",
-        "With parts: sign no Complete; you do that from the receipts.")
+        "With parts: sign no Complete; the owner completes from receipts.")
     headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
         "Sign this header; may be repeated.", type=PAIR, multiple=True)
     content_type: str | None = option("--content-type", "Sign this Content-Type.")
     storage_class: str | None = option("--storage-class", "Sign this storage class.",
         type=click.Choice(STORAGE_CLASSES))
     no_overwrite: bool = flag("--no-overwrite",
-        "Sign that an existing object is not replaced.")
+        "Sign a header that forbids replacing an existing object.")
     output: str | None = option("--output FILE",
-        "Secret file to write, - for a pipe.  [default: urls.json]", type=PLACE)
+        "Output file, which is secret; - for a pipe.  [default: urls.json]", type=PLACE)
     force: bool = flag("--force", "Replace the file if it exists.")
     json_lines: bool = flag("--json-lines",
         "Write JSON Lines (urls.jsonl) instead of a URL map.")

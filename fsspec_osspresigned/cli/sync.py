@@ -68,19 +68,19 @@ class SyncCommandOptions:
     """Options that only the command ``sync`` has."""
 
     # fmt: off
-    dry_run: bool = flag("--dry-run -n", "Only print what would be done.")
-    size_only: bool = flag("--size-only", "Compare sizes, and no times.")
+    dry_run: bool = flag("--dry-run -n", "Print the planned actions, and change nothing.")
+    size_only: bool = flag("--size-only", "Compare only sizes, not times.")
     checksum: bool = flag("--checksum",
         "Compare the bytes by CRC-64: reads every file.")
     delete: bool = flag("--delete",
-        "Delete objects that SRC does not have, if all else went well.")
+        "Delete objects that SRC does not have, unless something failed.")
     yes: bool = flag("--yes -y", "Do not ask before deleting.")
     max_delete: int | None = option("--max-delete N",
         "Do nothing if more than N objects would be deleted.", type=click.IntRange(0))
     state: str | None = option("--state FILE",
-        "Remember what was sent; needed if listing is not granted.",
+        "Record sent files in FILE; needed if listing is not granted.",
         type=click.Path(dir_okay=False))
-    always: bool = flag("--always", "Send everything.")
+    always: bool = flag("--always", "Send all files, changed or not.")
     source_options: Mapping[str, str] = mapping("--source-option NAME=VALUE",
         "Option of the filesystem of SRC.")
     # fmt: on

@@ -78,7 +78,12 @@ def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) 
 @uploads.command(name="abort", epilog=examples(_ABORT))
 @_directory
 @_paths
-@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be done.")
+@click.option(
+    "--dry-run",
+    "-n",
+    is_flag=True,
+    help="Print the planned actions, and change nothing.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before aborting all.")
 def abort_uploads(
     directory: str | None,

@@ -83,7 +83,7 @@ def test_options_of_a_narrow_terminal_have_their_explanation_below(capsys, monke
     """Beside each other both would be too narrow; choices break between two."""
     lines = shown(capsys, monkeypatch, ["put"], 40)
     place = lines.index("  --include GLOB")
-    assert lines[place + 1] == "      Include what fits; alone,"
+    assert lines[place + 1] == "      Include files that match. If"
     assert "  --storage-class [Standard|IA|" in lines
     wide = shown(capsys, monkeypatch, ["put"], 80)
     assert any(one.startswith("  --include GLOB  ") for one in wide)

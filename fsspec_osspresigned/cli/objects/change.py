@@ -51,7 +51,7 @@ _recursive = click.option(
     "--recursive", "-r", is_flag=True, help="Include directories."
 )
 _dry_run = click.option("--dry-run", "-n", is_flag=True,
-                        help="Only print what would be done.")  # fmt: skip
+                        help="Print the planned actions, and change nothing.")  # fmt: skip
 
 
 @takes
@@ -59,7 +59,9 @@ _dry_run = click.option("--dry-run", "-n", is_flag=True,
 @_sources
 @_recursive
 @_dry_run
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, with --recursive.")
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
+)
 def rm(
     paths: tuple[str, ...],
     *,

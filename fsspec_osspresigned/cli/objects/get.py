@@ -47,7 +47,12 @@ _objects = click.argument("paths", nargs=-1, required=True, type=object_path,
 @_objects
 @click.argument("target", type=PLACE, metavar="DEST")
 @click.option("--recursive", "-r", is_flag=True, help="Include directories.")
-@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be done.")
+@click.option(
+    "--dry-run",
+    "-n",
+    is_flag=True,
+    help="Print the planned actions, and change nothing.",
+)
 def get(
     paths: tuple[str, ...],
     target: str,

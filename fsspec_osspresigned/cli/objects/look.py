@@ -40,7 +40,7 @@ _URL = """\
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
-                         help="Print sizes as numbers of bytes.")  # fmt: skip
+                         help="Print sizes in bytes.")  # fmt: skip
 _several = click.argument("paths", nargs=-1, required=True, type=object_path,
                           metavar="BUCKET/KEY...")  # fmt: skip
 
@@ -56,9 +56,9 @@ def _shown_time(when: datetime | None) -> str:
 @takes
 @click.command(epilog=examples(_LS))
 @click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
-@click.option("--recursive", "-r", is_flag=True, help="All objects, at any depth.")
+@click.option("--recursive", "-r", is_flag=True, help="List all objects, at any depth.")
 @click.option("--long", "-l", is_flag=True,
-              help="With size and time; the total goes to standard error.")  # fmt: skip
+              help="Print size and time; the total goes to standard error.")  # fmt: skip
 @_in_bytes
 @_as_json
 def ls(
@@ -188,7 +188,7 @@ def stat(
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
 @click.option("--size", type=SIZE, metavar="BYTES",
-              help="For PUT: bytes of the object, which a signer may ask for.")  # fmt: skip
+              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
 def url(
     path: str, *, method: str, size: int | None, connection: ConnectionOptions
 ) -> None:

@@ -64,13 +64,13 @@ class FilterOptions:
 
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
-        "Include what fits; alone, nothing else is included. May be repeated.",
+        "Include files that match. If this is the first rule, exclude all others.",
         multiple=True)
     exclude: Sequence[str] = option("--exclude GLOB",
-        "Exclude what fits. May be repeated; the last rule that fits decides.",
+        "Exclude files that match. May be repeated; the last rule that matches decides.",
         multiple=True)
     filter_from: Sequence[str] = option("--filter-from FILE",
-        "Read rules from a file: + GLOB or - GLOB a line.", multiple=True, type=PLACE)
+        "Read rules from a file: + GLOB or - GLOB per line.", multiple=True, type=PLACE)
     # fmt: on
 
     @property
