@@ -3,6 +3,7 @@
     python -m benchmarks --quick
     python -m benchmarks --rounds 5 --out build/bench
     python -m benchmarks --rows put-1g,small-0ms --only osspresigned,boto3
+    python -m benchmarks --rows=-many-* --only ours
     python -m benchmarks --suite rough
 
 Tables come from `benchmarks.report`, which also reads the JSON of several runs at once.
@@ -26,9 +27,10 @@ from . import report
 from .data import Data
 from .measure import Plan, run
 from .suites import growth, rough, sweep
-from .work import ROWS, Row, quick
+from .work import GRANT, MAP, OURS, ROWS, SERVE, Row, quick
 
 _SUITES = ("targets", "rough", "growth", "defaults")
+_OURS, _NONE = frozenset((OURS, MAP, SERVE, GRANT)), frozenset[str]()
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -39,8 +41,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--quick", action="store_true", help="correctness, not time")
     parser.add_argument("--suite", choices=(*_SUITES, "all"), default="targets")
-    parser.add_argument("--rows", type=_names, help="names, or beginnings with a *")
-    parser.add_argument("--only", type=_names, default=(), help="candidates to run")
+    parser.add_argument(
+        "--rows", type=_names, help="names, or beginnings with a *; after a - left out"
+    )
+    parser.add_argument(
+        "--only", type=_names, default=(), help="candidates to run; ours: all of ours"
+    )
     parser.add_argument("--rounds", type=int, help="measured rounds (5; sweep 1)")
     parser.add_argument("--out", type=Path, help="directory, or FILE.json, of results")
     parser.add_argument("--docs", type=Path, help="directory of pages to fill in")
@@ -72,23 +78,32 @@ def rows_of(
 def chosen(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
     """Return the rows that are named; a name may end with a star.
 
+    A name after a minus leaves its rows out; with no other names, of all.
+
     Raises:
         ValueError: A name fits none.
     """
-    if not names:
-        return list(rows)
-    found = []
-    for name in names:
-        stem = name.removesuffix("*")
-        fits = [
-            row
-            for row in rows
-            if row.name == name or (stem != name and row.name.startswith(stem))
-        ]
-        if not fits:
-            raise ValueError(f"no row is called {name}: --list names them")
-        found += [row for row in fits if row not in found]
+    left_out = [name[1:] for name in names or () if name.startswith("-")]
+    wanted = [name for name in names or () if not name.startswith("-")]
+    found = [] if wanted else list(rows)
+    for name in wanted:
+        found += [row for row in _called(rows, name) if row not in found]
+    for name in left_out:
+        without = _called(rows, name)
+        found = [row for row in found if row not in without]
     return found
+
+
+def _called(rows: Sequence[Row], name: str) -> list[Row]:
+    stem = name.removesuffix("*")
+    fits = [
+        row
+        for row in rows
+        if row.name == name or (stem != name and row.name.startswith(stem))
+    ]
+    if not fits:
+        raise ValueError(f"no row is called {name}: --list names them")
+    return fits
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -115,7 +130,8 @@ def main(given: Sequence[str] | None = None) -> int:
             data=Data(arguments.data or Path(scratch)),
             suite=arguments.suite,
             rounds=arguments.rounds or usual,
-            only=frozenset(arguments.only),
+            only=frozenset(arguments.only)
+            | (_OURS if "ours" in arguments.only else _NONE),
             quick=arguments.quick,
             all_peers=arguments.all_peers,
             say=lambda line: print(line, flush=True),

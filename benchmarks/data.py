@@ -12,7 +12,7 @@ from .candidates import POOL
 from .work import MANY, MIB, Work
 
 _STEP = 16 * MIB
-_UNSENT = ("sign", "import", "get", "ranges")
+_UNSENT = ("sign", "import", "get", "ranges", "heads", "record", "recall")
 
 
 class Data:

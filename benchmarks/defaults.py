@@ -15,6 +15,7 @@ from .tables import Table, seconds
 from .work import MIB
 
 _FEW = 1.15
+_ENOUGH, _WORST = 85 / 92, 1.6  # of the cells; of any, on a link with a cap
 # Seconds in which the sink answers, and bytes a second of a connection without a cap.
 _ANSWER, _NO_CAP = 0.001, 1.2e9
 _LINE = 2  # points of which a line is drawn
@@ -148,13 +149,38 @@ def said(results: Results) -> str:
     return " ".join(filter(None, texts))
 
 
-def _losses(results: Results, *, known: bool) -> str:
+def judged(results: Results) -> Table:
+    """Return the line of the table of targets; none without a sweep."""
+    losses = _shares(results, known=True)
+    if not losses:
+        return []
+    few = sum(share <= _FEW for share, *_ in losses)
+    worst = max((share for share, _, _, rate in losses if rate), default=1.0)
+    is_met = few / len(losses) >= _ENOUGH and worst <= _WORST
+    run = next(row["run"] for rows in cells(results).values() for row in rows)
+    return [
+        [
+            "defaults, once the link is known: cells within 15 % of the best; the worst",
+            f"{few} of {len(losses)}; {worst:.2f} with a cap",
+            *("best cell", "", f"{_ENOUGH:.0%}; {_WORST:g} with a cap"),
+            *("", "", "", f"{run + 1}", "yes" if is_met else "**no**"),
+        ]
+    ]
+
+
+def _shares(results: Results, *, known: bool) -> list[tuple[float, int, str, float]]:
+    """Return what the defaults lose on each link: share, size, link and rate."""
     losses = []
     for (_, rate, size), rows in cells(results).items():
         ours = default_cell(rows, known=known)
         if ours is not None and len(rows) > 1:
             share = wall(ours) / min(map(wall, rows))
             losses.append((share, size, link(ours["work"]), rate))
+    return losses
+
+
+def _losses(results: Results, *, known: bool) -> str:
+    losses = _shares(results, known=known)
     if not losses:
         return ""
     few = sum(share <= _FEW for share, *_ in losses)

@@ -30,8 +30,8 @@ def summarized(
             base: float | None = None
             if row.reference == "bound":
                 base = bound(row.work) or None
-            elif row.reference in rounds:
-                base = rounds[row.reference][index]["wall"] - off
+            elif found_in := [n for n in row.references if n in rounds]:
+                base = min(rounds[n][index]["wall"] for n in found_in) - off
             ratio = (one["wall"] - off) / base if base and base > 0 else None
             taken = {key: one[key] for key in ("wall", "cpu", "rss")}
             kept.append({**taken, "ratio": ratio})

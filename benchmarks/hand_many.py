@@ -91,6 +91,22 @@ def plain(work: Work, where: Where) -> Timed:
     return _small(work, where, send)
 
 
+@candidate("hand:heads", verbs={"heads"}, note="threads with a connection each")
+def heads(work: Work, where: Where) -> Timed:
+    """HEADs of many objects."""
+    pool = Pool(where, work.concurrency)
+    sign = presigner(where)
+    targets = [target_of(sign("HEAD", where.key(at))) for at in range(work.count)]
+
+    def asking(target: str) -> Task:
+        return lambda connection: ask(connection, "HEAD", target)
+
+    def run() -> None:
+        pool.each(map(asking, targets))
+
+    return run
+
+
 @candidate(
     "hand:ranges",
     verbs={"get", "ranges"},

@@ -17,7 +17,7 @@ What `run` returns, and `--out` writes, is JSON:
                 packages {name: version}, programs {name: version line}, limits (text)
     rows        list, in order:
         name, title, verb, work {fields of Work}, ideal (seconds of link and producer),
-        reference (candidate, "bound", null), less (candidate, null), series (null)
+        reference (candidates with | between them, "bound", null), less (candidate, null), series (null)
         bound       seconds, if the reference is "bound"
         candidates  {name: {
             checks, note    texts
@@ -151,7 +151,7 @@ def _taking(
     everybody: bool,
 ) -> list[Candidate]:
     """Return who runs in a row."""
-    needed = {row.reference, row.less}
+    needed = {*row.references, row.less}
     needed |= {t.candidate for t in row.targets if not t.candidate.startswith(OURS)}
     wanted = {OURS, *(target.candidate for target in row.targets), *row.only}
     found = []
@@ -249,7 +249,7 @@ def _proved(
 
 
 def _sink(work: Work, *, crc: bool) -> Sink:
-    reads = work.verb in ("get", "ranges")
+    reads = work.verb in ("get", "ranges", "heads")
     return Sink(
         latency=work.latency,
         rate=work.rate,
@@ -305,6 +305,9 @@ def check_count(name: str, work: Work, taken: Mapping[str, Any]) -> None:
     if not work.total:
         return
     stats = taken["stats"]
+    if work.verb == "heads":
+        _same("HEADs", stats["heads"], work.count)
+        return
     if name == _SILENT:
         _same("bytes", stats["bytes"], 0)
     elif work.verb in _RECEIVED:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .candidates import Timed, Where, candidate, offsets, produce
+from .remembering import remembered
 from .work import MANY, Work
 
 KEYS = {
@@ -60,7 +61,7 @@ def filesystem(work: Work, where: Where, **more: Any) -> Any:
     return fsspec.filesystem("osspresigned", **options, **more)
 
 
-def _timed(work: Work, where: Where, fs: Any) -> Timed:
+def _timed(work: Work, where: Where, fs: Any) -> Timed:  # noqa: C901 - one a verb
     path = f"{where.target}/{where.key()}"
 
     def put() -> None:
@@ -79,6 +80,13 @@ def _timed(work: Work, where: Where, fs: Any) -> Timed:
                 for at, value in enumerate(values)
             )
             await asyncio.gather(*pipes)
+
+        asyncio.run(all_of_them())
+
+    def heads() -> None:
+        async def all_of_them() -> None:
+            names = (f"{where.target}/{where.key(at)}" for at in range(work.count))
+            await asyncio.gather(*map(fs._info, names))  # noqa: SLF001 - see gather
 
         asyncio.run(all_of_them())
 
@@ -102,7 +110,7 @@ def _timed(work: Work, where: Where, fs: Any) -> Timed:
         return stream
     values = [Path(f).read_bytes() for f in where.files if work.verb == "gather"]
     known = {"put": put, "multipart": put, "small": small, "gather": gather}
-    known |= {"get": get, "ranges": ranges}
+    known |= {"get": get, "ranges": ranges, "heads": heads}
     return known[work.verb]
 
 
@@ -110,7 +118,7 @@ def _timed(work: Work, where: Where, fs: Any) -> Timed:
     "osspresigned",
     verbs={
         *("put", "multipart", "stream", "small", "gather", "get", "ranges"),
-        *("start", "sign"),
+        *("start", "sign", "heads"),
     },
     checks=_CHECKS,
     note="signs inside the timed part",
@@ -129,13 +137,16 @@ def keys(work: Work, where: Where) -> Timed:
 
 def interpreters(script: str, count: int, **environment: str) -> Timed:
     """Return what runs *script* in new interpreters, one after another."""
+    inherited = {**os.environ}
+    # Installed packages are compiled, so those of a checkout have to be, too.
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run() -> None:
         for _ in range(count):
             subprocess.run(
                 [sys.executable, "-c", script],
                 check=True,
-                env={**os.environ, **environment},
+                env={**inherited, **environment},
             )
 
     return run
@@ -282,7 +293,7 @@ def _request(where: Where, method: str, url: str) -> str:
 
 @candidate(
     "osspresigned:grant",
-    verbs={"put", "small"},
+    verbs={"put", "small", "record", "recall"},
     checks=_CHECKS,
     note="forms by one grant, which is signed outside of time",
 )
@@ -305,7 +316,10 @@ def by_grant(work: Work, where: Where) -> Timed:
     path = Path(where.directory, "grant.json")
     with open(path, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
         file.write(signed.text())
-    return _timed(work, where, filesystem(work, where, grant=str(path)))
+    fs = filesystem(work, where, grant=str(path))
+    if work.verb in ("record", "recall"):
+        return remembered(work, where, fs)
+    return _timed(work, where, fs)
 
 
 @candidate(

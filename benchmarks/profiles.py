@@ -234,14 +234,14 @@ class Runner:
             less["size"] = 128 * MIB
         else:
             less["count"] = min(500, work.count)
-        counted: Counter[str] = Counter()
+        calls: Counter[str] = Counter()
         for mode in ("plain", "idle"):
             log = Path(self._scratch, "strace")
             prefix = ("strace", "-f", "-c", "-o", os.fspath(log))
             self.run(tree, mode, prefix, **less)
             found = Counter(dict(counted(log.read_text())))
-            counted.update(found) if mode == "plain" else counted.subtract(found)
-        return counted, units(evolve(work, **less))[0]
+            calls.update(found) if mode == "plain" else calls.subtract(found)
+        return calls, units(evolve(work, **less))[0]
 
 
 def counted(table: str) -> Iterator[tuple[str, int]]:

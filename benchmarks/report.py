@@ -1,11 +1,13 @@
 """From results to the tables of a terminal, the plots and the pages of the documentation.
 
-    python -m benchmarks.report RESULTS.json [MORE.json ...]
+    python -m benchmarks.report RESULTS.json [MORE.json ...] [--fill OLD.json]
     python -m benchmarks.report --print RESULTS.json
 
-The first file that has a row gives it. A later one adds rows, and candidates: those that
-need an environment of their own (ossfs). To keep what was not run again, name
-docs/performance/results.json last: it is read before it is written.
+Results of several machines and days are kept apart, and tables show the worst of them.
+Of one machine and day, the first file that has a row gives it, and a later one adds
+candidates: those that need an environment of their own (ossfs). `--fill` takes only what
+no other file has: with docs/performance/results.json, which is read before it is written,
+what was not run again is kept.
 
 A page holds what is generated between `<!-- begin NAME -->` and `<!-- end NAME -->`;
 all else is written by hand.
@@ -19,9 +21,21 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import defaults, scale, tables
-from .results import Results, UnreadableError, compact, merged, read, series
+from .results import (
+    Results,
+    UnreadableError,
+    compact,
+    judged_again,
+    merged,
+    place_of,
+    read,
+    series,
+    worst,
+)
+from .results import filled as filled_up
 from .tables import GROUPS, SERIES, markdown, plain
 from .work import GIB
 
@@ -45,11 +59,15 @@ def main(given: Sequence[str] | None = None) -> int:
     """Print the tables and write pages and plots; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report")
     parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--fill", type=Path, help="results for rows that were not run")
     parser.add_argument("--print", action="store_true", help="write nothing")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args(given)
     try:
         results = merged(map(read, arguments.results))
+        if arguments.fill:
+            results = filled_up(results, read(arguments.fill))
+        results = judged_again(results)
         print(told(results))
         if arguments.print:
             return 0
@@ -62,7 +80,8 @@ def main(given: Sequence[str] | None = None) -> int:
 def told(results: Results) -> str:
     """Return all tables for a terminal."""
     texts = [machine(results).replace("`", "").replace("**", "")]
-    texts.append("Targets\n\n" + plain(tables.targets(results)))
+    results = worst(results)
+    texts.append("Targets\n\n" + plain(targets(results)))
     for group, (title, _) in GROUPS.items():
         if tables.peers_of(results, group):
             head = f"{title}: ratio, processor, memory"
@@ -77,12 +96,17 @@ def told(results: Results) -> str:
     return "\n\n".join(texts)
 
 
+def targets(results: Results) -> tables.Table:
+    """Return the table of targets, with that of the defaults at its end."""
+    return [*tables.targets(results), *defaults.judged(results)]
+
+
 def _has(results: Results, start: str) -> bool:
     return any(row["name"].startswith(start) for row in results["rows"])
 
 
 def _has_targets(results: Results) -> bool:
-    return len(tables.targets(results)) > 1
+    return len(targets(results)) > 1
 
 
 def write(results: Results, docs: Path) -> int:
@@ -90,6 +114,7 @@ def write(results: Results, docs: Path) -> int:
     folder = docs / "performance"
     folder.mkdir(parents=True, exist_ok=True)
     status, drawn = 0, []
+    everything, results = results, worst(results)
     if importlib.util.find_spec("matplotlib") is None:
         print("no plots: there is no matplotlib", file=sys.stderr)
         status = 1
@@ -103,11 +128,11 @@ def write(results: Results, docs: Path) -> int:
                 path.unlink()
     places = {
         "performance.md": {
-            "targets": _table(_has_targets(results), tables.targets, results),
+            "targets": _table(_has_targets(results), targets, results),
             "peers": peers(results, drawn),
             "rough": _table(_has(results, "rough-"), tables.rough, results),
         },
-        "benchmarks.md": {"machine": machine(results), "setup": setup(results)},
+        "benchmarks.md": {"machine": machine(everything), "setup": setup(results)},
         "growth.md": {
             "growth": growth(results, drawn),
             "defaults": sweep(results, drawn),
@@ -120,7 +145,7 @@ def write(results: Results, docs: Path) -> int:
     for name, pieces in places.items():
         path = docs / name
         path.write_text(filled(path.read_text(), pieces, name))
-    (folder / "results.json").write_text(compact(results))
+    (folder / "results.json").write_text(compact(everything))
     return status
 
 
@@ -148,18 +173,12 @@ def filled(page: str, pieces: Mapping[str, str], name: str) -> str:
 
 def machine(results: Results) -> str:
     """Return what the figures were taken on, and when."""
-    first = results["runs"][0]["machine"]
-    packages = ", ".join(f"{n} {v}" for n, v in first["packages"].items())
-    programs = ", ".join(
-        f"{name} {version_of(text)}" for name, text in first["programs"].items()
-    )
-    system = f"{first['system']} {first['kernel']}, Python {first['python']}"
-    memory = f"{first['memory'] / GIB:.0f} GiB"
-    lines = [
-        f"* {first['cpu']}, {first['cores']} cores, {memory}, {system}.",
-        f"* {packages}.",
-        f"* {programs}.",
-    ]
+    machines = {place_of(run)[:2]: run["machine"] for run in reversed(results["runs"])}
+    places = [*reversed(machines)]
+    several = len(places) > 1
+    lines = []
+    for number, place in enumerate(places, 1):
+        lines += _described(machines[place], f"Machine {number}: " if several else "")
     for number, run in enumerate(results["runs"], 1):
         count = sum(
             row["run"] == number - 1
@@ -167,7 +186,8 @@ def machine(results: Results) -> str:
             for row in results["rows"]
         )
         rounds = "1 round" if run["rounds"] == 1 else f"{run['rounds']} rounds"
-        line = f"* Run {number}: {run['suite']}, {run['taken'][:10]}, {rounds}, "
+        where = f"machine {places.index(place_of(run)[:2]) + 1}, " if several else ""
+        line = f"* Run {number}: {where}{run['suite']}, {run['taken'][:10]}, {rounds}, "
         line += f"{count} rows."
         if run["quick"]:
             line += " **A quick run: its figures prove that bytes arrive, and say "
@@ -176,6 +196,20 @@ def machine(results: Results) -> str:
     for name, why in sorted(results["missing"].items()):
         lines.append(f"* Left out: `{name}`, {why}.")
     return "\n".join(lines)
+
+
+def _described(machine: Mapping[str, Any], name: str) -> list[str]:
+    packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items())
+    programs = ", ".join(
+        f"{name} {version_of(text)}" for name, text in machine["programs"].items()
+    )
+    system = f"{machine['system']} {machine['kernel']}, Python {machine['python']}"
+    memory = f"{machine['memory'] / GIB:.0f} GiB"
+    return [
+        f"* {name}{machine['cpu']}, {machine['cores']} cores, {memory}, {system}.",
+        f"* {packages}.",
+        f"* {programs}.",
+    ]
 
 
 def version_of(text: str) -> str:

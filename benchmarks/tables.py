@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .results import Results, series
-from .work import GIB, MIB, OURS
+from .work import GIB, MIB, OURS, references
 
 Table = list[list[str]]
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -63,7 +63,7 @@ def targets(results: Results) -> Table:
     lines = [
         [
             *("work", "ours", "reference", "ratio: min / median / max", "at most"),
-            *("memory", "at most", "processor", "met"),
+            *("memory", "at most", "processor", "run", "met"),
         ]
     ]
     for row in results["rows"]:
@@ -79,16 +79,14 @@ def _judged(row: Mapping[str, Any], name: str) -> list[str]:
     title = title_of(row) if name == OURS else f"{title_of(row)}: `{name}`"
     found = row["candidates"].get(name)
     if found is None:
-        return [title, "did not run", *[""] * 6, "**no**"]
+        return [title, "did not run", *[""] * 7, "**no**"]
     wall = found["wall"]["median"]
     ours = seconds(found["micros"] / 1e6) if row["verb"] == "sign" else seconds(wall)
     memory = mebibytes(found["rss"]["median"]) if row["work"]["size"] else ""
     most = f"{wanted['ratio']['most']:g}" if "ratio" in wanted else ""
     if "linear" in wanted:
         linear = wanted["linear"]
-        most = (
-            f"{linear['most']:g} x the first's cost of a file: {linear['reached']:.2f}"
-        )
+        most = f"{linear['most']:g} x the first's cost of one: {linear['reached']:.2f}"
     if "micros" in wanted:
         most = f"{wanted['micros']['most']:g} µs"
     return [
@@ -100,8 +98,18 @@ def _judged(row: Mapping[str, Any], name: str) -> list[str]:
         memory,
         mebibytes(wanted["rss"]["most"]) if "rss" in wanted else "",
         seconds(found["cpu"]["median"]),
+        _run_of(row, found),
         _verdict(wanted.values()),
     ]
+
+
+def _run_of(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return the number of a figure's run, and the ratios of the others."""
+    others = [
+        f"{int(run) + 1}: {ratio:.2f}"
+        for run, ratio in sorted(found.get("elsewhere", {}).items())
+    ]
+    return "; ".join([f"{found.get('run', row['run']) + 1}", *others])
 
 
 def title_of(row: Mapping[str, Any]) -> str:
@@ -115,10 +123,15 @@ def _reference(row: Mapping[str, Any], name: str) -> str:
         return ""
     if reference == "bound":
         return f"{_NAMES['bound']}, {seconds(row['bound'])}"
-    found = row["candidates"].get(reference)
-    if found is None:
+    walls = {
+        one: row["candidates"][one]["wall"]["median"]
+        for one in references(reference)
+        if one in row["candidates"]
+    }
+    if not walls:
         return f"`{reference}` did not run"
-    return f"`{reference}`, {seconds(found['wall']['median'])}"
+    best = min(walls, key=lambda one: walls[one])
+    return f"`{best}`, {seconds(walls[best])}"
 
 
 def _verdict(targets: Collection[Mapping[str, Any]]) -> str:

@@ -10,8 +10,16 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from benchmarks import defaults, report, scale, tables
-from benchmarks.results import UnreadableError, compact, merged, read
-from benchmarks.work import GIB, KIB, MIB, OURS, Work
+from benchmarks.results import (
+    UnreadableError,
+    compact,
+    filled,
+    judged_again,
+    merged,
+    read,
+    worst,
+)
+from benchmarks.work import GIB, KIB, MAP, MIB, OURS, ROWS, Work
 
 PAGES = {
     "performance.md": ("targets", "peers", "rough"),
@@ -235,6 +243,7 @@ def test_target_is_a_line_with_all_three_ratios_and_a_verdict(results):
         "3.0 MiB",
         "16 MiB",
         "250 ms",
+        "1",
         "**no**: memory",
     ]
 
@@ -352,7 +361,7 @@ def test_first_file_gives_a_row_and_later_ones_add_candidates(tmp_path):
     """A peer in an environment of its own keeps the ratio of its own run."""
     first = _results(_rows()[:1])
     later = copy.deepcopy(first)
-    later["taken"] = "2026-02-02T00:00:00+00:00"
+    later["taken"] = "2026-01-02T09:00:00+00:00"
     later["rows"][0]["candidates"] = {
         OURS: _taken(9.0, 9.0),
         "ossfs": _taken(5.0, 10.0, checks="CRC-64"),
@@ -370,7 +379,7 @@ def test_first_file_gives_a_row_and_later_ones_add_candidates(tmp_path):
     line = _line(tables.peers(found, "put"), "`ossfs`")
     assert line[2].startswith("10.00")
     assert line[2].endswith("†")
-    assert "Run 2: all, 2026-02-02, 5 rounds, 2 rows." in report.machine(found)
+    assert "Run 2: all, 2026-01-02, 5 rounds, 2 rows." in report.machine(found)
 
 
 def test_targets_are_in_the_order_of_the_table(tmp_path):
@@ -381,6 +390,99 @@ def test_targets_are_in_the_order_of_the_table(tmp_path):
     files = [_file(tmp_path, f"{n}.json", rows=some) for n, some in enumerate(rows)]
     found = [row["name"] for row in merged(map(read, files))["rows"]]
     assert found == ["put-1g", "small-20ms", "rough-x"]
+
+
+def _elsewhere(tmp_path, name="there.json", **machine):
+    """Return results of the same rows from another machine, three days later."""
+    made = _results(taken="2026-01-05T00:00:00+00:00")
+    made["machine"] |= {"cpu": "Other 1", **machine}
+    put, small = made["rows"][:2]
+    put["candidates"] = {OURS: _taken(0.9, 0.8), "curl": _taken(1.1, 1.0)}
+    put["targets"] = [_target("ratio", 1.0, 0.8), _target("rss", 16 * MIB, 20 * MIB)]
+    small["candidates"] = {OURS: _taken(3.9, 1.21, count=5000)}
+    small["targets"] = [_target("ratio", 1.08, 1.21)]
+    path = tmp_path / name
+    path.write_text(json.dumps(made))
+    return path
+
+
+def test_machines_are_kept_apart_and_the_worst_is_shown(tmp_path):
+    """A ratio that holds on one machine is half a result; each tells its run."""
+    found = merged([read(_file(tmp_path)), read(_elsewhere(tmp_path))])
+    names = [row["name"] for row in found["rows"]]
+    assert names.count("put-1g") == names.count("small-20ms") == 2
+    table = tables.targets(worst(found))
+    small = _line(table, "5,000 files")
+    assert small[3].split(" / ")[1] == "1.21"
+    assert small[-2:] == ["2; 1: 1.05", "**no**: ratio"]
+    put = _line(table, "one PUT")
+    assert put[-2:] == ["2; 1: 0.93", "**no**: memory"]
+    peers = tables.peers(worst(found), "put")
+    assert _line(peers, "`osspresigned`")[2].endswith("†")
+    assert not _line(peers, "`oss2`")[2].endswith("†")
+    points = [row["name"] for row in worst(found)["rows"] if row["series"] == "files"]
+    assert len(points) == len(set(points)) > 1
+    said = report.machine(found)
+    assert "* Machine 2: Other 1, 2 cores" in said
+    assert "* Run 2: machine 2, all, 2026-01-05" in said
+
+
+def test_worst_of_machines_does_not_depend_on_their_order(tmp_path):
+    """Whoever puts results together, readers see the same."""
+    here, there = read(_file(tmp_path)), read(_elsewhere(tmp_path))
+    for files in ([here, there], [there, here]):
+        rows = {row["name"]: row for row in worst(merged(files))["rows"]}
+        assert rows["small-20ms"]["candidates"][OURS]["ratio"]["median"] == 1.21
+        assert rows["small-20ms"]["ok"] is False
+        kinds = {one["kind"]: one["reached"] for one in rows["put-1g"]["targets"]}
+        assert kinds == {"ratio": 0.93, "rss": 20 * MIB}
+
+
+def test_kept_results_of_several_machines_give_the_same_again(tmp_path):
+    """One file holds them all, and old files without a second machine are read as ever."""
+    found = merged([read(_file(tmp_path)), read(_elsewhere(tmp_path))])
+    path = tmp_path / "results.json"
+    path.write_text(compact(found))
+    assert compact(merged([read(path)])) == compact(found)
+
+
+def test_fill_adds_only_rows_that_were_not_run_again(tmp_path):
+    """Rows of an older version of the package do not stand beside those of this one."""
+    new = merged([read(_file(tmp_path, "new.json", rows=_rows()[:1]))])
+    older = read(_elsewhere(tmp_path))
+    found = filled(new, older)
+    assert [row["name"] for row in found["rows"]].count("put-1g") == 1
+    assert "small-20ms" in {row["name"] for row in found["rows"]}
+    older["rows"][0]["candidates"] |= {"httpx": _taken(2.0, 1.5), MAP: _taken(9.0, 9.0)}
+    (put,) = [r for r in worst(filled(new, older))["rows"] if r["name"] == "put-1g"]
+    assert put["candidates"]["httpx"]["run"] == 1  # a client of others is as it was
+    assert MAP not in put["candidates"]
+    assert put["targets"] == new["rows"][0]["targets"]
+
+
+def test_row_is_judged_by_the_target_of_today(results):
+    """A target that was set later counts for figures on record, too."""
+    row = judged_again(results)["rows"][0]
+    (target,) = next(row for row in ROWS if row.name == "put-1g").targets
+    kinds = {one["kind"]: one["most"] for one in row["targets"]}
+    assert kinds == {"ratio": target.ratio, "rss": target.rss}
+    assert row["ok"] is False
+    before = copy.deepcopy(results)
+    before["rows"][0]["reference"] = "pycurl"
+    again = judged_again(before)["rows"][0]["targets"]
+    assert [(one["kind"], one["most"]) for one in again] == [
+        ("rss", target.rss),
+        ("ratio", 1),
+    ]
+
+
+def test_defaults_are_judged_as_one_line(results):
+    """How many cells are near the best, and the worst of them, beside what is asked."""
+    (line,) = defaults.judged(results)
+    assert len(line) == len(tables.targets(results)[0])
+    assert re.fullmatch(r"\d+ of 12; \d\.\d\d with a cap", line[1])
+    assert line[-1] in ("yes", "**no**")
+    assert defaults.judged({**results, "rows": []}) == []
 
 
 def test_quick_run_adds_nothing_to_a_real_one(tmp_path):
@@ -408,11 +510,11 @@ def test_kept_results_give_the_same_again(tmp_path, results):
 def test_run_of_which_nothing_is_left_is_forgotten(tmp_path):
     """Old results that were all measured again leave no trace."""
     new = read(_file(tmp_path, "new.json"))
-    old = read(_file(tmp_path, "old.json", taken="2020-01-01T00:00:00+00:00"))
-    peer = read(_file(tmp_path, "peer.json", taken="2025-01-01T00:00:00+00:00"))
+    old = read(_file(tmp_path, "old.json", taken="2026-01-02T01:00:00+00:00"))
+    peer = read(_file(tmp_path, "peer.json", taken="2026-01-02T02:00:00+00:00"))
     peer["rows"][0]["candidates"] = {"ossfs": _taken(5.0, 10.0)}
     found = merged([new, old, peer])
-    assert [run["taken"][:4] for run in found["runs"]] == ["2026", "2025"]
+    assert [run["taken"][12:13] for run in found["runs"]] == ["3", "2"]
     assert found["rows"][0]["candidates"]["ossfs"]["run"] == 1
     assert compact(found) == compact(merged([found]))
 
