@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 
 def html_table(
@@ -13,10 +12,11 @@ def html_table(
 
     Texts are escaped.
     """
-    lines = [f"<tr>{_cells('th', head)}</tr>"]
-    lines += (f"<tr>{_cells('td', row)}</tr>" for row in rows)
+    from html import escape  # noqa: PLC0415 - its table of entities is only for notebooks
+
+    def cells(tag: str, texts: Iterable[object]) -> str:
+        return "".join(f"<{tag}>{escape(str(text))}</{tag}>" for text in texts)
+
+    lines = [f"<tr>{cells('th', head)}</tr>"]
+    lines += (f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"
-
-
-def _cells(tag: str, texts: Iterable[object]) -> str:
-    return "".join(f"<{tag}>{escape(str(text))}</{tag}>" for text in texts)

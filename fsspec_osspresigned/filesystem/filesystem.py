@@ -18,7 +18,6 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
-from ..client.gathered import GatheredCalls
 from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..concurrency.future import Future
 from ..model import Receipt
@@ -38,6 +37,7 @@ from .put import PutCall, progress_callback, write_mode
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
 if TYPE_CHECKING:
+    from ..client.gathered import GatheredCalls
     from ..client.receipts import ReceiptList
     from ..objects.lookup import Lookup
     from . import destinations, look, move, read
@@ -561,6 +561,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return call.start_put_file(calls, lpath, path, told, cancel)
 
     def _calls(self, verb: str) -> GatheredCalls:
+        from ..client.gathered import GatheredCalls  # noqa: PLC0415 - only for coroutines
+
         place = (os.getpid(), verb)
         if place not in self._gathered:
             self._gathered[place] = GatheredCalls(self.client, slow=_TOGETHER[verb])

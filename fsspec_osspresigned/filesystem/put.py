@@ -18,7 +18,6 @@ from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..client.express import ExpressLane
 from ..client.small_request import LARGEST, Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.future import Future
@@ -294,6 +293,7 @@ class PutCall:
         how: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for all *jobs*, whose first requests are signed together."""
+        from ..client.express import ExpressLane  # noqa: PLC0415 - only for many
         from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
 
         def opening(job: T) -> Operation:

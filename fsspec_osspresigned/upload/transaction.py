@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from attrs import define
 
 from ..client.client import Client
-from ..client.express import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..concurrency.job_runner import Transfers, run_steps
@@ -34,11 +33,11 @@ from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import Action, Receipt
 from ..options.object_options import Target
 from ..signers.base import MAX_REQUESTS, preflight
-from ..signers.batching import Prefetcher
 from ..units import MIB
 from .upload import Upload, upload_steps
 
 if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
     from .file_layers import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
@@ -303,6 +302,8 @@ class Transaction:
             else:
                 yield None
                 one.commit()
+
+        from ..client.express import ExpressLane  # noqa: PLC0415 - only for many
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
