@@ -167,7 +167,7 @@ ADDRESSING = click.Choice(STYLES)
 
 @contextlib.contextmanager
 def needs(name: str) -> Iterator[None]:
-    """Replace the error of a missing third-party package by the extra to install."""
+    """Within the block, a missing package is an error that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -458,7 +458,7 @@ class ReportOptions:
     def _log_shown(
         self, progress: TransferProgress
     ) -> contextlib.AbstractContextManager[None]:
-        """Print where uploads resume; with --verbose, print all log messages."""
+        """Within the block, print resumed uploads; with --verbose, all log messages."""
 
         def take(record: logging.LogRecord) -> None:
             facts = record.args if isinstance(record.args, dict) else {}

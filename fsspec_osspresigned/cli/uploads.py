@@ -1,4 +1,4 @@
-"""Commands ``uploads list`` and ``uploads abort``: interrupted uploads of a checkpoint."""
+"""Commands ``uploads list`` and ``uploads abort`` for interrupted uploads."""
 
 from __future__ import annotations
 

@@ -56,9 +56,10 @@ class Circuit:
     def turn(
         self, path: str, cancel: Event | None = None, *, sent: bool = False
     ) -> Iterator[None]:
-        """Wait until a request may be sent, unless it was *sent*, and record its result.
+        """Wait until a request may be sent; record its result at the end of the block.
 
-        If the probe fails during the wait, its error is raised for *path*.
+        *sent* skips the wait. If the probe fails during the wait, its error is raised for
+        *path*.
         """
         probes = not sent and self._enter(path, cancel)
         failure: OSSPresignedError | None = None

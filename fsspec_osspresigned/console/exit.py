@@ -151,12 +151,13 @@ class Failure:
 
 @contextlib.contextmanager
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
-    """Let the first Ctrl-C raise KeyboardInterrupt, and the second end the process.
+    """Within the block, let the first Ctrl-C raise KeyboardInterrupt, the second end.
 
-    SIGTERM prints a line before it ends the process. This does nothing outside the main
-    thread, or if the program handles SIGINT itself. After the first Ctrl-C, the second
-    one keeps its effect until the process ends, which may still abort uploads. The
-    first one calls *stop* in the signal handler, which must not take a lock.
+    The second one ends the process immediately. SIGTERM prints a line before it ends
+    the process. This does nothing outside the main thread, or if the program handles
+    SIGINT itself. After the first Ctrl-C, the second one keeps its effect until the
+    process ends, which may still abort uploads. The first one calls *stop* in the
+    signal handler, which must not take a lock.
     """
     at_interrupt = signal.getsignal(signal.SIGINT)
     if (

@@ -178,7 +178,7 @@ def log_taken(
 
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Print each Python or log warning as one line on standard error."""
+    """Within the block, print each warning as one line on standard error."""
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")

@@ -77,7 +77,7 @@ class PutCall:
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
     def target_steps(self, path: str) -> Steps[Target]:
-        """Do ``checked_target`` as a generator that stops before it waits."""
+        """Do ``checked_target`` as a generator that yields where it would wait."""
         target = self.target(path)
         if target.exclusive:
             yield None
@@ -116,9 +116,9 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``pipe_file`` as a generator that stops before it waits.
+        """Do ``pipe_file`` as a generator that yields where it would wait.
 
-        *ahead* signs the first request, together with those of other values.
+        *ahead* signs the first request in one call with those of other values.
         """
         body = MemoryBody.of(value)
         target = yield from self.target_steps(path)
@@ -173,9 +173,9 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``put_file`` as a generator that stops before it waits.
+        """Do ``put_file`` as a generator that yields where it would wait.
 
-        *ahead* signs the first request, together with those of other files.
+        *ahead* signs the first request in one call with those of other files.
         """
         local = os.fspath(stringify_path(local))
         status = os.stat(local)

@@ -1,8 +1,9 @@
 """Connection limits: idle and slow connections, and those that do not read, are closed.
 
 uvicorn limits only the idle time after a reply. This module extends uvicorn's protocol
-class: a connection counts from its start, before TLS, and requests count while they are
-parsed. ASGI middleware detects where bodies and replies end.
+class. It limits the number of connections and the time of each phase, including the TLS
+handshake and the parsing of requests. ASGI middleware detects where bodies and replies
+end.
 """
 
 from __future__ import annotations

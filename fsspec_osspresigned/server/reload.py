@@ -49,8 +49,8 @@ class ReloadedFiles(ABC):
         """Load the files again if they changed, or with *force*, and log the result.
 
         The files must be unchanged for one interval, because a partly written file can
-        be a valid policy. After a mistake they are read again at each interval, because
-        file permissions may be restored.
+        be a valid policy. After a failed load, they are read again at each interval,
+        even without a change, because only their permissions may have been wrong.
         """
         now = self._look()
         rests, self._seen = now == self._seen, now

@@ -95,9 +95,9 @@ class Signer(Protocol):
 
 
 def grant_for(signer: Signer, path: str) -> Grant:
-    """Return the uploads to *path* that *signer* permits.
+    """Return how *signer* permits uploading *path*.
 
-    A signer without the method ``grant`` permits all.
+    A signer without the method ``grant`` permits all kinds of upload.
     """
     grant: Callable[[str], Grant] | None = getattr(signer, "grant", None)
     return _ALL_WAYS if grant is None else grant(path)
@@ -214,7 +214,7 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
 
 
 def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return the header as the request for *operation* has it: header or field."""
+    """Return a required header as the request has it: as header or form field."""
     return form_fields({name: value}) if operation.action.spec.form else {name: value}
 
 

@@ -1,4 +1,4 @@
-"""Forms of PostObject: an object's headers as form fields, checked by the policy."""
+"""Forms of PostObject: headers as form fields, checked against the policy."""
 
 from __future__ import annotations
 

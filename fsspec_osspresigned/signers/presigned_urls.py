@@ -66,7 +66,7 @@ class _PresignedSigner(ABC):
         )
 
     def grant(self, path: str) -> Grant:
-        """Return the uploads to *path* that its entry permits."""
+        """Return how *path* may be uploaded with the URLs of its map entry."""
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
@@ -215,7 +215,10 @@ def _names(url: SecretURL, operation: Operation) -> bool:
 
 
 def grant_of(entry: MapEntry, path: str) -> Grant:
-    """Return the uploads that *entry* permits; NotSignedError if it permits none."""
+    """Return how an object may be uploaded with the URLs of *entry*.
+
+    Raises NotSignedError if the entry has no URL for an upload.
+    """
     multipart = _multipart(entry)
     if entry.put is None and multipart is None:
         what = "only URLs for reading"

@@ -260,10 +260,10 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Check that a signed URL permits exactly one operation.
+    """Checks that a signed URL permits the requested operation, and no other.
 
     Attributes:
-        signer_host: host name of the signer, which the store may share.
+        signer_host: host name of the signer; the store may be on the same host.
         allowed_hosts: host, with or without port -> its bucket; None is any bucket.
     """
 

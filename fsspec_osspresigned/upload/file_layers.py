@@ -148,7 +148,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
             raise
 
     def _drop_codec(self) -> None:
-        """Close the codec of a discarded file, before its finalizer does."""
+        """Close the codec of a discarded file now, instead of in its finalizer."""
         self._ended = True
         self._inner.silence()
         with contextlib.suppress(Exception):  # whatever it raises, the file is gone

@@ -279,7 +279,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 def granted(client: Client, path: str) -> Grant:
-    """Return the uploads to *path* that the signer permits, with the store's limits."""
+    """Return how the signer permits uploading *path*, within the store's limits."""
     grant = grant_for(client.signer, path)
     parts = grant.multipart
     if parts is not None and split_path(path)[0] in client.s3_buckets:

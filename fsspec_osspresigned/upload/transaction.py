@@ -110,7 +110,7 @@ class _HeldObject:
         run_steps(self.steps())
 
     def steps(self) -> Steps[None]:
-        """Do ``commit`` as a generator that stops before it waits."""
+        """Do ``commit`` as a generator that yields where it would wait."""
         how = {"ahead": self.ahead, "cancel": self.cancel}
         try:
             self.receipt = yield from upload_steps(

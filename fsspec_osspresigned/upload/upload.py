@@ -88,7 +88,7 @@ def upload_source(
 def upload_steps(
     client: Client, target: Target, source: Source, **how: Any
 ) -> Steps[Receipt]:
-    """Do ``upload_source`` as a generator that stops before it waits.
+    """Do ``upload_source`` as a generator that yields where it would wait.
 
     *how* are the keyword arguments of ``upload_source``.
     """

@@ -81,7 +81,7 @@ def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size):
 def test_functions_of_the_walks_exist():
     """Each file comes with the function to begin reading at."""
     walks = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
-    steps = re.findall(r"^\d\. `([\w/]+)`, `([\w.]+)`,", walks, re.MULTILINE)
+    steps = re.findall(r"^\d\. `([\w/]+)` \(`([\w.]+)`\)", walks, re.MULTILINE)
     assert len(steps) == 10
     for module, name in steps:
         place = f"fsspec_osspresigned.{module.replace('/', '.')}"
