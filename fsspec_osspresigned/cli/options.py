@@ -326,7 +326,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return ``bucket/key``; without a *given* path, that of the presigned URL."""
+        """Return *given* as ``bucket/key``; None means the object of the URL."""
         if given or self.url_file is None:
             return given
         return str(getattr(filesystem.client.signer, "path", ""))

@@ -63,7 +63,10 @@ def uploads() -> None:
 @_paths
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
-    """List the uploads whose journals are in DIR; all, or those of BUCKET/KEY."""
+    """List the uploads whose journals are in DIR.
+
+    Without BUCKET/KEY, all uploads are listed.
+    """
     now = time.time()
     found = [_members(one, now) for one in _chosen(_checkpoint(directory), paths)]
     if as_json:

@@ -268,7 +268,10 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that signs *coming* ahead in batches; None if not remote."""
+        """Return a signer that signs *coming* ahead in batches.
+
+        None if the signer works in this process, so batches would save nothing.
+        """
         if not getattr(self.signer, "remote", False):
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once

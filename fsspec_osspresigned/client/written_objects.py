@@ -118,7 +118,7 @@ class WrittenObjects:
             self.forget_directory(path)
 
     def forget_directory(self, path: str) -> None:
-        """Drop the record of a directory; keep that of an object of the same name."""
+        """Drop the record of a directory; keep an object's record of the same name."""
         with self._lock:
             self._directories.pop(path, None)
             self._new.discard(path)

@@ -123,12 +123,12 @@ class Future(Generic[T]):
         return self._ended.is_set() or self.cancelled()
 
     def set_result(self, result: T) -> None:
-        """End the job with *result*."""
+        """End the job successfully with *result*."""
         self._result = result
         self._end()
 
     def set_exception(self, error: BaseException) -> None:
-        """End the job with *error*."""
+        """End the job as failed with *error*."""
         self._error = error
         self._end()
 

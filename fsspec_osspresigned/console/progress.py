@@ -288,7 +288,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def end_one(
         self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
     ) -> None:
-        """Count one file as successful; a directory no longer counts as a file."""
+        """Count one file as successful; take a directory out of the number of files."""
         if not (is_file or self._recursive):
             self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
             return

@@ -136,9 +136,9 @@ class Summary:
 
 
 def _misplaced(failures: Collection[Failure]) -> str | None:
-    """Return a common reason: a URL map has all these files, but in another directory.
+    """Return one reason if a URL map has all failed files, but below another directory.
 
-    None if that is not so.
+    None if it does not have them all.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
     if len(lacking) <= 1:

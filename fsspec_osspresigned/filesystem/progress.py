@@ -193,7 +193,7 @@ def _is_of_notebook(stream: TextIO) -> bool:
 
 
 def _tqdm() -> Callable[..., Any] | None:
-    """Return the tqdm class for a terminal or a notebook; None without tqdm."""
+    """Return tqdm's class for a terminal or a notebook; None if it is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

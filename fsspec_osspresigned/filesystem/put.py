@@ -389,7 +389,7 @@ def _guessed(name: str) -> str | None:
 
 
 class _OwnTypes(mimetypes.MimeTypes):
-    """Python's own table, which is the same on every machine."""
+    """Python's built-in table of media types, which is the same on every machine."""
 
     def __init__(self) -> None:
         if mimetypes.inited:  # the module's tables have those of the system by now

@@ -249,7 +249,7 @@ class OriginConnection:
         self._refuse_stray(response)
 
     def _received(self) -> bytes | None:
-        """Return the bytes that have arrived; None without any, empty at the end."""
+        """Return the bytes that have arrived: empty at the end, None if none have."""
         while not self.is_clean():
             seconds = self.sock.gettimeout()
             self.sock.settimeout(0.0)

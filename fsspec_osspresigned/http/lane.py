@@ -90,7 +90,7 @@ class Lane:
         self._begin(one, request, connection)
 
     def wait(self, seconds: float) -> list[LaneTry]:
-        """Return the tries that have ended; without any, first wait up to *seconds*."""
+        """Return the tries that have ended; wait up to *seconds* for the first one."""
         self._give_back()
         self._begin_opened()
         most = 0.0 if self._ended else min(seconds, self._every)

@@ -35,7 +35,7 @@ class IdleConnections:
         self._since: dict[OriginConnection, float] = {}
 
     def take(self, route: Route) -> OriginConnection | None:
-        """Remove and return the idle connection along *route* used last, or None."""
+        """Remove and return the last used idle connection along *route*, if any."""
         with self._lock:
             self._close_old()
             for connection in reversed(list(self._since)):

@@ -343,7 +343,7 @@ def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[
 
 
 def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
-    """Yield the directory of *parts* and its parents, without those in *seen*."""
+    """Yield the directory of *parts* and its parents, except directories in *seen*."""
     for end in range(len(parts), 0, -1):
         name = root + "/".join(parts[:end])
         if name in seen:

@@ -192,7 +192,7 @@ class Kit:
         return self._unbound(operation, url.partition("?")[0], self.allowed_hosts)
 
     def another_call(self, request: Request, url: str) -> str | None:
-        """Return why the query of *url* is not that of *request*; None if it is."""
+        """Return why the query of *url* does not fit *request*; None if it does."""
         operation = Operation(**request)
         host = f"{self.bucket}.oss-cn-hangzhou.aliyuncs.com"
         path, query = quote_path(operation.key), url.partition("?")[2]

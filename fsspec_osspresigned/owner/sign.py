@@ -76,7 +76,7 @@ class Order:
 
 @frozen(kw_only=True)
 class Signed:
-    """Signed requests by path."""
+    """Signed requests of the owner, by object path."""
 
     requests: Mapping[
         str, SignedRequest

@@ -365,7 +365,10 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of a policy with the token in place of its hash, or None."""
+    """Return the name of a policy that contains the token itself instead of its hash.
+
+    None if there is no such policy.
+    """
     token = authorization.partition(" ")[2].strip().lower()
     policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
         token

@@ -136,7 +136,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def end(self) -> None:
-        """Record the end of the reply.
+        """Record the end of the reply to a request.
 
         The next state waits for the rest of the request, or for the next request.
         """

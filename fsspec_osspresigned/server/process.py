@@ -44,7 +44,7 @@ class ServiceSettings:
     page: bool = False  # serve the page for browsers, too
 
     def url_of(self, listener: socket.socket) -> str:
-        """Return the URL of *listener*."""
+        """Return the URL at which *listener* accepts connections."""
         scheme = "http" if self.ssl_certfile is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{listener.getsockname()[1]}"

@@ -92,7 +92,7 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 
 
 def _misnamed(operation: Operation) -> ConfigurationError | None:
-    """Return an error if every signer must refuse the key; None otherwise."""
+    """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     return None if problem is None else ConfigurationError(problem, path=operation.path)
 
@@ -166,7 +166,7 @@ class HTTPSigner:
         return [error or next(rest) for error in known]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return the recent refusal of this action in the bucket; None without one."""
+        """Return the refusal of this action in the bucket, if it is recent, or None."""
         slot = operation.action, operation.bucket
         told_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.
@@ -281,7 +281,7 @@ class HTTPSigner:
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return why method, lifetime or headers of a result are invalid, or None."""
+    """Return why method, lifetime or headers are invalid; None if they are valid."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:

@@ -269,7 +269,7 @@ class KeySigner:
             )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Return why required headers Host or Content-Length cannot be sent."""
+        """Return why the required headers Host or Content-Length cannot be sent."""
         demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems: list[str] = []
         if not demanded:

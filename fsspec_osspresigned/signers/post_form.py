@@ -135,7 +135,10 @@ def _types(
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed type of *operation* and that of its form; None if they agree."""
+    """Return the guessed content type of *operation*, and that of its form.
+
+    None if the two types are equal.
+    """
     wishes, form = operation.optional_headers, signed.form
     guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)
     if guessed is None or form is None:

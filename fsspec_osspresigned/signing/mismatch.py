@@ -239,7 +239,7 @@ def _headers(
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    """Yield differences of signature and key ID from those that the store received."""
+    """Yield differences of signature and key ID, as sent and as received."""
     ids = ("OSSAccessKeyId", "AWSAccessKeyId")
     for what, own, given in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
@@ -287,7 +287,7 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """Return the signed pieces as text, for comparison with those of the signer."""
+    """Return the signed pieces as text, for comparison with the signer's."""
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())

@@ -28,7 +28,10 @@ _MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with hidden values: ``Secret`` for those that grant something."""
+    """Return *fields* with hidden values.
+
+    A value that grants access is a ``Secret``.
+    """
     return {
         name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
         for name, value in fields.items()

@@ -202,7 +202,7 @@ class _BlockReader:
 
 @frozen
 class BatchLimits:
-    """Limits of a batch for an executor; a file beyond them is a separate batch."""
+    """Limits of a batch for an executor; a larger file is a batch by itself."""
 
     files: int = 64
     size: int = 128 * MIB

@@ -138,7 +138,7 @@ class SinglePut:
         return self._job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
-        """Release the body."""
+        """Release the memory of the body."""
         self.body = EMPTY
 
 
@@ -159,7 +159,7 @@ class SpooledPut(SinglePut):
         self._spool.append(body)
 
     def close(self) -> None:
-        """Delete the file."""
+        """Delete the temporary file."""
         self._spool.close()
 
 

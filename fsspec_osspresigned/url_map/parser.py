@@ -42,7 +42,7 @@ _MAX_SAME = 1000
 def parse(
     data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any], piece: int = PIECE
 ) -> URLMap:
-    """Return the map in *data*.
+    """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
     or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
@@ -77,7 +77,7 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the known member name that is most similar to *name*; None if none is."""
+    """Return the known member that *name* resembles most; None if there is none."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)

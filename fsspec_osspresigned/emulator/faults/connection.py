@@ -45,7 +45,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """Close the connection: at once by RST, or by FIN after all written bytes."""
+        """Close the connection: now by RST, or by FIN after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

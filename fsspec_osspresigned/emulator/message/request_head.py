@@ -73,7 +73,7 @@ class Call(Received):
 
     @property
     def upload_id(self) -> str | None:
-        """The upload ID in the query; None without one."""
+        """The upload ID in the query; None if the query has no upload ID."""
         return self.parameters.get("uploadId")
 
     @property
