@@ -217,6 +217,8 @@ class CheckSignerOptions:
         "ACL, callback or symlink header that the policy grants.", multiple=True)
     versions: bool = flag("--versions", "The policy permits copying of versions.")
     allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
+    verbose: bool = flag("--verbose -v",
+        "Also show the last request of each rule that passes.")
     as_json: bool = flag("--json", "Print JSON.")
     # fmt: on
 
@@ -261,7 +263,8 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
             found.append(verdict)
             # If the first rule is broken, none of the others is tried.
             if not wanted.as_json and (len(found) == 1 or found[0].outcome != "fail"):
-                click.echo(verdict)
+                verbose = wanted.verbose or verdict.outcome == "fail"
+                click.echo(verdict.text(verbose=verbose))
     finally:
         transport.close()
     counts = Counter(verdict.outcome for verdict in found)

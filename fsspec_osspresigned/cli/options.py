@@ -242,9 +242,9 @@ class ConnectionOptions:
         type=read_by(_signer_of))
     signer_token: str | None = option("--token REFERENCE",
         "The signer's token: env:OSSPRESIGNED_... or file:PATH.")
-    region: str | None = option("--region", "For keys; default: OSS_REGION.")
+    region: str | None = option("--region", "With --signer keys. Default: OSS_REGION.")
     endpoint: str | None = option("--endpoint",
-        "For keys; default: OSS_ENDPOINT, or that of the region.")
+        "With --signer keys. Default: OSS_ENDPOINT, or that of the region.")
     addressing_style: str | None = option("--addressing-style",
         "With --signer keys: how URLs name the bucket.", type=ADDRESSING)
     expires_in: int | None = option("--expires LIFE",

@@ -302,8 +302,8 @@ def inspect(reference: str) -> int:
     """Describe a presigned URL, a URL map or a grant.
 
     Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read. The exit code is 3 if it has expired, 1 if
-    only some entries of a map have, and 2 if a URL was cut off or changed.
+    input, or any URL that fsspec can read. The exit code is 3 if the signature has
+    expired, 1 if only some entries of a map have, and 2 if a URL was cut off or changed.
     """
     found = read(reference, read_url)
     now, room = time.time(), Output(sys.stdout).room

@@ -231,13 +231,17 @@ class Verdict:
     says: str
     outcome: Literal["pass", "fail", "skip"]
     reason: str = ""
-    sent: str = ""  # of a broken rule: the request, or the body of the call
+    sent: str = ""  # the request, or the body of the call; the last one if all pass
 
     def __str__(self) -> str:
-        """Return the verdict as text; further lines have the reason and the request."""
+        """Return the verdict as text; a failure has the reason and the request."""
+        return self.text(verbose=self.outcome == "fail")
+
+    def text(self, *, verbose: bool) -> str:
+        """Return the verdict as text; if *verbose*, with the request."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
         said = f"\n      {self.reason}" if self.reason else ""
-        sent = f"\n      sent: {self.sent}" if self.sent else ""
+        sent = f"\n      sent: {self.sent}" if self.sent and verbose else ""
         return f"{mark}  {self.rule}: {self.says}{said}{sent}"
 
     def as_dict(self) -> dict[str, str]:
@@ -260,6 +264,7 @@ def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
 def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     reasons: list[str] = []
     sent: Request | bytes = b""
+    kit.judged = b""
     try:
         # One by one: the reasons before the signer broke off are kept.
         for reason in rule.check(kit):
@@ -271,11 +276,16 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     except RuleSkippedError as skipped:
         return Verdict(rule.name, rule.says, "skip", str(skipped))
     if not reasons:
-        return Verdict(rule.name, rule.says, "pass")
+        return Verdict(rule.name, rule.says, "pass", sent=_text(kit.judged, kit))
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     reason = _shown(reasons[0], kit) + more
+    return Verdict(rule.name, rule.says, "fail", reason, _text(sent, kit))
+
+
+def _text(sent: Request | bytes, kit: Kit) -> str:
+    """Return a request for output; empty if the rule judged replies to earlier ones."""
     text = sent.decode("latin-1") if isinstance(sent, bytes) else json.dumps(sent)
-    return Verdict(rule.name, rule.says, "fail", reason, _shown(text, kit))
+    return _shown(text, kit)
 
 
 def _shown(text: str, kit: Kit) -> str:
