@@ -32,6 +32,16 @@ def incoming(sock: Any) -> Callable[[], bool]:
     return lambda: bool(select.select([sock], [], [], 0)[0])
 
 
+def open_files() -> int:
+    """Return how many files this process may open, 1,024 at most."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 512  # the limit of its C library
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1024 if limit == resource.RLIM_INFINITY else min(1024, limit)
+
+
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Read at most *size* bytes at *offset*; safe for many threads."""
     if hasattr(os, "pread"):

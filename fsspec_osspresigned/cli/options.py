@@ -30,7 +30,14 @@ from ..console.summary import Summary
 from ..console.terminal import Output, log_taken, message_of
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..model import CONNECTIONS, MOST_CONNECTIONS, STORAGE_CLASSES, STYLES, Receipt
+from ..model import (
+    CONNECTIONS,
+    MOST_CONNECTIONS,
+    MOST_SMALL,
+    STORAGE_CLASSES,
+    STYLES,
+    Receipt,
+)
 from ..options.trust import trust
 from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
@@ -490,8 +497,8 @@ class TransferOptions(ReportOptions):
 
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, or {MOST_CONNECTIONS} where "
-        "connections are slow]",
+        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MOST_CONNECTIONS} "
+        f"where connections are slow, up to {MOST_SMALL} for small files]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
         "Maximum bytes per second of all requests: 500K, 10MiB.",

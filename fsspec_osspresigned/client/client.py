@@ -24,7 +24,7 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
-from .link import LinkEstimate
+from .link import LinkEstimate, RequestWindow
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .s3_urls import is_of_s3, with_checksums
 from .seen_places import LOOKS
@@ -58,6 +58,7 @@ class Client:
         written: record of the objects that this process has written.
         circuits: bucket -> its circuit breaker.
         links: bucket -> estimate of its network link.
+        windows: bucket -> limit of its small requests in flight.
         turns: limit of the requests in flight.
         trees: threads that each wait for many files.
         lanes: threads that each drive many small requests (``express``), and wait for
@@ -102,6 +103,9 @@ class Client:
         self._note = note
         self.circuits: dict[str, Circuit] = {}
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
+        self.windows: defaultdict[str, RequestWindow] = defaultdict(
+            lambda: RequestWindow(options.most_small, clock=timing.clock)
+        )
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record a finished upload, and pass its receipt to the callback."""

@@ -21,9 +21,11 @@ from ..concurrency.thread_pool import Workers
 from ..errors import OSSPresignedError
 from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
+from ..model import CONNECTIONS
 from ..signers.base import grants_here
 from .client import Client
 from .lane_signing import LaneSigning, Unsent
+from .link import SMALL, RequestWindow
 from .small_request import FirstTry, SmallRequest
 
 _GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost
@@ -36,11 +38,13 @@ class ExpressLane:
     """Runs the tasks of one call in one thread, over non-blocking connections.
 
     If most of 64 objects take longer than *slow* seconds to read, worker threads take
-    over the remaining tasks.
+    over the remaining tasks. *most* is the maximum number of tasks at a time; None
+    leaves it to the options and to the window of the bucket.
     """
 
     client: Client
     slow: float = 0.001
+    most: int | None = None
 
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
         """Call *function* in a thread that may call ``run``.
@@ -61,7 +65,10 @@ class ExpressLane:
         pool: Workers,
         opened: Callable[[Lane], None] | None = None,
     ) -> bool:
-        """Run the tasks that *take* returns, *width* at a time, until it returns None.
+        """Run the tasks that *take* returns, until it returns None.
+
+        Many at a time: what the window of the bucket permits, or *width* if that is
+        less than the connections of the options.
 
         *take* may return ``LATER`` if there is no task now; it is called again when
         the lane, which is passed to *opened*, is woken. Returns False if the source is
@@ -74,7 +81,11 @@ class ExpressLane:
         if opened is not None:
             opened(lane)
         source = _Pace(self.slow)
-        run = _ExpressRun(self.client, lane, take, width, pool, source)
+        options = self.client.options
+        most = min(options.most_small, self.most or options.most_small)
+        if width < options.connections:
+            most = min(most, width)
+        run = _ExpressRun(self.client, lane, take, most, pool, source)
         try:
             run.run()
         finally:
@@ -122,30 +133,36 @@ class _ExpressRun:
     client: Client
     lane: Lane
     take: Callable[[], Any]
-    width: int
+    most: int
     pool: Workers
     source: _Pace
     _signing: LaneSigning = field(init=False)
+    _workers: int = field(init=False)
     _ready: deque[Unsent] = field(factory=deque)
     _on_its_way: dict[LaneTry, _OnItsWay] = field(factory=dict)
     _handed: set[Task] = field(factory=set)
+    _window: RequestWindow | None = None
     _ended: bool = False
     _error: BaseException | None = None
 
     def __attrs_post_init__(self) -> None:
         self._signing = LaneSigning(self.client, self.pool, self.lane.wake)
+        self._workers = self.client.options.connections
 
     def run(self) -> None:
         """Run all tasks.
 
         At the end, raise an error that is not a task's own failure.
         """
-        share = self.client.turns.share()
-        while self._fill(share):
-            self._signing.ask()
-            glance = _SHORT_GLANCE if self._ready else _GLANCE
-            for one in self.lane.wait(glance):
-                self._take_reply(one)
+        share = self.client.turns.share(self.client.options.most_small)
+        try:
+            while self._fill(share):
+                self._signing.ask()
+                glance = _SHORT_GLANCE if self._ready else _GLANCE
+                for one in self.lane.wait(glance):
+                    self._take_reply(one)
+        finally:
+            share.close()
         if self._error is not None:
             raise self._error
 
@@ -179,8 +196,10 @@ class _ExpressRun:
                 self._begin(one, turn)
                 if not isinstance(one.request.body, MemoryBody):
                     self.source.note(began)
-            under_way = len(self._on_its_way) + len(self._handed) + self._signing.held
-            if self._ended or under_way >= self.width:
+            handed = len(self._handed)
+            under_way = len(self._on_its_way) + handed + self._signing.held
+            is_full = under_way >= self._width or handed >= self._workers
+            if self._ended or is_full:
                 share.rest()
                 return under_way > 0
             began = time.monotonic()
@@ -190,6 +209,12 @@ class _ExpressRun:
             if not (is_begun or self._ended):
                 share.rest()
                 return True
+
+    @property
+    def _width(self) -> int:
+        """Tasks that may be under way, by what the last bucket bears."""
+        size = CONNECTIONS if self._window is None else self._window.size
+        return min(self.most, size)
 
     def _may_wait(self, request: SmallRequest) -> bool:
         """Return whether *request* was cancelled or its circuit breaker is open.
@@ -248,6 +273,7 @@ class _ExpressRun:
             client.turns.tell()
             self._hand_over(task, first)
             return
+        self._window = client.windows[operation.bucket]
         sent = LaneTry(ready, request.body, request.exchange)
         self._on_its_way[sent] = _OnItsWay(task, request, first, turn)
         self.lane.send(sent)
@@ -263,12 +289,24 @@ class _ExpressRun:
                 client.judged(own.request.operation, one.signed, one.reply)
             except OSSPresignedError as error:
                 first.failure = error.with_traceback(None)
+        self._note(own, one.seconds)
         if first.failure is not None:
             self._hand_over(own.task, first)
         elif one.reply is None:
             self._hand_over(own.task)
         else:
             self._advance(own.task, first)
+
+    def _note(self, own: _OnItsWay, seconds: float) -> None:
+        """Tell the window of the bucket, and the estimate of its link, of a try."""
+        operation, failure = own.request.operation, own.first.failure
+        window = self.client.windows[operation.bucket]
+        if failure is not None:
+            window.note_failure(failure)
+        elif own.first.reply is not None:
+            least = window.note(seconds, len(self._on_its_way) + 1)
+            if least is not None and own.request.body.size <= SMALL:
+                self.client.links[operation.bucket].note(operation.action, 0, least)
 
     def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:
         """Let a worker run the rest of *task*; *first* is its failed first try."""

@@ -54,8 +54,8 @@ class _LaneRun:
 class GatheredCalls:
     """Runs calls that are made on *client* at the same time, in one thread.
 
-    The thread ends when no call has come for half a second. If the calls wait more than
-    *slow* seconds each, in the mean of 64 calls, worker threads run calls that wait.
+    The thread ends when no call has come for half a second. If most of 64 calls take
+    longer than *slow* seconds to read, worker threads run the calls that wait.
     """
 
     def __init__(self, client: Client, *, slow: float) -> None:

@@ -1,19 +1,29 @@
-"""Link estimate: round trip and rate of a connection, measured by the requests sent.
+"""What is known of a link: round trip, rate, and how many small requests it bears.
 
-The estimate is kept only in memory. The part sizes of files and values depend on it.
+It is measured by the requests sent, and kept only in memory. The part sizes of files
+and values depend on it, and the number of small requests in flight.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from attrs import frozen
 
-from ..model import Action
+from ..errors import StoreUnavailableError
+from ..model import CONNECTIONS, Action
 from ..units import KIB, MIB
 
-_SMALL = 16 * KIB  # bytes up to which the round trip decides
+SMALL = 16 * KIB  # bytes up to which the round trip decides
 _LARGE = MIB  # bytes from which on the rate decides
 _SHARE = 1 / 8  # of the way to a worse sample
 _MOST = 15 / 16  # of the time of a large request, that may be its round trip
+_BEARABLE = 1.5  # times the base, that a reply may take for the window to grow
+_STEP = 8  # requests that a round adds, once the limit was met
+_REST = 1.0  # seconds without growth after a refusal: limits count requests a second
+_LIFE = 30.0  # seconds for which the base holds: networks change
+_REFUSALS = (429, 503)
 
 
 @frozen
@@ -54,7 +64,7 @@ class LinkEstimate:
     def note(self, action: Action, size: int, seconds: float) -> None:
         """Record a completed request with a body of *size* bytes that took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
-        if size <= _SMALL:
+        if size <= SMALL:
             old, new = self._round_trip, seconds
             is_better = old is not None and new < old
             self._round_trip = _after(old, new, is_better=is_better)
@@ -67,3 +77,80 @@ class LinkEstimate:
 
 def _after(old: float | None, new: float, *, is_better: bool) -> float:
     return new if old is None or is_better else old + _SHARE * (new - old)
+
+
+class RequestWindow:
+    """How many small requests are in flight; thread-safe like ``LinkEstimate``.
+
+    It grows while replies take as long as before, and halves when the store refuses one
+    because there are too many (AIMD: additive increase, multiplicative decrease). A round is as many replies as the window has room for. Its lower quartile is
+    compared with the base, the least quartile so far: jitter of single replies does not
+    count, and a queue delays them all. The window doubles in each round until replies
+    take longer, or one is refused; afterwards it grows by 8 a round.
+
+    Attributes:
+        size: requests that may be in flight.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        first: int = CONNECTIONS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.size = self._first = min(first, most)
+        self._most, self._clock = most, clock
+        self._doubles = True
+        self._seconds: list[float] = []  # of this round
+        self._is_full = False
+        self._base, self._base_until = 0.0, 0.0
+        self._refused_at = -_REST
+        self._ignored = 0  # refusals of requests that were sent before the last halving
+
+    def note(self, seconds: float, in_flight: int) -> float | None:
+        """Record a reply after *seconds*, with so many requests *in_flight*.
+
+        Return the least seconds of the round if it has ended, else None.
+        """
+        self._ignored = max(0, self._ignored - 1)
+        # What is being signed, or tried again, takes room in the window, too.
+        self._is_full |= in_flight * 4 >= self.size * 3
+        self._seconds.append(seconds)
+        if len(self._seconds) < self.size:
+            return None
+        found, self._seconds = sorted(self._seconds), []
+        is_full, self._is_full = self._is_full, False
+        self._end_round(found[len(found) // 4], is_full=is_full)
+        return found[0]
+
+    def note_failure(self, failure: BaseException) -> None:
+        """Halve the window if *failure* says that there are too many requests."""
+        is_refusal = (
+            isinstance(failure, StoreUnavailableError) and failure.status in _REFUSALS
+        )
+        if not is_refusal:
+            return
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._ignored = self.size - 1
+        self.size = max(1, self.size // 2)
+        self._doubles, self._refused_at = False, self._clock()
+        self._seconds = []
+
+    def _end_round(self, quartile: float, *, is_full: bool) -> None:
+        now = self._clock()
+        if now >= self._base_until:
+            # Replies of a smaller window say what the link takes without a queue.
+            is_first = self._base_until == 0
+            self._base, self._base_until = quartile, now + _LIFE
+            if not is_first:
+                self.size = max(min(self.size, self._first), self.size // 2)
+                return
+        self._base = min(self._base, quartile)
+        if quartile > self._base * _BEARABLE:
+            self._doubles = False
+        elif is_full and now - self._refused_at >= _REST:
+            grown = self.size * 2 if self._doubles else self.size + _STEP
+            self.size = min(self._most, grown)

@@ -104,7 +104,7 @@ class Turns:
     def _gets(self, turn: BytesIO, *, wait: bool) -> bool:
         """Count the token *turn* if a request may start now; return whether it may."""
         with self._budget.lock:
-            if wait and not (self._is_free() or self._budget.is_stuck):
+            if wait and not (self._is_free(self._limit) or self._budget.is_stuck):
                 return False
             self._budget.turns.append(ref(turn))
             _open(self._mine)  # nothing else forgets them while there is room
@@ -115,26 +115,29 @@ class Turns:
         """Wake the threads that wait to start a request."""
         self._budget.tell()
 
-    def share(self) -> TurnShare:
-        """Return a semaphore for one thread that has many requests in flight."""
-        return TurnShare(self, self._budget, self._limit)
+    def share(self, most: int) -> TurnShare:
+        """Return a semaphore for one thread that has many requests in flight.
 
-    def take_free(self) -> BytesIO | None:
-        """Return a token if a request may start now; None if it would have to wait."""
+        It may have *most* of them, and no more than other threads while these wait.
+        """
+        return TurnShare(self, self._budget, self._limit, most)
+
+    def take_free(self, limit: int) -> BytesIO | None:
+        """Return a token if fewer than *limit* requests are in flight, else None."""
         with self._budget.lock:
             # Most are not counted anew: those that ended are forgotten when it is full.
             turns = self._budget.turns
-            if len(turns) >= self._limit and not self._is_free():
+            if len(turns) >= limit and not self._is_free(limit):
                 return None
             turn = BytesIO()
             turns.append(ref(turn))
             self._mine.append(ref(turn))
-            if len(self._mine) > self._limit:
+            if len(self._mine) > limit:
                 _open(self._mine)
             return turn
 
-    def _is_free(self) -> bool:
-        return self.in_flight < self._limit or not _open(self._mine)
+    def _is_free(self, limit: int) -> bool:
+        return self.in_flight < limit or not _open(self._mine)
 
 
 class TurnShare:
@@ -148,8 +151,9 @@ class TurnShare:
         looked: time of its last call, by ``time.monotonic``.
     """
 
-    def __init__(self, turns: Turns, budget: Budget, limit: int) -> None:
-        self._turns, self._budget, self._limit = turns, budget, limit
+    def __init__(self, turns: Turns, budget: Budget, limit: int, most: int) -> None:
+        self._turns, self._budget = turns, budget
+        self._limit, self._most = limit, most
         self.is_short, self.looked = False, time.monotonic()
         budget.shares.add(self)
 
@@ -160,12 +164,14 @@ class TurnShare:
         """
         budget = self._budget
         with budget.lock:
-            most = self._limit
+            most = limit = self._most
             if budget.waiting or len(budget.shares) > 1:
+                if budget.waiting:  # it waits until there are fewer than its own limit
+                    most = limit = min(most, self._limit)
                 shares = list(budget.shares)
                 others = sum(one.is_short for one in shares if one is not self)
                 most = max(1, most // (1 + others + (budget.waiting > 0)))
-            turn = self._turns.take_free() if held < most else None
+            turn = self._turns.take_free(limit) if held < most else None
         self.looked = math.inf
         if turn is None and not held:
             turn = self._turns.take()  # as every other caller
@@ -175,6 +181,10 @@ class TurnShare:
     def rest(self) -> None:
         """Record that no other request is to be sent for now."""
         self.is_short, self.looked = False, time.monotonic()
+
+    def close(self) -> None:
+        """Forget the share: a traceback may keep it alive."""
+        self._budget.shares.discard(self)
 
 
 def _open(turns: list[ref[BytesIO]]) -> int:

@@ -53,6 +53,12 @@ class BulkOptions:
         check_depth(maxdepth)
         return cls(maxdepth, given.pop("batch_size", None), on_error)
 
+    @property
+    def most(self) -> int | None:
+        """Number of jobs at a time; None if the caller gave none."""
+        size = self.batch_size
+        return None if size in (None, -1) else max(1, int(size or 1))
+
     def run(
         self,
         client: Client,
@@ -69,9 +75,8 @@ class BulkOptions:
         Raises:
             UploadErrors: several jobs failed.
         """
-        most = client.options.connections
-        size = self.batch_size
-        width = most if size in (None, -1) else max(1, min(int(size or 1), most))
+        usual = client.options.connections
+        width = min(self.most or usual, usual)
         run = Transfers(
             client.files, width, work, name, on_error=self.on_error, driver=driver
         )

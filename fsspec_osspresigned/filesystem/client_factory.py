@@ -53,7 +53,7 @@ def _make(options: Options) -> Client:
     shutdown.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
-        pool=options.most_connections,
+        pool=options.most_small,
         connect_timeout=connect,
         progress_timeout=progress,
         allow_http=options.allow_http,

@@ -307,7 +307,7 @@ class PutCall:
             jobs,
             lambda job, cancel: store(job, ahead, cancel),
             path_of,
-            ExpressLane(self.client),
+            ExpressLane(self.client, most=how.most),
         )
         return ReceiptList(one for one in found if one is not None)
 

@@ -31,6 +31,10 @@ class LaneTry:
     """One try of a request, with its reply or failure.
 
     Both are None if the lane cannot send it, because its route needs TLS inside TLS.
+
+    Attributes:
+        began: time of sending, by ``time.monotonic``.
+        seconds: duration until the reply, on an open connection.
     """
 
     signed: SignedRequest
@@ -38,6 +42,8 @@ class LaneTry:
     exchange: Exchange
     reply: Reply | None = None
     failure: BaseException | None = None
+    began: float = 0.0
+    seconds: float = 0.0
 
 
 class Lane:
@@ -181,6 +187,7 @@ class Lane:
         self, one: LaneTry, request: OutgoingRequest, connection: LaneConnection
     ) -> None:
         connection.begin(request)
+        one.began = time.monotonic()
         self._busy[connection] = one
         self._advance(connection)
 
@@ -195,7 +202,7 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - it is the end of this try alone
             self._drop(connection, error)
             return
-        one.reply = reply
+        one.reply, one.seconds = reply, time.monotonic() - one.began
         del self._busy[connection]
         self._ended.append(one)
         if connection.is_reusable:

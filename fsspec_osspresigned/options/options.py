@@ -20,6 +20,7 @@ from ..model import (
     MAX_PART,
     MIN_PART,
     MOST_CONNECTIONS,
+    MOST_SMALL,
     STORAGE_CLASSES,
     STYLES,
     THRESHOLD,
@@ -28,6 +29,7 @@ from ..model import (
 from ..request_checks import header_problems
 from ..secret import redact, token_reference
 from ..signers import chosen, misplaced_options
+from ..system import open_files
 from ..units import MIB, bytes_of
 from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
@@ -297,6 +299,15 @@ class Options:
         One object has that many parts in flight only if its connections are slow.
         """
         return self.max_concurrency or MOST_CONNECTIONS
+
+    @property
+    def most_small(self) -> int:
+        """Maximum number of small requests in flight in the process.
+
+        By default a quarter of the files that the process may open, 16 to 128.
+        """
+        by_default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
+        return self.max_concurrency or by_default
 
     @property
     def largest_part(self) -> int:

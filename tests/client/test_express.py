@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.client.express import ExpressLane
+from fsspec_osspresigned.client.link import RequestWindow
 from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
@@ -23,9 +26,17 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.http.lane import Lane
+from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import KIB
 
 ROOT = "examplebucket"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """Let the lane wait for a busy machine, and leave nothing to workers for that."""
+    made = partial(ExpressLane, slow=math.inf)
+    monkeypatch.setattr("fsspec_osspresigned.client.express.ExpressLane", made)
 
 
 @pytest.fixture
@@ -82,8 +93,9 @@ def test_small_objects_go_by_the_lane(make, oss, tries, tmp_path):
     assert fs.cat(f"{ROOT}/007") == given[f"{ROOT}/007"]
 
 
-def test_no_more_at_once_than_the_call_says(make, oss, monkeypatch):
-    """``batch_size`` bounds the requests of one call, in the lane as everywhere."""
+@pytest.fixture
+def at_once(monkeypatch) -> list[int]:
+    """How many tries were in the lane, after each that was sent."""
     under_way, most = 0, []
     send, wait = Lane.send, Lane.wait
 
@@ -101,8 +113,49 @@ def test_no_more_at_once_than_the_call_says(make, oss, monkeypatch):
 
     monkeypatch.setattr(Lane, "send", sent)
     monkeypatch.setattr(Lane, "wait", waited)
+    return most
+
+
+def test_the_lane_is_as_wide_as_its_window(make, oss, at_once):
+    """By default a bucket gets as many small requests as it was seen to bear."""
+    fs = make()
+    fs.client.windows[ROOT] = RequestWindow(40, first=40)
+    assert len(fs.pipe(values(150))) == 150
+    assert max(at_once) == 40
+    assert len(fs.pipe(values(150), batch_size=20)) == 150
+    assert max(at_once[150:]) == 20
+
+
+def test_no_more_at_once_than_the_options_say(make, oss, at_once):
+    """A window never grows beyond ``max_concurrency``."""
+    fs = make(max_concurrency=3)
+    assert len(fs.pipe(values(60))) == 60
+    assert max(at_once) == 3
+
+
+def test_a_refusal_halves_the_window(make, oss):
+    """The refused object is tried again by a worker, and fewer are in flight."""
+    fs = make()
+    fs.client.windows[ROOT] = window = RequestWindow(40, first=40)
+    oss.faults.add(Fault(status=503, code="QpsLimitExceeded", times=1, retry_after=0))
+    assert len(fs.pipe(values(60))) == 60
+    assert window.size < 40
+    assert len(stored(oss)) == 60
+
+
+def test_replies_tell_the_round_trip(make, oss):
+    """The estimate of the link learns from the lane, too."""
+    fs = make()
+    fs.pipe(values(60))
+    link = fs.client.links[ROOT]
+    link.note(Action.UploadPart, 2048 * KIB, 0.1)
+    assert link.link.round_trip > 0
+
+
+def test_no_more_at_once_than_the_call_says(make, oss, at_once):
+    """``batch_size`` bounds the requests of one call, in the lane as everywhere."""
     make().pipe(values(50), batch_size=3)
-    assert (max(most), under_way) == (3, 0)
+    assert max(at_once) == 3
 
 
 def test_large_objects_and_small_ones_in_one_call(make, oss, tries):

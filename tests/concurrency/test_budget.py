@@ -398,7 +398,7 @@ def test_interrupts_of_turns_by_a_real_signal():
 
 def test_share_takes_all_that_is_free():
     """A caller alone has as many turns as the limit says; one that ends is free again."""
-    share = Turns(Budget(), 3).share()
+    share = Turns(Budget(), 3).share(3)
     held = [share.take(number) for number in range(3)]
     assert None not in held
     assert share.take(3) is None
@@ -413,7 +413,7 @@ def test_shares_are_fair():
     """While another one is short of turns, no caller has more than its share."""
     budget = Budget()
     turns = Turns(budget, 4)
-    one, other = turns.share(), turns.share()
+    one, other = turns.share(4), turns.share(4)
     held = [one.take(number) for number in range(4)]
     assert other.take(1) is None
     held.pop().close()
@@ -425,13 +425,35 @@ def test_shares_are_fair():
     assert one.take(3) is not None
 
 
+def test_share_may_have_more_than_others_while_none_waits():
+    """Small requests have a limit of their own, and give way to a thread that waits."""
+    budget = Budget(glance=60.0)
+    turns = Turns(budget, 2)
+    share, taken = turns.share(5), []
+    held = [share.take(number) for number in range(5)]
+    assert None not in held
+    assert share.take(5) is None
+    thread = in_thread(lambda: taken.append(turns.take()))
+    assert waits(budget)
+    for left in range(4, 1, -1):
+        held.pop().close()
+        turns.tell()
+        assert share.take(left) is None
+    assert not taken
+    held.pop().close()
+    turns.tell()
+    thread.join(10)
+    assert [turn.closed for turn in taken] == [False]
+    assert share.take(1) is not None
+
+
 def test_share_waits_for_its_first_turn():
     """As every other caller does."""
     budget = Budget(glance=60.0)
     turns = Turns(budget, 1)
     first = turns.take()
     taken = []
-    thread = in_thread(lambda: taken.append(turns.share().take(0)))
+    thread = in_thread(lambda: taken.append(turns.share(1).take(0)))
     assert waits(budget)
     first.close()
     turns.tell()
@@ -443,7 +465,7 @@ def test_threads_do_not_wait_for_a_caller_that_does_something_else():
     """One that has turns and does not look may itself wait for a thread that wants one."""
     budget = Budget(glance=0.01, patience=0.05)
     turns = Turns(budget, 1)
-    share = turns.share()
+    share = turns.share(1)
     held = share.take(0)
     assert not turns.take().closed
     assert not held.closed
