@@ -90,6 +90,7 @@ class Prefetcher:
         self._held: dict[tuple[object, ...], _Prefetch] = {}
         self._stale: deque[Operation] = deque()
         self._asked_at: float | None = None
+        self._supply = 0  # prefetched requests after the last call
         self._life: float | None = None
 
     @property
@@ -225,8 +226,8 @@ class Prefetcher:
         if self._asked_at is not None:
             in_time = MAX_REQUESTS
             if self._life is not None:
-                used = self._size - len(self._held) - len(self._stale)
-                rate = max(0, used) / max(now - self._asked_at, 1e-3)
+                used = self._supply - len(self._held) - len(self._stale)
+                rate = max(1, used) / max(now - self._asked_at, 1e-3)
                 in_time = max(1, int(rate * self._life / 2))
             self._size = min(self._size * _GROWTH, MAX_REQUESTS, in_time)
         batch: list[_Prefetch] = []
@@ -235,7 +236,7 @@ class Prefetcher:
             if operation is None:
                 break
             batch.append(_Prefetch(operation))
-        self._asked_at = now
+        self._asked_at, self._supply = now, len(self._held) + len(batch)
         return batch
 
     def _ask(self, batch: Sequence[_Prefetch], own: _Prefetch | None = None) -> None:

@@ -160,6 +160,18 @@ def test_what_is_signed_already_costs_no_wait():
     assert not ahead.wants_more()  # no more is known to come
 
 
+def test_batches_are_full_while_much_is_prefetched():
+    """A low mark of a whole batch makes no batch smaller, if the URLs live long."""
+    service = Service(life=3600)
+    ahead = ahead_of(service, *range(1, 501), first=100, low=100)
+    for number in range(1, 501):
+        while ahead.wants_more():
+            ahead.request_more()
+        assert ahead.signed_already(part(number)) is not None
+        service.time += 0.001
+    assert [len(call) for call in service.calls] == [100] * 5
+
+
 def test_many_at_once_share_calls():
     """Operations that were not foreseen are signed in one call, each with its outcome."""
     service = Service()
