@@ -108,15 +108,15 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "AliasNotFound": (InvalidRequestError, _NO_KMS_KEY),
     "NoSuchKey": (ObjectNotFoundError, ""),
     "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
-    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start anew"),
+    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start again"),
     "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
     "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
     "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
     "PreconditionFailed": (InvalidRequestError, ""),
-    "InvalidDigest": (DamagedBodyError, "the body was damaged on the way"),
-    "BadDigest": (DamagedBodyError, "the body was damaged on the way"),
-    "InvalidCRC64": (DamagedBodyError, "the body was damaged on the way"),
-    "IncompleteBody": (DamagedBodyError, "the body was cut on the way"),
+    "InvalidDigest": (DamagedBodyError, "the body was damaged in transit"),
+    "BadDigest": (DamagedBodyError, "the body was damaged in transit"),
+    "InvalidCRC64": (DamagedBodyError, "the body was damaged in transit"),
+    "IncompleteBody": (DamagedBodyError, "the body was truncated in transit"),
     "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
     "EntityTooSmall": (
         InvalidRequestError,
@@ -513,7 +513,7 @@ def _mismatch(
         remedy = "use the URL untouched, with exactly the headers it was signed with"
     elif found.changed:
         changes = "; ".join(found.changed[:4])
-        cause = f"something on the way changed the request: {changes}"
+        cause = f"the request was changed in transit: {changes}"
         remedy = "look for a proxy or gateway that touches requests"
     elif found.told:
         cause = (

@@ -219,7 +219,7 @@ class Attempts:
                     f"{self._operation}: {self._count} tries in {spent:.1f} s"
                 )
             raise failure
-        said = "%s: %s; trying again (%s)"
+        said = "%s: %s; retrying (%s)"
         _log.info(said, self._operation, failure.message, decision.verb.value)
         self._count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN

@@ -95,7 +95,7 @@ def _lock(descriptor: int) -> None:
 def _refuse_hard_link(descriptor: int, place: str) -> None:
     """Raise OSError if the lock file is a hard link to another file."""
     if os.fstat(descriptor).st_nlink > 1:
-        raise OSError(errno.EMLINK, "the lock is a hard link", place)
+        raise OSError(errno.EMLINK, "the lock file is a hard link", place)
 
 
 def _is_at(descriptor: int, place: str) -> bool:

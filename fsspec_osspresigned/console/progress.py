@@ -282,7 +282,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         """Return the callback of one file, for its source and destination."""
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
-            raise UploadDiscardedError("not tried: nothing has answered", path=path)
+            raise UploadDiscardedError("not tried: no server has replied", path=path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
 
     def end_one(

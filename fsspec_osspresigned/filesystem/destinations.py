@@ -130,7 +130,7 @@ def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
     for one in destinations:
         name = one.target.removeprefix(root.rstrip("/"))
         if "\0" in name:
-            why = "has a NUL in its name"
+            why = "has a NUL character in its name"
         elif ".." in name.split("/"):
             why = "would leave the directory"
         else:

@@ -210,6 +210,6 @@ def presigned_url(
     needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:
         names = ", ".join(needed)
-        msg = f"the URL is good only with the headers {names}, which it cannot carry"
+        msg = f"the URL is valid only with the headers {names}, which it cannot carry"
         raise NotSignedError(msg, path=wanted.path, action=action)
     return signed.url.reveal()

@@ -118,7 +118,7 @@ def find_route(origin: str) -> Route:
 def _authorities(verify: Any) -> ssl.SSLContext:
     bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else verify
     if not os.path.exists(bundle):
-        raise FileNotFoundError(f"no bundle of certificate authorities at {bundle}")
+        raise FileNotFoundError(f"no file with certificate authorities at {bundle}")
     context = create_urllib3_context()
     context.set_alpn_protocols(["http/1.1"])
     kind = "capath" if os.path.isdir(bundle) else "cafile"

@@ -46,7 +46,7 @@ def tagging(value: Any) -> str:
     if len(tags) > _MAX_TAGS:
         raise ValueError(f"{_MAX_TAGS} tags at most, not {len(tags)}")
     if not all(isinstance(text, str) for tag in tags.items() for text in tag):
-        raise ValueError("tags: a mapping of texts to texts")
+        raise ValueError("tags: a mapping of strings to strings")
     for name, text in tags.items():
         if not 1 <= len(name) <= _TAG_NAME or len(text) > _TAG_VALUE:
             raise ValueError(

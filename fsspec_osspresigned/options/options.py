@@ -172,7 +172,9 @@ def _hosts(value: Any) -> Mapping[str, str | None]:
     ):
         raise ValueError("hosts: a list, or a mapping of host to bucket")
     if not all(_HOST.fullmatch(host) for host, _ in pairs):
-        raise ValueError("hosts, not URLs: files.example.com, or with a port behind it")
+        raise ValueError(
+            "hosts, not URLs: files.example.com, or files.example.com:8443"
+        )
     return {host.lower(): bucket for host, bucket in pairs}
 
 

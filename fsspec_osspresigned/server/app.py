@@ -228,7 +228,7 @@ class _Service:
             if status not in _CODES:
                 call.codes[error.code] += 1
         except ClientDisconnect:
-            response = _problem(408, "the call never came whole")
+            response = _problem(408, "the call was incomplete")
         except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
             fault = type(error).__name__
             response = _problem(500, "the signer failed")

@@ -71,7 +71,7 @@ class FunctionSigner:
         if isinstance(answer, SecretURL):
             answer = {"url": answer, "headers": operation.headers}
         if problem := _problem(answer, allow_http=self._allow_http):
-            msg = f"the signer function's answer to {operation} is wrong: {problem}"
+            msg = f"the signer function's result for {operation} is wrong: {problem}"
             raise SignerError(msg, path=operation.path, action=operation.action)
         expires_in = answer.get("expires_in")
         url = answer["url"]

@@ -267,7 +267,7 @@ class HTTPSigner:
         if problem is None and expires_at is not None and expires_at <= self._clock():
             problem = "the URL had expired when it arrived"
         if problem:
-            text = f"the signer's answer to {operation} is refused: {problem}"
+            text = f"the signer's result for {operation} is refused: {problem}"
             return BindingError(text, path=operation.path, action=operation.action)
         return SignedRequest(
             method=answer.method,

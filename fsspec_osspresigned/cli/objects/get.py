@@ -74,7 +74,7 @@ def get(
     where = os.path.join(target, "") if several else target
     if target == _STDOUT:
         if chosen.rules or dry_run:
-            said = "with - for standard output, name the objects: no filter, no dry run"
+            said = "with - for standard output, give single objects, without filters and --dry-run"
             raise click.UsageError(said)
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)

@@ -204,4 +204,4 @@ def url(
         signed = filesystem.sign(path, life, method, size=size)
     click.echo(signed)  # alone, so that it can be piped
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
-    click.echo(f"a secret, good for {method} until {ends}", err=True)
+    click.echo(f"a secret, valid for {method} until {ends}", err=True)

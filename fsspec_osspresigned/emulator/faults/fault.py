@@ -66,7 +66,7 @@ def _statuses(text: str) -> list[int]:
 Check = tuple[Callable[[Any], bool], str]
 
 _NOT_NEGATIVE: Check = (lambda value: value >= 0, "is negative")
-_SHARE: Check = (lambda rate: 0 < rate <= 1, "is no share: above 0, at most 1")
+_SHARE: Check = (lambda rate: 0 < rate <= 1, "must be above 0, at most 1")
 _STRIKES: Check = (lambda times: times > 0, "never strikes: 1 or more")
 _FINAL: Check = (
     lambda status: 200 <= status <= 599,  # noqa: PLR2004 - HTTP
