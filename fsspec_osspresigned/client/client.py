@@ -263,7 +263,9 @@ class Client:
         """Record that the store replied to *look*, HeadObject, GetObject or a list."""
         is_new = self.written.answered(look)
         is_remote = getattr(self.signer, "remote", False)
-        if is_new and look.action is Action.HeadObject and not is_remote:
+        may_wait = self.lanes.is_caller and is_remote is not False
+        may_ask = not (is_remote or may_wait)
+        if is_new and look.action is Action.HeadObject and may_ask:
             # To the store both are one permission; only the signer may part them.
             read = evolve(look, action=Action.GetObject)
             if self.can_sign(read):

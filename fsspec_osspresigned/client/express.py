@@ -108,7 +108,7 @@ class _Pace:
         """Count one object, and decide after every 64 whether the source is slow."""
         self._count += 1
         if self._count == _MEASURED:
-            self.is_slow = self._late > _MEASURED / 2  # of two steps each, at most
+            self.is_slow = self._late > _MEASURED / 2  # of three steps each, at most
             self._count = self._late = 0
 
 
@@ -295,7 +295,9 @@ class _ExpressRun:
         elif one.reply is None:
             self._hand_over(own.task)
         else:
+            began = time.monotonic()
             self._advance(own.task, first)
+            self.source.note(began)
 
     def _note(self, own: _OnItsWay, seconds: float) -> None:
         """Tell the window of the bucket, and the estimate of its link, of a try."""

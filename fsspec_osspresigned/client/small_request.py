@@ -10,13 +10,10 @@ from attrs import define, frozen
 from ..http.body import Body
 from ..http.transport import Exchange
 from ..model import Operation, Reply, SignedRequest
-from ..units import KIB
 from .retry import Attempts
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-
-LARGEST = 256 * KIB  # bytes of a body that counts as small
 
 R = TypeVar("R")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from ..client.client import Client
+from ..client.express import ExpressLane
 from ..concurrency.cancellation import Cancellation
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..objects.copy import Copying, SourceHead, prove
@@ -22,7 +23,8 @@ def copy_one(
 ) -> None:
     """Copy one object inside the store; raises like ``Copying.run``."""
     copying = Copying(call.client, one.path, call.checked_target(one.target), cancel)
-    Lookup(call.client).change(one.path, copying.run)
+    with Lookup(call.client).changing(one.path):
+        copying.run()
     call.client.written.remember_copy(one.path, one.target)
 
 
@@ -72,14 +74,12 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
     proved: dict[str, SourceHead] = {}
 
     def copy_and_prove(one: Destination, cancel: Cancellation) -> None:
-        def act() -> None:
+        with lookup.changing(one.path):
             source = SourceHead.fetch(client, one.path)
             target = call.checked_target(one.target)
             Copying(client, one.path, target, cancel, source).run()
             prove(client, source, one.target)
             proved[one.path] = source
-
-        lookup.change(one.path, act)
         client.written.remember_copy(one.path, one.target)
 
     def delete(path: str, cancel: Cancellation) -> None:
@@ -94,7 +94,8 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 def remove(client: Client, match: Match, how: BulkOptions) -> None:
     """Delete the objects of *match*, one request each; drop directory records."""
     try:
-        how.run(client, match.files, Lookup(client).remove, str)
+        remove_steps = Lookup(client).remove_steps
+        how.run(client, match.files, remove_steps, str, ExpressLane(client))
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written

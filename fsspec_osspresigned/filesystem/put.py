@@ -18,12 +18,12 @@ from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
-from ..client.small_request import LARGEST, Steps
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.future import Future
 from ..concurrency.job_runner import run_steps
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
-from ..http.body import FileBody, MemoryBody, has_its_size
+from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..tracebacks import caller_level
@@ -135,7 +135,7 @@ class PutCall:
         self, calls: GatheredCalls, path: str, value: Any, cancel: Cancellation
     ) -> Future[Any] | None:
         """Begin ``pipe_file`` among *calls*; None if a worker must do it."""
-        if self.transaction is not None or MemoryBody.of(value).size > LARGEST:
+        if self.transaction is not None or MemoryBody.of(value).size > SMALL:
             return None
         return calls.start(lambda: self.pipe_steps(path, value, cancel=cancel))
 

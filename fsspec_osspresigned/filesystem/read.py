@@ -14,7 +14,10 @@ from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
 
 from ..client.client import Client
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
+from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
 from ..objects.download import AtomicFile, Download, given_up
@@ -83,11 +86,17 @@ def cat(
 ) -> Any:
     """Return the bytes of the only object of *match*, or path -> bytes of several."""
     names, lookup = match.files, Lookup(client)
+    is_large = False  # the last one that was read, and maybe the next one, too
 
-    def work(name: str, _: Cancellation) -> tuple[str, bytes]:
-        return name, lookup.read(name, start, end)
+    def work(name: str, _: Cancellation) -> Steps[tuple[str, bytes]]:
+        nonlocal is_large
+        if is_large:
+            yield None
+        data = yield from lookup.read_steps(name, start, end)
+        is_large = len(data) > SMALL
+        return name, data
 
-    done = how.run(client, names, work, str)
+    done = how.run(client, names, work, str, ExpressLane(client))
     if how.on_error == "return":
         pairs = zip(names, done, strict=True)
         done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]

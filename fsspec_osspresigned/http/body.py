@@ -25,6 +25,7 @@ from ..errors import ConfigurationError, SourceChangedError
 from ..system import read_at, write_at
 
 BLOCK = 256 * 1024
+SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 512 * 1024  # bytes of small pieces that are joined: they fit into a cache
 _READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md

@@ -19,7 +19,7 @@ from ..concurrency.thread_pool import Workers
 from ..model import Reply, SignedRequest
 from .body import Body
 from .connection import OriginConnection, Route, UnaskedError
-from .lane_connection import LaneConnection
+from .lane_connection import LaneConnection, LargeBodyError
 from .transport import Exchange, OutgoingRequest, Transport
 
 _LOOK = 1.0  # seconds between two looks at what stalls, at most
@@ -30,7 +30,8 @@ _LOOKS = 4  # within one window in which enough bytes must move
 class LaneTry:
     """One try of a request, with its reply or failure.
 
-    Both are None if the lane cannot send it, because its route needs TLS inside TLS.
+    Both are None if the lane cannot send it, because its route needs TLS inside TLS, or
+    does not read the reply, because its body is large.
 
     Attributes:
         began: time of sending, by ``time.monotonic``.
@@ -224,6 +225,8 @@ class Lane:
         self._close(connection)
         if isinstance(error, UnaskedError) and connection.was_used:
             self.send(one)  # it was closed while idle: nothing was sent
+        elif isinstance(error, LargeBodyError):
+            self._ended.append(one)
         else:
             self._fail(one, request, error, is_open=True)
 

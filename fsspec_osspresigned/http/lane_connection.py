@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 
 from ..model import Reply
+from .body import SMALL
 from .connection import GONE, RECEIVED, OriginConnection, pieces
 from .response import ResponseParser
 from .stall import Phase
@@ -13,6 +14,10 @@ from .transport import MAX_ERROR, OutgoingRequest
 
 _BUSY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GOOD = range(200, 300)
+
+
+class LargeBodyError(Exception):
+    """The body of a reply is large, or does not say its size: others must read it."""
 
 
 class LaneConnection:
@@ -78,6 +83,12 @@ class LaneConnection:
         self.connection.sock.settimeout(self._seconds)
         return self.connection
 
+    def _refuse_large(self, response: ResponseParser) -> None:
+        size, sink = response.remaining, self.request.exchange.sink
+        is_small = size is not None and size <= SMALL
+        if sink is not None and response.status in _GOOD and not is_small:
+            raise LargeBodyError
+
     def _send(self) -> bool:
         """Send as much as possible now; return whether the peer has replied early."""
         connection = self.connection
@@ -113,6 +124,7 @@ class LaneConnection:
             if response.status and not self._has_head:
                 self._has_head = True
                 connection.take_head(response)
+                self._refuse_large(response)
             if response.status:
                 most = self._limit + 1 if response.status in _GOOD else MAX_ERROR
                 if response.complete or connection.timer.moved >= most:

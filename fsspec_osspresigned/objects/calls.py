@@ -8,9 +8,13 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+from attrs import evolve
+
 from ..client.client import Client
+from ..client.small_request import SmallRequest, Steps
 from ..client.written_objects import object_info
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import run_steps
 from ..errors import (
     AccessDeniedError,
     IntegrityError,
@@ -21,7 +25,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, crc64
-from ..http.transport import Exchange
+from ..http.transport import PLAIN, Exchange
 from ..model import Action, Operation, Reply, split_path
 from .ranges import (
     MemorySink,
@@ -40,10 +44,32 @@ def operation_on(action: Action, path: str) -> Operation:
     return Operation(action=action, bucket=bucket, key=key)
 
 
+def call_steps(
+    client: Client,
+    operation: Operation,
+    exchange: Exchange = PLAIN,
+    parse: Callable[[Reply], object] = lambda _: None,
+) -> Steps[Reply]:
+    """Do ``Client.call`` in steps, and return the reply that *parse* accepted."""
+    exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
+    first = yield SmallRequest(operation, EMPTY, exchange, None)
+
+    def accepted(reply: Reply) -> Reply:
+        parse(reply)
+        return reply
+
+    return client.call(operation, EMPTY, exchange, parse=accepted, first=first)
+
+
 def head(client: Client, path: str) -> dict[str, Any]:
     """Return the ``fs.info`` of one object (HeadObject)."""
-    headers = headers_of(client, path)
-    return described(path, headers, size_of(headers, path))
+    return run_steps(head_steps(client, path))
+
+
+def head_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
+    """Do ``head`` in steps."""
+    reply = yield from call_steps(client, operation_on(Action.HeadObject, path))
+    return described(path, reply.headers, size_of(reply.headers, path))
 
 
 def means_unseen(error: PermissionError) -> bool:
@@ -160,8 +186,20 @@ def read(
         IntegrityError: the whole object was read and its CRC-64 differs.
         SourceChangedError: the object no longer has that *version*.
     """
+    return run_steps(read_steps(client, path, start, end, version))
+
+
+def read_steps(
+    client: Client,
+    path: str,
+    start: int | None = None,
+    end: int | None = None,
+    version: Version | None = None,
+) -> Steps[bytes]:
+    """Do ``read`` in steps; a worker reads ranges."""
     if start in (None, 0) and end is None and version is None:
-        return _read_whole(client, path)
+        return (yield from _read_whole(client, path))
+    yield None
     first = start or 0
     if end is not None and min(first, end) < 0:
         found, version = look(client, path), version or Version()
@@ -172,14 +210,14 @@ def read(
     return _read_range(client, path, first, end, version)
 
 
-def _read_whole(client: Client, path: str) -> bytes:
+def _read_whole(client: Client, path: str) -> Steps[bytes]:
     sink = MemorySink()
 
     def check(reply: Reply) -> None:
         check_whole(reply.headers.get(CRC_HEADER), crc64(sink.data), path)
 
     operation = operation_on(Action.GetObject, path)
-    client.call(operation, EMPTY, Exchange(sink=sink), parse=check)
+    yield from call_steps(client, operation, Exchange(sink=sink), check)
     return bytes(sink.data)
 
 
@@ -212,7 +250,9 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
         raise IntegrityError(msg, path=path)
 
 
-def delete(client: Client, path: str, cancel: Cancellation | None = None) -> Reply:
-    """Delete one object (DeleteObject); a missing object is not an error in OSS."""
-    exchange = Exchange(cancel=cancel)
-    return client.call(operation_on(Action.DeleteObject, path), EMPTY, exchange)
+def delete_steps(
+    client: Client, path: str, cancel: Cancellation | None = None
+) -> Steps[Reply]:
+    """Delete one object in steps (DeleteObject); OSS reports no missing object."""
+    operation = operation_on(Action.DeleteObject, path)
+    return (yield from call_steps(client, operation, Exchange(cancel=cancel)))

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, NoReturn
 
 from attrs import frozen
 
 from ..client.client import Client
+from ..client.small_request import Steps
 from ..client.written_objects import info_of
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import run_steps
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
 from ..tracebacks import caller_level
@@ -188,8 +190,19 @@ class Lookup:
         An object of this process raises PermissionError if GET is not granted and its
         body was not kept in memory.
         """
+        return run_steps(self.read_steps(path, start, end, version))
+
+    def read_steps(
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: Version | None = None,
+    ) -> Steps[bytes]:
+        """Do ``read`` in steps."""
+        how = start, end, version
         try:
-            return calls.read(self.client, path, start, end, version)
+            return (yield from calls.read_steps(self.client, path, *how))
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
@@ -232,17 +245,26 @@ class Lookup:
         If deleting is not granted, an object or directory of this process raises
         PermissionError.
         """
+        run_steps(self.remove_steps(path, cancel))
+
+    def remove_steps(
+        self, path: str, cancel: Cancellation | None = None
+    ) -> Steps[None]:
+        """Do ``remove`` in steps."""
         if split_path(path)[1]:
-            self.change(path, lambda: calls.delete(self.client, path, cancel))
+            with self.changing(path):
+                yield from calls.delete_steps(self.client, path, cancel)
         else:
+            yield None
             self.info(path)  # a bucket that is not there is an error
         self.client.written.forget(path)
 
-    def change(self, path: str, act: Callable[[], object]) -> None:
-        """Call *act*, which changes *path*; raises like :meth:`remove`."""
+    @contextlib.contextmanager
+    def changing(self, path: str) -> Iterator[None]:
+        """Raise like :meth:`remove` if the block changes *path* and may not."""
         written = self.client.written
         try:
-            act()
+            yield
         except NotSignedError as error:
             own = written.receipt(path) or written.is_directory(path)
             if own or written.is_unrecorded(path):

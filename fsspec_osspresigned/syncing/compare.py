@@ -10,9 +10,12 @@ from typing import TypeAlias
 from attrs import frozen
 
 from ..client.client import Client
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import ObjectNotFoundError
+from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..objects import calls
 from ..units import MIB
@@ -51,8 +54,12 @@ class ContentComparison:
         """
         unsure, plan.unsure = plan.unsure, []
         width = self.client.options.connections
-        transfers = Transfers(
-            self.client.files, width, self._prove, lambda item: item.entry.name
+        transfers: Transfers[Item, Proof] = Transfers(
+            self.client.files,
+            width,
+            self._prove,
+            lambda item: item.entry.name,
+            driver=ExpressLane(self.client),
         )
         remembered = {}
         for item, (why, found) in zip(unsure, transfers.run(unsure), strict=True):
@@ -64,13 +71,13 @@ class ContentComparison:
                 remembered[item.entry.name] = found
         return remembered
 
-    def _prove(self, item: Item, _: Cancellation) -> Proof:
+    def _prove(self, item: Item, _: Cancellation) -> Steps[Proof]:
         entry, etag, crc = item.entry, "", None
         if item.sent is not None and is_what_was_sent(item.stored, item.sent):
             etag, crc = item.sent.etag, item.sent.crc64
         if crc is None:
             try:
-                info = calls.head(self.client, self.root + entry.name)
+                info = yield from calls.head_steps(self.client, self.root + entry.name)
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
@@ -81,6 +88,8 @@ class ContentComparison:
                 etag, crc = str(info["ETag"]), info["crc64"]
                 if entry.size not in (None, info["size"]):
                     return Why.SIZE, None
+        if not self.source.is_local or entry.size is None or entry.size > SMALL:
+            yield None
         try:
             return self._compare(entry, etag, crc)
         except OSError as error:  # of the source: the store is not asked here

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from attrs import field, frozen
 
 from ..client.client import Client
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import ConfigurationError
@@ -167,9 +168,10 @@ class Downward:
             file.discard()
         os.utime(place, ns=(began, began))
 
-    def delete(self, name: str, cancel: Cancellation) -> None:
-        """Delete the local file *name*, or the symbolic link to a file."""
+    def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
+        """Delete the local file *name*, or the symbolic link to a file, in a worker."""
         del cancel
+        yield None
         if problem := self._link_above(name):
             raise ConfigurationError(problem, path=name)
         os.unlink(self.target.place(name))

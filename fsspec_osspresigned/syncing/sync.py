@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
+from ..client.express import ExpressLane
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..console.exit import why
@@ -210,16 +212,20 @@ class SyncRun(Listener):
         if extra and self._is_clean:
             client = self.direction.client
             width = client.options.connections
-            transfers = Transfers(
-                client.files, width, self._delete_one, lambda one: one.name
+            transfers: Transfers[Extra, None] = Transfers(
+                client.files,
+                width,
+                self._delete_one,
+                lambda one: one.name,
+                driver=ExpressLane(client),
             )
             for name, error in transfers.failures_of(extra).items():
                 self.result.failed[name] = error
                 self._report_failure(name, 0, error)
         self.result.kept = len(extra) - len(self.result.deleted)
 
-    def _delete_one(self, extra: Extra, cancel: Cancellation) -> None:
-        self.direction.delete(extra.name, cancel)
+    def _delete_one(self, extra: Extra, cancel: Cancellation) -> Steps[None]:
+        yield from self.direction.delete_steps(extra.name, cancel)
         if self.held is not None:
             self.held.forget(self.root + extra.name)
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from ..client.client import Client
+from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..errors import NotSignedError
 from ..filesystem.filesystem import OSSPresignedFileSystem
@@ -110,8 +111,8 @@ class Upward:
             batches = batches_of(self.filesystem, self.route, entries)
             spread(self.executor, batches, listener)
 
-    def delete(self, name: str, cancel: Cancellation) -> None:
-        """Delete the object *name*."""
+    def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
+        """Delete the object *name* in steps."""
         path = self.root + name
-        calls.delete(self.client, path, cancel)
+        yield from calls.delete_steps(self.client, path, cancel)
         self.client.written.forget(path)

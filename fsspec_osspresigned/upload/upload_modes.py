@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from ..client.small_request import LARGEST, FirstTry, SmallRequest
+from ..client.small_request import FirstTry, SmallRequest
 from ..concurrency.cancellation import Cancellation
 from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
-from ..http.body import EMPTY, Body, SpooledBody
+from ..http.body import EMPTY, SMALL, Body, SpooledBody
 from ..model import PartReceipt, Receipt, Reply
 from ..signers.base import MultipartGrant, preflight
 from .expiry_watch import ExpiryWatch
@@ -125,7 +125,7 @@ class SinglePut:
         """Return the request of ``publish`` if it is a small PUT; None otherwise."""
         job, body = self._job, self.body
         action = job.plan.action
-        if job.plan.multipart or action.spec.form or body.size > LARGEST:
+        if job.plan.multipart or action.spec.form or body.size > SMALL:
             return None
         operation = job.steps.target.put_operation(body.size, action)
         return SmallRequest(operation, body, job.steps.exchange, job.ahead)

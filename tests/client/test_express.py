@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned import OSSPresignedFileSystem
+from fsspec_osspresigned import OSSPresignedFileSystem, sync
 from fsspec_osspresigned.client.express import ExpressLane
 from fsspec_osspresigned.client.link import RequestWindow
 from fsspec_osspresigned.concurrency.job_runner import Transfers
@@ -363,3 +363,113 @@ def test_receipts_for_a_function_go_by_workers(make, oss, tries):
     assert len(make(receipts=told.append).pipe(values(20))) == 20
     assert len(told) == 20
     assert not tries
+
+
+def by_paths(call: Any) -> dict[str, Any]:
+    """Return path -> result or error of a call for many."""
+    try:
+        found: dict[str, Any] = call()
+    except UploadErrors as error:
+        return dict(error.failures)
+    except OSSPresignedError as error:
+        return {error.path or "": error}
+    return found
+
+
+def test_reads_and_deletions_go_by_the_lane(make, oss, tries):
+    """Small bodies do; what is large, or tells no size, is read by workers."""
+    fs, given = make(max_concurrency=3), values(60)
+    large = {f"{ROOT}/large{n}": bytes([n]) * (256 * KIB + 1) for n in range(12)}
+    fs.pipe({**given, **large})
+    tries.clear()
+    assert fs.cat(list(given)) == given
+    assert {one.signed.method for one in tries} == {"GET"}
+    assert len(tries) == 60
+    found = fs.cat([*given, *large])
+    assert found == {**given, **large}
+    assert len(tries) < 60 + 60 + 12  # a large one tells of the next
+    tries.clear()
+    fs.rm([*given, *large])
+    assert [one.signed.method for one in tries] == ["DELETE"] * 72
+    assert not stored(oss)
+
+
+def test_checks_of_a_sync_go_by_the_lane(make, oss, tries, tmp_path):
+    """So do its deletions; each difference is found all the same."""
+    for number in range(30):
+        (tmp_path / f"{number:02}").write_bytes(b"%02d" % number)
+    fs = make()
+    sync(tmp_path, f"{ROOT}/in", filesystem=fs)
+    tries.clear()
+    (tmp_path / "07").write_bytes(b"xx")
+    (tmp_path / "08").unlink()
+    how = {"filesystem": fs, "compare": "checksum", "delete": True}
+    result = sync(tmp_path, f"{ROOT}/in", **how)
+    assert [item.entry.name for item in result.plan.send] == ["07"]
+    assert result.deleted == ["08"]
+    methods = [one.signed.method for one in tries]
+    assert methods.count("HEAD") == 29
+    assert stored(oss)[f"{ROOT}/in/07"] == b"xx"
+
+
+READ_FAULTS = [
+    Fault(status=500, times=3),
+    Fault(status=503, times=3, retry_after=0),
+    Fault(reset=True, times=3),
+    Fault(hang_up=True, times=3),
+    Fault(cut_reply_after=20, times=3),
+    Fault(cut_reply_after=400, times=3),
+    Fault(refuse="expired", times=1),
+    Fault(wrong_crc=True, times=1),
+    Fault(interim=(100, 102), times=9),
+]
+
+
+@pytest.mark.parametrize("fault", READ_FAULTS, ids=str)
+def test_no_cut_or_damaged_body_is_returned(make, oss, fault):
+    """A first try that fails is made again by the client, with its count."""
+    fs, given = make(), values(40)
+    fs.pipe(given)
+    oss.faults.add(evolve(fault, action="GetObject"))
+    found = by_paths(lambda: fs.cat(list(given), on_error="return"))
+    assert found == given
+    oss.faults.clear()
+    if not fault.wrong_crc:
+        oss.faults.add(evolve(fault, action="DeleteObject"))
+    fs.rm(list(given))
+    assert not stored(oss)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_weather_answers_each_request_once(make, oss, seed):
+    """Each path has its own bytes or one error: a property, with seeded faults."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable
+    fs = make(retries=2, max_concurrency=8)
+    given = {path: dice.randbytes(1 + n * 37) for n, path in enumerate(values(90))}
+    fs.pipe(given)
+    kinds: list[dict[str, Any]] = [
+        {"status": 500},
+        {"reset": True},
+        {"hang_up": True},
+        {"cut_reply_after": dice.randrange(300)},
+        {"status": 403, "code": "AccessDenied"},
+        {"delay": 0.05},
+    ]
+    for action in ("GetObject", "DeleteObject"):
+        for number, kind in enumerate(dice.sample(kinds, 4)):
+            oss.faults.add(
+                Fault(action=action, rate=0.12, seed=seed * 10 + number, **kind)
+            )
+    wanted = list(given)
+    dice.shuffle(wanted)
+    found = fs.cat(wanted, on_error="return")
+    assert set(found) == set(given)
+    for path, one in found.items():
+        if isinstance(one, Exception):
+            assert isinstance(one, OSError)
+        else:
+            assert one == given[path]
+    failed = by_paths(lambda: fs.rm(wanted, on_error="return") or {})
+    kept = stored(oss)
+    assert all(kept[path] == given[path] for path in kept)
+    assert not failed

@@ -10,7 +10,6 @@ import pytest
 from fsspec.callbacks import Callback, TqdmCallback
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.client.small_request import LARGEST
 from fsspec_osspresigned.concurrency import job_runner
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault
@@ -28,6 +27,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.progress import SharedCallback
 from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.http.body import SMALL
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import MIB
 
@@ -126,7 +126,7 @@ def test_files_go_several_at_once(blind, owner, tmp_path, monkeypatch):
         return blocks(self)
 
     monkeypatch.setattr(body.FileBody, "blocks", met)
-    (tmp_path / "f").write_bytes(bytes(LARGEST + 1))  # smaller ones need no threads
+    (tmp_path / "f").write_bytes(bytes(SMALL + 1))  # smaller ones need no threads
     names = [f"{ROOT}/{n}" for n in range(8)]
     receipts = blind.put([tmp_path / "f"] * 8, names, batch_size=4)
     assert sorted(receipt.path for receipt in receipts) == names
