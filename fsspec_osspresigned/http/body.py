@@ -14,7 +14,7 @@ import tempfile
 import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from mmap import PAGESIZE
 from typing import IO, Protocol
@@ -27,7 +27,7 @@ from ..system import read_at, write_at
 BLOCK = 256 * 1024
 SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
-_JOIN = 512 * 1024  # bytes of small pieces that are joined: they fit into a cache
+_JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
 _READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
 
 
@@ -100,30 +100,6 @@ def bytes_in(body: Body) -> bytes:
     return bytes(whole)
 
 
-class _Joined:
-    """Joins pieces in the same *room* bytes of memory again and again.
-
-    For new memory each time, the system would find and clear pages for every byte that
-    is sent.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._file: io.BytesIO | None = None
-
-    def view(self, pieces: Iterable[memoryview | bytes], size: int) -> memoryview:
-        """Return the *size* bytes of *pieces*; valid until it is released."""
-        while True:
-            file = self._file = self._file or io.BytesIO(bytes(self._room))
-            file.seek(0)
-            try:
-                file.writelines(pieces)
-            except BufferError:  # the receiver has kept a slice of the last view
-                self._file = None
-                continue
-            return file.getbuffer()[:size]
-
-
 @frozen(eq=False)
 class PartBody:
     """One part of a stream, held in several pieces of memory.
@@ -143,7 +119,6 @@ class PartBody:
         # A part may have thousands of pieces: nothing here runs for each small one.
         sizes = [*map(len, self.pieces)]
         ends = [0, *accumulate(sizes)]
-        joined = _Joined(min(self.size, _JOIN))
         first = 0
         while first < len(sizes):
             stop = max(first + 1, bisect_right(ends, ends[first] + _JOIN) - 1)
@@ -151,9 +126,7 @@ class PartBody:
                 is_large = [size >= BLOCK for size in sizes[first:stop]]
                 stop = first + max(1, is_large.index(True))
             if stop - first > 1:
-                view = joined.view(self.pieces[first:stop], ends[stop] - ends[first])
-                yield view
-                view.release()
+                yield memoryview(b"".join(self.pieces[first:stop]))
             else:
                 view = memoryview(self.pieces[first])
                 for start in range(0, sizes[first], SLICE):
