@@ -126,7 +126,9 @@ class PartBody:
                 is_large = [size >= BLOCK for size in sizes[first:stop]]
                 stop = first + max(1, is_large.index(True))
             if stop - first > 1:
-                yield memoryview(b"".join(self.pieces[first:stop]))
+                view = memoryview(b"".join(self.pieces[first:stop]))
+                yield view
+                view.release()  # else the next one needs new pages of memory
             else:
                 view = memoryview(self.pieces[first])
                 for start in range(0, sizes[first], SLICE):
