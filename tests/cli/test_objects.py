@@ -254,7 +254,7 @@ def test_url_is_printed_on_demand_alone(run, objects):
     ended = run("url", f"{FROM}a.csv", *KEYS, "--expires", "2h", secret=True)
     with urllib.request.urlopen(ended.out.strip()) as reply:
         assert reply.read() == b"a"
-    assert "good for GET until " in ended.err
+    assert "valid for GET until " in ended.err
     assert "(1 h 59 min left)" in ended.err
     ended = run("url", f"{BUCKET}/new", "--method", "PUT", *KEYS, secret=True)
     host, _, target = ended.out.strip().removeprefix("http://").partition("/")

@@ -648,7 +648,7 @@ def test_verbose_tells_what_was_retried(run, oss, tree):
     oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
     ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
     assert ended.code == 0
-    assert re.search("PutObject of .*503.*; trying again", ended.err)
+    assert re.search("PutObject of .*503.*; retrying", ended.err)
 
 
 def test_verbose_tells_a_failure_once(run, oss, tree):
