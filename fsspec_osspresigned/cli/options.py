@@ -191,7 +191,10 @@ def counted(number: int, what: str) -> str:
 
 
 def typed_flags(*kinds: type, without: Sequence[str] = ()) -> list[str]:
-    """Return those flags of options classes that the user typed for this command."""
+    """Return the flags of options classes that are on the command line.
+
+    *without* names options to omit.
+    """
     origin = click.get_current_context().get_parameter_source
     return [
         one.metadata["flags"][0]
@@ -333,7 +336,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return *given* as ``bucket/key``; None means the object of the URL."""
+        """Return *given*; if it is empty, the path of the presigned URL's object."""
         if given or self.url_file is None:
             return given
         return str(getattr(filesystem.client.signer, "path", ""))

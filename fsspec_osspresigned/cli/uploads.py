@@ -1,4 +1,4 @@
-"""Commands ``uploads list`` and ``uploads abort`` for interrupted uploads."""
+"""Commands ``uploads list``, ``uploads abort`` and the deprecated ``resume``."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _itself(reply: Reply) -> Any:
 
 
 class Client:
-    """Sends requests for all filesystems with equal options; it has their signer.
+    """Sends requests for all filesystems with equal options, signed by one signer.
 
     *policy* None uses the retry policy of the options. *note* is called with each
     receipt.
@@ -274,9 +274,9 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that signs *coming* ahead in batches.
+        """Return a signer that signs the operations of *coming* ahead, in batches.
 
-        None if the signer works in this process, so batches would save nothing.
+        Returns None if the signer is in this process, so batches would save nothing.
         """
         if not getattr(self.signer, "remote", False):
             return None

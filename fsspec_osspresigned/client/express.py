@@ -67,8 +67,8 @@ class ExpressLane:
     ) -> bool:
         """Run the tasks that *take* returns, until it returns None.
 
-        Many at a time: what the window of the bucket permits, or *width* if that is
-        less than the connections of the options.
+        The window of the bucket limits the number of tasks at a time, and so does
+        *width* if it is less than the connections of the options.
 
         *take* may return ``LATER`` if there is no task now; it is called again when
         the lane, which is passed to *opened*, is woken. Returns False if the source is
@@ -212,7 +212,7 @@ class _ExpressRun:
 
     @property
     def _width(self) -> int:
-        """Tasks that may be under way, by what the last bucket bears."""
+        """Maximum number of tasks at a time, by the window of the last bucket."""
         size = CONNECTIONS if self._window is None else self._window.size
         return min(self.most, size)
 
@@ -300,7 +300,7 @@ class _ExpressRun:
             self.source.note(began)
 
     def _note(self, own: _OnItsWay, seconds: float) -> None:
-        """Tell the window of the bucket, and the estimate of its link, of a try."""
+        """Record a try in the window of its bucket and in the estimate of its link."""
         operation, failure = own.request.operation, own.first.failure
         window = self.client.windows[operation.bucket]
         if failure is not None:

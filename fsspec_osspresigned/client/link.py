@@ -1,7 +1,7 @@
-"""What is known of a link: round trip, rate, and how many small requests it bears.
+"""Properties of a network link: round trip, rate, and limit of small requests.
 
-It is measured by the requests sent, and kept only in memory. The part sizes of files
-and values depend on it, and the number of small requests in flight.
+They are measured by the requests sent, and kept only in memory. The part size and the
+number of small requests in flight depend on them.
 """
 
 from __future__ import annotations
@@ -80,13 +80,14 @@ def _after(old: float | None, new: float, *, is_better: bool) -> float:
 
 
 class RequestWindow:
-    """How many small requests are in flight; thread-safe like ``LinkEstimate``.
+    """Limit of the small requests in flight to a bucket; thread-safe like LinkEstimate.
 
-    It grows while replies take as long as before, and halves when the store refuses one
-    because there are too many (AIMD: additive increase, multiplicative decrease). A round is as many replies as the window has room for. Its lower quartile is
-    compared with the base, the least quartile so far: jitter of single replies does not
-    count, and a queue delays them all. The window doubles in each round until replies
-    take longer, or one is refused; afterwards it grows by 8 a round.
+    The window grows while replies take as long as before, and halves after a reply 429
+    or 503 (AIMD: additive increase, multiplicative decrease). A round has as many
+    replies as the window permits requests. The lower quartile of their durations is
+    compared with the base, the least quartile so far, because a queue delays all
+    replies and jitter only some. The window doubles in each round until replies take
+    longer or one is a refusal; afterwards it grows by 8 a round.
 
     Attributes:
         size: requests that may be in flight.
@@ -109,9 +110,9 @@ class RequestWindow:
         self._ignored = 0  # refusals of requests that were sent before the last halving
 
     def note(self, seconds: float, in_flight: int) -> float | None:
-        """Record a reply after *seconds*, with so many requests *in_flight*.
+        """Record a reply that took *seconds* with *in_flight* requests in flight.
 
-        Return the least seconds of the round if it has ended, else None.
+        Returns the shortest duration in the round if this reply ends it, else None.
         """
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
@@ -125,7 +126,7 @@ class RequestWindow:
         return found[0]
 
     def note_failure(self, failure: BaseException) -> None:
-        """Halve the window if *failure* says that there are too many requests."""
+        """Halve the window if *failure* is a reply 429 or 503."""
         is_refusal = (
             isinstance(failure, StoreUnavailableError) and failure.status in _REFUSALS
         )

@@ -248,9 +248,9 @@ class WrittenObjects:
             return self._is_directory(path)
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of all objects and created directories under *path*.
+        """Yield ``info`` of the objects and created directories under *path*.
 
-        The name relative to *path* must begin with *begin*.
+        Names that do not begin with *begin*, relative to *path*, are omitted.
         """
         with self._lock:
             names = [*self._within.get(path, ())]

@@ -118,7 +118,8 @@ class Turns:
     def share(self, most: int) -> TurnShare:
         """Return a semaphore for one thread that has many requests in flight.
 
-        It may have *most* of them, and no more than other threads while these wait.
+        The thread may have *most* requests in flight, but no more than each of the other
+        threads while these wait.
         """
         return TurnShare(self, self._budget, self._limit, most)
 
@@ -183,7 +184,7 @@ class TurnShare:
         self.is_short, self.looked = False, time.monotonic()
 
     def close(self) -> None:
-        """Forget the share: a traceback may keep it alive."""
+        """Remove the share from the budget, although a traceback may keep it alive."""
         self._budget.shares.discard(self)
 
 

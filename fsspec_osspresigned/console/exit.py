@@ -151,13 +151,12 @@ class Failure:
 
 @contextlib.contextmanager
 def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
-    """Within the block, let the first Ctrl-C raise KeyboardInterrupt, the second end.
+    """Within the block, make the first Ctrl-C raise KeyboardInterrupt.
 
-    The second one ends the process immediately. SIGTERM prints a line before it ends
-    the process. This does nothing outside the main thread, or if the program handles
-    SIGINT itself. After the first Ctrl-C, the second one keeps its effect until the
-    process ends, which may still abort uploads. The first one calls *stop* in the
-    signal handler, which must not take a lock.
+    The second Ctrl-C ends the process immediately, also after the block, where uploads
+    may still be aborted. The first one calls *stop* in the signal handler; *stop* must
+    not take a lock. SIGTERM prints a line before it ends the process. The block changes
+    no signal outside the main thread, or if the program handles SIGINT itself.
     """
     at_interrupt = signal.getsignal(signal.SIGINT)
     if (

@@ -136,9 +136,9 @@ class Summary:
 
 
 def _misplaced(failures: Collection[Failure]) -> str | None:
-    """Return one reason if a URL map has all failed files, but below another directory.
+    """Return one reason for all failures, or None.
 
-    None if it does not have them all.
+    The reason is that the URL map has all failed files below another directory.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
     if len(lacking) <= 1:

@@ -76,7 +76,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """Callback of one file among many, whose bytes the shared callback counts."""
+    """Callback of one of many files; it adds the file's bytes to those of all files."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -135,7 +135,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         return int(self.value)
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Redraw the bar after some time, and when all bytes are transferred."""
+        """Redraw the bar if *every* seconds have passed or all bytes are transferred."""
         super().call(hook_name, **kwargs)
         now = time.monotonic()
         is_whole = self._live and self.done == self.total

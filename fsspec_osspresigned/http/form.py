@@ -93,7 +93,7 @@ def _before(form: SignedForm, boundary: str) -> bytes:
 def _problems(form: SignedForm) -> Iterator[str]:
     """Yield a text for each field that cannot be sent.
 
-    An invalid name is not shown, because it may be a value.
+    An invalid name is not shown: it may be a secret value, in the wrong place.
     """
     seen: set[str] = set()
     if "key" not in form.fields:

@@ -30,8 +30,8 @@ _LOOKS = 4  # within one window in which enough bytes must move
 class LaneTry:
     """One try of a request, with its reply or failure.
 
-    Both are None if the lane cannot send it, because its route needs TLS inside TLS, or
-    does not read the reply, because its body is large.
+    Reply and failure are both None if a worker thread must send the request: its route
+    needs TLS inside TLS, or the body of the reply is large.
 
     Attributes:
         began: time of sending, by ``time.monotonic``.

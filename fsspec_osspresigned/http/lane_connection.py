@@ -17,7 +17,7 @@ _GOOD = range(200, 300)
 
 
 class LargeBodyError(Exception):
-    """The body of a reply is large, or does not say its size: others must read it."""
+    """The body of a reply is large or of unknown size: a worker thread must read it."""
 
 
 class LaneConnection:

@@ -50,7 +50,10 @@ def call_steps(
     exchange: Exchange = PLAIN,
     parse: Callable[[Reply], object] = lambda _: None,
 ) -> Steps[Reply]:
-    """Do ``Client.call`` in steps, and return the reply that *parse* accepted."""
+    """Do ``Client.call`` as a generator that yields where it would wait.
+
+    It returns the reply that *parse* accepted.
+    """
     exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
     first = yield SmallRequest(operation, EMPTY, exchange, None)
 
@@ -67,7 +70,7 @@ def head(client: Client, path: str) -> dict[str, Any]:
 
 
 def head_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
-    """Do ``head`` in steps."""
+    """Do ``head`` as a generator, like ``call_steps``."""
     reply = yield from call_steps(client, operation_on(Action.HeadObject, path))
     return described(path, reply.headers, size_of(reply.headers, path))
 
@@ -196,7 +199,7 @@ def read_steps(
     end: int | None = None,
     version: Version | None = None,
 ) -> Steps[bytes]:
-    """Do ``read`` in steps; a worker reads ranges."""
+    """Do ``read`` as a generator, like ``call_steps``; a worker thread reads ranges."""
     if start in (None, 0) and end is None and version is None:
         return (yield from _read_whole(client, path))
     yield None
@@ -253,6 +256,6 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
 def delete_steps(
     client: Client, path: str, cancel: Cancellation | None = None
 ) -> Steps[Reply]:
-    """Delete one object in steps (DeleteObject); OSS reports no missing object."""
+    """Delete one object, like ``call_steps``; OSS does not report a missing object."""
     operation = operation_on(Action.DeleteObject, path)
     return (yield from call_steps(client, operation, Exchange(cancel=cancel)))

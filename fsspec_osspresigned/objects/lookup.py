@@ -199,7 +199,7 @@ class Lookup:
         end: int | None = None,
         version: Version | None = None,
     ) -> Steps[bytes]:
-        """Do ``read`` in steps."""
+        """Do ``read`` as a generator that yields where it would wait."""
         how = start, end, version
         try:
             return (yield from calls.read_steps(self.client, path, *how))
@@ -250,7 +250,7 @@ class Lookup:
     def remove_steps(
         self, path: str, cancel: Cancellation | None = None
     ) -> Steps[None]:
-        """Do ``remove`` in steps."""
+        """Do ``remove`` as a generator that yields where it would wait."""
         if split_path(path)[1]:
             with self.changing(path):
                 yield from calls.delete_steps(self.client, path, cancel)
@@ -261,7 +261,10 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Raise like :meth:`remove` if the block changes *path* and may not."""
+        """Within the block, replace NotSignedError by the error of :meth:`blind`.
+
+        A recorded object of this process keeps NotSignedError.
+        """
         written = self.client.written
         try:
             yield

@@ -1,9 +1,9 @@
 """Connection limits: idle and slow connections, and those that do not read, are closed.
 
 uvicorn limits only the idle time after a reply. This module extends uvicorn's protocol
-class. It limits the number of connections and the time of each phase, including the TLS
-handshake and the parsing of requests. ASGI middleware detects where bodies and replies
-end.
+class. The class limits the number of connections and the time of each phase, including
+the TLS handshake and the parsing of requests. ASGI middleware detects where bodies and
+replies end.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class GuardedConnection(HttpToolsProtocol):
     def end(self) -> None:
         """Record the end of the reply to a request.
 
-        The next state waits for the rest of the request, or for the next request.
+        Afterwards, the connection waits for the rest of this request, if the reply was
+        early, or for the next request.
         """
         if self.state == "body":
             self.state = "rest"

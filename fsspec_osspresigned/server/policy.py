@@ -342,7 +342,10 @@ class _Table:
         *,
         required: bool = False,
     ) -> T:
-        """Return the converted member; *default* if it is missing or invalid."""
+        """Return the converted member; *default* if it is missing or invalid.
+
+        An invalid member is recorded as a mistake, and so is a missing *required* one.
+        """
         self.asked.append(name)
         if name in self.members:
             try:

@@ -214,7 +214,7 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
 
 
 def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return a required header as the request has it: as header or form field."""
+    """Return a required header as the request sends it: a header or form fields."""
     return form_fields({name: value}) if operation.action.spec.form else {name: value}
 
 

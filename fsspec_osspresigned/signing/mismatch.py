@@ -239,7 +239,7 @@ def _headers(
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    """Yield differences of signature and key ID, as sent and as received."""
+    """Yield differences between the signature and key ID sent and those received."""
     ids = ("OSSAccessKeyId", "AWSAccessKeyId")
     for what, own, given in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),

@@ -113,10 +113,10 @@ def plan_for(
 ) -> UploadPlan:
     """Return the plan for an object of *size* bytes; None stands for a stream.
 
-    Without the option ``part_size``, parts are adapted to the size, up to 8 MiB, or up
-    to 32 MiB with *large_parts*. If the *link* is known, and neither options nor grant
-    fix the part size, the plan is the one with the shortest estimated time on that
-    link.
+    Without the option ``part_size``, larger objects have larger parts, up to 8 MiB, or
+    up to 32 MiB with *large_parts*. The network *link*, if it is known and neither
+    options nor grant fix the part size, replaces this rule: the plan is then the one
+    with the shortest estimated time.
 
     Raises:
         ConfigurationError: the granted requests cannot store the object; the message

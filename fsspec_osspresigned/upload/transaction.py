@@ -1,8 +1,8 @@
 """Transaction: several objects published together, at the end of its ``with`` block.
 
 The transaction in progress belongs to the context (:mod:`contextvars`), not to the
-filesystem: each thread sees only its own transaction. Coroutines, tasks and workers
-started from the same context take part in it.
+filesystem: each thread of the program sees only its own. Coroutines and tasks that begin
+in the same context take part in it, also in worker threads of this package.
 """
 
 from __future__ import annotations

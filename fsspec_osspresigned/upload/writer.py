@@ -330,7 +330,7 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """Discard a file that was never closed, by *give_up*, and warn."""
+        """Discard this file by calling *give_up*, and warn that it was not published."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"

@@ -1,5 +1,5 @@
 """URL maps: files with URLs that were presigned in advance.
 
-Begin with ``url_map``, the data. ``parser`` reads the text; ``source`` opens its file
-or URL.
+Begin with ``url_map``, which has the classes of a map and its entries. ``parser`` makes
+a map from text; ``source`` reads the text from a file or a URL.
 """
