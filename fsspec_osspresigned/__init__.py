@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client.receipts import ReceiptList
+    from .client.receipt_output import ReceiptList
     from .errors import (
         AccessDeniedError,
         BindingError,
@@ -124,7 +124,7 @@ _HOMES = {
     **dict.fromkeys(("SyncEvent", "SyncResult"), "syncing.result"),
     "BytesProgress": "filesystem.progress",
     "OSSPresignedFileSystem": "filesystem",
-    "ReceiptList": "client.receipts",
+    "ReceiptList": "client.receipt_output",
     **dict.fromkeys(("sync", "sync_down"), "syncing.sync"),
 }
 

@@ -327,7 +327,7 @@ def test_tests_use_public_names():
 TESTED_BY = {
     "__main__": "cli/test_app.py",
     "cli.entry": "cli/test_app.py",
-    "client.small_request": "client/test_express.py",
+    "client.small_request": "client/test_express_lane.py",
     "http.lane_connection": "http/test_lane.py",
     "cli.objects.change": "cli/test_objects.py",
     "cli.objects.get": "cli/test_objects.py",
@@ -343,7 +343,7 @@ TESTED_BY = {
     "signing.canonical": "signing/test_presigning.py",
     "signing.endpoint": "signing/test_presigning.py",
     "signing.signed_url": "signing/test_presigning.py",
-    "syncing.compare": "syncing/test_sync.py",
+    "syncing.compare_content": "syncing/test_sync.py",
     "syncing.result": "syncing/test_sync.py",
     "syncing.upward": "syncing/test_sync.py",
 }

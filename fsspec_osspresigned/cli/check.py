@@ -29,7 +29,7 @@ from ..owner.store_check import check as check_store
 from ..owner.store_facts import FACTS
 from ..signers.http import token_source
 from ..signers.keys import KeySigner
-from ..signers.post_grant_reader import parse_grant
+from ..signers.post_grant_parser import parse_grant
 from ..units import rate_of, shown_moment, shown_seconds, shown_text
 from ..url_map.source import load, load_file
 from .help import UncutGroup, examples

@@ -22,7 +22,7 @@ import click
 from attrs import field, fields, frozen, has
 from click.core import ParameterSource
 
-from ..client.receipts import ReceiptFile, receipt_writer
+from ..client.receipt_output import ReceiptFile, receipt_writer
 from ..concurrency.rate import RateLimit
 from ..console.exit import ExitCode, interruptible
 from ..console.progress import Display, Events, Lines, NamingLines, TransferProgress
@@ -38,7 +38,7 @@ from ..model import (
     STYLES,
     Receipt,
 )
-from ..options.trust import trust
+from ..options.set_by_user import trust
 from ..request_checks import is_presigned
 from ..secret import Secret, resolve_text
 from ..signers.presigned_urls import OneURLSigner

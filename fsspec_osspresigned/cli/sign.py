@@ -22,7 +22,7 @@ from ..owner.sign import Cut, Order, Signed
 from ..request_checks import is_web
 from ..secret import SecretURL
 from ..signers.keys import KeySigner
-from ..signers.post_grant_reader import PostGrant
+from ..signers.post_grant_parser import PostGrant
 from ..signing.signed_url import damage
 from ..units import MIB, shown_bytes, shown_end, shown_text
 from ..url_map.source import write_text

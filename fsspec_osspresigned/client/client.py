@@ -14,8 +14,8 @@ from attrs import evolve
 
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
-from ..concurrency.future import Event
 from ..concurrency.thread_pool import Workers
+from ..concurrency.waiting import Event
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
@@ -24,10 +24,10 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
-from .link import LinkEstimate, RequestWindow
+from .link_estimate import LinkEstimate, RequestWindow
+from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .s3_urls import is_of_s3, with_checksums
-from .seen_places import LOOKS
 from .small_request import FirstTry
 from .written_objects import WrittenObjects
 

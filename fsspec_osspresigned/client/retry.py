@@ -31,7 +31,7 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from ..http.awake import AWAKE
+from ..http.awake_clock import AWAKE
 from ..model import Operation, Reply
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from attrs import evolve
 
 from ..model import Operation, Receipt
 from ..units import MIB
-from .seen_places import SeenPlaces
+from .readable_directories import SeenPlaces
 
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
 BODY_COST = 250  # bytes that keeping any body takes besides, with its name

@@ -15,7 +15,7 @@ from weakref import WeakSet, ref
 
 from attrs import field, frozen
 
-from .future import Changes
+from .waiting import Changes
 
 
 class _Lent(ref["Lease"]):

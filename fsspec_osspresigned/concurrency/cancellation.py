@@ -6,7 +6,7 @@ import threading
 import weakref
 from contextvars import ContextVar
 
-from .future import Event
+from .waiting import Event
 
 # Of the coroutine for which this context works: what begins here ends with it.
 of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", default=None)

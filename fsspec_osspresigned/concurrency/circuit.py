@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
-from .future import Changes, Event
+from .waiting import Changes, Event
 
 _LOST = 60.0  # seconds after which a probe that was interrupted is held to be lost
 

@@ -10,10 +10,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import ReceiptFailedError, UploadErrors
 from ..tracebacks import without_frames
-from . import shutdown
+from . import abort_at_exit
 from .cancellation import Cancellation
-from .future import Event, Future, wait_for_all, wait_for_one
 from .thread_pool import Workers
+from .waiting import Event, Future, wait_for_all, wait_for_one
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -290,7 +290,7 @@ class Transfers(Generic[T, R]):
 
     def _is_over(self) -> bool:
         stops = self._on_error == "raise" and self._failed
-        given_up = self._cancel.is_set() or shutdown.is_terminating()
+        given_up = self._cancel.is_set() or abort_at_exit.is_terminating()
         return stops or given_up or self._is_refused()
 
     def _is_refused(self) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from ..system import after_fork_in_child
-from .future import Future
+from .waiting import Future
 
 # Seconds that a thread waits for work before it ends.
 PATIENCE = 30.0

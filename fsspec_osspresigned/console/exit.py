@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..concurrency import shutdown
+from ..concurrency import abort_at_exit
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -177,9 +177,12 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     def terminated(number: int, _: FrameType | None) -> None:
         with contextlib.suppress(OSError):
             os.write(2, b"\nterminated: unfinished uploads are ended\n")
-        shutdown.terminate(number)
+        abort_at_exit.terminate(number)
 
-    tells = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, shutdown.terminate)
+    tells = signal.getsignal(signal.SIGTERM) in (
+        signal.SIG_DFL,
+        abort_at_exit.terminate,
+    )
     if tells:
         signal.signal(signal.SIGTERM, terminated)
     if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
@@ -188,6 +191,6 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         if tells and signal.getsignal(signal.SIGTERM) is terminated:
-            signal.signal(signal.SIGTERM, shutdown.terminate)
+            signal.signal(signal.SIGTERM, abort_at_exit.terminate)
         if signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,8 +33,8 @@ from ..signing.canonical import Credentials
 from ..signing.grant_file import GrantTerms, sign_grant
 from ..units import KIB, MIB
 from ..url_map.source import write, write_text
-from . import scenario as names
-from .scenario import DemoPlan
+from . import plan as names
+from .plan import DemoPlan
 
 _PART = 8 * MIB
 _PATIENCE = 600.0  # seconds for the uploader

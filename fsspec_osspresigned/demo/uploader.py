@@ -12,8 +12,8 @@ import pandas as pd
 from ..filesystem.progress import BytesProgress
 from ..secret import redact
 from ..units import MIB
-from . import scenario as names
-from .scenario import DemoPlan
+from . import plan as names
+from .plan import DemoPlan
 
 
 def main(text: str) -> int:

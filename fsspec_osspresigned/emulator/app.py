@@ -279,7 +279,11 @@ async def _send(reply: EmulatorReply, send: Send) -> None:
         (name.encode(), value.encode("utf-8", "surrogateescape"))
         for name, value in reply.headers.items()
     ]
-    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+    start = {
+        "type": "http.response.start",
+        "status": reply.status,
+        "headers": headers,
+    }
     await send(start)
     if isinstance(reply.body, bytes):
         await send({"type": "http.response.body", "body": reply.body})

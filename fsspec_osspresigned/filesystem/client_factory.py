@@ -8,10 +8,10 @@ import fsspec
 from fsspec.config import conf
 
 from ..client.client import Client, shared_client
-from ..concurrency import shutdown
+from ..concurrency import abort_at_exit
 from ..http.transport import Transport
 from ..options.options import Options
-from ..options.trust import check_trust
+from ..options.set_by_user import check_trust
 from ..request_checks import is_web
 from ..signers import make_signer
 from ..units import MIB, shown_bytes
@@ -50,7 +50,7 @@ def client_for(options: Options) -> Client:
 
 
 def _make(options: Options) -> Client:
-    shutdown.watch()  # the first upload may begin in another thread
+    abort_at_exit.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
         pool=options.most_small,
@@ -60,7 +60,7 @@ def _make(options: Options) -> Client:
     )
     note = journals = None
     if options.receipts is not None:
-        from ..client.receipts import receipt_writer  # noqa: PLC0415 - only what is used
+        from ..client.receipt_output import receipt_writer  # noqa: PLC0415 - only what is used
 
         note = receipt_writer(options.receipts)
     if options.checkpoint is not None:

@@ -19,11 +19,11 @@ from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.future import Future
+from ..concurrency.waiting import Future
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
-from ..options.trust import trust
+from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
@@ -37,8 +37,8 @@ from .put import PutCall, progress_callback, write_mode
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
 if TYPE_CHECKING:
-    from ..client.gathered import GatheredCalls
-    from ..client.receipts import ReceiptList
+    from ..client.coroutine_calls import GatheredCalls
+    from ..client.receipt_output import ReceiptList
     from ..objects.lookup import Lookup
     from . import destinations, look, move, read
 else:  # with `objects`, which a process that only writes never loads
@@ -561,7 +561,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return call.start_put_file(calls, lpath, path, told, cancel)
 
     def _calls(self, verb: str) -> GatheredCalls:
-        from ..client.gathered import GatheredCalls  # noqa: PLC0415 - only for coroutines
+        from ..client.coroutine_calls import GatheredCalls  # noqa: PLC0415 - only for coroutines
 
         place = (os.getpid(), verb)
         if place not in self._gathered:

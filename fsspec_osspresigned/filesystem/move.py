@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from ..client.client import Client
-from ..client.express import ExpressLane
+from ..client.express_lane import ExpressLane
 from ..concurrency.cancellation import Cancellation
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..objects.copy import Copying, SourceHead, prove

@@ -20,8 +20,8 @@ from fsspec.utils import stringify_path
 from ..client.client import Client
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.future import Future
 from ..concurrency.job_runner import run_steps
+from ..concurrency.waiting import Future
 from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
 from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
@@ -35,8 +35,8 @@ from .bulk_options import BulkOptions, check_choice
 from .progress import SharedCallback
 
 if TYPE_CHECKING:
-    from ..client.gathered import GatheredCalls
-    from ..client.receipts import ReceiptList
+    from ..client.coroutine_calls import GatheredCalls
+    from ..client.receipt_output import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
@@ -293,8 +293,8 @@ class PutCall:
         how: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for all *jobs*, whose first requests are signed together."""
-        from ..client.express import ExpressLane  # noqa: PLC0415 - only for many
-        from ..client.receipts import ReceiptList  # noqa: PLC0415 - only for many
+        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
+        from ..client.receipt_output import ReceiptList  # noqa: PLC0415 - only for many
 
         def opening(job: T) -> Operation:
             return first_request(self.client, self.target(path_of(job)), size_of(job))

@@ -14,7 +14,7 @@ from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
 
 from ..client.client import Client
-from ..client.express import ExpressLane
+from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..http.body import SMALL

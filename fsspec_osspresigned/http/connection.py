@@ -33,7 +33,7 @@ from urllib3.util.ssltransport import SSLTransport
 from ..secret import SecretURL
 from ..system import incoming
 from .body import BLOCK
-from .response import ResponseError, ResponseParser
+from .response_parser import ResponseError, ResponseParser
 from .stall import Phase, ProgressTimer, StalledError
 
 _log = logging.getLogger(__name__)

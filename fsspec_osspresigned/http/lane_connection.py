@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..model import Reply
 from .body import SMALL
 from .connection import GONE, RECEIVED, OriginConnection, pieces
-from .response import ResponseParser
+from .response_parser import ResponseParser
 from .stall import Phase
 from .transport import MAX_ERROR, OutgoingRequest
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .awake import AWAKE
+from .awake_clock import AWAKE
 
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.

@@ -19,7 +19,7 @@ import requests
 import urllib3
 from attrs import field, frozen
 
-from ..concurrency.future import Event
+from ..concurrency.waiting import Event
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -36,7 +36,7 @@ from .checksums import crc64
 from .connection import JOINED, OriginConnection, Route, UnaskedError, request_head
 from .form import NO_FRAME, form_frame
 from .pool import ConnectionPool
-from .response import ResponseParser
+from .response_parser import ResponseParser
 from .stall import Phase, StalledError
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from attrs import define, frozen
 
 from ..client.client import Client
-from ..concurrency import shutdown
+from ..concurrency import abort_at_exit
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import UploadDiscardedError, UploadErrors
@@ -110,7 +110,7 @@ class AtomicFile:
     def _take_name(self) -> None:
         name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out
         self._name = os.path.join(self._parent, name)
-        shutdown.add(self)
+        abort_at_exit.add(self)
 
 
 def given_up(path: str) -> UploadDiscardedError:

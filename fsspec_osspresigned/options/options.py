@@ -31,7 +31,7 @@ from ..secret import redact, token_reference
 from ..signers import chosen, misplaced_options
 from ..system import open_files
 from ..units import MIB, bytes_of
-from .headers import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
+from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = {

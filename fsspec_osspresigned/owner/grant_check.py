@@ -10,7 +10,7 @@ from ..errors import NotSignedError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL, Action
 from ..options.object_options import Target
 from ..signers.post_form import sign_form
-from ..signers.post_grant_reader import PostGrant
+from ..signers.post_grant_parser import PostGrant
 from ..signing.post_conditions import RANGE, PolicyCondition
 from ..signing.post_policy import SIGNATURE_FIELDS, TOKEN_FIELD, TYPE_FIELD
 from ..units import shown_bytes, shown_end, shown_moment, shown_seconds, shown_text

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from .. import request_checks
 from ..errors import ConfigurationError
 from ..secret import SecretURL
-from ..signers.post_grant_reader import MAX_GRANT, PostGrant, parse_grant
+from ..signers.post_grant_parser import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
 from ..signing.signed_url import SignedURL, damage, describe

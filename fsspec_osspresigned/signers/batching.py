@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from attrs import define
 
-from ..concurrency.future import Changes
+from ..concurrency.waiting import Changes
 from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
 from .base import MAX_REQUESTS, Outcome, Signer, all_signed, check_signed, sign_each

@@ -23,7 +23,7 @@ from ..signing.post_policy import STATUS_FIELD, TYPE_FIELD, spelled
 from ..signing.verifying import SKEW
 from ..units import shown_moment
 from .base import form_fields
-from .post_grant_reader import PostGrant
+from .post_grant_parser import PostGrant
 
 _META = "x-oss-meta-"
 _SSE = "x-oss-server-side-"

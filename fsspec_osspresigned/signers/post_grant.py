@@ -31,7 +31,7 @@ from ..url_map.source import FileSource, load_file
 from .base import Grant
 from .http import SignerExchange, TokenSource, token_source
 from .post_form import check_acl, check_path, other_type, sign_form
-from .post_grant_reader import MAX_GRANT, PostGrant, parse_grant, read_grant
+from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
 from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
 
 _log = logging.getLogger(__name__)

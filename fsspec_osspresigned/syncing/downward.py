@@ -22,7 +22,7 @@ from ..objects import calls
 from ..objects.download import AtomicFile, Download
 from ..signers.base import preflight
 from ..signing.endpoint import check_key
-from .compare import ContentComparison
+from .compare_content import ContentComparison
 from .plan import Aside, Entry, Plan, Stored
 from .send import Listener
 from .source import LocalSource, RemoteSource

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from attrs import Factory, define, field, frozen
 
 from ..client.client import Client
-from ..client.express import ExpressLane
+from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.budget import Lease, of_process
 from ..concurrency.cancellation import Cancellation

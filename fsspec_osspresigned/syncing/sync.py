@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from ..client.express import ExpressLane
+from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers

@@ -16,7 +16,7 @@ from ..model import Action, split_path
 from ..objects import calls
 from ..signers.base import grant_for
 from ..upload.plan import refuse_expired
-from .compare import ContentComparison
+from .compare_content import ContentComparison
 from .plan import Aside, Entry, Plan, Stored
 from .send import Listener, SyncRoute, batches_of, spread
 from .source import whole_listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from ..concurrency.budget import Budget, of_process
-from ..concurrency.future import Changes
+from ..concurrency.waiting import Changes
 from ..http.body import Body, PartBody
 
 

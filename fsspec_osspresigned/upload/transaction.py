@@ -303,7 +303,7 @@ class Transaction:
                 yield None
                 one.commit()
 
-        from ..client.express import ExpressLane  # noqa: PLC0415 - only for many
+        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
@@ -354,7 +354,7 @@ _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 def warn_of_open() -> None:
     """Warn about transactions that were never ended.
 
-    Their parts are removed when the process ends (``shutdown``).
+    Their parts are removed when the process ends (``abort_at_exit``).
     """
     for one in list(_open):
         if one.under_way and one.files:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..client.client import Client
 from ..client.small_request import FirstTry, Steps
 from ..client.written_objects import BODY_CAP
-from ..concurrency import shutdown
+from ..concurrency import abort_at_exit
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import run_steps
 from ..errors import (
@@ -339,7 +339,7 @@ class Upload:
         """Begin the multipart upload; return False if that failed."""
         single, multipart = self.mode, Multipart(self._job, self.resumption)
         self.mode = multipart  # before there is anything to abort
-        shutdown.add(self)
+        abort_at_exit.add(self)
         try:
             self._beginner = threading.get_ident()
             multipart.begin()

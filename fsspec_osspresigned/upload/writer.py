@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..concurrency import budget
-from ..concurrency.native_calls import NativeCall, calling
+from ..concurrency.native_callbacks import NativeCall, calling
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from ..tracebacks import caller_level, short_traceback, without_frames
@@ -393,7 +393,7 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 @atexit.register
 def _tell_unfinished() -> None:
-    """Warn about each file that was never closed; ``shutdown`` removes their parts."""
+    """Warn about each file that was never closed; ``abort_at_exit`` removes their parts."""
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
             stack.callback(writer.drop, lambda: None)

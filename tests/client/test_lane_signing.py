@@ -13,8 +13,8 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.client.express import ExpressLane
-from fsspec_osspresigned.concurrency.future import Event
+from fsspec_osspresigned.client.express_lane import ExpressLane
+from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     NotSignedError,
@@ -61,7 +61,7 @@ class RemoteSigner(OwnSigner):
 def patient(monkeypatch) -> None:
     """Let the lane wait for a busy machine, and leave nothing to workers for that."""
     made = partial(ExpressLane, slow=math.inf)
-    monkeypatch.setattr("fsspec_osspresigned.client.express.ExpressLane", made)
+    monkeypatch.setattr("fsspec_osspresigned.client.express_lane.ExpressLane", made)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from fsspec_osspresigned import cli
-from fsspec_osspresigned.demo import owner, scenario
+from fsspec_osspresigned.demo import owner, plan
 from fsspec_osspresigned.http.checksums import crc64
 
 pytestmark = pytest.mark.slow
 
-PATH = f"{scenario.BUCKET}/a"
+PATH = f"{plan.BUCKET}/a"
 
 
 class Shelf:
@@ -36,7 +36,7 @@ class Broken:
 @pytest.fixture
 def a_plan(tmp_path):
     """A plan whose object ``a`` must hold ``abc``."""
-    made = scenario.DemoPlan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
+    made = plan.DemoPlan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
     made.source(PATH).parent.mkdir(parents=True)
     made.source(PATH).write_bytes(b"abc")
     return made
@@ -83,7 +83,7 @@ def test_failed_uploader_fails_the_demo(monkeypatch, capsys):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert cli.main(["demo", "--large", "1"]) == 1
     said = capsys.readouterr().out
-    assert said.count("no receipt") == len(scenario.EVERYTHING)
+    assert said.count("no receipt") == len(plan.EVERYTHING)
     assert "FAILED with exit code 1" in said
     assert "NOT VERIFIED" in said
 
@@ -94,7 +94,7 @@ def test_tampered_object_fails_the_demo(monkeypatch, capsys):
     examine = owner.examine
 
     def after_tampering(a_plan, reader, found, path):
-        if path == scenario.ONE_FILE:
+        if path == plan.ONE_FILE:
             reader.pipe_file(path, b"not what was sent")
         return examine(a_plan, reader, found, path)
 
@@ -102,7 +102,7 @@ def test_tampered_object_fails_the_demo(monkeypatch, capsys):
     assert cli.main(["demo", "--large", "1"]) == 1
     said = capsys.readouterr().out
     assert said.count("NO: size, bytes, CRC-64") == 1
-    assert said.count(" yes ") == len(scenario.EVERYTHING) - 1
+    assert said.count(" yes ") == len(plan.EVERYTHING) - 1
 
 
 @pytest.mark.slow
@@ -111,6 +111,6 @@ def test_whole_demo(monkeypatch, capsys):
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", "must not reach the uploader")
     assert cli.main(["demo", "--large", "20"]) == 0
     said = capsys.readouterr().out
-    assert said.count("yes") == len(scenario.EVERYTHING)
+    assert said.count("yes") == len(plan.EVERYTHING)
     assert said.count("3 parts") == 2
     assert "every byte verified" in said

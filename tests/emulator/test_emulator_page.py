@@ -39,7 +39,9 @@ def test_the_rules_of_the_page_can_be_read():
 
 def test_the_page_lists_every_member_and_every_reason():
     """The tables name each member of a fault, and each reason, exactly once."""
-    section = PAGE.partition("### Where and how often")[2].partition("## The clock")[0]
+    section = PAGE.partition("### Matching requests, and number of failures")[
+        2
+    ].partition("## The clock")[0]
     found = first_column(section)
     wanted = [member.name for member in fields(Fault)] + list(REASONS) + ["refuse"]
     assert sorted(found) == sorted(wanted)

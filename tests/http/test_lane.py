@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fsspec_osspresigned.concurrency.future import Event
 from fsspec_osspresigned.concurrency.thread_pool import Workers
+from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.errors import (
     NetworkError,
     NetworkTimeoutError,

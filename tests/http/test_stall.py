@@ -11,7 +11,7 @@ import pytest
 from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
 from fsspec_osspresigned.http import connection
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
-from fsspec_osspresigned.http.response import MAX_HEAD
+from fsspec_osspresigned.http.response_parser import MAX_HEAD
 from fsspec_osspresigned.http.stall import unconfirmed_bytes
 
 QUERY = "/k?x-oss-signature=TOPSECRET"

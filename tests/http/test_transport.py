@@ -25,7 +25,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import BLOCK, SLICE, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.response import ResponseError
+from fsspec_osspresigned.http.response_parser import ResponseError
 from fsspec_osspresigned.http.transport import Exchange, Transport, network_error
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.secret import SecretURL

@@ -13,7 +13,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.concurrency import shutdown
+from fsspec_osspresigned.concurrency import abort_at_exit
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
@@ -300,7 +300,7 @@ def test_a_process_that_is_killed_leaves_nothing(
     child = os.fork()
     if child == 0:  # pragma: no cover - killed
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        shutdown.watch()
+        abort_at_exit.watch()
         file = AtomicFile(str(place))
         file.write(b"begun", 0)
         os.kill(os.getpid(), number)
@@ -325,7 +325,7 @@ def test_a_file_with_a_name_is_removed_and_never_sent(fs, owner, tmp_path, monke
         fs.put(f"{tmp_path}/d/", f"{ROOT}/p/", recursive=True)
     assert set(owner.stored()) == {"s/a", "p/a"}
     assert not begun.is_over
-    shutdown.end_all(1.0, [begun])
+    abort_at_exit.end_all(1.0, [begun])
     assert begun.is_over
     assert left(tmp_path / "d") == ["a"]
     begun.discard()

@@ -18,7 +18,7 @@ from fsspec_osspresigned.owner.grant_check import (
 )
 from fsspec_osspresigned.owner.map_check import Intent
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.post_grant_reader import read_grant
+from fsspec_osspresigned.signers.post_grant_parser import read_grant
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
 from fsspec_osspresigned.signing.post_conditions import PolicyCondition

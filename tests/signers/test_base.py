@@ -5,7 +5,7 @@ from attrs import evolve
 
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
-from fsspec_osspresigned.options import headers
+from fsspec_osspresigned.options import header_values
 from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
     Grant,
@@ -105,7 +105,7 @@ def test_demanded_headers_are_fields_of_a_form(name):
 
 def test_callback_of_a_form():
     """The callback has another name in a form, and its variables are fields."""
-    given = headers.callback(
+    given = header_values.callback(
         {"callbackUrl": "http://h/", "callbackBody": "a", "callback-var": {"x:a": "1"}}
     )
     fields = form_fields({**given, "x-oss-meta-b": "2"})

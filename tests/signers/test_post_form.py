@@ -14,7 +14,7 @@ from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.base import check_signed
 from fsspec_osspresigned.signers.post_form import check_path, sign_form
-from fsspec_osspresigned.signers.post_grant_reader import PostGrant, read_grant
+from fsspec_osspresigned.signers.post_grant_parser import PostGrant, read_grant
 from tests.signers.grants import BUCKET, NOW, PREFIX, URL, document, signed_fields
 
 ANY = ["starts-with", "$key", ""]

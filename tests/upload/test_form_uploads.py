@@ -36,7 +36,7 @@ from fsspec_osspresigned.model import (
     MAX_POST_OBJECT,
     Action,
 )
-from fsspec_osspresigned.options import headers
+from fsspec_osspresigned.options import header_values
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -388,7 +388,9 @@ def test_size_outside_the_range(oss, sizes, words):
     assert stored(oss) is None
 
 
-CALLBACK = headers.callback({"callbackUrl": "http://cb.example", "callbackBody": "a"})
+CALLBACK = header_values.callback(
+    {"callbackUrl": "http://cb.example", "callbackBody": "a"}
+)
 
 
 @pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.concurrency import cancellation, future
+from fsspec_osspresigned.concurrency import cancellation, waiting
 from fsspec_osspresigned.concurrency.budget import of_process
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import AccessDeniedError, OSSPresignedError
@@ -119,7 +119,7 @@ def client(oss):
         writer,
         buffer,
         cancellation,
-        future,
+        waiting,
     ],
     ids=lambda module: module.__name__.rpartition(".")[2],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.signers.post_grant_reader import parse_grant
+from fsspec_osspresigned.signers.post_grant_parser import parse_grant
 from fsspec_osspresigned.url_map import source as url_map_file
 from fsspec_osspresigned.url_map.parser import parse
 from fsspec_osspresigned.url_map.source import (

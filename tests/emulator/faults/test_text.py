@@ -60,7 +60,7 @@ def test_all_mistakes_are_told_at_once():
         (2, "'status' is given twice"), (2, "'extras' is no member"),
         (2, "'bytes_per_second' is given twice"),
         (3, "nothing goes wrong"),
-        (4, "rate=2 is no share"), (4, "status=700 ends no request"),
+        (4, "rate=2 must be above 0, at most 1"), (4, "status=700 ends no request"),
     ]  # fmt: skip
     assert len(caught.value.problems) == len(wanted)
     for line, (text, piece) in zip(caught.value.problems, wanted, strict=True):

@@ -1,4 +1,4 @@
-"""Gathered calls: small uploads of many coroutines, driven by one express lane."""
+"""Coroutine calls: small uploads of many coroutines, driven by one express lane."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..concurrency.future import Future
 from ..concurrency.job_runner import LATER, OVER, Task
+from ..concurrency.waiting import Future
 from ..errors import UploadDiscardedError
 from ..http.lane import Lane
 from .client import Client
-from .express import ExpressLane
+from .express_lane import ExpressLane
 from .small_request import Steps
 
 _PATIENCE = 0.5  # seconds without a call after which the thread ends

@@ -13,7 +13,11 @@ import pytest
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.response import MAX_HEAD, ResponseError, ResponseParser
+from fsspec_osspresigned.http.response_parser import (
+    MAX_HEAD,
+    ResponseError,
+    ResponseParser,
+)
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 OK = "HTTP/1.1 200 OK"

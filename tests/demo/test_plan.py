@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsspec_osspresigned.demo.scenario import DemoPlan
+from fsspec_osspresigned.demo.plan import DemoPlan
 
 
 def test_plan_survives_the_command_line(tmp_path):

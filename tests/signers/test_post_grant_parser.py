@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.signers.post_grant_reader import (
+from fsspec_osspresigned.signers.post_grant_parser import (
     MAX_GRANT,
     parse_grant,
     read_grant,

@@ -1,4 +1,4 @@
-"""Properties of a network link: round trip, rate, and limit of small requests.
+"""Link estimate: round trip, rate, and how many small requests a link bears.
 
 They are measured by the requests sent, and kept only in memory. The part size and the
 number of small requests in flight depend on them.

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.http.awake import AwakeClock
+from fsspec_osspresigned.http.awake_clock import AwakeClock
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.client.gathered import GatheredCalls
-from fsspec_osspresigned.concurrency.future import CancelledError, Event
+from fsspec_osspresigned.client.coroutine_calls import GatheredCalls
+from fsspec_osspresigned.concurrency.waiting import CancelledError, Event
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import AccessDeniedError
 from fsspec_osspresigned.http.lane import Lane

@@ -6,7 +6,7 @@ import _thread
 import queue
 import threading
 
-from fsspec_osspresigned.concurrency.native_calls import calling
+from fsspec_osspresigned.concurrency.native_callbacks import calling
 
 
 def test_callbacks_of_one_call_are_alike():

@@ -11,19 +11,18 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from fsspec_osspresigned.concurrency import budget, circuit, job_runner
-from fsspec_osspresigned.concurrency import future as future_module
+from fsspec_osspresigned.concurrency import budget, circuit, job_runner, waiting
 from fsspec_osspresigned.concurrency.budget import Budget, Lease, Turns
 from fsspec_osspresigned.concurrency.circuit import Circuit
-from fsspec_osspresigned.concurrency.future import (
+from fsspec_osspresigned.concurrency.job_runner import Transfers
+from fsspec_osspresigned.concurrency.thread_pool import Workers
+from fsspec_osspresigned.concurrency.waiting import (
     Changes,
     Event,
     Future,
     wait_for_all,
     wait_for_one,
 )
-from fsspec_osspresigned.concurrency.job_runner import Transfers
-from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.errors import StoreUnavailableError
 from tests.interrupts import Interrupt, at_line
 
@@ -102,7 +101,7 @@ def test_event_that_does_not_come():
 
 def test_waiter_that_was_not_called(monkeypatch):
     """A waiter looks again by itself."""
-    monkeypatch.setattr(future_module, "_GLANCE", 0.01)
+    monkeypatch.setattr(waiting, "_GLANCE", 0.01)
     event = Event()
     thread = in_thread(event.wait)
 
@@ -116,7 +115,7 @@ def test_waiter_that_was_not_called(monkeypatch):
             reached.append(True)
             cut()
 
-        with contextlib.suppress(Interrupt), at_line(future_module.__file__, line, act):
+        with contextlib.suppress(Interrupt), at_line(waiting.__file__, line, act):
             event.set()
         if event.is_set() or not reached:
             break
@@ -241,7 +240,7 @@ def test_interrupt_at_each_line_of_a_run():
         finally:
             assert not running
 
-    files = [future_module.__file__, job_runner.__file__]
+    files = [waiting.__file__, job_runner.__file__]
     counts = []
     thread = in_thread(lambda: counts.append(interrupted(files, run)))
     thread.join(60)
@@ -255,7 +254,7 @@ class Waits:
 
     def __init__(self, go, free, file):
         self.go, self.free = go, free
-        self.files = (future_module.__file__, file, threading.__file__)
+        self.files = (waiting.__file__, file, threading.__file__)
 
 
 def waits_for_turn():

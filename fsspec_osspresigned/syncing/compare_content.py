@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.express import ExpressLane
+from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.seen_places import SeenPlaces
+from fsspec_osspresigned.client.readable_directories import SeenPlaces
 from fsspec_osspresigned.model import Action, Operation
 
 HEAD, GET = Action.HeadObject, Action.GetObject

@@ -1,4 +1,4 @@
-"""Trust: options that have an effect only if the user set them.
+"""Options set by the user: those that have an effect only if the user set them.
 
 Options may come from untrusted data: a catalog, a JSON file, the arguments of a job.
 Such data must not choose which code is imported, to which host the user's keys sign,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.options import trust as trust_module
+from fsspec_osspresigned.options import set_by_user
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.options.trust import VARIABLE, check_trust, trust
+from fsspec_osspresigned.options.set_by_user import VARIABLE, check_trust, trust
 
 SIGN = "https://sign.example.com"
 EVIL = {
@@ -45,7 +45,7 @@ FINE = {
 @pytest.fixture(autouse=True)
 def nothing_trusted(monkeypatch):
     """What other tests trust in is forgotten."""
-    monkeypatch.setattr(trust_module, "_trusted", set())
+    monkeypatch.setattr(set_by_user, "_trusted", set())
 
 
 def check(given, **configured):

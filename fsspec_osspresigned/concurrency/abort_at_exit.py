@@ -1,4 +1,4 @@
-"""Shutdown: unfinished multipart uploads are aborted when the process ends.
+"""Abort at exit: unfinished multipart uploads are aborted when the process ends.
 
 The parts of an unfinished upload cost storage until the owner removes them.
 """

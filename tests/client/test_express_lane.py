@@ -15,8 +15,8 @@ from attrs import evolve
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync
-from fsspec_osspresigned.client.express import ExpressLane
-from fsspec_osspresigned.client.link import RequestWindow
+from fsspec_osspresigned.client.express_lane import ExpressLane
+from fsspec_osspresigned.client.link_estimate import RequestWindow
 from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
@@ -36,7 +36,7 @@ ROOT = "examplebucket"
 def patient(monkeypatch) -> None:
     """Let the lane wait for a busy machine, and leave nothing to workers for that."""
     made = partial(ExpressLane, slow=math.inf)
-    monkeypatch.setattr("fsspec_osspresigned.client.express.ExpressLane", made)
+    monkeypatch.setattr("fsspec_osspresigned.client.express_lane.ExpressLane", made)
 
 
 @pytest.fixture

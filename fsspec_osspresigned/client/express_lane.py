@@ -15,9 +15,9 @@ from typing import Any
 from attrs import define, field, frozen
 
 from ..concurrency.budget import TurnShare
-from ..concurrency.future import Event, Future
 from ..concurrency.job_runner import LATER, OVER, Task
 from ..concurrency.thread_pool import Workers
+from ..concurrency.waiting import Event, Future
 from ..errors import OSSPresignedError
 from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
@@ -25,7 +25,7 @@ from ..model import CONNECTIONS
 from ..signers.base import grants_here
 from .client import Client
 from .lane_signing import LaneSigning, Unsent
-from .link import SMALL, RequestWindow
+from .link_estimate import SMALL, RequestWindow
 from .small_request import FirstTry, SmallRequest
 
 _GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.options.headers import callback, encryption, tagging
+from fsspec_osspresigned.options.header_values import callback, encryption, tagging
 from fsspec_osspresigned.options.options import Options
 
 CALL = {"callbackUrl": "https://example.com/done", "callbackBody": "key=${object}"}
