@@ -368,7 +368,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Base class of warnings about objects that were published or left out."""
+    """Base class of this package's warnings; also: something was left out."""
 
 
 class DiscardWarning(PublishWarning):
@@ -384,3 +384,11 @@ class BlindAnswerWarning(PublishWarning):
 
     The signer does not grant the call that would ask the store.
     """
+
+
+class ExposedMapWarning(PublishWarning):
+    """Other users can read a file with presigned URLs or a grant."""
+
+
+class UnreadableMapWarning(PublishWarning):
+    """A changed URL map or grant cannot be read: the old content stays in use."""

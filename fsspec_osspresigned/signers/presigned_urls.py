@@ -6,7 +6,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe
 from ..units import shown_moment
-from ..url_map.source import MapSource, kind_of, load, mistaken
+from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant
 
@@ -190,6 +192,10 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     A reference such as ``file:PATH`` is read again at each call.
     """
     url = options.presigned_url
+    if url.startswith("file:"):
+        place = Path(os.path.expanduser(url.removeprefix("file:")))
+        with suppress(OSError):  # reading it says more
+            warn_if_exposed(place, "presigned URL")
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
 

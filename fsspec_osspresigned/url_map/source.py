@@ -18,7 +18,11 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..concurrency.file_stamp import FileStamp
-from ..errors import ConfigurationError
+from ..errors import (
+    ConfigurationError,
+    ExposedMapWarning,
+    UnreadableMapWarning,
+)
 from ..request_checks import http_problem, is_web
 from ..secret import SecretURL
 from ..tracebacks import caller_level
@@ -42,14 +46,6 @@ _OPTIONS = {
 }
 _OTHERS = 0o077
 _ABSENT = FileStamp()
-
-
-class ExposedMapWarning(UserWarning):
-    """Warning: other users can read a file with presigned URLs."""
-
-
-class UnreadableMapWarning(UserWarning):
-    """Warning: a URL map has become unreadable; its old content stays in use."""
 
 
 class FileSource(Generic[T]):

@@ -53,6 +53,7 @@ class Owner:
     def url_file(self, key: str) -> str:
         """Write one presigned URL into a file and return how ``url=`` names it."""
         place = self._place / "upload.url"
+        place.touch(mode=0o600)
         place.write_text(self.url(key) + "\n")
         return f"file:{place}"
 

@@ -60,6 +60,7 @@ def uploaded(tmp_path, monkeypatch):
         )
         text = spoil(url.reveal())
         if way == "url":
+            (tmp_path / "url").touch(mode=0o600)
             (tmp_path / "url").write_text(text)
             options["url"] = f"file:{tmp_path / 'url'}"
         elif way == "url_map":

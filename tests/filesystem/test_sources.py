@@ -8,6 +8,7 @@ import json
 import pickle
 import sys
 import types
+from pathlib import Path
 
 import fsspec
 import pandas as pd
@@ -17,6 +18,7 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
+    ExposedMapWarning,
     NotSignedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -204,6 +206,15 @@ def test_plain_http_to_elsewhere_is_refused(owner):
     fs = OSSPresignedFileSystem(url=f"file:{place}")
     with pytest.raises(ConfigurationError, match="http"):
         fs.pipe_file("", b"x")
+
+
+def test_a_url_file_that_others_can_read_is_warned_about(owner):
+    """As a URL map is; the upload works."""
+    reference = owner.url_file("a")
+    Path(reference.removeprefix("file:")).chmod(0o644)
+    with pytest.warns(ExposedMapWarning, match="a presigned URL and can be read by"):
+        fs = OSSPresignedFileSystem(url=reference)
+    assert fs.pipe_file("", b"x").path.endswith("/a")
 
 
 def test_no_option_and_unknown_options_are_told_at_once():
