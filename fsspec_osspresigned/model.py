@@ -13,7 +13,7 @@ from attrs import asdict, field, frozen
 
 from .html_table import html_table
 from .secret import Secret, SecretURL
-from .units import GIB, KIB, MIB, short_bytes
+from .units import GIB, KIB, MIB, short_bytes, shown_moment
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
@@ -491,6 +491,11 @@ class Receipt:
 
     def _repr_html_(self) -> str:
         """Return an HTML table for a notebook, without unknown values."""
-        whole = {**self.as_dict(), "parts": len(self.parts)}
+        whole = {
+            **self.as_dict(),
+            "parts": len(self.parts),
+            "seconds": f"{self.seconds:.2f}",
+            "stored_at": shown_moment(self.stored_at),
+        }
         known = [(n, v) for n, v in whole.items() if v not in (None, "")]
         return html_table("Receipt", ("", ""), known)

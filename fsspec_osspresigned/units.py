@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from datetime import UTC, datetime
@@ -108,6 +109,11 @@ def shown_end(moment: float | None, now: float) -> str:
     if moment <= now:
         return f"{shown_moment(moment)} (EXPIRED {shown_seconds(now - moment)} ago)"
     return f"{shown_moment(moment)} ({shown_seconds(moment - now)} left)"
+
+
+def shown_local(path: str) -> str:
+    """Return the local *path* for terminals, relative if it is below this directory."""
+    return shown_text(path.removeprefix(f"{os.getcwd()}/"))
 
 
 def shown_text(text: str) -> str:

@@ -20,7 +20,12 @@ def test_a_receipt_is_one_line_and_a_table():
     """Parts are counted, not shown, and what is not known is left out."""
     parts = tuple(PartReceipt(part_number=n, size=2**23, etag="E") for n in (1, 2))
     receipt = Receipt(
-        path="b/<k>", size=2**24, verified="crc64", parts=parts, seconds=1.26
+        path="b/<k>",
+        size=2**24,
+        verified="crc64",
+        parts=parts,
+        seconds=1.2612,
+        stored_at=9.7,
     )
     assert (
         repr(receipt)
@@ -30,6 +35,8 @@ def test_a_receipt_is_one_line_and_a_table():
     assert "<tr><td>path</td><td>b/&lt;k&gt;</td></tr>" in shown
     assert "<tr><td>size</td><td>16777216</td></tr>" in shown
     assert "<tr><td>parts</td><td>2</td></tr>" in shown
+    assert "<tr><td>seconds</td><td>1.26</td></tr>" in shown
+    assert "<tr><td>stored_at</td><td>1970-01-01T00:00:09Z</td></tr>" in shown
     assert "version_id" not in shown
     assert "etag" not in shown
     assert "1 part," in repr(Receipt(path="b/k", size=1, parts=parts[:1]))

@@ -22,6 +22,7 @@ from attrs import frozen
 from ..concurrency.file_lock import FileLock, LockedError
 from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
+from ..units import shown_bytes
 from .journal import (
     JournalHead,
     JournalPart,
@@ -56,9 +57,8 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     reasons = {
         f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
         "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
-        f"parts have {new.part_size} bytes now, they had {old.part_size}": (
-            old.part_size != new.part_size
-        ),
+        f"parts have {shown_bytes(new.part_size)} now, they had "
+        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
         "other headers are demanded": old.demands != new.demands,
         "another upload is granted": old.owners != new.owners
         or (new.owners and old.upload_id != new.upload_id),

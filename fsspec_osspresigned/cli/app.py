@@ -75,6 +75,21 @@ _ELSEWHERE = {  # names of other tools
     "size": "du",
     "mirror": "sync",
 }
+_JOBS = ("--transfers", "--parallel", "--concurrency", "--max-concurrency", "--threads")
+_SAME = {  # options of other tools, and storage options
+    **dict.fromkeys(("--presigned-url", "--url"), "--url-file"),
+    **dict.fromkeys((*_JOBS, "--workers", "--checkers"), "--jobs"),
+    **dict.fromkeys(("--limit-rate", "--rate-limit", "--bandwidth"), "--bwlimit"),
+    **dict.fromkeys(("--ignore-existing", "--no-clobber"), "--no-overwrite"),
+    "--url-map": "--map",
+    "--signer-token": "--token",
+    "--expires-in": "--expires",
+    "--meta": "--metadata",
+}
+_FOR_UPLOADS = {  # why a command does not have an option
+    "--url-file": "One URL is for one object: put and doctor take it.",
+    "--grant": "A grant is for uploads: put, sync and doctor take it.",
+}
 _NARROWEST, _WIDEST = 30, 80  # columns of help
 
 # The summary reports failures, so the log need not.
@@ -198,6 +213,8 @@ def run(arguments: Sequence[str]) -> int:
         silence(sys.stdout)
         return ExitCode.NOBODY_READS
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            error = _advised(error)
         said = io.StringIO()
         error.show(said)
         text = said.getvalue().replace("Error: ", "error: ", 1)
@@ -212,6 +229,16 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(f"error: {_in_one_line(error)}", err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _advised(error: click.NoSuchOption) -> click.UsageError:
+    """Return *error* with our name of the option, or why the command lacks it."""
+    name = _SAME.get(error.option_name, error.option_name)
+    command = error.ctx.command if error.ctx else osspresigned
+    advice = _FOR_UPLOADS.get(name)
+    if any(name in one.opts for one in command.params):
+        advice = f"Use {name}."
+    return click.UsageError(f"{error.message} {advice}", error.ctx) if advice else error
 
 
 def _in_one_line(error: Exception) -> str:

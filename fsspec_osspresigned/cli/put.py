@@ -18,7 +18,7 @@ from ..model import Receipt
 from ..signers.base import grant_for
 from ..signing.endpoint import check_key
 from ..syncing.filter import Filter
-from ..units import MIB, short_bytes, shown_text
+from ..units import MIB, short_bytes, shown_local, shown_text
 from ..upload.plan import refuse_expired
 from .help import examples
 from .options import (
@@ -182,6 +182,11 @@ class _Put:
     def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
         return self.connection.filesystem(**self.storing.options(self.transfer, stored))
 
+    def _name(self, *paths: str) -> None:
+        """Print the objects that a presigned URL names."""
+        if not (self.transfer.quiet or self.transfer.as_json):
+            self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
+
     def files(
         self, sources: Sequence[str], target: str, chosen: Filter, *, dry_run: bool
     ) -> ExitCode:
@@ -198,8 +203,8 @@ class _Put:
         if not places and not plan.failures:
             fits = " that the filters include" if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
-        if not target and not transfer.quiet and not transfer.as_json:
-            transfer.err.line(f"to {', '.join(map(shown_text, places))}")
+        if not target:
+            self._name(*places)
         for one in plan.left_out:
             transfer.err.line(f"left out: {one}")
         if dry_run:
@@ -242,7 +247,7 @@ class _Put:
                 failures.append(Failure(path, local, error))
                 continue
             total += size
-            said = f"store {shown_text(path)} from {shown_text(local)}"
+            said = f"store {shown_text(path)} from {shown_local(local)}"
             said = f"{said}, {short_bytes(size)}"
             transfer.would(said, "store", path=path, local=local, size=size)
         count = len(plan.files) - len(failures)
@@ -261,6 +266,8 @@ class _Put:
         progress = self.transfer.progress(files=1)
         filesystem = self._filesystem(lambda one: progress.stored(_STDIN, one))
         path = self.connection.path(filesystem, target)
+        if not target:
+            self._name(path)
 
         def send() -> None:
             with (

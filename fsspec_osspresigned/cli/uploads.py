@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..model import Action
 from ..options.object_options import Target
-from ..units import shown_bytes, shown_seconds, shown_text
+from ..units import short_bytes, shown_seconds, shown_text
 from ..upload.steps import is_elsewhere
 from .help import UncutGroup, examples
 from .options import (
@@ -198,7 +198,7 @@ def _members(one: FoundJournal, now: float) -> dict[str, Any]:
 def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> str:
     if path is None:
         return f"{shown_text(journal)}: cannot be read"
-    size, age = shown_bytes(more["size"]), shown_seconds(more["age"])
+    size, age = short_bytes(more["size"]), shown_seconds(more["age"])
     owners = ", its owner's" if more["owners"] else ""
     user = f", in use by {in_use}" if in_use else ""
     return (

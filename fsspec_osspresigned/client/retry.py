@@ -219,8 +219,10 @@ class Attempts:
                     f"{self._operation}: {self._count} tries in {spent:.1f} s"
                 )
             raise failure
-        said = "%s: %s; retrying (%s)"
-        _log.info(said, self._operation, failure.message, decision.verb.value)
+        how = "with a new signature"
+        if decision.verb is Verb.WAIT:
+            how = f"in {decision.seconds:.1f} s"
+        _log.info("%s: %s; retrying %s", self._operation, failure.message, how)
         self._count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision

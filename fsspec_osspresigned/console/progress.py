@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from fsspec.callbacks import Callback
 from ..concurrency.rate import RateLimit
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
-from ..units import short_bytes, shown_text
+from ..units import short_bytes, shown_local, shown_text
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
@@ -183,8 +182,7 @@ class NamingLines(Lines):
         """Write a line about a finished file."""
         said = f"{shown_text(path)}: {self._verb}"
         if local not in ("", "-"):
-            shown = local.removeprefix(f"{os.getcwd()}/")
-            said += f" {_ENDS[self._verb]} {shown_text(shown)}"
+            said += f" {_ENDS[self._verb]} {shown_local(local)}"
         self._output.line(f"{said}, {short_bytes(size)}" if size else said)
 
 

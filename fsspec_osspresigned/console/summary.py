@@ -19,7 +19,7 @@ from .terminal import wrapped
 _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
-_DOCTOR = "osspresigned doctor BUCKET/KEY looks further"
+_DOCTOR = "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further"
 _MOST_PATHS = 10  # shown of equal failures
 
 

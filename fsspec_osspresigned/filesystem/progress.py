@@ -98,7 +98,8 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """A progress bar of bytes, for one file or for all files of ``put`` and ``get``.
 
     A terminal and a notebook show a bar of tqdm, if it is installed, else a simple bar.
-    A file or a pipe gets a line every 10 seconds, and one at the end.
+    A file or a pipe gets a line every 10 seconds, and one at the end. Use it in a
+    ``with`` block, or call ``close``, which ends the line of the bar.
 
     Args:
         stream: text stream for the simple bar; None uses tqdm, or standard error.
@@ -180,6 +181,10 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 mininterval=0,
                 miniters=0,
             )
+            # The first bytes took time too, before the first drawing.
+            waited = time.monotonic() - self._started
+            self._bar.start_t -= waited
+            self._bar.last_print_t -= waited
         if self._bar.total != self.size:  # a widget is told by `reset` alone
             started = self._bar.start_t
             self._bar.reset(self.size)

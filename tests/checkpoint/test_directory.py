@@ -360,7 +360,7 @@ def change(**facts):
         (change(size=251), "the file has 251 bytes, it had 250"),
         (change(mtime_ns=4), "the file has changed"),
         (change(inode=4), "the file has changed"),
-        (evolve(HEAD, part_size=101), "parts have 101 bytes now, they had 100"),
+        (evolve(HEAD, part_size=101), "parts have 101 bytes now, they had 100 bytes"),
         (evolve(HEAD, demands="1" * 64), "other headers are demanded"),
         (evolve(HEAD, owners=True), "another upload is granted"),
     ],

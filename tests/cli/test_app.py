@@ -114,6 +114,29 @@ def test_names_of_other_tools_are_told_ours(capsys):
         assert f"error: {name!r} is called {ours} here\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        ("put a b/k --presigned-url x", "Use --url-file."),
+        ("sync a b/k --transfers 4", "Use --jobs."),
+        ("get b/k a --parallel=4", "Use --jobs."),
+        ("put a b/k --url-map x", "Use --map."),
+        ("sync a b/k --url-file x", "put and doctor take it."),
+        ("ls b --presigned-url x", "put and doctor take it."),
+        ("ls b --grant x", "put, sync and doctor take it."),
+        ("ls b --transfers 4", "No such option '--transfers'."),
+        ("put a b/k --job 4", "one of: '--jobs', '--json'?"),
+    ],
+)
+def test_options_of_other_tools_are_told_ours(capsys, call, advice):
+    """Not the one that is spelt most alike; and a command that lacks it says why."""
+    assert cli.main(call.split()) == 2
+    said = capsys.readouterr().err
+    assert "error: No such option" in said
+    assert said.count("\n") < 5
+    assert advice in said
+
+
 def test_failure_is_one_line_and_an_exit_code(failing, capsys):
     """An error of ours is shown with its path and without a traceback."""
     failing(NotSignedError("no entry in the map", path="examplebucket/a"))

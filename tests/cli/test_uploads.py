@@ -71,7 +71,7 @@ def test_they_are_listed(interrupted, place, tmp_path, capsys):
     assert last == "2 uploads"
     (a,) = (line for line in lines if line.startswith(f"{BUCKET}/a from "))
     assert str(tmp_path / "a") in a
-    assert "2 of 3 parts stored, begun " in a
+    assert ": 300 KiB, 2 of 3 parts stored, begun " in a
     assert " ago, upload " in a
     assert "in use" not in a
 

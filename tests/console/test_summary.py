@@ -99,6 +99,6 @@ def test_equal_network_failures_are_one():
         "2 not stored: refused",
         "  b/0",
         "  b/1",
-        "osspresigned doctor BUCKET/KEY looks further",
+        "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further",
         "stored 0 of 2 files; 2 failed",
     ]

@@ -157,6 +157,18 @@ def test_tqdm_draws_where_it_is_installed(kind, monkeypatch):
     assert shown.endswith("\n")
 
 
+def test_first_rate_of_tqdm_is_that_since_the_start(monkeypatch):
+    """The time before the first drawing counts: 1 KiB in 1000 s is a byte a second."""
+    now, stream = [100.0], Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with BytesProgress(every=0) as bar:
+        bar.set_size(2048)
+        now[0] += 1000
+        bar.relative_update(1024)
+    assert ", 1.02B/s]" in stream.getvalue()
+
+
 @pytest.mark.parametrize("kind", [Terminal, Notebook])
 def test_without_tqdm_it_draws_itself(kind, monkeypatch):
     """A notebook gets the same bar as a terminal."""

@@ -64,7 +64,8 @@ class FilterOptions:
 
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
-        "Include files that match. If this is the first rule, exclude all others.",
+        "Include files that match. If this is the first rule, exclude all others. May be "
+        "repeated.",
         multiple=True)
     exclude: Sequence[str] = option("--exclude GLOB",
         "Exclude files that match. May be repeated; the last rule that matches decides.",
