@@ -46,6 +46,7 @@ _EXAMPLES = """\
 
 With --url-file - paste the URL, then press Enter.
 DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
+If DEST has no slash at its end, DIR goes there without its own name, too.
 Directories are always walked. The help of the whole program lists the exit codes.
 """
 
@@ -223,15 +224,23 @@ class _Put:
                     on_error=transfer.on_error,
                 )
 
-        return self._ended(transfer.carry_out("stored", progress, send))
+        return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 
-    def _ended(self, code: ExitCode) -> ExitCode:
+    def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
         """Return *code*; after Ctrl-C, print a hint if the sent parts are not kept."""
-        transfer = self.transfer
+        transfer, options = self.transfer, filesystem.client.options
         if code is ExitCode.INTERRUPTED and not (
             self.storing.keeps_parts or transfer.quiet or transfer.as_json
         ):
             hint = "parts of unfinished files are not kept; --resume would keep them"
+            by_grant = options.grant is not None and options.signer is None
+            if self.connection.url_file is not None or by_grant:
+                hint = "each file is one request: the next run sends unfinished files whole"
+            elif options.url_map is not None:
+                hint = (
+                    "the next run sends unfinished files whole; --resume would keep the "
+                    "stored parts of entries with part URLs"
+                )
             transfer.err.line(hint)
         return code
 

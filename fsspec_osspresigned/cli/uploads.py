@@ -112,8 +112,7 @@ def abort_uploads(
     asks = names and not (paths or yes)
     if asks and not confirmed(names, what="upload", verb="abort"):
         return 1
-    given = {} if connection.has_source else {"signer": "keys"}
-    client = functools.cache(lambda: connection.filesystem(**given).client)
+    client = functools.cache(lambda: _client_of(connection))
     code = 0
     for name, one in zip(names, chosen, strict=True):
         try:
@@ -151,6 +150,17 @@ def resume(
         arguments.append("--yes")  # the old name never asked
     with command.make_context(word, arguments, parent=context) as inner:
         return command.invoke(inner)
+
+
+def _client_of(connection: ConnectionOptions) -> Client:
+    """Return the client for the source that is given, else for the keys."""
+    if connection.has_source:
+        return connection.filesystem().client
+    try:
+        return connection.filesystem(signer="keys").client
+    except ConfigurationError as error:
+        other = "without keys, give the --signer or --map that began the uploads"
+        raise ConfigurationError([*error.problems, other]) from None
 
 
 def _checkpoint(directory: str | None) -> Checkpoint:

@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..secret import redact
 from ..tracebacks import hint
-from ..units import shown_text
+from ..units import shown_local, shown_text
 
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
@@ -46,7 +46,13 @@ FLAGS = {  # storage option -> flag
     "expires_in": "--expires",
     "max_concurrency": "--jobs",
     "size": "--size",
+    "overwrite": "--no-overwrite",  # it is named as overwrite=False alone
 }
+_REWORDED = {  # advice of Python -> of the command line
+    "leave the path empty": "leave DEST out",
+    "give trust_map=True": "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true",
+}
+_ALONE = ("", "True", "False")  # values that have no word in a command
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 
@@ -106,7 +112,9 @@ def told(error: BaseException) -> str:
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "nothing there"
-    text = why(error).replace("leave the path empty", "leave DEST out")
+    text = why(error)
+    for ours, theirs in _REWORDED.items():
+        text = text.replace(ours, theirs)
     tries = getattr(error, "tries", 1)
     if isinstance(error, NetworkError) and tries > 1:
         text += f", after {tries} tries"
@@ -117,7 +125,7 @@ def told(error: BaseException) -> str:
 
 def _flag(found: re.Match[str]) -> str:
     value = found[2].strip("'")
-    return FLAGS[found[1]] if value in ("", "True") else f"{FLAGS[found[1]]} {value}"
+    return FLAGS[found[1]] if value in _ALONE else f"{FLAGS[found[1]]} {value}"
 
 
 @frozen
@@ -130,6 +138,14 @@ class Failure:
     path: str
     local: str
     error: BaseException
+
+    @property
+    def name(self) -> str:
+        """For terminals: the local file if it cannot be read or written, else the object."""
+        is_ours = isinstance(self.error, OSSPresignedError)
+        if is_ours or not isinstance(self.error, OSError) or self.local in ("", "-"):
+            return shown_text(self.path)
+        return shown_local(self.local)
 
     @property
     def outcome(self) -> Outcome:

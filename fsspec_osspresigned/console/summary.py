@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ class Summary:
         The last line omits or wraps what exceeds *room* columns; None is no limit.
         """
         for reason, failures in self._reasons().items():
-            paths = [shown_text(failure.path) for failure in failures]
+            paths = [failure.name for failure in failures]
             if len(paths) == 1:
                 yield f"{paths[0]}: {self._told(failures[0])}"
                 continue
@@ -83,8 +84,8 @@ class Summary:
         misplaced = _misplaced(self.failures)
         for failure in self.failures:
             reason = _REQUEST.sub("", self._told(failure))
-            if misplaced and _nearest(failure):
-                reason = misplaced
+            if misplaced and misplaced[0] in _directories(failure):
+                reason = misplaced[1]
             found.setdefault(reason, []).append(failure)
         return found
 
@@ -135,19 +136,20 @@ class Summary:
         }
 
 
-def _misplaced(failures: Collection[Failure]) -> str | None:
-    """Return one reason for all failures, or None.
+def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:
+    """Return two directories and the reason that they give for failures, or None.
 
-    The reason is that the URL map has all failed files below another directory.
+    The reason is that the URL map has files of one directory below another. It holds
+    for most files that resemble an entry of the map.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
-    if len(lacking) <= 1:
+    counts = Counter(pair for one in lacking for pair in {*_directories(one)})
+    most = max(counts.values(), default=0)
+    if most <= 1 or most * 2 <= len(lacking):
         return None
-    shared = set.intersection(*({*_directories(one)} for one in lacking))
-    if not shared:
-        return None
-    here, there = (f"{shown_text(one)}/" for one in min(shared))
-    return (
+    shared = min(pair for pair, count in counts.items() if count == most)
+    here, there = (f"{shown_text(one)}/" for one in shared)
+    return shared, (
         f"not stored: the URL map has these below {there}, not below {here}: change DEST "
         "(put DIR keeps the name of DIR, put DIR/ and sync leave it out)"
     )

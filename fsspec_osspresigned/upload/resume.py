@@ -302,9 +302,10 @@ def resumption_of(
     if checkpoint is None or not isinstance(source, FileBody):
         return NoCheckpoint()
     local = os.path.abspath(source.path)
-    if plan.action.spec.form and source.size > client.options.threshold:
-        said = "%s: a grant has no parts to resume, each run sends the whole file"
-        _log.info(said, target.path)
+    if not plan.multipart and source.size > client.options.threshold:
+        what = "a grant" if plan.action.spec.form else "a single PUT"
+        said = "%s: %s has no parts to resume, each run sends the whole file"
+        _log.info(said, target.path, what)
     if not plan.multipart and not checkpoint.has(target.path, local):
         return NoCheckpoint()
     head = JournalHead(

@@ -269,5 +269,7 @@ def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatc
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
     assert cli.main(["uploads", "abort", place, "--yes", *hosts]) == 2
-    assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "OSS_ACCESS_KEY_ID" in said
+    assert "give the --signer or --map that began the uploads" in said
     assert len(os.listdir(place)) == 2
