@@ -107,6 +107,12 @@ class OSSPresignedError(OSError):
                 raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
             setattr(self, name, value)
 
+    def __str__(self) -> str:
+        """Return the text of OSError, without the path if the message quotes it."""
+        if self.path is not None and repr(self.path) in self.message:
+            return f"[Errno {self.errno}] {self.message}"
+        return super().__str__()
+
     @property
     def message(self) -> str:
         """The message of the error without errno and path."""

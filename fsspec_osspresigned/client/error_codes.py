@@ -82,6 +82,10 @@ _REFUSALS = {
     "InvalidToken": _TOKEN_INVALID,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
 }
+_UPLOAD_ENDED = (
+    "it was completed or aborted: start again; for a URL map with parts, ask its owner "
+    "for a new one"
+)
 _NO_KMS_KEY = "there is no such KMS key: mend server_side_encryption, or tell the owner"
 # New accounts cannot send data to the public hosts of mainland China since 2025-03-20
 # (help.aliyun.com, "EC 0048-00000401").
@@ -108,7 +112,7 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "AliasNotFound": (InvalidRequestError, _NO_KMS_KEY),
     "NoSuchKey": (ObjectNotFoundError, ""),
     "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
-    "NoSuchUpload": (UploadNotFoundError, "it was completed or aborted: start again"),
+    "NoSuchUpload": (UploadNotFoundError, _UPLOAD_ENDED),
     "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
     "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
     "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
@@ -508,6 +512,8 @@ def _mismatch(
     found: Comparison, case: _ErrorReply, hide: Callable[[str], str]
 ) -> Explanation:
     other = "ask the owner which, and send them with content_type= or headers="
+    if "without Content-Type" not in found.sent:
+        other = f"leave content_type= out, or {other}"
     if found.spoilt:
         cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
         remedy = "use the URL untouched, with exactly the headers it was signed with"

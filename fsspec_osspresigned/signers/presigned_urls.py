@@ -16,7 +16,14 @@ from attrs import define, field
 
 from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..http.s3_checksums import CHECKSUMS
-from ..model import MIN_PART, MIN_PART_S3, Action, Operation, SignedRequest
+from ..model import (
+    FORBID_OVERWRITE,
+    MIN_PART,
+    MIN_PART_S3,
+    Action,
+    Operation,
+    SignedRequest,
+)
 from ..request_checks import http_problem, object_of, own_header_problem, url_problem
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
@@ -30,6 +37,8 @@ from .base import Grant, MultipartGrant
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
 # A page size is a wish; every other parameter would change what the URL means.
 _HARMLESS_QUERY = {"max-parts"}
+# Options that stand for a header, in messages.
+_OF_OPTIONS = {FORBID_OVERWRITE: f"{FORBID_OVERWRITE} (of overwrite=False)"}
 # Parameters that choose what a listing shows must be those that were signed.
 _SHOWN = ("prefix", "delimiter", "start-after", "continuation-token")
 _PAGING = {"max-keys", "encoding-type"}
@@ -180,8 +189,9 @@ class OneURLSigner(_PresignedSigner):
         if path in ("", own) or is_key:
             return entry
         msg = (
-            f"the presigned URL is for {own!r}, not for {path!r}: leave the path empty, "
-            "or ask for a URL of that object"
+            f"the presigned URL is for {own!r} alone, not for {path!r}: leave the path "
+            "empty, or ask for a URL of that object. Several objects (a dask dataset) "
+            "need a URL map, a grant or a signer"
         )
         raise NotSignedError(msg, path=path, nearest=(own,))
 
@@ -369,7 +379,8 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
     signed = _lower(sent)
     conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
     if conflicts:
-        why = f"the header {', '.join(conflicts)} is not signed with that value"
+        names = [_OF_OPTIONS.get(n.lower(), n) for n in conflicts]
+        why = f"the header {', '.join(names)} is not signed with that value"
         remedy = "leave it out, or ask the owner for a URL that is signed with it"
         raise _refused(operation, f"{why}: {remedy}")
     additional = describe(request.url).additional_headers

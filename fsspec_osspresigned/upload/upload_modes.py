@@ -13,7 +13,12 @@ from attrs import evolve, frozen
 
 from ..client.small_request import FirstTry, SmallRequest
 from ..concurrency.cancellation import Cancellation
-from ..errors import IntegrityError, TooLargeError, UploadDiscardedError
+from ..errors import (
+    IntegrityError,
+    TooLargeError,
+    UploadDiscardedError,
+    UploadNotFoundError,
+)
 from ..http.body import EMPTY, SMALL, Body, SpooledBody
 from ..model import PartReceipt, Receipt, Reply
 from ..signers.base import MultipartGrant, preflight
@@ -272,9 +277,13 @@ class Multipart:
         if not job.granted.is_owners or client.options.abort_map_uploads:
             self._steps.abort(self.upload_id, once=once)
             return
+        if isinstance(reason, UploadNotFoundError):
+            return  # nothing is kept
+        numbers = job.receipt.stored_numbers
+        parts = f"the parts [{numbers}]" if numbers else "no parts"
         kept = (
-            f"its owner's multipart upload {self.upload_id} is kept, with the parts "
-            f"[{job.receipt.stored_numbers}]: a second try goes on"
+            f"its owner's multipart upload {self.upload_id} is kept, with {parts}: its "
+            "URLs can be used again"
         )
         _log.warning("%s: %s", self._steps.target.path, kept)
         if reason is not None:

@@ -220,7 +220,7 @@ def test_another_secret(uploaded, way, version, key):
 
 @VERSIONS
 def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
-    """The commonest case: what was sent is named, for whoever signed to compare."""
+    """The commonest case: what was sent is named, to be compared with what was signed."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
     assert "received exactly what was sent (PUT without Content-Type)" in error.message
@@ -228,6 +228,16 @@ def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
         "ask the owner which, and send them with content_type= or headers="
         in error.message
     )
+    assert "leave content_type= out" not in error.message
+
+
+@VERSIONS
+def test_a_content_type_that_was_sent_and_not_signed(uploaded, version):
+    """The easy remedy comes first."""
+    with Emulator([KEY]) as oss:
+        error = uploaded("url", version, oss.url, content_type="text/csv")
+    assert "so the URL was signed for another" in error.message
+    assert "leave content_type= out, or ask the owner which, and" in error.message
 
 
 def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):

@@ -63,8 +63,10 @@ def test_one_url_takes_files_and_values(owner, tmp_path, path):
 def test_one_url_is_for_no_other_object(owner):
     """Two files never land in one object by mistake."""
     fs = OSSPresignedFileSystem(url=owner.url_file("a"))
-    with pytest.raises(NotSignedError, match="leave the path empty"):
+    with pytest.raises(NotSignedError, match="leave the path empty") as caught:
         fs.pipe_file(f"{BUCKET}/b", b"x")
+    assert "need a URL map, a grant or a signer" in str(caught.value)
+    assert str(caught.value).count(f"{BUCKET}/b") == 1
     with pytest.warns(BlindAnswerWarning):
         assert not fs.exists("")
     assert not owner.actions()

@@ -33,6 +33,7 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     TooLargeError,
     UploadDiscardedError,
+    UploadNotFoundError,
 )
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
@@ -660,6 +661,16 @@ def test_owners_upload_that_fails(oss, aborts, caplog):
     if not aborts:
         store(make(oss, signer))
         assert stored(oss) == DATA
+
+
+def test_owners_upload_that_has_ended(oss, caplog):
+    """Its URLs are used up: nothing is said to be kept, and a new map is advised."""
+    signer = owners(oss)
+    store(make(oss, signer))
+    with pytest.raises(UploadNotFoundError, match="ask its owner for a new") as caught:
+        store(make(oss, signer))
+    assert not getattr(caught.value, "__notes__", [])
+    assert "is kept" not in caplog.text
 
 
 def test_owners_upload_that_is_given_up(oss, caplog):
