@@ -47,7 +47,7 @@ def test_examples(needed, block, oss, monkeypatch):
 def test_calls_of_the_emulator():
     """The list of calls that the emulator supports is complete."""
     text = table.PAGE.read_text("utf-8")
-    listed = re.search(r"These calls are supported: ([^.]*)\.", text)
+    listed = re.search(r"The emulator supports these calls: ([^.]*)\.", text)
     assert listed
     names = set(re.findall(r"\w+", listed[1])) - {"and"}
     assert names == set(map(str, HANDLERS))
