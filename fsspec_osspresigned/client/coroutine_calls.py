@@ -41,8 +41,7 @@ class _GatheredCall(Task):
     def abandon(self) -> None:
         """Cancel the call between two steps."""
         super().abandon()
-        if not self.future.done():
-            self.future.set_exception(UploadDiscardedError("the upload was given up"))
+        self.future.set_exception(UploadDiscardedError("the upload was given up"))
 
 
 class _LaneRun:
@@ -90,9 +89,10 @@ class GatheredCalls:
             run.lane = lane
 
         self._last = time.monotonic()
-        take, width = partial(self._take, run), client.options.connections
         try:
-            self._express.run(take, width, client.files, opened)
+            self._express.run(
+                self._take, client.options.connections, client.files, opened
+            )
         finally:
             left: deque[_GatheredCall] = deque()
             with self._lock:
@@ -101,14 +101,12 @@ class GatheredCalls:
             for call in left:
                 client.files.submit(call.finish)
 
-    def _take(self, run: _LaneRun) -> Any:
+    def _take(self) -> Any:
         """Return the next call.
 
         ``LATER`` without one, None if the thread should end.
         """
         with self._lock:
-            if self._run is not run:
-                return None
             if self._waiting:
                 self._last = time.monotonic()
                 return self._waiting.popleft()

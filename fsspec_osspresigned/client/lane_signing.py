@@ -24,9 +24,6 @@ from .small_request import SmallRequest
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
 
-if TYPE_CHECKING:
-    from ..signers.batching import Prefetcher
-
 
 @define(eq=False)
 class Unsent:

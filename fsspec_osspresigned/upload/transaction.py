@@ -22,7 +22,7 @@ from attrs import define
 from ..client.client import Client
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import Transfers, run_steps
+from ..concurrency.job_runner import Transfers
 from ..errors import (
     DiscardWarning,
     ReceiptFailedError,
@@ -106,11 +106,8 @@ class _HeldObject:
             msg = "the call that wrote it was cancelled"
             raise UploadDiscardedError(msg, path=self.path)
 
-    def commit(self) -> None:
-        run_steps(self.steps())
-
     def steps(self) -> Steps[None]:
-        """Do ``commit`` as a generator that yields where it would wait."""
+        """Send the object: a generator that yields where it would wait."""
         how = {"ahead": self.ahead, "cancel": self.cancel}
         try:
             self.receipt = yield from upload_steps(

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 
+import fsspec
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
@@ -151,6 +152,16 @@ def test_owners_upload(run, oss, tmp_path):
     assert "20 MiB in 3 parts of 8 MiB, upload " in found["plan"][1]
     calls = "UploadPart 1, UploadPart 3, CompleteMultipartUpload"
     assert found["signer"] == ("ok", f"signs {calls} of {PATH}")
+
+
+def test_owner_completes(run, oss, tmp_path, monkeypatch):
+    """A call that is the owner's is not asked of the signer."""
+    made = ("sign", PATH, "--file-size", "20MiB", "--output", "urls.json")
+    assert run(*made, "--owner-completes").code == 0
+    own = {"receipts": str(tmp_path / "receipts")}
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", own)
+    found = lines(run("doctor", PATH, "--size", "20MiB", "--map", "urls.json"))
+    assert found["signer"] == ("ok", f"signs UploadPart 1, UploadPart 3 of {PATH}")
 
 
 def test_v1_is_noted(run, oss, tmp_path):

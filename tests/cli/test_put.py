@@ -699,6 +699,15 @@ def test_verbose_tells_what_was_retried(run, oss, tree):
     assert re.search("PutObject of .*503.*; retrying in [0-9.]+ s\n", ended.err)
 
 
+def test_json_holds_events_alone(run, oss, tree):
+    """With --verbose, too: what is logged for people is no event."""
+    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v", "--json")
+    assert [one["event"] for one in ended.events] == ["stored", "end"]
+    assert ended.code == 0
+    assert "retrying" not in ended.out + ended.err
+
+
 def test_verbose_tells_a_failure_once(run, oss, tree):
     """In the summary, and not as it happens, too."""
     oss.faults.add(Fault(action="PutObject", refuse="denied", times=None))

@@ -15,7 +15,7 @@ from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.client.coroutine_calls import GatheredCalls
 from fsspec_osspresigned.concurrency.waiting import CancelledError, Event
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.errors import AccessDeniedError
+from fsspec_osspresigned.errors import AccessDeniedError, UploadDiscardedError
 from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.units import KIB
 
@@ -34,6 +34,27 @@ def tries(monkeypatch) -> list[Any]:
 
     monkeypatch.setattr(Lane, "send", noted)
     return sent
+
+
+@pytest.fixture
+def broken(monkeypatch) -> list[Lane]:
+    """The lane that breaks: the first one that sends, when it waits for the replies."""
+    lanes: list[Lane] = []
+    send, wait = Lane.send, Lane.wait
+
+    def noted(self, one):
+        if not lanes:
+            lanes.append(self)
+        send(self, one)
+
+    def fail(self, seconds):
+        if self in lanes:
+            raise MemoryError
+        return wait(self, seconds)
+
+    monkeypatch.setattr(Lane, "send", noted)
+    monkeypatch.setattr(Lane, "wait", fail)
+    return lanes
 
 
 @pytest.fixture
@@ -246,3 +267,36 @@ def test_cancelled_calls_do_not_begin(calls):
     assert one.result(30) == 1
     with pytest.raises(CancelledError):
         two.result(30)
+
+
+def test_calls_of_a_lane_that_broke_fail(fs, oss, broken):
+    """Each call ends: those under way with an error, the others as usual."""
+    given = values(40)
+    found = gathered(*(fs._pipe_file(*pair) for pair in given.items()))
+    assert len(broken) == 1
+    failed = {
+        p for p, one in zip(given, found, strict=True) if isinstance(one, OSError)
+    }
+    assert failed
+    for path, one in zip(given, found, strict=True):
+        if path in failed:
+            assert isinstance(one, UploadDiscardedError)
+        else:
+            assert (one.path, stored(oss)[path]) == (path, given[path])
+    assert len(gathered(*(fs._pipe_file(*pair) for pair in given.items()))) == 40
+    assert stored(oss) == given
+
+
+def test_files_of_a_transaction_go_by_workers(fs, oss, tries, tmp_path):
+    """They are published at its end, and not by the lane of the calls."""
+    (tmp_path / "a").write_bytes(b"a")
+
+    async def main():
+        with fs.transaction:
+            made = (fs._put_file(str(tmp_path / "a"), f"{ROOT}/{n}") for n in range(3))
+            assert await asyncio.gather(*made) == [None] * 3
+            assert not stored(oss)
+            assert not tries
+
+    asyncio.run(main())
+    assert stored(oss) == {f"{ROOT}/{n}": b"a" for n in range(3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
@@ -18,6 +19,7 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync
 from fsspec_osspresigned.client.express_lane import ExpressLane
 from fsspec_osspresigned.client.link_estimate import RequestWindow
 from fsspec_osspresigned.concurrency.job_runner import Transfers
+from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -473,3 +475,70 @@ def test_any_weather_answers_each_request_once(make, oss, seed):
     kept = stored(oss)
     assert all(kept[path] == given[path] for path in kept)
     assert not failed
+
+
+@contextlib.contextmanager
+def broken(ready: threading.Event | None = None) -> Iterator[None]:
+    """Within the block, let lanes fail once their first requests are sent.
+
+    They wait for *ready* first.
+    """
+
+    def fail(*_):
+        assert ready is None or ready.wait(30)
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "wait", fail)
+        yield
+
+
+def test_a_lane_that_breaks_ends_its_call(make, oss):
+    """The call raises the error; what was sent and what waited keep no turn."""
+    fs, given = make(max_concurrency=3), values(9)
+    turns = fs.client.turns
+    held = [turns.take(wait=False) for _ in range(2)]  # so that some wait for a turn
+    with broken(), pytest.raises(MemoryError):
+        fs.pipe(given)
+    for turn in held:
+        turn.close()
+    assert turns.in_flight == 0
+    assert len(fs.pipe(given)) == 9
+    assert stored(oss) == given
+
+
+def test_workers_end_before_a_broken_lane(make, oss):
+    """The call raises only when nothing of it runs any more."""
+    fs, begun, closed = make(max_concurrency=4), threading.Event(), threading.Event()
+    first, ended = [], []
+
+    def work(path, _):
+        yield None
+        first.append(path)
+        begun.set()
+        assert closed.wait(30)
+        Event().wait(0.2)
+        ended.append(path)
+        return path
+
+    def close(self):
+        closing(self)
+        closed.set()
+
+    closing = Lane.close
+    run = Transfers(fs.client.files, 4, work, str, driver=ExpressLane(fs.client))
+    with broken(begun), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "close", close)
+        with pytest.raises(MemoryError):
+            run.outcomes(range(50))
+    assert ended
+    assert sorted(first) == sorted(ended)
+
+
+def test_large_bodies_are_read_by_workers(make, oss, tries):
+    """Their size shows in the reply; each of them is asked for again, and whole."""
+    large = {f"{ROOT}/{n}": bytes([n]) * (1024 * KIB) for n in range(6)}
+    make().pipe(large)
+    tries.clear()
+    assert make(max_concurrency=2).cat(list(large)) == large
+    assert tries

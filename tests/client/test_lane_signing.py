@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -280,3 +281,62 @@ def test_other_calls_go_on_while_a_signer_waits(oss, fs_of_keys):
 def fs_of_keys(oss) -> OSSPresignedFileSystem:
     """A filesystem that signs here."""
     return OSSPresignedFileSystem(signer="keys")
+
+
+@pytest.mark.parametrize("kind", [OwnSigner, RemoteSigner])
+def test_a_lane_that_breaks_waits_for_its_signer(oss, kind):
+    """The call ends when the signer was called for the last time."""
+    signing = 0
+
+    class Counted(kind):  # type: ignore[misc,valid-type]  # one of two
+        def sign(self, operations):
+            nonlocal signing
+            signing += 1
+            try:
+                return super().sign(operations)
+            finally:
+                signing -= 1
+
+    def fail(*_):
+        raise MemoryError
+
+    signer, given = Counted(oss), values(9)
+    fs = filesystem(signer, max_concurrency=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "wait", fail)
+        with pytest.raises(MemoryError):
+            fs.pipe(given)
+    assert signing == 0
+    assert len(fs.pipe(given)) == 9
+    assert stored(oss) == given
+
+
+def test_signatures_that_end_while_they_wait_for_a_turn_are_made_again(oss, tries):
+    """What is sent is the last that was signed for its object."""
+    last: dict[str, SignedRequest] = {}
+    again = Event()
+
+    class Brief(OwnSigner):
+        def sign(self, operations):
+            (operation,), now = operations, time.time()
+            (made,) = super().sign(operations)
+            if operation.key in last:
+                again.set()
+            else:
+                made = evolve(made, issued_at=now, expires_at=now + 1)
+            last[operation.key] = made
+            return [made]
+
+    oss.faults.add(Fault(delay=1.5, times=1))
+    fs, given = filesystem(Brief(oss), max_concurrency=2), values(4)
+    held = fs.client.turns.take(wait=False)
+    call = threading.Thread(target=fs.pipe, args=(given,))
+    call.start()
+    assert again.wait(30)
+    held.close()
+    fs.client.turns.tell()
+    call.join()
+    assert stored(oss) == given
+    assert [one.signed.url for one in tries] == [
+        last[p.rpartition("/")[2]].url for p in given
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import queue
+import sys
 import threading
 
 from fsspec_osspresigned.concurrency.native_callbacks import calling
@@ -33,7 +34,9 @@ def test_each_thread_has_its_own():
 def test_thread_that_compiled_code_started():
     """Frames of fsspec and this package do not count, and below them there is none."""
     names = {"__name__": "fsspec.spec", "calling": calling, "found": queue.Queue()}
-    exec("def run(): found.put(calling())", names)  # noqa: S102 - a module by name
+    names |= {"settrace": sys.settrace, "trace": threading.gettrace()}
+    code = "def run(): settrace(trace); found.put(calling())"  # as Python's threads do
+    exec(code, names)  # noqa: S102 - a module by name
     _thread.start_new_thread(names["run"], ())
     found = names["found"].get(timeout=10)
     assert (found.frame, found.instruction) == (0, 0)

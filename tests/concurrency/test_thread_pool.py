@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -165,3 +166,35 @@ def test_process_ends_although_work_is_queued():
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert done.returncode == 0
+
+
+def test_job_that_comes_at_the_last_moment():
+    """A thread that is about to end does a job that was queued in this moment."""
+    late = queue.SimpleQueue()
+
+    class LastMoment:
+        """The end of a thread's patience: a job comes just after it looked for one."""
+
+        def __bool__(self):
+            late.put(workers.submit(threading.current_thread))
+            return False
+
+    class Bell:
+        """The lock in which idle threads wait."""
+
+        def __init__(self):
+            self.lock, self.acquire = threading.Lock(), self.first_jobs
+            self.release = self.lock.release
+            self.lock.acquire()
+
+        def first_jobs(self, timeout):
+            self.acquire = self.end_of_patience
+            return self.lock.acquire(timeout=timeout)
+
+        def end_of_patience(self, timeout):
+            self.acquire = self.lock.acquire
+            return LastMoment()
+
+    workers = Workers("late", 1, bell=Bell)
+    first = workers.submit(threading.current_thread).result(10)
+    assert late.get(timeout=10).result(10) is first

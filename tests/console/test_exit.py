@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned import errors
+from fsspec_osspresigned.concurrency import abort_at_exit
 from fsspec_osspresigned.console import exit as interruption
 from fsspec_osspresigned.console.exit import (
     ExitCode,
@@ -146,3 +148,56 @@ def test_tries_without_an_answer_are_told():
     assert told(error) == "Connection refused"
     error.tries = 6
     assert told(error) == "Connection refused, after 6 tries"
+
+
+@pytest.fixture
+def default_sigterm(monkeypatch):
+    """Put the system's own handler in place; return the signals that end the process."""
+    ends = []
+    monkeypatch.setattr(os, "kill", lambda _, number: ends.append(number))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield ends
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_is_told_and_ends_the_process(default_sigint, default_sigterm, capfd):
+    """It says that unfinished uploads are ended; the next SIGTERM ends at once."""
+    with interruptible():
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert capfd.readouterr().err == "\nterminated: unfinished uploads are ended\n"
+    assert default_sigterm == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_still_ends_uploads_after_the_block(default_sigint, default_sigterm):
+    """What was begun in the block may be unfinished then."""
+    with interruptible():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is abort_at_exit.terminate
+
+
+def test_handlers_of_sigterm_are_kept(default_sigint, default_sigterm):
+    """A program that handles SIGTERM keeps its handler, in the block and after it."""
+    calls = []
+
+    def own(number, _):
+        calls.append(number)
+
+    signal.signal(signal.SIGTERM, own)
+    with interruptible():
+        signal.raise_signal(signal.SIGTERM)
+    assert calls == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is own
+    assert not default_sigterm
+
+
+def test_ignored_ctrl_c_stays_ignored(default_sigint, default_sigterm, capfd):
+    """In the background of a script, Ctrl-C is not for this program; SIGTERM is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruptible():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert "unfinished uploads are ended" in capfd.readouterr().err
+    assert default_sigterm == [signal.SIGTERM]

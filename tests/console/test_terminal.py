@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 import pty
 import struct
@@ -12,7 +13,7 @@ import termios
 import pytest
 
 from fsspec_osspresigned.console import terminal
-from fsspec_osspresigned.console.terminal import Output
+from fsspec_osspresigned.console.terminal import Output, log_taken, message_of
 from tests.cli.conftest import Text
 
 
@@ -67,3 +68,14 @@ def test_output_is_silent_once_nobody_reads():
         assert output.closed
         output.line("y")
     terminal.silence(io.StringIO())
+
+
+def test_messages_of_one_level_are_taken():
+    """Warnings have a handler of their own, and would be printed twice."""
+    log, taken = logging.getLogger("tests.taken"), []
+    with log_taken(log.name, logging.INFO, lambda one: taken.append(message_of(one))):
+        log.info("a")
+        log.warning("b")
+        log.debug("c")
+    log.info("d")
+    assert taken == ["a"]

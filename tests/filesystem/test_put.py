@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -509,3 +511,19 @@ def test_a_slow_link_widens(environment, owner, tmp_path, monkeypatch):
     monkeypatch.setattr(keys.client.transport, "send", sent)
     keys.put_file(str(tmp_path / "a"), f"{ROOT}/wide")
     assert owner.actions().count("UploadPart") == 17
+
+
+@pytest.mark.parametrize("first", ["", "mimetypes.init()"])
+def test_media_types_are_those_of_python(first):
+    """What a program adds to the table of its process changes no object's type."""
+    code = f"""
+import mimetypes
+{first}
+mimetypes.add_type("text/x-own", ".csv") if {first!r} else None
+from fsspec_osspresigned.filesystem.put import media_type
+print(media_type("a.csv"), media_type("a.csv.gz"), media_type("a.none"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "text/csv application/gzip None\n"

@@ -48,6 +48,17 @@ def test_written_file_is_private_and_whole(map_file):
     assert dict(load(map_file).current()) == dict(MAP)
 
 
+def test_directory_is_not_replaced(tmp_path):
+    """The error of the system is raised as it is, and no draft stays."""
+    place = tmp_path / "urls.json"
+    place.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write(MAP, place)
+    assert caught.value.filename2 == str(place) or caught.value.filename == str(place)
+    assert os.listdir(tmp_path) == ["urls.json"]
+    assert os.listdir(place) == []
+
+
 def test_failed_write_keeps_what_was_there(map_file, monkeypatch):
     """An error in the middle leaves the old file and no draft."""
     before = map_file.read_bytes()
