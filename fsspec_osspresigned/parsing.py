@@ -100,12 +100,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
         shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
-        raise ValueError(f"{shown} comes twice in one object")
+        raise ValueError(f"{shown} appears twice in one object")
     return found
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"not JSON: {name} is no JSON number")
+    raise ValueError(f"not JSON: {name} is not a JSON number")
 
 
 def _integer(text: str) -> int:

@@ -67,7 +67,7 @@ def url_problem(url: str) -> str | None:
     if re.search(_BAD_ESCAPE, url):
         return "has a broken percent escape"
     if "@" in re.split(r"[/?]", rest, maxsplit=1)[0]:
-        return "has user information in front of the host"
+        return "has user information before the host"
     return "has no valid host"
 
 
@@ -92,7 +92,7 @@ def header_problems(headers: Mapping[str, object]) -> Iterator[str]:
             continue
         lower = name.lower()
         if lower in seen:
-            yield f"header {shown} comes twice"
+            yield f"header {shown} appears twice"
         seen.add(lower)
         if lower in _FORBIDDEN or lower.startswith("proxy-"):
             yield f"header {shown} may not be set"
@@ -151,7 +151,7 @@ def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     if parts.scheme.lower() == "https":
         return None
     if is_loopback(parts.hostname or ""):
-        problem = "leads to this machine over http, and comes from elsewhere"
+        problem = "leads to this machine over http, but comes from another machine"
         return None if local else problem
     return None if allow_http else "is plain http: use https, or allow_http=True"
 

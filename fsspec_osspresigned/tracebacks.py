@@ -18,7 +18,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 _FEW_FILES = (
-    "each request at a time takes a connection, and often a file: raise ulimit -n, or "
+    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
     "lower max_concurrency"
 )
 _INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning

@@ -30,7 +30,7 @@ def seconds_of(text: str) -> int:
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
     if not 1 <= seconds <= MAX_LIFE:
         raise ValueError(
-            f"{text[:40]!r} is no life from 1s to 7d: write 90s, 30m, 2h or 1d"
+            f"{text[:40]!r} is not a lifetime from 1s to 7d: write 90s, 30m, 2h or 1d"
         )
     return seconds
 
@@ -42,7 +42,7 @@ def bytes_of(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"{text[:40]!r} is no size: write 8388608, 8MiB or 10GiB")
+        raise ValueError(f"{text[:40]!r} is not a size: write 8388608, 8MiB or 10GiB")
     return int(found[1]) * _BYTES[(found[2] or "").lower()]
 
 
@@ -56,7 +56,7 @@ def rate_of(text: str, plain: int = 1) -> float:
     unit = found[2][0].lower() if found and found[2] else None
     rate = float(found[1]) * (_BYTES[unit] if unit else plain) if found else 0.0
     if not rate:
-        raise ValueError(f"{text[:40]!r} is no rate: write 500K, 10MiB or 2.5M/s")
+        raise ValueError(f"{text[:40]!r} is not a rate: write 500K, 10MiB or 2.5M/s")
     return rate
 
 

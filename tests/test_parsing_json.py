@@ -12,9 +12,9 @@ from fsspec_osspresigned import parsing as jsondoc
     [
         (b"\xff", "not UTF-8 at byte 0"),
         (b"{", "not JSON: .* at line 1 column 2"),
-        ("[Infinity]", "no JSON number"),
+        ("[Infinity]", "not a JSON number"),
         ("[" * 200_000, "nested too deeply"),
-        ('{"a": 1, "b": 2, "a": 3}', "the member 'a' comes twice"),
+        ('{"a": 1, "b": 2, "a": 3}', "the member 'a' appears twice"),
         ("9" * 5000, "not JSON"),
         ("[1e400]", "a number is too large"),
         ("-1e400", "a number is too large"),

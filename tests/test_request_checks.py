@@ -70,7 +70,7 @@ def test_any_text_is_judged(text):
     ("headers", "problem"),
     [
         ({"a b": "x"}, "not an HTTP token"),
-        ({"A": "x", "a": "x"}, "comes twice"),
+        ({"A": "x", "a": "x"}, "appears twice"),
         ({"Authorization": "x"}, "may not be set"),
         ({"proxy-x": "x"}, "may not be set"),
         ({"a": 3}, "not a string"),

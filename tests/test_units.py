@@ -17,7 +17,7 @@ def test_lives():
         604_800,
     ]
     for bad in ("", "0s", "1", "1w", "8d", "-1h"):
-        with pytest.raises(ValueError, match="no life"):
+        with pytest.raises(ValueError, match="not a lifetime"):
             units.seconds_of(bad)
 
 
@@ -26,7 +26,7 @@ def test_sizes():
     assert units.bytes_of("10") == units.bytes_of("10 B") == 10
     assert units.bytes_of("8MiB") == units.bytes_of("8m") == 8 << 20
     assert units.bytes_of("1T") == 1 << 40
-    with pytest.raises(ValueError, match="no size"):
+    with pytest.raises(ValueError, match="not a size"):
         units.bytes_of("1.5G")
 
 
@@ -36,7 +36,7 @@ def test_rates():
     assert units.rate_of("500") == units.rate_of("500b") == 500
     assert units.rate_of("2", units.MIB) == units.rate_of("2048K", units.MIB)
     for bad in ("0", "fast", "-1", "1 M/h"):
-        with pytest.raises(ValueError, match="no rate"):
+        with pytest.raises(ValueError, match="not a rate"):
             units.rate_of(bad)
 
 

@@ -97,7 +97,9 @@ def about_machine() -> Iterator[Finding]:
             code = ExitCode.OK if there else ExitCode.USAGE
             yield Finding(name, f"{shown_text(place)}{found}", code)
     names = sorted(name for name in os.environ if name.startswith(_OWN))
-    yield Finding("environment", ", ".join(names) or "nothing of ours is set")
+    yield Finding(
+        "environment", ", ".join(names) or "no OSSPRESIGNED_* variable is set"
+    )
 
 
 def _version(name: str) -> str:

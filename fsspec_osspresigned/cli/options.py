@@ -219,7 +219,7 @@ def confirmed(
         UsageError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
-        said = "standard input is no terminal: give --yes, or --dry-run first"
+        said = "standard input is not a terminal: give --yes, or --dry-run first"
         raise click.UsageError(said)
     for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)

@@ -150,7 +150,7 @@ def put(
     if connection.url_file == _STDIN:
         raise click.UsageError("standard input is either the file or the URL, not both")
     if target and (not target.partition("/")[2] or target.endswith("/")):
-        raise click.UsageError(f"{target!r} is no object: give BUCKET/KEY")
+        raise click.UsageError(f"{target!r} is not an object: give BUCKET/KEY")
     return upload.stdin(target)
 
 

@@ -225,7 +225,7 @@ def _objects(sources: tuple[str, ...]) -> list[str]:
         is_local = len(found) > 1 and os.path.lexists(path)
         if not bucket or not key or is_local:
             hint = "an object is BUCKET/KEY, local files need --to BUCKET/PREFIX/"
-            raise click.UsageError(f"{path!r} is no object: {hint}")
+            raise click.UsageError(f"{path!r} is not an object: {hint}")
     return [*found]
 
 
@@ -260,7 +260,9 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
         raise click.ClickException(f"{place} is there already: {hint}")
     folder = os.path.dirname(place) or "."
     if os.path.isdir(place) or not os.path.isdir(folder):
-        raise click.ClickException(f"{place} is no place for a file")
+        raise click.ClickException(
+            f"{place} is a directory, or its directory does not exist"
+        )
     return place
 
 

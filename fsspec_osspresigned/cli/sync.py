@@ -95,9 +95,9 @@ class SyncCommandOptions:
         if self.size_only and self.checksum:
             raise click.UsageError("--size-only and --checksum: give one of them")
         if self.max_delete is not None and not self.delete:
-            raise click.UsageError("--max-delete goes with --delete")
+            raise click.UsageError("--max-delete needs --delete")
         if self.asks and not sys.stdin.isatty():
-            said = "--delete needs --yes if standard input is no terminal"
+            said = "--delete needs --yes if standard input is not a terminal"
             raise click.UsageError(said)
 
     @property

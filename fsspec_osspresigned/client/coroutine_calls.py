@@ -41,7 +41,7 @@ class _GatheredCall(Task):
     def abandon(self) -> None:
         """Cancel the call between two steps."""
         super().abandon()
-        self.future.set_exception(UploadDiscardedError("the upload was given up"))
+        self.future.set_exception(UploadDiscardedError("the upload was cancelled"))
 
 
 class _LaneRun:

@@ -86,7 +86,9 @@ _UPLOAD_ENDED = (
     "it was completed or aborted: start again; for a URL map with parts, ask its owner "
     "for a new one"
 )
-_NO_KMS_KEY = "there is no such KMS key: mend server_side_encryption, or tell the owner"
+_NO_KMS_KEY = (
+    "there is no such KMS key: correct server_side_encryption, or tell the owner"
+)
 # New accounts cannot send data to the public hosts of mainland China since 2025-03-20
 # (help.aliyun.com, "EC 0048-00000401").
 OWN_DOMAIN = (
@@ -165,7 +167,7 @@ _BY_STATUS: Mapping[int, Meaning] = {
 # Cause and remedy of the cases that need no look at the request.
 _SIMPLE = {
     Refused.TOKEN_ENDED: (
-        "the STS token behind the URL has ended, and the URL with it",
+        "the STS token that signed the URL has expired, and the URL with it",
         "ask for a new one",
     ),
     Refused.TOKEN_INVALID: (

@@ -92,7 +92,7 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
             try:
                 upload.discard(hurry=True)
             except Exception as error:  # noqa: BLE001 - the others are to end all the same
-                _log.warning("an unfinished upload could not be given up: %s", error)
+                _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(one.is_over for one in left):
             time.sleep(_GLANCE)  # other threads are at them

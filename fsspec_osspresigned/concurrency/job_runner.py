@@ -202,7 +202,7 @@ class Transfers(Generic[T, R]):
             shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
             msg = f"{len(failures)} transfers failed: {shown}"
             if given_up:
-                msg = f"given up after {_REFUSALS} equal refusals in a row; {msg}"
+                msg = f"stopped after {_REFUSALS} equal refusals in a row; {msg}"
             raise UploadErrors(msg, failures=failures)
         return [one for one in self._results if one is not _NOTHING]
 

@@ -103,7 +103,7 @@ class Summary:
         begin += f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
         end = f"; {len(self.failures)} failed" if self.failures else ""
         if self.untried:
-            end += f"; {'given up, ' if self.given_up else ''}{self.untried} left"
+            end += f"; {'stopped early, ' if self.given_up else ''}{self.untried} left"
         if self.also:
             end += f"; {', '.join(self.also)}"
         moved = [""]

@@ -160,7 +160,7 @@ def local_tree(
 def refuse_directory(info: Info, path: str) -> None:
     """Raise IsADirectoryError unless *info* describes an object."""
     if info["type"] != "file":
-        raise IsADirectoryError(21, "a directory, and no object", path)
+        raise IsADirectoryError(21, "a directory, not an object", path)
 
 
 def created(info: Info, path: str) -> datetime:

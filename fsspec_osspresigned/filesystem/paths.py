@@ -23,7 +23,7 @@ def without_protocol(path: Any) -> str:
     found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
     if is_web(found) or is_presigned(found):
         raise ConfigurationError(
-            "a URL stands where the path bucket/key must (it is not shown): give a "
+            "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
     return found

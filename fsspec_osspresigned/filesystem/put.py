@@ -211,7 +211,7 @@ class PutCall:
                 self.transaction.add(sink)
             while block := source.read(MIB):
                 if cancel.is_set():
-                    msg = "the upload was given up"
+                    msg = "the upload was cancelled"
                     raise UploadDiscardedError(msg, path=target.path)
                 sink.write(block)
                 told.add(len(block))
@@ -254,7 +254,7 @@ class PutCall:
         if skipped:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
-            text = f"put left out what is no file or directory: {first}{more}"
+            text = f"put left out what is neither a file nor a directory: {first}{more}"
             warnings.warn(text, PublishWarning, stacklevel=caller_level())
         if not sent and (directory := tree.unwalked):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"

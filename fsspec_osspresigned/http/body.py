@@ -219,7 +219,7 @@ class FileBody:
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
             raise ConfigurationError(msg, path=path)
         if status is None and stat.S_ISREG(mode) and not has_its_size(path, found):
-            msg = "it has not the size that it says: put_file sends it as a stream"
+            msg = "its content differs from its stated size: put_file sends it as a stream"
             raise ConfigurationError(msg, path=path)
         if status is None or found.st_size > BLOCK or stat.S_ISDIR(mode):
             with open(path, "rb", buffering=0) as handle:

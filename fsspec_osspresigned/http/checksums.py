@@ -105,6 +105,8 @@ def compare(
             raise IntegrityError(msg, path=path)
         return "md5"
     if mode == "md5":
-        msg = f"{what}: the ETag of the reply is no MD5; checksum='auto' accepts that"
+        msg = (
+            f"{what}: the ETag of the reply is not an MD5; checksum='auto' accepts that"
+        )
         raise IntegrityError(msg, path=path, differs=False)
     return "none"

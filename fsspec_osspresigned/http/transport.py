@@ -141,7 +141,7 @@ class _Outgoing:
         try:
             for block in self.body.blocks():
                 if cancel is not None and cancel.is_set():
-                    raise UploadDiscardedError("the upload was given up")
+                    raise UploadDiscardedError("the upload was cancelled")
                 if self.crc64 is not None:
                     self.crc64 = crc64(block, self.crc64)
                 count, after = block.nbytes, self.frame.after

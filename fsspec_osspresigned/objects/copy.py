@@ -210,7 +210,7 @@ class Copying:
         except UploadErrors as error:
             raise next(iter(error.failures.values())) from None
         if len(found) < len(jobs):
-            raise UploadDiscardedError("the copy was given up", path=self.target.path)
+            raise UploadDiscardedError("the copy was cancelled", path=self.target.path)
         crc = 0
         for part in found:
             if part.crc64 is None:

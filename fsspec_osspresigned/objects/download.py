@@ -115,7 +115,7 @@ class AtomicFile:
 
 def given_up(path: str) -> UploadDiscardedError:
     """Return the error of a cancelled download."""
-    return UploadDiscardedError("the download was given up", path=path)
+    return UploadDiscardedError("the download was cancelled", path=path)
 
 
 @define(eq=False)

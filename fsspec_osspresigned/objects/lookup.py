@@ -236,7 +236,7 @@ class Lookup:
             refused = NotSignedError(msg, path=path, action=Action.GetObject)
             raise refused from reason
         if written.is_directory(path):
-            raise FileNotFoundError(2, "a directory, and no object", path)
+            raise FileNotFoundError(2, "a directory, not an object", path)
         return self.blind(path, reason)
 
     def remove(self, path: str, cancel: Cancellation | None = None) -> None:

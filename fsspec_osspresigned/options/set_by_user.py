@@ -77,9 +77,9 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
             and host not in {_host(one or "") for one in own}
         ):
             yield (
-                f"endpoint={_shown(endpoint)} is no host of OSS, would get what your keys "
-                "sign, and options may be those of others: set OSS_ENDPOINT instead, or "
-                f"{VARIABLE}={host}"
+                f"endpoint={_shown(endpoint)} is not a host of OSS. It would get what your "
+                "keys sign, and options may come from others: set OSS_ENDPOINT instead, "
+                f"or {VARIABLE}={host}"
             )
 
 

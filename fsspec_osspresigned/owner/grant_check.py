@@ -100,7 +100,7 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
     place = f"{grant.bucket}/{''.join(grant.prefixes[:1])}"
     problems = []
     if grant.expires_at <= intent.now:
-        ended = f"it ended at {shown_moment(grant.expires_at)}: sign it again"
+        ended = f"it expired at {shown_moment(grant.expires_at)}: sign it again"
         problems.append(MapProblem(place, "expiry", ended))
     allowed = {"allow_http": intent.allow_http, "local": intent.local}
     if problem := request_checks.http_problem(grant.url, **allowed):
@@ -121,7 +121,7 @@ def _check_file(
         Action.PostObject, content_length=size
     )
     if size > MAX_SINGLE_PUT:
-        text = f"{size} bytes, a form holds 5 GiB: a signer or a map of parts could"
+        text = f"{size} bytes, a form upload takes at most 5 GiB: use a signer or part URLs"
         yield MapProblem(path, "upload", text)
         return
     try:

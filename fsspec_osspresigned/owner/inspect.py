@@ -64,7 +64,9 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
     if url := _one_url(text):
         return url
     if not request_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
-        raise ConfigurationError(f"{reference} is no presigned URL, URL map or grant")
+        raise ConfigurationError(
+            f"{reference} is not a presigned URL, URL map or grant"
+        )
     if reference == "-":
         return _map_or_grant(BytesIO(text.encode()))
     kind = "URL map or grant"

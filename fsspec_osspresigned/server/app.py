@@ -407,7 +407,9 @@ def operation_of(request: Any) -> Operation:
     except ValueError:
         raise _invalid("the action is unknown") from None
     if action not in URL_ACTIONS:
-        raise _invalid(f"{action} is no call of a URL: its policy is signed as a form")
+        raise _invalid(
+            f"{action} is not called by a URL: its policy is signed as a form"
+        )
     if nulls := [n for n in _MEMBERS if request.get(n, ...) is None]:
         raise _invalid(f"{', '.join(nulls)} must not be null")
     spec = action.spec

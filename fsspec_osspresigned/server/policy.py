@@ -444,9 +444,9 @@ def _policy(table: _Table) -> Policy:
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
     if policy.copy_sources is not None and not copies:
-        table.wrong("copy_sources", "is of no use: actions name no copy")
+        table.wrong("copy_sources", "has no effect: actions name no copy")
     if policy.max_size is None and part is not None:
-        table.wrong("max_part_size", "is of no use without max_size")
+        table.wrong("max_part_size", "has no effect without max_size")
     if policy.max_size is not None:
         if Action.UploadPart in policy.actions and part is None:
             table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
@@ -541,7 +541,7 @@ def _action(value: Any) -> Action:
     except ValueError:
         near = difflib.get_close_matches(value, list(Action), 1)
         hint = f": did you mean {near[0]}?" if near else f": use {', '.join(Action)}"
-        raise _MemberError(f"is no action{hint}") from None
+        raise _MemberError(f"is not an action{hint}") from None
 
 
 def _header(value: Any) -> str:

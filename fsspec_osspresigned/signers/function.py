@@ -111,13 +111,13 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
     ):
         return f"its URL {found}"
     if not isinstance(answer.get("method", ""), str):
-        return "its method is no string"
+        return "its method is not a string"
     headers = answer.get("headers") or {}
     if not isinstance(headers, Mapping) or not all(isinstance(n, str) for n in headers):
-        return "its headers are no mapping of strings"
+        return "its headers are not a mapping of strings"
     is_number = isinstance(life, (int, float)) and not isinstance(life, bool)
     if life is not None and not (is_number and life > 0):
-        return "its expires_in is no positive number of seconds"
+        return "its expires_in is not a positive number of seconds"
     return next(header_problems(headers), None)
 
 

@@ -217,7 +217,7 @@ class KeySigner:
         if credentials.expires_at is not None:
             left = int(credentials.expires_at) - int(now)
             if left < 1:
-                msg = "the temporary access key has ended: get a new one"
+                msg = "the temporary access key has expired: get a new one"
                 raise SignerError(msg, path=operation.path, action=operation.action)
             life = min(life, left)
         headers = _signed_headers(operation)
@@ -317,7 +317,7 @@ def _misfits(operation: Operation) -> list[str]:
             spec.copies and not _copy_source(operation),
             f"needs the header {COPY_SOURCE}",
         ),
-        (spec.form, "is no URL: its policy is signed as a form"),
+        (spec.form, "is not a URL: its policy is signed as a form"),
     )
     problems = [f"{operation.action} {text}" for is_wrong, text in rules if is_wrong]
     if own := sorted(_OWN & operation.query.keys()):

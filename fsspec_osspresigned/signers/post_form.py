@@ -158,7 +158,7 @@ def _problems(
     yield from place_problems(grant, operation.bucket, operation.key)
     yield from life_problems(grant, now)
     if (operation.content_length or 0) > operation.action.spec.largest:
-        yield "a form holds 5 GiB at most: a signer or part URLs could send it"
+        yield "a form upload takes at most 5 GiB: use a signer or part URLs"
     for name in _of_object(operation.headers):
         lower = name.lower()
         if lower not in _SAME and not lower.startswith(_PREFIXES):
@@ -200,10 +200,10 @@ def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
 def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
     """Yield a text if *grant* has expired, or is not valid yet."""
     if now >= grant.expires_at:
-        yield f"it ended at {shown_moment(grant.expires_at)}: ask its owner for a new one"
+        yield f"it expired at {shown_moment(grant.expires_at)}: ask its owner for a new one"
     if now < grant.starts_at - SKEW:
         begins = shown_moment(grant.starts_at)
-        yield f"it begins at {begins}: check the clock of this machine"
+        yield f"it is not valid before {begins}: check the clock of this machine"
 
 
 def check_acl(grant: PostGrant, operation: Operation) -> None:
@@ -214,7 +214,7 @@ def check_acl(grant: PostGrant, operation: Operation) -> None:
         if acl.startswith("public") and acl != asked:
             text = f"{operation}: the grant makes the object {acl}"
             raise NotSignedError(
-                f"{text}: give acl={acl!r} if that is meant",
+                f"{text}: give acl={acl!r} to confirm",
                 path=operation.path,
                 action=operation.action,
             )

@@ -197,7 +197,7 @@ class FetchedGrant:
         except ConfigurationError as error:
             kind = reply.headers.get("content-type", "").partition(";")[0][:40]
             about = f" but {kind}" if kind and "json" not in kind else ""
-            text = f"the server at {self._host} answered with no grant{about}"
+            text = f"the server at {self._host} did not return a grant{about}"
             raise SignerError(f"{text}: {'; '.join(error.problems)}") from None
         place = Operation(action=Action.PostObject, bucket=grant.bucket)
         if problem := self._binding.problem(place, grant.url):
@@ -230,8 +230,8 @@ class PostGrantSigner:
 
     def _sign(self, operation: Operation) -> SignedRequest:
         if operation.action is not Action.PostObject:
-            text = f"{operation}: a grant stores whole new objects, and nothing else"
-            remedy = "give signer= or url_map= beside it for other calls"
+            text = f"{operation}: a grant can only store whole new objects"
+            remedy = "for other calls, give signer= or url_map= as well"
             raise NotSignedError(
                 f"{text}; {remedy}", path=operation.path, action=operation.action
             )

@@ -186,7 +186,7 @@ class _Reader:
         """Return the grant in the JSON *data*; None if it has problems."""
         if len(data) > MAX_GRANT:
             self.problems.append(
-                f"it is longer than {MAX_GRANT} bytes: this is no grant"
+                f"it is longer than {MAX_GRANT} bytes, the limit of a grant"
             )
             return None
         try:
@@ -249,14 +249,14 @@ class _Reader:
         said = document.get("expires", "9999-12-31T00:00:00Z")
         end = parsing.moment(said) if isinstance(said, str) else None
         if end is None:
-            self.problems.append('"expires" is no time such as 2026-11-27T10:00:00Z')
+            self.problems.append('"expires" is not a time such as 2026-11-27T10:00:00Z')
         return _NEVER if end is None else end
 
     def _fields(self, members: Mapping[str, Any]) -> dict[str, str]:
         """Return the form fields by their documented names."""
         given = members.get("fields")
         if given is not None and not isinstance(given, Mapping):
-            self.problems.append(f"its fields are {parsing.kind(given)}, no object")
+            self.problems.append(f"its fields are {parsing.kind(given)}, not an object")
             given = {}
         pairs = _flat_fields(members) if given is None else _form_fields(given)
         found: dict[str, str] = {}
@@ -266,7 +266,9 @@ class _Reader:
             text = str(value) if parsing.is_int(value) else value
             if not isinstance(text, str):
                 shown = parsing.kind(value)
-                self.problems.append(f"the field {name[:60]!r} is {shown}, no string")
+                self.problems.append(
+                    f"the field {name[:60]!r} is {shown}, not a string"
+                )
             elif text or name.lower() not in SIGNATURE_FIELDS:
                 found[name] = text
         return found
@@ -308,7 +310,7 @@ class _Reader:
             form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
             self.problems.append(f"x-oss-credential is not of the form {form}")
         elif parse_moment(date) is None or date[:8] != scope[0]:
-            said = "x-oss-date is no time of the day that x-oss-credential names"
+            said = "x-oss-date is not on the day that x-oss-credential names"
             self.problems.append(f"{said}, which OSS refuses")
         named = {condition.field for condition in policy.conditions}
         if extra := [name for name in V4_FIELDS if name not in named]:
@@ -324,10 +326,10 @@ class _Reader:
         bucket = members.get("bucket", names[0] if names else None)
         host = members.get("host", members.get("endpoint"))
         if not isinstance(host, str):
-            self.problems.append("it does not say where to send: it has no host or url")
+            self.problems.append("it has no host or url to send the file to")
             return None
         if not isinstance(bucket, str | None):
-            self.problems.append(f"its bucket is {parsing.kind(bucket)}, no string")
+            self.problems.append(f"its bucket is {parsing.kind(bucket)}, not a string")
             return None
         if problem := bucket and check_bucket(bucket):
             self.problems.append(problem)
@@ -341,7 +343,7 @@ class _Reader:
         wrong = {*names, *([bucket] if bucket else [])} - {seen}
         if wrong:
             said = f"it is for the bucket {', '.join(sorted(wrong))}"
-            self.problems.append(f"{said}, and its host is of {seen!r}")
+            self.problems.append(f"{said}, but its host is for {seen!r}")
         return found
 
     def _compare(
@@ -364,13 +366,13 @@ class _Reader:
                     f"it lacks {condition.field}, which {condition} needs"
                 )
             elif condition.field == _REDIRECT:
-                said = "the policy wants a redirect as the answer, which proves nothing"
+                said = "the policy asks for a redirect, which proves no upload"
                 self.problems.append(f"{said}: ask for one without {_REDIRECT}")
         region = region_of(urlsplit(url).hostname or "")
         signed = has.get(V4_FIELDS[1], "").split("/")
         if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
             said = f"it is signed for the region {signed[2][:40]!r}"
-            self.problems.append(f"{said}, and its host is of {region!r}")
+            self.problems.append(f"{said}, but its host is for {region!r}")
 
 
 def _unwrapped(document: Any) -> Any:
@@ -446,7 +448,7 @@ def root_of(
         return f"its host {name} has a path: a form goes to the bucket's root"
     is_path = seen == "" or bool(parts.path.strip("/"))  # the host serves all buckets
     if is_path and not (bucket := seen or bucket):
-        return f"its host {name} is of no bucket, and it names none"
+        return f"its host {name} names no bucket, and neither does the grant"
     if is_path and name.endswith(".aliyuncs.com"):  # where OSS takes no path style
         return f"{parts.scheme.lower()}://{bucket}.{parts.netloc.lower()}/", str(bucket)
     if is_path or seen:
@@ -457,5 +459,5 @@ def root_of(
     )
     if found := known or bucket:
         return root, found
-    remedy = f'say it by allowed_hosts={{"{name}": "BUCKET"}}'
-    return f"the bucket of its host {name} cannot be seen: {remedy}"
+    remedy = f'name it with allowed_hosts={{"{name}": "BUCKET"}}'
+    return f"its host {name} does not show the bucket: {remedy}"

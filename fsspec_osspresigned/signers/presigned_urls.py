@@ -149,7 +149,9 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     except ValueError:
         raise ConfigurationError(f"the path of {shown} is not UTF-8") from None
     if not key:
-        raise ConfigurationError(f"{shown} names no object: ask for a PutObject")
+        raise ConfigurationError(
+            f"{shown} names no object: ask for a URL for PutObject"
+        )
     if describe(url).upload_id is not None:
         msg = f"{shown} is for one step of a multipart upload: use url_map="
         raise ConfigurationError(msg)
@@ -189,7 +191,7 @@ class OneURLSigner(_PresignedSigner):
         if path in ("", own) or is_key:
             return entry
         msg = (
-            f"the presigned URL is for {own!r} alone, not for {path!r}: leave the path "
+            f"the presigned URL is only for {own!r}, not for {path!r}: leave the path "
             "empty, or ask for a URL of that object. Several objects (a dask dataset) "
             "need a URL map, a grant or a signer"
         )
@@ -283,7 +285,7 @@ def complete_problem(complete: MapRequest) -> str | None:
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
     return (
-        "was signed with a Content-MD5, which no list of parts can have: sign it without "
+        "was signed with a Content-MD5, which cannot match the list of parts: sign it without "
         'or with x-oss-complete-all: yes, or give "external" if the owner does it'
     )
 
@@ -346,7 +348,7 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
     del query  # the signature is in it, and tracebacks may show variables
     for name in _SHOWN:
         if signed.get(name, "") != operation.query.get(name, ""):
-            why = f"its URL lists with another {name} than the one that is needed"
+            why = f"its URL lists with another {name} than this call needs"
             raise _refused(operation, why)
 
 
@@ -359,7 +361,7 @@ def _refused(operation: Operation, why: str) -> NotSignedError:
 def _find(entry: MapEntry, operation: Operation) -> MapRequest:
     upload_id = operation.upload_id
     if upload_id is not None and upload_id != entry.upload_id:
-        raise _refused(operation, "the map's URLs are of another upload")
+        raise _refused(operation, "the map's URLs belong to another upload")
     if operation.action is Action.UploadPart:
         number = operation.part_number or 0
         if 1 <= number <= len(entry.parts):
@@ -368,7 +370,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
         raise _refused(operation, given)
     request = getattr(entry, operation.action.spec.slot or "", None)
     if not isinstance(request, MapRequest):
-        raise _refused(operation, "no URL for it was handed out")
+        raise _refused(operation, "no URL for it was provided")
     return request
 
 

@@ -61,7 +61,7 @@ _FAMILIES: dict[int, type[OSSPresignedError]] = {
 }
 _HINTS = {
     401: "check signer_token=",
-    404: "is its URL right? /v1/sign is added to it",
+    404: "check its URL, to which /v1/sign is appended",
     413: "even a single request is too large for it",
     **dict.fromkeys(range(300, 400), "redirects are not followed: give its final URL"),
 }
@@ -162,7 +162,7 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
             raise ValueError(f"{place}.error has no status")
         return problem_of(error, error["status"])
     if not parsing.is_int(result.get("expires_in", 0)):
-        raise ValueError(f"{place}.expires_in is no whole number")
+        raise ValueError(f"{place}.expires_in is not a whole number")
     for name, kind in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), kind):
             shown = parsing.kind(result[name]) if name in result else "missing"
@@ -218,7 +218,11 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
     action = operation.action
     if problem.code == "invalid_request" and action.spec.body:
         is_sized = operation.content_length is not None
-        hint = None if is_sized else "a signer signs one size of the body: give size="
+        hint = (
+            None
+            if is_sized
+            else "the signer needs the exact size of the body: give size="
+        )
     if problem.code == _UNGRANTED and action is Action.InitiateMultipartUpload:
         hint = _PARTS_NEEDED
     return _error(family, text, problem, operation, hint)
@@ -230,7 +234,7 @@ def error_of_call(
     """Return the exception for a call that was refused as a whole."""
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
-        hint = "no token was given: signer_token="
+        hint = "no token was given: set signer_token="
     text = f"the signer at {host} refused the call with HTTP {status}"
     return _error(_signer_error(status), text, problem, operation, hint)
 
@@ -299,16 +303,16 @@ class URLBinding:
         keys = {key}
         bound = allowed[names[0]] if names else oss_bucket(host)
         if bound and not names and parts.port not in (None, 80, 443):
-            return f"hosts of OSS do not listen at port {parts.port}"
+            return f"hosts of OSS do not listen on port {parts.port}"
         if bound is None:
             if not names and host != self.signer_host.lower():
                 return (
-                    f"the host {host} is neither of OSS nor the signer's own: if it is "
-                    f'right, allow it by allowed_hosts={{"{host}": "{bucket}"}}'
+                    f"the host {host} is neither an OSS host nor the signer's own: if it is "
+                    f'right, allow it with allowed_hosts={{"{host}": "{bucket}"}}'
                 )
             keys |= {f"{bucket}/{key}", operation.path}
         elif bound != bucket:
-            return f"the host {host} is of bucket {bound!r}, asked was {bucket!r}"
+            return f"the host {host} belongs to bucket {bound!r}, not to {bucket!r}"
         if path not in keys:
             return f"the path of the URL at {host} is not that of {operation.path!r}"
         return None
@@ -320,15 +324,15 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         name, _, value = item.partition("=")
         name = unquote(name)
         if name in found:
-            return f"the parameter {name[:40]!r} comes twice in the URL"
+            return f"the parameter {name[:40]!r} appears twice in the URL"
         found[name] = value
     wanted = {**operation.query, **operation.parameters}
     for name, value in wanted.items():
         if name not in found:
             return f"the parameter {name!r} is missing from the URL"
         if value not in (unquote(found[name]), unquote(found[name].replace("+", " "))):
-            return f"the parameter {name!r} of the URL is not the one asked for"
+            return f"the parameter {name!r} of the URL differs from the request"
     for name in sorted(found.keys() - wanted.keys() - _SIGNERS_OWN):
         if name and not name.lower().startswith("x-amz-"):  # S3's signatures
-            return f"the parameter {name[:40]!r} may make the URL another call"
+            return f"the parameter {name[:40]!r} may turn the URL into another call"
     return None

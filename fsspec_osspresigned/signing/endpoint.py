@@ -71,7 +71,7 @@ def check_bucket(bucket: str) -> str | None:
     if _BUCKET(bucket):
         return None
     rule = "use 3..63 of a-z, 0-9 and '-', with a letter or digit at both ends"
-    return f"bucket {bucket[:80]!r} is no valid name: {rule}"
+    return f"bucket {bucket[:80]!r} is not a valid name: {rule}"
 
 
 def check_key(key: str) -> str | None:
@@ -136,7 +136,7 @@ class Endpoint:
             host = f"[{name}]" if ":" in name else name
             host += "" if port is None else f":{port}"
             if is_ip and style == "virtual":
-                text = "an IP address has no room for a bucket: use path style"
+                text = "an IP address cannot carry a bucket name: use path style"
                 problems.append(text)
         style = style or ("path" if is_bare else "virtual")
         if style not in STYLES:

@@ -60,17 +60,19 @@ class GrantTerms:
         if "${" in self.prefix:
             yield "the prefix holds '${', which OSS would replace"
         if self.prefix and not self.prefix.endswith("/"):
-            said = "would be the beginning of other names too: end it with a slash"
+            said = (
+                "would also match other names that start with it: end it with a slash"
+            )
             yield f"the prefix {self.prefix[:80]!r} {said}"
         if not 1 <= self.expires_in <= MAX_V4_LIFE:
-            yield f"the grant would live {self.expires_in} s: OSS allows 7 days"
+            yield f"the grant would be valid for {self.expires_in} s: OSS allows 7 days"
         least, most = self.sizes
         if not 0 <= least <= most <= MAX_SINGLE_PUT:
             limit = f"0..{MAX_SINGLE_PUT} bytes"
             yield f"sizes from {least} to {most}: use a range in {limit}"
         kinds = [one for one in self.content_types if one.endswith("/")]
         if kinds and len(self.content_types) > 1:
-            yield f"content type {kinds[0]!r} is a prefix, which stands alone"
+            yield f"content type {kinds[0]!r} is a prefix, which must be the only content type"
 
     def conditions(self) -> list[PolicyCondition]:
         """Return the policy conditions for these terms, without those of the signature.
@@ -166,7 +168,7 @@ def sign_grant(
     if credentials.expires_at is not None:
         ends = min(ends, int(credentials.expires_at))
     if ends <= now:
-        raise SignerError("the temporary access key has ended: get a new one")
+        raise SignerError("the temporary access key has expired: get a new one")
     own = signature_conditions(credentials, version=version, region=region, now=now)
     text = Secret(policy_text([*meant, *own], expires_at=ends))
     signed = sign_policy(credentials, text, version=version, region=region, now=now)

@@ -82,7 +82,9 @@ def compare(
     if got is not None:
         if (method := hide(got.method)) != sent.method:
             came = repr(method[:20])
-            changed.append(f"the method left as {sent.method} and arrived as {came}")
+            changed.append(
+                f"the method was sent as {sent.method} and arrived as {came}"
+            )
         changed += _path(hide(got.path), sent.path, oss_bucket(parts.hostname or ""))
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
@@ -190,7 +192,7 @@ def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
             came = repr(head[1:][:_MAX_SHOWN])
             yield f"the request for bucket {bucket!r} arrived at bucket {came}"
         return
-    line = f"the path left as {_cut(sent)} and arrived as {_cut(got)}"
+    line = f"the path was sent as {_cut(sent)} and arrived as {_cut(got)}"
     if "/../" in sent or "/./" in sent or "//" in sent:
         line += " (dot segments or double slashes were collapsed)"
     yield line
@@ -231,7 +233,7 @@ def _headers(
             yield f"{_spell(name)} was sent{left} and did not arrive"
         elif found != known:
             line = (
-                f"left{left} and arrived{came}"
+                f"was sent{left} and arrived{came}"
                 if left
                 else "arrived with another value"
             )
@@ -267,15 +269,15 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
     """Yield signs of damage that is typical of URLs copied through other programs."""
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"query parameter {name[:_MAX_SHOWN]} stands twice in the URL"
+        yield f"query parameter {name[:_MAX_SHOWN]} appears twice in the URL"
     signature = _first(dict(reversed(pairs)), SIGNATURES)
     if url.version == "v1" and not _is_v1_signature(signature):
         if _is_v1_signature(signature.replace(" ", "+")):
-            yield "the signature in the URL holds a bare '+', which means a blank"
+            yield "the signature in the URL holds an unescaped '+', which means a space"
         else:
-            yield "the signature in the URL is not whole: V1's has 28 characters"
+            yield "the signature in the URL is incomplete: V1's has 28 characters"
     if url.is_v4 and not _is_v4_signature(signature):
-        yield "the signature in the URL is not whole: V4's has 64 hexadecimal digits"
+        yield "the signature in the URL is incomplete: V4's has 64 hexadecimal digits"
 
 
 def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:

@@ -153,7 +153,7 @@ def read_condition(item: Any) -> PolicyCondition | str:
         ((name, value),) = item.items()
         item = ["eq", name, value]
     if not isinstance(item, list):
-        return f"is {kind(item)}, no object or list"
+        return f"is {kind(item)}, not an object or list"
     operator = item[0] if item else None
     if operator not in OPERATORS:
         shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
@@ -166,7 +166,7 @@ def read_condition(item: Any) -> PolicyCondition | str:
 def _range(item: list[Any]) -> PolicyCondition | str:
     least, most = item[1:]
     if not is_int(least) or not is_int(most):
-        return f"has a {RANGE} whose limits are no whole numbers"
+        return f"has a {RANGE} whose limits are not whole numbers"
     if not 0 <= least <= most:
         return f"has a {RANGE} from {least} to {most}, which is empty"
     return PolicyCondition.range(least, most)
@@ -185,7 +185,7 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
         isinstance(one, str) for one in given
     ):
         wanted = "a list of strings" if is_list else "a string"
-        return f"compares {field[:60]!r} by {operator!r} with what is not {wanted}"
+        return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
     values = tuple(one.replace("\\$", "$") for one in given)
     return PolicyCondition(operator, field, values)
 
@@ -198,7 +198,7 @@ def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
     for name, found in by_field.items():
         if not _can_be_met(found):
             both = " and ".join(str(one) for one in found)
-            yield f"nothing can meet the conditions of {name} together: {both}"
+            yield f"no value can meet all conditions of {name}: {both}"
 
 
 def _can_be_met(found: list[PolicyCondition]) -> bool:

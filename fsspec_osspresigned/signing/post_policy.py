@@ -190,7 +190,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
     except ValueError as error:
         return 0, (), [f"the policy is {error}"]
     if not isinstance(document, dict):
-        return 0, (), [f"the policy is {parsing.kind(document)}, no object"]
+        return 0, (), [f"the policy is {parsing.kind(document)}, not an object"]
     problems = [
         f"the policy has the unknown member {name[:40]!r}"
         for name in document.keys() - {"expiration", "conditions"}

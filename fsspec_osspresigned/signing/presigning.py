@@ -166,7 +166,7 @@ class PresignRequest:
         elif problem := region_problem(self.region):
             yield problem
         if not _is_token(self.product) or "/" in self.product:
-            yield f"product {self.product[:80]!r} is no product name: use oss"
+            yield f"product {self.product[:80]!r} is not a product name: use oss"
 
     def _problems_of_life(self) -> Iterator[str]:
         version, life = self.version, self.expires_in
@@ -184,7 +184,7 @@ class PresignRequest:
         for name, value in self.headers.items():
             low = name.lower()
             if not _is_token(name):
-                yield f"header {name[:80]!r} is no header name"
+                yield f"header {name[:80]!r} is not a header name"
             elif low in _OWN_HEADERS:
                 yield f"header {name} would break the signature in the URL"
             elif low in seen:
@@ -235,9 +235,9 @@ def _own_query(
 def region_problem(region: str | None) -> str | None:
     """Return why V4 cannot sign for *region*; None if it can."""
     if not region:
-        return "no region: V4 signs it, for example cn-hangzhou"
+        return "no region is given, which V4 signs: for example cn-hangzhou"
     if not _is_region(region):
-        found = f"region {region[:80]!r} is no region id"
+        found = f"region {region[:80]!r} is not a region id"
         return f"{found}: write cn-hangzhou, without oss-"
     return None
 
@@ -248,11 +248,11 @@ def credential_problems(credentials: Credentials) -> Iterator[str]:
     if not name:
         yield "the access key id is empty"
     elif "/" in name or not _is_visible(name):
-        yield "the access key id holds a blank, a slash or no ASCII"
+        yield "the access key id holds a space, a slash or a character outside ASCII"
     if not credentials.access_key_secret.reveal():
         yield "the access key secret is empty"
     if token is not None and not _is_visible(token.reveal()):
-        yield "the security token is empty or holds blanks: use None for none"
+        yield "the security token is empty or holds spaces: use None for none"
 
 
 def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:

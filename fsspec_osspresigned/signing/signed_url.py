@@ -107,7 +107,7 @@ def damage(url: SecretURL) -> str | None:
     signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
     del query, parts  # the signature is in them, and tracebacks may show variables
     if any(name.startswith("amp;") for name in names):
-        return "has &amp; where & must be"
+        return "has &amp; instead of &"
     if signature:
         is_cut = _is_start_of_v4(signature) is not None
         return "has only the start of its signature" if is_cut else None

@@ -106,7 +106,7 @@ class Downward:
         real = os.path.realpath(os.path.dirname(self.target.place(name)))
         if os.path.normcase(real) == os.path.normcase(straight):
             return None
-        return f"{name!r} would go through a link to a directory, which is not followed"
+        return f"{name!r} is below a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
         """Return a message if *name* is a pipe or a device; None otherwise."""

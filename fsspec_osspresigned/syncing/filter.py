@@ -21,7 +21,9 @@ def _pattern(glob: str) -> re.Pattern[str]:
     """Return the regular expression for *glob*, which matches a whole name."""
     body = glob.removeprefix("/").removesuffix("/")
     if not body:
-        raise ConfigurationError(f"{glob!r} is no glob: write one as '*.csv' or 'tmp/'")
+        raise ConfigurationError(
+            f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
+        )
     front = "" if glob.startswith("/") else "(?:.*/)?"
     # What lies in a directory that fits, fits too.
     back = "/.*" if glob.endswith("/") else "(?:/.*)?"
@@ -40,14 +42,14 @@ def _translated(glob: str) -> str:
         elif depth and text == "}":
             piece, depth = ")", depth - 1
         elif text == "[":
-            raise ConfigurationError(f"{glob!r} is no glob: a [ is not closed")
+            raise ConfigurationError(f"{glob!r} is not a glob: a [ is not closed")
         elif text[0] == "[":
             piece = _class(text, glob)
         else:
             piece = re.escape(text[-1])
         found.append(piece)
     if depth:
-        raise ConfigurationError(f"{glob!r} is no glob: a {{ is not closed")
+        raise ConfigurationError(f"{glob!r} is not a glob: a {{ is not closed")
     return "".join(found)
 
 
@@ -62,7 +64,7 @@ def _class(text: str, glob: str) -> str:
     try:
         re.compile(piece)
     except re.error:
-        msg = f"{glob!r} is no glob: {text} has a range that runs backwards"
+        msg = f"{glob!r} is not a glob: {text} has a range that runs backwards"
         raise ConfigurationError(msg) from None
     return piece
 
@@ -90,7 +92,9 @@ class Rule:
         """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
-            raise ConfigurationError(f"{text!r} is no rule: write '+ GLOB' or '- GLOB'")
+            raise ConfigurationError(
+                f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
+            )
         return cls(_SIGNS[sign], glob.strip())
 
     @classmethod

@@ -270,9 +270,9 @@ def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | N
     if "" in name.split("/"):
         return "a key with a slash at its beginning, or two in a row, is not fetched"
     if "\0" in name:
-        return "a key with a NUL is no name of a file"
+        return "a key with a NUL is not a file name"
     if windows and _ODD_ON_WINDOWS.search(name):
-        return "the key is no name of a file on Windows"
+        return "the key is not a file name on Windows"
     return None
 
 

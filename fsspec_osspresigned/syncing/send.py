@@ -122,7 +122,7 @@ def _sent_file(
         body.check()
     except SourceChangedError as error:
         if tries == 1 or target.exclusive:
-            why = "the file changed while it was sent, and what is stored is older"
+            why = "the file changed while it was sent, so the stored object is out of date"
             msg = f"{why}: run sync with --checksum when no program writes to it"
             raise SourceChangedError(msg, path=target.path) from error
         how["progress"](-receipt.size)
@@ -161,7 +161,7 @@ def _add_all(
             spool.append(MemoryBody.of(block))
         upload.add(spool)
     if size is not None and (reader.count != size or reader.read(1)):
-        msg = f"the source has not the {size} bytes that it was listed with"
+        msg = f"the source no longer has the {size} bytes that it was listed with"
         raise SourceChangedError(msg, path=upload.path)
 
 
@@ -334,5 +334,5 @@ def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
     try:
         pickle.dumps((filesystem, route))
     except (TypeError, AttributeError, pickle.PicklingError) as error:
-        msg = f"executor= needs what can travel to another process: {error}"
+        msg = f"executor= needs arguments that can be pickled: {error}"
         raise ConfigurationError(msg) from None

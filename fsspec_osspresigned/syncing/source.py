@@ -103,7 +103,7 @@ class RemoteSource:
             known = size if isinstance(size, int) and size >= 0 else None
             yield Entry(name, known, _time(info), _tag(info))
         if empty and self.root and not self.fs.isdir(self.root):
-            raise FileNotFoundError(2, "nothing to sync from", self.root)
+            raise FileNotFoundError(2, "the source does not exist", self.root)
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
         """Yield ``info`` of all files and other entries, but not of directories."""
@@ -134,7 +134,7 @@ class RemoteSource:
 
     def _check_within(self, full: str, front: str) -> None:
         if not full.startswith(front):
-            text = f"{full[:200]!r} is listed, and is not in {self.root!r}"
+            text = f"{full[:200]!r} is listed, but is not in {self.root!r}"
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
     def place(self, name: str) -> str:
@@ -151,7 +151,9 @@ class RemoteSource:
         named = [n for n in _SECRETS if isinstance(given.get(n), str)]
         named = [n for n in named if n != "token" or given[n] not in _WORDS]
         if named:
-            why = f"the source's options {', '.join(named)} would travel with all work"
+            why = (
+                f"the source's options {', '.join(named)} would be sent to every worker"
+            )
             msg = f"{why}: let its filesystem find them on the machines that run it"
             raise ConfigurationError(msg)
 
@@ -192,7 +194,7 @@ def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
         if not isinstance(fs, LocalFileSystem):
             return RemoteSource(fs, path.rstrip("/"))
     if options:
-        msg = "a local source has no options: these are for one like s3://..."
+        msg = "a local source takes no options: they are for sources like s3://..."
         raise ConfigurationError(msg)
     if not os.path.lexists(path):
         raise FileNotFoundError(2, "no such local directory", path)
@@ -205,7 +207,7 @@ def target_of(target: Any) -> LocalSource:
     """Return the local directory to download into, which need not exist yet."""
     text = str(stringify_path(target))
     if "://" in text and not text.startswith(("file://", "local://")):
-        why = "is no local directory: sync_down writes only to those"
+        why = "is not a local directory: sync_down writes only to local ones"
         raise ConfigurationError(f"{text[:80]!r} {why}")
     path = str(make_path_posix(text.partition("://")[2] or text))
     if os.path.lexists(path) and not os.path.isdir(path):
@@ -214,7 +216,7 @@ def target_of(target: Any) -> LocalSource:
 
 
 def _no_directory(path: str) -> ConfigurationError:
-    return ConfigurationError(f"{path!r} is a file: sync takes directories, put files")
+    return ConfigurationError(f"{path!r} is a file: use put for a file")
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:

@@ -55,7 +55,9 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     except OSError as error:
         raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
     if line and not count:
-        raise ConfigurationError(f"{place} is no state of a sync: name another file")
+        raise ConfigurationError(
+            f"{place} is not the state of a sync: name another file"
+        )
     return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
 
@@ -100,7 +102,7 @@ class SyncState:
         try:
             self._lock = FileLock.take(lock)
         except LockedError as error:
-            msg = f"{error} is at {self.place}, which is for one at a time: wait for it"
+            msg = f"{error} is using {self.place}: wait until it has ended"
             raise CheckpointInUseError(msg) from None
         except OSError as error:
             raise self._unwritable(error) from None

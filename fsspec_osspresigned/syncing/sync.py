@@ -71,7 +71,7 @@ class SyncRun(Listener):
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
-            raise ConfigurationError("max_delete= goes with delete=True")
+            raise ConfigurationError("max_delete= needs delete=True")
         self.result.verb = self.direction.verb
         result = self._carry_out()
         result.seconds = time.monotonic() - started
@@ -179,11 +179,11 @@ class SyncRun(Listener):
             return
         count = len(plan.extra)
         if most is not None and count > most:
-            msg = f"{count} {extras} would be deleted, {most} may be: nothing is done"
+            msg = f"{count} {extras} would be deleted, the limit is {most}: nothing was changed"
             raise ConfigurationError(msg, path=self.root)
         if most is None and not plan.found:
             why = f"the source is empty, and all {count} {extras} would be deleted"
-            msg = f"{why}: say max_delete={count} if that is meant"
+            msg = f"{why}: give max_delete={count} to confirm"
             raise ConfigurationError(msg, path=self.root)
         self.direction.check_delete(plan.extra[0].name)
 
@@ -455,5 +455,5 @@ def _place(given: str, what: str) -> tuple[str, str]:
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
-        raise ConfigurationError(f"{text[:80]!r} is no {what}: write BUCKET/PREFIX")
+        raise ConfigurationError(f"{text[:80]!r} is not a {what}: write BUCKET/PREFIX")
     return bucket, f"{key}/" if key else ""

@@ -100,7 +100,7 @@ class Upward:
         path = self.root + name
         delete = calls.operation_on(Action.DeleteObject, path)
         if not self.client.can_sign(delete):
-            msg = "delete needs DELETE to be signed, and it is not: nothing is done"
+            msg = "delete needs DeleteObject, which is not granted: nothing was changed"
             raise NotSignedError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:

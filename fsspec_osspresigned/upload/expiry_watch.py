@@ -50,8 +50,8 @@ class ExpiryWatch:
         late = self.now() + left - self.expires_at
         if late > 0:
             _log.warning(
-                "%s: at this rate the last parts start after their presigned URLs end, "
-                "at %s: ask the owner for URLs that live %d s longer, or for larger parts",
+                "%s: at this rate the last parts start after their presigned URLs "
+                "expire, at %s: ask the owner for URLs that live %d s longer, or for larger parts",
                 self.path,
                 shown_moment(self.expires_at),
                 late + 1,

@@ -139,7 +139,7 @@ def plan_for(
     if parts is None:
         problems.append("no parts are granted")
         if grant.action.spec.form:
-            problems[-1] += ": a signer or part URLs could send it"
+            problems[-1] += ": use a signer or part URLs"
         raise ConfigurationError(problems, path=path)
     largest = LARGEST_FILE_PART if large_parts else LARGEST_PART
     wanted = options.part_size or _adapted(size, largest)
@@ -323,7 +323,7 @@ def check_plan(
         problems += _misfits_of_owners(options, target, grant)
     elif plan.action.spec.form and target.checksum == "md5":
         problems.append(
-            "checksum='md5' cannot be kept: the ETag of a form upload is no MD5; "
+            "checksum='md5' cannot be used: the ETag of a form upload is not an MD5; "
             "'auto' compares the CRC-64"
         )
     if problems:

@@ -95,7 +95,7 @@ class ReceiptBuilder:
         if version and self._target.exclusive:
             raise ExclusiveNotEnforcedError(
                 f"stored as version {version}, but a bucket that keeps versions ignores "
-                "forbid-overwrite: what was there before is hidden now",
+                "forbid-overwrite: the previous version is hidden now",
                 path=self._target.path,
                 version_id=version,
             )

@@ -170,10 +170,12 @@ class Resumption(NoCheckpoint):
                     if old.owners:
                         self._held.remove()
                         raise
-                    reason = "the store does not know its upload any more"
+                    reason = "its upload no longer exists in the store"
                 # Else a process may have completed it, and died right after.
             except OSSPresignedError as error:
-                _log.info("%s: the store cannot be asked: %s", old.path, error.message)
+                _log.info(
+                    "%s: the store could not be asked: %s", old.path, error.message
+                )
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
@@ -197,8 +199,7 @@ class Resumption(NoCheckpoint):
         found = self.kept.get(number)
         if found is not None and crc_of(body) != found.part.crc64:
             _log.warning(
-                "%s: part %d of %s has other bytes than when it was sent: sending it "
-                "again",
+                "%s: part %d of %s has changed since it was sent: sending it again",
                 self._head.path,
                 number,
                 self._head.source,
@@ -323,7 +324,7 @@ def resumption_of(
     with contextlib.ExitStack() as undo:
         undo.callback(held.release)
         if not plan.multipart:
-            _start_over(held, client, target, "the file is one PUT now")
+            _start_over(held, client, target, "the file is now sent in a single PUT")
             return NoCheckpoint()
         found = Resumption(held, head)
         if not found.find(client, target, cancel):

@@ -236,7 +236,7 @@ class UploadSteps:
         except UploadNotFoundError as error:
             if is_elsewhere(error, host):
                 return False
-            _log.info("%s: upload %s is gone already", path, upload_id)
+            _log.info("%s: upload %s no longer exists", path, upload_id)
         except OSError as error:
             _log.warning(
                 "%s: the multipart upload %s could not be aborted; its parts cost "
@@ -273,7 +273,7 @@ class UploadSteps:
         answered = isinstance(error, ReplyError)
         once = not answered or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
-        unsure = "an object of this size is there, but no checksum to compare"
+        unsure = "an object of this size exists, but it has no checksum to compare"
         stored = True
         try:
             reply = self.client.call(head, once=once)
@@ -286,7 +286,7 @@ class UploadSteps:
         except (FileNotFoundError, IntegrityError):
             stored = False
         except OSSPresignedError as blind:
-            unsure = f"HEAD cannot tell: {blind.message}"
+            unsure = f"HEAD failed: {blind.message}"
             stored = not (upload_id and self._is_open(upload_id, once=once))
         if not stored:
             error.outcome = Outcome.NOT_STORED
@@ -328,7 +328,7 @@ def part_receipt(
     """Return the receipt of a stored part; IntegrityError if the reply has no ETag."""
     number = operation.part_number or 0
     if not etag:
-        msg = f"the reply to part {number} has no ETag, Complete needs it"
+        msg = f"the reply to part {number} has no ETag, which Complete needs"
         raise IntegrityError(msg, path=operation.path)
     return PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
 

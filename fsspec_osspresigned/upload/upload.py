@@ -286,7 +286,7 @@ class Upload:
         """
         if self._ended or os.getpid() != self._pid:
             return
-        text = f"the upload of {self.path} was given up"
+        text = f"the upload of {self.path} was cancelled"
         self.failure.keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # The caller gets it raised: a second time on the screen is no news.
@@ -365,12 +365,12 @@ class Upload:
 
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
-            msg = "a forked process cannot go on with an upload of its parent"
+            msg = "a forked process cannot continue an upload of its parent"
             raise UploadDiscardedError(msg, path=self.path)
         if self.failure.error is not None:
             raise self.failure.error
         if self.failure.cancel.is_set() or self._ended:
-            raise UploadDiscardedError("the upload is over", path=self.path)
+            raise UploadDiscardedError("the upload has already ended", path=self.path)
 
     def _end(self) -> None:
         self._ended = True

@@ -212,7 +212,9 @@ class PresignedWriter(io.BufferedIOBase):
     def tell_left(self, error: BaseException) -> None:
         """Add a note to *error*, which leaves the ``with`` block, about the discard."""
         if self._state != "published" and error is not self._failure:
-            error.add_note(f"{self.path} was not published: its with block was left")
+            error.add_note(
+                f"{self.path} was not published: an exception left its with block"
+            )
 
     def __del__(self) -> None:
         if getattr(self, "_state", ""):  # a worker sends what there is to send
@@ -381,8 +383,8 @@ def _refuse_after_drop(call: NativeCall) -> None:
     dropped_by, path = _dropped.pop(call.thread, (None, ""))
     if dropped_by == call:
         raise UploadDiscardedError(
-            "it was opened and dropped without close, so it was not stored, and what "
-            "dropped it may do so again: write into a local directory, and put that",
+            "it was opened and dropped without close, so it was not stored, and a "
+            "retry may drop it again: write into a local directory, and put that",
             path=path,
         )
 

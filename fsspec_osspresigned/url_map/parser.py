@@ -240,7 +240,7 @@ class _MapReader:
         if bucket is not None:
             self.keep(f"{bucket}/{key}", entry, place)
             return
-        problem = f"the bucket of {request.url.shown()} cannot be seen"
+        problem = f"the URL {request.url.shown()} does not show the bucket"
         self.note(place, problem + ': give the path, as in {"bucket/key": URL}')
 
     def add(self, path: Any, value: Any, place: object) -> None:
@@ -257,13 +257,13 @@ class _MapReader:
         except UnicodeEncodeError:
             length = 0
         if path.startswith(("https://", "http://")):
-            self.note(place, "a URL stands where bucket/key must: turn the pair round")
+            self.note(place, "a URL is in the place of bucket/key: swap the two")
         elif not bucket or not (key or _only_lists(entry)):
             self.note(place, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:
             self.note(place, "the path is too long, or not Unicode text")
         elif path in self.entries:
-            self.note(place, f"the path {shown(path)} comes twice")
+            self.note(place, f"the path {shown(path)} appears twice")
         else:
             self.entries[path] = entry
 
@@ -360,7 +360,7 @@ class _MapReader:
                 continue
             name = _ALIASES.get(given, given)
             if name in members:
-                self.note(f"{place}.{given}", f"means {name}, which is there too")
+                self.note(f"{place}.{given}", f"means {name}, which is also present")
             elif name in known:
                 # PresignResult writes null where it signed no header.
                 nothing = item is None and given == "signed_headers"
@@ -380,7 +380,7 @@ class _MapReader:
         url, where = members.get("url"), place if is_url else f"{place}.url"
         if not isinstance(url, str):
             kind = parsing.kind(url) if "url" in members else "missing"
-            self.note(where, f"must be a string, is {kind}")
+            self.note(where, f"must be a string, not {kind}")
         elif problem := request_checks.url_problem(url):
             self.note(where, f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
@@ -437,7 +437,7 @@ class _MapReader:
                 self.note(f"{here}.part_number", f"must be 1 to {MAX_PARTS}")
                 continue
             if number in found:
-                self.note(f"{here}.part_number", f"part {number} comes twice")
+                self.note(f"{here}.part_number", f"part {number} appears twice")
             found[number] = request = self.request(item, here, "PUT")
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
@@ -458,7 +458,7 @@ class _MapReader:
         searched = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
         found = {unquote(match[1]) for match in searched if match}
         if len(found | ({given} if given else set())) > 1:
-            self.note(place, "the part URLs are not all of this one upload")
+            self.note(place, "the part URLs do not all belong to this upload")
         if not given and not found and parts:
             self.note(place, "is missing, and the part URLs name none")
         return given or next(iter(found), None)
@@ -478,7 +478,7 @@ def _members_of(
     rest: dict[str, Any] = {}
     for name in text.members():
         if name in rest:
-            raise ValueError(f"the member {shown(name)} comes twice in one object")
+            raise ValueError(f"the member {shown(name)} appears twice in one object")
         if name == "objects" and text.ahead() == "{":
             rest[name] = listed
             for path in text.members():

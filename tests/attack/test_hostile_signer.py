@@ -165,7 +165,7 @@ ITEMS = {
     "other bucket": (signs(bucket="other-bucket"), "is not that of"),
     "bucket in the host": (
         url(lambda u: "https://other-bucket.oss-cn-hangzhou.aliyuncs.com/data/k?a=b"),
-        "is of bucket 'other-bucket'",
+        "belongs to bucket 'other-bucket'",
     ),
     "http": (
         url(lambda u: "http://examplebucket.oss-cn-hangzhou.aliyuncs.com/data/k?a=b"),
@@ -182,16 +182,19 @@ ITEMS = {
     "fragment": (url(lambda u: u + "#x"), "fragment"),
     "blank": (url(lambda u: u.replace("?", "? ", 1)), "holds a blank"),
     "line break": (url(lambda u: u + "\r\nX-A: b"), "holds a blank, a control"),
-    "other call": (url(lambda u: u + "&acl"), "'acl' may make the URL another call"),
+    "other call": (
+        url(lambda u: u + "&acl"),
+        "'acl' may turn the URL into another call",
+    ),
     "parameter twice": (
         url(lambda u: u + "&partNumber=1&partNumber=1"),
-        "comes twice",
+        "appears twice",
     ),
     "endless URL": (url(lambda u: u + "&a=" + "b" * 17_000), "longer than"),
     "other method": (members(method="DELETE"), "method is not PUT"),
     "CR/LF in a value": (headers(X__A="a\r\nX-B: c"), "not printable ASCII"),
     "CR/LF in a name": (headers(**{"X-A\r\nX-B": "c"}), "not an HTTP token"),
-    "header twice": (headers(X__A="1", x__a="2"), "comes twice"),
+    "header twice": (headers(X__A="1", x__a="2"), "appears twice"),
     "endless headers": (headers(X__A="a" * 9_000), "longer than"),
     "Host": (headers(Host="evil.example.com"), "only if it is signed"),
     "Content-Length": (headers(Content__Length="1"), "only if it is signed"),
@@ -214,7 +217,7 @@ ITEMS = {
     "null URL": (members(url=None), "url is"),
     "null headers": (members(headers=None), "headers is null"),
     "null header": (headers(X__A=None), "not a string"),
-    "null life": (members(expires_in=None), "no whole number"),
+    "null life": (members(expires_in=None), "not a whole number"),
     "null error": (members(error=None), "error has no status"),
     "list": (lambda *_: [], "is a list"),
     "refusal": (
@@ -259,9 +262,9 @@ REPLIES = {
     "no JSON": (sends(b"<html>sign in</html>"), "not JSON"),
     "no text": (sends(b"\xff\xfe"), "not UTF-8"),
     "nothing": (sends(b""), "not JSON"),
-    "NaN": (sends(b'{"results": [NaN]}'), "no JSON number"),
+    "NaN": (sends(b'{"results": [NaN]}'), "not a JSON number"),
     "endless number": (sends(b'{"results": [' + b"1" * 9_999 + b"]}"), "digits"),
-    "member twice": (sends(b'{"results": [], "results": []}'), "comes twice"),
+    "member twice": (sends(b'{"results": [], "results": []}'), "appears twice"),
     "null": (sends(b"null"), "no list of results"),
     "null results": (results(lambda _: None), "no list of results"),
     "too few": (results(lambda found: found[1:]), "results for"),
@@ -320,8 +323,8 @@ def test_hostile_reply_sends_no_byte(oss, elsewhere, name, parts):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"upload_id": "another"}, "'uploadId' of the URL is not the one asked for"),
-        ({"part_number": 9999}, "'partNumber' of the URL is not the one asked for"),
+        ({"upload_id": "another"}, "'uploadId' of the URL differs from the request"),
+        ({"part_number": 9999}, "'partNumber' of the URL differs from the request"),
         ({"action": "PutObject", "upload_id": None, "part_number": None}, "is missing"),
     ],
 )
@@ -359,4 +362,4 @@ def test_results_in_another_order_send_no_byte(oss, elsewhere):
     signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer = results(lambda found: found[1:] + found[:1])
-    assert "is not the one asked for" in str(upload(signer, elsewhere, parts=True))
+    assert "differs from the request" in str(upload(signer, elsewhere, parts=True))

@@ -63,7 +63,7 @@ def test_proxies_are_shown_without_credentials(monkeypatch):
     assert found["proxy (https)"] == "http://(hidden)@proxy:3128"
     assert found["proxy (no)"] == "localhost,.internal"
     assert "proxy" not in found
-    assert found["environment"] == "nothing of ours is set"
+    assert found["environment"] == "no OSSPRESIGNED_* variable is set"
     assert proxy_shown("user:pw@proxy") == "(hidden)@proxy"
     assert proxy_shown("http://proxy:1") == "http://proxy:1"
 

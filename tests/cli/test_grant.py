@@ -132,7 +132,7 @@ def test_redirected_into_its_own_file(monkeypatch, capsys):
             ["examplebucket/in/", "--min-size", "2", "--max-size", "1"],
             "sizes from 2 to 1",
         ),
-        (["examplebucket/in/", "--expires", "8d"], "no life from 1s to 7d"),
+        (["examplebucket/in/", "--expires", "8d"], "not a lifetime from 1s to 7d"),
     ],
 )
 def test_what_is_refused(call, said, capsys):

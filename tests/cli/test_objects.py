@@ -272,7 +272,7 @@ def test_url_of_one_size(run, objects, signer_of):
     call = ("url", f"{BUCKET}/new", "--method", "PUT", *of_signer)
     ended = run(*call)
     assert ended.code == 2
-    assert "signs one size of the body: give --size" in ended.err
+    assert "needs the exact size of the body: give --size" in ended.err
     ended = run(*call, "--size", "1", secret=True)
     assert ended.out.startswith("http")
     ended = run("url", f"{BUCKET}/new", *KEYS, "--size", "1")

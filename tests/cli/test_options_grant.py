@@ -113,7 +113,7 @@ def test_doctor_finds_what_is_wrong(run, grant):
     assert (ended.code, "content-length-range" in ended.out) == (3, True)
     ended = run("doctor", f"{BUCKET}/in/a", "--grant", grant(life=-1))
     assert ended.code
-    assert "it ended at" in ended.out
+    assert "it expired at" in ended.out
 
 
 def test_one_source_for_one_url(run, grant, url, tmp_path):

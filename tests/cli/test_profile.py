@@ -83,7 +83,7 @@ def test_places_are_relative_to_the_file(run, oss, tree, config, url_map, tmp_pa
         ("[labs]\n", "no profile 'lab': PLACE: did you mean 'labs'?"),
         ("[zoo]\n[x]\n", "no profile 'lab': PLACE has zoo, x"),
         ("", "no profile 'lab': PLACE has none"),
-        ("[lab\n", "PLACE is no TOML: "),
+        ("[lab\n", "PLACE is not valid TOML: "),
         ("signer = 'keys'\n", "PLACE: 'signer' stands outside of a section such as [signer]"),
         ("[lab]\nsinger = 'keys'\n", "profile 'lab' in PLACE: unknown key 'singer': did you mean 'signer'?"),
         ("[lab]\nsigner_token = 'env:X'\n", "unknown key 'signer_token': did you mean 'token'?"),

@@ -90,7 +90,7 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     assert stored(oss) == {"r.csv": b"a"}
     ended = run("put", "data/a.csv", f"{BUCKET}/other", "--url-file", how)
     assert ended.code == 3
-    assert "is for 'examplebucket/r.csv'" in ended.err
+    assert "is only for 'examplebucket/r.csv'" in ended.err
     assert "leave DEST out" in ended.err
 
 
@@ -177,8 +177,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
     [
         (["f"], "where to?"),
         (["-", "f", TO], "give no other file"),
-        (["-", TO], "is no object"),
-        (["-", BUCKET], "is no object"),
+        (["-", TO], "is not an object"),
+        (["-", BUCKET], "is not an object"),
         (["-", "--url-file", "-"], "not both"),
         (["f", TO, "x", "--url-file", "one.url"], "for one file"),
         (["f", TO, "--url-file", "x", "--map", "y"], "stands alone"),
@@ -186,11 +186,11 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["f", TO, "--receipts", "-", "--json"], "leave out one"),
         (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
         (["f", TO, "--bwlimit", "1K"], "too slow"),
-        (["f", TO, "--bwlimit", "quick"], "is no rate"),
-        (["f", TO, "--part-size", "x"], "is no size"),
+        (["f", TO, "--bwlimit", "quick"], "is not a rate"),
+        (["f", TO, "--part-size", "x"], "is not a size"),
         (["f", TO, "--header", "x"], "NAME=VALUE"),
         (["f", TO, "--header", " =x"], "NAME=VALUE"),
-        (["f", TO, "--expires", "8d"], "no life"),
+        (["f", TO, "--expires", "8d"], "not a lifetime"),
         (
             ["f", TO, "--token", "secret", "--signer", "https://s"],
             "--token ...: must be a reference: env:OSSPRESIGNED_... or file:PATH\n",
@@ -259,7 +259,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
     assert "16 not stored: " in ended.err
     assert "  and 6 more (--json names all)\n" in ended.err
     assert "stored 0 of 40 files" in ended.err
-    assert "; given up, 24 left\n" in ended.err
+    assert "; stopped early, 24 left\n" in ended.err
 
 
 def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     ended = run("put", "many", TO, *KEYS, "--jobs", "1", "--retries", "0")
     assert ended.code == 1
     assert "stored 2 of 9 files" in ended.err
-    assert "; 4 failed; given up, 3 left\n" in ended.err
+    assert "; 4 failed; stopped early, 3 left\n" in ended.err
 
 
 def test_fail_fast_stops(run, oss, tree):

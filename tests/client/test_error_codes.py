@@ -78,8 +78,15 @@ CASES = [
     ("AccessDenied", "0002-00000069", 403, {}, Refused.EXPIRED, "ask for a new one"),
     ("AccessDenied", "0002-00000236", 403, {}, Refused.EXPIRED, "ask for a new one"),
     ("AccessDenied", "0002-00000235", 403, {}, Refused.NOT_YET_VALID, "not valid yet"),
-    ("SecurityTokenExpired", "", 403, {}, Refused.TOKEN_ENDED, "STS token behind"),
-    ("AccessDenied", "0002-00000007", 403, {}, Refused.TOKEN_ENDED, "has ended"),
+    (
+        "SecurityTokenExpired",
+        "",
+        403,
+        {},
+        Refused.TOKEN_ENDED,
+        "STS token that signed the URL",
+    ),
+    ("AccessDenied", "0002-00000007", 403, {}, Refused.TOKEN_ENDED, "has expired"),
     ("InvalidSecurityToken", "", 403, {}, Refused.TOKEN_INVALID, "withdrawn"),
     (
         "AccessKeyIdAndSecurityTokenNotMatch",
@@ -168,7 +175,7 @@ CASES = [
         "does not say what it got",
     ),
     # S3
-    ("ExpiredToken", "", 400, {}, Refused.TOKEN_ENDED, "has ended"),
+    ("ExpiredToken", "", 400, {}, Refused.TOKEN_ENDED, "has expired"),
     ("InvalidToken", "", 400, {}, Refused.TOKEN_INVALID, "withdrawn"),
     (
         "AuthorizationHeaderMalformed",
@@ -522,7 +529,7 @@ def store_options():
 
 @pytest.mark.parametrize("times", [1, None])
 def test_temporary_key_that_the_store_does_not_know_is_signed_again_once(oss, times):
-    """That is how a store most often says that an STS key has ended."""
+    """That is how a store most often says that an STS key has expired."""
     receipts = []
     fs = OSSPresignedFileSystem(signer="keys", receipts=receipts.append)
     oss.faults.add(Fault(action="PutObject", refuse="key-unknown", times=times))
@@ -530,7 +537,9 @@ def test_temporary_key_that_the_store_does_not_know_is_signed_again_once(oss, ti
         fs.pipe_file("examplebucket/k", b"x")
         assert [receipt.resigns for receipt in receipts] == [1]
         return
-    with pytest.raises(errors.URLExpiredError, match="STS token behind") as caught:
+    with pytest.raises(
+        errors.URLExpiredError, match="STS token that signed the URL"
+    ) as caught:
         fs.pipe_file("examplebucket/k", b"x")
     assert caught.value.tries == 2
     assert caught.value.reason is Refused.TOKEN_ENDED
@@ -581,7 +590,13 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.SignatureMismatchError,
             "the signature of the grant is not that of its policy: tell the owner",
         ),
-        ("SecurityTokenExpired", "", 403, errors.URLExpiredError, "behind the grant"),
+        (
+            "SecurityTokenExpired",
+            "",
+            403,
+            errors.URLExpiredError,
+            "that signed the grant",
+        ),
         ("InvalidPolicyDocument", "", 400, ValueError, "the grant is not valid"),
         ("MalformedPOSTRequest", "", 400, errors.DamagedBodyError, "the form was cut"),
         ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),

@@ -289,7 +289,7 @@ def test_each_is_ended_whatever_another_does(caplog):
     uploads = [_One(), _One(OSError("no")), _One()]
     unfinished.end_all(uploads=uploads)
     assert [upload.hurries for upload in uploads] == [[True]] * 3
-    assert "could not be given up: no" in caplog.text
+    assert "could not be aborted: no" in caplog.text
 
 
 def test_what_another_thread_gives_up_is_waited_for():

@@ -166,7 +166,7 @@ def test_giving_up_from_elsewhere_ends_a_copy(fs, owner, monkeypatch):
         return upload_id
 
     monkeypatch.setattr(UploadSteps, "initiate", initiate)
-    with pytest.raises(UploadDiscardedError, match="given up"):
+    with pytest.raises(UploadDiscardedError, match="was cancelled"):
         copying.Copying(fs.client, PATH, Target(path=COPY), cancel).run()
     assert not owner.oss.uploads(ROOT)
 

@@ -335,7 +335,7 @@ CHANGES = [
     (
         lambda head: head.replace(b"text/csv", b"text/plain"),
         {"Content-Type": "text/csv"},
-        "Content-Type left as 'text/csv' and arrived as 'text/plain'",
+        "Content-Type was sent as 'text/csv' and arrived as 'text/plain'",
     ),
     (
         lambda head: head + b"\r\nx-oss-meta-via: gateway",
@@ -345,7 +345,7 @@ CHANGES = [
     (
         lambda head: head.replace(b"/a.csv", b"/A.csv", 1),
         {},
-        f"the path left as '/{PATH}' and arrived as '/{BUCKET}/dir/A.csv'",
+        f"the path was sent as '/{PATH}' and arrived as '/{BUCKET}/dir/A.csv'",
     ),
     (
         lambda head: head.replace(b" HTTP/1.1", b"&x-oss-via=1 HTTP/1.1", 1),
@@ -355,7 +355,7 @@ CHANGES = [
     (
         lambda head: head.replace(b"PUT", b"POST", 1),
         {},
-        "the method left as PUT and arrived as 'POST'",
+        "the method was sent as PUT and arrived as 'POST'",
     ),
 ]
 
@@ -383,7 +383,7 @@ def test_a_url_that_was_cut_or_grew(uploaded, version):
             spoil=lambda url: url.replace("ignature=", "ignature=0").replace("%3D", ""),
         )
     assert error.reason is Refused.MISMATCH
-    assert "the signature in the URL is not whole" in error.message
+    assert "the signature in the URL is incomplete" in error.message
     assert "use the URL untouched" in error.message
 
 

@@ -176,11 +176,11 @@ def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
     def told(size):
         cancel.set()
 
-    with pytest.raises(UploadDiscardedError, match="given up"):
+    with pytest.raises(UploadDiscardedError, match="was cancelled"):
         Download(parts.client, PATH, file, cancel=cancel, on_size=told).run()
     file.discard()
     file.discard()
-    with pytest.raises(UploadDiscardedError, match="given up"):
+    with pytest.raises(UploadDiscardedError, match="was cancelled"):
         Download(parts.client, PATH, file, cancel=cancel).run()
     file.discard()
     assert left(tmp_path) == []
@@ -198,7 +198,7 @@ def test_giving_up_between_two_ranges(environment, tmp_path):
         if sum(came) == 2 * PART:
             cancel.set()
 
-    with pytest.raises(UploadDiscardedError, match="given up"):
+    with pytest.raises(UploadDiscardedError, match="was cancelled"):
         Download(one.client, PATH, file, cancel=cancel, progress=progress).run()
     file.discard()
     assert sum(came) == 2 * PART
@@ -375,7 +375,7 @@ def test_a_pipe_is_given_up_with_the_call(fs, tmp_path):
     with (tmp_path / "open").open("wb") as file:
         place, cancel = f"/proc/self/fd/{file.fileno()}", Cancellation()
         cancel.set()
-        with pytest.raises(UploadDiscardedError, match="given up"):
+        with pytest.raises(UploadDiscardedError, match="was cancelled"):
             read.download(fs, PATH, place, SharedCallback(Told()), cancel)
     assert (tmp_path / "open").read_bytes() == b""
 

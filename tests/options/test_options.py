@@ -119,7 +119,7 @@ BAD = [
     ("headers", {"a": 1}, "not a string"),
     ("headers", {"a": "1\n"}, "not printable ASCII"),
     ("headers", {"a": " 1"}, "blanks around it"),
-    ("headers", {"a": "1", "A": "2"}, "comes twice"),
+    ("headers", {"a": "1", "A": "2"}, "appears twice"),
     ("headers", {"Cookie": "1"}, "may not be set"),
     ("metadata", {"a_b": "1"}, "not of letters, digits and '-'"),
     ("metadata", [], "a mapping"),

@@ -184,7 +184,7 @@ ITEM = [
     ("upload-id", refuses("invalid_request", 400), "instead of signed"),
     ("part-number", url("partNumber=2", "partNumber=3"), "UploadPart: partNumber"),
     ("part-number", refuses("unavailable", 503), "instead of signed"),
-    ("no-other-call", url(r"\?", "?acl&"), "'acl' may make the URL another call"),
+    ("no-other-call", url(r"\?", "?acl&"), "'acl' may turn the URL into another call"),
     (
         "no-other-call",
         lambda q, r: (

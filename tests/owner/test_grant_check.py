@@ -157,7 +157,7 @@ def test_grant_alone():
     assert problems(grant()) == []
     ((path, kind, text),) = problems(grant(), now=NOW + 3600)
     assert (path, kind) == ("examplebucket/in/", "expiry")
-    assert "ended at 2026-11-27T11:00:00Z" in text
+    assert "expired at 2026-11-27T11:00:00Z" in text
     plain = grant(endpoint=Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com"))
     assert [kind for _, kind, _ in problems(plain)] == ["http"]
     assert problems(plain, allow_http=True) == []
@@ -183,7 +183,7 @@ def test_files_that_the_policy_does_not_let_through(tmp_path):
         in found["examplebucket/out/a.csv"]
     )
     assert "it is for the bucket 'examplebucket'" in found["other/in/a.csv"]
-    assert "a form holds 5 GiB" in found["examplebucket/in/large.bin"]
+    assert "a form upload takes at most 5 GiB" in found["examplebucket/in/large.bin"]
     small = grant(sizes=(0, 4))
     ((_, kind, text),) = problems(small, {"examplebucket/in/a.csv": str(file)})
     assert (kind, "size of 5 bytes" in text) == ("upload", True)
@@ -248,7 +248,7 @@ def test_inspect_of_what_is_nothing(place, capsys):
     """A text that is neither is refused; a broken grant with all that is wrong."""
     place.write_text("hello")
     assert cli.main(["inspect", "grant.json"]) == 2
-    assert "no presigned URL, URL map or grant" in capsys.readouterr().err
+    assert "not a presigned URL, URL map or grant" in capsys.readouterr().err
     place.write_text('{"policy": "e30=", "host": "https://b.oss-cn-x.aliyuncs.com"}')
     assert cli.main(["inspect", "grant.json"]) == 2
     said = capsys.readouterr().err
@@ -311,5 +311,5 @@ def test_grant_that_cannot_be_read(place, capsys):
     assert cli.main(["check", "grant", "grant.json"]) == 2
     said = capsys.readouterr().err
     assert "the policy is not JSON" in said
-    assert '"expires" is no time' in said
+    assert '"expires" is not a time' in said
     assert "bm8=" not in said

@@ -187,7 +187,9 @@ def test_complete_that_was_signed_for_no_body(file):
     spoilt = evolve(entry, complete=evolve(entry.complete, headers=nothing))
     ((kind, text),) = found(spoilt)
     assert kind == "headers"
-    assert text.startswith("complete was signed with a Content-MD5, which no list of")
+    assert text.startswith(
+        "complete was signed with a Content-MD5, which cannot match the list of"
+    )
     assert ("headers", text) in found(spoilt, files=file(250 * KIB))
     everything = {**nothing, "x-oss-complete-all": "yes"}
     assert not found(evolve(entry, complete=evolve(entry.complete, headers=everything)))
@@ -415,7 +417,7 @@ def test_command_prints_json(place, capsys):
         (["--to", "b/"], "are about FILES"),
         (["--rate", "1"], "are about FILES"),
         (["--header", "a=b"], "are about FILES"),
-        (["f", "--to", "b/", "--rate", "fast"], "is no rate"),
+        (["f", "--to", "b/", "--rate", "fast"], "is not a rate"),
     ],
 )
 def test_wrong_call_is_exit_2(place, more, why, capsys):

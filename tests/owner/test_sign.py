@@ -307,7 +307,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
 def test_place_that_cannot_hold_a_file(keys, place, capsys):
     """A directory, or a file in none, is refused before anything is signed."""
     assert cli.main(["sign", "examplebucket/a", "--force", "--output", place]) == 1
-    assert "is no place for a file" in capsys.readouterr().err
+    assert "is a directory, or its directory does not exist" in capsys.readouterr().err
 
 
 def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsys):
@@ -349,15 +349,15 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
     ("arguments", "why"),
     [
         ([], "Missing argument"),
-        (["nokey"], "is no object"),
-        (["b/"], "is no object"),
+        (["nokey"], "is not an object"),
+        (["b/"], "is not an object"),
         (["https://h/k?Signature=c2VjcmV0"], "(ps)"),
         (["https://h/k"], "not by a URL"),
         (["a", "b"], "need --to"),
-        (["b/k", "tests/conftest.py"], "'tests/conftest.py' is no object"),
+        (["b/k", "tests/conftest.py"], "'tests/conftest.py' is not an object"),
         (["b/k", "b/l", "--parts", "2"], "parts are of one object"),
-        (["b/k", "--expires", "8d"], "no life from 1s to 7d"),
-        (["b/k", "--expires", "1 week"], "no life from 1s to 7d"),
+        (["b/k", "--expires", "8d"], "not a lifetime from 1s to 7d"),
+        (["b/k", "--expires", "1 week"], "not a lifetime from 1s to 7d"),
         (["b/k", "--header", "nonsense"], "NAME=VALUE"),
         (["b/k", "--header", "=v"], "NAME=VALUE"),
         (["b/k", "--header", "a=1", "--header", "A=2"], "given twice"),
@@ -366,7 +366,7 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["b/k", "--parts", "2", "--file-size", "1G"], "give one of them"),
         (["b/k", "--part-size", "1MiB"], "--part-size needs"),
         (["b/k", "--owner-completes"], "--owner-completes needs --parts"),
-        (["b/k", "--file-size", "much"], "is no size"),
+        (["b/k", "--file-size", "much"], "is not a size"),
         (["b/k", "--print", "--json-lines"], "--print writes no file"),
         (["b/k", "--print", "--output", "f"], "--print writes no file"),
         (["b/k", "--print", "--parts", "2"], "--print is for one URL"),

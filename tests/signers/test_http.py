@@ -275,7 +275,7 @@ def test_life_is_read_from_the_url_only_where_it_is_not_said(broken, signer):
         ({"expires_in": -5}, "not positive"),
         ({"headers": {"X-A": "a\r\nX-B: c"}}, "not printable ASCII"),
         ({"headers": {"X-A": 3}}, "not a string"),
-        ({"headers": {"X-A": "1", "x-a": "2"}}, "comes twice"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "appears twice"),
         ({"headers": {"Authorization": "x"}}, "may not be set"),
         ({"headers": {"Transfer-Encoding": "chunked"}}, "may not be set"),
         ({"headers": {"Host": "evil.example.com"}}, "only if it is signed"),
@@ -326,7 +326,10 @@ def test_upload_id_is_bound(broken, signer):
     other = url() + "&partNumber=1&uploadId=V"
     broken.answers = [result(url=other)]
     part = put(action=Action.UploadPart, upload_id="U", part_number=1)
-    assert "'uploadId' of the URL is not the one" in failure(signer, part).message
+    assert (
+        "'uploadId' of the URL differs from the request"
+        in failure(signer, part).message
+    )
 
 
 @pytest.mark.parametrize(
@@ -349,11 +352,11 @@ def test_upload_id_is_bound(broken, signer):
         ),
         (
             {"results": [{"method": "PUT", "url": "u", "expires_in": None}]},
-            "expires_in is no whole number",
+            "expires_in is not a whole number",
         ),
         (
             {"results": [{"method": "PUT", "url": "u", "expires_in": True}]},
-            "expires_in is no whole number",
+            "expires_in is not a whole number",
         ),
         ({"results": [{"error": None}]}, "error has no status"),
         ({"results": [{"error": {"status": "403"}}]}, "error has no status"),
@@ -361,7 +364,7 @@ def test_upload_id_is_bound(broken, signer):
         (b"\xff", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"results": ' + b"[" * 30 + b"]" * 30 + b"}", "nested deeper than"),
-        (b'{"results": [], "results": []}', "comes twice"),
+        (b'{"results": [], "results": []}', "appears twice"),
     ],
 )
 def test_broken_reply_is_refused_as_a_whole(broken, signer, reply, said):
@@ -576,7 +579,7 @@ def test_missing_token_is_told(broken, transport):
     error = failure(
         HTTPSigner(broken.url, exchange=transport.exchange, token=lambda: None)
     )
-    assert "no token was given: signer_token=" in error.message
+    assert "no token was given: set signer_token=" in error.message
 
 
 def test_missing_token_is_found_before_the_call(broken, transport):
@@ -662,7 +665,7 @@ def test_busy_signer_says_how_long_to_wait(broken, signer, status, after, wait):
 def test_error_without_problem_details_goes_by_its_status(broken, signer, body):
     """Proxies in between speak HTML, or worse."""
     broken.answers = [lambda _: (404, {"Content-Type": "application/json"}, body)]
-    assert "HTTP 404; is its URL right?" in failure(signer).message
+    assert "HTTP 404; check its URL" in failure(signer).message
     broken.answers = [lambda _: (418, {}, b"")]
     assert failure(signer).message.endswith("HTTP 418")
 

@@ -203,7 +203,7 @@ def test_life_ends_with_a_temporary_key():
     assert request.expires_at == 1_767_225_700
     assert describe(request.url).has_token
     ended = Credentials("STS.a", "s", "t", expires_at=NOW)
-    with pytest.raises(SignerError, match="has ended"):
+    with pytest.raises(SignerError, match="has expired"):
         signer(ended).sign([operation()])
 
 
@@ -218,7 +218,7 @@ def test_life_ends_with_a_temporary_key():
         (operation(Action.ListObjectsV2), "takes no key"),
         (operation(Action.CopyObject), "needs the header x-oss-copy-source"),
         (operation(key=""), "needs a key"),
-        (operation(bucket=""), "no valid name"),
+        (operation(bucket=""), "not a valid name"),
         (operation(query={"uploads": ""}), "belongs to the signer"),
         (operation(expires_in=604801), "1..604800"),
     ],

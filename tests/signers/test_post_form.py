@@ -225,7 +225,7 @@ LONG = "in/" + "ü" * 511
     [
         ([PREFIX], {"key": "out/x"}, """key 'out/x' does not meet ["starts-with", "$key", "in/"]"""),
         ([PREFIX], {"bucket": "other"}, "it is for the bucket 'examplebucket'"),
-        ([PREFIX], {"size": 5 << 30}, "a form holds 5 GiB at most"),
+        ([PREFIX], {"size": 5 << 30}, "a form upload takes at most 5 GiB"),
         ([ANY], {"key": "in/${filename}"}, "which OSS would replace"),
         ([ANY], {"key": "/x"}, "starts with '/'"),
         ([PREFIX], {"key": LONG}, "1025 bytes"),
@@ -248,7 +248,7 @@ def test_refusals_name_the_condition(items, more, reason):
 def test_life_is_judged():
     """Before its date and after its end a grant makes no form."""
     held = grant()
-    assert "it ended at 2026-01-01T01:00:00Z: ask" in refusal(held, now=NOW + 3600)
+    assert "it expired at 2026-01-01T01:00:00Z: ask" in refusal(held, now=NOW + 3600)
     assert "check the clock" in refusal(held, now=NOW - 901)
     assert sent(held, now=NOW - 899)
     week = grant(life=10**8)
@@ -270,7 +270,7 @@ def test_paths_are_judged_alone():
     for path, now, reason in (
         (f"{BUCKET}/out/x", NOW, "does not meet"),
         ("other/in/x", NOW, "is for the bucket"),
-        (f"{BUCKET}/in/x", NOW + 3600, "it ended"),
+        (f"{BUCKET}/in/x", NOW + 3600, "it expired"),
     ):
         with pytest.raises(NotSignedError, match=reason):
             check_path(held, path, now)

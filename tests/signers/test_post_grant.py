@@ -147,7 +147,7 @@ def test_grants_store_whole_objects_only():
         grant_for(signer, f"{BUCKET}/out/x")
     for action in Action:
         if action is not Action.PostObject:
-            with pytest.raises(NotSignedError, match="whole new objects, and nothing"):
+            with pytest.raises(NotSignedError, match="only store whole new objects"):
                 preflight(signer, post(action=action))
     preflight(signer, post())
     with pytest.raises(NotSignedError, match="does not meet"):
@@ -236,11 +236,11 @@ def encoded(text: str) -> str:
 
 END = "2120-01-01T00:00:00Z"
 BEFORE_ANY_BYTE = {
-    "expired": (lambda oss: here(oss, life=-1), "it ended at"),
+    "expired": (lambda oss: here(oss, life=-1), "it expired at"),
     "a week old": (
-        lambda oss: here(oss, now=time.time() - 8 * 86_400, life=10**7), "it ended at",
+        lambda oss: here(oss, now=time.time() - 8 * 86_400, life=10**7), "it expired at",
     ),
-    "not yet valid": (lambda oss: here(oss, now=time.time() + 1000), "it begins at"),
+    "not yet valid": (lambda oss: here(oss, now=time.time() + 1000), "it is not valid before"),
     "no base64": (nonsense(policy="{}"), "not base64"),
     "no JSON": (nonsense(policy=encoded("policy")), "not JSON"),
     "unknown conditions": (
@@ -248,7 +248,7 @@ BEFORE_ANY_BYTE = {
         "unknown operator 'matches'",
     ),
     "another bucket": (
-        lambda oss: here(oss, bucket="otherbucket"), f"its host is of '{BUCKET}'",
+        lambda oss: here(oss, bucket="otherbucket"), f"its host is for '{BUCKET}'",
     ),
     "another prefix": (
         lambda oss: here(oss, ["starts-with", "$key", "out/"]),
@@ -258,7 +258,7 @@ BEFORE_ANY_BYTE = {
     "too large": (lambda oss: here(oss, ["content-length-range", 0, 3]), "the size of 4 bytes"),
     "contradictory": (
         lambda oss: here(oss, {"key": "in/x"}, ["not-in", "$key", ["in/x"]]),
-        "nothing can meet the conditions of key",
+        "no value can meet all conditions of key",
     ),
     "another type": (
         lambda oss: here(oss, ["eq", "$x-oss-meta-a", "b"], ["in", "$content-type", ["a/b", "c/d"]]),
@@ -449,7 +449,7 @@ def test_an_outage_at_the_start_is_left_to_the_tries_of_signing():
                 headers={"content-type": "text/html; charset=x"},
                 body=b"<p>",
             ),
-            "no grant but text/html: it is not JSON",
+            "did not return a grant but text/html: it is not JSON",
         ),
         ({"code": 1, "msg": "log in first"}, "it has no policy.*it says: log in first"),
         (SignerError("the answer is too long"), "too long"),
@@ -466,10 +466,10 @@ def test_servers_without_a_grant_are_named(answer, reason):
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("https://evil.example.com/", "neither of OSS nor the signer's own"),
+        ("https://evil.example.com/", "neither an OSS host nor the signer's own"),
         ("http://examplebucket.oss-cn-hangzhou.aliyuncs.com/", "is plain http"),
         ("http://127.0.0.1/", "leads to this machine"),
-        ("https://examplebucket.evil.aliyuncs.com/", "neither of OSS"),
+        ("https://examplebucket.evil.aliyuncs.com/", "neither an OSS host"),
     ],
 )
 def test_fetched_grants_are_bound_to_hosts_of_oss(host, reason):
@@ -593,11 +593,11 @@ def redirect(oss: Any, app: Any) -> Any:
 
 
 BAD_SERVERS = {
-    "a page": (page, "no grant but text/html: it is not JSON"),
+    "a page": (page, "did not return a grant but text/html: it is not JSON"),
     "a redirect": (redirect, "answered HTTP 302: redirects are not followed"),
     "another host": (
         lambda oss, _: {**flat_of(oss), "host": f"https://{BUCKET}.example.com/"},
-        "is refused: .*neither of OSS nor the signer's own",
+        "is refused: .*neither an OSS host nor the signer's own",
     ),
     "another bucket": (
         lambda oss, _: {**flat_of(oss), "host": oss.endpoint.url("otherbucket")},
@@ -607,9 +607,9 @@ BAD_SERVERS = {
         lambda oss, _: flat_of(oss, items=(["starts-with", "$key", "out/"],)),
         "does not meet",
     ),
-    "expired": (lambda oss, _: flat_of(oss, now=time.time() - 7200), "it ended at"),
+    "expired": (lambda oss, _: flat_of(oss, now=time.time() - 7200), "it expired at"),
     "not yet valid": (
-        lambda oss, _: flat_of(oss, now=time.time() + 1000), "it begins at",
+        lambda oss, _: flat_of(oss, now=time.time() + 1000), "it is not valid before",
     ),
     "no base64": (lambda oss, _: {**flat_of(oss), "policy": "{}"}, "is not base64"),
     "no JSON": (
@@ -663,7 +663,7 @@ def test_fetched_grants_do_not_open_objects_unasked():
         content_length=1,
     )
     signer, _ = fetching(Server(document(PREFIX, acl)))
-    with pytest.raises(NotSignedError, match="give acl='public-read' if that is meant"):
+    with pytest.raises(NotSignedError, match="give acl='public-read' to confirm"):
         signer.sign([post()])
     assert signer.sign([asked])
     assert signer_of(current(PREFIX, acl)).sign([post()])

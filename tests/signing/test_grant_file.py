@@ -141,7 +141,7 @@ def test_temporary_key_ends_its_grant():
     assert grant.expires_at == int(NOW + 60.9)
     assert "x-oss-security-token" in grant.fields
     ended = Credentials("STS.f", STS.access_key_secret, STS.security_token, NOW)
-    with pytest.raises(SignerError, match="has ended"):
+    with pytest.raises(SignerError, match="has expired"):
         made(ended)
 
 
@@ -156,14 +156,14 @@ def test_path_style_and_cname_are_addresses_too():
 @pytest.mark.parametrize(
     ("terms", "said"),
     [
-        ({"bucket": "No"}, "no valid name"),
+        ({"bucket": "No"}, "not a valid name"),
         ({"prefix": "in"}, "end it with a slash"),
         ({"prefix": "/in/"}, "prefix '/in/' starts with '/'"),
         ({"prefix": "in/${filename}/"}, "which OSS would replace"),
         ({"expires_in": 604_801}, "OSS allows 7 days"),
-        ({"expires_in": 0}, "would live 0 s"),
+        ({"expires_in": 0}, "would be valid for 0 s"),
         ({"sizes": (2, 1)}, "sizes from 2 to 1"),
-        ({"content_types": ["image/", "text/csv"]}, "stands alone"),
+        ({"content_types": ["image/", "text/csv"]}, "must be the only content type"),
     ],
 )
 def test_what_should_not_be_signed(terms, said):

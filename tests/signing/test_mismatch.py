@@ -88,10 +88,10 @@ def test_what_arrived_as_it_was_sent_differs_in_nothing(version, style, key):
 
 
 CHANGES = [
-    ({"method": "POST"}, "the method left as PUT and arrived as 'POST'"),
+    ({"method": "POST"}, "the method was sent as PUT and arrived as 'POST'"),
     (
         {"key": "dir/b.csv"},
-        "the path left as '/dir/a.csv' and arrived as '/examplebucket/dir/b.csv'",
+        "the path was sent as '/dir/a.csv' and arrived as '/examplebucket/dir/b.csv'",
     ),
     (
         {"bucket": "other"},
@@ -104,7 +104,7 @@ CHANGES = [
     ),
     (
         {"headers": {"content-type": "text/html", "x-oss-meta-a": "1"}},
-        "Content-Type left as 'text/csv' and arrived as 'text/html'",
+        "Content-Type was sent as 'text/csv' and arrived as 'text/html'",
     ),
     (
         {"headers": {"content-type": "text/csv", "x-oss-meta-a": "2"}},
@@ -202,7 +202,7 @@ def test_an_object_of_the_store_itself():
     signed, operation = sign("v4")
     text = {"CanonicalRequest": "PUT\n/\nx=1\n\n\nUNSIGNED-PAYLOAD"}
     found = compare(text, signed, operation)
-    assert "the path left as '/dir/a.csv' and arrived as '/'" in found.changed
+    assert "the path was sent as '/dir/a.csv' and arrived as '/'" in found.changed
 
 
 def test_signature_and_key_id_are_compared_and_not_shown():
@@ -250,8 +250,8 @@ def test_additional_headers():
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda u: u[:-2], "is not whole"),
-        (lambda u: u + "&uploadId=1&uploadId=2", "uploadId stands twice in the URL"),
+        (lambda u: u[:-2], "is incomplete"),
+        (lambda u: u + "&uploadId=1&uploadId=2", "uploadId appears twice in the URL"),
     ],
 )
 @VERSIONS
@@ -270,7 +270,7 @@ def test_a_bare_plus_in_a_signature():
     operation = Operation(action=Action.PutObject, bucket=BUCKET, key="dir/a.csv")
     signed = SignedRequest(method="PUT", url=url + "ab+c7Qf2hXk4mTnW8rLs3uVyZ1q=")
     (found,) = compare({}, signed, operation).spoilt
-    assert "bare '+'" in found
+    assert "unescaped '+'" in found
 
 
 def test_another_key_and_double_encoding():

@@ -28,17 +28,17 @@ BAD = [
     (["near", "$a", "b"], "unknown operator 'near'"),
     ([["in"], "$a", "b"], "unknown operator a list"),
     (["starts-with", "$key", "a", "b"], "4 members"),
-    (["content-length-range", "1", "2"], "no whole numbers"),
-    (["content-length-range", 0, True], "no whole numbers"),
+    (["content-length-range", "1", "2"], "not whole numbers"),
+    (["content-length-range", 0, True], "not whole numbers"),
     (["content-length-range", 2, 1], "which is empty"),
     (["content-length-range", -1, 1], "which is empty"),
     (["eq", "$", "x"], "names no field"),
     (["eq", 1, "x"], "names no field"),
     (["starts-with", "$bucket", "b"], "only eq can"),
-    (["eq", "$success_action_status", 200], "not a string"),
-    (["eq", "$a", ["b"]], "not a string"),
-    (["in", "$a", "b"], "not a list of strings"),
-    (["in", "$a", ["b", 1]], "not a list of strings"),
+    (["eq", "$success_action_status", 200], "needs a string"),
+    (["eq", "$a", ["b"]], "needs a string"),
+    (["in", "$a", "b"], "needs a list of strings"),
+    (["in", "$a", ["b", 1]], "needs a list of strings"),
 ]
 
 

@@ -220,7 +220,7 @@ BAD = {
     "url alphabet": ("_w==", "not base64"),
     "no JSON": (encoded("nothing"), "not JSON"),
     "no UTF-8": (base64.b64encode(b"\xff").decode(), "not UTF-8"),
-    "a list": (encoded([]), "is a list, no object"),
+    "a list": (encoded([]), "is a list, not an object"),
     "too deep": (policy([[[["x"]]]]), "nested deeper"),
     "another member": (
         encoded({"expiration": "2023-12-03T13:00:00Z", "conditions": [{"a": "b"}], "x": 1}),

@@ -493,7 +493,7 @@ def test_presign_lists_all_problems_at_once():
     ("changes", "problem"),
     [
         ({"region": None}, "no region"),
-        ({"region": "Cn"}, "no region id"),
+        ({"region": "Cn"}, "not a region id"),
         ({"expires_in": 604801}, "1..604800"),
         ({"expires_in": -1, "version": "v1"}, "positive"),
         ({"expires_in": 1.5}, "whole seconds"),

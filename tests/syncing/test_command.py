@@ -113,7 +113,7 @@ def test_order_of_rules_counts(run, owner):
     rules = ("--exclude", "*", "--include", "logs", "--exclude", "2026/")
     assert run("-n", *rules)[1] == "send logs/two.log (new, 4 B)\n"
     code, _, err = run("--exclude", "[")
-    assert (code, "is no glob" in err) == (2, True)
+    assert (code, "is not a glob" in err) == (2, True)
 
 
 def test_ways_to_compare(run, owner, source):
@@ -189,7 +189,7 @@ def test_somebody_is_asked_before_anything_is_deleted(run, fs, owner, monkeypatc
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (("--max-delete", "1"), "goes with --delete"),
+        (("--max-delete", "1"), "needs --delete"),
         (("--url-file", "x"), "No such option"),
         (("--source-option", "x"), "NAME=VALUE"),
     ],
@@ -204,7 +204,7 @@ def test_max_delete(run, fs, owner):
     """Nothing is done if there is more to delete."""
     fs.pipe({f"{DEST}/{name}": b"old" for name in ("one", "two")})
     code, _, err = run("--delete", "--yes", "--max-delete", "1")
-    assert (code, "2 objects would be deleted, 1 may be" in err) == (2, True)
+    assert (code, "2 objects would be deleted, the limit is 1" in err) == (2, True)
     assert len(owner.stored()) == 2
 
 

@@ -55,14 +55,14 @@ def test_characters_stand_for_themselves():
 @pytest.mark.parametrize("glob", ["", "/", "//", "a[b", "a{b", "[z-a]", "[]"])
 def test_what_is_no_glob_is_refused(glob):
     """With the glob in the message."""
-    with pytest.raises(ConfigurationError, match="is no glob"):
+    with pytest.raises(ConfigurationError, match="is not a glob"):
         Rule(takes=True, glob=glob)
 
 
 @pytest.mark.parametrize("text", ["*.csv", "+*.csv", "! *", ""])
 def test_what_is_no_rule_is_refused(text):
     """A rule has a sign and a space."""
-    with pytest.raises(ConfigurationError, match="is no rule"):
+    with pytest.raises(ConfigurationError, match="is not a rule"):
         Rule.of(text)
 
 

@@ -260,7 +260,7 @@ def test_object_that_cannot_be_pickled_is_named(environment, source):
     """Among the options of the objects, say."""
     fs = OSSPresignedFileSystem(signer="keys")
     route = SyncRoute(LocalSource(str(source)), "b/", {"metadata": Secret("x")})
-    with pytest.raises(ConfigurationError, match="can travel to another process"):
+    with pytest.raises(ConfigurationError, match="can be pickled"):
         send.check_portable(None, fs, route)
     assert Batch(fs, route, ()).entries == ()
 

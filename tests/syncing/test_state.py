@@ -87,7 +87,7 @@ def test_other_files_are_left_alone(place):
     ):
         place.write_text(text)
         for read in (read_state, SyncState):
-            with pytest.raises(ConfigurationError, match="no state of a sync"):
+            with pytest.raises(ConfigurationError, match="not the state of a sync"):
                 read(place)
         assert place.read_text() == text
     assert os.listdir(place.parent) == ["state"]
@@ -98,7 +98,8 @@ def test_one_process_at_a_time(place):
     with (
         SyncState(place),
         pytest.raises(
-            CheckpointInUseError, match=f"process {os.getpid()} .*one at a time"
+            CheckpointInUseError,
+            match=f"process {os.getpid()} .*wait until it has ended",
         ),
     ):
         SyncState(place)

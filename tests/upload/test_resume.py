@@ -329,7 +329,7 @@ def test_an_upload_that_is_gone_starts_over(world, caplog):
     world.put()
     assert world.sent() == list(range(1, 9))
     assert world.stored() == DATA
-    assert "does not know its upload" in caplog.text
+    assert "its upload no longer exists" in caplog.text
 
 
 @pytest.fixture
@@ -563,7 +563,7 @@ def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
     assert (world.stored(), receipt.parts) == (b"small", ())
     assert world.journals() == []
     assert world.oss.uploads(BUCKET) == []
-    assert "the file is one PUT now" in caplog.text
+    assert "the file is now sent in a single PUT" in caplog.text
 
 
 def test_a_file_that_shrank_leaves_what_cannot_be_read(world):

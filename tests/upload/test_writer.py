@@ -193,7 +193,7 @@ def test_block_that_raises_publishes_nothing(store, opened, recwarn):
     assert store.is_untouched()
     assert file.closed
     assert file.receipt is None
-    note = f"{file.path} was not published: its with block was left"
+    note = f"{file.path} was not published: an exception left its with block"
     assert caught.value.__notes__ == [note]
     assert caught.value.__context__ is None
     assert not recwarn
@@ -822,7 +822,7 @@ def test_an_interrupted_block_says_that_nothing_is_published(store, monkeypatch)
     with pytest.raises(KeyboardInterrupt) as caught, store.fs.open(PATH, "wb") as file:
         file.write(bytes(3 * PART))
     assert caught.value.__notes__ == [
-        f"{PATH} was not published: its with block was left"
+        f"{PATH} was not published: an exception left its with block"
     ]
     assert len(caught.traceback) <= 3
     with pytest.raises(RuntimeError) as after, store.fs.open(PATH, "wb") as file:

@@ -201,10 +201,13 @@ def test_paths_of_path_style_urls():
         ('{"version": 2}', "version: only 1 is known"),
         ('{"version": true}', "version: only 1 is known"),
         ('{"version": 1}', "objects: must be an object"),
-        (f'{{"b/k": "{url("k")}", "b/k": "{url("k")}"}}', "the path 'b/k' comes twice"),
-        ('{"a": 1, "a": 2}', "the member 'a' comes twice"),
-        ('{"b/k": {"url": 1, "url": 2}}', "the member 'url' comes twice"),
-        ('{"b/k": NaN}', "NaN is no JSON number"),
+        (
+            f'{{"b/k": "{url("k")}", "b/k": "{url("k")}"}}',
+            "the path 'b/k' appears twice",
+        ),
+        ('{"a": 1, "a": 2}', "the member 'a' appears twice"),
+        ('{"b/k": {"url": 1, "url": 2}}', "the member 'url' appears twice"),
+        ('{"b/k": NaN}', "NaN is not a JSON number"),
         ({"b/k": 1}, "['b/k']: is a number, not a URL or an object"),
         ({"b/k": []}, "is a list"),
         ({"b/k": {}}, "['b/k']: has no URL"),
@@ -213,18 +216,18 @@ def test_paths_of_path_style_urls():
         ({"b/\ud800": url("k")}, "not Unicode text"),
         ({"b/" + "k" * 2000: url("k")}, "too long"),
         ({url("k"): "b/k"}, "is not an absolute http or https URL"),
-        ({url("k"): url("k")}, "a URL stands where bucket/key must"),
+        ({url("k"): url("k")}, "a URL is in the place of bucket/key"),
         ([{"path": 3, "url": url("k")}], "[0]: the path is not a string"),
-        ([url("k"), url("k")], "comes twice"),
-        (["https://cdn.example.com/k?Signature=" + CANARY], "cannot be seen"),
+        ([url("k"), url("k")], "appears twice"),
+        (["https://cdn.example.com/k?Signature=" + CANARY], "does not show the bucket"),
         ([HOST + "/%ff"], "not UTF-8"),
         ({"url": url("k"), "method": "POST"}, "method: must be PUT"),
         ({"method": "GET", "url": url("k"), "get": url("k")}, "there is 'get' too"),
         ({"upload_id": "U"}, "has upload_id, but no parts"),
         ({"b/k": {"complete": "external"}}, "has complete, but no parts"),
         ([{"abort": url("k")}], "has neither a path nor a URL"),
-        ({"b/k": {"url": 3}}, "['b/k'].url: must be a string, is a number"),
-        ({"b/k": {"get": {}}}, "['b/k'].get.url: must be a string, is missing"),
+        ({"b/k": {"url": 3}}, "['b/k'].url: must be a string, not a number"),
+        ({"b/k": {"get": {}}}, "['b/k'].get.url: must be a string, not missing"),
         ({"b/k": {"get": {"url": "x"}}}, "['b/k'].get.url: the URL is not an absolute"),
         ({"b/k": {"get": 3}}, "['b/k'].get: is a number"),
         (
@@ -234,7 +237,7 @@ def test_paths_of_path_style_urls():
         ({"b/k": {"url": url("k"), "header": {}}}, "did you mean 'headers'?"),
         (
             {"b/k": {"url": url("k"), "headers": {}, "signed_headers": {}}},
-            "means headers, which is there too",
+            "means headers, which is also present",
         ),
         ({"b/k": {"url": url("k"), 3: 1}}, "['b/k']: the name of a member is not a"),
         ({"b/k": {"url": url("k"), "headers": None}}, "headers: must be an object"),
@@ -256,10 +259,13 @@ def test_paths_of_path_style_urls():
         ({"b/k": {"parts": [{"part_number": 2, "url": part(2)}]}}, "part 1 is missing"),
         (
             {"b/k": {"parts": [part(1), {"part_number": 1, "url": part(1)}]}},
-            "part 1 comes twice",
+            "part 1 appears twice",
         ),
         ({"b/k": {"parts": [part(1)], "upload_id": ""}}, "upload_id: must be a string"),
-        ({"b/k": {"parts": [part(1)], "upload_id": "V"}}, "not all of this one upload"),
+        (
+            {"b/k": {"parts": [part(1)], "upload_id": "V"}},
+            "do not all belong to this upload",
+        ),
         ({"b/k": {"parts": [url("k")]}}, "upload_id: is missing"),
         ({"b/k": {"parts": [part(1)], "part_size": 1}}, "part_size: must be 102400"),
     ],
@@ -290,7 +296,7 @@ def test_a_url_as_member_name_keeps_its_query():
     """Even a pair that was turned round, twice, shows no signature."""
     assert "'/k?...'" in only_problem({f"/k?Signature={CANARY}": 1})
     assert len(problems(f'{{"{url("k")}": 1, "{url("k")}": 2}}')) == 2
-    assert "comes twice" in only_problem(f'{{"?{CANARY}": 1, "?{CANARY}": 1}}')
+    assert "appears twice" in only_problem(f'{{"?{CANARY}": 1, "?{CANARY}": 1}}')
     assert "not an HTTP token" in only_problem(
         {"b/k": {"url": url("k"), "headers": {url("k"): "a"}}}
     )

@@ -276,5 +276,5 @@ def test_broken_secret_of_its_kind_keeps_its_problems(tmp_path):
     with pytest.raises(ConfigurationError, match="it has no policy"):
         load_file(place, parse_grant, kind="grant")
     place.write_text("https://h/k?a=1\nhttps://h/%zz\n")
-    with pytest.raises(ConfigurationError, match="line 1: the bucket of"):
+    with pytest.raises(ConfigurationError, match="line 1: the URL "):
         load_file(place, parse)

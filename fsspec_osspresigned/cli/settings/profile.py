@@ -87,7 +87,7 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
     except OSError as error:
         raise click.UsageError(f"{place}: {error.strerror}") from None
     except ValueError as error:  # no TOML, or no UTF-8
-        raise click.UsageError(f"{place} is no TOML: {error}") from None
+        raise click.UsageError(f"{place} is not valid TOML: {error}") from None
     for name, section in found.items():
         if not isinstance(section, dict):
             said = f"{place}: {name!r} stands outside of a section such as [{name}]"

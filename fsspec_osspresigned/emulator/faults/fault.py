@@ -41,13 +41,13 @@ def flag(text: str) -> bool:
 
 def _whole(text: str) -> int:
     if not _is_whole(text):
-        raise ValueError(f"{text[:40]!r} is no whole number")
+        raise ValueError(f"{text[:40]!r} is not a whole number")
     return int(text)
 
 
 def _number(text: str) -> float:
     if not _is_number(text):
-        raise ValueError(f"{text[:40]!r} is no number")
+        raise ValueError(f"{text[:40]!r} is not a number")
     return float(text)
 
 

@@ -50,7 +50,7 @@ def _parse(text: str) -> Fault:
         members["action"] = action
         if not set(action) & set("*?[") and action not in HANDLERS:
             problems.append(
-                f"{action!r} is no action: an API name such as UploadPart, or *"
+                f"{action!r} is not an action: an API name such as UploadPart, or *"
             )
     for piece in pieces:
         try:
@@ -74,7 +74,7 @@ def _read_member(piece: str, members: dict[str, Any]) -> None:
     name = _SHORT.get(name, name)
     read = _MEMBERS.get(name)
     if read is None:
-        raise ValueError(f"{written!r} is no member of a fault")
+        raise ValueError(f"{written!r} is not a member of a fault")
     if name in members:
         raise ValueError(f"{written!r} is given twice")
     if not has_value and read is not flag:

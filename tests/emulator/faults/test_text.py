@@ -53,11 +53,11 @@ def test_all_mistakes_are_told_at_once():
     with pytest.raises(ConfigurationError) as caught:
         parse_faults(texts)
     wanted = [
-        (0, "'UplodPart' is no action"), (0, "'stauts' is no member"),
-        (1, "status: 'x' is no whole number"), (1, "rate: 'much' is no number"),
+        (0, "'UplodPart' is not an action"), (0, "'stauts' is not a member"),
+        (1, "status: 'x' is not a whole number"), (1, "rate: 'much' is not a number"),
         (1, "early: 'maybe' is neither"), (1, "cut-after: 'big' is no size"),
         (1, "'cut-after' needs a value"),
-        (2, "'status' is given twice"), (2, "'extras' is no member"),
+        (2, "'status' is given twice"), (2, "'extras' is not a member"),
         (2, "'bytes_per_second' is given twice"),
         (3, "nothing goes wrong"),
         (4, "rate=2 must be above 0, at most 1"), (4, "status=700 ends no request"),
@@ -72,8 +72,8 @@ def test_the_command_refuses_mistakes(capsys):
     """Wrong rules end the command, and each of them is shown."""
     assert cli.main(["emulator", "--fault", "x", "--fault", "*:y"]) == 2
     shown = capsys.readouterr().err
-    assert "'x' is no action" in shown
-    assert "'y' is no member" in shown
+    assert "'x' is not an action" in shown
+    assert "'y' is not a member" in shown
 
 
 def test_the_examples_of_the_help_can_be_read(capsys):

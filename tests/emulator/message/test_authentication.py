@@ -83,7 +83,7 @@ def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
     [
         ("no base64!", "not base64"),
         (base64.b64encode(b"{").decode(), "policy is"),
-        (base64.b64encode(b"[]").decode(), "no object"),
+        (base64.b64encode(b"[]").decode(), "not an object"),
         (policy([]), "no list of conditions"),
         (policy([{"a": "b", "c": "d"}]), "2 members"),
         (policy([["like", "$key", "x"]]), "unknown operator"),
