@@ -105,7 +105,7 @@ class Lane:
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     self._alarm.recv(4096)
-            elif key.data in self._busy:  # else it was closed a moment ago
+            else:
                 self._advance(key.data)
         self._begin_opened()
         self._look()
@@ -195,9 +195,10 @@ class Lane:
     def _advance(self, connection: LaneConnection) -> None:
         one, was_waiting = self._busy[connection], connection.wants_write
         try:
-            if not connection.advance():
-                if connection.wants_write is not was_waiting:
-                    self._listen(connection)
+            has_ended = connection.advance()
+            if connection.wants_write is not was_waiting:
+                self._listen(connection)
+            if not has_ended:
                 return
             reply = connection.reply()
         except Exception as error:  # noqa: BLE001 - it is the end of this try alone
@@ -207,8 +208,6 @@ class Lane:
         del self._busy[connection]
         self._ended.append(one)
         if connection.is_reusable:
-            if was_waiting:
-                self._listen(connection)
             connection.was_used = True
             self._free.append(connection)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import selectors
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,15 +13,17 @@ import pytest
 from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.errors import (
+    ConfigurationError,
     NetworkError,
     NetworkTimeoutError,
     OSSPresignedError,
     SourceChangedError,
     UploadDiscardedError,
 )
-from fsspec_osspresigned.http.body import BLOCK, FileBody, MemoryBody
+from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.lane import Lane, LaneTry
+from fsspec_osspresigned.http.stall import unconfirmed_bytes
 from fsspec_osspresigned.http.transport import Exchange, Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.http.conftest import Peer, Server
@@ -31,15 +34,22 @@ SECONDS = 20.0  # a window that no busy machine lets pass
 class Road:
     """A lane with its transport and its openers; ends with the test."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, openers: int = 8) -> None:
         self.transport = Transport(progress_timeout=seconds, allow_http=True)
-        self.openers = Workers("openers", 8)
+        self.openers = Workers("openers", openers)
         self.lane = Lane(self.transport, self.openers)
 
-    def start(self, url: str, data: Any = b"", **facts: Any) -> LaneTry:
-        """Begin a PUT of *data*, or of a body."""
+    def start(
+        self,
+        url: str,
+        data: Any = b"",
+        method: str = "PUT",
+        headers: Any = None,
+        **facts: Any,
+    ) -> LaneTry:
+        """Begin a request with *data*, or with a body."""
         body = data if hasattr(data, "blocks") else MemoryBody.of(data)
-        signed = SignedRequest(method="PUT", url=url)
+        signed = SignedRequest(method=method, url=url, headers=headers)
         one = LaneTry(signed, body, Exchange(with_crc=True, **facts))
         self.lane.send(one)
         return one
@@ -49,6 +59,10 @@ class Road:
         left = set(tries)
         while left:
             left -= set(self.lane.wait(1.0))
+
+    def open_all(self) -> None:
+        """Wait until the only opener has done what it was asked for."""
+        self.openers.submit(int).result()
 
 
 @pytest.fixture
@@ -159,6 +173,38 @@ def test_stray_bytes_end_a_connection(road, serve):
     assert again.reply.headers["etag"] == "/b/2"
 
 
+def test_each_server_has_its_own_connections(road, serve):
+    """A connection that is free carries no request to another server."""
+    first: Server = serve(polite)
+    second: Server = serve(polite)
+    one = road()
+    one.wait_for(one.start(f"{first.origin}/b/1"))
+    one.wait_for(one.start(f"{second.origin}/b/2"))
+    assert (first.targets, second.targets) == (["/b/1"], ["/b/2"])
+
+
+def test_body_waits_for_a_busy_server(road, serve):
+    """A large body goes on when the server reads again, and the connection stays."""
+    reads, data = Event(), bytes(128 * BLOCK)
+
+    def busy(peer: Peer) -> None:
+        assert reads.wait(SECONDS)
+        polite(peer)
+
+    server: Server = serve(busy)
+    one = road(openers=1)
+    large = one.start(f"{server.origin}/b/1", data)
+    one.open_all()
+    assert one.lane.wait(0.0) == []
+    reads.set()
+    one.wait_for(large)
+    assert large.failure is None
+    assert large.reply.headers["etag"] == "/b/1"
+    assert server.bodies == [data]
+    one.wait_for(one.start(f"{server.origin}/b/2"))
+    assert server.accepted == 1
+
+
 def test_stall_of_one_delays_no_other(road, serve):
     """A server that says nothing makes its own request fail, by the progress timeout."""
 
@@ -233,6 +279,124 @@ def test_failures_of_the_caller_are_its_own(road, serve, tmp_path):
     assert kinds == [SourceChangedError, UploadDiscardedError, ValueError, type(None)]
 
 
+def test_refusal_with_a_reset_is_the_reply(road, serve, monkeypatch):
+    """It is read, also if it comes just before bytes that the server does not take."""
+    begun, gone = Event(), Event()
+
+    def rude(peer: Peer) -> None:
+        peer.head()
+        assert begun.wait(SECONDS)
+        peer.answer(status="403 Forbidden", body=b"no")
+        while unconfirmed_bytes(peer.sock):  # a reset drops what has not arrived
+            peer.server.done.wait(0.001)
+        peer.reset()
+        gone.set()
+
+    sends, send = [], socket.socket.send
+
+    def send_late(sock: socket.socket, data: Any, *flags: int) -> int:
+        if isinstance(data, memoryview):  # of a request
+            sends.append(len(data))
+            if len(sends) == 2:
+                begun.set()
+                assert gone.wait(SECONDS)
+        return send(sock, data, *flags)
+
+    monkeypatch.setattr(socket.socket, "send", send_late)
+    server: Server = serve(rude)
+    one = road()
+    refused = one.start(f"{server.origin}/b/1", bytes(BLOCK))
+    one.wait_for(refused)
+    assert sends[1:] == [BLOCK]
+    assert refused.failure is None
+    assert (refused.reply.status, refused.reply.body) == (403, b"no")
+
+
+class Kept:
+    """Keeps the body of a reply."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def begin(self) -> None:
+        self.data = b""
+
+    def write(self, block: bytes) -> None:
+        self.data += block
+
+
+@pytest.mark.parametrize("line", [f"Content-Length: {2 * SMALL}", "Connection: close"])
+def test_large_bodies_are_left_to_others(road, serve, line):
+    """A body that is large, or tells no size, is not read by the lane."""
+
+    def generous(peer: Peer) -> None:
+        peer.request()
+        peer.sock.sendall(f"HTTP/1.1 200 OK\r\n{line}\r\n\r\nsome".encode())
+        peer.sock.recv(1)
+
+    server: Server = serve(generous)
+    one, kept = road(), Kept()
+    large = one.start(f"{server.origin}/b/1", method="GET", sink=kept)
+    one.wait_for(large)
+    assert large.reply is None
+    assert large.failure is None
+    assert kept.data == b""
+    server.threads[-1].join(SECONDS)
+    assert not server.threads[-1].is_alive()  # the connection is closed
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [("ftp://127.0.0.1/b/1", None), ("http://127.0.0.1/b/1", {"x": "a\nb"})],
+    ids=["url", "header"],
+)
+def test_request_that_cannot_be_sent_ends_alone(road, serve, url, headers):
+    """What may not be sent as it is fails, and the others go on."""
+    server: Server = serve(polite)
+    one = road()
+    wrong = one.start(url, headers=headers)
+    right = one.start(f"{server.origin}/b/2")
+    one.wait_for(wrong, right)
+    assert isinstance(wrong.failure, ConfigurationError)
+    assert right.failure is None
+
+
+def test_callback_that_fails_at_the_taking_back_is_told(road, serve):
+    """Its error is the one of the try whose bytes it was to subtract."""
+
+    def cut(peer: Peer) -> None:
+        peer.request()
+
+    def fail(count: int) -> None:
+        if count < 0:
+            raise ValueError("the bar is broken")
+
+    server: Server = serve(cut)
+    one = road()
+    failed = one.start(f"{server.origin}/b/1", b"x", progress=fail)
+    one.wait_for(failed)
+    assert isinstance(failed.failure, ValueError)
+
+
+def test_lane_without_descriptors_keeps_none(monkeypatch):
+    """What was opened before the last one was refused is closed."""
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+
+    def made_pair() -> tuple[socket.socket, socket.socket]:
+        made.extend(pair())
+        return made[0], made[1]
+
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", made_pair)
+    monkeypatch.setattr(selectors, "DefaultSelector", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        Lane(Transport(), Workers("openers", 1))
+    assert [each.fileno() for each in made] == [-1, -1]
+
+
 def test_requests_go_through_tls(road, serve, authority, certified, monkeypatch):
     """TLS is spoken without waiting, and connections are used again."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
@@ -274,6 +438,49 @@ def test_end_of_a_lane_closes_what_is_open(road, serve):
     one.lane.close()
     assert server.done.wait(20)
     one.lane.wake()  # a worker that comes late
+
+
+def test_connection_that_opens_after_the_end_is_closed(
+    road, serve, authority, certified, monkeypatch
+):
+    """An opener that comes late leaves nothing open."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+    come, goes_on = Event(), Event()
+
+    def slow(peer: Peer) -> None:
+        come.set()
+        assert goes_on.wait(SECONDS)
+        peer.secure(certified)
+        peer.sock.recv(1)
+
+    server: Server = serve(slow)
+    one = road(openers=1)
+    one.start(server.origin.replace("http", "https") + "/b/1")
+    assert come.wait(SECONDS)
+    one.lane.close()
+    goes_on.set()
+    one.open_all()
+    server.threads[-1].join(SECONDS)
+    assert not server.threads[-1].is_alive()
+
+
+def test_end_of_a_lane_closes_what_has_not_begun(road, serve):
+    """Of two connections that were asked for, one failed: the other one is closed."""
+
+    def silent(peer: Peer) -> None:
+        peer.server.bodies.append(peer.sock.recv(1))
+        peer.server.done.set()
+
+    closed: Server = serve(polite)
+    server: Server = serve(silent)
+    closed.close()
+    one = road(openers=1)
+    one.start(f"{closed.origin}/b/1")
+    one.start(f"{server.origin}/b/2")
+    one.open_all()
+    one.lane.close()
+    assert server.done.wait(SECONDS)
+    assert server.bodies == [b""]
 
 
 # -- any order of events -----------------------------------------------------------------
