@@ -327,16 +327,16 @@ def test_signatures_that_end_while_they_wait_for_a_turn_are_made_again(oss, trie
             last[operation.key] = made
             return [made]
 
-    oss.faults.add(Fault(delay=1.5, times=1))
-    fs, given = filesystem(Brief(oss), max_concurrency=2), values(4)
+    oss.faults.add(Fault(delay=1.5, times=None))
+    fs, given = filesystem(Brief(oss), max_concurrency=2), values(12)
     held = fs.client.turns.take(wait=False)
     call = threading.Thread(target=fs.pipe, args=(given,))
     call.start()
-    assert again.wait(30)
+    assert again.wait(60)
+    oss.faults.clear()
     held.close()
     fs.client.turns.tell()
     call.join()
     assert stored(oss) == given
-    assert [one.signed.url for one in tries] == [
-        last[p.rpartition("/")[2]].url for p in given
-    ]
+    valid = [one.url for one in last.values()]
+    assert all(one.signed.url in valid for one in tries)
