@@ -149,9 +149,11 @@ def page() -> str:
 
 def outcomes(suite: Suite, report: Path) -> dict[str, str]:
     """Run *suite* and return what became of each test."""
+    settings = report.with_name("pytest.ini")  # else those of this project count
+    settings.write_text("[pytest]\n", "utf-8")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "--tb=short", "-c", os.devnull),
+            *(sys.executable, "-m", "pytest", "-q", "--tb=short", "-c", str(settings)),
             *("-p", "no:randomly", "-p", "no:cacheprovider", "-W", "ignore"),
             *("-p", "tests.contract.ecosystem.redirect", f"--rootdir={report.parent}"),
             *(f"--junitxml={report}", *suite.tests),
