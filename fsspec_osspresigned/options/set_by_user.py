@@ -78,8 +78,8 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
         ):
             yield (
                 f"endpoint={_shown(endpoint)} is not a host of OSS. It would get what your "
-                "keys sign, and options may come from others: set OSS_ENDPOINT instead, "
-                f"or {VARIABLE}={host}"
+                "keys sign, and options may be those of others: set OSS_ENDPOINT "
+                f"instead, or {VARIABLE}={host}"
             )
 
 

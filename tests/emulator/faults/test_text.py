@@ -55,7 +55,7 @@ def test_all_mistakes_are_told_at_once():
     wanted = [
         (0, "'UplodPart' is not an action"), (0, "'stauts' is not a member"),
         (1, "status: 'x' is not a whole number"), (1, "rate: 'much' is not a number"),
-        (1, "early: 'maybe' is neither"), (1, "cut-after: 'big' is no size"),
+        (1, "early: 'maybe' is neither"), (1, "cut-after: 'big' is not a size"),
         (1, "'cut-after' needs a value"),
         (2, "'status' is given twice"), (2, "'extras' is not a member"),
         (2, "'bytes_per_second' is given twice"),
