@@ -87,7 +87,7 @@ def test_what_is_compared(headers, mode, crc, found):
         ({CRC_HEADER: "6"}, "crc64", 5, "5 was sent"),
         ({"etag": MD5}, "crc64", 5, "reported no x-oss-hash-crc64ecma"),
         ({"etag": "0" * 32}, "auto", 5, f"{'0' * 32}, {MD5} was sent"),
-        ({"etag": "x"}, "md5", 5, "no MD5"),
+        ({"etag": "x"}, "md5", 5, "not an MD5"),
     ],
 )
 def test_differences(headers, mode, crc, words):
