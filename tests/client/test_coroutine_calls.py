@@ -18,22 +18,7 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import AccessDeniedError, UploadDiscardedError
 from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.units import KIB
-
-ROOT = "examplebucket"
-
-
-@pytest.fixture
-def tries(monkeypatch) -> list[Any]:
-    """What the lane sends."""
-    sent: list[Any] = []
-    send = Lane.send
-
-    def noted(self, one):
-        sent.append(one)
-        send(self, one)
-
-    monkeypatch.setattr(Lane, "send", noted)
-    return sent
+from tests.client.conftest import ROOT, stored, values
 
 
 @pytest.fixture
@@ -69,16 +54,6 @@ def fs(oss) -> OSSPresignedFileSystem:
 def calls(fs) -> GatheredCalls:
     """Calls of that filesystem's client."""
     return GatheredCalls(fs.client, slow=math.inf)
-
-
-def stored(oss) -> dict[str, bytes]:
-    """Return path -> bytes of all that is stored."""
-    return {f"{ROOT}/{key}": data for key, data in oss.objects(ROOT).items()}
-
-
-def values(count: int) -> dict[str, bytes]:
-    """Return as many values, all different."""
-    return {f"{ROOT}/{n:03}": f"{n}".encode() * 100 for n in range(count)}
 
 
 def gathered(*made) -> list[Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import random
 import threading
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -30,29 +28,9 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import KIB
+from tests.client.conftest import ROOT, stored, values
 
-ROOT = "examplebucket"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch) -> None:
-    """Let the lane wait for a busy machine, and leave nothing to workers for that."""
-    made = partial(ExpressLane, slow=math.inf)
-    monkeypatch.setattr("fsspec_osspresigned.client.express_lane.ExpressLane", made)
-
-
-@pytest.fixture
-def tries(monkeypatch) -> list[Any]:
-    """What the lane sends."""
-    sent: list[Any] = []
-    send = Lane.send
-
-    def noted(self, one):
-        sent.append(one)
-        send(self, one)
-
-    monkeypatch.setattr(Lane, "send", noted)
-    return sent
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture
@@ -65,16 +43,6 @@ def make(oss) -> Any:
         return fs
 
     return one
-
-
-def values(count: int, size: int = 100) -> dict[str, bytes]:
-    """Return as many values, all different."""
-    return {f"{ROOT}/{n:03}": f"{n}".encode() * size for n in range(count)}
-
-
-def stored(oss) -> dict[str, bytes]:
-    """Return path -> bytes of all that is stored."""
-    return {f"{ROOT}/{key}": data for key, data in oss.objects(ROOT).items()}
 
 
 def test_small_objects_go_by_the_lane(make, oss, tries, tmp_path):

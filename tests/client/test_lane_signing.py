@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.client.express_lane import ExpressLane
 from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
@@ -26,8 +23,9 @@ from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.model import Operation, SignedRequest
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.keys import KeySigner
+from tests.client.conftest import ROOT, stored, values
 
-ROOT = "examplebucket"
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 class OwnSigner:
@@ -56,37 +54,6 @@ class RemoteSigner(OwnSigner):
     """Says that each of its calls costs a round trip."""
 
     remote = True
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch) -> None:
-    """Let the lane wait for a busy machine, and leave nothing to workers for that."""
-    made = partial(ExpressLane, slow=math.inf)
-    monkeypatch.setattr("fsspec_osspresigned.client.express_lane.ExpressLane", made)
-
-
-@pytest.fixture
-def tries(monkeypatch) -> list[Any]:
-    """What the lane sends."""
-    sent: list[Any] = []
-    send = Lane.send
-
-    def noted(self, one):
-        sent.append(one)
-        send(self, one)
-
-    monkeypatch.setattr(Lane, "send", noted)
-    return sent
-
-
-def values(count: int) -> dict[str, bytes]:
-    """Return as many values, all different."""
-    return {f"{ROOT}/{n:03}": f"{n}".encode() * 100 for n in range(count)}
-
-
-def stored(oss) -> dict[str, bytes]:
-    """Return path -> bytes of all that is stored."""
-    return {f"{ROOT}/{key}": data for key, data in oss.objects(ROOT).items()}
 
 
 def filesystem(signer: Any, **options: Any) -> OSSPresignedFileSystem:

@@ -1,0 +1,46 @@
+"""What the tests of the express lane share: what it sends, and what is stored."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned.client.express_lane import ExpressLane
+from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.http.lane import Lane
+
+ROOT = "examplebucket"
+
+
+@pytest.fixture
+def patient(monkeypatch) -> None:
+    """Let the lane wait for a busy machine, and leave nothing to workers for that."""
+    made = partial(ExpressLane, slow=math.inf)
+    monkeypatch.setattr("fsspec_osspresigned.client.express_lane.ExpressLane", made)
+
+
+@pytest.fixture
+def tries(monkeypatch) -> list[Any]:
+    """What the lane sends."""
+    sent: list[Any] = []
+    send = Lane.send
+
+    def noted(self, one):
+        sent.append(one)
+        send(self, one)
+
+    monkeypatch.setattr(Lane, "send", noted)
+    return sent
+
+
+def values(count: int, size: int = 100) -> dict[str, bytes]:
+    """Return as many values, all different."""
+    return {f"{ROOT}/{n:03}": f"{n}".encode() * size for n in range(count)}
+
+
+def stored(oss: Emulator) -> dict[str, bytes]:
+    """Return path -> bytes of all that is stored."""
+    return {f"{ROOT}/{key}": data for key, data in oss.objects(ROOT).items()}
