@@ -61,8 +61,8 @@ class Client:
         windows: bucket -> limit of its small requests in flight.
         turns: limit of the requests in flight.
         trees: threads that each wait for many files.
-        lanes: threads that each drive many small requests (``express``), and wait for
-            the threads of ``files``.
+        lanes: threads that each drive many small requests (``express_lane``), and wait
+            for the threads of ``files``.
         files: threads that each drive one file, and wait for its parts.
         requests: threads that each send one part. A task never waits for another one
             of its own kind, so no pool can deadlock.

@@ -25,7 +25,7 @@ from ..model import CONNECTIONS
 from ..signers.base import grants_here
 from .client import Client
 from .lane_signing import LaneSigning, Unsent
-from .link_estimate import SMALL, RequestWindow
+from .link_estimate import LATENCY_BOUND, RequestWindow
 from .small_request import FirstTry, SmallRequest
 
 _GLANCE = 0.5  # seconds after which it looks around: a call to wake may be lost
@@ -307,7 +307,7 @@ class _ExpressRun:
             window.note_failure(failure)
         elif own.first.reply is not None:
             least = window.note(seconds, len(self._on_its_way) + 1)
-            if least is not None and own.request.body.size <= SMALL:
+            if least is not None and own.request.body.size <= LATENCY_BOUND:
                 self.client.links[operation.bucket].note(operation.action, 0, least)
 
     def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:

@@ -15,7 +15,7 @@ from ..errors import StoreUnavailableError
 from ..model import CONNECTIONS, Action
 from ..units import KIB, MIB
 
-SMALL = 16 * KIB  # bytes up to which the round trip decides
+LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
 _LARGE = MIB  # bytes from which on the rate decides
 _SHARE = 1 / 8  # of the way to a worse sample
 _MOST = 15 / 16  # of the time of a large request, that may be its round trip
@@ -64,7 +64,7 @@ class LinkEstimate:
     def note(self, action: Action, size: int, seconds: float) -> None:
         """Record a completed request with a body of *size* bytes that took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
-        if size <= SMALL:
+        if size <= LATENCY_BOUND:
             old, new = self._round_trip, seconds
             is_better = old is not None and new < old
             self._round_trip = _after(old, new, is_better=is_better)

@@ -12,7 +12,7 @@ from ..model import Action, Operation
 LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 
 
-class SeenPlaces:
+class ReadableDirectories:
     """Record of the directories for which the store answered; the caller holds a lock.
 
     At most *most* directories are recorded; replies in others are ignored.

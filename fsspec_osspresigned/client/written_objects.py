@@ -19,7 +19,7 @@ from attrs import evolve
 
 from ..model import Operation, Receipt
 from ..units import MIB
-from .readable_directories import SeenPlaces
+from .readable_directories import ReadableDirectories
 
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
 BODY_COST = 250  # bytes that keeping any body takes besides, with its name
@@ -81,7 +81,7 @@ class WrittenObjects:
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._warned: set[str] = set()
-        self._seen = SeenPlaces()
+        self._seen = ReadableDirectories()
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
         """Record a stored object, and its body if it is small."""

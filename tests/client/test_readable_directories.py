@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.readable_directories import SeenPlaces
+from fsspec_osspresigned.client.readable_directories import ReadableDirectories
 from fsspec_osspresigned.model import Action, Operation
 
 HEAD, GET = Action.HeadObject, Action.GetObject
@@ -43,7 +43,7 @@ def listed(bucket, prefix=""):
 )
 def test_an_object_is_seen_where_listing_and_looking_were_answered(looks, path, found):
     """In its directory or one above it, by whatever looks."""
-    places = SeenPlaces()
+    places = ReadableDirectories()
     for look in looks:
         places.add(look)
     assert places.cover(path) == found
@@ -51,7 +51,7 @@ def test_an_object_is_seen_where_listing_and_looking_were_answered(looks, path, 
 
 def test_only_what_is_new_is_told():
     """The same answer says something once; a path without a bucket never does."""
-    places = SeenPlaces()
+    places = ReadableDirectories()
     assert places.add(looked(HEAD, "b/d/x")) == "b/d"
     assert places.add(looked(HEAD, "b/d/y")) == ""
     assert places.add(looked(GET, "b/d/y")) == "b/d"
@@ -60,7 +60,7 @@ def test_only_what_is_new_is_told():
 
 def test_a_bounded_number_of_places_is_known():
     """Further ones are as if nothing had been answered."""
-    places = SeenPlaces(most=1)
+    places = ReadableDirectories(most=1)
     for path in ("b/d/x", "b/e/x"):
         places.add(listed("b", path[2:]))
         places.add(looked(HEAD, path))
@@ -70,7 +70,7 @@ def test_a_bounded_number_of_places_is_known():
 
 def test_what_was_left_out():
     """Below a place everything may be missing; above it, only what is asked in depth."""
-    places = SeenPlaces()
+    places = ReadableDirectories()
     assert not places.lacks("", below=True)
     places.leave_out("b/d")
     assert [places.lacks(path) for path in ("b/d", "b/d/x", "b/dx", "b")] == [
