@@ -1,4 +1,4 @@
-"""What a process remembers of the objects that it wrote: to record it, and to ask for it."""
+"""Record of written objects: the cost of filling it, and of asking it."""
 
 from __future__ import annotations
 

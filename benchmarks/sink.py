@@ -130,7 +130,7 @@ class Sink:
             rate: bytes a second of each connection and direction; None for no limit.
             tls: whether to speak TLS, with a certificate made for the occasion.
             crc: whether to compute and answer the CRC-64 of each body.
-            size: of the objects that nobody has put, in bytes; 0 if there are none.
+            size: bytes of each object that was never put; 0 if such objects do not exist.
             small: the same for keys beneath ``small/``; 0 makes them like all others.
             slow: ``(n, factor)`` makes each nth connection *factor* times slower.
             port: where to listen; 0 takes a free one.

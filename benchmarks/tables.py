@@ -29,7 +29,7 @@ SERIES: Mapping[str, tuple[str, str]] = {
     ),
     "map": ("entries", "a URL map of n entries is opened, and one object sent"),
 }
-ELSEWHERE = ("dask",)  # whose work is done by processes that nobody measures
+ELSEWHERE = ("dask",)  # these work in other processes, which are not measured
 _NAMES = {"bound": "latency alone"}
 _LIMITS = {"ratio": "ratio", "rss": "memory", "linear": "cost of an item"}
 

@@ -137,7 +137,7 @@ class Target:
 
 
 def references(named: str | None) -> tuple[str, ...]:
-    """Return the candidates of a reference; none for a bound and for nobody."""
+    """Return the names of the candidates in *named*; none for "bound" and None."""
     return () if named in (None, "bound") else tuple(str(named).split("|"))
 
 
@@ -149,7 +149,7 @@ class Row:
         work: What is done.
         title: For readers.
         reference: A candidate, or several with | between them: the quickest of them
-            in each round; "bound": what latency alone takes. None: nobody.
+            in each round; "bound": the time of latency alone; None: no reference.
         targets: What must be reached.
         only: Names of the candidates that take part. Empty: all that can.
         less: A candidate whose time of the same round is taken off all others first.

@@ -274,7 +274,7 @@ def _read(master: int, screen: Screen) -> str:
     while time.monotonic() < deadline:
         try:
             block = os.read(master, 65536)
-        except OSError:  # nobody has the other side any more
+        except OSError:  # the other side is closed
             break
         if not block:
             break

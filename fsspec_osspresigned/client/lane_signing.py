@@ -66,7 +66,7 @@ class LaneSigning:
 
     @property
     def is_calling(self) -> bool:
-        """Whether a worker thread is calling the signer."""
+        """True while a worker thread calls the signer."""
         return self._calls > len(self._ended)
 
     def keep(self, one: Unsent) -> bool:

@@ -30,7 +30,7 @@ class SmallRequest:
 
 @define(eq=False)
 class FirstTry:
-    """First try of a call, made by an express lane: its 2xx reply, or its failure."""
+    """First try of a call, made by an express lane: the 2xx reply, or the failure."""
 
     operation: Operation
     attempts: Attempts

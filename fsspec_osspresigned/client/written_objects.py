@@ -155,8 +155,9 @@ class WrittenObjects:
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
         """Return whether *path* may have been written without being recorded here.
 
-        That is so if the store once answered for its directory. *below* asks the same
-        for everything in *path*.
+        That is so if the store has answered a HeadObject, GetObject or listing in the
+        directory of *path*: objects there are not recorded, because the store can be
+        asked. *below* asks the same for everything in *path*.
         """
         with self._lock:
             return self._seen.lacks(path, below=below)
@@ -281,7 +282,10 @@ class WrittenObjects:
                 yield {"name": name, "size": 0, "type": "directory"}
 
     def warn_once(self, root: str) -> bool:
-        """Return True the first time that *root* is answered only from this record."""
+        """Return whether the caller must warn that *root* was answered from this record.
+
+        True at the first call for *root*, False afterwards.
+        """
         with self._lock:
             first = root not in self._warned
             self._warned.add(root)

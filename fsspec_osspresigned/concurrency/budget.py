@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the user of a share is inactive, so other threads need not wait."""
+        """True if the user of a share is inactive, so other threads need not wait."""
         now = time.monotonic()
         return any(now - one.looked > self._patience for one in list(self.shares))
 
@@ -88,9 +88,11 @@ class Turns:
             return _open(self._budget.turns)
 
     def take(self, *, wait: bool = True) -> BytesIO:
-        """Wait until a request may start, and return its token; later call ``tell``.
+        """Wait until a request may start, and return its token.
 
-        *wait* False returns a token immediately, for a thread on which others wait.
+        Close the token when the request has ended, and then call ``Turns.tell``, which
+        wakes the waiting threads. *wait* False returns a token at once, for a thread
+        that other threads wait for.
         """
         turn = BytesIO()
         try:

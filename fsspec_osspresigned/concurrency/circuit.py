@@ -49,7 +49,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether the circuit is open, so that only one request at a time is sent."""
+        """True if the circuit is open, so that only one request at a time is sent."""
         return self._failures >= self._threshold
 
     @contextlib.contextmanager

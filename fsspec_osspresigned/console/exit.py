@@ -149,7 +149,7 @@ class Failure:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the object of this failure was stored."""
+        """The outcome of the failed upload: stored, not stored, or unknown."""
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:

@@ -402,8 +402,8 @@ def _ask_for_tunnel(connection: OriginConnection) -> None:
 def _limit(sock: Any, seconds: float) -> None:
     """Set a timeout of *seconds* for each call on *sock*; ``inf`` is no limit.
 
-    The timeout is set in the system (SO_RCVTIMEO), which saves every second system
-    call: with a timeout of its own, Python polls before each call.
+    The operating system enforces it (SO_RCVTIMEO, SO_SNDTIMEO). With ``settimeout``
+    alone, Python would call ``poll`` before each call: twice the system calls.
     """
     sock.settimeout(None if seconds == math.inf else seconds)
     if seconds < math.inf and type(sock) is socket.socket and sys.platform == "linux":

@@ -36,9 +36,10 @@ def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
 
 
 def _read(place: str) -> tuple[dict[str, Sent], float]:
-    """Return the records, and the number of lines that later lines replace.
+    """Return the records, and the number of outdated lines, which later lines replace.
 
-    The number is infinite if the last line is incomplete.
+    The number is infinite if the last line is incomplete, so that the file is written
+    anew.
     """
     rows: dict[str, Sent] = {}
     count, line = 0, b""

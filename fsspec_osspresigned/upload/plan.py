@@ -199,7 +199,7 @@ def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return the maximum size of *action* as text; *largest* if it is given."""
+    """Return the largest permitted body of *action* as text; *largest* replaces it."""
     name = "the form of a grant" if action.spec.form else "one PUT"
     most = action.spec.largest if largest is None else largest
     room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""

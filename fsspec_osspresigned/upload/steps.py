@@ -223,9 +223,10 @@ class UploadSteps:
     def abort(self, upload_id: str, *, once: bool = False, host: str = "") -> bool:
         """Abort the multipart upload, which removes its parts.
 
-        A failure is logged with the upload ID. *once* does not retry, for a process
-        that is ending. Returns False if the upload was begun at *host*, and this store
-        is another one.
+        A failure is logged with the upload ID. With *once*, a failed call is not retried,
+        for a process that is ending. Returns False if the upload
+        was begun at *host*, and another store replied that it does not know it; True
+        otherwise.
         """
         path = self.target.path
         operation = self.target.operation(

@@ -46,7 +46,7 @@ class FilteringCommand(click.Command):
     """Command that preserves the order in which filter options were typed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse *args*, and store the filter rules in typed order in the context."""
+        """Parse *args*, and store the filter rules in the context, in the order given."""
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         values = {name: iter(given.get(name) or ()) for name in _READERS}
         ctx.meta[_RULES] = [

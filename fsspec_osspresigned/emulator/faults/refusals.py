@@ -31,7 +31,7 @@ class RefusedCall:
 
     @property
     def is_v4(self) -> bool:
-        """Whether the call is signed with version 4 of OSS signatures."""
+        """True if the call has a signature of version 4 of OSS."""
         form = self.call.form
         given = self.call.parameters if form is None else form.fields
         header = self.call.headers.get("authorization", "")
