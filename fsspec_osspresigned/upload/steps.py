@@ -224,9 +224,8 @@ class UploadSteps:
         """Abort the multipart upload, which removes its parts.
 
         A failure is logged with the upload ID. With *once*, a failed call is not retried,
-        for a process that is ending. Returns False if the upload
-        was begun at *host*, and another store replied that it does not know it; True
-        otherwise.
+        for a process that is ending. Returns False if the upload was begun at *host*, and
+        another store replied that it does not know it; True otherwise.
         """
         path = self.target.path
         operation = self.target.operation(
