@@ -232,13 +232,19 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return *error* with our name of the option, or why the command lacks it."""
+    """Return *error* with our name of the option, or why the command lacks it.
+
+    The text is ours: click words and quotes it by its release.
+    """
     name = _SAME.get(error.option_name, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned
     advice = _FOR_UPLOADS.get(name)
     if any(name in one.opts for one in command.params):
         advice = f"Use {name}."
-    return click.UsageError(f"{error.message} {advice}", error.ctx) if advice else error
+    elif not advice and error.possibilities:
+        advice = f"Did you mean {' or '.join(error.possibilities)}?"
+    said = f"No such option {error.option_name!r}."
+    return click.UsageError(f"{said} {advice}" if advice else said, error.ctx)
 
 
 def _in_one_line(error: Exception) -> str:

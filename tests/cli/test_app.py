@@ -125,7 +125,7 @@ def test_names_of_other_tools_are_told_ours(capsys):
         ("ls b --presigned-url x", "put and doctor take it."),
         ("ls b --grant x", "put, sync and doctor take it."),
         ("ls b --transfers 4", "No such option '--transfers'."),
-        ("put a b/k --job 4", "one of: '--jobs', '--json'?"),
+        ("put a b/k --job 4", "Did you mean --jobs or --json?"),
     ],
 )
 def test_options_of_other_tools_are_told_ours(capsys, call, advice):
