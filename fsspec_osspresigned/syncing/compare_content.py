@@ -36,8 +36,8 @@ def _etag_there(item: Item) -> str:
 class ContentComparison:
     """Comparison of files below *source* with objects below *root*.
 
-    *listed* is a function that returns an object's ETag from a listing; by default, the
-    listing of the destination.
+    *listed* returns the ETag of an item's object from a listing, or ``""``; by default,
+    from the listing of the destination.
     """
 
     client: Client
@@ -48,8 +48,8 @@ class ContentComparison:
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all undecided files of *plan*, several at once.
 
-        Returns name -> record for the state, of each equal file. Reads each file and,
-        unless an earlier run has recorded the CRC-64, sends a HeadObject for its
+        Returns name -> record for the sync state, of each equal file. Reads each file
+        and, unless an earlier run has recorded the CRC-64, sends a HeadObject for its
         object.
         """
         unsure, plan.unsure = plan.unsure, []

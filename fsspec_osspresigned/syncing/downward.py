@@ -98,7 +98,7 @@ class Downward:
             raise ConfigurationError(problems)
 
     def _link_above(self, name: str) -> str | None:
-        """Return why a link leads *name* out of the target directory, or None."""
+        """Return a message if *name* is below a link to a directory; None otherwise."""
         parent = os.path.dirname(name)
         straight = (
             os.path.join(self._real, *parent.split("/")) if parent else self._real
@@ -151,10 +151,10 @@ class Downward:
         transfers.failures_of(entries)
 
     def _fetch(self, name: str, listener: Listener, cancel: Cancellation) -> None:
-        """Download one object; the file gets the time at which its download began.
+        """Download one object; its file's modification time is when the download began.
 
-        If the object is replaced during the download, it is newer than the file, and
-        the next run fetches it again.
+        If the object is replaced during the download, the object is newer than the
+        file, and the next run fetches the object again.
         """
         path, place = self.root + name, self.target.place(name)
         if problem := self._link_above(name) or self._special(name):
@@ -169,7 +169,10 @@ class Downward:
         os.utime(place, ns=(began, began))
 
     def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
-        """Delete the local file *name*, or the symbolic link to a file, in a worker."""
+        """Delete the local file or link *name*: a generator that yields once before.
+
+        Of a symbolic link to a file, only the link is deleted.
+        """
         del cancel
         yield None
         if problem := self._link_above(name):

@@ -76,9 +76,9 @@ class Rule:
     Attributes:
         takes: True includes the names that the glob matches, False excludes them.
         glob: ``*`` and ``?`` do not match a slash, ``**`` does; ``[a-z]``, ``{a,b}``
-            and ``\\`` are as in a shell. A glob with a leading slash matches from the
-            top, others match at any depth; one with a trailing slash matches only
-            directories.
+            and ``\\`` are as in a shell. A glob with a leading slash matches only at the
+            top of the directory, other globs at any depth. A glob with a trailing slash
+            matches only directories.
 
     Raises:
         ConfigurationError: *glob* is invalid.

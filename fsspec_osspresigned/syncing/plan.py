@@ -222,7 +222,10 @@ def plan(
 def verdict(
     entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return why *entry* must be sent, ``SAME``, or ``UNSURE`` before comparison."""
+    """Return why *entry* must be sent; ``SAME`` if it need not be sent.
+
+    ``UNSURE`` means that the bytes must be compared.
+    """
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
@@ -248,7 +251,10 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether an earlier run sent *stored*; True if it was not listed."""
+    """Return whether *stored* is the object that an earlier run *sent*.
+
+    *stored* is None if the destination could not be listed; the result is then True.
+    """
     return stored is None or (
         bool(sent.etag)
         and sent.etag.lower() == stored.etag.lower()

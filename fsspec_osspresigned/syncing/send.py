@@ -284,7 +284,7 @@ def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResu
 
 
 def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
-    """Report the results of a finished batch; return whether others may start."""
+    """Report the results of a finished batch; return whether to send more batches."""
     if future.cancelled():
         return False
     error = future.exception()

@@ -220,7 +220,10 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Raise ConfigurationError if the source contains keys of the destination."""
+    """Raise ConfigurationError if source and destination have objects in common.
+
+    Only names are compared: a bucket of the same name and a prefix within the other.
+    """
     if not isinstance(source, RemoteSource):
         return
     protocol = source.fs.protocol

@@ -151,7 +151,7 @@ class SyncRun(Listener):
         """Return how many seconds this machine's clock is ahead of the store's.
 
         Any reply except a listing shows the store's clock. Before the first reply,
-        HeadObject is sent. If it is not signed, the clocks are assumed to be equal.
+        HeadObject is sent. If that fails, the clocks are assumed to be equal.
         """
         client = self.direction.client
         if client.clock_offset is None:
@@ -237,7 +237,10 @@ class SyncRun(Listener):
         self._report(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report transferred bytes; takes no lock, because a receiver may wait."""
+        """Report *count* transferred bytes, without a lock, because ``on_event`` may wait.
+
+        A negative *count* subtracts the bytes of a failed try.
+        """
         if self.on_event is not None:
             self.on_event(SyncEvent(EventKind.BYTES, name, count))
 

@@ -112,7 +112,7 @@ class Upward:
             spread(self.executor, batches, listener)
 
     def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
-        """Delete the object *name* in steps."""
+        """Delete the object *name*: a generator that yields where it would wait."""
         path = self.root + name
         yield from calls.delete_steps(self.client, path, cancel)
         self.client.written.forget(path)

@@ -1,5 +1,5 @@
 """Uploads: the code that stores bytes as an object, in one request or in parts.
 
-Begin with ``upload``. ``steps`` has its calls to the store, ``plan`` decides how to
-split.
+Begin with ``upload``. ``steps`` calls the store, and ``plan`` decides how to split an
+object into parts.
 """

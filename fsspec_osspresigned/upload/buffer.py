@@ -26,8 +26,8 @@ EARLY_PARTS = 2_000
 class PartBuffer:
     """Buffer of the next part: kept objects, and a chunk for copied bytes.
 
-    After a copy only copies are fast, after a kept object only kept objects: at most
-    one of ``_room`` and ``free`` is positive.
+    At most one of ``_room`` and ``free`` is positive: after a copy, the next copy is
+    fast, and after a kept object, the next kept object.
 
     Args:
         size_of: returns the size in bytes of part *number*.
@@ -80,7 +80,7 @@ class PartBuffer:
         return self._most - self.free
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
-        """Append a copy of *data*; return False if it does not fit."""
+        """Append a copy of *data*, *size* bytes; return False if they do not fit."""
         if not 0 < size <= self._room:
             return False
         end = self._end + size
@@ -93,8 +93,8 @@ class PartBuffer:
     def fill(self, view: memoryview, *, whole: int | None) -> int:
         """Append some bytes of *view* and return how many; 0 if the part must be sent.
 
-        *whole* is the size of the immutable object that contains them; None if the
-        bytes can change.
+        *whole* is the size of the immutable object that contains *view*; None if the
+        bytes of *view* can change.
         """
         left = self._size - self.held
         size = min(left, view.nbytes)
@@ -133,7 +133,11 @@ class PartBuffer:
         self._idle.clear()
 
     def _make_free(self, size: int, left: int) -> bool:
-        """Return whether memory for *size* more bytes of kept objects is available."""
+        """Reserve memory for *size* more bytes of kept objects.
+
+        *left* is the number of bytes that the part still needs. Returns False if no
+        memory is available.
+        """
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
@@ -147,7 +151,11 @@ class PartBuffer:
         return True
 
     def _make_room(self, left: int) -> bool:
-        """Return whether the buffer has a chunk to copy more bytes into."""
+        """Take a new chunk if the present one is full.
+
+        *left* is the number of bytes that the part still needs. Returns False if no
+        memory is available.
+        """
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             size = self._more(left)

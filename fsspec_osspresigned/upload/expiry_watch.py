@@ -18,13 +18,15 @@ _WARMED_UP = 2.0
 
 @define
 class ExpiryWatch:
-    """Estimate of one upload whose URLs were all signed in advance; warns once.
+    """Estimate of when an upload ends; warns once if its URLs will expire before.
+
+    For uploads whose URLs were all signed in advance.
 
     Attributes:
         size: total size in bytes; None for a stream, which is not watched.
         expires_at: expiry time of the URLs, seconds since the epoch; None if unknown.
-        clock: monotonic seconds.
-        now: seconds since the epoch.
+        clock: returns monotonic seconds.
+        now: returns seconds since the epoch.
     """
 
     path: str
@@ -38,7 +40,7 @@ class ExpiryWatch:
     _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
-        """Count sent bytes, and warn if the URLs will expire too early.
+        """Add *count* bytes to those sent, and warn if the URLs will expire too early.
 
         Call it from one thread at a time.
         """

@@ -107,7 +107,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Do nothing, because flushing a codec makes the compressed data larger."""
+        """Flush nothing, because flushing a codec makes the compressed data larger.
+
+        Raises the first failure of the upload.
+        """
         self._inner.flush()
 
     def tell(self) -> int:
@@ -115,7 +118,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return self._position
 
     def close(self) -> None:
-        """Finish the compression, then close the file below by its own rules."""
+        """Finish the compression, then close the file below.
+
+        The file below publishes its object; an exception in flight discards it.
+        """
         self._finish()
         self._inner.close()
 
@@ -171,7 +177,10 @@ class TextWriter(_Layer, io.TextIOWrapper):
         return super().write(text)
 
     def close(self) -> None:
-        """Encode the remaining text, then close the file below by its own rules."""
+        """Encode the remaining text, then close the file below.
+
+        The file below publishes its object; an exception in flight discards it.
+        """
         if self.closed:
             self._inner.close()  # says again what failed
         else:

@@ -74,7 +74,10 @@ class UploadPlan:
     width: int | None = None
 
     def size_of(self, number: int) -> int:
-        """Return the size in bytes of part *number* (from 1), unless it is the last."""
+        """Return the planned size in bytes of part *number*, from 1.
+
+        The last part may be smaller.
+        """
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -86,7 +89,7 @@ class UploadPlan:
         return self.grows and self.least_part == MIN_PART
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield number and size of the parts for *size* bytes.
+        """Yield the number and the size in bytes of each part of an object of *size*.
 
         *size* None stands for a stream of unknown size; then all possible parts are
         yielded.
@@ -163,7 +166,8 @@ def _fitted(
     """Return the plan with the shortest estimated time on *link*.
 
     Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
-    requests. None if options or grant fix the part size, or if parts may be refused.
+    requests. None if options or grant fix the part size. None also for a small object
+    if no multipart upload has begun on *link*, because the store may refuse one.
     """
     chosen = options.part_size or options.multipart_threshold or parts.part_size
     if chosen or parts.is_owners or not (link.parts or size > options.threshold):
@@ -199,7 +203,10 @@ def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return the largest permitted body of *action* as text; *largest* replaces it."""
+    """Return a text with the largest permitted body of *action*.
+
+    *largest* is another maximum in bytes; None uses that of *action*.
+    """
     name = "the form of a grant" if action.spec.form else "one PUT"
     most = action.spec.largest if largest is None else largest
     room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""
@@ -279,7 +286,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 def granted(client: Client, path: str) -> Grant:
-    """Return how the signer permits uploading *path*, within the store's limits."""
+    """Return the signer's grant for uploading *path*, with the store's limits."""
     grant = grant_for(client.signer, path)
     parts = grant.multipart
     if parts is not None and split_path(path)[0] in client.s3_buckets:

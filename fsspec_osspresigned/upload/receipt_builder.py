@@ -85,8 +85,9 @@ class ReceiptBuilder:
     ) -> Receipt:
         """Return the receipt of *size* stored bytes.
 
-        *reply* None means that the owner completes the upload. *verified* ``none`` uses
-        the verification of the parts. *upload_id* is empty for one PutObject.
+        *reply* None means that the owner completes the upload. *verified* is the kind
+        of checksum compared for the whole object; ``none`` uses the kind compared for
+        the parts. *upload_id* is empty for one PutObject.
 
         Raises:
             ExclusiveNotEnforcedError: the object was stored although it existed.

@@ -1,4 +1,4 @@
-"""Resumption: a local file's upload that an earlier process began is completed.
+"""Resumption: completes the upload of a local file that an earlier process began.
 
 The journal lists the stored parts. If ListParts is granted, the store is asked too, and
 parts that differ are sent again. A part is skipped only if its bytes in the file have
@@ -104,9 +104,9 @@ def list_parts(
     *,
     page_size: int = 1000,
 ) -> Listing:
-    """Return the stored parts of an upload, from one ListParts per *page_size*.
+    """Return the stored parts of an upload; each ListParts returns up to *page_size*.
 
-    A presigned URL lists only the first page.
+    With a presigned URL, only the first page is listed.
     """
     parts: dict[int, PartReceipt] = {}
     marker = 0
@@ -220,7 +220,7 @@ class Resumption(NoCheckpoint):
     def keeps_parts(self, error: BaseException | None) -> bool:
         """Return whether the stored parts are kept after *error*.
 
-        Add a note to *error*.
+        If they are kept, adds a note about them to *error*.
         """
         if is_stale(error) and not self._is_elsewhere(error):
             self._held.remove()

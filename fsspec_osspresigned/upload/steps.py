@@ -44,7 +44,8 @@ CALLBACK_FAILED = 203
 class UploadSteps:
     """Calls to the store for one object, with the checks of their replies.
 
-    The argument *ahead* signs the first try; None uses the client's signer.
+    The argument *ahead* of its methods signs the first try; None uses the client's
+    signer.
 
     Attributes:
         exchange: cancellation of all steps but ``abort``; progress and CRC of bodies.
@@ -73,8 +74,9 @@ class UploadSteps:
 
         Raises:
             IntegrityError: the store published other bytes than were sent.
-            OutcomeUnknownError: the first reply for an exclusive object was lost.
-            OSSPresignedError: the ``outcome`` says whether the object may be stored.
+            OutcomeUnknownError: the reply about an exclusive object was lost, and no
+                granted call can check whether it is stored.
+            OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
         try:
             if first is not None:
@@ -225,7 +227,7 @@ class UploadSteps:
 
         A failure is logged with the upload ID. With *once*, a failed call is not retried,
         for a process that is ending. Returns False if the upload was begun at *host*, and
-        another store replied that it does not know it; True otherwise.
+        another store replied NoSuchUpload; True otherwise, even after a failure.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -260,15 +262,15 @@ class UploadSteps:
     ) -> tuple[Reply, str]:
         """Return the reply that shows that the object was stored in spite of *error*.
 
-        The second value is the kind of the checksum compared. Sends one HeadObject, or
-        ListParts if HeadObject is not granted. Both are retried if *error* is a reply,
-        such as NoSuchUpload after a lost reply; otherwise they are sent once. *crc*
-        None means that it was not computed. *md5* computes the MD5 of one PUT.
-        *upload_id* is empty without a multipart upload.
+        The second value is the kind of the checksum compared. Sends HeadObject; if that
+        fails in a multipart upload, also ListParts. If *error* is a reply, such as
+        NoSuchUpload after a lost reply, these calls are retried; otherwise each is sent
+        once. *crc* None means that the CRC-64 was not computed. *md5* computes the MD5
+        of one PUT. *upload_id* is empty without a multipart upload.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
-            OSSPresignedError: *error*, if the stored object is certainly another one.
+            OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
         answered = isinstance(error, ReplyError)
         once = not answered or isinstance(error, StoreUnavailableError)
@@ -295,7 +297,7 @@ class UploadSteps:
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 
     def _is_open(self, upload_id: str, *, once: bool) -> bool:
-        """Return whether the multipart upload is open, so it was not completed."""
+        """Return whether ListParts shows the multipart upload, so it is not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
             self.client.call(operation, once=once)
@@ -377,7 +379,10 @@ def _visible(error: IntegrityError) -> IntegrityError:
 
 
 def _mode(target: Target, action: Action) -> str | None:
-    """Return the checksum mode for a reply; a form's ETag is never an MD5."""
+    """Return how to compare the checksum in a reply: a mode, or None for only CRC-64s.
+
+    A form with mode ``auto`` gets None, because the ETag of its object is never an MD5.
+    """
     by_crc = action.spec.form and target.checksum == "auto"
     return None if by_crc else target.checksum
 
@@ -391,7 +396,7 @@ def _compared(
 ) -> str:
     """Compare the checksum in *reply* with that of the bytes sent; return its kind.
 
-    *mode* None compares only CRC-64s.
+    *mode* is as in the option ``checksum``; None compares only CRC-64s.
     """
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(

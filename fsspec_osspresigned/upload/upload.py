@@ -72,8 +72,8 @@ def upload_source(
     It takes one request, or two requests more than the number of parts. With a
     checkpoint, the upload of a local file in parts is resumed from an earlier process.
 
-    *progress* is called with a negative number when a failed try is subtracted. Another
-    thread can set *cancel* to stop the upload.
+    *progress* is called with numbers of sent bytes; a negative number subtracts the
+    bytes of a failed try. Another thread can set *cancel* to stop the upload.
 
     Raises:
         ConfigurationError, NotSignedError: the grant does not permit this upload;
@@ -239,7 +239,8 @@ class Upload:
     def finish(self, first: FirstTry | None = None) -> Receipt:
         """Publish the object and return its receipt.
 
-        *first* is the first try of its one call, if that was made elsewhere.
+        *first* is the first try of a small PutObject that was made elsewhere; None
+        sends the request here.
 
         Raises:
             OutcomeUnknownError: the last reply was lost, and no granted call can check.
@@ -281,8 +282,8 @@ class Upload:
 
         Idempotent, and without effect after ``finish`` or in a forked child. Parts are
         kept if the owner began the upload, or with a checkpoint. *reason* is the logged
-        cause. *hurry* is for a process that ends: it waits 3 seconds for parts, without
-        retries.
+        cause. *hurry* is for a process that ends: it limits the wait for parts to
+        3 seconds, and the abort is not retried.
         """
         if self._ended or os.getpid() != self._pid:
             return

@@ -39,7 +39,9 @@ _FIRST_BATCH = 4
 
 
 class NoCheckpoint:
-    """Null object for an upload that cannot be resumed by another process.
+    """Null object for an upload that cannot be resumed; its methods do nothing.
+
+    The methods of ``Resumption`` use a journal.
 
     Attributes:
         upload_id: upload ID to resume; empty begins a new upload.

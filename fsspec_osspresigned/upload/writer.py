@@ -11,7 +11,7 @@ Closing while an exception is in flight:
    warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
    interpreter discard, with a warning. If compiled code drops one file and opens the
-   next, ``open`` raises an error, so that its statement does not succeed.
+   next, ``open`` raises an error, so that the statement that called that code fails.
 """
 
 from __future__ import annotations
@@ -171,7 +171,10 @@ class PresignedWriter(io.BufferedIOBase):
         return size
 
     def flush(self) -> None:
-        """Do nothing, because bytes must wait until their part is full."""
+        """Send nothing, because bytes wait until their part is full.
+
+        Raises the first failure of the upload.
+        """
         if self._failure is not None:
             raise self._failure
 
@@ -181,7 +184,8 @@ class PresignedWriter(io.BufferedIOBase):
 
         Raises:
             OSError: the upload failed; raised again by every later call.
-            BaseException: the exception in flight, after a discard because of it.
+            BaseException: the exception in flight, because of which the file was
+                discarded.
         """
         with self._lock:
             leaving, now = _in_flight()
@@ -210,7 +214,10 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def tell_left(self, error: BaseException) -> None:
-        """Add a note to *error*, which leaves the ``with`` block, about the discard."""
+        """Add a note to *error* that the file was not published because of it.
+
+        *error* is the exception that leaves the ``with`` block.
+        """
         if self._state != "published" and error is not self._failure:
             error.add_note(
                 f"{self.path} was not published: an exception left its with block"
@@ -284,7 +291,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._buffer.close()
 
     def _last_step(self, step: Callable[[], object]) -> None:
-        """Send the last bytes of the file, and call *step*."""
+        """Send the last bytes of the file if it is open, then call *step*."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
@@ -332,7 +339,10 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """Discard this file by calling *give_up*, and warn that it was not published."""
+        """Discard this file by calling *give_up*, and warn that it was not published.
+
+        Does nothing if the file was published or discarded before.
+        """
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
