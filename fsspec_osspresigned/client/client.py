@@ -257,7 +257,11 @@ class Client:
             return reply
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
-        raise from_reply(operation, reply, signed, now=now, offset=self.clock_offset)
+        failure = from_reply(
+            operation, reply, signed, now=now, offset=self.clock_offset
+        )
+        self.windows[operation.bucket].note_failure(failure)
+        raise failure
 
     def _note_answer(self, look: Operation) -> None:
         """Record that the store replied to *look*, HeadObject, GetObject or a list."""

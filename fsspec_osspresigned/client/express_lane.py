@@ -300,15 +300,14 @@ class _ExpressRun:
             self.source.note(began)
 
     def _note(self, own: _OnItsWay, seconds: float) -> None:
-        """Record a try in the window of its bucket and in the estimate of its link."""
-        operation, failure = own.request.operation, own.first.failure
+        """Record a reply in the window of its bucket and in the estimate of its link."""
+        operation, first = own.request.operation, own.first
+        if first.failure is not None or first.reply is None:
+            return
         window = self.client.windows[operation.bucket]
-        if failure is not None:
-            window.note_failure(failure)
-        elif own.first.reply is not None:
-            least = window.note(seconds, len(self._on_its_way) + 1)
-            if least is not None and own.request.body.size <= LATENCY_BOUND:
-                self.client.links[operation.bucket].note(operation.action, 0, least)
+        least = window.note(seconds, len(self._on_its_way) + 1)
+        if least is not None and own.request.body.size <= LATENCY_BOUND:
+            self.client.links[operation.bucket].note(operation.action, 0, least)
 
     def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:
         """Let a worker run the rest of *task*; *first* is its failed first try."""

@@ -117,10 +117,11 @@ class RequestWindow:
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
         self._is_full |= in_flight * 4 >= self.size * 3
-        self._seconds.append(seconds)
-        if len(self._seconds) < self.size:
+        noted = self._seconds  # a refusal in another thread begins a new round
+        noted.append(seconds)
+        if len(noted) < self.size:
             return None
-        found, self._seconds = sorted(self._seconds), []
+        found, self._seconds = sorted(noted), []
         is_full, self._is_full = self._is_full, False
         self._end_round(found[len(found) // 4], is_full=is_full)
         return found[0]

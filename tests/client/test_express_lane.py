@@ -113,6 +113,19 @@ def test_a_refusal_halves_the_window(make, oss):
     assert len(stored(oss)) == 60
 
 
+def test_a_refusal_of_a_retry_halves_the_window_too(make, oss):
+    """The first try breaks in the lane; a worker's retry meets the refusal."""
+    fs = make()
+    fs.client.windows[ROOT] = window = RequestWindow(40, first=40)
+    oss.faults.add(
+        Fault(key="030", cut_after=0, times=1),
+        Fault(key="030", status=429, times=1, retry_after=0),
+    )
+    assert len(fs.pipe(values(60))) == 60
+    assert window.size < 40
+    assert len(stored(oss)) == 60
+
+
 def test_replies_tell_the_round_trip(make, oss):
     """The estimate of the link learns from the lane, too."""
     fs = make()
