@@ -1,4 +1,4 @@
-"""Client: signs, sends and retries one operation, for all filesystem methods."""
+"""Client: signs, sends and retries the operations of all filesystem methods."""
 
 from __future__ import annotations
 
@@ -60,12 +60,11 @@ class Client:
         links: bucket -> estimate of its network link.
         windows: bucket -> limit of its small requests in flight.
         turns: limit of the requests in flight.
-        trees: threads that each wait for many files.
         lanes: threads that each drive many small requests (``express_lane``), and wait
             for the threads of ``files``.
         files: threads that each drive one file, and wait for its parts.
         requests: threads that each send one part. A task never waits for another one
-            of its own kind, so no pool can deadlock.
+            of the same pool, so no pool can deadlock.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -93,7 +92,6 @@ class Client:
         self.s3_buckets: set[str] = set()
         # A signer with a preflight grants by objects: one tells nothing of the next.
         self._grants_by_prefix = not hasattr(signer, "preflight")
-        self.trees = Workers("osspresigned-tree", 4)
         self.lanes = Workers("osspresigned-lane", _LANES)
         self.files = Workers("osspresigned-file", options.connections)
         self.requests = Workers("osspresigned-part", options.most_connections)
@@ -108,7 +106,11 @@ class Client:
         )
 
     def note(self, receipt: Receipt, data: bytes | None = None) -> None:
-        """Record a finished upload, and pass its receipt to the callback."""
+        """Record the upload of *receipt*, and pass the receipt to the client's callback.
+
+        *data* is the body of the object, which is kept if it is small. Raises
+        ReceiptFailedError if the callback fails.
+        """
         self.written.remember(receipt, data)
         if self._note is None:
             return
@@ -145,9 +147,9 @@ class Client:
             body: request body, sent from its start at every try.
             exchange: unsigned parts of the request.
             parse: reads a 2xx reply; an error that it raises fails the try.
-            ahead: signs the first try; the client's own signer signs the others.
+            ahead: signer of the first try; the client's own signer signs the others.
             once: do not retry.
-            first: the first try, if it was made elsewhere.
+            first: the first try, if an express lane has made it.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
@@ -236,7 +238,7 @@ class Client:
     def with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed* with the checksum headers that its S3 URL requires."""
+        """Return *signed*, with the checksum headers that a URL of S3 requires."""
         if not is_of_s3(signed):
             return signed
         self.s3_buckets.add(operation.bucket)
@@ -264,7 +266,7 @@ class Client:
         raise failure
 
     def _note_answer(self, look: Operation) -> None:
-        """Record that the store replied to *look*, HeadObject, GetObject or a list."""
+        """Record that the store answered *look*, a HeadObject, GetObject or listing."""
         is_new = self.written.answered(look)
         is_remote = getattr(self.signer, "remote", False)
         may_wait = self.lanes.is_caller and is_remote is not False
@@ -280,7 +282,8 @@ class Client:
     ) -> Prefetcher | None:
         """Return a signer that signs the operations of *coming* ahead, in batches.
 
-        Returns None if the signer is in this process, so batches would save nothing.
+        *coming* returns the next operation, or None if there is none. Returns None if
+        the signer is in this process, so batches would save nothing.
         """
         if not getattr(self.signer, "remote", False):
             return None
@@ -294,7 +297,7 @@ class Client:
     ) -> tuple[Iterator[Job], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        The prefetcher is None if it would not save calls. *jobs* is read up to 200
+        The prefetcher is None if the signer is in this process. Up to 200 jobs are read
         ahead. *opening* returns the first request of a job.
         """
         coming: deque[Operation] = deque()
@@ -332,7 +335,7 @@ class Client:
 
 
 def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return the result of *parse*; if it raises, the try's bytes do not count."""
+    """Return what *parse* returns; if it raises, subtract the bytes from the progress."""
     try:
         return parse(reply)
     except OSSPresignedError:

@@ -22,7 +22,7 @@ _PATIENCE = 0.5  # seconds without a call after which the thread ends
 
 
 class _GatheredCall(Task):
-    """One call, which runs in its caller's context and sets the result of a future."""
+    """One call, run in its caller's ``contextvars`` context; sets *future* at its end."""
 
     def __init__(self, steps: Steps[Any]) -> None:
         self.future: Future[Any] = Future()
@@ -39,7 +39,7 @@ class _GatheredCall(Task):
         return self._context.run(super().advance, answer)
 
     def abandon(self) -> None:
-        """Cancel the call between two steps."""
+        """Cancel the call between two steps, and set UploadDiscardedError on *future*."""
         super().abandon()
         self.future.set_exception(UploadDiscardedError("the upload was cancelled"))
 
@@ -65,9 +65,9 @@ class GatheredCalls:
         self._last = 0.0
 
     def start(self, make: Callable[[], Steps[Any]]) -> Future[Any] | None:
-        """Start the steps that *make* returns.
+        """Start the steps that *make* returns, and return the future of their result.
 
-        None if a worker thread must run them.
+        Returns None if a worker thread must run the steps.
         """
         with self._lock:
             run = self._run
@@ -102,10 +102,7 @@ class GatheredCalls:
                 client.files.submit(call.finish)
 
     def _take(self) -> Any:
-        """Return the next call.
-
-        ``LATER`` without one, None if the thread should end.
-        """
+        """Return the next call; ``LATER`` if none waits, None if the thread should end."""
         with self._lock:
             if self._waiting:
                 self._last = time.monotonic()

@@ -37,7 +37,7 @@ from ..units import shown_seconds
 
 @frozen
 class Meaning:
-    """One error code or EC number of the store.
+    """Meaning of one error code or EC number of the store.
 
     Attributes:
         kind: class of the exception, which decides about retries (``retry.RULES``);
@@ -307,7 +307,7 @@ def _fields(signed: SignedRequest) -> dict[str, str]:
 
 
 def _facts(signed: SignedRequest | None) -> SignedURL:
-    """Return the signature's facts, from the URL or the form fields of *signed*."""
+    """Return the facts in the URL, or in the form fields, of *signed*."""
     if signed is None or signed.form is None:
         return describe(SecretURL("") if signed is None else signed.url)
     fields = _fields(signed)
@@ -383,8 +383,8 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 class _ErrorReply:
     """One error reply with its request; *code* and *ec* are empty if missing.
 
-    *offset* are the seconds that this machine's clock, *now*, is ahead of the store's;
-    None if unknown.
+    *offset* is the number of seconds by which this machine's clock, *now*, is ahead of
+    the store's; None if unknown.
     """
 
     status: int
@@ -398,7 +398,7 @@ class _ErrorReply:
 
     @property
     def store(self) -> float | None:
-        """Time of the store's clock when it refused; None if unknown."""
+        """Seconds since the epoch by the store's clock; None if unknown."""
         return None if self.offset is None else self.now() - self.offset
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
@@ -456,7 +456,7 @@ class _ErrorReply:
         )
 
     def _clocks(self, least: float = _NOTABLE) -> str:
-        """Return a sentence on this machine's clock error; empty if it is correct."""
+        """Return a sentence on this clock's error; empty if it is below *least* seconds."""
         if self.offset is None or abs(self.offset) < least:
             return ""
         return f"the clock of this machine is {_ahead(self.offset)} the store's"

@@ -49,8 +49,8 @@ class ExpressLane:
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
         """Call *function* in a thread that may call ``run``.
 
-        Returns None if the caller is such a thread, or if granting or the receipts
-        callback may have to wait.
+        Returns None, and does not call *function*, if the caller is such a thread, or
+        if the signer's ``grant`` or the receipts callback may have to wait.
         """
         client, lanes = self.client, self.client.lanes
         may_wait = callable(client.options.receipts) or not grants_here(client.signer)
@@ -68,7 +68,7 @@ class ExpressLane:
         """Run the tasks that *take* returns, until it returns None.
 
         The window of the bucket limits the number of tasks at a time, and so does
-        *width* if it is less than the connections of the options.
+        *width* if it is less than the option ``connections``.
 
         *take* may return ``LATER`` if there is no task now; it is called again when
         the lane, which is passed to *opened*, is woken. Returns False if the source is
@@ -94,14 +94,14 @@ class ExpressLane:
 
 
 class _Pace:
-    """Decides whether reading a source is slow, for most of 64 objects in a row."""
+    """Decides whether a source is slow: most of 64 objects in a row took too long."""
 
     def __init__(self, slow: float) -> None:
         self._slow, self._count, self._late = slow, 0, 0
         self.is_slow = False
 
     def note(self, began: float) -> None:
-        """Record a reading step that *began* at this time, by ``time.monotonic``."""
+        """Record a reading step from *began*, a time of ``time.monotonic``, until now."""
         self._late += time.monotonic() - began > self._slow
 
     def count(self) -> None:
@@ -150,10 +150,7 @@ class _ExpressRun:
         self._workers = self.client.options.connections
 
     def run(self) -> None:
-        """Run all tasks.
-
-        At the end, raise an error that is not a task's own failure.
-        """
+        """Run all tasks, then raise an error that is not a task's own failure, if any."""
         share = self.client.turns.share(self.client.options.most_small)
         try:
             while self._fill(share):
@@ -212,7 +209,7 @@ class _ExpressRun:
 
     @property
     def _width(self) -> int:
-        """Maximum number of tasks at a time, by the window of the last bucket."""
+        """Maximum number of tasks at a time, from the window of the last bucket used."""
         size = CONNECTIONS if self._window is None else self._window.size
         return min(self.most, size)
 
@@ -242,7 +239,7 @@ class _ExpressRun:
         return True
 
     def _advance(self, task: Task, first: FirstTry | None = None) -> None:
-        """Run *task* up to its next request; *first* is its previous reply."""
+        """Run *task* up to its next request; *first* is the try of its previous request."""
         try:
             wanted = task.advance(first)
         except BaseException as error:  # noqa: BLE001 - raised when the others are done
@@ -254,9 +251,10 @@ class _ExpressRun:
             self._ready.append(Unsent(task, wanted))
 
     def _begin(self, one: Unsent, turn: BytesIO | None) -> None:
-        """Send the request of *one*, for which *turn* was counted.
+        """Send the request of *one*; *turn* is the permission to send it.
 
-        Without *turn*, or if it cannot be signed, a worker thread continues the task.
+        A worker thread continues the task if *turn* is None, or if the request cannot
+        be signed.
         """
         task, request = one.task, one.request
         if turn is None:

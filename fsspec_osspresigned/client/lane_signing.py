@@ -34,9 +34,9 @@ class Unsent:
     signed: SignedRequest | BaseException | None = None
 
     def result(self) -> SignedRequest | None:
-        """Return the signed request, None before it is signed.
+        """Return the signed request; None if it is not signed yet.
 
-        Raise a signing error.
+        Raises the error of the signer if signing failed.
         """
         if isinstance(self.signed, BaseException):
             raise self.signed
@@ -128,7 +128,7 @@ class LaneSigning:
         self._pool.submit(self._run, sign, some)
 
     def _run(self, sign: Callable[[], None], some: list[Unsent]) -> None:
-        """Call *sign* in a worker; its error counts for each request of *some*."""
+        """Call *sign* in a worker; if it fails, each request of *some* gets the error."""
         try:
             sign()
         except BaseException as error:  # noqa: BLE001 - raised by each call in a worker

@@ -1,7 +1,7 @@
-"""Link estimate: round trip, rate, and how many small requests a link bears.
+"""Link estimate: round trip, rate, and the best number of small requests at a time.
 
-They are measured by the requests sent, and kept only in memory. The part size and the
-number of small requests in flight depend on them.
+The three values are measured with the requests sent, and kept only in memory. The part
+size and the number of small requests in flight depend on the values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Link:
     Attributes:
         round_trip: duration in seconds of a request without a body.
         rate: bytes per second of one connection.
-        parts: whether a multipart upload was begun here, so it is permitted.
+        parts: whether this process has begun a multipart upload in the bucket, which
+            proves that multipart uploads are permitted.
     """
 
     round_trip: float
@@ -87,10 +88,10 @@ class RequestWindow:
     replies as the window permits requests. The lower quartile of their durations is
     compared with the base, the least quartile so far, because a queue delays all
     replies and jitter only some. The window doubles in each round until replies take
-    longer or one is a refusal; afterwards it grows by 8 a round.
+    longer or a reply is 429 or 503; afterwards the window grows by 8 a round.
 
     Attributes:
-        size: requests that may be in flight.
+        size: number of requests that may be in flight.
     """
 
     def __init__(
@@ -112,7 +113,8 @@ class RequestWindow:
     def note(self, seconds: float, in_flight: int) -> float | None:
         """Record a reply that took *seconds* with *in_flight* requests in flight.
 
-        Returns the shortest duration in the round if this reply ends it, else None.
+        If this reply ends a round, returns the shortest duration in the round in
+        seconds, else None.
         """
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.

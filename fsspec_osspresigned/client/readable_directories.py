@@ -13,7 +13,7 @@ LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 
 
 class ReadableDirectories:
-    """Record of the directories for which the store answered; the caller holds a lock.
+    """Record of directories for which the store answered; the caller must hold a lock.
 
     At most *most* directories are recorded; replies in others are ignored.
     """
@@ -55,13 +55,13 @@ class ReadableDirectories:
         return place, Action.GetObject in answered
 
     def leave_out(self, place: str) -> None:
-        """Note that *place* contains an object of this process without a record."""
+        """Note that *place* contains an object of this process that is not recorded."""
         self._unrecorded.add(place)
 
     def lacks(self, path: str, *, below: bool = False) -> bool:
-        """Return whether *path* may exist without a record.
+        """Return whether this process may have written *path* without recording it.
 
-        With *below*, return whether objects below *path* may exist without a record.
+        *below* returns whether it may have written objects below *path* in this way.
         """
         return any(
             f"{path}/".startswith(f"{place}/")

@@ -47,7 +47,7 @@ class Verb(enum.Enum):
 
 @frozen
 class Decision:
-    """Decision after a failed try; WAIT has the seconds to wait before the next one."""
+    """Decision after a failed try; after WAIT, the next try begins in *seconds*."""
 
     verb: Verb
     seconds: float = 0.0
@@ -139,7 +139,8 @@ class RetryPolicy:
             failure: error of the last try.
             attempt: number of tries so far, 1 or more.
             elapsed: seconds since the first try began.
-            draw: uniform in [0, 1): full jitter, so that many clients spread out.
+            draw: random number in [0, 1), uniform: full jitter, so that the retries of
+                many clients spread out.
             resigned: whether the request was signed again already.
         """
         if isinstance(failure, URLExpiredError):
@@ -161,7 +162,7 @@ class Timing:
         awake: monotonic seconds without those in which the process was suspended, for
             the time limit.
         now: seconds since the epoch, for expiry.
-        draw: uniform in [0, 1), for jitter.
+        draw: random number in [0, 1), uniform, for jitter.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -174,7 +175,7 @@ REAL_TIME = Timing()
 
 
 class Attempts:
-    """Tries of one operation, counted; asks the retry policy after each failure."""
+    """Counts the tries of one operation, and asks the retry policy after a failure."""
 
     def __init__(
         self, operation: Operation, policy: RetryPolicy, timing: Timing
@@ -188,7 +189,7 @@ class Attempts:
         self._doubtful = False
 
     def counted(self, reply: Reply) -> Reply:
-        """Return *reply* with the numbers of its retries and new signatures."""
+        """Return *reply* with the number of retries and of new signatures it needed."""
         if self._count == 1:
             return reply
         retries = self._count - 1 - self._resigns

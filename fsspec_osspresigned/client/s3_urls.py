@@ -25,7 +25,7 @@ _MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")
 def is_of_s3(signed: SignedRequest) -> bool:
     """Return whether the URL of *signed* is for an S3-compatible store.
 
-    Does not parse it.
+    Searches the text of the URL, without parsing it.
     """
     return any(mark in signed.url.reveal() for mark in _MARKS)
 
@@ -68,7 +68,7 @@ def with_checksums(
 
 
 def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]:
-    """Yield name and value of each signed checksum; None if the sender sets it."""
+    """Yield name and value of each signed checksum; value None if the sender sets it."""
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     found = {n.lower(): v for n, v in pairs if n.lower().startswith(CHECKSUM)}

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @frozen(eq=False)
 class SmallRequest:
-    """Arguments of ``Client.call``; *ahead* signs the first try."""
+    """Arguments of ``Client.call``; *ahead* is the signer of the first try."""
 
     operation: Operation
     body: Body

@@ -101,7 +101,7 @@ class WrittenObjects:
                 self._keep(evolve(own, path=path, etag=""), body)
 
     def remember_directory(self, path: str, *, asked: bool = False) -> None:
-        """Record a directory; *asked* if the caller created it, so it is empty."""
+        """Record a directory; *asked* means that the user created it, so it is empty."""
         with self._lock:
             if path not in self._directories:
                 for old in self._surplus(self._directories):
@@ -118,7 +118,7 @@ class WrittenObjects:
             self.forget_directory(path)
 
     def forget_directory(self, path: str) -> None:
-        """Drop the record of a directory; keep an object's record of the same name."""
+        """Drop the record of the directory *path*, but not of an object of that name."""
         with self._lock:
             self._directories.pop(path, None)
             self._new.discard(path)
@@ -201,7 +201,7 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory, unless it is still recorded itself."""
+        """Remove *path* from its directory, unless an object or directory *path* is left."""
         while path and not (path in self._objects or self._is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
