@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class AwakeClock(threading.local):
-    """Monotonic clock of one thread, which excludes time as a suspended process.
+    """Monotonic clock of one thread, which excludes time in a suspended process.
 
     A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
     container). But each waiting step has a timeout, so any time beyond the timeout was
@@ -21,7 +21,7 @@ class AwakeClock(threading.local):
         self._last, self._most, self._stopped = clock(), math.inf, 0.0
 
     def step(self, most: float) -> float:
-        """Begin a step that ends within *most* seconds; return the time of *clock*."""
+        """Begin a step of at most *most* seconds; return the ``time.monotonic`` time."""
         now = self._clock()
         self._stopped += max(0.0, now - self._last - self._most)
         self._last, self._most = now, most

@@ -42,7 +42,7 @@ class Body(Protocol):
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes from the start in blocks.
 
-        A block is valid until the next one. Raises SourceChangedError if the source has
+        A block is valid until the next one is read. Raises SourceChangedError if the source has
         changed.
         """
         ...
@@ -159,7 +159,8 @@ def page_buffer(size: int) -> memoryview:
 class Fingerprint:
     """Identity of a file's content: device, inode, size, and times in nanoseconds.
 
-    A program can reset mtime after an edit, but not ctime (None in old journals).
+    A program can reset mtime after an edit, but not ctime. In old journals,
+    ctime is None.
     """
 
     device: int
@@ -178,8 +179,8 @@ class Fingerprint:
 def has_its_size(path: str, status: os.stat_result) -> bool:
     """Return whether a regular file has the size in its stat; /proc files do not.
 
-    Only a file without disk blocks is read for this check, and a large one is not,
-    because it is sparse.
+    Only a small file without disk blocks is read for this check; a large one is a sparse
+    file, so its size is right.
     """
     # A system without such files tells no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:

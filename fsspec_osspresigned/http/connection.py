@@ -74,7 +74,7 @@ class Route:
     def nests_tls(self) -> bool:
         """Whether TLS runs inside the TLS of an https proxy.
 
-        Such a socket cannot be used without waiting.
+        Such a socket has no non-blocking mode.
         """
         secure = self.over_http and self.proxy.proxy.scheme == "https"
         return secure and self.scheme == "https"
@@ -163,7 +163,7 @@ class UnaskedError(OSError):
 class OriginConnection:
     """An open connection that sends one request after the other.
 
-    It is *broken* if the peer replied before it had the whole request.
+    The connection is *broken* if the peer replied before the whole request was sent.
     """
 
     def __init__(self, route: Route, sock: Any, timer: ProgressTimer) -> None:
@@ -186,7 +186,7 @@ class OriginConnection:
         return not self._has_come() and not (pending and pending())
 
     def send(self, view: memoryview) -> None:
-        """Send a block; BrokenPipeError if the peer has closed or replied."""
+        """Send a block; raise BrokenPipeError if the peer has closed or replied."""
         try:
             while view:
                 view = view[self.timer.run(self.sock, self.sock.send, view) :]
@@ -223,7 +223,8 @@ class OriginConnection:
     def is_answered(self, response: ResponseParser, *, begun: bool) -> bool:
         """Return whether the peer has replied or closed before the request's end.
 
-        *response* receives the bytes. Raises UnaskedError if sending has not *begun*.
+        *response* receives the bytes that arrived. If so before sending has *begun*,
+        raises UnaskedError.
         """
         came = self._received()
         if came is not None and not begun:
@@ -243,13 +244,13 @@ class OriginConnection:
         self.timer.deadline = min(self.timer.deadline, end)
 
     def take_head(self, response: ResponseParser) -> None:
-        """Begin to read the body; OSError if the head belongs to another request."""
+        """Begin to read the body; raise OSError if the head is of another request."""
         self.timer.enter(Phase.READ)
         self.broken = self.broken or unconfirmed_packets(self.sock) > 0
         self._refuse_stray(response)
 
     def _received(self) -> bytes | None:
-        """Return the bytes that have arrived: empty at the end, None if none have."""
+        """Return the bytes that arrived; empty if the peer closed, None if none arrived."""
         while not self.is_clean():
             seconds = self.sock.gettimeout()
             self.sock.settimeout(0.0)

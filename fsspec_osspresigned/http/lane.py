@@ -35,7 +35,7 @@ class LaneTry:
 
     Attributes:
         began: time of sending, by ``time.monotonic``.
-        seconds: duration until the reply, on an open connection.
+        seconds: time from sending until the reply; opening a connection does not count.
     """
 
     signed: SignedRequest
@@ -118,7 +118,7 @@ class Lane:
             self._bell.send(b"!")
 
     def close(self) -> None:
-        """Close all connections; tries in flight never end."""
+        """Close all connections; ``wait`` never returns the tries in flight."""
         self._closed = True
         for connection in [*self._busy, *self._free]:
             self._close(connection)
@@ -250,7 +250,7 @@ class Lane:
         self._ended.append(one)
 
     def _look(self) -> None:
-        """Fail tries on stalled connections.
+        """End the tries on stalled connections, as failures.
 
         Each check counts the same number of seconds, however late it is, so a suspended
         process or a slow disk is not mistaken for a slow network.

@@ -118,7 +118,7 @@ class LaneConnection:
         return True
 
     def _receive(self) -> bool:
-        """Receive the available bytes; return whether the response needs no more."""
+        """Receive the available bytes; return whether no more are needed."""
         connection, response = self.connection, self._response
         while True:
             if response.status and not self._has_head:

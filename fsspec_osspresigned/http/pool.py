@@ -47,7 +47,7 @@ class IdleConnections:
     def keep(self, connection: OriginConnection, most: int) -> None:
         """Add an idle *connection*.
 
-        Close it if *most* of its route are kept already.
+        Close it if *most* idle connections along its route are kept already.
         """
         with self._lock:
             self._close_old()

@@ -43,7 +43,7 @@ class ProgressTimer:
 
     Attributes:
         seconds: length of a window; ``inf`` is no limit.
-        sliced: whether a call may be repeated after its timeout.
+        sliced: whether a system call may be repeated after its timeout.
         deadline: time by which the request must end, by ``time.monotonic``.
         moved: bytes moved in this phase.
     """

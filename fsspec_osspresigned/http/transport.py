@@ -88,11 +88,11 @@ class Exchange:
     """Unsigned parts of a request, and limits for its exchange.
 
     Attributes:
-        path: ``bucket/key`` for errors; None if the request concerns no object.
+        path: ``bucket/key`` for error messages; None if the request concerns no object.
         cancel: event that another thread sets to stop the request before the next
             block.
-        progress: called with the bytes sent, and with a negative number after a
-            failure.
+        progress: called with the number of bytes sent, and with a negative number after
+            a failure.
         free_headers: unsigned headers, such as Range.
         sink: receives the body of a 2xx reply block by block; None keeps it in the
             reply.
@@ -169,7 +169,7 @@ class _Outgoing:
 
 
 class OutgoingRequest:
-    """One request that is sent once, with its body, and then its reply or error.
+    """One request with its body, sent once; later also its reply or error.
 
     Attributes:
         route: the route to the server; ``prepare`` finds it.
