@@ -50,9 +50,10 @@ def call_steps(
     exchange: Exchange = PLAIN,
     parse: Callable[[Reply], object] = lambda _: None,
 ) -> Steps[Reply]:
-    """Do ``Client.call`` as a generator that yields where it would wait.
+    """Do ``Client.call`` as a generator, for an express lane.
 
-    It returns the reply that *parse* accepted.
+    The generator yields the request, continues with its first try, and returns the
+    reply that *parse* accepted.
     """
     exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
     first = yield SmallRequest(operation, EMPTY, exchange, None)
@@ -199,7 +200,7 @@ def read_steps(
     end: int | None = None,
     version: Version | None = None,
 ) -> Steps[bytes]:
-    """Do ``read`` as a generator, like ``call_steps``; a worker thread reads ranges."""
+    """Do ``read`` as a generator, like ``call_steps``; a worker thread reads a range."""
     if start in (None, 0) and end is None and version is None:
         return (yield from _read_whole(client, path))
     yield None
@@ -256,6 +257,6 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
 def delete_steps(
     client: Client, path: str, cancel: Cancellation | None = None
 ) -> Steps[Reply]:
-    """Delete one object, like ``call_steps``; OSS does not report a missing object."""
+    """Delete one object, as a generator; OSS does not report a missing object."""
     operation = operation_on(Action.DeleteObject, path)
     return (yield from call_steps(client, operation, Exchange(cancel=cancel)))

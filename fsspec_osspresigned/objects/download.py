@@ -74,7 +74,7 @@ class AtomicFile:
     def discard(self, *, hurry: bool = False) -> None:
         """Remove the unpublished file.
 
-        With *hurry*, other threads may still write to it.
+        *hurry* permits that other threads still write to the file.
         """
         with self._lock:
             if not hurry:
@@ -165,8 +165,8 @@ class Download:
     def run(self) -> None:
         """Download the object.
 
-        A small object takes one request. A larger one is read in ranges, all of the
-        version in the first reply. The other ranges start as soon as the head of the
+        A small object takes one request. A larger one is read in ranges, all of the same
+        version as the first reply. The other ranges start as soon as the head of the
         first reply has arrived.
 
         Raises:

@@ -199,7 +199,7 @@ class Lookup:
         end: int | None = None,
         version: Version | None = None,
     ) -> Steps[bytes]:
-        """Do ``read`` as a generator that yields where it would wait."""
+        """Do ``read`` as a generator, like ``calls.call_steps``."""
         how = start, end, version
         try:
             return (yield from calls.read_steps(self.client, path, *how))
@@ -250,7 +250,7 @@ class Lookup:
     def remove_steps(
         self, path: str, cancel: Cancellation | None = None
     ) -> Steps[None]:
-        """Do ``remove`` as a generator that yields where it would wait."""
+        """Do ``remove`` as a generator, like ``calls.call_steps``."""
         if split_path(path)[1]:
             with self.changing(path):
                 yield from calls.delete_steps(self.client, path, cancel)

@@ -219,7 +219,7 @@ def merged(
 
     *starts* and *ends* are one value for all, or one for each of *paths*. Ranges at
     most *gap* bytes apart are merged, up to *most* bytes or the size of the largest
-    piece; None merges none. Lists that differ in length raise ValueError.
+    piece; *gap* None merges none. Lists that differ in length raise ValueError.
     """
     count = len(paths)
     starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
