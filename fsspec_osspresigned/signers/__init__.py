@@ -32,8 +32,10 @@ class SignerKind:
         maker: ``module:function``, called with the options, the transport's
             ``exchange``, and a function that opens remote URL maps. The module is
             loaded only if this kind is selected.
-        accepts: whether a value of *option* selects this kind; the first match wins.
-        own_options: options that only this kind and some others accept.
+        accepts: returns whether a value of *option* selects this kind; the first kind
+            that accepts it wins.
+        own_options: options that are errors unless this kind, or another kind that
+            lists them, is selected.
         hint: an example value of *option*, for messages.
     """
 
@@ -71,7 +73,10 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the kinds of signer that the options select, by option name."""
+    """Return the kinds of signer that the options select, by option name.
+
+    *value_of* returns the value of an option; None if it is not set.
+    """
     found: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
@@ -81,7 +86,10 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
-    """Return a text for each option that needs a signer that is not selected."""
+    """Return a text for each option that needs a kind of signer that is not selected.
+
+    *value_of* returns the value of an option; None if it is not set.
+    """
     signer = value_of("signer")
     if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
         return [f"signer={signer!r} has no scheme: write https://{signer}"]
@@ -99,7 +107,7 @@ def make_signer(
 ) -> Signer:
     """Return the signer that *options* select; several signers are tried in order.
 
-    *exchange* sends small requests. *opener* reads URL maps from other places.
+    *exchange* sends small requests. *opener* returns the bytes of a remote URL map.
 
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.

@@ -116,7 +116,7 @@ def grants_here(signer: object) -> bool:
 
 
 def preflight(signer: object, operation: Operation) -> None:
-    """Raise the error of signing *operation*, if *signer* knows it without a call."""
+    """Raise an error if *signer* is certain to refuse *operation*; asks no service."""
     ask = getattr(signer, "preflight", None)
     if ask is not None:
         ask(operation)
@@ -198,7 +198,10 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the required headers that *request* lacks, as header and as field."""
+    """Return the required headers that *request* lacks, as headers or form fields.
+
+    A header with another value counts as missing.
+    """
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}

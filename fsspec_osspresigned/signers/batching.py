@@ -50,8 +50,8 @@ class Prefetcher:
     operations signed ahead grows up to the number that was used in half the lifetime of
     the last batch, so that few URLs expire unused.
 
-    An operation of *coming* is signed once, in roughly that order. If the requested
-    operation differs from it (another length), it is signed separately.
+    Each operation of *coming* is signed once, roughly in the order of *coming*. If the
+    operation that is requested then differs (another length), it is signed separately.
 
     Args:
         signer: signs the batches.
@@ -59,8 +59,8 @@ class Prefetcher:
             called by one thread at a time.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
-        clock: monotonic seconds.
-        now: seconds since the epoch.
+        clock: returns monotonic seconds.
+        now: returns seconds since the epoch.
     """
 
     def __init__(
@@ -145,7 +145,10 @@ class Prefetcher:
             return bool(self._stale)
 
     def request_more(self) -> None:
-        """Sign the next batch ahead, unless another thread does; errors are kept."""
+        """Sign the next batch ahead, unless another thread does.
+
+        An error is kept, and raised when its operation is requested.
+        """
         if self._asking.locked():
             return
         with self._asking:
@@ -155,10 +158,9 @@ class Prefetcher:
         self._changes.tell()
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Drop all requests signed no later than *refused*, and sign them again.
+        """Drop all requests signed no later than *refused*; they are signed again.
 
-        Otherwise, if a signer states too long a lifetime, the store refuses each
-        request.
+        If a signer states too long a lifetime, the store would refuse each of them.
         """
         with self._lock:
             self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
@@ -278,7 +280,7 @@ def _checked(own: _Prefetch) -> SignedRequest | Exception:
 
 
 def _for(operation: Operation, failure: Exception | None) -> Exception | None:
-    """Return *failure* of a whole call as an error for *operation*."""
+    """Return *failure*, that of a whole call, with the path of *operation*."""
     if isinstance(failure, OSSPresignedError):
         failure = copy(failure)
         failure.path = failure.filename = operation.path

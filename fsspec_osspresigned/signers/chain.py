@@ -42,11 +42,14 @@ class ChainSigner:
         return all(map(grants_here, self._signers))
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests; the last signer gets the rest in one batch."""
+        """Return signed requests for *operations*; raises the first error."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or the last signer's error."""
+        """Return a signed request for each operation, or the last signer's error.
+
+        The last signer gets in one batch all operations that the others refused.
+        """
         done: dict[int, Outcome] = {}
         left = list(range(len(operations)))
         *first, last = self._signers
@@ -60,7 +63,7 @@ class ChainSigner:
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the permitted uploads of the first signer that permits *path*."""
+        """Return the grant of the first signer that permits uploading *path*."""
         return self._first(lambda signer: grant_for(signer, path))
 
     def preflight(self, operation: Operation) -> None:

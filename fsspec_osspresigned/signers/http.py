@@ -106,7 +106,7 @@ class HTTPSigner:
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts, host -> its bucket; None for any bucket.
         allow_http: permits plain http to other machines.
-        clock: seconds since the epoch.
+        clock: returns seconds since the epoch.
     """
 
     remote = True
@@ -141,7 +141,10 @@ class HTTPSigner:
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests from the service; several threads share its calls."""
+        """Return signed requests from the service.
+
+        One call to the service can sign the operations of several threads.
+        """
         for operation in operations:
             if not operation.bucket:
                 msg = "a signer needs a path of the form bucket/key"
@@ -153,8 +156,8 @@ class HTTPSigner:
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Return a signed request or an error for each operation; one call per 100.
 
-        If a HEAD, GET or listing is granted nowhere in its bucket, it is not requested
-        again for 5 seconds.
+        If the service grants a HEAD, GET or listing for no object of the bucket, it is
+        not asked for that action again for 5 seconds.
         """
         known = [_misnamed(o) or self._remembered(o) for o in operations]
         asked = [operations[i] for i, error in enumerate(known) if error is None]
@@ -166,7 +169,7 @@ class HTTPSigner:
         return [error or next(rest) for error in known]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return the refusal of this action in the bucket, if it is recent, or None."""
+        """Return a recent refusal of the operation's action in its bucket, or None."""
         slot = operation.action, operation.bucket
         told_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.

@@ -294,7 +294,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _copy_source(operation: Operation) -> str:
-    """Return the header with the copy source; empty if it is missing.
+    """Return the value of the header with the copy source; empty if it is missing.
 
     Without that header, a copy would be signed as an upload.
     """

@@ -113,10 +113,11 @@ def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
 def _types(
     grant: PostGrant, demanded: str | None, wishes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the content type as the fields that the policy names, or as the header.
+    """Return the form fields with the content type: those that the policy names.
 
-    A field that the policy names must be sent, so the policy decides which field has
-    the type. It overrides a guessed type.
+    If the policy names none, this is the field ``Content-Type``. *demanded* is the type
+    that must be sent, or None; *wishes* may have a guessed type. A guessed type that the
+    policy does not allow is replaced.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if demanded is not None:
@@ -135,9 +136,9 @@ def _types(
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed content type of *operation*, and that of its form.
+    """Return the guessed content type of *operation*, and the type in the signed form.
 
-    None if the two types are equal.
+    None if the two types are equal, or if one is unknown.
     """
     wishes, form = operation.optional_headers, signed.form
     guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)

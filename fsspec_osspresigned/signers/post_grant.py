@@ -97,7 +97,7 @@ class FetchedGrant:
         allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
             any bucket.
         allow_http: permits plain http to other machines.
-        clock: seconds since the epoch.
+        clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -245,7 +245,10 @@ class PostGrantSigner:
         return signed
 
     def _tell_type(self, operation: Operation, guessed: str, sent: str) -> None:
-        """Log once for each pair of types that the grant decides about the type."""
+        """Warn that the grant stores the type *sent*, not the type *guessed*.
+
+        Each pair of types is logged once.
+        """
         if self._told.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",
@@ -277,12 +280,15 @@ class PostGrantSigner:
         return evolve(one_form, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of ``sign``; the body's length may be unknown."""
+        """Raise the error of ``sign``, except for a server that cannot be reached.
+
+        The length of the body may be unknown.
+        """
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Fetch a new grant if *refused* was made with the current one."""
+        """Discard the current grant if the form *refused* was made with it."""
         self.source.drop(refused.issued_at)
 
 

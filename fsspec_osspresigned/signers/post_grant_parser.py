@@ -122,7 +122,7 @@ class PostGrant:
 
     @cached_property
     def open_policy(self) -> PostPolicy:
-        """The policy without the conditions that the grant's own fields meet."""
+        """The policy without the conditions on fields that the grant contains."""
         named = self.policy.conditions
         left = tuple(one for one in named if one.field not in self._names)
         return evolve(self.policy, conditions=left)

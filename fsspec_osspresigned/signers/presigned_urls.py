@@ -56,7 +56,7 @@ class _PresignedSigner(ABC):
 
     @property
     def _is_local(self) -> bool:
-        """True if the URLs come from this machine, so they may lead to this machine."""
+        """True if the URLs come from this machine, so localhost in them is permitted."""
         return True
 
     @abstractmethod
@@ -81,7 +81,7 @@ class _PresignedSigner(ABC):
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of ``sign``; the body's length may be unknown."""
+        """Raise the error that ``sign`` raises; the body's length may be unknown."""
         self.sign([operation])
 
 
@@ -280,7 +280,7 @@ def _takes_all(complete: MapRequest) -> bool:
 def complete_problem(complete: MapRequest) -> str | None:
     """Return why the Complete request of a map cannot succeed; None if it can.
 
-    Some SDKs sign the MD5 of an empty body with it.
+    Some SDKs sign a Content-MD5 of an empty body, but a Complete has a part list.
     """
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
@@ -306,7 +306,8 @@ def request_of(
     """Return the request of *entry* for *operation*.
 
     Raises:
-        NotSignedError: the request is missing, has expired, or its headers conflict.
+        NotSignedError: the entry has no such request, or its URL has expired, or its
+            headers or parameters conflict with *operation*.
         ConfigurationError: the URL is plain http, which is not permitted.
     """
     request = _find(entry, operation)

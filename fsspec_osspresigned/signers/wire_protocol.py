@@ -82,12 +82,15 @@ _SIGNERS_OWN = OWN_PARAMETERS | frozenset(
 
 
 def bearer(token: Secret | None) -> dict[str, str]:
-    """Return the header that carries *token*; no frame may keep it in a variable."""
+    """Return the header with the bearer *token*; empty for None.
+
+    Callers must not assign the result to a variable, which a traceback could show.
+    """
     return {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
 
 
 def without_token(reply: Reply, token: Secret | None) -> Reply:
-    """Return *reply* without *token*, so that no message shows what a server repeats."""
+    """Return *reply* with *token* hidden in its body, because a server may repeat it."""
     if token is None:
         return reply
     hidden = reply.body.replace(token.reveal().encode(), b"<hidden>")
@@ -176,7 +179,7 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem in the JSON *members*, without invalid ones."""
+    """Return the problem in the JSON *members*; invalid members are left out."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -205,13 +208,19 @@ def problem_of_reply(
 
 
 def clean(text: str) -> str:
-    """Return foreign *text* for a message, without queries, signatures, controls."""
+    """Return *text* of a service for a message, shortened.
+
+    URL queries, signatures and control characters are removed.
+    """
     text = redact(_QUERY.sub(r"\1?...", text))
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_DETAIL].strip()
 
 
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
-    """Return the exception for a refused request; unknown codes use the status."""
+    """Return the exception for a refused request.
+
+    The code of *problem* decides on its class; for an unknown code, the status.
+    """
     status = ITEM_STATUS.get(problem.code, problem.status)
     family = _FAMILIES.get(status, _signer_error(status))
     text, hint = f"the signer refused {operation}", None

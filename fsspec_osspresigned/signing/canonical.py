@@ -95,7 +95,7 @@ def quote_path(text: str) -> str:
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
-    """Return the decoded parameters of a query in order; ``a`` is ``a=``."""
+    """Return the decoded parameters of a query in order; ``a`` has an empty value."""
     # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
@@ -113,7 +113,7 @@ def parse_moment(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def written_moment(now: int) -> str:
-    """Return seconds since the epoch in V4's format, ``20260101T000000Z``."""
+    """Return *now*, seconds since the epoch, in V4's format ``20260101T000000Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
@@ -123,7 +123,7 @@ def is_subresource(name: str) -> bool:
 
 
 def is_always_signed(name: str) -> bool:
-    """Return whether V4 signs every header *name* (lower case) that is sent."""
+    """Return whether V4 signs the header *name* (lower case) whenever it is sent."""
     return name.startswith("x-oss-") or name in ("content-type", "content-md5")
 
 

@@ -62,7 +62,7 @@ def is_public_mainland(host: str) -> bool:
 
 
 def public_endpoint(region: str | None) -> str:
-    """Return the URL of the public host of *region*."""
+    """Return the URL of the public host of *region*; do not pass None."""
     return f"https://oss-{_PUBLIC_NAMES.get(region or '', region)}.aliyuncs.com"
 
 

@@ -143,9 +143,10 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
 def _split_resource(
     text: str, sent: Mapping[str, str]
 ) -> tuple[str, Mapping[str, str]]:
-    """Return path and parameters of V1's resource, the end of the string to sign.
+    """Return path and parameters of *text*, the resource that ends V1's string to sign.
 
-    The resource is not encoded, so values may contain ``&`` and ``?``.
+    The resource is not encoded, so values may contain ``&`` and ``?``; *sent* has the
+    parameters that were sent.
     """
     items = [f"{name}={sent[name]}" if sent[name] else name for name in sorted(sent)]
     tail = f"?{'&'.join(items)}"
@@ -180,9 +181,9 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
-    """Yield the difference between the path received and sent.
+    """Yield a text if the path received differs from the path sent.
 
-    The store adds the bucket to the path if the host names it.
+    The store adds the bucket to the path if the host names the bucket.
     """
     if got == sent:
         return
@@ -289,7 +290,7 @@ def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
 
 
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """Return the signed pieces as text, for comparison with the signer's."""
+    """Return the signed pieces as text, to be compared with those of the signer."""
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())

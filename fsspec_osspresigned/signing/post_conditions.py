@@ -120,8 +120,8 @@ class PolicyCondition:
     ) -> PolicyRefusal | None:
         """Return the violation of the condition by a form; None if the form meets it.
 
-        Names in *fields* are lower case. A value that is None is unknown and not
-        checked.
+        Names in *fields* are lower case. A *bucket* or *size* that is None is unknown
+        and not checked.
         """
         if self.sizes is not None:
             return None if size is None else self._size_refusal(size, *self.sizes)

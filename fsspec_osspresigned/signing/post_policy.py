@@ -160,7 +160,7 @@ class PostPolicy:
         return found
 
     def pinned(self) -> dict[str, str]:
-        """Return the fields with only one permitted value, except the signature's."""
+        """Return the fields with only one permitted value, as ``pinned_fields``."""
         return pinned_fields(self.conditions)
 
     def describe(self) -> dict[str, Any]:
@@ -298,7 +298,7 @@ def sign_policy(
 
 
 def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    """Return those signature fields in *own* for which *policy* has no condition."""
+    """Return a text for each signature field in *own* that *policy* does not permit."""
     problems = []
     for name in (*V4_FIELDS, TOKEN_FIELD):
         found = policy.named(name)
@@ -329,7 +329,7 @@ def spelled(name: str) -> str:
 
 
 def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
-    """Return the fields with one permitted value, except key and signature."""
+    """Return the fields with one permitted value, except bucket, key and signature."""
     return {
         spelled(one.field): one.values[0]
         for one in conditions
