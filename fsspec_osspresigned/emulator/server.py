@@ -147,7 +147,7 @@ class Emulator:
         region: region that V4 signatures must name; None accepts any.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        clock: seconds since the epoch, the source of the server's clock.
+        clock: returns seconds since the epoch, the source of the server's clock.
         clock_offset: seconds by which the server is ahead of *clock*; may be negative.
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.

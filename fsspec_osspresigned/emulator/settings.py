@@ -35,7 +35,10 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Act as a callback server that accepts all hosts except ``.invalid``."""
+    """Act as a callback server: return the body of its reply.
+
+    None, a failure, if the callback URL has a host in ``.invalid``.
+    """
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 

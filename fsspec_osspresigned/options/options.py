@@ -187,7 +187,9 @@ def _option(
 ) -> Any:
     """Return an attrs attribute for one storage option.
 
-    *per_object* says that the options of a call may override it.
+    *convert* checks and converts a given value. *shown* says whether, or by which
+    function, the value is shown in a repr. *per_object* says whether the options of a
+    call may override the option.
     """
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
@@ -197,7 +199,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _unless_secret(value: Any) -> str:
-    """Return the text of a URL or a map, as a Secret unless it only names a source."""
+    """Return *value* for a repr: ``<hidden>`` unless it only names a source of URLs."""
     text = value if isinstance(value, str) else ""
     hidden = value is not None and ("://" in text or not _is_place(value))
     return "<hidden>" if hidden else repr(value)
@@ -286,7 +288,10 @@ class Options:
 
     @property
     def threshold(self) -> int:
-        """Size in bytes above which an object is sent in parts (link unknown)."""
+        """Size in bytes above which an object is sent in parts.
+
+        It counts only while the speed of the network link is unknown.
+        """
         return self.multipart_threshold or THRESHOLD
 
     @property

@@ -283,7 +283,7 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
 
 
 def _text(sent: Request | bytes, kit: Kit) -> str:
-    """Return a request for output; empty if the rule judged replies to earlier ones."""
+    """Return the request *sent* for output; an empty *sent* gives an empty text."""
     text = sent.decode("latin-1") if isinstance(sent, bytes) else json.dumps(sent)
     return _shown(text, kit)
 

@@ -71,7 +71,8 @@ def _granted(judge: Judge) -> Check:
 def _signed(judge: Judge) -> Callable[[Sent], Check]:
     """Return a check that requires a signed reply for each case, and judges the reply.
 
-    Parts after the first may be too large for the object that a policy allows.
+    A part after the first may also be refused as ``too_large``, because a policy can
+    limit the size of the whole object.
     """
 
     def decorate(cases: Sent) -> Check:
@@ -222,7 +223,10 @@ def _echoes(parameter: str, member: str) -> Judge:
 
 
 def _each(kit: Kit, member: str, *values: object) -> Cases:
-    """Return a request for each granted action; *values* for actions with *member*."""
+    """Return a request for each granted action and each of *values*.
+
+    If the action has *member*, the value replaces that member.
+    """
     return {
         f"{action} with {member} {value!r}": {
             name: value if name == member else own

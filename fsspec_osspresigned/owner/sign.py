@@ -97,7 +97,10 @@ class Signed:
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map as text, which is a secret; it cannot contain DELETE."""
+        """Return the URL map as text, which is a secret.
+
+        Raises ConfigurationError for the method DELETE, which a map cannot contain.
+        """
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
             raise ConfigurationError(f"{text}: use --json-lines")
@@ -240,7 +243,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the multipart uploads that were begun; their URLs are not handed out."""
+    """Abort the multipart uploads of *signed*, whose URLs will not be handed out."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             target = Target(

@@ -44,7 +44,7 @@ class Expected:
     Attributes:
         code: code in the error document.
         ec: EC in the error document, or ``x-oss-ec``.
-        headers: name -> value; None accepts any value.
+        headers: name -> value of headers that must be present; None accepts any value.
         holds: texts that the body must contain.
     """
 
@@ -132,7 +132,7 @@ class CheckedStore:
     Attributes:
         send: sends one signed request and returns the reply of any status.
         prefix: prefix of all keys used, with a final slash.
-        clock: seconds since the epoch.
+        clock: returns seconds since the epoch.
         keys: keys that may exist now.
         uploads: upload ID -> key of uploads that may be open.
     """

@@ -119,12 +119,12 @@ def _aborted_twice(store: CheckedStore) -> Reply:
 
 
 def _wrongly(send: Callable[..., Reply], **wrong: Any) -> _Probe:
-    """Return a probe that signs with *wrong* members of the credentials."""
+    """Return a probe that calls *send* with *wrong* members in the credentials."""
     return lambda store: send(store, credentials=evolve(store.credentials, **wrong))
 
 
 def _then(*steps: _Probe) -> _Probe:
-    """Return a probe that does *steps*, and replies as the last one."""
+    """Return a probe that runs *steps* in order and returns the last step's reply."""
     return lambda store: [step(store) for step in steps][-1]
 
 

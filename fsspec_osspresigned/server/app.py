@@ -81,7 +81,7 @@ class RateLimits:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
-        """Charge *cost* requests to *policy*; ServiceError if its limit is reached."""
+        """Charge *cost* requests to *policy*; HTTPException 429 above its limit."""
         most = policy.requests_per_minute
         if most is None:
             return
@@ -95,7 +95,10 @@ class RateLimits:
 
     @contextlib.contextmanager
     def awaiting(self, policy: Policy) -> Iterator[None]:
-        """Within the block, count a call whose body has not arrived."""
+        """Count a call whose body has not arrived, until the block ends.
+
+        Raises HTTPException 429 if *policy* has too many such calls.
+        """
         if self._awaited[policy.name] >= self.bodies:
             raise _too_many("too many calls without a body", 1)
         self._awaited[policy.name] += 1
@@ -138,7 +141,7 @@ def create_ruled_app(
 
     Args:
         rules: called once per call, and returns the signer and the policies.
-        clock: seconds since the epoch.
+        clock: returns seconds since the epoch.
         limits: counts the requests of each policy; None creates an instance.
         tell: called with the record of each call for signatures.
         routes: routes of further pages.
@@ -249,7 +252,7 @@ class _Service:
     def admitted(
         self, request: Request, call: _SignCall
     ) -> tuple[ServiceRules, Policy]:
-        """Return the rules and the policy for a call, or raise ServiceError."""
+        """Return the rules and the policy for a call; raises like ``policy_of``."""
         rules, given = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, given)
@@ -350,7 +353,7 @@ def _requests_of(body: bytes) -> list[Any]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token; ServiceError 401 without a policy."""
+    """Return the policy of the bearer token; HTTPException 401 if there is none."""
     scheme, _, token = authorization.partition(" ")
     given = hash_token(token.strip())
     found = None
@@ -399,7 +402,10 @@ def _error_of(error: OSSPresignedError) -> dict[str, Any]:
 
 
 def operation_of(request: Any) -> Operation:
-    """Return the operation in a member of ``requests``; ServiceError if invalid."""
+    """Return the operation in *request*, an item of a call's list ``requests``.
+
+    Raises ServiceError if *request* is invalid.
+    """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:

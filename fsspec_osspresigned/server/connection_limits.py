@@ -44,7 +44,7 @@ class ConnectionLimits:
 class GuardedConnection(HttpToolsProtocol):
     """A connection of the server, with its state and the deadline of that state.
 
-    The states are those of the limits, and ``rest``: the reply is sent, but the body of
+    A state is the name of a time limit, or ``rest``: the reply is sent, but the body of
     its request has not arrived.
     """
 
@@ -228,7 +228,7 @@ def _watched(app: ASGIApp) -> ASGIApp:
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Raise the limit of open files; return how many *wanted* connections it allows.
+    """Raise the limit of open files for *wanted* connections; return how many fit.
 
     Each connection counts as two files, because its successor is accepted before it
     closes.

@@ -96,7 +96,8 @@ class Policy:
             counts as that large, so the parts together do not exceed *max_size*. None
             permits one part.
         overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
-        versions: sign ``versionId``, as a parameter and of a copy source.
+        versions: whether ``versionId`` may be signed, as a query parameter and in a
+            copy source.
         requests_per_minute: maximum number of signature requests per minute and worker;
             None is no limit.
     """

@@ -31,7 +31,8 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     only value.
 
     Raises:
-        ServiceError: the policy does not grant the prefix, or it is ambiguous.
+        ServiceError: the policy does not grant the prefix, or grants several and a
+            missing parameter does not say which.
     """
     if Action.PostObject not in policy.actions:
         raise ServiceError("action_not_granted", "PostObject is not granted")

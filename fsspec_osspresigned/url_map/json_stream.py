@@ -57,14 +57,17 @@ class JSONStream:
         return self._place(self._at)[0]
 
     def ahead(self) -> str:
-        """Skip whitespace and return the next character unread; empty at the end."""
+        """Skip whitespace and return the next character, which stays to be read.
+
+        At the end of the text, the result is empty.
+        """
         while True:
             self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or not self._fill():
                 return self._text[self._at : self._at + 1]
 
     def head(self) -> str:
-        """Skip whitespace and return the text in memory, without reading it."""
+        """Skip whitespace and return the text in memory, which stays to be read."""
         self.ahead()
         return self._text[self._at :]
 

@@ -474,7 +474,10 @@ class _MapReader:
 def _members_of(
     text: JSONStream, listed: _MapReader, bare: _MapReader
 ) -> dict[str, Any]:
-    """Return the members of an object; pass map entries among them to their reader."""
+    """Return the members of a JSON object, except map entries.
+
+    Entries in ``objects`` go to the reader *listed*, other entries to *bare*.
+    """
     rest: dict[str, Any] = {}
     for name in text.members():
         if name in rest:

@@ -60,8 +60,9 @@ class MapEntry:
         part_size: required size in bytes of every part except the last; None leaves it
             to the client.
         parts: UploadPart requests, part 1 first.
-        complete: ``external`` if the owner completes the upload.
-        copy: CopyObject to this object, from the source in its headers.
+        complete: CompleteMultipartUpload; ``external`` if the owner completes the
+            upload.
+        copy: CopyObject to this object, from the source in the headers of *copy*.
         ls: ListObjectsV2 of one page of objects whose names begin with the key.
     """
 

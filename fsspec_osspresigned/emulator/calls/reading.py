@@ -164,7 +164,7 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
 
 
 def copied_range(call: Call, size: int) -> tuple[int, int]:
-    """Return start and end offset (exclusive) of an UploadPartCopy call."""
+    """Return start and end offset (exclusive) of the bytes that UploadPartCopy copies."""
     text = call.headers.get("x-oss-copy-source-range")
     if text is None:
         return 0, size

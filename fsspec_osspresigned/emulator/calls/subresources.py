@@ -110,7 +110,10 @@ async def restore_object(context: CallContext) -> EmulatorReply:
 
 
 def _restoring(body: bytes, *, is_cold: bool) -> dict[str, str]:
-    """Return the restore priority as a header; empty unless the object *is_cold*."""
+    """Return the header with the restore priority in the XML *body*.
+
+    The result is empty unless *is_cold*: other objects have no priority.
+    """
     tier = None
     if body:
         try:

@@ -199,7 +199,7 @@ class Fault:
 
     @property
     def refusal(self) -> Refusal:
-        """The error to send; its status and code each have a default from the other."""
+        """The error to send; if only status or only code is set, it decides the other."""
         code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
         status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
         return Refusal(status=self.status or status, code=code, message=message)

@@ -179,7 +179,10 @@ class Store:
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* atomically; an existing version ID is kept."""
+        """Publish *stored* atomically, and return it.
+
+        A bucket with versioning gives it a version ID, unless *stored* has one.
+        """
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned and stored.version_id is None:
