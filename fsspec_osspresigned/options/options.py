@@ -318,7 +318,7 @@ class Options:
 
     @property
     def largest_part(self) -> int:
-        """Maximum size of a part in bytes."""
+        """Maximum size of a part in bytes, unless only larger parts fit the object."""
         return self.part_size or LARGEST_PART
 
     @property

@@ -136,7 +136,7 @@ class Prefetcher:
         return None if own.outcome is None else all_signed([_checked(own)])[0]
 
     def wants_more(self) -> bool:
-        """Return whether few requests signed ahead are left."""
+        """Return whether the next batch should be signed ahead, because few are left."""
         if len(self._held) >= self._low or self._asking.locked():
             return False
         with self._lock:

@@ -154,10 +154,11 @@ class HTTPSigner:
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Return a signed request or an error for each operation; one call per 100.
+        """Return a signed request or an error for each operation.
 
-        If the service grants a HEAD, GET or listing for no object of the bucket, it is
-        not asked for that action again for 5 seconds.
+        Each call to the service has up to 100 operations. If the service replies that
+        it never grants HEAD, GET or a listing in a bucket, such operations are refused
+        here for 5 seconds, without a call.
         """
         known = [_misnamed(o) or self._remembered(o) for o in operations]
         asked = [operations[i] for i, error in enumerate(known) if error is None]

@@ -208,7 +208,10 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
 
 
 def check_acl(grant: PostGrant, operation: Operation) -> None:
-    """Raise NotSignedError if *grant* makes the object public unrequested."""
+    """Raise NotSignedError if *grant* makes the object public without a request.
+
+    The header for the ACL in *operation* is such a request.
+    """
     asked = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in grant.fields.items():
         acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""

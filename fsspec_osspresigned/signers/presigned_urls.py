@@ -91,7 +91,7 @@ class URLMapSigner(_PresignedSigner):
 
     Attributes:
         source: the map, which is checked for changes at each call.
-        trusted: whether a URL may lead to another object than its path.
+        trusted: whether a URL may lead to another object than the path in the map says.
         guesses: number of unknown paths for which similar keys are searched. The search
             takes time, and with another signer after the map, most paths are not in the
             map.
@@ -376,7 +376,10 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return the headers to send: those in the map or, if it has none, the user's."""
+    """Return the headers to send: those in the map, or else those of *operation*.
+
+    Raises NotSignedError if the signature does not permit them.
+    """
     demanded = operation.headers
     sent = demanded if request.headers is None else request.headers
     signed = _lower(sent)

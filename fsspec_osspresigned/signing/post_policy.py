@@ -226,7 +226,10 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return the base64 text of a policy; *expires_at* is a whole second."""
+    """Return the base64 text of a policy.
+
+    *expires_at* is a whole number of seconds since the epoch.
+    """
     document = {
         "expiration": oss_moment(expires_at),
         "conditions": [one.as_json() for one in conditions],

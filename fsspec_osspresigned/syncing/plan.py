@@ -73,7 +73,7 @@ class Aside:
 class Stored:
     """Object or file at the destination, from a listing.
 
-    *modified* is by the clock of the destination.
+    *modified* is in seconds since the epoch, by the clock of the destination.
     """
 
     size: int

@@ -36,8 +36,8 @@ class SyncEvent:
             between; ``deleted`` for each deleted item; ``left_out`` for each entry that
             is not a file.
         name: path relative to source and destination; empty for ``plan``.
-        size: bytes of the file, of the whole plan, or just moved (negative when a
-            failed try is subtracted).
+        size: number of bytes: of the file; for ``plan`` of all files; for ``bytes`` of
+            the bytes just moved, negative to subtract those of a failed try.
         count: for ``plan``, the number of files to transfer and of those that cannot be
             transferred; else 1.
         why: reason, as text.

@@ -28,9 +28,9 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> sent file from a state file, without locking it.
+    """Return path -> record of the sent file, from a state file that is not locked.
 
-    Raises ConfigurationError if it cannot be read.
+    Raises ConfigurationError if the state file cannot be read.
     """
     return _read(os.path.expanduser(place))[0]
 

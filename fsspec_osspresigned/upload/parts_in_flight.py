@@ -46,7 +46,7 @@ class PartsInFlight:
             self._memory.wait(self._memory_limit, lambda: self.count == 1)
 
     def leave(self, number: int, body: Body) -> None:
-        """Record that part *number* is no longer in flight, and return its buffer."""
+        """Record that part *number* is no longer in flight, and release its buffer."""
         if isinstance(body, PartBody):
             body.release()
         self._numbers.discard(number)

@@ -239,7 +239,7 @@ class Resumption(NoCheckpoint):
         return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
     def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return texts about the stored parts, for log messages and events."""
+        """Return facts about the parts *numbers*, for log messages and events."""
         head, stored = self._head, sum(map(self._head.size_of, numbers))
         sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
         return {
@@ -258,7 +258,7 @@ class Resumption(NoCheckpoint):
 
 
 def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> bool:
-    """Abort the upload of a journal, unless its owner began it, and start over.
+    """Abort the upload of a journal, unless the bucket's owner began it; start over.
 
     Returns False if the upload is in another store, so its journal is kept.
     """

@@ -281,7 +281,7 @@ class Transaction:
         )
 
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        """Publish the objects, until one fails; return the failures."""
+        """Publish the objects, until one fails; return path -> failure."""
         coming = (
             one.target.put_operation(one.body.size, one.action)
             for one in chosen
@@ -319,7 +319,7 @@ class Transaction:
 
 
 def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
-    """Wait until the parts of all objects are sent; return the failures."""
+    """Wait until the parts of all objects are sent; return path -> failure."""
     failures: dict[str, Exception] = {}
     for one in files:
         try:

@@ -119,9 +119,9 @@ class URLMap(Mapping[str, MapEntry]):
         return Nearest(self._entries)
 
     def nearest(self, path: str) -> tuple[str, ...]:
-        """Return up to three keys that are similar to *path*, the most similar first.
+        """Return up to three paths of the map that are similar to *path*, best first.
 
-        The first call sorts all keys.
+        The first call sorts all paths.
         """
         return self._names.to(path)
 

@@ -217,7 +217,7 @@ class Fault:
         return RefusedError(refusal, headers)
 
     def distort(self, reply: EmulatorReply) -> EmulatorReply:
-        """Return *reply* with wrong or missing checksums."""
+        """Return *reply* with the checksums that this fault falsifies or removes."""
         headers = dict(reply.headers)
         body = reply.body
         etag = headers.get("ETag")
