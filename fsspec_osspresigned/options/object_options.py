@@ -74,7 +74,8 @@ class ObjectOptions:
     def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
         """Return the upload target *path*, with the headers that these options set.
 
-        *guessed* is an optional Content-Type. *exclusive* forbids overwriting.
+        *guessed* is a guessed Content-Type, sent as an optional header; None sends none.
+        *exclusive* forbids overwriting.
         """
         if exclusive not in self._headers:
             self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)

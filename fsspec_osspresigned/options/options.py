@@ -362,8 +362,8 @@ def _is_place(given: Any) -> bool:
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, so programs that call this
-    function cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, so callers of ``url_to_fs``
+    cannot pass an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:

@@ -158,9 +158,9 @@ class Prefetcher:
         self._changes.tell()
 
     def distrust(self, refused: SignedRequest) -> None:
-        """Drop all requests signed no later than *refused*; they are signed again.
+        """Drop all requests signed no later than *refused*, so they are signed again.
 
-        If a signer states too long a lifetime, the store would refuse each of them.
+        The store would refuse each of them too, if the signer stated too long a lifetime.
         """
         with self._lock:
             self._put_back(lambda signed: signed.issued_at <= refused.issued_at)

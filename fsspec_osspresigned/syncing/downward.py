@@ -169,9 +169,9 @@ class Downward:
         os.utime(place, ns=(began, began))
 
     def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
-        """Delete the local file or link *name*: a generator that yields once before.
+        """Delete the local file *name*, or the link of that name, in a worker thread.
 
-        Of a symbolic link to a file, only the link is deleted.
+        The generator yields before, so that it is continued in a worker thread.
         """
         del cancel
         yield None

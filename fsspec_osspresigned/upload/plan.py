@@ -243,7 +243,10 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    """Return a part size for *size* bytes, if the grant does not fix one."""
+    """Return the part size for an object of *size* bytes, for a grant that fixes none.
+
+    It is *wanted* bytes, unless *parts* requires larger parts.
+    """
     least = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return least  # the URL map's rule: as many parts as there are URLs
@@ -286,7 +289,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 def granted(client: Client, path: str) -> Grant:
-    """Return the signer's grant for uploading *path*, with the store's limits."""
+    """Return the signer's grant for *path*, with the minimum part size of the store."""
     grant = grant_for(client.signer, path)
     parts = grant.multipart
     if parts is not None and split_path(path)[0] in client.s3_buckets:

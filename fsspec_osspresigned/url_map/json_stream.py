@@ -57,7 +57,7 @@ class JSONStream:
         return self._place(self._at)[0]
 
     def ahead(self) -> str:
-        """Skip whitespace and return the next character, which stays to be read.
+        """Skip whitespace and return the next character, without consuming it.
 
         At the end of the text, the result is empty.
         """
@@ -67,7 +67,7 @@ class JSONStream:
                 return self._text[self._at : self._at + 1]
 
     def head(self) -> str:
-        """Skip whitespace and return the text in memory, which stays to be read."""
+        """Skip whitespace and return the text in memory, without consuming it."""
         self.ahead()
         return self._text[self._at :]
 
