@@ -290,7 +290,7 @@ class Options:
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts.
 
-        It counts only while the speed of the network link is unknown.
+        The threshold applies only while the speed of the network link is unknown.
         """
         return self.multipart_threshold or THRESHOLD
 
@@ -431,7 +431,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _show(name: str, value: Any) -> str:
-    """Return an invalid value as text for a message, unless it may be a secret."""
+    """Return an invalid value as text for a message; ``...`` if it may be a secret."""
     if name in (
         ALIAS,
         "presigned_url",

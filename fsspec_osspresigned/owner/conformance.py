@@ -77,7 +77,7 @@ class Kit:
     ) -> Request:
         """Return a valid signing request for *action*.
 
-        *members* replace its members.
+        *members* replace members of the request.
         """
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
@@ -116,7 +116,8 @@ class Kit:
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
         """Send one HTTP call to the signer.
 
-        *authorization* replaces the header with the token; empty omits the header.
+        *authorization* is the value of the header Authorization; None sends the token,
+        and an empty text omits the header.
         """
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:

@@ -95,7 +95,10 @@ class GuardedConnection(HttpToolsProtocol):
             super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Parse *data* in pieces, until a head or the queue of requests is too long."""
+        """Parse *data* in pieces; close the connection if a limit is exceeded.
+
+        The limits are those of the length of a head and of the queue of requests.
+        """
         if self._early is not None:
             self._early += data
             return

@@ -143,7 +143,10 @@ def hash_token(token: str) -> str:
 
 
 def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* permits it: shorter life, fewer optional headers.
+    """Return *operation* as *policy* permits it.
+
+    The lifetime is shortened to the maximum, optional headers that are not permitted are
+    removed, and the headers that the policy imposes are added.
 
     Raises:
         ServiceError: the policy does not permit the operation.

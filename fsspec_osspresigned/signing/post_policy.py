@@ -87,7 +87,7 @@ class PostPolicy:
 
     Attributes:
         text: the base64 text to send.
-        expires_at: seconds since the epoch.
+        expires_at: expiry time, seconds since the epoch.
         conditions: the conditions, in their order.
     """
 

@@ -146,7 +146,7 @@ class Plan:
         same: number of files that the destination has already.
         extra: objects that the source does not have, sorted.
         problems: name -> reason why the file cannot be sent.
-        errors: name -> reason why the source could not be read there.
+        errors: name -> exception, of source entries that could not be read.
         left_out: name -> kind, of entries that are not files.
         found: number of files in the source that the filters include.
     """
@@ -303,7 +303,7 @@ def _extra(
 
 
 def _above(name: str) -> Iterator[str]:
-    """Yield *name*, its parent directories, and ``""``."""
+    """Yield *name*, its parent directories, and ``""`` for the top directory."""
     while name:
         yield name
         name = name.rpartition("/")[0]

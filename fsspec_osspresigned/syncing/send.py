@@ -214,7 +214,7 @@ LIMITS = BatchLimits()
 
 @frozen
 class Batch:
-    """Names of files that one worker process uploads, without secrets and content."""
+    """Files that one worker process uploads: their names, no secrets and no content."""
 
     filesystem: Any  # pickled by its options
     route: SyncRoute

@@ -89,8 +89,8 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state file, locked by this process, mode 0600; safe for many threads.
 
-    ``rows`` maps paths to files that earlier runs have sent. With more than *spare*
-    superseded lines, the file is rewritten.
+    ``rows`` maps paths to the records of files that earlier runs have sent. With more
+    than *spare* outdated lines, the state file is rewritten.
 
     Raises:
         CheckpointInUseError: another process uses the file.

@@ -344,7 +344,7 @@ def check_plan(
 
 
 def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterator[str]:
-    """Yield the reasons why parts cannot be sent to an upload that its owner began."""
+    """Yield why parts cannot be sent to the multipart upload that the owner initiated."""
     granted = grant.multipart or MultipartGrant()
     if not granted.completes and options.receipts is None:
         yield "the owner completes this upload from its receipts: receipts= is required"

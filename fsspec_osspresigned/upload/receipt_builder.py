@@ -90,7 +90,8 @@ class ReceiptBuilder:
         the parts. *upload_id* is empty for one PutObject.
 
         Raises:
-            ExclusiveNotEnforcedError: the object was stored although it existed.
+            ExclusiveNotEnforcedError: the object was stored, but the bucket has
+                versioning, so an existing object may be hidden now.
         """
         version = reply.headers.get("x-oss-version-id") if reply else None
         if version and self._target.exclusive:

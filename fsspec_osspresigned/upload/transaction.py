@@ -67,7 +67,7 @@ class HeldCopies:
         self._spool: SpooledBody | None = None
 
     def keep(self, body: Body) -> Source:
-        """Return a copy of *body*, which the caller may then change."""
+        """Return a copy of *body*; the caller may change *body* afterwards."""
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
             if in_memory:
@@ -245,7 +245,7 @@ class Transaction:
         self.add(upload)
 
     def keep(self, body: Body) -> Source:
-        """Return a copy of *body*, which the caller may then change."""
+        """Return a copy of *body*; the caller may change *body* afterwards."""
         return self._copies.keep(body)
 
     def holds(self, path: str) -> bool:

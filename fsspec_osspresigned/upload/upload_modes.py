@@ -157,7 +157,7 @@ class SpooledPut(SinglePut):
         self.body = self._spool = SpooledBody()
 
     def add(self, body: Body) -> None:
-        """Append *body* to the file; TooLargeError if one call cannot hold it."""
+        """Append *body* to the file; TooLargeError if the file is too large for a call."""
         plan = self._job.plan
         if self._spool.size + body.size > plan.largest:
             limit = limit_of(plan.action, plan.largest)

@@ -247,7 +247,10 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return the kind of *file* if it is not *kind*; empty if it is, or is unknown."""
+    """Return the kind of secret in *file* if it is certainly another than *kind*.
+
+    Otherwise the result is empty.
+    """
     file.seek(0)
     found = kind_of(file.read(MIB))
     # A URL map may be one URL alone.

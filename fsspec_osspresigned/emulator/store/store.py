@@ -37,7 +37,7 @@ class StoredObject:
         md5: hexadecimal MD5; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
         kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``.
-        modified: seconds since the epoch, by the emulator's clock.
+        modified: time of storing by the emulator's clock, seconds since the epoch.
         version_id: version ID in a bucket with versioning; None otherwise.
     """
 
