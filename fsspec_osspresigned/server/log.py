@@ -52,7 +52,7 @@ class LineWriter:
             thread.join(patience)
 
     def put(self, line: str) -> None:
-        """Write *line*, or queue it for the thread.
+        """Write *line*, or in a block of ``in_thread`` queue it for the thread.
 
         A line that does not fit into the queue is dropped and counted.
         """

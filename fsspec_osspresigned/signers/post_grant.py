@@ -280,9 +280,9 @@ class PostGrantSigner:
         return evolve(one_form, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of ``sign``, except for a server that cannot be reached.
+        """Raise the error that ``sign`` would raise; the body's length may be unknown.
 
-        The length of the body may be unknown.
+        If the server of the grant cannot be reached, this raises nothing.
         """
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)

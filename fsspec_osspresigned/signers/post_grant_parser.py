@@ -388,7 +388,7 @@ def _unwrapped(document: Any) -> Any:
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields in ``fields``, with the names that OSS documents."""
+    """Yield the form fields in *given*, with the names that OSS documents."""
     for name, value in given.items():
         yield spelled(str(name)), value
 

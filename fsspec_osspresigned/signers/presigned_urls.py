@@ -222,7 +222,7 @@ def url_map_signer(
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:
-    """Return whether *url* leads to the object of *operation*, as far as visible."""
+    """Return whether *url* leads to the object of *operation*, as far as *url* shows."""
     try:
         bucket, key = object_of(url.reveal())
     except ValueError:  # its path is not UTF-8

@@ -28,9 +28,9 @@ _MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with hidden values.
+    """Return *fields* with values that no repr shows.
 
-    A value that grants access is a ``Secret``.
+    A value that grants access is a ``Secret``, any other value a ``FormValue``.
     """
     return {
         name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)

@@ -113,8 +113,8 @@ def _sent_file(
 ) -> Steps[Receipt]:
     """Upload a local file; upload it again if it changed during the upload.
 
-    Otherwise the object would be newer than the change, and the next sync would skip
-    the file.
+    Without the second upload, the object would be newer than the change, and the next
+    sync would skip the file.
     """
     body = FileBody.of(place)
     receipt = yield from upload_steps(client, target, body, **how)

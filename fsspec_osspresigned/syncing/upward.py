@@ -66,7 +66,7 @@ class Upward:
         return self.route.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
-        """Return name -> object; None if listing is not granted."""
+        """Return name -> object of the destination; None if listing is not granted."""
         found: dict[str, Stored] = {}
         try:
             for info in whole_listing(self.client, *split_path(self.root)):

@@ -139,7 +139,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
                 self._drop_codec()
 
     def _finish(self) -> None:
-        """Write the end of the compressed stream, once; a failure publishes nothing."""
+        """Write the end of the compressed stream, once.
+
+        If that fails, the file is not published.
+        """
         if self._ended:
             return
         self._ended = True

@@ -148,9 +148,10 @@ class JSONStream:
         return name
 
     def _fill(self) -> bool:
-        """Drop the text that was read, and read at least as much as is left in memory.
+        """Drop the consumed text, and at least double the text that is left in memory.
 
-        Doubling limits how often one long value is scanned. Returns False at the end.
+        Doubling limits how often one long value is scanned. Returns False if the source
+        has no more text.
         """
         rest = self._text[self._at :]
         if len(rest) > self._max_value:

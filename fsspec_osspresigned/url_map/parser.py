@@ -299,7 +299,7 @@ class _MapReader:
         return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
-        """Return the entry in the value of one path."""
+        """Return the map entry in *value*, the JSON value of one path."""
         if isinstance(value, str):
             request = self.request(value, place, "PUT")
             return None if request is None else MapEntry(put=request)
