@@ -19,7 +19,7 @@ from .waiting import Changes
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a ``Lease``, with its size; counts until the lease is freed."""
+    """Weak reference to a ``Lease``, with its *amount* of bytes until it is freed."""
 
     __slots__ = ("amount",)
     amount: int
@@ -30,7 +30,7 @@ class Budget:
 
     Waiting threads check again every *glance* seconds, because an interrupt may lose a
     notification. If the user of a ``TurnShare`` has not called it for *patience*
-    seconds, it no longer makes other threads wait.
+    seconds, the share no longer makes other threads wait.
     """
 
     def __init__(self, glance: float = 0.1, patience: float = 5.0) -> None:
@@ -71,9 +71,9 @@ class Turns:
     """Semaphore for the requests in flight, as one client sees it.
 
     A request starts if fewer than *limit* are in flight in the process, or if this
-    client has none in flight. The semaphore's token counts until it is closed or freed.
-    ``with`` closes it in one step of the interpreter, so no exception of a signal
-    handler can leave it open.
+    client has none in flight. Each request has a token, which counts until it is closed
+    or freed. ``with`` closes the token in one step of the interpreter, so no exception
+    of a signal handler can leave it open.
     """
 
     def __init__(self, budget: Budget, limit: int) -> None:
@@ -104,7 +104,7 @@ class Turns:
             raise
 
     def _gets(self, turn: BytesIO, *, wait: bool) -> bool:
-        """Count the token *turn* if a request may start now; return whether it may."""
+        """Count the token *turn* if a request may start now; return whether so."""
         with self._budget.lock:
             if wait and not (self._is_free(self._limit) or self._budget.is_stuck):
                 return False
@@ -120,8 +120,8 @@ class Turns:
     def share(self, most: int) -> TurnShare:
         """Return a semaphore for one thread that has many requests in flight.
 
-        The thread may have *most* requests in flight, but no more than each of the other
-        threads while these wait.
+        The thread may have *most* requests in flight, and an equal share of the limit
+        while other threads wait to send.
         """
         return TurnShare(self, self._budget, self._limit, most)
 
@@ -146,12 +146,12 @@ class Turns:
 class TurnShare:
     """Semaphore for one thread that has many requests in flight.
 
-    While other threads wait to send, the share has no more requests in flight than each
-    of them could have.
+    While others wait to send, the limit is divided equally: one portion for each share,
+    and one for all threads without a share.
 
     Attributes:
         is_short: whether the share's user waits to send another request.
-        looked: time of its last call, by ``time.monotonic``.
+        looked: time of the user's last call, by ``time.monotonic``.
     """
 
     def __init__(self, turns: Turns, budget: Budget, limit: int, most: int) -> None:
@@ -163,7 +163,8 @@ class TurnShare:
     def take(self, held: int) -> BytesIO | None:
         """Return the token of a request that may start now; None if it must wait.
 
-        *held* is the number of tokens that the caller has. The first one is waited for.
+        *held* is the number of tokens that the caller has; with 0, wait until a request
+        may start, so the result is never None.
         """
         budget = self._budget
         with budget.lock:
@@ -182,7 +183,7 @@ class TurnShare:
         return turn
 
     def rest(self) -> None:
-        """Record that no other request is to be sent for now."""
+        """Record that the share's user has no other request to send for now."""
         self.is_short, self.looked = False, time.monotonic()
 
     def close(self) -> None:

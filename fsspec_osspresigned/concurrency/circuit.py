@@ -1,8 +1,8 @@
 """Circuit breaker: while a store keeps failing, only one request at a time probes it.
 
 After several failures in a row, of any workers, the next probe is sent only after a
-growing pause. The other workers wait. If the probe fails, it counts as their own try,
-so every failure belongs to a request that was sent.
+growing pause. The other workers wait. If the probe fails, their requests fail with the
+error of the probe, and are not sent.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Circuit:
             self._leave(probes=probes, answered=answered, failure=failure)
 
     def _enter(self, path: str, cancel: Event | None) -> bool:
-        """Wait until a request may be sent; return True if it is the probe."""
+        """Wait until a request may be sent; return True if the request is the probe."""
         seen, waited, probes = self._probes, False, False
 
         def may() -> bool:

@@ -22,7 +22,7 @@ class LockedError(Exception):
 
 
 class FileLock:
-    """An exclusive lock on a separate lock file, which is removed with the lock.
+    """An exclusive lock on a separate lock file, which ``release`` removes.
 
     ``flock`` (on Windows, ``msvcrt.locking``) ends with the process, so a killed
     process leaves no lock behind. Two threads of one process exclude each other too.

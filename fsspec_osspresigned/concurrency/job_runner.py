@@ -43,7 +43,7 @@ def run_steps(steps: Generator[Any, Any, R]) -> R:
 
 
 class Task:
-    """One job as a generator, which stops wherever it would wait, and its result."""
+    """One job as a generator, which yields before each wait; reports result or error."""
 
     def __init__(
         self,
@@ -54,9 +54,10 @@ class Task:
         self._steps, self._keep, self._fail = steps, keep, fail
 
     def advance(self, answer: Any = None) -> Any:
-        """Run the job to its next wait, and return the awaited request, or ``OVER``.
+        """Run the job to its next wait, and return the request to send.
 
-        Raises only a BaseException that is not an Exception; it has cancelled all jobs.
+        Returns None before another kind of wait, ``OVER`` at the end. Raises only a
+        BaseException that is not an Exception, after cancelling all jobs.
         """
         try:
             return self._steps.send(answer)

@@ -18,7 +18,7 @@ class TokenBucket:
 
     Attributes:
         tokens: number of tokens that are added in *period* seconds, evenly.
-        burst: capacity of the bucket: the tokens of so many seconds.
+        burst: capacity of the bucket, as the number of seconds in which it is filled.
         clock: function that returns monotonic seconds.
     """
 

@@ -47,7 +47,7 @@ class Workers:
 
     A thread ends after *patience* seconds without a job; None stands for ``PATIENCE``.
     It ends after half a second if more than ``MOST_IDLE`` threads of all pools are
-    idle. *bell* makes the lock in which idle threads wait: ``release`` wakes one.
+    idle. *bell* creates the lock on which idle threads wait; its ``release`` wakes one.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Workers:
     ) -> Future[T]:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
-        If the pool has no thread and none can be started, the job runs before this
-        returns.
+        If the pool has no thread and none can be started, the job runs in the calling
+        thread before ``submit`` returns.
         """
         try:
             return self.queue(function, *args, **kwargs)
@@ -118,7 +118,9 @@ class Workers:
     def queue(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Queue a job like ``submit``, but never run it in this thread; for finalizers.
+        """Queue a job like ``submit``, but never run it in the calling thread.
+
+        Finalizers call this.
 
         Raises RuntimeError if the pool has no thread and none can be started.
         """

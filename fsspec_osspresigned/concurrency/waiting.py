@@ -133,7 +133,7 @@ class Future(Generic[T]):
         self._end()
 
     def call_at_end(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the job ends, or at once if it has; in any thread."""
+        """Call *callback*, in any thread, when the job ends, or at once if it has ended."""
         self._callbacks.append(callback)
         if self._ended.is_set():
             self._call_back()
