@@ -107,7 +107,7 @@ class _Commands(UncutGroup):
     """Group of all commands; suggests a command for names that other tools use."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Return the command; for a name of another tool, UsageError names ours."""
+        """Return the command; UsageError if only other tools have a command of this name."""
         if ours := _ELSEWHERE.get(args[0]):
             raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
         return super().resolve_command(ctx, args)
@@ -232,9 +232,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return *error* with our name of the option, or why the command lacks it.
+    """Return an error with advice on an unknown option: its name here, or a reason.
 
-    The text is ours: click words and quotes it by its release.
+    The text is this package's own, because the text of click differs between releases.
     """
     name = _SAME.get(error.option_name, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned

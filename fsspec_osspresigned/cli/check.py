@@ -89,7 +89,7 @@ class CheckFilesOptions:
     # fmt: on
 
     def intent(self, files: Sequence[str], *, local: bool) -> Intent:
-        """Return the uploads to check; *local* if the signatures are a local file."""
+        """Return the uploads to check; *local*: the signatures are in a local file."""
         return Intent(
             files=local_objects(files, self.to) if self.to is not None else {},
             headers=self.headers,

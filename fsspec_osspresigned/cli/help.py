@@ -78,7 +78,7 @@ def _fitted(line: str, room: int) -> list[str]:
 
 
 def _filled(words: Sequence[str], room: int) -> list[str]:
-    """Return *words* in lines of *room* columns, all but the last with a backslash."""
+    """Return *words* in lines of *room* columns, all but the last ending in a backslash."""
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) > room and word != "\\":

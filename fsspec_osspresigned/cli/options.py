@@ -359,7 +359,7 @@ def _url_reader(place: str) -> Callable[[], Secret]:
 
 
 def _pasted() -> str:
-    """Return the text of standard input; a terminal gives one line, without echo."""
+    """Return the text of standard input; from a terminal, one line without echo."""
     if sys.stdin.isatty():
         said = "paste the presigned URL (it is not shown), then Enter"
         return str(click.prompt(said, hide_input=True, err=True))

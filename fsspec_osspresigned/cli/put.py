@@ -184,7 +184,7 @@ class _Put:
         return self.connection.filesystem(**self.storing.options(self.transfer, stored))
 
     def _name(self, *paths: str) -> None:
-        """Print the objects that a presigned URL names."""
+        """Print *paths*, the objects for which the presigned URL was signed."""
         if not (self.transfer.quiet or self.transfer.as_json):
             self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
 

@@ -153,7 +153,7 @@ def resume(
 
 
 def _client_of(connection: ConnectionOptions) -> Client:
-    """Return the client for the source that is given, else for the keys."""
+    """Return the client for the given source, else for the keys in the environment."""
     if connection.has_source:
         return connection.filesystem().client
     try:
@@ -236,7 +236,7 @@ def _abort(
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
-    """Abort the upload in *record*, unless only its owner may; return a message."""
+    """Abort the upload in *record*, unless only the owner may abort it; return a message."""
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:

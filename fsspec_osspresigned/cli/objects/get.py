@@ -105,7 +105,7 @@ def _would(
     *,
     looks: bool,
 ) -> int:
-    """Print the files that a run would download; *looks* checks for prefixes first."""
+    """Print the files that a run would download; IsADirectoryError for a prefix if *looks*."""
     for one in found:
         if looks and filesystem.info(one.path)["type"] == "directory":
             raise IsADirectoryError(21, "a prefix: add --recursive", one.path)
