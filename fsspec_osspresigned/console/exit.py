@@ -170,7 +170,7 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     """Within the block, make the first Ctrl-C raise KeyboardInterrupt.
 
     The second Ctrl-C ends the process immediately, also after the block, where uploads
-    may still be aborted. The first one calls *stop* in the signal handler; *stop* must
+    may still be aborted. The first Ctrl-C calls *stop* in the signal handler; *stop* must
     not take a lock. SIGTERM prints a line before it ends the process. The block changes
     no signal outside the main thread, or if the program handles SIGINT itself.
     """

@@ -99,7 +99,7 @@ class Meter:
     def line(self, width: int) -> str:
         """Return one line of progress, at most *width* characters.
 
-        The bar fills the rest.
+        The bar fills the rest of the line.
         """
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
@@ -325,7 +325,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self.meter.size += size
 
     def resume(self, count: int) -> None:
-        """Leave bytes of an earlier run, which ``move`` will count, out of the rate."""
+        """Exclude *count* bytes from the rate; an earlier run sent them."""
         with self._lock:
             self.meter.resumed += count
 
@@ -349,7 +349,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Progress callback of one file.
 
-    Its size is set only for a file, never for a directory.
+    A size is set only for a file, never for a directory.
     """
 
     def __init__(

@@ -137,10 +137,10 @@ class Summary:
 
 
 def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:
-    """Return two directories and the reason that they give for failures, or None.
+    """Return two directories, and a message that explains most failures by them.
 
-    The reason is that the URL map has files of one directory below another. It holds
-    for most files that resemble an entry of the map.
+    The first directory is the destination of the files; in the second, the URL map has
+    files of the same names. Returns None if the failures have no such pair.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
     counts = Counter(pair for one in lacking for pair in {*_directories(one)})
@@ -161,7 +161,7 @@ def _nearest(failure: Failure) -> Sequence[str]:
 
 
 def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield pairs: the directory of the file, and of a similar path in the map."""
+    """Yield pairs of directories: of the file, and of a similar path in the map."""
     own = failure.path.split("/")
     for path in _nearest(failure):
         other = path.split("/")

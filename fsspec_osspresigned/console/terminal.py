@@ -35,7 +35,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
     """Yield lines with names and values, wrapped to *room* columns.
 
-    None does not wrap.
+    *room* None does not wrap.
     """
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -105,7 +105,7 @@ class Output:
         return self.width if self._terminal else None
 
     def line(self, text: str) -> None:
-        """Write *text* as a line, in place of a line of :meth:`draw`."""
+        """Write *text* as a line; it replaces a line drawn by :meth:`draw`."""
         with self._lock:
             front = _CLEAR if self._drawn else ""
             self._drawn = False
