@@ -55,7 +55,7 @@ class BulkOptions:
 
     @property
     def most(self) -> int | None:
-        """Number of jobs at a time; None if the caller gave none."""
+        """Number of jobs at a time; None if the caller gave no number."""
         size = self.batch_size
         return None if size in (None, -1) else max(1, int(size or 1))
 

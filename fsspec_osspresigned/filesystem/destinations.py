@@ -42,7 +42,7 @@ class Match:
         return [name for name, kind in self.kinds.items() if kind != "directory"]
 
     def only_files(self) -> Match:
-        """Return the match without directories, as fsspec does except for trees."""
+        """Return the match without directories."""
         return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
@@ -50,7 +50,7 @@ class Match:
     ) -> list[Destination]:
         """Return the destination of each name; several sources go into one directory.
 
-        *is_directory* decides about a *target* without a trailing slash.
+        *is_directory* tells whether a *target* without a trailing slash is a directory.
         """
         if not self.kinds:
             return []
@@ -87,9 +87,9 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), a destination must not be a file and a directory at once, even
-    with existing files. *known* says whether the directories among the sources are
-    known.
+    On a disk (*local*), a destination must not be a file and a directory at once, and
+    must fit the existing files. *known* means that each source is known to be an object
+    or a directory.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []
@@ -195,8 +195,9 @@ class LocalTree:
 
     Directories are listed during iteration, so memory grows with the largest single
     directory, not with the tree. A name that exists is used literally, even if it
-    looks like a pattern. *rpath* has no protocol, or is a list as long as *lpath*.
-    *is_directory* decides about a destination without a trailing slash.
+    looks like a pattern. *rpath* is a path without protocol, or a list as long as
+    *lpath*. *is_directory* tells whether a destination without a trailing slash is a
+    directory.
 
     Raises:
         FileNotFoundError: *lpath* does not exist.
@@ -287,8 +288,8 @@ class LocalTree:
     def _common_prefix(self) -> tuple[str, int]:
         """Return the common parent path of all files, and how many files there are.
 
-        For a directory, the parent path is the directory, and the number is 2 unless it
-        is empty.
+        For one directory with its whole content, the parent path is the directory, and
+        the number is 2, or 1 if the directory is empty.
         """
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]

@@ -360,7 +360,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return look.find(walk, detail)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return the names that match a pattern; one listing of its literal prefix."""
+        """Return the names that match a pattern; lists the pattern's literal prefix."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
@@ -448,8 +448,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> None:
         """Download one object into a file, which is replaced only when complete.
 
-        A large object is read in ranges of one version. The CRC-64 of the object is
-        compared.
+        A large object is read in ranges of one version. The CRC-64 of the received
+        bytes is compared with the store's.
         """
         read.get_file(self, self._path(rpath), lpath, callback, kwargs)
 

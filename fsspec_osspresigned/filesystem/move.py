@@ -43,7 +43,7 @@ def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Return whether *target* equals *source*; raise if it lies inside *source*."""
+    """Return whether *target* is *source*; ConfigurationError if it is inside."""
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "

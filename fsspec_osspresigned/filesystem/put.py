@@ -77,7 +77,7 @@ class PutCall:
         return self.options.target(path, guessed=guessed, exclusive=self.create)
 
     def target_steps(self, path: str) -> Steps[Target]:
-        """Do ``checked_target`` as a generator that yields where it would wait."""
+        """Do ``checked_target`` as a generator, which yields before it waits."""
         target = self.target(path)
         if target.exclusive:
             yield None
@@ -85,10 +85,10 @@ class PutCall:
         return target
 
     def checked_target(self, path: str) -> Target:
-        """Return the upload target for *path*; check first if it must not be replaced.
+        """Return the upload target for *path*; check first if *create* is set.
 
-        The check with HEAD, if granted, avoids sending the bytes in vain. The store's
-        own check at the end decides.
+        The check asks HEAD, if granted, whether the object exists, so that no bytes are
+        sent in vain. The store's own check at the end decides.
 
         Raises:
             FileExistsError: the object exists, or is part of the transaction.
@@ -116,9 +116,9 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``pipe_file`` as a generator that yields where it would wait.
+        """Do ``pipe_file`` as a generator, like ``objects.calls.call_steps``.
 
-        *ahead* signs the first request in one call with those of other values.
+        *ahead* signs the first request together with those of other values.
         """
         body = MemoryBody.of(value)
         target = yield from self.target_steps(path)
@@ -134,7 +134,7 @@ class PutCall:
     def start_pipe_file(
         self, calls: GatheredCalls, path: str, value: Any, cancel: Cancellation
     ) -> Future[Any] | None:
-        """Begin ``pipe_file`` among *calls*; None if a worker must do it."""
+        """Start ``pipe_file`` in *calls*; return None if a worker thread must do it."""
         if self.transaction is not None or MemoryBody.of(value).size > SMALL:
             return None
         return calls.start(lambda: self.pipe_steps(path, value, cancel=cancel))
@@ -147,7 +147,7 @@ class PutCall:
         told: SharedCallback,
         cancel: Cancellation,
     ) -> Future[Any] | None:
-        """Begin ``put_file`` among *calls*; None if a worker must do it."""
+        """Start ``put_file`` in *calls*; return None if a worker thread must do it."""
         if self.transaction is not None:
             return None
         return calls.start(lambda: self.put_steps(local, path, told, cancel=cancel))
@@ -173,9 +173,9 @@ class PutCall:
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
     ) -> Steps[Receipt | None]:
-        """Do ``put_file`` as a generator that yields where it would wait.
+        """Do ``put_file`` as a generator, like ``objects.calls.call_steps``.
 
-        *ahead* signs the first request in one call with those of other files.
+        *ahead* signs the first request together with those of other files.
         """
         local = os.fspath(stringify_path(local))
         status = os.stat(local)
