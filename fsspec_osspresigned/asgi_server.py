@@ -42,8 +42,8 @@ async def settle() -> None:
 async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
     """Stop accepting connections; wait until those just accepted are set up.
 
-    If the server closes before that, asyncio drops such a connection without closing
-    its socket.
+    If the server closes too early, asyncio drops a connection that is not yet set up,
+    without closing its socket.
     """
     loop = asyncio.get_running_loop()
     for listener in listeners:
@@ -75,7 +75,8 @@ class LoopbackServer:
 
     Entering the block returns when connections are accepted. Leaving it stops the
     server and frees the port; a request that still runs a second later is cancelled.
-    *port* 0 lets the system choose a free port; the attribute then has its number.
+    *port* 0 lets the system choose a free port, whose number the attribute ``port``
+    then has.
 
     Raises:
         OSError: the port is taken.

@@ -108,7 +108,7 @@ class OSSPresignedError(OSError):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        """Return the text of OSError, without the path if the message quotes it."""
+        """Return the text of OSError, without the path if the message contains it."""
         if self.path is not None and repr(self.path) in self.message:
             return f"[Errno {self.errno}] {self.message}"
         return super().__str__()
@@ -304,10 +304,10 @@ class ExclusiveNotEnforcedError(OSSPresignedError):
 
 
 class ReceiptFailedError(OSSPresignedError):
-    """The object was stored, but its receipt could not be written to ``receipts=``.
+    """The upload succeeded, but its receipt could not be written to ``receipts=``.
 
     Attributes:
-        receipt: the receipt of the stored object.
+        receipt: the receipt; with status ``pending``, the object is not stored yet.
     """
 
     outcome = Outcome.STORED
@@ -374,7 +374,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Base class of this package's warnings; also: something was left out."""
+    """Base class of this package's warnings; itself the warning of a skipped directory."""
 
 
 class DiscardWarning(PublishWarning):

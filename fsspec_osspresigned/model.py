@@ -116,21 +116,22 @@ class Spec:
     Attributes:
         method: HTTP method.
         fixed: parameters that always have this value.
-        upload_id: whether ``uploadId`` names a multipart upload.
-        part_number: whether ``partNumber`` names a part.
+        upload_id: whether the call has the parameter ``uploadId``.
+        part_number: whether the call has the parameter ``partNumber``.
         query: parameters that a client may request (closed list of the signer
             protocol).
         on_bucket: whether the call has no object key.
         copies: whether the call reads another object, its copy source.
-        body: ``data`` of the object, a ``document``, or nothing.
+        body: ``data`` (of the object), ``document``, or empty for no body.
         largest: maximum size of the data in bytes.
         form: whether key and headers are fields of a form, which is sent to the
             bucket's root with the data as its last field. The policy is signed, not the
             URL.
         headers: kinds of headers that change the effect of the call.
-        publishes: whether an object becomes visible. A retry of such a call may find
-            the object of its first try, so its error is checked against the store.
-        slot: member of an entry in a URL map.
+        publishes: whether the call makes an object visible. A retry of such a call may
+            find the object of the first try, so an error is checked against the store.
+        slot: member of a URL map's entry that holds the URL of this call; None if URL
+            maps do not have this call.
         parameters: names of the query parameters that distinguish this call from
             others.
     """
@@ -389,7 +390,7 @@ class Reply:
         body_bytes: number of bytes of the request body that were sent.
         crc64: CRC-64/XZ of those bytes; None if it was not computed.
         retries: number of times that the request was sent again.
-        resigns: number of times that it was signed again.
+        resigns: number of times that the request was signed again.
         host: host and port that replied; empty if unknown.
     """
 

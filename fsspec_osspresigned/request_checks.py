@@ -144,8 +144,8 @@ def is_loopback(host: str) -> bool:
 def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     """Return why a plain-http *url* may not be used; None for https, or if it may.
 
-    *allow_http* permits plain http to other machines. *local* says that the URL comes
-    from this machine, so it may lead to this machine.
+    *allow_http* permits plain http to other machines. *local* means that the URL comes
+    from this machine, so that it may lead to this machine over http.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() == "https":

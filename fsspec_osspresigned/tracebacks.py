@@ -47,7 +47,7 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return advice about *error*, an error of the system; "" if there is none."""
+    """Return advice about *error* of the operating system; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return _FEW_FILES if few else ""
 
@@ -57,7 +57,7 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
 
     The text of such an error says what is wrong and what to do; frames of this package
     would only hide it in a notebook. Errors of other code keep their frames, and all
-    errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An error of the
+    errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An OSError of the
     system gets a note with advice, if there is any.
     """
 

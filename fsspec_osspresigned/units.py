@@ -112,7 +112,7 @@ def shown_end(moment: float | None, now: float) -> str:
 
 
 def shown_local(path: str) -> str:
-    """Return the local *path* for terminals, relative if it is below this directory."""
+    """Return the local *path* for terminals, relative to the working directory if below."""
     return shown_text(path.removeprefix(f"{os.getcwd()}/"))
 
 
