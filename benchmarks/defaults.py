@@ -145,7 +145,10 @@ def said(results: Results) -> str:
     texts = [_losses(results, known=known) for known in (False, True)]
     skipped = len(results["skipped"])
     if any(texts) and skipped:
-        texts.append(f"{skipped} cells were left out, whose link alone takes too long.")
+        texts.append(
+            f"{skipped} combinations of settings and link were not measured, because the "
+            "link alone would take too long."
+        )
     return " ".join(filter(None, texts))
 
 
@@ -187,12 +190,12 @@ def _losses(results: Results, *, known: bool) -> str:
     worst, size, where, _ = max(losses)
     when = "once the link is known" if known else "while the link is unknown"
     text = (
-        f"{when.capitalize()}, the defaults are within {_FEW * 100 - 100:.0f} % of the "
-        f"best cell on {few} of {len(losses)} pairs of size and link; at worst they take "
-        f"{worst:.2f} times as long ({size / MIB:,.0f} MiB at {where})"
+        f"{when.capitalize()}, the defaults take at most {_FEW * 100 - 100:.0f} % longer "
+        f"than the best settings on {few} of {len(losses)} pairs of size and link; at "
+        f"worst they take {worst:.2f} times as long ({size / MIB:,.0f} MiB at {where})"
     )
     capped = [loss for loss in losses if loss[3]]
     if capped and not max(losses)[3]:
         worst, size, where, _ = max(capped)
-        text += f", {worst:.2f} on a link with a cap ({size / MIB:,.0f} MiB at {where})"
+        text += f", {worst:.2f} times on a link with a cap ({size / MIB:,.0f} MiB at {where})"
     return text + "."

@@ -323,7 +323,7 @@ def test_default_cell_is_what_the_package_would_do(results):
     assert (found[128]["part_size"], found[128]["concurrency"]) == (8 * MIB, 16)
     assert len(defaults.table(results)) == 1 + 12
     assert "of 12 pairs" in defaults.said(results)
-    assert "1 cells" in defaults.said(results)
+    assert "1 combinations" in defaults.said(results)
 
 
 def test_default_cell_of_a_known_link(results):

@@ -225,8 +225,8 @@ IN_PARTS = FAILURES.keys() - {CLOSE, FORM_BODY, FORM}
 PAGE_START = """\
 # Failure table
 
-Each cell is a test of `tests/stress/test_failure_table.py`, which also generates this page. In every cell the previous object
-is unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In these tests, retries are turned off.
+Each cell is the result of a test in `tests/stress/test_failure_table.py`, which also generates this page. In every test, the previous object
+stays unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In these tests, retries are turned off.
 
 """
 
