@@ -147,7 +147,8 @@ class Prefetcher:
     def request_more(self) -> None:
         """Sign the next batch ahead, unless another thread does.
 
-        An error is kept, and raised when its operation is requested.
+        A refusal is kept, and raised when its operation is requested. After any other
+        failure, the operations are signed when they are requested.
         """
         if self._asking.locked():
             return
