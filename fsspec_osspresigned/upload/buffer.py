@@ -24,7 +24,7 @@ EARLY_PARTS = 2_000
 
 
 class PartBuffer:
-    """Buffer of the next part: kept objects, and a chunk for copied bytes.
+    """Buffer of the next part: objects kept without a copy, and a chunk for copies.
 
     At most one of ``_room`` and ``free`` is positive: after a copy, the next copy is
     fast, and after a kept object, the next kept object.
@@ -133,7 +133,7 @@ class PartBuffer:
         self._idle.clear()
 
     def _make_free(self, size: int, left: int) -> bool:
-        """Reserve memory for *size* more bytes of kept objects.
+        """Reserve memory for *size* more bytes that are kept without a copy.
 
         *left* is the number of bytes that the part still needs. Returns False if no
         memory is available.

@@ -172,7 +172,8 @@ class UploadSteps:
         Raises:
             IntegrityError: the published object has other bytes; or the stored parts
                 differ from those sent, and nothing was published.
-            OutcomeUnknownError: the reply was lost, and no granted call can check.
+            OutcomeUnknownError: the reply was lost, and no granted call can check
+                whether the object is stored.
         """
         if granted.complete_all and granted.complete_all_proven:
             self._prove_parts(upload_id, parts)

@@ -243,7 +243,8 @@ class Upload:
         sends the request here.
 
         Raises:
-            OutcomeUnknownError: the last reply was lost, and no granted call can check.
+            OutcomeUnknownError: the last reply was lost, and no granted call can check
+                whether the object is stored.
             ReceiptFailedError: the object is stored, but ``receipts=`` failed.
             OSSPresignedError: the object was not stored, or its bytes differ.
         """
