@@ -374,7 +374,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Base class of this package's warnings; itself the warning of a skipped directory."""
+    """Base class of this package's warnings; itself warns of skipped local paths."""
 
 
 class DiscardWarning(PublishWarning):

@@ -281,7 +281,7 @@ class Operation:
         upload_id: upload ID, for the calls of a multipart upload.
         part_number: 1 to 10,000, for UploadPart and UploadPartCopy.
         content_length: exact size of the body in bytes; None for calls without a body.
-        headers: *required* headers, which the signer must sign with this value.
+        headers: *required* headers, which the signer must sign with these values.
         optional_headers: *optional* headers, which a signer may drop.
         query: parameters, from the closed list of the signer protocol.
         expires_in: requested lifetime in seconds; None leaves it to the signer.

@@ -106,7 +106,11 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it names a source of a bearer token; else raise ValueError."""
+    """Return *value* if it is a callable, or refers to a bearer token.
+
+    Such references are ``env:OSSPRESIGNED_...`` and ``file:PATH``; any other value
+    raises ValueError.
+    """
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value

@@ -82,8 +82,8 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
 def caller_level() -> int:
     """Return the ``stacklevel`` for a warning about the user's line of code.
 
-    That line is in the first frame outside this package and fsspec. 1 in a thread of
-    this package, which has no such frame.
+    That line is in the first frame outside this package and fsspec. In a thread of this
+    package, which has no such frame, the level is 1.
     """
     frame, level = inspect.currentframe(), 0
     while frame is not None and _package_of(frame) in _INNER:

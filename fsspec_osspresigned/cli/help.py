@@ -56,7 +56,7 @@ class NarrowFormatter(click.HelpFormatter):
 
 
 def _fitted(line: str, room: int) -> list[str]:
-    """Return *line* in *room* columns, if it is a command or a row of two columns.
+    """Return *line* wrapped to *room* columns, if it is a command or a table row.
 
     Other lines are returned unchanged.
     """

@@ -560,7 +560,7 @@ class StoringOptions:
     ) -> dict[str, Any]:
         """Return storage options; with --json, *stored* is called for each object.
 
-        Without --json no receipts are requested, because a request for them tells the
+        Only --json and --receipts set the option ``receipts``, because it tells the
         package that the owner may complete the uploads from receipts.
         """
         takers = [stored] if transfer.as_json else []

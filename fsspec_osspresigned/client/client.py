@@ -282,8 +282,8 @@ class Client:
     ) -> Prefetcher | None:
         """Return a signer that signs the operations of *coming* ahead, in batches.
 
-        *coming* returns the next operation, or None if there is none. Returns None if
-        the signer is in this process, so batches would save nothing.
+        *coming*, *first* and *low* are as in ``Prefetcher``. Returns None if the signer
+        is in this process, so batches would save nothing.
         """
         if not getattr(self.signer, "remote", False):
             return None

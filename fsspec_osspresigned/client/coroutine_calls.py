@@ -53,8 +53,8 @@ class _LaneRun:
 class GatheredCalls:
     """Runs calls that are made on *client* at the same time, in one thread.
 
-    The thread ends when no call has come for half a second. If most of 64 calls take
-    longer than *slow* seconds to read, worker threads run the calls that wait.
+    The thread ends when no call has come for half a second. If reading the data takes
+    longer than *slow* seconds for most of 64 calls, worker threads run the others.
     """
 
     def __init__(self, client: Client, *, slow: float) -> None:

@@ -37,8 +37,8 @@ _MEASURED = 64  # objects after which it is decided
 class ExpressLane:
     """Runs the tasks of one call in one thread, over non-blocking connections.
 
-    If most of 64 objects take longer than *slow* seconds to read, worker threads take
-    over the remaining tasks. *most* is the maximum number of tasks at a time; None
+    If reading the data takes longer than *slow* seconds for most of 64 objects, worker
+    threads take over the remaining tasks. *most* is the maximum number of tasks at a time; None
     leaves it to the options and to the window of the bucket.
     """
 

@@ -24,7 +24,7 @@ class ReadableDirectories:
         self._unrecorded: set[str] = set()
 
     def add(self, look: Operation) -> str:
-        """Record a reply to *look*; return the directory if it is new, else ""."""
+        """Record that the store answered *look*; return the directory, "" if known."""
         place = look.listed_path.rpartition("/")[0]
         known = self._answered.get(place, set())
         if not place or look.action in known or (not known and self._is_full):

@@ -198,6 +198,8 @@ class Attempts:
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
         """Return the decision after *failure*, and count the next try.
 
+        *last* permits no retry.
+
         Raises:
             OSSPresignedError: *failure*, if there is no retry, with its ``tries``, and
                 with its ``outcome`` if a try may have stored an object.

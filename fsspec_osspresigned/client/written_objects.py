@@ -125,7 +125,7 @@ class WrittenObjects:
             self._unlink(path)
 
     def trust_store(self, path: str) -> None:
-        """Stop recording *path* and its parents, because the store answers for them."""
+        """No longer treat *path* and its parents as new, empty directories."""
         with self._lock:
             while path:
                 self._new.discard(path)
@@ -157,7 +157,7 @@ class WrittenObjects:
 
         That is so if the store has answered a HeadObject, GetObject or listing in the
         directory of *path*: objects there are not recorded, because the store can be
-        asked. *below* asks the same for everything in *path*.
+        asked. *below* returns the same for any object below *path*.
         """
         with self._lock:
             return self._seen.lacks(path, below=below)
@@ -201,7 +201,10 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory, unless an object or directory *path* is left."""
+        """Remove *path* from its directory, unless *path* is still recorded.
+
+        Parents that are then empty, and not recorded, are removed too.
+        """
         while path and not (path in self._objects or self._is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
@@ -269,9 +272,9 @@ class WrittenObjects:
     def _described(
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of recorded objects and directories.
+        """Yield ``info`` of the recorded objects and directories among *names*.
 
-        *made* omits directories that only exist because an object is in them.
+        *made* omits directories that were not created, but contain an object.
         """
         with self._lock:  # an object that is asked for leaves its place for a moment
             found = [(name, self._objects.get(name)) for name in names]

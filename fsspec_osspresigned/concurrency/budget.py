@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def is_stuck(self) -> bool:
-        """True if the user of a share is inactive, so other threads need not wait."""
+        """True if a ``TurnShare`` got no call for *patience* seconds; do not wait then."""
         now = time.monotonic()
         return any(now - one.looked > self._patience for one in list(self.shares))
 

@@ -141,7 +141,7 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """For terminals: the local file if it cannot be read or written, else the object."""
+        """Shown name: the local file if it cannot be read or written, else the object."""
         is_ours = isinstance(self.error, OSSPresignedError)
         if is_ours or not isinstance(self.error, OSError) or self.local in ("", "-"):
             return shown_text(self.path)

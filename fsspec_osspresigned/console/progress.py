@@ -53,7 +53,7 @@ class Meter:
     _samples: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def move(self, count: int) -> None:
-        """Add transferred bytes; negative when a failed try is subtracted."""
+        """Add *count* transferred bytes; a negative *count* subtracts a failed try."""
         self.done += count
         now, samples = self.clock(), self._samples
         if not samples or now - samples[-1][0] >= _SPACING:
@@ -138,7 +138,7 @@ def short_seconds(seconds: float) -> str:
 class Display:
     """Base class of progress output, which shows nothing.
 
-    One thread at a time calls it.
+    Only one thread at a time calls the methods.
     """
 
     every = float("inf")  # seconds between two calls of `moved`
@@ -286,7 +286,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def end_one(
         self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
     ) -> None:
-        """Count one file as successful; take a directory out of the number of files."""
+        """Count a file as successful; subtract a directory from the number of files."""
         if not (is_file or self._recursive):
             self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
             return

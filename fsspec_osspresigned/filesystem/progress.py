@@ -55,7 +55,7 @@ class SharedCallback:
         self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
-        """Add bytes that were sent; negative when a failed try is subtracted."""
+        """Add *count* bytes that were sent; a negative *count* subtracts a failed try."""
         with self._lock:
             self._callback.relative_update(count)
 

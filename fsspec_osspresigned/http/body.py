@@ -56,7 +56,7 @@ class Source(Body, Protocol):
         ...
 
     def check(self) -> None:
-        """Raise SourceChangedError if the source has changed since the start."""
+        """Raise SourceChangedError if the source changed after this body was created."""
         ...
 
 
@@ -93,7 +93,7 @@ EMPTY = MemoryBody(memoryview(b""))
 
 
 def bytes_in(body: Body) -> bytes:
-    """Return all bytes of one pass."""
+    """Return all bytes of *body*, from one pass over it."""
     whole = bytearray()
     for block in body.blocks():
         whole += block
@@ -249,7 +249,7 @@ class FileBody:
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
-        """Raise SourceChangedError if the file has changed since the start."""
+        """Raise SourceChangedError if the file changed after the body was created."""
         with io.FileIO(self.path) as handle:
             self._check(handle)
 

@@ -120,7 +120,10 @@ class ResponseParser:
         return rest
 
     def _understand(self, status: int, *, old: bool) -> None:
-        """Determine where the body ends, and whether the connection is reusable."""
+        """Determine where the body ends, and whether the connection is reusable.
+
+        *old* means HTTP/1.0.
+        """
         found = self.headers
         if _CONTROL.search("".join(found.values())):
             raise ResponseError("The response has control characters in a header")

@@ -208,7 +208,7 @@ class OutgoingRequest:
     def failure(
         self, error: BaseException, connect_seconds: float | None
     ) -> BaseException | None:
-        """Return the package's error for *error*; None for other exceptions.
+        """Return the error to raise for *error*; None if it is no failure of a request.
 
         *connect_seconds* is as in ``network_error``.
         """
@@ -424,7 +424,10 @@ def _collect(
     *,
     cut_is_fine: bool = False,
 ) -> bytes:
-    """Return the body of *response*, or the first *most* bytes of it."""
+    """Return the body of *response*, or the first *most* bytes of it.
+
+    *cut_is_fine* returns the bytes received before an OSError, which else is raised.
+    """
     body = bytearray()
     try:
         while (left := most - len(body)) > 0 and (

@@ -128,7 +128,7 @@ def _date(text: str) -> datetime | None:
 
 
 def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` of an object, from HEAD or, without HEAD, from GET."""
+    """Return ``info`` of an object, from HEAD, or from GET if HEAD is not granted."""
     try:
         return head(client, path)
     except NotSignedError as error:
@@ -200,7 +200,10 @@ def read_steps(
     end: int | None = None,
     version: Version | None = None,
 ) -> Steps[bytes]:
-    """Do ``read`` as a generator, like ``call_steps``; a worker thread reads a range."""
+    """Do ``read`` as a generator, like ``call_steps``.
+
+    An express lane requests only a whole object; a worker thread requests a range.
+    """
     if start in (None, 0) and end is None and version is None:
         return (yield from _read_whole(client, path))
     yield None

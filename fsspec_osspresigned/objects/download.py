@@ -233,7 +233,7 @@ class Download:
         return transfers
 
     def _join(self, rest: _Rest, first: Range, begun: RangeWriter) -> None:
-        """Wait for all ranges, and compare the CRC-64 of the whole object."""
+        """Wait for all ranges, and compare the CRC-64 of the object with the store's."""
         try:
             found: list[Any] = rest.finish()
         except UploadErrors as error:

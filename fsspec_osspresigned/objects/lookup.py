@@ -152,7 +152,7 @@ class Lookup:
 
         *withdirs* includes directories, and *markers* includes objects whose names end
         in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
-        *path* itself is included. *warns* warns if the answer is from memory.
+        *path* itself is included. *warns* warns if the answer is from the records.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -187,8 +187,8 @@ class Lookup:
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
-        An object of this process raises PermissionError if GET is not granted and its
-        body was not kept in memory.
+        An object that this process wrote raises PermissionError if GET is not granted
+        and the body was not kept in memory.
         """
         return run_steps(self.read_steps(path, start, end, version))
 
@@ -219,7 +219,7 @@ class Lookup:
             download.progress(len(body))
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the body that was kept in memory of an object of this process.
+        """Return the body, kept in memory, of an object that this process wrote.
 
         Without GET, this is the only way to read the object. *reason* is raised if no
         body was kept.
@@ -334,7 +334,10 @@ class Lookup:
         return self.blind(path, reason)
 
     def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
-        """Yield the result of ``find`` for a path that has no objects below it."""
+        """Yield ``info`` of the object *path*, without objects below it; or nothing.
+
+        *reason* is the refusal of a listing; None if listing is granted.
+        """
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return
         with contextlib.suppress(FileNotFoundError):
