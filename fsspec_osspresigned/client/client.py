@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from attrs import evolve
@@ -168,7 +168,7 @@ class Client:
                 if first is not None:
                     made, first = first, None
                     with circuit.turn(operation.path, sent=True):
-                        return _parsed(made.result(), parse, exchange)
+                        return cast("T", made.result())
                 with self.turns.take(wait=not self.lanes.is_caller):
                     # Only here, for the wait may outlast a short life.
                     if signed is None or self.is_stale(signed):
@@ -176,7 +176,7 @@ class Client:
                         signed = self.signed(operation, asked)
                     with circuit.turn(operation.path, cancel):
                         reply = self._sent(operation, signed, body, exchange)
-                        return _parsed(attempts.counted(reply), parse, exchange)
+                        return parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:
                 failure = error
             finally:
@@ -334,7 +334,7 @@ class Client:
         return self.circuits[bucket]
 
 
-def _parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
+def parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
     """Return what *parse* returns; if it raises, subtract the bytes from the progress."""
     try:
         return parse(reply)

@@ -18,12 +18,11 @@ from ..concurrency.budget import TurnShare
 from ..concurrency.job_runner import LATER, OVER, Task
 from ..concurrency.thread_pool import Workers
 from ..concurrency.waiting import Event, Future
-from ..errors import OSSPresignedError
 from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
 from ..model import CONNECTIONS
 from ..signers.base import grants_here
-from .client import Client
+from .client import Client, parsed
 from .lane_signing import LaneSigning, Unsent
 from .link_estimate import LATENCY_BOUND, RequestWindow
 from .small_request import FirstTry, SmallRequest
@@ -280,31 +279,30 @@ class _ExpressRun:
         own, client = self._on_its_way.pop(one), self.client
         own.turn.close()
         client.turns.tell()
-        first = own.first
-        first.reply, first.failure = one.reply, one.failure
-        if one.reply is not None:
-            try:
-                client.judged(own.request.operation, one.signed, one.reply)
-            except OSSPresignedError as error:
-                first.failure = error.with_traceback(None)
-        self._note(own, one.seconds)
-        if first.failure is not None:
-            self._hand_over(own.task, first)
-        elif one.reply is None:
-            self._hand_over(own.task)
-        else:
-            began = time.monotonic()
-            self._advance(own.task, first)
-            self.source.note(began)
-
-    def _note(self, own: _OnItsWay, seconds: float) -> None:
-        """Record a reply in the window of its bucket and in the estimate of its link."""
-        operation, first = own.request.operation, own.first
-        if first.failure is not None or first.reply is None:
+        first, request, reply = own.first, own.request, one.reply
+        first.failure = one.failure
+        if reply is None:
+            # Without a failure, no try was made.
+            self._hand_over(own.task, first if first.failure else None)
             return
+        try:
+            client.judged(request.operation, one.signed, reply)
+            self._note(request, one.seconds)
+            first.parsed = parsed(reply, request.parse, request.exchange)
+        except Exception as error:  # noqa: BLE001 - raised by the call in the worker
+            first.failure = error.with_traceback(None)
+            self._hand_over(own.task, first)
+            return
+        began = time.monotonic()
+        self._advance(own.task, first)
+        self.source.note(began)
+
+    def _note(self, request: SmallRequest, seconds: float) -> None:
+        """Record a reply in the window of its bucket and in the estimate of its link."""
+        operation = request.operation
         window = self.client.windows[operation.bucket]
         least = window.note(seconds, len(self._on_its_way) + 1)
-        if least is not None and own.request.body.size <= LATENCY_BOUND:
+        if least is not None and request.body.size <= LATENCY_BOUND:
             self.client.links[operation.bucket].note(operation.action, 0, least)
 
     def _hand_over(self, task: Task, first: FirstTry | None = None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import define, frozen
 
@@ -20,29 +20,37 @@ R = TypeVar("R")
 
 @frozen(eq=False)
 class SmallRequest:
-    """Arguments of ``Client.call``; *ahead* is the signer of the first try."""
+    """Arguments of ``Client.call``; *ahead* is the signer of the first try.
+
+    *parse* must not wait, because an express lane calls it.
+    """
 
     operation: Operation
     body: Body
     exchange: Exchange
-    ahead: Prefetcher | None
+    parse: Callable[[Reply], Any]
+    ahead: Prefetcher | None = None
 
 
 @define(eq=False)
 class FirstTry:
-    """First try of a call, made by an express lane: the 2xx reply, or the failure."""
+    """First try of a call, made by an express lane.
+
+    *parsed* is what ``SmallRequest.parse`` returned for the 2xx reply, unless the try
+    has a failure.
+    """
 
     operation: Operation
     attempts: Attempts
     signed: SignedRequest | None = None
-    reply: Reply | None = None
+    parsed: Any = None
     failure: BaseException | None = None
 
-    def result(self) -> Reply:
-        """Return the reply of the first try, or raise its failure."""
-        if self.failure is not None or self.reply is None:
-            raise self.failure or ValueError("no try was made")
-        return self.reply
+    def result(self) -> Any:
+        """Return what was parsed of the first try, or raise its failure."""
+        if self.failure is not None:
+            raise self.failure
+        return self.parsed
 
 
 # Work that stands still where it would wait for the store. It yields a small request, and

@@ -56,12 +56,12 @@ def call_steps(
     reply that *parse* accepted.
     """
     exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
-    first = yield SmallRequest(operation, EMPTY, exchange, None)
 
     def accepted(reply: Reply) -> Reply:
         parse(reply)
         return reply
 
+    first = yield SmallRequest(operation, EMPTY, exchange, accepted)
     return client.call(operation, EMPTY, exchange, parse=accepted, first=first)
 
 

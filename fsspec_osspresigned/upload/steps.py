@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from .. import parsing
 from ..client.client import Client
-from ..client.small_request import FirstTry
+from ..client.small_request import FirstTry, SmallRequest
 from ..errors import (
     IntegrityError,
     NetworkError,
@@ -61,6 +62,12 @@ class UploadSteps:
 
     # -- bodies --------------------------------------------------------------------------
 
+    def request(self, body: Body, ahead: Prefetcher | None) -> SmallRequest:
+        """Return the request by which an express lane tries ``put`` of *body* first."""
+        operation = self.target.put_operation(body.size)
+        parse = partial(self._confirmed, operation, body)
+        return SmallRequest(operation, body, self.exchange, parse, ahead)
+
     def put(
         self,
         body: Body,
@@ -108,18 +115,22 @@ class UploadSteps:
         ahead: Prefetcher | None,
         first: FirstTry | None = None,
     ) -> tuple[Reply, str]:
-        def parse(reply: Reply) -> tuple[Reply, str]:
-            if not reply.etag and CRC_HEADER not in reply.headers:
-                # An error document after a 200, or the page of a proxy: the store has
-                # not confirmed anything.
-                msg = f"{operation}: the reply has neither an ETag nor a checksum"
-                raise NetworkError(msg, path=operation.path)
-            md5, mode = lambda: md5_of(body), _mode(self.target, operation.action)
-            return reply, _compared(reply, operation, reply.crc64, md5, mode)
-
+        parse = partial(self._confirmed, operation, body)
         return self.client.call(
             operation, body, self.exchange, parse=parse, ahead=ahead, first=first
         )
+
+    def _confirmed(
+        self, operation: Operation, body: Body, reply: Reply
+    ) -> tuple[Reply, str]:
+        """Return *reply* and the kind of its checksum, if it confirms *body*."""
+        if not reply.etag and CRC_HEADER not in reply.headers:
+            # An error document after a 200, or the page of a proxy: the store has
+            # not confirmed anything.
+            msg = f"{operation}: the reply has neither an ETag nor a checksum"
+            raise NetworkError(msg, path=operation.path)
+        md5, mode = lambda: md5_of(body), _mode(self.target, operation.action)
+        return reply, _compared(reply, operation, reply.crc64, md5, mode)
 
     def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action

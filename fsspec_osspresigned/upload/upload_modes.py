@@ -134,8 +134,7 @@ class SinglePut:
         action = job.plan.action
         if job.plan.multipart or action.spec.form or body.size > SMALL:
             return None
-        operation = job.steps.target.put_operation(body.size, action)
-        return SmallRequest(operation, body, job.steps.exchange, job.ahead)
+        return job.steps.request(body, job.ahead)
 
     def publish(self, first: FirstTry | None = None) -> Receipt:
         """Send the body, or use the reply to the *first* try; return the receipt."""

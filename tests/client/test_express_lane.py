@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -181,6 +182,26 @@ def test_failures_are_left_to_the_client(make, oss, fault):
     for path, one in zip(given, found, strict=True):
         if not isinstance(one, Exception):
             assert (one.path, kept[path]) == (path, given[path])
+
+
+@pytest.mark.parametrize("first", [{}, {"wrong_crc": True}, {"error_body": True}])
+def test_an_object_that_stalls_delays_no_other(make, oss, first):
+    """All others are stored while its first try stalls, or a retry of it."""
+    fs, given = make(max_concurrency=2, retries=1), values(40)
+    if first:
+        oss.faults.add(Fault(key="007", times=1, **first))
+    oss.faults.add(Fault(key="007", stall_after=0, stall_for=None, times=None))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(fs.pipe, given, on_error="return")
+        try:
+            others = given.keys() - {f"{ROOT}/007"}
+            while not (oss.held and others <= stored(oss).keys()):
+                assert not call.done()
+                Event().wait(0.01)
+        finally:
+            oss.stop()
+        found = call.result()
+    assert [n for n, one in enumerate(found) if isinstance(one, Exception)] == [7]
 
 
 def test_refusals_are_told_by_path(make, oss):

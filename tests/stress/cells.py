@@ -44,8 +44,11 @@ STEPS: Mapping[str, tuple[str, int | None]] = {
     A_PART: ("UploadPart", 2),
     COMPLETE: (COMPLETE, None),
 }
+MANY = "`pipe` of many"  # by the express lane; the fault strikes one of them
+NEIGHBOURS = 6  # the others of them
 WAYS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`")),
+    PUT: ("`put_file`", "`pipe`", MANY),
+    FORM: ("`put_file`", "`pipe`"),
     **dict.fromkeys((INITIATE, A_PART, COMPLETE), ("`put_file`", "`open`")),
 }
 KEYS, MAP, SERVICE, GRANT = "keys", "URL map", "service", "grant"
@@ -210,6 +213,18 @@ class Cell:
     @property
     def key(self) -> str:
         return f"{self.number:05}"
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the keys of all objects of the call; the first one is struck."""
+        others = range(1, NEIGHBOURS + 1) if self.way == MANY else ()
+        return [self.key, *(f"{self.key}-{number}" for number in others)]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the neighbours meet it, too: the store has one clock."""
+        members = self.trouble.members or {}
+        return bool(self.trouble.offset or "clock_jump" in members)
 
     @property
     def data(self) -> bytes:

@@ -40,6 +40,7 @@ from tests.stress.cells import (
     INITIATE,
     KEYS,
     LARGE,
+    MANY,
     MAP,
     OFTEN,
     PATIENT,
@@ -138,18 +139,19 @@ class Place:
     def prepare(self, cells: list[Cell]) -> None:
         """Make one URL map for all *cells* that need it."""
         self._map = {
-            f"{BUCKET}/{cell.key}": self._entry(cell)
+            f"{BUCKET}/{key}": self._entry(cell, key)
             for cell in cells
             if cell.signer == MAP
+            for key in cell.keys
         }
 
-    def _url(self, cell: Cell, method: str, **query: str) -> str:
+    def _url(self, key: str, method: str, **query: str) -> str:
         return presign(
             self.oss.credentials,
             self.oss.endpoint,
             method=method,
             bucket=BUCKET,
-            key=cell.key,
+            key=key,
             headers={},
             query=query,
             region="cn-hangzhou",
@@ -157,21 +159,20 @@ class Place:
             expires_in=HOUR,
         ).reveal()
 
-    def _entry(self, cell: Cell) -> Any:
+    def _entry(self, cell: Cell, key: str) -> Any:
         if cell.step == PUT:
-            return self._url(cell, "PUT")
-        started = ask("POST", self._url(cell, "POST", uploads=""))
+            return self._url(key, "PUT")
+        started = ask("POST", self._url(key, "POST", uploads=""))
         upload = re.search("<UploadId>(.*)</UploadId>", started)[1]
         parts = [
-            self._url(cell, "PUT", partNumber=str(n), uploadId=upload)
-            for n in (1, 2, 3)
+            self._url(key, "PUT", partNumber=str(n), uploadId=upload) for n in (1, 2, 3)
         ]
         return {
             "upload_id": upload,
             "part_size": PART,
             "parts": parts,
-            "complete": self._url(cell, "POST", uploadId=upload),
-            "list": self._url(cell, "GET", uploadId=upload),
+            "complete": self._url(key, "POST", uploadId=upload),
+            "list": self._url(key, "GET", uploadId=upload),
         }
 
     def filesystem(self, cell: Cell) -> OSSPresignedFileSystem:
@@ -204,11 +205,24 @@ class Place:
         fs.client.clock_offset = None
         return fs
 
+    def many(self, cell: Cell) -> dict[str, bytes]:
+        """Return path -> bytes of all objects of the call, all different."""
+        data = (cell.data, *(noise(key, 300) for key in cell.keys[1:]))
+        return {
+            f"{BUCKET}/{key}": one for key, one in zip(cell.keys, data, strict=True)
+        }
+
     def store(self, cell: Cell) -> None:
         """Upload."""
         fs, path = self.filesystem(cell), f"{BUCKET}/{cell.key}"
         if cell.way == "`pipe`":
             fs.pipe({path: cell.data})
+        elif cell.way == MANY:
+            found = fs.pipe(self.many(cell), on_error="return")
+            failed = [one for one in found if isinstance(one, Exception)]
+            assert len(failed) <= 1 or cell.is_shared, "a neighbour failed"
+            if isinstance(found[0], Exception):
+                raise found[0]
         elif cell.way == "`put_file`":
             name = "small" if cell.step in AT_ONCE else "large"
             fs.put_file(str(self._folder / name), path)
@@ -220,7 +234,7 @@ class Place:
     def run(self, cell: Cell) -> Seen:
         """Let *cell* meet its fault, and check all that must hold whatever happens."""
         old = noise(f"old {cell.key}", len(cell.data))
-        ask("PUT", self._url(cell, "PUT"), old)
+        ask("PUT", self._url(cell.key, "PUT"), old)
         self.oss.clear()
         self.oss.clock.offset = cell.trouble.offset
         self.oss.faults.add(*cell.rules)
@@ -232,6 +246,8 @@ class Place:
         sent = [r for r in self.oss.requests if r.key == cell.key]
         struck = any(r.fault is not None for r in sent)
         assert struck or not cell.rules or cell.trouble.varies, "the fault was not met"
+        if not cell.is_shared:
+            self.check_neighbours(cell, Counter(r.key for r in self.oss.requests))
         self.oss.clear()
         self.oss.clock.offset = 0
         visible = self.oss.get(BUCKET, cell.key).data()
@@ -266,6 +282,14 @@ class Place:
             assert visible == cell.data, "said to be stored, and is not"
         else:
             assert cell.signer != KEYS, "unknown, although HeadObject is signed"
+
+    def check_neighbours(self, cell: Cell, sent: Counter[str]) -> None:
+        """Check that each other object of the call was stored, by one request."""
+        for path, data in list(self.many(cell).items())[1:]:
+            key = path.partition("/")[2]
+            assert self.oss.get(BUCKET, key).data() == data, "a neighbour is damaged"
+            # A busy machine may keep a hasty client waiting, too.
+            assert sent[key] == 1 or cell.seconds < PATIENT, "a neighbour was delayed"
 
     def check_left(self, cell: Cell) -> None:
         """Check that no upload of ours is left, or that its owner can find it."""
@@ -331,13 +355,14 @@ def run_all(
 PAGE_START = """\
 # Fault table
 
-The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for both kinds of upload in its heading. In every cell, the following is true:
+The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects by the [express lane](decisions/0012-express-lane.md); the fault strikes one of them. In every cell, the following is true:
 
 * The visible object is completely the new object or completely the old object, never truncated and never mixed.
 * An object that was reported as stored *is* stored, byte for byte.
 * The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. If HeadObject is granted, the outcome is never *unknown*.
 * No multipart upload of the package is left open, with two exceptions: an upload whose ID never arrived, which has no parts, and an upload that cannot
   be aborted because the store's clock is wrong, whose ID is logged. An upload that the owner began is not aborted.
+* A fault on one of many objects changes nothing for the other ones: each of them is stored, by one request. Only a wrong clock of the store concerns all.
 * After *not stored*, the same upload succeeds with the same filesystem as soon as the fault ends.
 
 The cells have this format:
@@ -370,7 +395,7 @@ def page(seen: Mapping[Cell, Seen]) -> str:
     lines = []
     for step in STEPS:
         lines += [
-            f"## {step}: {' and '.join(WAYS[step])}\n",
+            f"## {step}: {', '.join(WAYS[step][:-1])} and {WAYS[step][-1]}\n",
             "| fault | once | always |\n|---|---|---|",
         ]
         for name, trouble in TROUBLES.items():
