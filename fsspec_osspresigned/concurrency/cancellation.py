@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from contextvars import ContextVar
 
 from .waiting import Event
@@ -13,32 +11,17 @@ of_coroutine: ContextVar[Cancellation | None] = ContextVar("osspresigned", defau
 
 
 class Cancellation(Event):
-    """An event that also sets its child events.
+    """An event that is also set if its parent event is set.
 
     *above* is the parent. None uses the event of the coroutine that waits for this
     call, if there is one.
     """
 
     def __init__(self, above: Cancellation | None = None) -> None:
-        super().__init__()
-        above = above or of_coroutine.get()
-        self._below: weakref.WeakSet[Cancellation] | None = None  # most have none
-        self._lock = threading.RLock()  # a finalizer may come back in here
-        if above is not None:
-            above.add(self)
+        self._above = above or of_coroutine.get()
+        # All events of a tree share their waiters: most events never have one.
+        super().__init__(self._above.changes if self._above else None)
 
-    def add(self, below: Cancellation) -> None:
-        """Add the child event *below*; set it immediately if this event is set."""
-        with self._lock:
-            self._below = self._below or weakref.WeakSet()
-            self._below.add(below)
-        if self.is_set():
-            below.set()
-
-    def set(self) -> None:
-        """Set this event and all its descendants."""
-        super().set()
-        with self._lock:
-            below = list(self._below or ())
-        for event in below:
-            event.set()
+    def is_set(self) -> bool:
+        """Return whether this event or one of its ancestors is set."""
+        return self._is_set or (self._above is not None and self._above.is_set())

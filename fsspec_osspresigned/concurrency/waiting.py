@@ -71,11 +71,15 @@ class Changes:
 
 
 class Event:
-    """A flag that is set once, and on which threads can wait."""
+    """A flag that is set once, and on which threads can wait.
 
-    def __init__(self) -> None:
+    Attributes:
+        changes: told when the flag is set; several events may share it.
+    """
+
+    def __init__(self, changes: Changes | None = None) -> None:
         self._is_set = False
-        self._changes = Changes(_GLANCE)
+        self.changes = changes or Changes(_GLANCE)
 
     def is_set(self) -> bool:
         """Return whether the event is set."""
@@ -84,11 +88,11 @@ class Event:
     def set(self) -> None:
         """Set the flag, and wake the waiting threads."""
         self._is_set = True
-        self._changes.tell()
+        self.changes.tell()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the event is set, at most *seconds*; return whether it is set."""
-        return self._changes.wait_for(self.is_set, seconds)
+        return self.changes.wait_for(self.is_set, seconds)
 
 
 class Future(Generic[T]):

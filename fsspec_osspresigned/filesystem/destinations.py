@@ -257,7 +257,8 @@ class LocalTree:
                 if entry.local in seen:
                     continue
                 seen.add(entry.local)
-            yield evolve(entry, path=self._path_of(self._root + entry.local[cut:]))
+            path = self._path_of(self._root + entry.local[cut:])
+            yield LocalEntry(entry.local, path, entry.kind, entry.problem)
 
     def _walked(self) -> Iterator[LocalEntry]:
         """Yield the files and directories without their destinations."""

@@ -84,6 +84,11 @@ class Route:
         """Host and port of the origin, as in the URL."""
         return self.origin.partition("://")[2]
 
+    @property
+    def host(self) -> str:
+        """The header Host: :attr:`netloc` in lower case, without a default port."""
+        return self.netloc.lower().removesuffix(f":{_PORTS[self.scheme]}")
+
 
 def find_route(origin: str) -> Route:
     """Return the route to *origin* that the library requests would use.
@@ -141,7 +146,7 @@ def request_head(
     """Return the encoded head of a request (RFC 9112, 3).
 
     The target is sent byte for byte; a forward proxy gets the whole URL and its
-    credentials. A Host header is added. No header may contain a line break.
+    credentials. No header may contain a line break.
     """
     target = url.reveal()
     if route.forwards:
@@ -150,9 +155,6 @@ def request_head(
         target = target[len(route.origin) :]
         if not target.startswith("/"):
             target = f"/{target}"
-    if not any(name.lower() == "host" for name in headers):
-        host = route.netloc.lower().removesuffix(f":{_PORTS[route.scheme]}")
-        headers = {"Host": host, **headers}
     return _written(f"{method} {target} HTTP/1.1", headers)
 
 

@@ -364,8 +364,9 @@ def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryvie
     headers = {**signed.headers, **frame.headers}
     names = {name.lower(): name for name in headers}
     stated = headers.get(names.get("content-length", ""), str(size))
-    added = {"Content-Length": str(size), **_DEFAULTS, **exchange.free_headers}
-    headers |= {n: v for n, v in added.items() if n.lower() not in names}
+    added = {"Host": route.host, "Content-Length": str(size), **_DEFAULTS}
+    added |= exchange.free_headers
+    headers = {n: v for n, v in added.items() if n.lower() not in names} | headers
     problem = ""
     if stated != str(size):
         problem = f"the URL is signed for {stated} bytes, the body has {size}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from attrs import field, frozen
@@ -21,6 +22,7 @@ _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
 _END = "OSS_SESSION_EXPIRATION"
+_VARIABLES = (_ID, _SECRET, _TOKEN, _END)
 _OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
 # Bind the connection rather than the object: signed only on demand.
 _ON_DEMAND = frozenset({"content-length", "host"})
@@ -36,17 +38,22 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    name, token = os.environ.get(_ID, ""), Secret(os.environ.get(_TOKEN, ""))
-    secret = Secret(os.environ.get(_SECRET, ""))
-    problems = [] if name and secret.reveal() else _missing_keys()
+    return _credentials(*(Secret(os.environ.get(name, "")) for name in _VARIABLES))
+
+
+@lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
+def _credentials(
+    name: Secret, secret: Secret, token: Secret, end: Secret
+) -> Credentials:
+    problems = [] if name.reveal() and secret.reveal() else _missing_keys()
     temporary = bool(token.reveal())
-    text = os.environ.get(_END) if temporary else None
-    end = moment(text) if text else None
-    if text and end is None:
+    text = end.reveal() if temporary else ""
+    expires_at = moment(text) if text else None
+    if text and expires_at is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    return Credentials(name, secret, token if temporary else None, end)
+    return Credentials(name.reveal(), secret, token if temporary else None, expires_at)
 
 
 def _missing_keys() -> list[str]:
@@ -223,7 +230,7 @@ class KeySigner:
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
         problems = [
-            *_misfits(operation),
+            *(f"{operation.action} {text}" for text in _misfits(operation)),
             *self._unkept(operation, headers),
             *self._unbound(operation),
         ]
@@ -287,10 +294,12 @@ class KeySigner:
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
     """Return the headers to sign and send; required ones win over optional ones."""
-    barred = _ON_DEMAND | {name.lower() for name in operation.headers}
-    wishes = operation.optional_headers.items()
-    wished = {name: value for name, value in wishes if name.lower() not in barred}
-    return {**wished, **operation.headers}
+    required, optional = operation.headers, operation.optional_headers
+    if not optional:
+        return {**required}
+    barred = _ON_DEMAND | {name.lower() for name in required}
+    wished = {n: value for n, value in optional.items() if n.lower() not in barred}
+    return {**wished, **required}
 
 
 def _copy_source(operation: Operation) -> str:
@@ -302,27 +311,27 @@ def _copy_source(operation: Operation) -> str:
     return next((v for n, v in signed.items() if n.lower() == COPY_SOURCE), "")
 
 
-def _misfits(operation: Operation) -> list[str]:
-    """Return a text for each member that *operation* lacks, or must not have."""
+def _misfits(operation: Operation) -> Iterator[str]:
+    """Yield a text for each member that *operation* lacks, or must not have."""
     spec, number = operation.action.spec, operation.part_number
-    is_part = number is not None and 1 <= number <= MAX_PARTS
-    rules = (
-        (spec.upload_id and not operation.upload_id, "needs the upload_id"),
-        (not spec.upload_id and operation.upload_id is not None, "takes no upload_id"),
-        (spec.part_number and not is_part, f"needs a part_number of 1..{MAX_PARTS}"),
-        (not spec.part_number and number is not None, "takes no part_number"),
-        (spec.on_bucket and operation.key, "takes no key: use the parameter prefix"),
-        (not spec.on_bucket and not operation.key, "needs a key"),
-        (
-            spec.copies and not _copy_source(operation),
-            f"needs the header {COPY_SOURCE}",
-        ),
-        (spec.form, "is not a URL: its policy is signed as a form"),
-    )
-    problems = [f"{operation.action} {text}" for is_wrong, text in rules if is_wrong]
-    if own := sorted(_OWN & operation.query.keys()):
-        problems.append(f"query parameter {', '.join(own)} belongs to the signer")
-    return problems
+    if spec.upload_id and not operation.upload_id:
+        yield "needs the upload_id"
+    if not spec.upload_id and operation.upload_id is not None:
+        yield "takes no upload_id"
+    if spec.part_number and not (number and 1 <= number <= MAX_PARTS):
+        yield f"needs a part_number of 1..{MAX_PARTS}"
+    if not spec.part_number and number is not None:
+        yield "takes no part_number"
+    if spec.on_bucket and operation.key:
+        yield "takes no key: use the parameter prefix"
+    if not spec.on_bucket and not operation.key:
+        yield "needs a key"
+    if spec.copies and not _copy_source(operation):
+        yield f"needs the header {COPY_SOURCE}"
+    if spec.form:
+        yield "is not a URL: its policy is signed as a form"
+    for name in sorted(operation.query.keys() & _OWN):
+        yield f"takes no query parameter {name}: it belongs to the signer"
 
 
 def key_signer(options: Any, *_: object) -> KeySigner:

@@ -67,7 +67,7 @@ def _secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
-@frozen
+@frozen(cache_hash=True)
 class Credentials:
     """An access key; plain strings are converted to secrets.
 

@@ -151,14 +151,11 @@ class PresignRequest:
 
     def problems(self) -> Iterator[str]:
         """Yield the reasons for which OSS would refuse the request."""
-        yield from credential_problems(self.credentials)
-        if not _is_method(self.method):
-            yield f"method {self.method[:20]!r} is not in upper-case letters"
-        if problem := check_bucket(self.bucket):
-            yield problem
+        yield from _lasting_problems(
+            self.credentials, self.method, self.bucket, self.version, self.expires_in
+        )
         if problem := self.key and check_key(self.key):
             yield problem
-        yield from self._problems_of_life()
         yield from self._problems_of_headers()
         yield from _problems_of_query(self.query)
         if self.version == "v1":
@@ -167,17 +164,6 @@ class PresignRequest:
             yield problem
         if not _is_token(self.product) or "/" in self.product:
             yield f"product {self.product[:80]!r} is not a product name: use oss"
-
-    def _problems_of_life(self) -> Iterator[str]:
-        version, life = self.version, self.expires_in
-        if version not in ("v1", "v4"):
-            yield f"signature version {version[:20]!r}: use v4 or v1"
-        elif isinstance(life, bool) or not isinstance(life, int):
-            yield f"expires_in is {life!r}: use whole seconds"
-        elif version == "v4" and not 1 <= life <= MAX_V4_LIFE:
-            yield f"expires_in is {life}: V4 allows 1..{MAX_V4_LIFE} seconds"
-        elif life < 1:
-            yield f"expires_in is {life}: use a positive number of seconds"
 
     def _problems_of_headers(self) -> Iterator[str]:
         seen = set()
@@ -230,6 +216,27 @@ def _own_query(
     query.
     """
     return canonical_query(_own(credential, token, moment, life, listed).items())
+
+
+@lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again
+def _lasting_problems(
+    credentials: Credentials, method: str, bucket: str, version: str, life: int
+) -> Collection[str]:
+    """Return the problems that do not depend on the key, the headers or the query."""
+    problems = [*credential_problems(credentials)]
+    if not _is_method(method):
+        problems.append(f"method {method[:20]!r} is not in upper-case letters")
+    if problem := check_bucket(bucket):
+        problems.append(problem)
+    if version not in ("v1", "v4"):
+        problems.append(f"signature version {version[:20]!r}: use v4 or v1")
+    elif isinstance(life, bool) or not isinstance(life, int):
+        problems.append(f"expires_in is {life!r}: use whole seconds")
+    elif version == "v4" and not 1 <= life <= MAX_V4_LIFE:
+        problems.append(f"expires_in is {life}: V4 allows 1..{MAX_V4_LIFE} seconds")
+    elif life < 1:
+        problems.append(f"expires_in is {life}: use a positive number of seconds")
+    return problems
 
 
 def region_problem(region: str | None) -> str | None:
