@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Job = TypeVar("Job")
 
 
+_TREES = 4  # coroutines for many files that run at the same time
 _LANES = 8  # calls for many files that are driven at the same time
 
 
@@ -60,6 +61,7 @@ class Client:
         links: bucket -> estimate of its network link.
         windows: bucket -> limit of its small requests in flight.
         turns: limit of the requests in flight.
+        trees: threads that each wait for many files, for calls of coroutines.
         lanes: threads that each drive many small requests (``express_lane``), and wait
             for the threads of ``files``.
         files: threads that each drive one file, and wait for its parts.
@@ -92,6 +94,7 @@ class Client:
         self.s3_buckets: set[str] = set()
         # A signer with a preflight grants by objects: one tells nothing of the next.
         self._grants_by_prefix = not hasattr(signer, "preflight")
+        self.trees = Workers("osspresigned-tree", _TREES)
         self.lanes = Workers("osspresigned-lane", _LANES)
         self.files = Workers("osspresigned-file", options.connections)
         self.requests = Workers("osspresigned-part", options.most_connections)

@@ -633,8 +633,8 @@ for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"
     setattr(OSSPresignedFileSystem, _verb, _short)
 
 
-# fsspec awaits coroutines of the verbs. Those of one file run in the workers for files;
-# those that wait for workers for files run in other ones.
+# fsspec awaits coroutines of the verbs. Those of one file run in ``Client.files``;
+# those that wait for workers there run in ``Client.trees``.
 for _pool, _verbs in {
     "files": (
         *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),

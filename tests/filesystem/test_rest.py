@@ -129,7 +129,7 @@ def work(fs, owner, place, verb, threads):
             for stored in pool.map(one, range(threads)):
                 wanted.update(stored)
     assert wanted.items() <= owner.stored().items()
-    pools = (fs.client.files, fs.client.requests)
+    pools = (fs.client.trees, fs.client.files, fs.client.requests)
     end = time.monotonic() + 20
     while any(pool.threads for pool in pools):
         assert time.monotonic() < end, threading.enumerate()
