@@ -29,7 +29,7 @@ asked`, with status, code, EC and headers of the reply. The report contains no k
 The check omits facts that need a large object, a second account or a setting of the bucket. No source states the following facts with certainty:
 
 * whether a copy above 1 GB is refused
-* whether the reply to an expired STS token is `SecurityTokenExpired` or `InvalidAccessKeyId`; the program treats them alike
+* whether the reply to an expired STS token is `SecurityTokenExpired` or `InvalidAccessKeyId`; the program treats both codes alike
 * whether `x-oss-object-acl` in a PutObject needs the permission `oss:PutObjectAcl`
 * the hosts of access points
 * the error code of a bucket with a rule against overwriting

@@ -67,7 +67,7 @@ The columns are six sources of signatures:
 A refused second run leaves the result of the first one unchanged.
 
 The first four sources do not grant reading. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
-are reported as missing, with one warning, or are refused with `unknown="error"`. If this changes the result of a writer, its cell says so.
+are reported as missing, with one warning, or are refused with `unknown="error"`. If the missing permission to read changes the result of a writer, the cell of the writer says so.
 
 If a cell names an error, the tool raises this error, and nothing is published unless the cell says otherwise. Further notes:
 
