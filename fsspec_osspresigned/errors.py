@@ -228,7 +228,7 @@ class UploadNotFoundError(ReplyError, FileNotFoundError):
 
 
 class ObjectExistsError(ReplyError, FileExistsError):
-    """409 FileAlreadyExists: the object exists, and the upload may not replace it."""
+    """409 FileAlreadyExists: the object exists, and the upload must not replace it."""
 
     _errno = _errno.EEXIST
 
@@ -393,7 +393,7 @@ class BlindAnswerWarning(PublishWarning):
 
 
 class ExposedMapWarning(PublishWarning):
-    """Other users can read a file with presigned URLs or a grant."""
+    """A file that contains presigned URLs or a grant is readable by other users."""
 
 
 class UnreadableMapWarning(PublishWarning):

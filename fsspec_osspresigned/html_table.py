@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 def html_table(
     title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> str:
-    """Return *rows* below the column names *head* as an HTML table.
+    """Return an HTML table of *rows* with the caption *title* and column names *head*.
 
     Texts are escaped.
     """

@@ -372,7 +372,10 @@ class SignedRequest:
     form: SignedForm | None = None
 
     def is_stale(self, now: float) -> bool:
-        """Return True if less than 30 s or a quarter of the lifetime is left."""
+        """Return True if less than a quarter of the lifetime and less than 30 s are left.
+
+        Without an expiry time, return False.
+        """
         if self.expires_at is None:
             return False
         life = self.expires_at - self.issued_at
@@ -412,10 +415,7 @@ class Reply:
 
     @property
     def request_id(self) -> str | None:
-        """The header ``x-oss-request-id``, or the request ID of S3.
-
-        None without both.
-        """
+        """The header ``x-oss-request-id``, or the request ID of S3, or None."""
         names = ("x-oss-request-id", "x-amz-request-id")
         return next((self.headers[n] for n in names if n in self.headers), None)
 

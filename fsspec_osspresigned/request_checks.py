@@ -114,7 +114,7 @@ def own_header_problem(
     signed: tuple[str, ...],
     content_length: int | None,
 ) -> str | None:
-    """Return why Host or Content-Length of *headers* may not be sent; None if they may.
+    """Return why Host or Content-Length of *headers* must not be sent, else None.
 
     *signed* holds the ``x-oss-additional-headers`` of *url* in lower case.
     *content_length* is None for a request without a body.
@@ -142,7 +142,7 @@ def is_loopback(host: str) -> bool:
 
 
 def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
-    """Return why a plain-http *url* may not be used; None for https, or if it may.
+    """Return why a plain-http *url* must not be used; None if the URL may be used.
 
     *allow_http* permits plain http to other machines. *local* means that the URL comes
     from this machine, so that it may lead to this machine over http.

@@ -47,7 +47,7 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return advice about *error* of the operating system; "" if there is none."""
+    """Return advice about *error*, an OSError; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return _FEW_FILES if few else ""
 

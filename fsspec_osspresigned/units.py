@@ -24,7 +24,8 @@ _RATE = re.compile(
 def seconds_of(text: str) -> int:
     """Return the seconds in a lifetime such as ``90s``, ``30m``, ``2h`` or ``7d``.
 
-    Raises ValueError if it is invalid, below one second or above OSS's limit of 7 days.
+    Raises ValueError if *text* is invalid, below one second, or above OSS's limit of
+    7 days.
     """
     found = _LIFE.fullmatch(text.strip())
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
@@ -38,7 +39,7 @@ def seconds_of(text: str) -> int:
 def bytes_of(text: str) -> int:
     """Return the bytes in a size such as ``8388608``, ``8MiB`` or ``10G``.
 
-    Raises ValueError if it is invalid.
+    Raises ValueError if *text* is invalid.
     """
     found = _SIZE.fullmatch(text.strip())
     if not found:

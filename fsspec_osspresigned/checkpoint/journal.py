@@ -47,8 +47,8 @@ class JournalHead:
         demands: SHA-256 of the required headers.
         owners: whether the owner initiated the upload, so the client must not abort it.
         created: seconds since the epoch.
-        host: host and port of the store where the upload was begun; empty if its owner
-            began it, or if version 1 wrote the journal.
+        host: host and port of the store where the upload was begun; empty if the
+            owner began the upload, or if version 1 wrote the journal.
         version: version of this format.
     """
 

@@ -232,7 +232,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return an error with advice on an unknown option: its name here, or a reason.
+    """Return an error with advice on an unknown option: its name here, or why it is missing.
 
     The text is this package's own, because the text of click differs between releases.
     """

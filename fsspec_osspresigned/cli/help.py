@@ -28,7 +28,7 @@ class NarrowFormatter(click.HelpFormatter):
     """Help formatter; on a narrow terminal, explanations are below their options."""
 
     def write_text(self, text: str) -> None:
-        """Write paragraphs; long commands are broken after a backslash."""
+        """Write paragraphs; a long command becomes lines that end in a backslash."""
         room = self.width - self.current_indent
         lines = (
             [line] if len(line) <= room else _fitted(line, room)

@@ -236,7 +236,7 @@ class _Report:
         return "fetch" if self.down else "send"
 
     def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
-        """Write a JSON event, or *text* to *out*; --quiet suppresses remarks."""
+        """Write an event with --json, else *text*; --quiet keeps only actions, failures."""
         if self.transfer.as_json:
             Events(self.transfer.out).say(event, **members)
         elif not self.transfer.quiet or event in ("send", "fetch", "delete", "failed"):

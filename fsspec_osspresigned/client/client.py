@@ -338,7 +338,10 @@ class Client:
 
 
 def parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return what *parse* returns; if it raises, subtract the bytes from the progress."""
+    """Return what *parse* returns.
+
+    If *parse* raises, the bytes sent are subtracted from the progress.
+    """
     try:
         return parse(reply)
     except OSSPresignedError:

@@ -54,7 +54,7 @@ class GatheredCalls:
     """Runs calls that are made on *client* at the same time, in one thread.
 
     The thread ends when no call has come for half a second. If reading the data takes
-    longer than *slow* seconds for most of 64 calls, worker threads run the others.
+    longer than *slow* seconds for most of 64 calls, worker threads run the next ones.
     """
 
     def __init__(self, client: Client, *, slow: float) -> None:

@@ -19,7 +19,7 @@ from .waiting import Changes
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a ``Lease``, with its *amount* of bytes until it is freed."""
+    """Weak reference to a ``Lease`` that is in use, with its *amount* of bytes."""
 
     __slots__ = ("amount",)
     amount: int
@@ -104,7 +104,7 @@ class Turns:
             raise
 
     def _gets(self, turn: BytesIO, *, wait: bool) -> bool:
-        """Count the token *turn* if a request may start now; return whether so."""
+        """Count the token *turn* and return True if a request may start now."""
         with self._budget.lock:
             if wait and not (self._is_free(self._limit) or self._budget.is_stuck):
                 return False

@@ -86,9 +86,10 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code for *errors*: their own if all agree and nothing succeeded.
+    """Return the exit code that all *errors* share; FAILED if their codes differ.
 
-    *went_well* is the number of files that succeeded.
+    *went_well* is the number of files that succeeded; if it is not 0, any error means
+    FAILED. Without errors, the code is OK.
     """
     codes = {code_of(error) for error in errors}
     if not codes:

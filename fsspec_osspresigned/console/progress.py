@@ -262,7 +262,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._shown = clock()
 
     def interrupt(self) -> None:
-        """Lift the rate limit after Ctrl-C; discarded uploads then are not failures.
+        """Lift the rate limit after Ctrl-C; no longer count discarded uploads as failures.
 
         Takes no lock.
         """

@@ -110,7 +110,7 @@ def refuse_clashes(
 
 
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
-    """Yield the parent directories of destinations that are, or would become, files."""
+    """Yield a message for each parent directory that is, or would become, a file."""
     checked: set[str] = set()
     for place, path in seen.items():
         above = os.path.dirname(place)

@@ -364,7 +364,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
-        """Return the total bytes under *path*, or name -> bytes; needs one listing."""
+        """Return the bytes under *path*; with *total* False, name -> bytes.
+
+        One listing is needed.
+        """
         found = self.find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in found.items()}
         return sum(sizes.values()) if total else sizes
@@ -473,7 +476,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         read.get(self, found, SharedCallback(callback), how)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        """Copy one object inside the store; compare the copy if HEAD is granted."""
+        """Copy one object inside the store; verify the copy if HEAD is granted."""
         one = destinations.Destination(self._path(path1), self._path(path2))
         move.copy_one(PutCall.from_options(self.client, kwargs), one)
 

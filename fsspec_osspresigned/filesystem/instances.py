@@ -47,8 +47,8 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     """Metaclass that creates one instance for equal options, for all threads.
 
     fsspec's own cache compares options by their text, and two signers may have the same
-    text. Before 2026.9 it also creates an instance for each thread, and it keeps all of
-    them. Here only the ``MOST_INSTANCES`` used last are kept.
+    text. Before fsspec 2026.9 that cache also creates an instance for each thread, and
+    keeps all of them. Here only the ``MOST_INSTANCES`` used last are kept.
     """
 
     def __init__(cls, *args: Any, **options: Any) -> None:

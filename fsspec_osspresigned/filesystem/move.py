@@ -43,7 +43,10 @@ def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Return whether *target* is *source*; ConfigurationError if it is inside."""
+    """Return whether *target* equals *source*.
+
+    Raises ConfigurationError if *target* is below *source* and *recursive* is set.
+    """
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "

@@ -85,7 +85,7 @@ class PutCall:
         return target
 
     def checked_target(self, path: str) -> Target:
-        """Return the upload target for *path*; check first if *create* is set.
+        """Return the upload target for *path*; *create* checks for an existing object.
 
         The check asks HEAD, if granted, whether the object exists, so that no bytes are
         sent in vain. The store's own check at the end decides.

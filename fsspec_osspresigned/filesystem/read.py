@@ -144,7 +144,7 @@ def cat_ranges(
 def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or a file object; create a local directory."""
+    """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     told = SharedCallback(callback)

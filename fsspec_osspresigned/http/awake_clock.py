@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class AwakeClock(threading.local):
-    """Monotonic clock of one thread, which excludes time in a suspended process.
+    """Monotonic clock of one thread, without the time while the process was suspended.
 
     A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
     container). But each waiting step has a timeout, so any time beyond the timeout was

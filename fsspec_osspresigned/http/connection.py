@@ -225,8 +225,8 @@ class OriginConnection:
     def is_answered(self, response: ResponseParser, *, begun: bool) -> bool:
         """Return whether the peer has replied or closed before the request's end.
 
-        *response* receives the bytes that arrived. If so before sending has *begun*,
-        raises UnaskedError.
+        *response* receives the bytes that arrived. Raises UnaskedError if the peer did
+        so before sending has *begun*.
         """
         came = self._received()
         if came is not None and not begun:

@@ -151,8 +151,8 @@ _Rest: TypeAlias = Transfers[int, RangeWriter]
 class Download:
     """Download of one object; the file is complete when ``run`` returns.
 
-    *progress* is called from several threads with the bytes received, or a negative
-    number before a retry. *on_size* is called once with the size of the object.
+    *progress* is called from several threads with the number of bytes received, or a
+    negative number before a retry. *on_size* is called once with the size of the object.
     """
 
     client: Client

@@ -263,7 +263,7 @@ class Lookup:
     def changing(self, path: str) -> Iterator[None]:
         """Within the block, replace NotSignedError by the error of :meth:`blind`.
 
-        A recorded object of this process keeps NotSignedError.
+        For a recorded object of this process, NotSignedError is raised unchanged.
         """
         written = self.client.written
         try:
