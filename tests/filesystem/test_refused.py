@@ -328,7 +328,7 @@ CHANGES = [
         "Content-Type arrived as 'text/html' and was not sent",
     ),
     (
-        lambda head: head.replace(b"Content-Type: text/csv\r\n", b""),
+        lambda head: head.replace(b"\r\nContent-Type: text/csv", b""),
         {"Content-Type": "text/csv"},
         "Content-Type was sent as 'text/csv' and did not arrive",
     ),
