@@ -226,7 +226,7 @@ PAGE_START = """\
 # Failure table
 
 Each cell is the result of a test in `tests/stress/test_failure_table.py`, which also generates this page. In every test, the previous object
-stays unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In these tests, retries are turned off.
+stays unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In the tests of this table, retries are turned off.
 
 """
 
