@@ -41,6 +41,13 @@ from .work import GIB
 
 ROOT = Path(__file__).parent.parent
 _NONE = "*Not measured.*"
+_MEASURED = {  # suite -> what it measures
+    "targets": "speed and memory against the targets and other clients",
+    "rough": "difficult conditions",
+    "growth": "how time and memory grow with the work",
+    "defaults": "part sizes and connections, to choose the defaults",
+    "all": "all of the suites",
+}
 _ALT = {
     "put": "One PUT: time of every client over that of curl",
     "multipart": "A file in parts: time of every client over that of the loop by hand",
@@ -185,10 +192,8 @@ def machine(results: Results) -> str:
             or any(one.get("run") == number - 1 for one in row["candidates"].values())
             for row in results["rows"]
         )
-        rounds = "1 round" if run["rounds"] == 1 else f"{run['rounds']} rounds"
-        where = f"machine {places.index(place_of(run)[:2]) + 1}, " if several else ""
-        line = f"* Run {number}: {where}{run['suite']}, {run['taken'][:10]}, {rounds}, "
-        line += f"{count} rows."
+        where = f"machine {places.index(place_of(run)[:2]) + 1}" if several else ""
+        line = _told_run(run, number, where or f"the {run['machine']['cpu']}", count)
         if run["quick"]:
             line += " **A quick run: its figures prove that bytes arrive, and say "
             line += "nothing about time.**"
@@ -196,6 +201,16 @@ def machine(results: Results) -> str:
     for name, why in sorted(results["missing"].items()):
         lines.append(f"* Left out: `{name}`, {why}.")
     return "\n".join(lines)
+
+
+def _told_run(run: Mapping[str, Any], number: int, where: str, count: int) -> str:
+    """Return a line about one run, whose figures *count* rows use."""
+    what = _MEASURED.get(run["suite"], f"the suite {run['suite']}")
+    rounds, day = run["rounds"], run["taken"][:10]
+    times = {1: "once", 2: "twice"}.get(rounds, f"{rounds} times")
+    used = "1 row uses" if count == 1 else f"{count} rows use"
+    line = f"* **Run {number}** measured {what}, on {day}, on {where}. Each client ran "
+    return f"{line}{times} for each row; {used} its figures."
 
 
 def _described(machine: Mapping[str, Any], name: str) -> list[str]:

@@ -379,7 +379,9 @@ def test_first_file_gives_a_row_and_later_ones_add_candidates(tmp_path):
     line = _line(tables.peers(found, "put"), "`ossfs`")
     assert line[2].startswith("10.00")
     assert line[2].endswith("†")
-    assert "Run 2: all, 2026-01-02, 5 rounds, 2 rows." in report.machine(found)
+    said = report.machine(found)
+    assert "**Run 2** measured all of the suites, on 2026-01-02, on the " in said
+    assert "Each client ran 5 times for each row; 2 rows use its figures" in said
 
 
 def test_targets_are_in_the_order_of_the_table(tmp_path):
@@ -424,7 +426,7 @@ def test_machines_are_kept_apart_and_the_worst_is_shown(tmp_path):
     assert len(points) == len(set(points)) > 1
     said = report.machine(found)
     assert "* Machine 2: Other 1, 2 cores" in said
-    assert "* Run 2: machine 2, all, 2026-01-05" in said
+    assert "**Run 2** measured all of the suites, on 2026-01-05, on machine 2." in said
 
 
 def test_worst_of_machines_does_not_depend_on_their_order(tmp_path):
@@ -582,7 +584,7 @@ def test_suites_that_did_not_run_are_said_to_be_missing(tmp_path, capsys):
     """An empty table would look like a result."""
     path = _file(tmp_path, rows=[], quick=True, rounds=1)
     found = merged([read(path)])
-    assert "1 round" in report.machine(found)
+    assert "ran once for each row; 0 rows use" in report.machine(found)
     assert "nothing about time" in report.machine(found)
     assert report.growth(found, []) == report.peers(found, []) == "*Not measured.*"
     assert report.sweep(found, []) == "*Not measured.*"
