@@ -456,7 +456,7 @@ class _ErrorReply:
         )
 
     def _clocks(self, least: float = _NOTABLE) -> str:
-        """Return a sentence on this clock's error; empty if it is below *least* seconds."""
+        """Return how wrong this machine's clock is, as a sentence; empty below *least* s."""
         if self.offset is None or abs(self.offset) < least:
             return ""
         return f"the clock of this machine is {_ahead(self.offset)} the store's"

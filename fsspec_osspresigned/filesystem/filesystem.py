@@ -197,7 +197,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         In a transaction, or for a directory, which is only recorded, return None. A
         file without a size, such as a pipe, is stored as a stream. *callback* is an
-        fsspec callback that receives the bytes sent, or a mapping with the OSS
+        fsspec callback that counts the bytes sent, or a mapping with the OSS
         callback. *mode* and *kwargs* are as in :meth:`pipe_file`.
 
         Raises:
@@ -221,8 +221,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         The layout is fsspec's if listing is granted. Otherwise only slashes decide: a
         destination with a trailing slash is a directory. *recursive* includes
-        directories, *maxdepth* levels deep. *callback* receives the bytes of all files;
-        a callback with ``branched`` counts the files, and its branches receive the
+        directories, *maxdepth* levels deep. *callback* counts the bytes of all files;
+        a callback with ``branched`` counts the files, and its branches count the
         bytes. *mode* ``create`` never replaces an object. All uploads have ended when
         this returns or raises.
 

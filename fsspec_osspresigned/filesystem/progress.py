@@ -22,9 +22,8 @@ _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 class SharedCallback:
     """An fsspec callback that several threads call, one at a time.
 
-    With many files, the callback receives their number, and its branches receive the
-    bytes. A callback without branches, such as most bars, receives the bytes of all
-    files.
+    With many files, the callback counts the files, and its branches count the bytes. A
+    callback without branches, such as most bars, counts the bytes of all files.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
