@@ -134,7 +134,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Transaction of this context: ``with fs.transaction`` publishes all or none.
 
         Writes of other threads are not part of the transaction. Filesystems with equal
-        options share it.
+        options share the transaction.
         """
         return transaction.current(self.client) or Transaction(self.client)
 
