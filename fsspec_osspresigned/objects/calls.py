@@ -200,10 +200,7 @@ def read_steps(
     end: int | None = None,
     version: Version | None = None,
 ) -> Steps[bytes]:
-    """Do ``read`` as a generator, like ``call_steps``.
-
-    An express lane requests only a whole object; a worker thread requests a range.
-    """
+    """Do ``read`` as a generator, like ``call_steps``."""
     if start in (None, 0) and end is None and version is None:
         return (yield from _read_whole(client, path))
     yield None
