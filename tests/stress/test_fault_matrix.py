@@ -362,7 +362,7 @@ The [emulator](emulator.md) applies each of its faults to every kind of upload. 
 * The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. If HeadObject is granted, the outcome is never *unknown*.
 * No multipart upload of the package is left open, with two exceptions: an upload whose ID never arrived, which has no parts, and an upload that cannot
   be aborted because the store's clock is wrong, whose ID is logged. An upload that the owner began is not aborted.
-* A fault on one of many objects changes nothing for the other ones: each of them is stored, by one request. Only a wrong clock of the store concerns all.
+* A fault on one of many objects changes nothing for the other objects: each of these is stored by one request. Only a wrong clock of the store affects all objects.
 * After *not stored*, the same upload succeeds with the same filesystem as soon as the fault ends.
 
 The cells have this format:
