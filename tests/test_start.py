@@ -19,6 +19,7 @@ OURS = "fsspec_osspresigned"
 FOREIGN = {
     *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
     *("starlette", "uvicorn", "pytest"),
+    *("requests", "urllib3"),  # which speak to proxies
     *("difflib", "html", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
 }
 # Folders that only other verbs, commands and servers need.
@@ -61,9 +62,14 @@ print(*set(sys.modules) - before)
 
 def loaded(code: str, *arguments: str, **environment: str) -> set[str]:
     """Return the modules that a new interpreter has after *code* has printed them."""
+    without_proxies = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy")
+    }
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env={**os.environ, **environment},
+        env={**without_proxies, **environment},
         capture_output=True,
         check=True,
         text=True,

@@ -24,10 +24,10 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
+from ..signing.canonical import S3_MARKS
 from .link_estimate import LinkEstimate, RequestWindow
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .s3_urls import is_of_s3, with_checksums
 from .small_request import FirstTry
 from .written_objects import WrittenObjects
 
@@ -242,8 +242,10 @@ class Client:
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
         """Return *signed*, with the checksum headers that a URL of S3 requires."""
-        if not is_of_s3(signed):
+        if not any(mark in signed.url.reveal() for mark in S3_MARKS):
             return signed
+        from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
+
         self.s3_buckets.add(operation.bucket)
         return with_checksums(operation, signed, body)
 

@@ -1,4 +1,4 @@
-"""Presigned URLs of S3-compatible stores: detection, and the checksums in the URL.
+"""Checksums that presigned URLs of S3-compatible stores require.
 
 A URL signs a checksum either as a parameter with its value, or as a header whose value
 the sender adds. By default, SDKs sign the checksum of an empty body.
@@ -17,17 +17,6 @@ from ..http.s3_checksums import CHECKSUM, CHECKSUMS
 from ..model import Operation, SignedRequest
 from ..signing.canonical import parse_query
 from ..signing.signed_url import describe
-
-# Parameters of versions 4 and 2.
-_MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")
-
-
-def is_of_s3(signed: SignedRequest) -> bool:
-    """Return whether the URL of *signed* is for an S3-compatible store.
-
-    Searches the text of the URL, without parsing it.
-    """
-    return any(mark in signed.url.reveal() for mark in _MARKS)
 
 
 def with_checksums(

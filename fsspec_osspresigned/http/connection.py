@@ -1,6 +1,6 @@
 """HTTP connection: a socket to an origin, direct or by a proxy, and its requests.
 
-requests finds proxies and certificate authorities; urllib3 opens sockets and speaks
+requests finds the proxies of the environment; urllib3 speaks SOCKS, and TLS inside of
 TLS. Signed data is sent unchanged, and a head and a small body in one piece. A wait
 ends when too few bytes move, not when a single call takes long.
 """
@@ -20,15 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from attrs import field, frozen
-from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidProxyURL, ProxyError
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
-from urllib3.util.ssltransport import SSLTransport
 
 from ..secret import SecretURL
 from ..system import incoming
@@ -42,6 +34,7 @@ GONE = (ConnectionError, ssl.SSLError)
 _SLICES = 4  # looks within one window at what the system has still to send
 JOINED = 64 * 1024  # bytes of a first block that are copied to go out with the head
 RECEIVED = 64 * 1024  # bytes of one read where the end of the body is not known
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
 _WINDOWS = 10  # in which a response must be there, but for the body of an object
 
@@ -90,44 +83,82 @@ class Route:
         return self.netloc.lower().removesuffix(f":{_PORTS[self.scheme]}")
 
 
+class ProxyError(OSError):
+    """No connection through the proxy; the cause has the reason."""
+
+
 def find_route(origin: str) -> Route:
     """Return the route to *origin* that the library requests would use.
 
-    An unusable proxy in the environment raises RequestException or HTTPError, an
-    unreadable bundle of certificate authorities OSError.
+    An unusable proxy in the environment raises ProxyError, an unreadable bundle of
+    certificate authorities OSError.
     """
     parts = urlsplit(origin)
-    settings: Any = requests.Session().merge_environment_settings(
-        origin, {}, None, None, None
-    )
-    proxy, over_http, schemes = None, False, [parts.scheme]
-    if url := select_proxy(origin, settings["proxies"]):
-        whole = url if "://" in url else f"http://{url}"
-        proxy = HTTPAdapter().proxy_manager_for(whole)
-        over_http = proxy.proxy is not None
-        if over_http:
-            if not proxy.proxy.host:
-                raise InvalidProxyURL("the URL of the proxy has no host")
-            schemes.append(proxy.proxy.scheme)
+    proxy, over_http, schemes = _proxy_for(origin), False, [parts.scheme]
+    if proxy is not None and proxy.proxy is not None:
+        over_http = True
+        schemes.append(proxy.proxy.scheme)
     return Route(
         origin=origin,
         scheme=parts.scheme,
         address=(parts.hostname or "", parts.port or _PORTS[parts.scheme]),
-        tls=_authorities(settings["verify"]) if "https" in schemes else None,
+        tls=_authorities() if "https" in schemes else None,
         proxy=proxy,
         over_http=over_http,
         forwards=over_http and parts.scheme == "http",
     )
 
 
-def _authorities(verify: Any) -> ssl.SSLContext:
-    bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else verify
+def _proxy_for(origin: str) -> Any:
+    """Return urllib3's manager of the proxy for *origin*; None if there is no proxy."""
+    if not _may_have_proxy():
+        return None
+    # Imported here, because it takes a quarter of the time of a first upload.
+    import requests  # noqa: PLC0415
+    from requests.utils import select_proxy  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    settings: Any = requests.Session().merge_environment_settings(
+        origin, {}, None, None, None
+    )
+    if not (url := select_proxy(origin, settings["proxies"])):
+        return None
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        manager = requests.adapters.HTTPAdapter().proxy_manager_for(whole)
+    except (OSError, ValueError, HTTPError) as error:
+        raise ProxyError(error) from error
+    if manager.proxy is not None and not manager.proxy.host:
+        raise ProxyError("the URL of the proxy has no host")
+    return manager
+
+
+def _may_have_proxy() -> bool:
+    """Return False if the environment and the system surely name no proxy."""
+    if sys.platform in {"darwin", "win32"}:
+        from urllib.request import getproxies  # noqa: PLC0415 - others need it not
+
+        return bool(getproxies())  # those of the system's settings, too
+    return any(name.lower().endswith("_proxy") for name in os.environ)
+
+
+def _authorities() -> ssl.SSLContext:
+    """Return a context with the certificate authorities that requests would use."""
+    named = (os.environ.get(name) for name in _BUNDLES)
+    bundle = next(filter(None, named), None)
+    if bundle is None:
+        import certifi  # noqa: PLC0415 - see _proxy_for
+
+        bundle = certifi.where()
     if not os.path.exists(bundle):
         raise FileNotFoundError(f"no file with certificate authorities at {bundle}")
-    context = create_urllib3_context()
+    is_directory = os.path.isdir(bundle)
+    context = ssl.create_default_context(
+        cafile=None if is_directory else bundle,
+        capath=bundle if is_directory else None,
+    )
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    kind = "capath" if os.path.isdir(bundle) else "cafile"
-    context.load_verify_locations(**{kind: bundle})
     return context
 
 
@@ -328,7 +359,7 @@ def pieces(head: memoryview, body: Iterable[memoryview]) -> Iterator[memoryview]
 def open_connection(
     route: Route, connect_seconds: float, progress_seconds: float
 ) -> OriginConnection:
-    """Open a connection along *route*; raise ProxyError, HTTPError or OSError.
+    """Open a connection along *route*; raise OSError, for a proxy ProxyError.
 
     *connect_seconds* limits each of three steps: opening the socket, the reply of a
     proxy, and the TLS handshake. Afterwards enough bytes must move within
@@ -346,7 +377,7 @@ def open_connection(
                     opened.sock = _in_tls(opened.sock, route, proxy.host)
                 if not route.forwards:
                     _ask_for_tunnel(opened)
-        except (OSError, HTTPError) as error:
+        except OSError as error:
             if route.proxy is None:
                 raise
             raise ProxyError(error) from error
@@ -366,19 +397,36 @@ def open_connection(
 def _connected(route: Route, seconds: float) -> Any:
     """Return a socket that is connected to the proxy or the origin."""
     host, port = route.address
-    kind, more = HTTPConnection, {}
     if route.over_http:
-        host, port = route.proxy.proxy.host, route.proxy.proxy.port
+        host, port = route.proxy.proxy.host.strip("[]"), route.proxy.proxy.port
     elif route.proxy is not None:
-        pool = route.proxy.connection_from_host(host, port, "http")
-        kind, more = pool.ConnectionCls, pool.conn_kw
-    connection: Any = kind(host=host, port=port, timeout=seconds, **more)
+        return _connected_by_socks(route, seconds)
+    name: Any = host.encode()  # a str would load the codec of IDNA, and is ASCII anyway
+    sock = socket.create_connection((name, port), seconds)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _connected_by_socks(route: Route, seconds: float) -> Any:
+    from urllib3.exceptions import (  # noqa: PLC0415 - see _proxy_for
+        ConnectTimeoutError,
+        HTTPError,
+        NewConnectionError,
+    )
+
+    host, port = route.address
+    pool = route.proxy.connection_from_host(host, port, "http")
+    connection = pool.ConnectionCls(
+        host=host, port=port, timeout=seconds, **pool.conn_kw
+    )
     try:
         connection.connect()
-    except NewConnectionError:  # refused, which urllib3 counts as late
-        raise
-    except ConnectTimeoutError:
-        raise TimeoutError from None
+    except HTTPError as error:
+        # A refusal is late for urllib3, too.
+        refused = isinstance(error, NewConnectionError)
+        if isinstance(error, ConnectTimeoutError) and not refused:
+            raise TimeoutError from None
+        raise ProxyError(error) from error
     return connection.sock
 
 
@@ -387,6 +435,8 @@ def _in_tls(sock: Any, route: Route, host: str) -> Any:
     name = host.strip("[]").partition("%")[0].rstrip(".")
     # Not ragged: a response may end with its connection, so its end must be certain.
     if isinstance(sock, ssl.SSLSocket):
+        from urllib3.util.ssltransport import SSLTransport  # noqa: PLC0415 - rare
+
         return SSLTransport(sock, route.tls, name, suppress_ragged_eofs=False)
     return route.tls.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
 
@@ -398,7 +448,7 @@ def _ask_for_tunnel(connection: OriginConnection) -> None:
     headers = {"Host": where, **route.proxy.proxy_headers}
     head = _written(f"CONNECT {where} HTTP/1.1", headers)
     response = connection.ask("CONNECT", head)
-    if response.status != requests.codes.ok:
+    if response.status != 200:  # noqa: PLR2004 - OK
         raise OSError(f"Tunnel refused: {response.status} {response.reason.strip()}")
 
 

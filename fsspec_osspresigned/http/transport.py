@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
-import requests
-import urllib3
 from attrs import field, frozen
 
 from ..concurrency.waiting import Event
@@ -33,7 +31,14 @@ from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL, redact
 from .body import BLOCK, EMPTY, Body, MemoryBody
 from .checksums import crc64
-from .connection import JOINED, OriginConnection, Route, UnaskedError, request_head
+from .connection import (
+    JOINED,
+    OriginConnection,
+    ProxyError,
+    Route,
+    UnaskedError,
+    request_head,
+)
 from .form import NO_FRAME, form_frame
 from .pool import ConnectionPool
 from .response_parser import ResponseParser
@@ -59,7 +64,6 @@ _HINTS = {
     "WRONG_VERSION_NUMBER": "; the port speaks no TLS: the URL needs http, or another port",
 }
 _DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Sink(Protocol):
@@ -216,7 +220,7 @@ class OutgoingRequest:
             return error.__cause__
         if isinstance(error, OSSPresignedError):
             return error.with_traceback(None)
-        if not isinstance(error, _FAILURES):
+        if not isinstance(error, OSError):
             return None
         return network_error(
             error,
@@ -463,7 +467,7 @@ def network_error(
     sent: int,
     size: int,
 ) -> NetworkError:
-    """Return the package's error for an *error* of requests, urllib3 or the socket.
+    """Return the package's error for an *error* of the proxy, TLS or the socket.
 
     *connect_seconds* is the connect timeout; None if the connection existed.
     """
@@ -473,7 +477,7 @@ def network_error(
     # A server that has less than what was announced cannot have acted on it.
     whole = connect_seconds is None and sent >= size
     whole = whole and not isinstance(error, UnaskedError)
-    if any(isinstance(e, requests.exceptions.ProxyError) for e in chain):
+    if any(isinstance(e, ProxyError) for e in chain):
         host = f"proxy or {host}"
     if connect_seconds is not None and any(isinstance(e, TimeoutError) for e in chain):
         text = f"no connection to {host} within {connect_seconds:g} s"
@@ -495,7 +499,7 @@ def _said(chain: list[BaseException]) -> str:
     said = type(chain[-1]).__name__
     hint = ""
     for one in chain:
-        if isinstance(one, OSError) and not isinstance(one, requests.RequestException):
+        if isinstance(one, OSError) and not isinstance(one, ProxyError):
             said = one.strerror or str(one) or type(one).__name__
         if isinstance(one, ssl.SSLError):
             hint = _HINTS.get(one.reason, "")

@@ -50,6 +50,7 @@ SUBRESOURCES = frozenset(
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
 SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
 TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
+S3_MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")  # in URLs of S3's versions 4 and 2
 OWN_PARAMETERS = frozenset(
     """
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id

@@ -22,7 +22,6 @@ from ..errors import (
 from ..http.body import EMPTY, SMALL, Body, SpooledBody
 from ..model import PartReceipt, Receipt, Reply
 from ..signers.base import MultipartGrant, preflight
-from .expiry_watch import ExpiryWatch
 from .parts_in_flight import PartsInFlight
 from .plan import UploadPlan, limit_of
 from .receipt_builder import ReceiptBuilder
@@ -178,6 +177,8 @@ class Multipart:
     body = EMPTY
 
     def __init__(self, job: UploadJob, resumption: NoCheckpoint) -> None:
+        from .expiry_watch import ExpiryWatch  # noqa: PLC0415 - only for parts
+
         options, path = job.steps.client.options, job.steps.target.path
         self._width = job.plan.width or options.connections
         self.upload_id = ""

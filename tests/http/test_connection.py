@@ -367,3 +367,12 @@ def test_socks_proxy_that_refuses(serve, send, monkeypatch):
         send("https://b.example/k?x")
     assert not caught.value.sent
     assert "TOPSECRET" not in str(caught.value)
+
+
+def test_socks_proxy_that_is_silent(serve, send, monkeypatch):
+    """It is waited for as long as any connection."""
+    pytest.importorskip("socks")
+    proxy = serve(lambda peer: peer.sock.recv(64) and peer.sock.recv(64))
+    monkeypatch.setenv("https_proxy", f"socks5h://{proxy.netloc}")
+    with pytest.raises(NetworkTimeoutError, match=r"no connection to proxy or b\.ex"):
+        send("https://b.example/k?x", connect=0.2)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import ssl
 import subprocess
+import sys
 import threading
 import weakref
 
 import fsspec
 import pytest
-from requests.exceptions import InvalidProxyURL
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.connection import ProxyError
 from fsspec_osspresigned.http.pool import (
     MAX_ORIGINS,
     ConnectionPool,
@@ -304,6 +307,17 @@ def test_authorities_of_the_environment(
     assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
 
 
+def test_authorities_of_certifi(pool, monkeypatch):
+    """Where the environment names no bundle, those of requests are trusted."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    theirs = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
+    ours = pool.route_to("https://b.example").tls
+    assert ours.get_ca_certs() == theirs.get_ca_certs()
+    assert ours.verify_mode is ssl.CERT_REQUIRED
+    assert ours.check_hostname
+
+
 def test_bundle_that_is_not_there(send, monkeypatch):
     """The message names the file that the environment names."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
@@ -314,8 +328,33 @@ def test_bundle_that_is_not_there(send, monkeypatch):
 def test_proxy_without_a_host(pool, monkeypatch):
     """A malformed proxy is an error, and not passed over."""
     monkeypatch.setenv("https_proxy", "http://:3128")
-    with pytest.raises(InvalidProxyURL):
+    with pytest.raises(ProxyError):
         pool.route_to("https://b.example")
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_proxy_of_the_environment(pool, monkeypatch, system):
+    """Each system has its own place for proxies, and the environment is one of all."""
+    monkeypatch.setattr(sys, "platform", system)
+    assert pool.route_to("https://a.example").proxy is None
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
+    assert pool.route_to("https://b.example").over_http
+
+
+@pytest.mark.parametrize("url", ["socks9://h:1", "http://u:TOPSECRET@h:port"])
+def test_proxy_that_cannot_be_used(send, monkeypatch, url):
+    """The proxy is blamed, without its password."""
+    monkeypatch.setenv("https_proxy", url)
+    with pytest.raises(NetworkError, match=r"proxy or b\.example failed") as caught:
+        send(f"https://b.example{QUERY}")
+    assert not caught.value.sent
+    assert "TOPSECRET" not in str(caught.value)
+
+
+def test_host_without_a_label(send):
+    """A name that DNS cannot hold is a failed connection, like one that it has not."""
+    with pytest.raises(NetworkError, match=r"a\.\.example failed: .* not known"):
+        send(f"http://a..example{QUERY}")
 
 
 def test_proxy_without_a_scheme(pool, monkeypatch):
