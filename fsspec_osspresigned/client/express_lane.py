@@ -36,8 +36,8 @@ _MEASURED = 64  # objects after which it is decided
 class ExpressLane:
     """Runs the tasks of one call in one thread, over non-blocking connections.
 
-    If reading the data takes longer than *slow* seconds for most of 64 objects, worker
-    threads take over the remaining tasks. *most* is the maximum number of tasks at a time; None
+    If reading the data, or writing it to a file, takes longer than *slow* seconds for
+    most of 64 objects, worker threads take over the remaining tasks. *most* is the maximum number of tasks at a time; None
     leaves it to the options and to the window of the bucket.
     """
 

@@ -17,10 +17,11 @@ from ..client.client import Client
 from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
+from ..concurrency.job_runner import run_steps
 from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
-from ..objects.download import AtomicFile, Download, given_up
+from ..objects.download import SLOW_FILE, AtomicFile, Download, given_up
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, Version, merged
 from ..objects.reader import PresignedReader
@@ -96,7 +97,7 @@ def cat(
         is_large = len(data) > SMALL
         return name, data
 
-    done = how.run(client, names, work, str, ExpressLane(client))
+    done = how.run(client, names, work, str, ExpressLane(client, most=how.most))
     if how.on_error == "return":
         pairs = zip(names, done, strict=True)
         done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
@@ -125,13 +126,14 @@ def cat_ranges(
     count = Counter(job.path for job in jobs)
     versions = {path: Version() for path in count if count[path] > 1}
 
-    def work(job: MergedRange, _: Cancellation) -> bytes:
-        return lookup.read(job.path, job.start, job.stop, versions.get(job.path))
+    def work(job: MergedRange, _: Cancellation) -> Steps[bytes]:
+        version = versions.get(job.path)
+        return (yield from lookup.read_steps(job.path, job.start, job.stop, version))
 
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
-    done = how.run(client, jobs, work, name)
+    done = how.run(client, jobs, work, name, ExpressLane(client, most=how.most))
     found: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
@@ -153,20 +155,23 @@ def get_file(
             _pour(path, source, local, told, Cancellation())
         return
     place = os.fspath(stringify_path(local))
-    if not download(filesystem, path, place, told):
+    if run_steps(download_steps(filesystem, path, place, told)) is None:
         os.makedirs(place, exist_ok=True)
 
 
 def _pour(
     path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
-) -> None:
-    """Copy the open object *source* to *target* block by block."""
+) -> int:
+    """Copy the open object *source* to *target* block by block; return its size."""
+    size = 0
     told.set_size(getattr(source, "size", None))
     while block := source.read(MIB):
         if cancel.is_set():
             raise given_up(path)
         target.write(block)
         told.add(len(block))
+        size += len(block)
+    return size
 
 
 def _is_written_into(place: str) -> bool:
@@ -181,34 +186,36 @@ def _is_written_into(place: str) -> bool:
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
 
 
-def download(
+def download_steps(
     filesystem: Any,
     path: str,
     local: str,
     told: SharedCallback,
     cancel: Cancellation | None = None,
-) -> bool:
-    """Download one object into *local*.
+) -> Steps[int | None]:
+    """Download one object into *local*, and return its size in bytes.
 
-    Returns False for a directory, which is not created.
+    Returns None for a directory, which is not created.
     """
     client: Client = filesystem.client
     file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
         if _is_written_into(local):
+            yield None
             with open_reader(filesystem, path) as source, open(local, "wb") as target:
-                _pour(path, source, target, told, cancel)
-            return True
-        lookup.download(Download(client, path, file, cancel, **heard))
+                return _pour(path, source, target, told, cancel)
+        download = Download(client, path, file, cancel, **heard)
+        size = yield from lookup.download_steps(download)
         file.publish()
     except FileNotFoundError:
+        yield None
         if not lookup.holds(path):
             raise
-        return False
+        return None
     finally:
         file.discard()
-    return True
+    return size
 
 
 def get(
@@ -219,12 +226,19 @@ def get(
 ) -> None:
     """Download objects, several at a time, and create local directories for them."""
     told.expect(len(destinations))
+    client, is_large = filesystem.client, False  # as in ``cat``
 
-    def work(one: Destination, cancel: Cancellation) -> None:
+    def work(one: Destination, cancel: Cancellation) -> Steps[None]:
+        nonlocal is_large
+        if is_large:
+            yield None
         with told.of_file(one.path, one.target) as child:
             if one.is_directory:
                 os.makedirs(one.target, exist_ok=True)
             else:
-                download(filesystem, one.path, one.target, child, cancel)
+                steps = download_steps(filesystem, one.path, one.target, child, cancel)
+                size = yield from steps
+                is_large = (size or 0) > SMALL
 
-    how.run(filesystem.client, destinations, work, lambda one: one.path)
+    driver = ExpressLane(client, SLOW_FILE, how.most)
+    how.run(client, destinations, work, lambda one: one.path, driver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +24,7 @@ from ..errors import (
     Refused,
     ReplyError,
 )
-from ..http.body import EMPTY
+from ..http.body import EMPTY, SMALL
 from ..http.checksums import CRC_HEADER, crc64
 from ..http.transport import PLAIN, Exchange
 from ..model import Action, Operation, Reply, split_path
@@ -145,12 +146,17 @@ def look(client: Client, path: str) -> dict[str, Any]:
     return described(path, piece.headers, piece.total)
 
 
-def fetch(
+def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
+    """Do ``fetch_steps`` in this thread."""
+    run_steps(fetch_steps(client, piece, cancel))
+
+
+def fetch_steps(
     client: Client,
     piece: Range,
     cancel: Cancellation | None = None,
     check: Callable[[Reply], object] | None = None,
-) -> None:
+) -> Steps[None]:
     """Read one range of an object into the sink of *piece* (GetObject).
 
     An error raised by *check* fails the try; None checks only the length.
@@ -162,7 +168,7 @@ def fetch(
     exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
     operation = operation_on(Action.GetObject, piece.path)
     try:
-        client.call(operation, EMPTY, exchange, parse=check or piece.check)
+        yield from call_steps(client, operation, exchange, check or piece.check)
     except InvalidRequestError as error:
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
@@ -203,15 +209,18 @@ def read_steps(
     """Do ``read`` as a generator, like ``call_steps``."""
     if start in (None, 0) and end is None and version is None:
         return (yield from _read_whole(client, path))
-    yield None
     first = start or 0
     if end is not None and min(first, end) < 0:
+        yield None
         found, version = look(client, path), version or Version()
         version.check(Version.of(found).etag, found["size"], path)
         first, end, _ = slice(first, end).indices(found["size"])
     if end is not None and end <= first:
         return b""
-    return _read_range(client, path, first, end, version)
+    size = -first if first < 0 else (end or math.inf) - first
+    if size > SMALL:
+        yield None
+    return (yield from _read_range(client, path, first, end, version))
 
 
 def _read_whole(client: Client, path: str) -> Steps[bytes]:
@@ -227,11 +236,11 @@ def _read_whole(client: Client, path: str) -> Steps[bytes]:
 
 def _read_range(
     client: Client, path: str, first: int, end: int | None, version: Version | None
-) -> bytes:
+) -> Steps[bytes]:
     sink = MemorySink()
     piece = Range(path, first, end, sink, version=version, takes_whole=first <= 0)
     try:
-        fetch(client, piece)
+        yield from fetch_steps(client, piece)
     except WholeError:
         # Ask for what there is of the range.
         total = piece.total or 0
@@ -240,7 +249,7 @@ def _read_range(
             return b""
         version = version or Version(piece.etag, total)
         piece = Range(path, first, end, sink, version=version, takes_whole=True)
-        fetch(client, piece)
+        yield from fetch_steps(client, piece)
     if len(sink.data) == piece.total or not piece.partial:
         check_whole(piece.headers.get(CRC_HEADER), crc64(sink.data), path)
     return bytes(sink.data if piece.partial else sink.data[first:end])

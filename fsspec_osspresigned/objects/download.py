@@ -12,15 +12,20 @@ from typing import Any, TypeAlias
 from attrs import define, frozen
 
 from ..client.client import Client
+from ..client.small_request import Steps
 from ..concurrency import abort_at_exit
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
+from ..concurrency.job_runner import Transfers, run_steps
 from ..errors import UploadDiscardedError, UploadErrors
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from ..system import BINARY, write_at
 from . import calls
 from .ranges import Range, Version, WholeError
+
+# Seconds to create a small file, beyond which threads do it. A local disk takes up to
+# one millisecond, which costs one thread less than waiting for the store.
+SLOW_FILE = 0.004
 
 
 class AtomicFile:
@@ -29,13 +34,14 @@ class AtomicFile:
     Several threads write at offsets. On Linux the file has no name until it is
     complete, so a killed process leaves nothing behind. Elsewhere the file has a
     temporary name beside its destination, and SIGTERM removes it. Files and directories
-    are created only with the first byte, so a failed download leaves no directory.
+    are created only when bytes are written, so a failed download leaves no directory.
     """
 
     def __init__(self, place: str) -> None:
         self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
         self._name = ""
         self._descriptor = -1
+        self._held = b""  # the first bytes, until the file is created
         self._lock = threading.Lock()
 
     @property
@@ -53,7 +59,11 @@ class AtomicFile:
         os.ftruncate(self._opened(), size)
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write *data* at *offset*."""
+        """Write *data* at *offset*; ``publish`` writes a file that is one block."""
+        with self._lock:
+            if not offset and not self.begun:
+                self._held = data
+                return
         write_at(self._opened(), memoryview(data), offset)
 
     def publish(self) -> None:
@@ -98,6 +108,8 @@ class AtomicFile:
                 with contextlib.suppress(OSError, AttributeError):
                     mode = os.stat(self._place).st_mode & 0o777
                     os.fchmod(self._descriptor, mode)
+                write_at(self._descriptor, memoryview(self._held), 0)
+                self._held = b""
             return self._descriptor
 
     def _made(self) -> int:
@@ -162,8 +174,12 @@ class Download:
     progress: Callable[[int], object] = lambda _: None
     on_size: Callable[[int], object] = lambda _: None
 
-    def run(self) -> None:
-        """Download the object.
+    def run(self) -> int:
+        """Do ``steps`` in this thread."""
+        return run_steps(self.steps())
+
+    def steps(self) -> Steps[int]:
+        """Download the object, and return its size; yields like ``call_steps``.
 
         A small object takes one request. A larger one is read in ranges, all of the same
         version as the first reply. The other ranges start as soon as the head of the
@@ -188,22 +204,26 @@ class Download:
         first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
         with contextlib.ExitStack() as stack:
             try:
-                self._get(first, writer, cancel)
+                yield from self._get(first, writer, cancel)
             except WholeError:
                 self.on_size(0)  # other stores have no range of an empty object
-                return
+                return 0
             if rest:
+                yield None
                 self._join(rest[0], first, writer)
-                return
+                return first.total or 0
         whole = first.total is None or not first.partial
         total = writer.size if whole else first.total or 0
         self.on_size(total)
         if total != writer.size:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
-            self._get(everything, writer, cancel)
+            yield from self._get(everything, writer, cancel)
+        return total
 
-    def _get(self, piece: Range, writer: RangeWriter, cancel: Cancellation) -> None:
+    def _get(
+        self, piece: Range, writer: RangeWriter, cancel: Cancellation
+    ) -> Steps[None]:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
@@ -211,7 +231,7 @@ class Download:
                     reply.headers.get(CRC_HEADER), writer.crc64, self.path
                 )
 
-        calls.fetch(self.client, piece, cancel, check)
+        yield from calls.fetch_steps(self.client, piece, cancel, check)
 
     def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
         """Start to read all ranges except the first one, several at a time."""

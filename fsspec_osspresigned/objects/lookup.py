@@ -206,10 +206,10 @@ class Lookup:
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
-    def download(self, download: Download) -> None:
+    def download_steps(self, download: Download) -> Steps[int]:
         """Write a whole object into a local file; raises like :meth:`read`."""
         try:
-            download.run()
+            return (yield from download.steps())
         except PermissionError as error:
             if download.file.begun:
                 raise  # memory must not be mixed with what the store sent
@@ -217,6 +217,7 @@ class Lookup:
             download.on_size(len(body))
             download.file.write(body, 0)
             download.progress(len(body))
+            return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body, kept in memory, of an object that this process wrote.

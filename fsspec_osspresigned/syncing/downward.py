@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator
 from attrs import field, frozen
 
 from ..client.client import Client
+from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
 from ..errors import ConfigurationError
 from ..filesystem.destinations import Destination, refuse_clashes
 from ..filesystem.filesystem import OSSPresignedFileSystem
+from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
-from ..objects.download import AtomicFile, Download
+from ..objects.download import SLOW_FILE, AtomicFile, Download
 from ..signers.base import preflight
 from ..signing.endpoint import check_key
 from .compare_content import ContentComparison
@@ -132,25 +134,30 @@ class Downward:
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
         """Download *entries*; return after all downloads have ended."""
 
-        def work(entry: Entry, cancel: Cancellation) -> None:
+        def work(entry: Entry, cancel: Cancellation) -> Steps[None]:
             listener.begin(entry)
+            if entry.size is None or entry.size > SMALL:
+                yield None
             try:
-                self._fetch(entry.name, listener, cancel)
+                yield from self._fetch(entry.name, listener, cancel)
             except Exception as error:
                 listener.failed(entry, error)
                 raise
             listener.fetched(entry)
 
-        transfers = Transfers(
+        transfers: Transfers[Entry, None] = Transfers(
             self.client.files,
             self.client.options.connections,
             work,
             lambda entry: entry.name,
             on_error="raise" if self.fail_fast else "omit",
+            driver=ExpressLane(self.client, SLOW_FILE),
         )
         transfers.failures_of(entries)
 
-    def _fetch(self, name: str, listener: Listener, cancel: Cancellation) -> None:
+    def _fetch(
+        self, name: str, listener: Listener, cancel: Cancellation
+    ) -> Steps[None]:
         """Download one object; its file's modification time is when the download began.
 
         If the object is replaced during the download, the object is newer than the
@@ -162,7 +169,7 @@ class Downward:
         began = time.time_ns()
         file, moved = AtomicFile(place), functools.partial(listener.moved, name)
         try:
-            Download(self.client, path, file, cancel, progress=moved).run()
+            yield from Download(self.client, path, file, cancel, progress=moved).steps()
             file.publish()
         finally:
             file.discard()

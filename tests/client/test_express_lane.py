@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned import OSSPresignedFileSystem, sync
+from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.client.express_lane import ExpressLane
 from fsspec_osspresigned.client.link_estimate import RequestWindow
 from fsspec_osspresigned.concurrency.job_runner import Transfers
@@ -396,6 +396,75 @@ def test_reads_and_deletions_go_by_the_lane(make, oss, tries):
     fs.rm([*given, *large])
     assert [one.signed.method for one in tries] == ["DELETE"] * 72
     assert not stored(oss)
+
+
+def test_downloads_go_by_the_lane(make, oss, tries, tmp_path):
+    """So do small ranges; large objects, and what is not there, are left to workers."""
+    fs, given = make(max_concurrency=3), values(50)
+    large = {f"{ROOT}/large{n}": bytes([n]) * (256 * KIB + 1) for n in range(6)}
+    fs.pipe({**given, **large})
+    tries.clear()
+    fs.get(list(given), f"{tmp_path}/small/")
+    assert len(tries) == 50
+    fs.get([*given, *large], f"{tmp_path}/all/")
+    for path, data in {**given, **large}.items():
+        assert (tmp_path / "all" / path.rpartition("/")[2]).read_bytes() == data
+    tries.clear()
+    found = fs.cat_ranges(list(given) * 2, [0] * 50 + [1] * 50, [3] * 100, max_gap=None)
+    assert found == [d[0:3] for d in given.values()] + [d[1:3] for d in given.values()]
+    assert len(tries) == 100
+    tries.clear()
+    sync_down(f"{ROOT}", tmp_path / "down", filesystem=fs, filters=["- large*"])
+    assert len(tries) == 50
+    for path, data in given.items():
+        assert (tmp_path / "down" / path.rpartition("/")[2]).read_bytes() == data
+    with pytest.raises(FileNotFoundError):
+        fs.get([f"{ROOT}/000", f"{ROOT}/none"], f"{tmp_path}/none/")
+
+
+def test_files_that_are_slow_to_create_are_left_to_threads(
+    make, oss, tries, tmp_path, monkeypatch
+):
+    """After 64 of them, workers download the others."""
+    monkeypatch.setattr("fsspec_osspresigned.filesystem.read.SLOW_FILE", 0.0)
+    fs, given = make(max_concurrency=3), values(150)
+    fs.pipe(given)
+    tries.clear()
+    fs.get(list(given), f"{tmp_path}/")
+    assert 64 <= len(tries) < 100
+    assert {
+        f"{ROOT}/{one.name}": one.read_bytes() for one in tmp_path.iterdir()
+    } == given
+
+
+@pytest.mark.parametrize("verb", ["get", "sync", "ranges"])
+@pytest.mark.parametrize("seed", range(2))
+def test_no_weather_damages_a_download(make, oss, tmp_path, verb, seed):
+    """Each file and range is whole, or it has one error and no file."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable
+    fs = make(retries=2, max_concurrency=8)
+    given = {path: dice.randbytes(1 + n * 37) for n, path in enumerate(values(60))}
+    fs.pipe(given)
+    for number, fault in enumerate(READ_FAULTS):
+        again = {"times": None, "rate": 0.06, "seed": seed * 10 + number}
+        oss.faults.add(evolve(fault, action="GetObject", **again))
+    if verb == "ranges":
+        ends = [len(data) // 2 for data in given.values()]
+        found = fs.cat_ranges(list(given), [0] * 60, ends, on_error="return")
+        for data, end, one in zip(given.values(), ends, found, strict=True):
+            assert isinstance(one, OSError) or one == data[:end]
+        return
+    failed: set[str] = set()
+    if verb == "get":
+        call = by_paths(lambda: fs.get(list(given), f"{tmp_path}/") or {})
+        failed = {path.rpartition("/")[2] for path in call}
+    else:
+        how = {"filesystem": fs, "on_error": "return"}
+        failed = set(sync_down(ROOT, tmp_path, **how).failed)
+    kept = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    assert not failed & kept.keys()
+    assert all(given[f"{ROOT}/{name}"] == data for name, data in kept.items())
+    assert verb == "get" or len(failed) + len(kept) == 60
 
 
 def test_checks_of_a_sync_go_by_the_lane(make, oss, tries, tmp_path):
