@@ -154,7 +154,7 @@ def _limit_of(text: str) -> RateLimit:
 
 
 def object_path(text: str) -> str:
-    """Return ``bucket/key`` from *text*, which may begin with the scheme of OSS."""
+    """Return *text* without ``oss://`` or ``osspresigned://``: ``bucket/key``."""
     return text.removeprefix("osspresigned://").removeprefix("oss://")
 
 

@@ -56,7 +56,7 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """Upload with a URL map, by pandas, and by dask on two worker processes."""
+    """Upload with a URL map: once by pandas, once by dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
     here = options(plan, url_map=str(plan.url_map))
     frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)

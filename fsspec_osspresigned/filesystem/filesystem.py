@@ -270,13 +270,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Open an object.
 
         Closing a written file publishes the whole object. If an exception leaves the
-        ``with`` block, nothing is published, also with text and compression.
+        ``with`` block, nothing is published, even with text or compression.
 
         Modes are ``rb``, ``wb``, ``xb`` (never replaces), ``r``, ``w`` and ``x``;
         others raise ValueError. *compression* is a name that fsspec supports, or
         ``infer``. *block_size* and *cache_options* configure the read cache. With
-        ``autocommit=False``, only ``commit`` publishes. Other options are those of the
-        object, or of a text file.
+        ``autocommit=False``, only ``commit`` publishes. Other options are stored
+        with the object, such as ``content_type``, or belong to a text file, such as
+        ``encoding``.
         """
         if mode.replace("b", "").replace("t", "") == "r":
             sizes = {"block_size": block_size, "cache_options": cache_options}

@@ -85,7 +85,7 @@ class _OneOfMany(SharedCallback):
         self._size = 0
 
     def set_size(self, size: int | None) -> None:
-        """Add *size* to the total size, unless the total is known already."""
+        """Add *size* to the total of all files, unless that total was set in advance."""
         if not self._whole.knows_size:
             with self._lock:
                 total = (self._callback.size or 0) + (size or 0) - self._size

@@ -134,7 +134,7 @@ def _proxy_for(origin: str) -> Any:
 
 
 def _may_have_proxy() -> bool:
-    """Return False if the environment and the system surely name no proxy."""
+    """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
         from urllib.request import getproxies  # noqa: PLC0415 - others need it not
 

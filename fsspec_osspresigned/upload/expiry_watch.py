@@ -18,7 +18,7 @@ _WARMED_UP = 2.0
 
 @define
 class ExpiryWatch:
-    """Estimate of when an upload ends; warns once if its URLs will expire before.
+    """Estimate of when an upload ends; warns once if its URLs expire sooner.
 
     For uploads whose URLs were all signed in advance.
 

@@ -494,7 +494,7 @@ def _members_of(
 
 
 def _is_lines(head: str) -> bool:
-    """Return whether the map has one URL or object per line, judged by its *head*."""
+    """Return whether each line has one URL or one JSON object, judged by the *head*."""
     first, _, rest = head.partition("\n")
     first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
     if first.lower().startswith(("https:", "http:")):

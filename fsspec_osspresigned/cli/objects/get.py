@@ -93,7 +93,7 @@ def get(
             if not one.is_directory and takes_name(name_below(paths, one.path))
         ]
         if dry_run:
-            return _would(transfer, filesystem, found, looks=not recursive)
+            return _would(transfer, filesystem, found, recursive=recursive)
     pairs = [one.path for one in found], [one.target for one in found]
     return transfer.carry_out("fetched", progress, functools.partial(fetch, *pairs))
 
@@ -103,11 +103,14 @@ def _would(
     filesystem: OSSPresignedFileSystem,
     found: Sequence[Destination],
     *,
-    looks: bool,
+    recursive: bool,
 ) -> int:
-    """Print the files that a run would download; IsADirectoryError for a prefix if *looks*."""
+    """Print the files that a run would download, and return the exit code.
+
+    Raises IsADirectoryError if a source is a prefix, unless *recursive*.
+    """
     for one in found:
-        if looks and filesystem.info(one.path)["type"] == "directory":
+        if not recursive and filesystem.info(one.path)["type"] == "directory":
             raise IsADirectoryError(21, "a prefix: add --recursive", one.path)
         said = f"fetch {shown_text(one.path)} to {shown_text(one.target)}"
         transfer.would(said, "fetch", path=one.path, local=one.target)

@@ -1,7 +1,7 @@
 """Table of the calls that the emulator supports, one row each.
 
-A call in :data:`OPERATIONS` needs only a handler in its row; the row of another call
-also describes its method and parameters.
+The row of a call in :data:`OPERATIONS` needs only a handler. The row of a call that is
+not in it also gives the method and the parameters.
 """
 
 from __future__ import annotations

@@ -149,6 +149,6 @@ class Folder:
             (self.path / name).unlink()
 
     def close(self) -> None:
-        """Stop deleting single files; delete a temporary directory as a whole."""
+        """Delete the folder as a whole if it is temporary; single files no longer."""
         self._is_open = False
         self._sweep_all()
