@@ -37,8 +37,9 @@ class ExpressLane:
     """Runs the tasks of one call in one thread, over non-blocking connections.
 
     If reading the data, or writing it to a file, takes longer than *slow* seconds for
-    most of 64 objects, worker threads take over the remaining tasks. *most* is the maximum number of tasks at a time; None
-    leaves it to the options and to the window of the bucket.
+    most of 64 objects, worker threads take over the remaining tasks. *most* is the
+    maximum number of tasks at a time; None leaves it to the options and to the window
+    of the bucket.
     """
 
     client: Client

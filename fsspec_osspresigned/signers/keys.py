@@ -22,7 +22,6 @@ _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
 _END = "OSS_SESSION_EXPIRATION"
-_VARIABLES = (_ID, _SECRET, _TOKEN, _END)
 _OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
 # Bind the connection rather than the object: signed only on demand.
 _ON_DEMAND = frozenset({"content-length", "host"})
@@ -38,22 +37,21 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    return _credentials(*(Secret(os.environ.get(name, "")) for name in _VARIABLES))
+    get = os.environ.get
+    secret, token = Secret(get(_SECRET, "")), Secret(get(_TOKEN, ""))
+    return _credentials(get(_ID, ""), secret, token, get(_END, ""))
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
-def _credentials(
-    name: Secret, secret: Secret, token: Secret, end: Secret
-) -> Credentials:
-    problems = [] if name.reveal() and secret.reveal() else _missing_keys()
+def _credentials(name: str, secret: Secret, token: Secret, end: str) -> Credentials:
+    problems = [] if name and secret.reveal() else _missing_keys()
     temporary = bool(token.reveal())
-    text = end.reveal() if temporary else ""
-    expires_at = moment(text) if text else None
-    if text and expires_at is None:
+    expires_at = moment(end) if end and temporary else None
+    if end and temporary and expires_at is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    return Credentials(name.reveal(), secret, token if temporary else None, expires_at)
+    return Credentials(name, secret, token if temporary else None, expires_at)
 
 
 def _missing_keys() -> list[str]:
