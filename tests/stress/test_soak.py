@@ -149,13 +149,15 @@ def test_nothing_is_lost_and_nothing_grows(tmp_path):
     assert process.returncode == 0
     third = len(samples) // 3
     assert third >= 3, "too short to tell"
-    for before, after in zip(
+    # Idle connections and threads come and go: a short run may end with more of them.
+    for chance, before, after in zip(
+        (4, 16, 16),  # MiB, descriptors, threads
         zip(*samples[third : 2 * third], strict=True),
         zip(*samples[-third:], strict=True),
         strict=True,
     ):
         first, last = statistics.median(before), statistics.median(after)
-        assert last <= first * 1.05 + 4, samples
+        assert last <= first * 1.05 + chance, samples
 
 
 if __name__ == "__main__":
