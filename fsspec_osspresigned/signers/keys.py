@@ -37,9 +37,12 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    get = os.environ.get
-    secret, token = Secret(get(_SECRET, "")), Secret(get(_TOKEN, ""))
-    return _credentials(get(_ID, ""), secret, token, get(_END, ""))
+    secret, token = Secret(_variable(_SECRET)), Secret(_variable(_TOKEN))
+    return _credentials(_variable(_ID), secret, token, _variable(_END))
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "")
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
@@ -58,7 +61,7 @@ def _missing_keys() -> list[str]:
     return [
         f"{name} is not set: the key signer reads it from the environment"
         for name in (_ID, _SECRET)
-        if not os.environ.get(name)
+        if not _variable(name)
     ]
 
 
