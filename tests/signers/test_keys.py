@@ -219,6 +219,7 @@ def test_life_ends_with_a_temporary_key():
         (operation(Action.CopyObject), "needs the header x-oss-copy-source"),
         (operation(key=""), "needs a key"),
         (operation(bucket=""), "not a valid name"),
+        (operation(Action.PostObject), "is not a URL"),
         (operation(query={"uploads": ""}), "belongs to the signer"),
         (operation(expires_in=604801), "1..604800"),
     ],
