@@ -15,7 +15,7 @@ from ..client.client import Client
 from ..client.small_request import Steps
 from ..concurrency import abort_at_exit
 from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers, run_steps
+from ..concurrency.job_runner import Transfers
 from ..errors import UploadDiscardedError, UploadErrors
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
@@ -59,7 +59,10 @@ class AtomicFile:
         os.ftruncate(self._opened(), size)
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write *data* at *offset*; ``publish`` writes a file that is one block."""
+        """Write *data* at *offset*.
+
+        The first block stays in memory until the next block, or until ``publish``.
+        """
         with self._lock:
             if not offset and not self.begun:
                 self._held = data
@@ -173,10 +176,6 @@ class Download:
     cancel: Cancellation | None = None
     progress: Callable[[int], object] = lambda _: None
     on_size: Callable[[int], object] = lambda _: None
-
-    def run(self) -> int:
-        """Do ``steps`` in this thread."""
-        return run_steps(self.steps())
 
     def steps(self) -> Steps[int]:
         """Download the object, and return its size; yields like ``call_steps``.

@@ -1,4 +1,4 @@
-"""What the tests of the express lane share: what it sends, and what is stored."""
+"""Fixtures and helpers of the tests of the express lane."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def patient(monkeypatch) -> None:
 
 @pytest.fixture
 def tries(monkeypatch) -> list[Any]:
-    """What the lane sends."""
+    """The tries that the lane sends, in this order."""
     sent: list[Any] = []
     send = Lane.send
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 
 
@@ -17,3 +19,15 @@ def test_cancellation_goes_down_not_up():
     top.set()
     assert right.is_set()
     assert Cancellation(top).is_set()
+
+
+def test_a_wait_ends_when_an_ancestor_is_set():
+    """A thread that waits for an event wakes when an event far above it is set."""
+    top = Cancellation()
+    below = Cancellation(Cancellation(top))
+    ended: list[bool] = []
+    waiting = threading.Thread(target=lambda: ended.append(below.wait(60)))
+    waiting.start()
+    top.set()
+    waiting.join(30)
+    assert ended == [True]

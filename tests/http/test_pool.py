@@ -308,7 +308,7 @@ def test_authorities_of_the_environment(
 
 
 def test_authorities_of_certifi(pool, monkeypatch):
-    """Where the environment names no bundle, those of requests are trusted."""
+    """Without a bundle in the environment, the authorities of certifi are trusted."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     theirs = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)

@@ -178,11 +178,13 @@ def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
         cancel.set()
 
     with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        Download(parts.client, PATH, file, cancel=cancel, on_size=told).run()
+        run_steps(
+            Download(parts.client, PATH, file, cancel=cancel, on_size=told).steps()
+        )
     file.discard()
     file.discard()
     with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        Download(parts.client, PATH, file, cancel=cancel).run()
+        run_steps(Download(parts.client, PATH, file, cancel=cancel).steps())
     file.discard()
     assert left(tmp_path) == []
 
@@ -200,7 +202,9 @@ def test_giving_up_between_two_ranges(environment, tmp_path):
             cancel.set()
 
     with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        Download(one.client, PATH, file, cancel=cancel, progress=progress).run()
+        run_steps(
+            Download(one.client, PATH, file, cancel=cancel, progress=progress).steps()
+        )
     file.discard()
     assert sum(came) == 2 * PART
     assert left(tmp_path) == []

@@ -222,7 +222,7 @@ class Cell:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the neighbours meet it, too: the store has one clock."""
+        """Whether the fault strikes all objects of the call: the store has one clock."""
         members = self.trouble.members or {}
         return bool(self.trouble.offset or "clock_jump" in members)
 

@@ -88,7 +88,7 @@ def test_all_is_fetched_once(stored, full, owner, target):
 
 
 def test_a_large_object_is_read_once(stored, owner, target):
-    """What the listing shows to be large is no small request, and is not asked twice."""
+    """An object that is large by the listing is requested once, by a worker thread."""
     large = bytes(range(256)) * 2000
     stored.pipe_file(f"{SOURCE}/large", large)
     owner.oss.clear()
