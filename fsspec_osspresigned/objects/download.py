@@ -206,7 +206,7 @@ class Download:
                 yield from self._get(first, writer, cancel)
             except WholeError:
                 self.on_size(0)  # other stores have no range of an empty object
-                return 0
+                return self._ended_at(0)
             if rest:
                 yield None
                 self._join(rest[0], first, writer)
@@ -218,7 +218,16 @@ class Download:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
             yield from self._get(everything, writer, cancel)
-        return total
+        return self._ended_at(writer.size)
+
+    def _ended_at(self, size: int) -> int:
+        """Cut off what a failed try left behind *size*, and return *size*.
+
+        The object may have been replaced by a smaller one before the retry.
+        """
+        if self.file.begun:
+            self.file.resize(size)
+        return size
 
     def _get(
         self, piece: Range, writer: RangeWriter, cancel: Cancellation

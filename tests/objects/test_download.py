@@ -157,6 +157,23 @@ def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
     assert told.value == len(LARGE)
 
 
+@pytest.mark.parametrize("now", [b"small", b""])
+def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
+    full, owner, tmp_path, now
+):
+    """The file is the new object alone, also if the cut try wrote more bytes."""
+    full.pipe_file(PATH, os.urandom(1024 * 1024))
+    owner.oss.faults.add(Fault(action="GetObject", cut_reply_after=-1))
+
+    class Replaces(Callback):
+        def relative_update(self, inc=1):
+            if owner.oss.get(ROOT, "d/a.bin").size != len(now):
+                full.pipe_file(PATH, now)
+
+    full.get_file(PATH, tmp_path / "a", callback=Replaces())
+    assert (tmp_path / "a").read_bytes() == now
+
+
 def test_ranges_that_fail_are_one_failure(parts, owner, tmp_path):
     """A file has one error, and leaves nothing behind."""
     parts.pipe_file(PATH, LARGE)
