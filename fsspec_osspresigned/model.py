@@ -37,7 +37,13 @@ MOST_SMALL = 128
 
 
 class Action(enum.StrEnum):
-    """Names of OSS API calls, as in the API reference."""
+    """Names of OSS API calls, as in the API reference.
+
+    Attributes:
+        spec: the row of the call in :data:`OPERATIONS`.
+    """
+
+    spec: Spec
 
     PutObject = "PutObject"
     PostObject = "PostObject"
@@ -54,11 +60,6 @@ class Action(enum.StrEnum):
     ListObjectsV2 = "ListObjectsV2"
 
     __hash__ = str.__hash__  # that of enum takes ten times as long
-
-    @property
-    def spec(self) -> Spec:
-        """The row of the call in :data:`OPERATIONS`."""
-        return OPERATIONS[self]
 
     @property
     def method(self) -> str:
@@ -244,6 +245,8 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
+for _action, _spec in OPERATIONS.items():
+    _action.spec = _spec
 # The calls that a presigned URL makes: those of URL maps and of the signer protocol.
 URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
 # HTTP method -> the call of that method on an object itself.
@@ -416,8 +419,8 @@ class Reply:
     @property
     def request_id(self) -> str | None:
         """The header ``x-oss-request-id``, or the request ID of S3, or None."""
-        names = ("x-oss-request-id", "x-amz-request-id")
-        return next((self.headers[n] for n in names if n in self.headers), None)
+        found = self.headers.get("x-oss-request-id")
+        return self.headers.get("x-amz-request-id") if found is None else found
 
 
 @frozen(kw_only=True)

@@ -43,9 +43,13 @@ def is_web(text: str) -> bool:
 def is_presigned(text: str) -> bool:
     """Return whether *text* is a presigned URL, or a path with the query of one."""
     # What is public, such as the URL of a map on one's own server, has no query.
+    return has_signature(text) or ("?" in text and is_web(text))
+
+
+def has_signature(text: str) -> bool:
+    """Return whether *text* has a query parameter with the signature of a URL."""
     lower = text.lower()
-    signed = "signature=" in lower and re.search(_SIGNED, lower) is not None
-    return signed or (is_web(text) and "?" in text)
+    return "signature=" in lower and re.search(_SIGNED, lower) is not None
 
 
 def url_problem(url: str) -> str | None:

@@ -24,7 +24,7 @@ from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
-from ..signing.canonical import S3_MARKS
+from ..signing.canonical import is_of_s3
 from .link_estimate import LinkEstimate, RequestWindow
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
@@ -159,6 +159,9 @@ class Client:
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
+        if first is not None and first.failure is None:
+            self.circuit(operation.bucket).note_answer()
+            return cast("T", first.parsed)
         attempts = first.attempts if first else self.attempts(operation)
         cancel = exchange.cancel
         if exchange.path != operation.path:
@@ -242,7 +245,7 @@ class Client:
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
         """Return *signed*, with the checksum headers that a URL of S3 requires."""
-        if not any(mark in signed.url.reveal() for mark in S3_MARKS):
+        if not is_of_s3(signed.url):
             return signed
         from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
 

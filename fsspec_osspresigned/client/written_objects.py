@@ -127,7 +127,7 @@ class WrittenObjects:
     def trust_store(self, path: str) -> None:
         """No longer treat *path* and its parents as new, empty directories."""
         with self._lock:
-            while path:
+            while path and self._new:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 
@@ -164,7 +164,8 @@ class WrittenObjects:
 
     def _keep(self, receipt: Receipt, data: bytes | None) -> None:
         path = receipt.path
-        self._forget_object(path)
+        if path in self._objects or path in self._bodies:
+            self._forget_object(path)
         seen, is_readable = self._seen.cover(path)
         if seen:
             self._seen.leave_out(seen)

@@ -52,6 +52,11 @@ class Circuit:
         """True if the circuit is open, so that only one request at a time is sent."""
         return self._failures >= self._threshold
 
+    def note_answer(self) -> None:
+        """Record that the store has answered a request that was sent without ``turn``."""
+        if self._failures:
+            self._leave(probes=False, answered=True, failure=None)
+
     @contextlib.contextmanager
     def turn(
         self, path: str, cancel: Event | None = None, *, sent: bool = False

@@ -272,10 +272,13 @@ class Transfers(Generic[T, R]):
         )
 
     def _steps(self, job: T) -> Generator[Any, Any, Any]:
-        done = self._work(job, self._cancel)
         if self._driver is None:
-            return done
-        return (yield from cast("Generator[Any, Any, R]", done))
+            return self._one_step(job)
+        return cast("Generator[Any, Any, R]", self._work(job, self._cancel))
+
+    def _one_step(self, job: T) -> Generator[Any, Any, Any]:
+        yield from ()
+        return self._work(job, self._cancel)
 
     def _keep(self, index: int, result: Any) -> None:
         with self._lock:

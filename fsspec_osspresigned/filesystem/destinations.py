@@ -295,7 +295,7 @@ class LocalTree:
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]
             alone = _kind_of_top(top) is not Kind.DIRECTORY
-            empty = not alone and next(_walk(top, None), None) is None
+            empty = not alone and _is_empty(top)
             return ("" if top == "/" else top), 1 if alone or empty else 2
         common, count = "", 0
         for entry in self._walked():
@@ -327,6 +327,15 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 def _kind_of_top(path: str) -> Kind:
     """Return the kind of a path that the caller named; symbolic links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
+
+
+def _is_empty(directory: str) -> bool:
+    """Return whether *directory* is readable and has no entries."""
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:

@@ -8,7 +8,7 @@ from fsspec.utils import stringify_path
 
 from ..client.client import Client
 from ..errors import ConfigurationError
-from ..request_checks import is_presigned, is_web
+from ..request_checks import has_signature, is_web
 
 PROTOCOL = "osspresigned"
 
@@ -21,7 +21,7 @@ def without_protocol(path: Any) -> str:
             it.
     """
     found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
-    if is_web(found) or is_presigned(found):
+    if is_web(found) or has_signature(found):
         raise ConfigurationError(
             "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -58,12 +58,15 @@ class SharedCallback:
         with self._lock:
             self._callback.relative_update(count)
 
+    def of_file(
+        self, source: str, target: str
+    ) -> AbstractContextManager[SharedCallback]:
+        """Return the callback of one file, which counts the file when it is left."""
+        # Without a listener nothing is locked, so that workers never queue here.
+        return self._branch(source, target) if self.is_heard else nullcontext(self)
+
     @contextmanager
-    def of_file(self, source: str, target: str) -> Iterator[SharedCallback]:
-        """Yield the callback of one file; count the file at the end of the block."""
-        if not self.is_heard:  # 32 workers would queue for the lock
-            yield self
-            return
+    def _branch(self, source: str, target: str) -> Iterator[SharedCallback]:
         if self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
             return

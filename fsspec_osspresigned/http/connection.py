@@ -52,6 +52,8 @@ class Route:
         forwards: whether the proxy gets whole URLs; False if it opens a tunnel.
         request_ids: the first two different request IDs of responses. A simple server
             may send the same ID with every response; then the ID proves nothing.
+        netloc: host and port of the origin, as in the URL.
+        host: the header Host: *netloc* in lower case, without a default port.
     """
 
     origin: str
@@ -62,6 +64,8 @@ class Route:
     over_http: bool
     forwards: bool
     request_ids: set[str] = field(factory=set, eq=False, repr=False)
+    netloc: str = field(init=False)
+    host: str = field(init=False)
 
     @property
     def nests_tls(self) -> bool:
@@ -72,14 +76,12 @@ class Route:
         secure = self.over_http and self.proxy.proxy.scheme == "https"
         return secure and self.scheme == "https"
 
-    @property
-    def netloc(self) -> str:
-        """Host and port of the origin, as in the URL."""
+    @netloc.default
+    def _netloc_of_origin(self) -> str:
         return self.origin.partition("://")[2]
 
-    @property
-    def host(self) -> str:
-        """The header Host: :attr:`netloc` in lower case, without a default port."""
+    @host.default
+    def _host_of_netloc(self) -> str:
         return self.netloc.lower().removesuffix(f":{_PORTS[self.scheme]}")
 
 
@@ -167,8 +169,8 @@ def _written(start: str, headers: Mapping[str, str]) -> memoryview:
 
     A traceback that shows variables does not show the content of a memoryview.
     """
-    lines = [start, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    return memoryview("\r\n".join(lines).encode("latin-1"))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return memoryview(f"{start}\r\n{lines}\r\n".encode("latin-1"))
 
 
 def request_head(

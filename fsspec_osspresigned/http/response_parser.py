@@ -53,6 +53,7 @@ class ResponseParser:
         self._parser: Any = HttpResponseParser(self)  # None once it is not needed
         # For folded lines (RFC 9112, 5.2); control characters are refused here.
         self._parser.set_dangerous_leniencies(lenient_headers=True)
+        self._fields: list[tuple[bytes, bytes]] = []
         self._head = bytearray()
         self._overhead = 0  # bytes of 1xx responses, or of chunks without content
         self._pieces: list[bytes] = []
@@ -113,11 +114,21 @@ class ResponseParser:
             raise ResponseError(f"The response has HTTP version {version}")
         status = self._parser.get_status_code()
         if status < HTTPStatus.OK:
-            self.headers, self.reason = {}, ""
+            self.reason = ""
+            self._fields.clear()
         else:
             self._overhead = 0
+            self._read_fields()
             self._understand(status, old=version == "1.0")
         return rest
+
+    def _read_fields(self) -> None:
+        """Fill ``headers`` with the fields of the head."""
+        found = self.headers
+        for name, value in self._fields:
+            key = name.decode("latin-1").lower()
+            text = value.decode("latin-1").strip(" \t")
+            found[key] = f"{found[key]}, {text}" if key in found else text
 
     def _understand(self, status: int, *, old: bool) -> None:
         """Determine where the body ends, and whether the connection is reusable.
@@ -132,10 +143,12 @@ class ResponseParser:
             raise ResponseError("The response has a transfer coding not asked for")
         self.chunked = coding is not None
         self.remaining = None if length is None else int(length)
-        said = {x.strip(" \t") for x in found.get("connection", "").lower().split(",")}
-        self.reusable = "close" not in said and not (
-            old and (self.chunked or "keep-alive" not in said)
-        )
+        if old or "connection" in found:
+            said = found.get("connection", "").lower().split(",")
+            options = {option.strip(" \t") for option in said}
+            self.reusable = "close" not in options and not (
+                old and (self.chunked or "keep-alive" not in options)
+            )
         if (
             self._method == "HEAD"
             or status in _NO_BODY
@@ -182,12 +195,8 @@ class ResponseParser:
         self.reason += text.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store one header; ignore trailers after the body."""
-        if not self.status:
-            key = name.decode("latin-1").lower()
-            text = value.decode("latin-1").strip(" \t")
-            found = self.headers
-            found[key] = f"{found[key]}, {text}" if key in found else text
+        """Store one header; those after a chunked body are never read."""
+        self._fields.append((name, value))
 
     def on_body(self, piece: bytes) -> None:
         """Store bytes of the body."""

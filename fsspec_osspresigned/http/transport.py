@@ -202,12 +202,13 @@ class OutgoingRequest:
 
     def reply(self, connection: OriginConnection, response: ResponseParser) -> Reply:
         """Read the body of *response* from *connection*, and return the reply."""
-        outgoing, shown = self._outgoing, _shown(self.signed)
+        outgoing = self._outgoing
         connection.broken |= outgoing.sent != outgoing.body.size
         if _log.isEnabledFor(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
+            shown = _shown(self.signed)
             _log.debug(line, self.signed.method, shown, response.status)
-        return _reply(connection, response, outgoing, shown)
+        return _reply(connection, response, outgoing, self.signed)
 
     def failure(
         self, error: BaseException, connect_seconds: float | None
@@ -366,11 +367,14 @@ def _head(signed: SignedRequest, outgoing: _Outgoing, route: Route) -> memoryvie
     frame, size = outgoing.frame, outgoing.total
     exchange = outgoing.exchange
     headers = {**signed.headers, **frame.headers}
-    names = {name.lower(): name for name in headers}
-    stated = headers.get(names.get("content-length", ""), str(size))
     added = {"Host": route.host, "Content-Length": str(size), **_DEFAULTS}
     added |= exchange.free_headers
-    headers = {n: v for n, v in added.items() if n.lower() not in names} | headers
+    stated = str(size)
+    if headers:
+        names = {name.lower(): name for name in headers}
+        stated = headers.get(names.get("content-length", ""), stated)
+        added = {n: v for n, v in added.items() if n.lower() not in names}
+    headers = added | headers
     problem = ""
     if stated != str(size):
         problem = f"the URL is signed for {stated} bytes, the body has {size}"
@@ -386,9 +390,9 @@ def _reply(
     connection: OriginConnection,
     response: ResponseParser,
     outgoing: _Outgoing,
-    url: str,
+    signed: SignedRequest,
 ) -> Reply:
-    """Read the body of *response*, and return the reply; *url* is for messages only."""
+    """Read the body of *response*, the one to *signed*, and return the reply."""
     exchange, body = outgoing.exchange, b""
     host, path = connection.route.netloc, exchange.path
     ok = 200 <= response.status < 300  # noqa: PLR2004 - HTTP status class
@@ -410,7 +414,7 @@ def _reply(
     else:
         body = _collect(connection, response, exchange.limit + 1)
         if len(body) > exchange.limit:
-            text = f"{url} answered more than {exchange.limit} bytes"
+            text = f"{_shown(signed)} answered more than {exchange.limit} bytes"
             raise _TooLongError(text, path=path)
     return Reply(
         status=response.status,

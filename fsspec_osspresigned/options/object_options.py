@@ -138,8 +138,11 @@ class Target:
     @property
     def content_type(self) -> str | None:
         """The requested Content-Type; None if there is none."""
-        pairs = (*self.headers.items(), *self.optional_headers.items())
-        return next((v for name, v in pairs if name.lower() == "content-type"), None)
+        for headers in (self.headers, self.optional_headers):
+            for name, value in headers.items():
+                if name.lower() == "content-type":
+                    return value
+        return None
 
     def operation(
         self,

@@ -331,7 +331,8 @@ def _misfits(operation: Operation) -> Iterator[str]:
         yield f"needs the header {COPY_SOURCE}"
     if spec.form:
         yield "is not a URL: its policy is signed as a form"
-    for name in sorted(operation.query.keys() & _OWN):
+    own = operation.query.keys() & _OWN if operation.query else ()
+    for name in sorted(own):
         yield f"takes no query parameter {name}: it belongs to the signer"
 
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 from attrs.converters import optional
 
-from ..secret import Secret
+from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
@@ -50,7 +50,6 @@ SUBRESOURCES = frozenset(
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
 SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
 TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
-S3_MARKS = ("X-Amz-Algorithm=", "AWSAccessKeyId=")  # in URLs of S3's versions 4 and 2
 OWN_PARAMETERS = frozenset(
     """
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
@@ -60,7 +59,9 @@ OWN_PARAMETERS = frozenset(
 )
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
+_find_s3_mark = re.compile("X-Amz-Algorithm=|AWSAccessKeyId=").search  # V4, V2
 _is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
+_is_plain_path = re.compile(r"[A-Za-z0-9._~/-]*").fullmatch
 _is_moment = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
 
 
@@ -82,6 +83,11 @@ class Credentials:
     expires_at: float | None = None
 
 
+def is_of_s3(url: SecretURL) -> bool:
+    """Return whether *url* has a signature of S3, version 4 or 2."""
+    return _find_s3_mark(url.reveal()) is not None
+
+
 def quote(text: str) -> str:
     """Percent-encode everything but unreserved characters (RFC 3986)."""
     if _is_unreserved(text):  # most are, and the library takes twenty times as long
@@ -92,6 +98,8 @@ def quote(text: str) -> str:
 @lru_cache(maxsize=16)  # the URL and the signed text hold the same path
 def quote_path(text: str) -> str:
     """Percent-encode everything but unreserved characters and ``/``."""
+    if _is_plain_path(text):
+        return text
     return urllib.parse.quote(text, errors="surrogateescape")
 
 

@@ -152,18 +152,22 @@ class PresignRequest:
     def problems(self) -> Iterator[str]:
         """Yield the reasons for which OSS would refuse the request."""
         yield from _lasting_problems(
-            self.credentials, self.method, self.bucket, self.version, self.expires_in
+            self.credentials,
+            self.method,
+            self.bucket,
+            self.version,
+            self.expires_in,
+            self.region,
+            self.product,
         )
         if problem := self.key and check_key(self.key):
             yield problem
-        yield from self._problems_of_headers()
-        yield from _problems_of_query(self.query)
+        if self.headers or self.additional_headers:
+            yield from self._problems_of_headers()
+        if self.query:
+            yield from _problems_of_query(self.query)
         if self.version == "v1":
             yield from _problems_of_v1(self.key, self.query)
-        elif problem := region_problem(self.region):
-            yield problem
-        if not _is_token(self.product) or "/" in self.product:
-            yield f"product {self.product[:80]!r} is not a product name: use oss"
 
     def _problems_of_headers(self) -> Iterator[str]:
         seen = set()
@@ -220,7 +224,13 @@ def _own_query(
 
 @lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again
 def _lasting_problems(
-    credentials: Credentials, method: str, bucket: str, version: str, life: int
+    credentials: Credentials,
+    method: str,
+    bucket: str,
+    version: str,
+    life: int,
+    region: str | None,
+    product: str,
 ) -> Collection[str]:
     """Return the problems that do not depend on the key, the headers or the query."""
     problems = [*credential_problems(credentials)]
@@ -236,6 +246,10 @@ def _lasting_problems(
         problems.append(f"expires_in is {life}: V4 allows 1..{MAX_V4_LIFE} seconds")
     elif life < 1:
         problems.append(f"expires_in is {life}: use a positive number of seconds")
+    if version != "v1" and (problem := region_problem(region)):
+        problems.append(problem)
+    if not _is_token(product) or "/" in product:
+        problems.append(f"product {product[:80]!r} is not a product name: use oss")
     return problems
 
 

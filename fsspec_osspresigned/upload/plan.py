@@ -292,7 +292,8 @@ def granted(client: Client, path: str) -> Grant:
     """Return the signer's grant for *path*, with the minimum part size of the store."""
     grant = grant_for(client.signer, path)
     parts = grant.multipart
-    if parts is not None and split_path(path)[0] in client.s3_buckets:
+    s3_buckets = client.s3_buckets
+    if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:
         return evolve(grant, multipart=evolve(parts, least_part=MIN_PART_S3))
     return grant
 

@@ -117,7 +117,7 @@ class ReceiptBuilder:
             version_id=version,
             request_id=reply.request_id if reply else None,
             upload_id=upload_id or None,
-            parts=self.parts,
+            parts=self.parts if self._numbered else (),
             retries=self._retries,
             resigns=self._resigns,
             seconds=time.monotonic() - self._started,

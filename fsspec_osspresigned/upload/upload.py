@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..client.client import Client
+from ..client.link_estimate import Link
 from ..client.small_request import FirstTry, Steps
 from ..client.written_objects import BODY_CAP
 from ..concurrency import abort_at_exit
@@ -130,6 +131,10 @@ def _upload(
         upload.resumption.release()
 
 
+def _link(client: Client, target: Target) -> Link | None:
+    return client.links[split_path(target.path)[0]].link
+
+
 class Upload:
     """Upload of one object. Call ``add`` and ``finish`` from one thread at a time.
 
@@ -141,7 +146,6 @@ class Upload:
     Attributes:
         failure: the first failure, of this thread or of any part.
         mode: the way the object is sent; one PutObject until the plan requires parts.
-        memory_limit: bytes of part buffers above which parts are sent one by one.
         resumption: parts that an earlier process stored.
         patience: seconds that ``discard`` waits for parts in flight.
 
@@ -164,19 +168,17 @@ class Upload:
         options = client.options
         # Large parts are lost with the process that sends them, so not with a journal.
         large_parts = at_hand and client.checkpoint is None
-        bucket = split_path(target.path)[0]
         self.plan: UploadPlan = plan_for(
             grant,
             options,
             size,
             path=target.path,
             large_parts=large_parts,
-            link=client.links[bucket].link if large_parts else None,
+            link=_link(client, target) if large_parts else None,
         )
         check_plan(options, client.signer, target, grant, self.plan, size)
         self._client, self.path = client, target.path
         self.granted = grant.multipart or MultipartGrant()
-        self.memory_limit = options.most_memory
         self.resumption = NoCheckpoint()
         self.receipt: Receipt | None = None
         self.patience = _PATIENCE
@@ -224,12 +226,14 @@ class Upload:
         Raises like ``add``, and SourceChangedError if *source* changed while it was
         read.
         """
+        if not self.plan.multipart:  # one body proves itself while it is sent
+            self.add(source)
+            return
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
             self.add(source.part(offset, min(step, source.size - offset)))
-        if self.plan.multipart:  # one body proves itself while it is sent
-            self.wait_for_parts()
-            source.check()
+        self.wait_for_parts()
+        source.check()
 
     def wait_for_parts(self) -> None:
         """Wait until no part is in flight; raise the first failure of any part."""
@@ -310,6 +314,11 @@ class Upload:
     @property
     def _is_begun_elsewhere(self) -> bool:
         return self._beginner not in (0, threading.get_ident())
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes of part buffers above which parts are sent one by one."""
+        return self._client.options.most_memory
 
     @property
     def is_over(self) -> bool:
