@@ -88,7 +88,8 @@ class WrittenObjects:
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
-            self.trust_store(receipt.path)
+            if self._new:
+                self.trust_store(receipt.path)
             self._keep(receipt, data)
 
     def remember_copy(self, source: str, path: str) -> None:
@@ -127,7 +128,7 @@ class WrittenObjects:
     def trust_store(self, path: str) -> None:
         """No longer treat *path* and its parents as new, empty directories."""
         with self._lock:
-            while path and self._new:
+            while path:
                 self._new.discard(path)
                 path = path.rpartition("/")[0]
 

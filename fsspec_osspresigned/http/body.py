@@ -19,7 +19,7 @@ from itertools import accumulate
 from mmap import PAGESIZE
 from typing import IO, Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from ..errors import ConfigurationError, SourceChangedError
 from ..system import read_at, write_at
@@ -175,6 +175,18 @@ class Fingerprint:
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
+    def fits(self, status: os.stat_result) -> bool:
+        """Return whether *status* is a later stat result of the unchanged, open file."""
+        # Replacing or removing the file changes ctime alone.
+        is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
+        return (
+            is_same
+            and status.st_mtime_ns == self.mtime_ns
+            and status.st_size == self.size
+            and status.st_ino == self.inode
+            and status.st_dev == self.device
+        )
+
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
     """Return whether a regular file has the size in its stat; /proc files do not.
@@ -254,11 +266,7 @@ class FileBody:
             self._check(handle)
 
     def _check(self, handle: io.FileIO) -> None:
-        status = os.fstat(handle.fileno())
-        found = Fingerprint.of(status)
-        if not status.st_nlink:  # it was replaced or removed, which changes ctime alone
-            found = evolve(found, ctime_ns=self.fingerprint.ctime_ns)
-        if found != self.fingerprint:
+        if not self.fingerprint.fits(os.fstat(handle.fileno())):
             raise self._changed()
 
     def _changed(self) -> SourceChangedError:

@@ -67,13 +67,22 @@ def combine(first: int, second: int, second_length: int) -> int:
     return _multiply(_shift(second_length), first) ^ second
 
 
+def _is_by_key(headers: Mapping[str, str]) -> bool:
+    """Return whether the object is encrypted by KMS, by SM4 or by a customer's key (S3).
+
+    The ETag of such an object is not promised to be an MD5.
+    """
+    by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
+    return by_kms or _OWN_KEY in headers
+
+
 def compare(
     headers: Mapping[str, str],
     *,
     crc: int | None,
     md5: Callable[[], str],
     mode: str,
-    what: str,
+    what: object,
     path: str,
 ) -> str:
     """Compare the store's checksum with the bytes sent; return its kind.
@@ -96,10 +105,7 @@ def compare(
         msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
         raise IntegrityError(msg, path=path, differs=False)
     plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
-    # Under KMS, SM4 and a key of the customer's (S3) no ETag is promised to be an MD5.
-    by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
-    by_key = by_kms or _OWN_KEY in headers
-    if mode in ("auto", "md5") and plain and not by_key:
+    if mode in ("auto", "md5") and plain and not _is_by_key(headers):
         if plain[1].lower() != (ours := md5()):
             msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"
             raise IntegrityError(msg, path=path)

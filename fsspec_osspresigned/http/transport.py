@@ -39,7 +39,7 @@ from .connection import (
     UnaskedError,
     request_head,
 )
-from .form import NO_FRAME, form_frame
+from .form import NO_FRAME, FormFrame, form_frame
 from .pool import ConnectionPool
 from .response_parser import ResponseParser
 from .stall import Phase, StalledError
@@ -129,7 +129,8 @@ class _LocalFailed(Exception):  # noqa: N818 - never leaves this module
 class _Outgoing:
     """One pass over a request body, which counts bytes and computes the CRC-64.
 
-    The bytes of the *frame* around a form's data are not counted.
+    The bytes of the *frame* around a form's data are counted only in *total*, the size of
+    the request's body.
     """
 
     frame = NO_FRAME
@@ -139,6 +140,7 @@ class _Outgoing:
         self.exchange = exchange
         self.crc64 = 0 if exchange.with_crc else None
         self.sent = 0
+        self.total = body.size
 
     def __iter__(self) -> Iterator[memoryview]:
         cancel = self.exchange.cancel
@@ -161,10 +163,10 @@ class _Outgoing:
         if not self.body.size:
             yield self.frame.after
 
-    @property
-    def total(self) -> int:
-        """Size of the request's body in bytes."""
-        return self.body.size + len(self.frame.before) + len(self.frame.after)
+    def put_into(self, frame: FormFrame) -> None:
+        """Send the bytes inside of a form."""
+        self.frame = frame
+        self.total = self.body.size + len(frame.before) + len(frame.after)
 
     def report(self, count: int) -> None:
         """Report sent bytes to the callback; a negative number subtracts them."""
@@ -196,7 +198,7 @@ class OutgoingRequest:
         """Find the route to the server, and encode the head of the request."""
         path, outgoing = self.exchange.path, self._outgoing
         if self.signed.form is not None:
-            outgoing.frame = form_frame(self.signed.form, path)
+            outgoing.put_into(form_frame(self.signed.form, path))
         self.route = pool.route_to(self._origin)
         self.head = _head(self.signed, outgoing, self.route)
 
@@ -437,6 +439,8 @@ def _collect(
 
     *cut_is_fine* returns the bytes received before an OSError, which else is raised.
     """
+    if response.complete:  # as of most, which came with their heads
+        return response.take()[:most]
     body = bytearray()
     try:
         while (left := most - len(body)) > 0 and (

@@ -416,7 +416,7 @@ def _compared(
         crc=crc,
         md5=md5 or str,
         mode=mode or ("crc64" if stated else "none"),
-        what=str(operation),
+        what=operation,
         path=operation.path,
     )
 
