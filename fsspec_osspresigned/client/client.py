@@ -161,7 +161,8 @@ class Client:
         """
         if first is not None and first.failure is None:
             self.circuit(operation.bucket).note_answer()
-            return cast("T", first.parsed)
+            result: T = first.parsed
+            return result
         attempts = first.attempts if first else self.attempts(operation)
         cancel = exchange.cancel
         if exchange.path != operation.path:
