@@ -161,21 +161,18 @@ class Client:
         """
         if first is not None and first.failure is None:
             self.circuit(operation.bucket).note_answer()
-            result: T = first.parsed
-            return result
+            return cast("T", first.parsed)
         attempts = first.attempts if first else self.attempts(operation)
         cancel = exchange.cancel
-        if exchange.path != operation.path:
-            exchange = evolve(exchange, path=operation.path)
         signed = first.signed if first else None
         signer: Signer = (None if first else ahead) or self.signer
         circuit = self.circuit(operation.bucket)
         while True:
             try:
                 if first is not None:
-                    made, first = first, None
+                    failed, first = first, None
                     with circuit.turn(operation.path, sent=True):
-                        return cast("T", made.result())
+                        failed.result()
                 with self.turns.take(wait=not self.lanes.is_caller):
                     # Only here, for the wait may outlast a short life.
                     if signed is None or self.is_stale(signed):
@@ -220,6 +217,8 @@ class Client:
     ) -> Reply:
         """Send one try of *operation*, and return its 2xx reply, or raise an error."""
         ready = self.with_checksums(operation, signed, body)
+        if exchange.path != operation.path:
+            exchange = evolve(exchange, path=operation.path)
         clock = self._timing.clock
         began = clock()
         reply = self.judged(
