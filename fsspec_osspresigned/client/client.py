@@ -174,8 +174,7 @@ class Client:
                     with circuit.turn(operation.path, sent=True):
                         failed.result()
                 with self.turns.take(wait=not self.lanes.is_caller):
-                    # Only here, for the wait may outlast a short life.
-                    if signed is None or self.is_stale(signed):
+                    if signed is None or self.is_stale(signed):  # after the wait
                         asked, signer = signer, self.signer
                         signed = self.signed(operation, asked)
                     with circuit.turn(operation.path, cancel):
