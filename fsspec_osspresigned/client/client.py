@@ -14,7 +14,7 @@ from attrs import evolve
 
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
-from ..concurrency.thread_pool import Workers
+from ..concurrency.thread_pool import Workers, runs_jobs_here
 from ..concurrency.waiting import Event
 from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
 from ..http.body import EMPTY, Body
@@ -173,7 +173,7 @@ class Client:
                     failed, first = first, None
                     with circuit.turn(operation.path, sent=True):
                         failed.result()
-                with self.turns.take(wait=not self.lanes.is_caller):
+                with self.turns.take(wait=not self._is_awaited):
                     if signed is None or self.is_stale(signed):  # after the wait
                         asked, signer = signer, self.signer
                         signed = self.signed(operation, asked)
@@ -192,6 +192,11 @@ class Client:
                 signed = None
             elif (cancel or Event()).wait(decision.seconds):
                 raise failure
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether other requests may wait for this thread, so it must not wait for them."""
+        return self.lanes.is_caller or runs_jobs_here()
 
     def _after(
         self,

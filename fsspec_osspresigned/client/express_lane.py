@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from ..concurrency.budget import TurnShare
 from ..concurrency.job_runner import LATER, OVER, Task
-from ..concurrency.thread_pool import Workers
+from ..concurrency.thread_pool import Workers, runs_jobs_here
 from ..concurrency.waiting import Event, Future
 from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
@@ -49,12 +49,12 @@ class ExpressLane:
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
         """Call *function* in a thread that may call ``run``.
 
-        Returns None, and does not call *function*, if the caller is such a thread, or
-        if the signer's ``grant`` or the receipts callback may have to wait.
+        Returns None, and does not call *function*, if the caller is such a thread or a
+        callback of the user, or if the signer's ``grant`` or the receipts callback may have to wait.
         """
         client, lanes = self.client, self.client.lanes
         may_wait = callable(client.options.receipts) or not grants_here(client.signer)
-        if lanes.is_caller or may_wait:
+        if lanes.is_caller or may_wait or runs_jobs_here():
             return None
         return lanes.submit(function)
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from ..system import after_fork_in_child
@@ -27,6 +28,26 @@ Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
 # All pools of this process, and the idle threads of all.
 POOLS: weakref.WeakSet[Workers] = weakref.WeakSet()
 _idle: set[threading.Thread] = set()
+_here = threading.local()
+
+
+def run_jobs_here() -> BytesIO:
+    """Return a token; until it is closed or freed, this thread runs its jobs itself.
+
+    A block ``with run_jobs_here():`` is for callbacks of the user. The threads of the
+    pools may be waiting for the callback, so jobs of the callback cannot wait for them.
+    """
+    token = BytesIO()
+    if not runs_jobs_here():
+        _here.token = weakref.ref(token)
+    return token
+
+
+def runs_jobs_here() -> bool:
+    """Return whether a token of ``run_jobs_here`` is open in this thread."""
+    known = getattr(_here, "token", None)
+    token = known and known()
+    return token is not None and not token.closed
 
 
 class Workers:
@@ -101,15 +122,14 @@ class Workers:
     ) -> Future[T]:
         """Queue ``function(*args, **kwargs)`` and return its future at once.
 
-        If the pool has no thread and none can be started, the job runs in the calling
-        thread before ``submit`` returns.
+        If the pool has no thread and none can be started, or within ``run_jobs_here``,
+        the job runs in the calling thread before ``submit`` returns.
         """
-        try:
-            return self.queue(function, *args, **kwargs)
-        except RuntimeError:
-            future: Future[T] = Future()
-            task = partial(function, *args, **kwargs)
-            self._run(threading.current_thread(), future, task)
+        with suppress(RuntimeError):
+            if not runs_jobs_here():
+                return self.queue(function, *args, **kwargs)
+        future: Future[T] = Future()
+        _run(future, partial(function, *args, **kwargs))
         error = future.exception()
         if error is not None and not isinstance(error, Exception):
             raise error  # an interrupt of this thread
@@ -180,23 +200,8 @@ class Workers:
             # A submit that counted this thread as idle has started none.
             with suppress(Exception):
                 self._find_threads()
-            self._run(me, future, task)
+            _run(future, task, partial(self._busy.discard, me))
             del future, task  # an idle thread must not keep a part's buffer alive
-
-    def _run(
-        self, me: threading.Thread, future: Future[Any], task: Callable[[], Any]
-    ) -> None:
-        try:
-            try:
-                if not future.start():
-                    return
-                result = task()
-            finally:
-                self._busy.discard(me)  # first, so that the waiter's next job takes it
-        except BaseException as error:  # noqa: BLE001 - the waiter gets all of them
-            future.set_exception(error)
-        else:
-            future.set_result(result)
 
     def _may_end(self, me: threading.Thread) -> bool:
         with self._lock:
@@ -205,6 +210,24 @@ class Workers:
                 return True
             self._threads.add(me)
             return False
+
+
+def _run(
+    future: Future[Any],
+    task: Callable[[], Any],
+    ended: Callable[[], object] = lambda: None,
+) -> None:
+    try:
+        try:
+            if not future.start():
+                return
+            result = task()
+        finally:
+            ended()  # first, so that the thread can take the waiter's next job
+    except BaseException as error:  # noqa: BLE001 - the waiter gets all of them
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _reset_all() -> None:

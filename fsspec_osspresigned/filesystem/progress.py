@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from fsspec.callbacks import Callback, NoOpCallback
 
+from ..concurrency.thread_pool import run_jobs_here
 from ..units import short_bytes
 
 _WIDTH = 24  # characters of the bar
@@ -21,6 +22,9 @@ _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 class SharedCallback:
     """An fsspec callback that several threads call, one at a time.
+
+    The callback may call any filesystem. Its calls run in its own thread, because all
+    other threads may be waiting for the callback.
 
     With many files, the callback counts the files, and its branches count the bytes. A
     callback without branches, such as most bars, counts the bytes of all files.
@@ -42,7 +46,7 @@ class SharedCallback:
 
     def set_size(self, size: int | None) -> None:
         """Set the total size in bytes; None if it is unknown."""
-        with self._lock:
+        with self._lock, run_jobs_here():
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
@@ -55,7 +59,7 @@ class SharedCallback:
 
     def add(self, count: int) -> None:
         """Add *count* bytes that were sent; a negative *count* subtracts a failed try."""
-        with self._lock:
+        with self._lock, run_jobs_here():
             self._callback.relative_update(count)
 
     def of_file(
@@ -70,7 +74,7 @@ class SharedCallback:
         if self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
             return
-        with self._lock:
+        with self._lock, run_jobs_here():
             child = self._callback.branched(source, target)
         with child:
             yield SharedCallback(child, self._lock)
@@ -90,7 +94,7 @@ class _OneOfMany(SharedCallback):
     def set_size(self, size: int | None) -> None:
         """Add *size* to the total of all files, unless that total was set in advance."""
         if not self._whole.knows_size:
-            with self._lock:
+            with self._lock, run_jobs_here():
                 total = (self._callback.size or 0) + (size or 0) - self._size
                 self._callback.set_size(total)
                 self._size = size or 0

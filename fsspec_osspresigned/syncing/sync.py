@@ -15,6 +15,7 @@ from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
+from ..concurrency.thread_pool import run_jobs_here
 from ..console.exit import why
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
@@ -242,7 +243,8 @@ class SyncRun(Listener):
         A negative *count* subtracts the bytes of a failed try.
         """
         if self.on_event is not None:
-            self.on_event(SyncEvent(EventKind.BYTES, name, count))
+            with run_jobs_here():
+                self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Count a stored file; add it to the state if its upload is complete."""
@@ -277,7 +279,7 @@ class SyncRun(Listener):
     def _report(
         self, kind: EventKind, name: str = "", size: int = 0, **facts: Any
     ) -> None:
-        with self._lock:
+        with self._lock, run_jobs_here():
             if self.on_event is not None:
                 self.on_event(SyncEvent(kind, name, size, **facts))
 

@@ -14,7 +14,7 @@ import weakref
 import pytest
 
 from fsspec_osspresigned.concurrency import thread_pool
-from fsspec_osspresigned.concurrency.thread_pool import Workers
+from fsspec_osspresigned.concurrency.thread_pool import Workers, run_jobs_here
 
 
 def test_work_and_its_failure_reach_the_caller():
@@ -44,6 +44,34 @@ def test_no_more_threads_than_allowed():
     for future in futures:
         future.result(5)
     assert names == {"pool-1", "pool-2"}
+
+
+def test_a_job_that_others_may_wait_for_runs_where_it_is_submitted():
+    """Inside the block a full pool makes no job wait, and afterwards all is as before."""
+    workers, gate = Workers("full", 1), threading.Event()
+    me = threading.current_thread()
+    busy = workers.submit(gate.wait, 5)
+    with run_jobs_here():
+        with run_jobs_here():
+            assert workers.submit(threading.current_thread).result(0) is me
+        assert workers.submit(threading.current_thread).result(0) is me
+    queued = workers.submit(threading.current_thread)
+    gate.set()
+    assert busy.result(5)
+    assert queued.result(5) is not me
+
+
+def test_a_job_in_the_thread_of_its_pool_leaves_that_thread_busy():
+    """Else a later job would be left to a thread that does not come back."""
+    workers, gate = Workers("two", 2), threading.Event()
+
+    def task():
+        with run_jobs_here():
+            workers.submit(int).result(0)
+        workers.submit(gate.set)
+        return gate.wait(5)
+
+    assert workers.submit(task).result(5)
 
 
 def test_idle_thread_is_used_again():

@@ -8,7 +8,7 @@ import sys
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
-from fsspec_osspresigned.filesystem import progress
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, progress
 from fsspec_osspresigned.filesystem.progress import BytesProgress, SharedCallback
 
 
@@ -180,3 +180,24 @@ def test_without_tqdm_it_draws_itself(kind, monkeypatch):
         bar.relative_update(1024)
         bar.relative_update(1024)
     assert " 50% 1.0 KiB of 2.0 KiB" in stream.getvalue().split("\r")[1]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 4])
+def test_a_callback_may_call_its_own_filesystem(environment, tmp_path, limit):
+    """All threads and permissions may wait for the callback, so its calls need neither."""
+    fs = OSSPresignedFileSystem(
+        signer="keys", part_size=100 * 1024, max_concurrency=limit
+    )
+    for number in range(12):
+        (tmp_path / "out" / f"{number}").parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / f"{number}").write_bytes(bytes(1024 * 1024))
+    notes = {f"examplebucket/notes/{number}": b"x" for number in range(3)}
+
+    class Notes(Callback):
+        def relative_update(self, inc=1):
+            fs.pipe(notes)
+            assert fs.cat(list(notes)) == notes
+
+    fs.put(tmp_path / "out", "examplebucket/a", recursive=True, callback=Notes())
+    fs.get("examplebucket/a", tmp_path / "in", recursive=True, callback=Notes())
+    assert len(list((tmp_path / "in").iterdir())) == 12

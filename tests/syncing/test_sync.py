@@ -45,6 +45,15 @@ def puts(owner):
     return owner.actions().count("PutObject")
 
 
+def test_an_event_may_call_the_filesystem(environment, source):
+    """It comes while a request counts against the limit, and needs another one."""
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
+    result = sync(
+        source, DEST, filesystem=fs, on_event=lambda _: fs.exists(f"{BUCKET}/x")
+    )
+    assert result.sent == len(FILES)
+
+
 # -- what is sent ------------------------------------------------------------------------
 
 
