@@ -6,6 +6,7 @@ how a ``with`` block ended. These layers do both, by the rules of ``writer``.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from ..model import Receipt
+
+_MARK = "\ufeff"  # the byte order mark
+_MARKED = ("utf-16", "utf-32")  # encodings that begin with it, in either byte order
 
 
 class _Layer:
@@ -173,10 +177,15 @@ class TextWriter(_Layer, io.TextIOWrapper):
         self._inner = binary
         raw: Any = binary
         super().__init__(raw, **text_options)
+        # Python leaves the mark out where a file cannot seek.
+        self._mark = _MARK if codecs.lookup(self.encoding).name in _MARKED else ""
 
     def write(self, text: str, /) -> int:
         """Write *text* and return its length; raises like the file below."""
         self.check_open()
+        if text and self._mark:
+            mark, self._mark = self._mark, ""
+            super().write(mark)
         return super().write(text)
 
     def close(self) -> None:

@@ -93,3 +93,16 @@ def test_codec_that_fails_discards(upload):
     with pytest.raises(OSError, match="failed"):
         chain.close()
     assert "published" not in upload.ends
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "UTF_32", "utf-8-sig", "utf-16-le", "utf-8"]
+)
+def test_text_has_the_byte_order_mark_of_its_encoding(upload, encoding):
+    """The bytes are those of ``str.encode``; without text there are none."""
+    with TextWriter(PresignedWriter(upload, path="b/k"), encoding=encoding) as file:
+        assert (file.write(""), file.write("ab"), file.write("c")) == (0, 2, 1)
+    assert upload.data == "abc".encode(encoding)
+    empty = Upload()
+    TextWriter(PresignedWriter(empty, path="b/k"), encoding=encoding).close()
+    assert empty.data == b""
