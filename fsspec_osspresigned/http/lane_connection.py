@@ -127,7 +127,9 @@ class LaneConnection:
                 self._refuse_large(response)
             if response.status:
                 most = self._limit + 1 if response.status in _GOOD else MAX_ERROR
-                if response.complete or connection.timer.moved >= most:
+                # Of many small chunks, most bytes are no bytes of the body.
+                has_most = connection.timer.moved >= most <= response.untaken
+                if response.complete or has_most:
                     return True
             data = connection.sock.recv(RECEIVED)
             connection.timer.count(len(data))

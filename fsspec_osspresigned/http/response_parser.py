@@ -76,6 +76,11 @@ class ResponseParser:
             self.reusable, self._parser = False, None
             raise
 
+    @property
+    def untaken(self) -> int:
+        """Number of bytes of the body that were received and not taken yet."""
+        return sum(map(len, self._pieces))
+
     def take(self) -> bytes:
         """Return the bytes of the body that were received since the last call."""
         pieces, self._pieces = self._pieces, []

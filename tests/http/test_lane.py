@@ -225,6 +225,35 @@ def test_stall_of_one_delays_no_other(road, serve):
     assert stalled.failure.sent
 
 
+def test_a_refusal_in_tiny_chunks_delays_no_other(road, serve):
+    """Few of its bytes are bytes of the body, so the lane must not wait for more."""
+    sent, other = Event(), Event()
+
+    def tiny(peer: Peer) -> None:
+        peer.request()
+        peer.sock.sendall(
+            b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        peer.sock.sendall(b"1\r\nx\r\n" * 30_000)
+        sent.set()
+        other.wait()
+        peer.sock.sendall(b"0\r\n\r\n")
+
+    def prompt(peer: Peer) -> None:
+        peer.request()
+        other.set()
+        peer.answer()
+
+    server: Server = serve(tiny, prompt)
+    one = road()
+    refused = one.start(f"{server.origin}/b/1")
+    while not sent.is_set():
+        one.lane.wait(0.01)
+    one.wait_for(one.start(f"{server.origin}/b/2"), refused)
+    assert refused.failure is None
+    assert (refused.reply.status, refused.reply.body) == (403, b"x" * 30_000)
+
+
 def test_no_connection_is_the_end_of_one_try(road, serve):
     """A port that refuses fails the requests to it."""
     server: Server = serve(polite)
