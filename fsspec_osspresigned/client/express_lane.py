@@ -21,7 +21,7 @@ from ..concurrency.waiting import Event, Future
 from ..http.body import MemoryBody
 from ..http.lane import Lane, LaneTry
 from ..model import CONNECTIONS
-from ..signers.base import grants_here
+from ..signers.base import grants_here, without_waiting
 from .client import Client, parsed
 from .lane_signing import LaneSigning, Unsent
 from .link_estimate import LATENCY_BOUND, RequestWindow
@@ -53,7 +53,8 @@ class ExpressLane:
         callback of the user, or if the signer's ``grant`` or the receipts callback may have to wait.
         """
         client, lanes = self.client, self.client.lanes
-        may_wait = callable(client.options.receipts) or not grants_here(client.signer)
+        signer = without_waiting(client.signer)
+        may_wait = callable(client.options.receipts) or not grants_here(signer)
         if lanes.is_caller or may_wait or runs_jobs_here():
             return None
         return lanes.submit(function)

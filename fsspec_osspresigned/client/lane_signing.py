@@ -2,7 +2,8 @@
 
 A signer that works in this process signs when a request is sent. Other signers are
 called by worker threads: a remote signer for many requests in one call, a function of
-the user for one request in each call.
+the user for one request in each call. A grant is fetched by one worker thread; the
+lane's thread signs by the grant.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from attrs import define
 
 from ..concurrency.job_runner import Task
 from ..concurrency.thread_pool import Workers
+from ..errors import SignerUnavailableError
 from ..model import SignedRequest
-from ..signers.base import MAX_REQUESTS
+from ..signers.base import MAX_REQUESTS, without_waiting
 from .client import Client
 from .small_request import SmallRequest
 
@@ -55,7 +57,10 @@ class LaneSigning:
 
     def __init__(self, client: Client, pool: Workers, wake: Callable[[], None]) -> None:
         self._client, self._pool, self._wake = client, pool, wake
-        self._signs_here = getattr(client.signer, "remote", None) is False
+        self._here = without_waiting(client.signer)
+        self._tries_here = self._here is not client.signer
+        is_here = getattr(client.signer, "remote", None) is False
+        self._signs_here = is_here and not self._tries_here
         # Of what is not announced; None if calls are not to be saved.
         self._batches = client.prefetcher(lambda: None, first=MAX_REQUESTS)
         self._announced: Prefetcher | None = None
@@ -82,6 +87,8 @@ class LaneSigning:
                 signed = one.signed = announced.signed_already(one.request.operation)
             except Exception as error:  # noqa: BLE001 - raised by the call in a worker
                 signed = one.signed = error.with_traceback(None)
+        if signed is None and self._tries_here:
+            signed = one.signed = self._signed_here(one)
         if signed is not None:
             return False
         self._unsigned.append(one)
@@ -103,9 +110,12 @@ class LaneSigning:
     def ask(self) -> None:
         """Let worker threads sign the kept requests, or sign coming requests ahead."""
         if self._batches is None:
-            for one in self._unsigned:
+            asked = self._unsigned
+            if self._tries_here:  # the first call fetches the grant of all
+                asked = [] if self.is_calling else asked[:1]
+            for one in asked:
                 self._submit(partial(self._sign, one), [one])
-            self._unsigned = []
+            self._unsigned = self._unsigned[len(asked) :]
         elif self.is_calling:
             return
         elif self._unsigned:
@@ -137,6 +147,15 @@ class LaneSigning:
         finally:
             self._ended.append(some)
             self._wake()
+
+    def _signed_here(self, one: Unsent) -> SignedRequest | BaseException | None:
+        """Return the signed request or the error; None if the signer would wait."""
+        try:
+            return self._client.signed(one.request.operation, self._here)
+        except SignerUnavailableError:
+            return None
+        except Exception as error:  # noqa: BLE001 - raised by the call in a worker
+            return error.with_traceback(None)
 
     def _sign(self, one: Unsent) -> None:
         one.signed = self._client.signed(one.request.operation, None)

@@ -81,7 +81,9 @@ class Signer(Protocol):
     error in place of each refused request. ``distrust(request)`` reports that the store
     refused *request* as expired, so the signer must not use its credentials again.
     ``grants_here`` is True if ``grant`` and ``preflight`` never wait; many small
-    objects are then faster.
+    objects are then faster. ``without_waiting()`` returns a signer that never waits: its
+    ``sign`` raises SignerUnavailableError if this signer would have to wait, and its
+    ``grant`` may leave refusals to ``sign``.
     """
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -113,6 +115,12 @@ def grants_here(signer: object) -> bool:
         return known
     asks = hasattr(signer, "grant") or hasattr(signer, "preflight")
     return not asks or getattr(signer, "remote", None) is False
+
+
+def without_waiting(signer: Signer) -> Signer:
+    """Return what *signer* can do without waiting, as a signer; or *signer* itself."""
+    make: Callable[[], Signer] | None = getattr(signer, "without_waiting", None)
+    return signer if make is None else make()
 
 
 def preflight(signer: object, operation: Operation) -> None:

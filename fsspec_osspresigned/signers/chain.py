@@ -32,9 +32,13 @@ class ChainSigner:
         self._signers = signers
 
     @property
-    def remote(self) -> bool:
-        """True if a call of one of the signers costs a round trip."""
-        return any(getattr(signer, "remote", False) for signer in self._signers)
+    def remote(self) -> bool | None:
+        """True if a call of one of the signers costs a round trip; False if none waits.
+
+        None if that is unknown.
+        """
+        known = {getattr(signer, "remote", None) for signer in self._signers}
+        return True if True in known else False if known == {False} else None
 
     @property
     def grants_here(self) -> bool:

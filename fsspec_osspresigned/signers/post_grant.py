@@ -36,7 +36,9 @@ from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
 
 _log = logging.getLogger(__name__)
 
-# Seconds for which a server is not asked again that answers with an old grant.
+_ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
+# Seconds for which a server is not asked again that answers with an old grant, or does
+# not answer while a grant is left.
 _PAUSE = 5.0
 _TOO_MANY = 429
 
@@ -68,7 +70,7 @@ class LocalGrant:
     def __attrs_post_init__(self) -> None:
         self.current()
 
-    def current(self) -> HeldGrant:
+    def current(self, *, wait: bool = True) -> HeldGrant:  # noqa: ARG002 - never waits
         """Return the grant that the file contains now."""
         found = self.file.current()
         if found is not self._checked:
@@ -128,27 +130,46 @@ class FetchedGrant:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: HeldGrant | None = None
+        self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
-    def current(self) -> HeldGrant:
+    def current(self, *, wait: bool = True) -> HeldGrant:
         """Return the current grant; fetch one if there is none or it expires soon.
 
+        *wait* False does not fetch one.
+
         Raises:
-            SignerUnavailableError: the server cannot be reached, and no grant is valid.
+            SignerUnavailableError: the server cannot be reached, and no grant is valid;
+                or a grant would have to be fetched.
             SignerError: the reply of the server is not a grant.
             BindingError: the grant names a host that is not permitted.
         """
+        # Not under the lock, which is held while another thread fetches one.
+        if (found := self._in_hand(self._clock())) is not None:
+            return found
+        if not wait:
+            raise SignerUnavailableError("the grant must be fetched first")
         with self._lock:
-            held, now = self._held, self._clock()
-            if held is not None and not _ends_soon(held, now):
-                return held
+            now = self._clock()
+            if (found := self._in_hand(now)) is not None:
+                return found
+            held, until = self._held, now + _PAUSE
             try:
-                found = self._fetched(now)
+                held = self._held = self._fetched(now)
             except SignerUnavailableError:
                 if held is None or held.grant.expires_at <= now:
                     raise
-                return held
-            self._held = found
-            return found
+                until = min(until, held.grant.expires_at)
+            self._rest = (now, until)
+            return held
+
+    def _in_hand(self, now: float) -> HeldGrant | None:
+        """Return the grant unless it expires soon, or the best one during a rest."""
+        held, (begin, end) = self._held, self._rest
+        if held is None or begin <= now < end:
+            return held
+        # As for every signed request.
+        life = held.grant.expires_at - held.issued_at
+        return held if held.grant.expires_at - now >= min(30.0, life / 4) else None
 
     def drop(self, issued_at: float) -> None:
         """Discard the grant if it was fetched no later than *issued_at*."""
@@ -206,23 +227,29 @@ class FetchedGrant:
         return grant
 
 
-def _ends_soon(held: HeldGrant, now: float) -> bool:
-    # As for every signed request; what was fetched just now is the best there is.
-    life = held.grant.expires_at - held.issued_at
-    left = held.grant.expires_at - now
-    return left < min(30.0, life / 4) and not 0 <= now - held.issued_at < _PAUSE
-
-
 @define(eq=False, repr=False)
 class PostGrantSigner:
-    """Signer that makes forms of PostObject from the grant of *source*."""
+    """Signer that makes forms of PostObject from the grant of *source*.
+
+    *waits* False does not fetch a grant, and leaves all checks to ``sign``. *told* has
+    the pairs of content types that were logged.
+    """
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    _told: dict[tuple[str, str], Operation] = field(factory=dict, init=False)
+    waits: bool = True
+    told: dict[tuple[str, str], Operation] = field(factory=dict)
 
     remote = False
-    grants_here = False  # the grant may have to be fetched
+
+    @property
+    def grants_here(self) -> bool:
+        """True if ``grant`` and ``preflight`` never fetch the grant."""
+        return not (self.waits and isinstance(self.source, FetchedGrant))
+
+    def without_waiting(self) -> PostGrantSigner:
+        """Return a signer by the grant that is known; only its ``sign`` checks paths."""
+        return PostGrantSigner(self.source, self.clock, waits=False, told=self.told)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a form for each of *operations*; only PostObject is permitted."""
@@ -249,7 +276,7 @@ class PostGrantSigner:
 
         Each pair of types is logged once.
         """
-        if self._told.setdefault((guessed, sent), operation) is operation:
+        if self.told.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",
                 shown_text(operation.path),
@@ -259,7 +286,7 @@ class PostGrantSigner:
 
     def _held(self, path: str) -> HeldGrant:
         try:
-            return self.source.current()
+            return self.source.current(wait=self.waits)
         except SignerError as error:
             failure = error
         failure.path = failure.filename = path
@@ -271,13 +298,14 @@ class PostGrantSigner:
         If the server of the grant cannot be reached, this raises nothing, because
         ``sign`` asks the server again.
         """
-        one_form = Grant(single=True, multipart=None, action=Action.PostObject)
+        if not self.waits:
+            return _ONE_FORM
         try:
             grant = self._held(path).grant
         except SignerUnavailableError:
-            return one_form
+            return _ONE_FORM
         check_path(grant, path, self.clock())
-        return evolve(one_form, largest=grant.largest, expires_at=grant.expires_at)
+        return evolve(_ONE_FORM, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
         """Raise the error that ``sign`` would raise; the body's length may be unknown.

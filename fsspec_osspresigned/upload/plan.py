@@ -29,7 +29,7 @@ from ..model import (
 )
 from ..options.object_options import Target
 from ..options.options import Options
-from ..signers.base import Grant, MultipartGrant, grant_for, preflight
+from ..signers.base import Grant, MultipartGrant, Signer, grant_for, preflight
 from ..units import MIB, shown_bytes, shown_moment
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
@@ -288,9 +288,12 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 # -- before the first byte ---------------------------------------------------------------
 
 
-def granted(client: Client, path: str) -> Grant:
-    """Return the signer's grant for *path*, with the minimum part size of the store."""
-    grant = grant_for(client.signer, path)
+def granted(client: Client, path: str, signer: Signer | None = None) -> Grant:
+    """Return the signer's grant for *path*, with the minimum part size of the store.
+
+    *signer* None is the client's own signer.
+    """
+    grant = grant_for(signer or client.signer, path)
     parts = grant.multipart
     s3_buckets = client.s3_buckets
     if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:

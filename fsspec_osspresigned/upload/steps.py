@@ -62,9 +62,11 @@ class UploadSteps:
 
     # -- bodies --------------------------------------------------------------------------
 
-    def request(self, body: Body, ahead: Prefetcher | None) -> SmallRequest:
+    def request(
+        self, body: Body, ahead: Prefetcher | None, action: Action
+    ) -> SmallRequest:
         """Return the request by which an express lane tries ``put`` of *body* first."""
-        operation = self.target.put_operation(body.size)
+        operation = self.target.put_operation(body.size, action)
         parse = partial(self._confirmed, operation, body)
         return SmallRequest(operation, body, self.exchange, parse, ahead)
 

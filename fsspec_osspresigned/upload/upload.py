@@ -34,7 +34,7 @@ from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in
 from ..http.transport import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
-from ..signers.base import MultipartGrant
+from ..signers.base import MultipartGrant, without_waiting
 from ..tracebacks import caller_level
 from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
 from .receipt_builder import ReceiptBuilder
@@ -163,7 +163,9 @@ class Upload:
         progress: Callable[[int], None] | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        grant = granted(client, target.path)
+        # A form of known size is judged where it is signed, so its grant can come later.
+        signer = without_waiting(client.signer) if at_hand else None
+        grant = granted(client, target.path, signer)
         refuse_expired(grant, target.path)
         options = client.options
         # Large parts are lost with the process that sends them, so not with a journal.

@@ -128,12 +128,11 @@ class SinglePut:
             preflight(steps.client.signer, known)
 
     def request(self) -> SmallRequest | None:
-        """Return the request of ``publish`` if it is a small PUT; None otherwise."""
+        """Return the request of ``publish`` if its body is small; None otherwise."""
         job, body = self._job, self.body
-        action = job.plan.action
-        if job.plan.multipart or action.spec.form or body.size > SMALL:
+        if job.plan.multipart or body.size > SMALL:
             return None
-        return job.steps.request(body, job.ahead)
+        return job.steps.request(body, job.ahead, job.plan.action)
 
     def publish(self, first: FirstTry | None = None) -> Receipt:
         """Send the body, or use the reply to the *first* try; return the receipt."""

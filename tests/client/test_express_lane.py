@@ -30,6 +30,7 @@ from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import KIB
 from tests.client.conftest import ROOT, stored, values
+from tests.form_signer import grant_of
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -39,16 +40,25 @@ def make(oss) -> Any:
     """Make filesystems that sign here, and wait little before they try again."""
 
     def one(**options: Any) -> OSSPresignedFileSystem:
-        fs = OSSPresignedFileSystem(signer="keys", **options)
+        fs = OSSPresignedFileSystem(**{"signer": "keys", **options})
         fs.client.policy = evolve(fs.client.policy, base=0.01, cap=0.1)
         return fs
 
     return one
 
 
-def test_small_objects_go_by_the_lane(make, oss, tries, tmp_path):
+@pytest.fixture(params=["keys", "grant"])
+def storing(make, oss, request) -> Any:
+    """Make filesystems that send small objects in PUTs, or in forms."""
+    if request.param == "keys":
+        return make
+    grant = grant_of(oss, ROOT, "")
+    return lambda **options: make(signer=None, grant=grant, **options)
+
+
+def test_small_objects_go_by_the_lane(storing, oss, tries, tmp_path):
     """Values, files and transactions do, over as many connections as the options say."""
-    fs, given = make(max_concurrency=4), values(60)
+    fs, given = storing(max_concurrency=4), values(60)
     receipts = fs.pipe(given)
     assert [one.path for one in receipts] == list(given)
     assert {one.verified for one in receipts} == {"crc64"}
@@ -61,7 +71,10 @@ def test_small_objects_go_by_the_lane(make, oss, tries, tmp_path):
         for number in range(10):
             fs.pipe_file(f"{ROOT}/held/{number}", b"x")
     assert len(tries) >= 89  # the last one is sent alone
-    assert fs.cat(f"{ROOT}/007") == given[f"{ROOT}/007"]
+    sync(str(tmp_path), f"{ROOT}/synced", filesystem=fs, state=str(tmp_path / "s"))
+    assert len(tries) >= 109
+    assert given.items() <= stored(oss).items()
+    assert len(stored(oss)) == 110
 
 
 @pytest.fixture
@@ -170,10 +183,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_failures_are_left_to_the_client(make, oss, fault):
+def test_failures_are_left_to_the_client(storing, oss, fault):
     """Each failed first try counts as one, and the others are not concerned."""
     oss.faults.add(fault)
-    fs, given = make(), values(40)
+    fs, given = storing(), values(40)
     found = fs.pipe(given, on_error="return")
     failed = [one for one in found if isinstance(one, Exception)]
     final = fault.wrong_crc or fault.status == 400
@@ -185,9 +198,9 @@ def test_failures_are_left_to_the_client(make, oss, fault):
 
 
 @pytest.mark.parametrize("first", [{}, {"wrong_crc": True}, {"error_body": True}])
-def test_an_object_that_stalls_delays_no_other(make, oss, first):
+def test_an_object_that_stalls_delays_no_other(storing, oss, first):
     """All others are stored while its first try stalls, or a retry of it."""
-    fs, given = make(max_concurrency=2, retries=1), values(40)
+    fs, given = storing(max_concurrency=2, retries=1), values(40)
     if first:
         oss.faults.add(Fault(key="007", times=1, **first))
     oss.faults.add(Fault(key="007", stall_after=0, stall_for=None, times=None))
@@ -204,10 +217,10 @@ def test_an_object_that_stalls_delays_no_other(make, oss, first):
     assert [n for n, one in enumerate(found) if isinstance(one, Exception)] == [7]
 
 
-def test_refusals_are_told_by_path(make, oss):
+def test_refusals_are_told_by_path(storing, oss):
     """A refused object is named, and stops the others only if that was asked for."""
     oss.faults.add(Fault(key="007", status=403, code="AccessDenied", times=None))
-    fs, given = make(), values(40)
+    fs, given = storing(), values(40)
     found = fs.pipe(given, on_error="return")
     (failed,) = (one for one in found if isinstance(one, Exception))
     assert isinstance(failed, AccessDeniedError)
@@ -219,7 +232,7 @@ def test_refusals_are_told_by_path(make, oss):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_weather_leaves_each_object_whole_or_one_error(make, oss, seed):
+def test_any_weather_leaves_each_object_whole_or_one_error(storing, oss, seed):
     """Which requests are struck, and how, is seeded: a property."""
     dice = random.Random(seed)  # noqa: S311 - repeatable
     kinds: list[dict[str, Any]] = [
@@ -233,10 +246,8 @@ def test_any_weather_leaves_each_object_whole_or_one_error(make, oss, seed):
         {"delay": 0.05},
     ]
     for number, kind in enumerate(dice.sample(kinds, 5)):
-        oss.faults.add(
-            Fault(action="PutObject", rate=0.12, seed=seed * 10 + number, **kind)
-        )
-    fs = make(retries=3, max_concurrency=8)
+        oss.faults.add(Fault(rate=0.12, seed=seed * 10 + number, **kind))
+    fs = storing(retries=3, max_concurrency=8)
     given = {path: dice.randbytes(1 + n * 37) for n, path in enumerate(values(90))}
     found = fs.pipe(given, on_error="return")
     kept = stored(oss)

@@ -43,6 +43,12 @@ class Far(Some):
     remote = True
 
 
+class Unknown(Some):
+    """A signer that may wait, as a function of the user."""
+
+    remote = None
+
+
 def put(key: str) -> Operation:
     """Return a PutObject."""
     return Operation(action=Action.PutObject, bucket="b", key=key)
@@ -56,7 +62,8 @@ def test_refused_operations_go_to_the_next_signer_in_one_call():
     assert [type(one) for one in found] == [SignedRequest] * 3
     assert (first.calls, last.calls) == ([["b"], ["a"], ["c"]], [["b", "c"]])
     assert chain.remote
-    assert not ChainSigner(first).remote
+    assert ChainSigner(first).remote is False
+    assert ChainSigner(first, Unknown()).remote is None
 
 
 def test_the_last_signer_names_the_refusal():

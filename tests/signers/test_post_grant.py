@@ -415,6 +415,43 @@ def test_an_outage_is_survived_as_long_as_a_grant_is_left():
     assert caught.value.filename == caught.value.path == PATH
 
 
+def test_a_server_that_is_away_is_asked_every_few_seconds():
+    """It rests for 5 seconds, but not longer than the grant is valid."""
+    server = Server(document(), NetworkError("connection refused"))
+    signer, clock = fetching(server)
+    signer.sign([post()])
+    for now, calls in ((3580, 2), (3584, 2), (3585, 3), (3589, 3), (3598, 4)):
+        clock.now = NOW + now
+        assert signer.sign([post()])
+        assert len(server.asked) == calls
+    for calls in (5, 6):
+        clock.now = NOW + 3600
+        with pytest.raises(SignerUnavailableError):
+            signer.sign([post()])
+        assert len(server.asked) == calls
+
+
+def test_a_signer_that_does_not_wait_fetches_nothing():
+    """It signs by the grant that was fetched last, and is unavailable without one."""
+    server = Server(document())
+    signer, clock = fetching(server)
+    here = signer.without_waiting()
+    assert (signer.grants_here, here.grants_here) == (False, True)
+    assert here.grant("another/path").action is Action.PostObject
+    here.preflight(post())
+    with pytest.raises(SignerUnavailableError, match="must be fetched first"):
+        here.sign([post()])
+    assert not server.asked
+    (signed,) = signer.sign([post()])
+    assert here.sign([post()])[0].form == signed.form
+    clock.now = NOW + 3580
+    with pytest.raises(SignerUnavailableError):
+        here.sign([post()])
+    signer.sign([post()])
+    assert here.sign([post()])
+    assert len(server.asked) == 2
+
+
 def test_an_outage_at_the_start_is_left_to_the_tries_of_signing():
     """Planning goes on without the server, for signing is tried again."""
     signer, _ = fetching(

@@ -47,8 +47,7 @@ STEPS: Mapping[str, tuple[str, int | None]] = {
 MANY = "`pipe` of many"  # by the express lane; the fault strikes one of them
 NEIGHBOURS = 6  # the others of them
 WAYS: Mapping[str, tuple[str, ...]] = {
-    PUT: ("`put_file`", "`pipe`", MANY),
-    FORM: ("`put_file`", "`pipe`"),
+    **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`", MANY)),
     **dict.fromkeys((INITIATE, A_PART, COMPLETE), ("`put_file`", "`open`")),
 }
 KEYS, MAP, SERVICE, GRANT = "keys", "URL map", "service", "grant"
