@@ -58,6 +58,13 @@ class AtomicFile:
         """Make the file *size* bytes long."""
         os.ftruncate(self._opened(), size)
 
+    def cut(self, size: int) -> None:
+        """Drop what was written after the first *size* bytes."""
+        if self.begun:
+            self.resize(size)
+        else:
+            self._held = self._held[:size]
+
     def write(self, data: bytes, offset: int) -> None:
         """Write *data* at *offset*.
 
@@ -206,7 +213,8 @@ class Download:
                 yield from self._get(first, writer, cancel)
             except WholeError:
                 self.on_size(0)  # other stores have no range of an empty object
-                return self._ended_at(0)
+                self.file.cut(0)
+                return 0
             if rest:
                 yield None
                 self._join(rest[0], first, writer)
@@ -218,16 +226,10 @@ class Download:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
             yield from self._get(everything, writer, cancel)
-        return self._ended_at(writer.size)
-
-    def _ended_at(self, size: int) -> int:
-        """Cut off what a failed try left behind *size*, and return *size*.
-
-        The object may have been replaced by a smaller one before the retry.
-        """
-        if self.file.begun:
-            self.file.resize(size)
-        return size
+            total = writer.size
+        # A failed try may have left more, if the object was larger then.
+        self.file.cut(total)
+        return total
 
     def _get(
         self, piece: Range, writer: RangeWriter, cancel: Cancellation

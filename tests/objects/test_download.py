@@ -158,11 +158,12 @@ def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
 
 
 @pytest.mark.parametrize("now", [b"small", b""])
+@pytest.mark.parametrize("size", [PART, 1024 * 1024])
 def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
-    full, owner, tmp_path, now
+    full, owner, tmp_path, now, size
 ):
     """The file is the new object alone, also if the cut try wrote more bytes."""
-    full.pipe_file(PATH, os.urandom(1024 * 1024))
+    full.pipe_file(PATH, os.urandom(size))
     owner.oss.faults.add(Fault(action="GetObject", cut_reply_after=-1))
 
     class Replaces(Callback):
