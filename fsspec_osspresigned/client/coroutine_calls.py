@@ -1,4 +1,4 @@
-"""Coroutine calls: small uploads of many coroutines, driven by one express lane."""
+"""Coroutine calls: small objects of many coroutines, driven by one express lane."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _GatheredCall(Task):
     def abandon(self) -> None:
         """Cancel the call between two steps, and set UploadDiscardedError on *future*."""
         super().abandon()
-        self.future.set_exception(UploadDiscardedError("the upload was cancelled"))
+        self.future.set_exception(UploadDiscardedError("the call was cancelled"))
 
 
 class _LaneRun:

@@ -19,6 +19,7 @@ from fsspec.spec import AbstractFileSystem
 
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
+from ..concurrency.job_runner import run_steps
 from ..concurrency.waiting import Future
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
@@ -308,6 +309,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
         )
 
+    @functools.cached_property
+    def _sizes(self) -> read.SizeGuess:
+        return read.SizeGuess()
+
     @property
     def _lookup(self) -> Lookup:
         return look.Lookup(self.client)
@@ -419,7 +424,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive)."""
-        return self._lookup.read(self._path(path), start, end)
+        steps = self._sizes.read_steps(self._lookup, self._path(path), start, end)
+        return run_steps(steps)
 
     def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
@@ -564,6 +570,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         path, calls = self._path(rpath), self._calls("put_file")
         return call.start_put_file(calls, lpath, path, told, cancel)
 
+    def _start_cat_file(
+        self,
+        cancel: Cancellation,  # noqa: ARG002 - a read that has begun is not stopped
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        **_: Any,
+    ) -> Future[Any] | None:
+        calls, path = self._calls("cat_file"), self._path(path)
+        return self._sizes.start(calls, self._lookup, path, start, end)
+
     def _calls(self, verb: str) -> GatheredCalls:
         from ..client.coroutine_calls import GatheredCalls  # noqa: PLC0415 - only for coroutines
 
@@ -574,8 +591,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
 
 # Coroutines whose small objects one lane drives together, and the seconds that one
-# may keep it waiting: what sends values waits for the interpreter only.
-_TOGETHER = {"pipe_file": math.inf, "put_file": 0.005}
+# may keep it waiting: what sends or returns values waits for the interpreter only.
+_TOGETHER = {"pipe_file": math.inf, "put_file": 0.005, "cat_file": math.inf}
 
 _GLANCE = 1.0  # seconds after which a coroutine looks whether its work is done
 _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}

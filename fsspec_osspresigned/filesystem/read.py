@@ -7,8 +7,9 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from attrs import define
 from fsspec.caching import caches
 from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
@@ -18,6 +19,7 @@ from ..client.express_lane import ExpressLane
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import run_steps
+from ..concurrency.waiting import Future
 from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
@@ -31,6 +33,9 @@ from .bulk_options import BulkOptions, check_choice
 from .destinations import Destination, Match
 from .paths import object_path
 from .progress import SharedCallback
+
+if TYPE_CHECKING:
+    from ..client.coroutine_calls import GatheredCalls
 
 MERGED = 64 * MIB  # bytes of ranges that become one request
 
@@ -77,6 +82,57 @@ def open_reader(
     )
 
 
+@define(eq=False)
+class SizeGuess:
+    """Guess whether the next object is large: it is if the last one was.
+
+    A worker thread then reads the object, because an express lane would request a large
+    object in vain.
+    """
+
+    is_large: bool = False
+
+    def note(self, size: int) -> None:
+        """Record the size in bytes of an object that was read."""
+        self.is_large = size > SMALL
+
+    def read_steps(
+        self,
+        lookup: Lookup,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> Steps[bytes]:
+        """Do ``Lookup.read_steps``, which knows the size of most ranges beforehand."""
+        is_known = _has_known_size(start, end)
+        if self.is_large and not is_known:
+            yield None
+        data = yield from lookup.read_steps(path, start, end)
+        if not is_known:
+            self.note(len(data))
+        return data
+
+    def start(
+        self,
+        calls: GatheredCalls,
+        lookup: Lookup,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> Future[Any] | None:
+        """Start ``read_steps`` in *calls*; return None if a worker thread must do it."""
+        is_known = _has_known_size(start, end)
+        size = (end or 0) - (start or 0) if is_known else 0
+        if size > SMALL or (self.is_large and not is_known):
+            return None
+        return calls.start(lambda: self.read_steps(lookup, path, start, end))
+
+
+def _has_known_size(start: int | None, end: int | None) -> bool:
+    """Return whether these bytes of an object are at most as many as the caller knows."""
+    return end is not None or (start or 0) < 0
+
+
 def cat(
     client: Client,
     match: Match,
@@ -86,16 +142,10 @@ def cat(
     **_: Any,
 ) -> Any:
     """Return the bytes of the only object of *match*, or path -> bytes of several."""
-    names, lookup = match.files, Lookup(client)
-    is_large = False  # the last one that was read, and maybe the next one, too
+    names, lookup, guess = match.files, Lookup(client), SizeGuess()
 
     def work(name: str, _: Cancellation) -> Steps[tuple[str, bytes]]:
-        nonlocal is_large
-        if is_large:
-            yield None
-        data = yield from lookup.read_steps(name, start, end)
-        is_large = len(data) > SMALL
-        return name, data
+        return name, (yield from guess.read_steps(lookup, name, start, end))
 
     done = how.run(client, names, work, str, ExpressLane(client, most=how.most))
     if how.on_error == "return":
@@ -226,11 +276,10 @@ def get(
 ) -> None:
     """Download objects, several at a time, and create local directories for them."""
     told.expect(len(destinations))
-    client, is_large = filesystem.client, False  # as in ``cat``
+    client, guess = filesystem.client, SizeGuess()
 
     def work(one: Destination, cancel: Cancellation) -> Steps[None]:
-        nonlocal is_large
-        if is_large:
+        if guess.is_large:
             yield None
         with told.of_file(one.path, one.target) as child:
             if one.is_directory:
@@ -238,7 +287,7 @@ def get(
             else:
                 steps = download_steps(filesystem, one.path, one.target, child, cancel)
                 size = yield from steps
-                is_large = (size or 0) > SMALL
+                guess.note(size or 0)
 
     driver = ExpressLane(client, SLOW_FILE, how.most)
     how.run(client, destinations, work, lambda one: one.path, driver)

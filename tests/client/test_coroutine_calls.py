@@ -82,6 +82,37 @@ def test_gathered_values_and_files_go_by_the_lane(fs, oss, tries, tmp_path):
     assert len(tries) == 80
 
 
+def test_gathered_reads_go_by_the_lane(fs, oss, tries):
+    """Each coroutine gets its own bytes; a range and a missing object, too."""
+    given = values(60)
+    gathered(*(fs._pipe_file(*pair) for pair in given.items()))
+    tries.clear()
+    made = [fs._cat_file(path) for path in given]
+    found = gathered(
+        *made, fs._cat_file(f"{ROOT}/none"), fs._cat_file(f"{ROOT}/001", 2, 5)
+    )
+    assert found[:60] == list(given.values())
+    assert isinstance(found[60], FileNotFoundError)
+    assert found[61] == given[f"{ROOT}/001"][2:5]
+    assert len(tries) == 62
+
+
+def test_large_gathered_reads_go_by_workers(fs, oss, tries):
+    """After one large object, no other is asked for in vain; a small one turns back."""
+    large = bytes(256 * KIB + 1)
+    given = {
+        **dict.fromkeys((f"{ROOT}/{n}" for n in range(4)), large),
+        f"{ROOT}/s": b"s",
+    }
+    fs.pipe(given)
+    tries.clear()
+    for path in [*given, f"{ROOT}/s"]:
+        assert gathered(fs._cat_file(path)) == [given[path]]
+    assert [one.exchange.path for one in tries] == [f"{ROOT}/0", f"{ROOT}/s"]
+    assert gathered(fs._cat_file(f"{ROOT}/0", 0, len(large))) == [large]
+    assert len(tries) == 2
+
+
 def test_large_values_and_transactions_go_by_workers(fs, oss, tries):
     """The lane takes neither what is large nor what is published later."""
     large = bytes(256 * KIB + 1)
