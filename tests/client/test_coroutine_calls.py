@@ -97,6 +97,28 @@ def test_gathered_reads_go_by_the_lane(fs, oss, tries):
     assert len(tries) == 62
 
 
+def test_a_cancelled_read_ends_at_once(fs, oss, tries):
+    """The coroutine does not wait for the reply; the next read gets its own bytes."""
+    gathered(fs._pipe_file(f"{ROOT}/a", b"a"), fs._pipe_file(f"{ROOT}/b", b"b"))
+    tries.clear()
+    oss.faults.add(Fault(key="a", action="GetObject", delay=2.0, times=1))
+
+    def sent():
+        while not tries:
+            Event().wait(0.01)
+
+    async def main():
+        task = asyncio.create_task(fs._cat_file(f"{ROOT}/a"))
+        await asyncio.to_thread(sent)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        is_answered = tries[0].reply is not None
+        return is_answered, await fs._cat_file(f"{ROOT}/b")
+
+    assert asyncio.run(main()) == (False, b"b")
+
+
 def test_large_gathered_reads_go_by_workers(fs, oss, tries):
     """After one large object, no other is asked for in vain; a small one turns back."""
     large = bytes(256 * KIB + 1)
