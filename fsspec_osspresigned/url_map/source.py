@@ -83,7 +83,7 @@ class FileSource(Generic[T]):
         old content stays in use. An unreadable file causes a warning.
         """
         # Not under the lock, so that workers do not queue for it.
-        if self._look() in (_ABSENT, self._stamp):
+        if self._look() in (self._stamp, _ABSENT):  # mostly the first
             return self._held
         with self._lock:
             stamp = self._look()
