@@ -124,7 +124,7 @@ def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any
 def _date(text: str) -> datetime | None:
     try:
         return parsedate_to_datetime(text)
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
 
 
