@@ -339,6 +339,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         failures: path -> exception, in the order in which they failed.
         receipts: receipts of the objects that a transaction published nevertheless.
         discarded: paths of objects that a transaction did not try to publish.
+        outcome: the outcome of all failures; ``unknown`` if their outcomes differ.
     """
 
     def __init__(
@@ -353,6 +354,9 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
+        found = {_outcome(error) for error in self.failures.values()}
+        if found:
+            self.outcome = found.pop() if len(found) == 1 else Outcome.UNKNOWN
 
     def __repr__(self) -> str:
         """Return the number of failures by class; ``failures`` has the messages."""
@@ -365,12 +369,16 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
     def _repr_html_(self) -> str:
         """Return an HTML table of the first failures for a notebook."""
         rows: list[tuple[object, ...]] = [
-            (path, getattr(error, "outcome", Outcome.NOT_STORED), error)
+            (path, _outcome(error), error)
             for path, error in islice(self.failures.items(), _SHOWN)
         ]
         more = len(self.failures) - len(rows)
         rows += [(f"... {more} more", "", "")] if more else []
         return html_table(repr(self), ("path", "outcome", "error"), rows)
+
+
+def _outcome(error: BaseException) -> Outcome:
+    return getattr(error, "outcome", Outcome.NOT_STORED)
 
 
 class PublishWarning(UserWarning):

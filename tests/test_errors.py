@@ -274,3 +274,22 @@ def test_request_ids():
     assert reply(500, headers=both).request_id == "o"
     assert reply(500, headers={"x-amz-request-id": "a"}).request_id == "a"
     assert reply(500).request_id == "R-1"
+
+
+def test_several_failures_have_the_outcome_that_they_share():
+    """Stored objects without receipts are stored, and of a mixture nothing is known."""
+    stored = errors.ReceiptFailedError("m", receipt=None)
+    lost = errors.OutcomeUnknownError("m")
+    plain = ValueError("m")
+    for failures, outcome in (
+        ([stored, stored], "stored"),
+        ([lost], "unknown"),
+        ([plain, errors.NetworkError("m")], "not stored"),
+        ([plain, stored], "unknown"),
+        ([], "not stored"),
+    ):
+        several = errors.UploadErrors("m", failures=dict(enumerate(failures)))
+        assert (several.outcome, pickle.loads(pickle.dumps(several)).outcome) == (
+            outcome,
+            outcome,
+        )
