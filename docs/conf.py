@@ -19,6 +19,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!fsspec_osspresigned\b).*"),
     # The inputs of a plan's items are internal, so the pages do not document them.
     ("py:class", r"fsspec_osspresigned\.syncing\.plan\.(Entry|Sent|Stored|Why)"),
+    ("py:class", r"fsspec_osspresigned\.model\.Spec"),  # a row of an internal table
 ]
 
 html_theme = "furo"
