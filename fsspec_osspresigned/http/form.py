@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 from attrs import frozen
@@ -65,10 +65,11 @@ def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     Raises:
         ConfigurationError: some fields cannot be sent unchanged; the message names all.
     """
-    if problems := [*_problems(form)]:
-        raise ConfigurationError(problems, path=path)
     boundary = os.urandom(16).hex()
-    before = memoryview(_before(form, boundary))
+    problems: list[str] = []
+    before = memoryview(_before(form, boundary, problems))
+    if problems:
+        raise ConfigurationError(problems, path=path)
     if before.nbytes > MAX_FIELDS:
         msg = "the form: its fields have more than 8 MiB in all"
         raise ConfigurationError(msg, path=path)
@@ -77,40 +78,45 @@ def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     return FormFrame(before, after, {"Content-Type": kind})
 
 
-def _before(form: SignedForm, boundary: str) -> bytes:
-    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    values = {name: value.reveal() for name, value in form.fields.items()}
-    parts = [f'{start}"key"\r\n\r\n{values.pop("key")}']
-    parts += [f'{start}"{name}"\r\n\r\n{value}' for name, value in values.items()]
-    # OSS prefers the type of this part to the field, so both say the same.
-    types = {n: v for name, v in values.items() if (n := name.lower()) in _TYPES}
-    kind = next((types[name] for name in _TYPES if name in types), "")
-    typed = f"\r\nContent-Type: {kind}" if re.fullmatch(_PLAIN_TYPE, kind) else ""
-    parts.append(f'{start}"file"; filename="file"{typed}\r\n\r\n')
-    return "\r\n".join(parts).encode()
-
-
-def _problems(form: SignedForm) -> Iterator[str]:
-    """Yield a text for each field that cannot be sent.
+def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
+    """Return the bytes before the data; add a text to *problems* for each bad field.
 
     An invalid name is not shown: it may be a secret value, in the wrong place.
     """
-    seen: set[str] = set()
-    if "key" not in form.fields:
-        yield "the form: the field key is missing"
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    parts, kinds, seen = [""], dict[str, str](), set[str]()
     for number, (name, value) in enumerate(form.fields.items(), 1):
         lower, text = name.lower(), value.reveal()
         if not _is_name(name):
-            yield f"the form: field {number} has a name that needs quoting, or is too long"
+            problems.append(
+                f"the form: field {number} has a name that needs quoting, or is too long"
+            )
             continue
         # Nearly all values need no closer look.
         plain = text.isascii() if lower in _FREE else text.isprintable()
         plain = plain and len(text) <= _SURELY_SHORT
         if not (plain and lower not in _LOOKED_AT) and (why := _problem(lower, text)):
-            yield f"the form: the field {name[:40]} {why}"
+            problems.append(f"the form: the field {name[:40]} {why}")
         if lower in seen:
-            yield f"the form: the field {name[:40]} is there twice"
+            problems.append(f"the form: the field {name[:40]} is there twice")
         seen.add(lower)
+        part = f'{start}"{name}"\r\n\r\n{text}'
+        if name == "key":
+            parts[0] = part
+            continue
+        parts.append(part)
+        if lower in _TYPES:
+            kinds[lower] = text
+    if not parts[0]:
+        problems.insert(0, "the form: the field key is missing")
+    if problems:
+        return b""
+    # OSS prefers the type of this part to the field, so both say the same.
+    kind = next((kinds[name] for name in _TYPES if name in kinds), "")
+    is_plain = kind and re.fullmatch(_PLAIN_TYPE, kind)
+    typed = f"\r\nContent-Type: {kind}" if is_plain else ""
+    parts.append(f'{start}"file"; filename="file"{typed}\r\n\r\n')
+    return "\r\n".join(parts).encode()
 
 
 @lru_cache(maxsize=256)  # the names of a grant are those of all its forms
@@ -133,7 +139,7 @@ def _problem(name: str, text: str) -> str:
 
 
 def _key_problem(text: str) -> str:
-    if re.search(_HALF, text):
+    if not text.isascii() and re.search(_HALF, text):
         return "has characters that UTF-8 cannot express"
     if not 1 <= len(text.encode()) <= MAX_KEY or text[0] in "/\\":
         return f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
