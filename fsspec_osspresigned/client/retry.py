@@ -91,7 +91,7 @@ RULES: tuple[RetryRule, ...] = (
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
     # Damage on the way: twice is no accident.
     RetryRule(DamagedBodyError, 1, acted=False),
-    RetryRule(IntegrityError, 1, acted=False),
+    RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),
 )
 

@@ -233,6 +233,22 @@ def test_wrong_object_is_named_as_visible(oss, data):
     assert any("visible now" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize("refused", [(), ("HeadObject",)])
+def test_an_object_with_a_wrong_checksum_is_not_forgotten_by_the_retry(oss, refused):
+    """The first try stored it, so the failure of the second is not ``not stored``."""
+    oss.faults.add(
+        Fault(action="PutObject", wrong_crc=True),
+        Fault(action="PutObject", status=503, times=None),
+    )
+    if refused:
+        with pytest.raises(StoreUnavailableError) as caught:
+            store(oss, SMALL, *refused)
+        assert caught.value.outcome is Outcome.UNKNOWN
+    else:
+        assert store(oss, SMALL).verified == "crc64"
+    assert stored(oss) == SMALL
+
+
 def test_object_without_the_checksum_that_was_insisted_on(oss):
     """It is stored, and nobody has said that it is wrong."""
     oss.faults.add(Fault(action="PutObject", no_crc=True, times=None))
@@ -254,11 +270,11 @@ def test_object_without_the_checksum_that_was_insisted_on(oss):
         (StoreUnavailableError("x", status=503), False),
         (StoreUnavailableError("x", status=429), False),
         (AccessDeniedError("x", status=403), False),
-        (IntegrityError("x"), False),
+        (IntegrityError("x"), True),
     ],
 )
 def test_which_failures_leave_a_doubt(failure, doubt):
-    """Only what the server may have done without saying so."""
+    """Only what the server may have done, without saying so or with other bytes."""
     assert may_have_acted(failure) is doubt
 
 
