@@ -19,7 +19,7 @@ from ..concurrency.job_runner import LATER, OVER, Task
 from ..concurrency.thread_pool import Workers, runs_jobs_here
 from ..concurrency.waiting import Event, Future
 from ..http.body import MemoryBody
-from ..http.lane import Lane, LaneTry
+from ..http.lane import TOGETHER, Lane, LaneTry
 from ..model import CONNECTIONS
 from ..signers.base import grants_here, without_waiting
 from .client import Client, parsed
@@ -101,9 +101,9 @@ class _Pace:
         self._slow, self._count, self._late = slow, 0, 0
         self.is_slow = False
 
-    def note(self, began: float) -> None:
-        """Record a reading step from *began*, a time of ``time.monotonic``, until now."""
-        self._late += time.monotonic() - began > self._slow
+    def note(self, seconds: float) -> None:
+        """Record the duration of a reading step."""
+        self._late += seconds > self._slow
 
     def count(self) -> None:
         """Count one object, and decide after every 64 whether the source is slow."""
@@ -140,6 +140,7 @@ class _ExpressRun:
     _signing: LaneSigning = field(init=False)
     _workers: int = field(init=False)
     _ready: deque[Unsent] = field(factory=deque)
+    _signed: list[LaneTry] = field(factory=list)
     _on_its_way: dict[LaneTry, _OnItsWay] = field(factory=dict)
     _handed: set[Task] = field(factory=set)
     _window: RequestWindow | None = None
@@ -181,32 +182,47 @@ class _ExpressRun:
         """Start as many tasks as possible; return False if none is left."""
         while True:
             self._ready.extendleft(reversed(self._signing.take_back()))
-            while self._ready:
-                one, turn = self._ready[0], None
-                if not self._may_wait(one.request):
-                    if self._signing.keep(one):
-                        self._ready.popleft()
-                        continue
-                    if (turn := share.take(len(self._on_its_way))) is None:
-                        return True
-                self._ready.popleft()
-                began = time.monotonic()
-                self._begin(one, turn)
-                if not isinstance(one.request.body, MemoryBody):
-                    self.source.note(began)
-            handed = len(self._handed)
-            under_way = len(self._on_its_way) + handed + self._signing.held
-            is_full = under_way >= self._width or handed >= self._workers
-            if self._ended or is_full:
+            is_short = not self._sign_ready(share)
+            self._send_signed()
+            if is_short:
+                return True
+            if self._ended or self._is_full:
                 share.rest()
-                return under_way > 0
-            began = time.monotonic()
-            is_begun = self._take_task()
-            self.source.note(began)
-            self._ended |= self.source.is_slow
-            if not (is_begun or self._ended):
+                return self._under_way > 0
+            if not (self._take_tasks() or self._ended):
                 share.rest()
                 return True
+
+    def _sign_ready(self, share: TurnShare) -> bool:
+        """Sign the ready requests; return False if one may not be sent yet."""
+        while self._ready:
+            one, turn = self._ready[0], None
+            if not self._may_wait(one.request):
+                if self._signing.keep(one):
+                    self._ready.popleft()
+                    continue
+                if (turn := share.take(len(self._on_its_way))) is None:
+                    return False
+            self._ready.popleft()
+            self._sign(one, turn)
+        return True
+
+    def _send_signed(self) -> None:
+        signed, self._signed = self._signed, []
+        self.lane.send(*signed)
+        for one in signed:
+            if not isinstance(one.body, MemoryBody):
+                self.source.note(one.reading)
+
+    @property
+    def _under_way(self) -> int:
+        waiting = len(self._ready) + self._signing.held
+        return waiting + len(self._on_its_way) + len(self._handed)
+
+    @property
+    def _is_full(self) -> bool:
+        under_way, handed = self._under_way, len(self._handed)
+        return under_way >= self._width or handed >= self._workers
 
     @property
     def _width(self) -> int:
@@ -222,6 +238,19 @@ class _ExpressRun:
         cancel = request.exchange.cancel
         gone = cancel is not None and cancel.is_set()
         return gone or self.client.circuit(request.operation.bucket).is_open
+
+    def _take_tasks(self) -> bool:
+        """Start the next tasks, several of them; return False if there is none now."""
+        for count in range(TOGETHER):
+            if self._is_full or self._ended:
+                break
+            began = time.monotonic()
+            is_begun = self._take_task()
+            self.source.note(time.monotonic() - began)
+            self._ended |= self.source.is_slow
+            if not is_begun:
+                return count > 0
+        return True
 
     def _take_task(self) -> bool:
         """Start the next task; return False if there is none now."""
@@ -251,8 +280,8 @@ class _ExpressRun:
         elif wanted is not OVER:
             self._ready.append(Unsent(task, wanted))
 
-    def _begin(self, one: Unsent, turn: BytesIO | None) -> None:
-        """Send the request of *one*; *turn* is the permission to send it.
+    def _sign(self, one: Unsent, turn: BytesIO | None) -> None:
+        """Sign the request of *one*; *turn* is the permission to send it.
 
         A worker thread continues the task if *turn* is None, or if the request cannot
         be signed.
@@ -275,7 +304,7 @@ class _ExpressRun:
         self._window = client.windows[operation.bucket]
         sent = LaneTry(ready, request.body, request.exchange)
         self._on_its_way[sent] = _OnItsWay(task, request, first, turn)
-        self.lane.send(sent)
+        self._signed.append(sent)
 
     def _take_reply(self, one: LaneTry) -> None:
         own, client = self._on_its_way.pop(one), self.client
@@ -297,7 +326,7 @@ class _ExpressRun:
             return
         began = time.monotonic()
         self._advance(own.task, first)
-        self.source.note(began)
+        self.source.note(time.monotonic() - began)
 
     def _note(self, request: SmallRequest, seconds: float) -> None:
         """Record a reply in the window of its bucket and in the estimate of its link."""

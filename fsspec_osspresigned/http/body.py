@@ -242,7 +242,7 @@ class FileBody:
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes of the range in blocks that reuse one buffer."""
         buffer = page_buffer(min(_READ, self.size))
-        left = self.size
+        left, got = self.size, 0
         with io.FileIO(self.path) as handle:  # "open" takes twice as long
             self._check(handle)
             if self.offset:
@@ -252,9 +252,11 @@ class FileBody:
                 if not got:
                     raise self._changed()
                 left -= got
-                if not left:
-                    self._check(handle)
-                yield buffer[:got]
+                if left:
+                    yield buffer[:got]
+            self._check(handle)
+        if got:  # the file is closed, so a block that waits to be sent needs none
+            yield buffer[:got]
 
     def part(self, offset: int, size: int) -> FileBody:
         """Return a part of this range as a separate body."""

@@ -52,6 +52,11 @@ class LaneConnection:
         self._left = memoryview(b"")
         self._begun = self._has_head = False
 
+    def read(self) -> None:
+        """Read the first block of the body, and join it with the head if it is small."""
+        if self._pieces is not None:
+            self._left = next(self._pieces)
+
     def advance(self) -> bool:
         """Send and receive as much as possible.
 

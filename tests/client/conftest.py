@@ -36,9 +36,9 @@ def tries(monkeypatch) -> list[Any]:
     sent: list[Any] = []
     send = Lane.send
 
-    def noted(self, one):
-        sent.append(one)
-        send(self, one)
+    def noted(self, *some):
+        sent.extend(some)
+        send(self, *some)
 
     monkeypatch.setattr(Lane, "send", noted)
     return sent

@@ -27,10 +27,10 @@ def broken(monkeypatch) -> list[Lane]:
     lanes: list[Lane] = []
     send, wait = Lane.send, Lane.wait
 
-    def noted(self, one):
-        if not lanes:
+    def noted(self, *some):
+        if some and not lanes:
             lanes.append(self)
-        send(self, one)
+        send(self, *some)
 
     def fail(self, seconds):
         if self in lanes:

@@ -83,11 +83,12 @@ def at_once(monkeypatch) -> list[int]:
     under_way, most = 0, []
     send, wait = Lane.send, Lane.wait
 
-    def sent(self, one):
+    def sent(self, *some):
         nonlocal under_way
-        under_way += 1
-        most.append(under_way)
-        send(self, one)
+        for _ in some:
+            under_way += 1
+            most.append(under_way)
+        send(self, *some)
 
     def waited(self, seconds):
         nonlocal under_way
