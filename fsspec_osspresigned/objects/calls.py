@@ -20,6 +20,7 @@ from ..errors import (
     AccessDeniedError,
     IntegrityError,
     InvalidRequestError,
+    NetworkError,
     NotSignedError,
     Refused,
     ReplyError,
@@ -268,4 +269,10 @@ def delete_steps(
 ) -> Steps[Reply]:
     """Delete one object, as a generator; OSS does not report a missing object."""
     operation = operation_on(Action.DeleteObject, path)
-    return (yield from call_steps(client, operation, Exchange(cancel=cancel)))
+
+    def check(reply: Reply) -> None:
+        if reply.body:  # an error document after a 200, or the page of a proxy
+            msg = f"{operation}: the reply to a deletion has a body, so it confirms nothing"
+            raise NetworkError(msg, path=path)
+
+    return (yield from call_steps(client, operation, Exchange(cancel=cancel), check))

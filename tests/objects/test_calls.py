@@ -16,9 +16,12 @@ from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
     IntegrityError,
+    NetworkError,
     NotSignedError,
     ReplyError,
+    UploadErrors,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.objects import calls, listing
 
@@ -420,3 +423,20 @@ def test_a_bucket_stays(fs, owner):
 def test_an_unreadable_date_is_none(text):
     """A listing with an odd date is still a listing."""
     assert listing.date_of(text) is None
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_deletion_whose_reply_has_a_body_is_not_confirmed(environment, owner, count):
+    """An error document, or the page of a proxy, may come with status 200."""
+    fs = OSSPresignedFileSystem(signer="keys", retries=0)
+    paths = [f"{ROOT}/x/{number}" for number in range(count)]
+    fs.pipe(dict.fromkeys(paths, b"x"))
+    owner.oss.faults.add(
+        Fault(action="DeleteObject", status=200, error_body=True, times=None)
+    )
+    with pytest.raises((NetworkError, UploadErrors)):
+        fs.rm(paths, on_error="raise")
+    assert set(owner.stored()) == {path.removeprefix(f"{ROOT}/") for path in paths}
+    owner.oss.clear()
+    fs.rm(paths)
+    assert not owner.stored()
