@@ -158,8 +158,11 @@ class _ExpressRun:
             while self._fill(share):
                 self._signing.ask()
                 glance = _SHORT_GLANCE if self._ready else _GLANCE
-                for one in self.lane.wait(glance):
+                ended = self.lane.wait(glance)
+                for one in ended:
                     self._take_reply(one)
+                if ended:
+                    self.client.turns.tell()
         finally:
             share.close()
         if self._error is not None:
@@ -241,8 +244,8 @@ class _ExpressRun:
 
     def _take_tasks(self) -> bool:
         """Start the next tasks, several of them; return False if there is none now."""
-        for count in range(TOGETHER):
-            if self._is_full or self._ended:
+        for count in range(min(TOGETHER, self._width - self._under_way)):
+            if len(self._handed) >= self._workers or self._ended:
                 break
             began = time.monotonic()
             is_begun = self._take_task()
@@ -309,7 +312,6 @@ class _ExpressRun:
     def _take_reply(self, one: LaneTry) -> None:
         own, client = self._on_its_way.pop(one), self.client
         own.turn.close()
-        client.turns.tell()
         first, request, reply = own.first, own.request, one.reply
         first.failure = one.failure
         if reply is None:
