@@ -77,8 +77,9 @@ class GatheredCalls:
                     return None
                 self._run = run
             call = _GatheredCall(make())
+            is_first = not self._waiting
             self._waiting.append(call)
-        if run.lane is not None:  # else it looks for calls first
+        if is_first and run.lane is not None:  # else it looks for calls anyway
             run.lane.wake()
         return call.future
 

@@ -8,12 +8,16 @@ instruction of the interpreter, and each waiter has its own lock.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 
@@ -194,3 +198,73 @@ def wait_for_all(futures: Iterable[Future[Any]]) -> None:
     """Wait until all *futures* have ended."""
     for future in futures:
         future.wait()
+
+
+class LoopWaiter:
+    """Lets the coroutines of one event loop wait for jobs of other threads.
+
+    The loop is woken once for all jobs that have ended meanwhile. Every second, one timer
+    looks for ended jobs, because an interrupt may cost the loop its call.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: dict[asyncio.Future[None], Future[Any]] = {}
+        self._ended: deque[asyncio.Future[None]] = deque()
+        self._is_called = self._is_timed = False
+
+    @classmethod
+    def of_running_loop(cls) -> LoopWaiter:
+        """Return the waiter of the running loop, which all its coroutines share."""
+        loop = asyncio.get_running_loop()
+        found = _waiters.get(loop)
+        return found or _waiters.setdefault(loop, cls(loop))
+
+    async def wait_for(self, work: Future[Any]) -> None:
+        """Wait until *work* has ended; cancelling the coroutine does not cancel *work*."""
+        done = self._loop.create_future()
+        self._waiting[done] = work
+        self._keep_looking()
+        work.call_at_end(partial(self._tell, done))
+        try:
+            await done
+        finally:
+            del self._waiting[done]
+
+    def _tell(self, done: asyncio.Future[None]) -> None:
+        """Note that the job of *done* has ended; called in any thread."""
+        self._ended.append(done)
+        if not self._is_called:
+            self._is_called = True
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._is_called = False  # first, so that what ends from now on calls again
+        while self._ended:
+            _complete(self._ended.popleft())
+
+    def _keep_looking(self) -> None:
+        if not self._is_timed:
+            self._is_timed = True
+            self._loop.call_later(_GLANCE, self._look)
+
+    def _look(self) -> None:
+        self._wake()
+        for done, work in self._waiting.items():
+            if work.done():
+                _complete(done)
+        self._is_timed = False
+        if self._waiting:
+            self._keep_looking()
+
+
+def _complete(done: asyncio.Future[None]) -> None:
+    if not done.done():  # its coroutine may have been cancelled
+        done.set_result(None)
+
+
+# A waiter lives as long as a coroutine or a timer of its loop needs it.
+_waiters: WeakValueDictionary[asyncio.AbstractEventLoop, LoopWaiter] = (
+    WeakValueDictionary()
+)

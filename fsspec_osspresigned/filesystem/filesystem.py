@@ -20,7 +20,7 @@ from fsspec.spec import AbstractFileSystem
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future
+from ..concurrency.waiting import Future, LoopWaiter
 from ..model import Receipt
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
@@ -570,6 +570,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         path, calls = self._path(rpath), self._calls("put_file")
         return call.start_put_file(calls, lpath, path, told, cancel)
 
+    def _start_info(
+        self,
+        cancel: Cancellation,  # noqa: ARG002 - as for a read
+        path: str,
+        **_: Any,
+    ) -> Future[Any] | None:
+        lookup, path = self._lookup, self._path(path)
+        return self._calls("info").start(lambda: lookup.info_steps(path))
+
     def _start_cat_file(
         self,
         cancel: Cancellation,  # noqa: ARG002 - a read that has begun is not stopped
@@ -592,9 +601,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
 # Coroutines whose small objects one lane drives together, and the seconds that one
 # may keep it waiting: what sends or returns values waits for the interpreter only.
-_TOGETHER = {"pipe_file": math.inf, "put_file": 0.005, "cat_file": math.inf}
+_TOGETHER = {
+    **dict.fromkeys(("pipe_file", "cat_file", "info"), math.inf),
+    "put_file": 0.005,
+}
 
-_GLANCE = 1.0  # seconds after which a coroutine looks whether its work is done
 _LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
 
 
@@ -610,7 +621,7 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
         context = contextvars.copy_context()  # holds the transaction of the caller
         cancel = Cancellation()
         context.run(of_coroutine.set, cancel)
-        loop = asyncio.get_running_loop()
+        waiter = LoopWaiter.of_running_loop()
         try:
             work = verb in _TOGETHER and context.run(
                 getattr(self, f"_start_{verb}"), cancel, *args, **kwargs
@@ -619,17 +630,14 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
         except BaseException:
             cancel.set()  # a worker may have begun
             raise
-        done = loop.create_future()
-        work.call_at_end(functools.partial(_tell, loop, done))
         try:
-            while not work.done():  # a signal handler may have cost the loop its call
-                await asyncio.wait([done], timeout=_GLANCE)
+            await waiter.wait_for(work)
         except asyncio.CancelledError:
             cancel.set()
             work.cancel()
             while verb not in _LOOKS and not work.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([done], timeout=_GLANCE)
+                    await waiter.wait_for(work)
             raise
         return work.result()
 
@@ -641,12 +649,6 @@ def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> A
     """Return the filesystem with the *options* of a pickle."""
     trust(options)
     return kind(**options)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-    """Complete the future *done* in its loop's thread, unless the loop is closed."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(done.set_result, None)
 
 
 for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):

@@ -131,10 +131,16 @@ def _date(text: str) -> datetime | None:
 
 def look(client: Client, path: str) -> dict[str, Any]:
     """Return ``info`` of an object, from HEAD, or from GET if HEAD is not granted."""
+    return run_steps(look_steps(client, path))
+
+
+def look_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
+    """Do ``look`` as a generator, like ``call_steps``."""
     try:
-        return head(client, path)
+        return (yield from head_steps(client, path))
     except NotSignedError as error:
         refused = error
+    yield None
     piece = Range(path, 0, 1, MemorySink())
     try:
         fetch(client, piece)

@@ -52,17 +52,23 @@ class Lookup:
 
     def info(self, path: str) -> Info:
         """Return name, size, type and other known fields of an object or directory."""
+        return run_steps(self.info_steps(path))
+
+    def info_steps(self, path: str) -> Steps[Info]:
+        """Do ``info`` as a generator, like ``calls.call_steps``."""
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
+            yield None
             if bucket:  # one that is not there is an error
                 with contextlib.suppress(PermissionError):
                     self._lists(path)
             return _directory(path)
         try:
-            return calls.look(self.client, path)
+            return (yield from calls.look_steps(self.client, path))
         except PermissionError as error:
             return self._remembered(path, _unseen(error))
         except FileNotFoundError:
+            yield None
             if not self.holds(path):
                 raise
             return _directory(path)

@@ -97,6 +97,24 @@ def test_gathered_reads_go_by_the_lane(fs, oss, tries):
     assert len(tries) == 62
 
 
+def test_gathered_infos_go_by_the_lane(fs, oss, tries):
+    """Objects by one HEAD each; directories and what is missing as ``info`` says."""
+    given = values(60)
+    gathered(*(fs._pipe_file(*pair) for pair in given.items()))
+    tries.clear()
+    made = (*given, ROOT, f"{ROOT}/none")
+    *found, root, missing = gathered(*map(fs._info, made))
+    assert [one["name"] for one in found] == list(given)
+    assert {one["size"] for one in found} == {len(data) for data in given.values()}
+    assert root["type"] == "directory"
+    assert isinstance(missing, FileNotFoundError)
+    assert len(tries) == 61
+    assert gathered(fs._exists(f"{ROOT}/000"), fs._exists(f"{ROOT}/none")) == [
+        True,
+        False,
+    ]
+
+
 def test_a_cancelled_read_ends_at_once(fs, oss, tries):
     """The coroutine does not wait for the reply; the next read gets its own bytes."""
     gathered(fs._pipe_file(f"{ROOT}/a", b"a"), fs._pipe_file(f"{ROOT}/b", b"b"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import sys
@@ -20,6 +21,7 @@ from fsspec_osspresigned.concurrency.waiting import (
     Changes,
     Event,
     Future,
+    LoopWaiter,
     wait_for_all,
     wait_for_one,
 )
@@ -327,3 +329,79 @@ def test_interrupt_at_each_line_of_a_wait(make):
             if not reached:
                 break
     assert "wait_for" in looked
+
+
+def test_the_loop_is_called_once_for_jobs_that_end_together(monkeypatch):
+    """A thousand coroutines do not wake their loop a thousand times."""
+    jobs = [Future[int]() for _ in range(1_000)]
+    calls = []
+
+    async def main():
+        loop, waiter = asyncio.get_running_loop(), LoopWaiter.of_running_loop()
+        call = loop.call_soon_threadsafe
+        monkeypatch.setattr(
+            loop, "call_soon_threadsafe", lambda f: calls.append(f) or call(f)
+        )
+        waiting = [asyncio.create_task(waiter.wait_for(job)) for job in jobs]
+        await asyncio.sleep(0)
+        assert LoopWaiter.of_running_loop() is waiter
+        for number, job in enumerate(jobs):
+            job.set_result(number)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+    assert len(calls) == 1
+
+
+def test_a_job_ends_although_its_call_was_lost(monkeypatch):
+    """The next look finds it, and later jobs call the loop again."""
+    job, later = Future[int](), Future[int]()
+
+    async def main():
+        loop, waiter = asyncio.get_running_loop(), LoopWaiter.of_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", lambda f: None)
+            task = asyncio.create_task(waiter.wait_for(job))
+            await asyncio.sleep(0)
+            job.set_result(1)
+        await task
+        task = asyncio.create_task(waiter.wait_for(later))
+        await asyncio.sleep(0)
+        threading.Timer(0.01, later.set_result, (2,)).start()
+        await task
+
+    asyncio.run(main())
+    assert job.result(0) + later.result(0) == 3
+
+
+def test_a_cancelled_wait_leaves_its_job_alone():
+    """The job ends as usual, and others that wait for it get their turn."""
+    job = Future[int]()
+
+    async def main():
+        waiter = LoopWaiter.of_running_loop()
+        first, second = (asyncio.create_task(waiter.wait_for(job)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert not job.done()
+        job.set_result(1)
+        await second
+
+    asyncio.run(main())
+    assert job.result(0) == 1
+
+
+def test_a_job_may_end_after_its_loop():
+    """The thread that ends it is not disturbed by a loop that is closed."""
+    job = Future[int]()
+
+    async def main():
+        task = asyncio.create_task(LoopWaiter.of_running_loop().wait_for(job))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(main())
+    job.set_result(1)
+    assert job.result(0) == 1

@@ -226,10 +226,10 @@ def test_a_look_ends_at_once(fs, monkeypatch):
         assert answer.wait(20)
         raise FileNotFoundError
 
-    monkeypatch.setattr(OSSPresignedFileSystem, "info", slow)
+    monkeypatch.setattr(OSSPresignedFileSystem, "ls", slow)
 
     async def main():
-        task = asyncio.create_task(fs._info(f"{ROOT}/a"))
+        task = asyncio.create_task(fs._ls(f"{ROOT}/a"))
         assert await asyncio.to_thread(begun.wait, 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
