@@ -310,7 +310,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         )
 
     @functools.cached_property
-    def _sizes(self) -> read.SizeGuess:
+    def _size_guess(self) -> read.SizeGuess:
         return read.SizeGuess()
 
     @property
@@ -424,7 +424,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive)."""
-        steps = self._sizes.read_steps(self._lookup, self._path(path), start, end)
+        steps = self._size_guess.read_steps(self._lookup, self._path(path), start, end)
         return run_steps(steps)
 
     def cat(
@@ -588,7 +588,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         **_: Any,
     ) -> Future[Any] | None:
         calls, path = self._calls("cat_file"), self._path(path)
-        return self._sizes.start(calls, self._lookup, path, start, end)
+        return self._size_guess.start(calls, self._lookup, path, start, end)
 
     def _calls(self, verb: str) -> GatheredCalls:
         from ..client.coroutine_calls import GatheredCalls  # noqa: PLC0415 - only for coroutines

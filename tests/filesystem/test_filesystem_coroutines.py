@@ -8,6 +8,7 @@ import os
 import threading
 
 import pytest
+from fsspec.asyn import AsyncFileSystem
 
 from fsspec_osspresigned.concurrency.cancellation import of_coroutine
 from fsspec_osspresigned.errors import UploadDiscardedError
@@ -252,3 +253,15 @@ def test_interrupt_before_the_worker_is_known(fs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(fs._pipe_file("examplebucket/k", bytes(SIZE)))
     assert begun[0].is_set()
+
+
+def test_no_own_name_replaces_another_one_of_fsspec():
+    """A private attribute with the name of one of fsspec's coroutines would break it."""
+    theirs = {name for base in AsyncFileSystem.__mro__ for name in vars(base)}
+    ours = {n: vars(OSSPresignedFileSystem)[n] for n in vars(OSSPresignedFileSystem)}
+    both = {n for n in ours.keys() & theirs if n[0] == "_" and n[:2] != "__"}
+    plain = {n for n in both if not asyncio.iscoroutinefunction(ours[n])}
+    assert plain == {
+        *("_cache", "_fs_token", "_instantiation_lock", "_open", "_pid"),
+        "_strip_protocol",
+    }
