@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -12,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: arguments without the program's name; None uses ``sys.argv``.
     """
+    _open_closed_streams()
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:
@@ -24,3 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(said, file=sys.stderr)  # noqa: T201 - without click
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that was closed, as cron may do.
+
+    Otherwise, the next file or connection would get its descriptor. Messages are
+    lost, but reading from standard input, or writing to standard output, still fails.
+    """
+    streams = (
+        ("stdin", "rb", os.O_WRONLY),
+        ("stdout", "wb", os.O_RDONLY),
+        ("stderr", "wb", os.O_WRONLY),
+    )
+    for name, mode, access in streams:
+        if getattr(sys, name) is None:
+            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - until the process ends
+            # Without a buffer, a failed write does not fail again at exit.
+            text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
+            setattr(sys, name, text)

@@ -244,7 +244,7 @@ class FileBody:
         buffer = page_buffer(min(_READ, self.size))
         left, got = self.size, 0
         with io.FileIO(self.path) as handle:  # "open" takes twice as long
-            self._check(handle)
+            self._check(os.fstat(handle.fileno()))
             if self.offset:
                 handle.seek(self.offset)
             while left:
@@ -254,7 +254,7 @@ class FileBody:
                 left -= got
                 if left:
                     yield buffer[:got]
-            self._check(handle)
+            self._check(os.fstat(handle.fileno()))
         if got:  # the file is closed, so a block that waits to be sent needs none
             yield buffer[:got]
 
@@ -264,11 +264,16 @@ class FileBody:
 
     def check(self) -> None:
         """Raise SourceChangedError if the file changed after the body was created."""
-        with io.FileIO(self.path) as handle:
-            self._check(handle)
+        try:
+            handle = io.FileIO(self.path)
+        except OSError:  # no descriptor is free, or the file is no longer readable
+            self._check(os.stat(self.path))
+        else:
+            with handle:
+                self._check(os.fstat(handle.fileno()))
 
-    def _check(self, handle: io.FileIO) -> None:
-        if not self.fingerprint.fits(os.fstat(handle.fileno())):
+    def _check(self, status: os.stat_result) -> None:
+        if not self.fingerprint.fits(status):
             raise self._changed()
 
     def _changed(self) -> SourceChangedError:

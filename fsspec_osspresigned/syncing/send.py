@@ -19,7 +19,7 @@ from ..client.small_request import Steps
 from ..concurrency.budget import Lease, of_process
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import Transfers
-from ..errors import ConfigurationError, SourceChangedError
+from ..errors import ConfigurationError, Outcome, SourceChangedError
 from ..filesystem.put import PutCall
 from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody
 from ..model import Operation, Receipt
@@ -120,11 +120,14 @@ def _sent_file(
     receipt = yield from upload_steps(client, target, body, **how)
     try:
         body.check()
+    except FileNotFoundError:
+        return receipt  # it was removed after all of it was sent
     except SourceChangedError as error:
         if tries == 1 or target.exclusive:
-            why = "the file changed while it was sent, so the stored object is out of date"
+            why = "stored, but the file changed while it was sent, so the object is out of date"
             msg = f"{why}: run sync with --checksum when no program writes to it"
-            raise SourceChangedError(msg, path=target.path) from error
+            facts = {"path": target.path, "outcome": Outcome.STORED}
+            raise SourceChangedError(msg, **facts) from error
         how["progress"](-receipt.size)
         how = {**how, "ahead": None}
         return (yield from _sent_file(client, target, place, how, tries - 1))

@@ -296,6 +296,32 @@ def test_reader_that_leaves_does_not_stop_an_upload(oss, tree):
     assert len(stored(oss)) == 3
 
 
+@pytest.mark.parametrize(
+    ("closed", "command", "code"),
+    [
+        ("<&- >&- 2>&-", ["put", "data", TO], 0),
+        (">&-", ["put", "data", TO], 0),
+        ("2>&-", ["put", "data", TO], 0),
+        (">&-", ["doctor"], 1),
+        ("<&-", ["put", "-", f"{TO}stdin"], 1),
+    ],
+)
+def test_closed_standard_streams(oss, tree, closed, command, code):
+    """An upload needs none of them; what has to read or write one fails in one line."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {closed}', "sh", *PROGRAM, *command, *KEYS],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert done.returncode == code, done.stderr
+    assert ("Bad file descriptor" in done.stderr) == (code == 1)
+    assert "Exception" not in done.stderr
+    if code == 0:
+        assert len(stored(oss)) == 3
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_clicks_own(shell):
     """The script names the program, and the words are the commands."""

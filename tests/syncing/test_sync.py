@@ -187,25 +187,48 @@ def test_file_that_never_rests_is_an_error(fs, owner, source, monkeypatch, optio
     result = sync(source, DEST, filesystem=fs, on_error="return", **options)
     assert isinstance(result.failed["a.csv"], SourceChangedError)
     assert "--checksum" in str(result.failed["a.csv"])
+    assert result.failed["a.csv"].outcome == "stored"
     assert len(changes) == (1 if options else 3)
     assert result.sent == 4
 
 
+def test_file_that_is_removed_after_its_last_byte_is_sent(
+    fs, owner, source, monkeypatch
+):
+    """Its object has all its bytes; it does not count as a failure."""
+    path = source / "a.csv"
+    _after_storing(fs, path, lambda: path.unlink(missing_ok=True), monkeypatch)
+    result = sync(source, DEST, filesystem=fs)
+    assert (result.sent, path.exists()) == (5, False)
+    assert owner.stored()["backup/a.csv"] == FILES["a.csv"]
+
+
 def _changing(fs, path, often, monkeypatch):
     """Change the file *path* in place whenever it was stored; return its contents."""
-    real, changes = fs.client.call, []
+    changes = []
 
-    def call(operation, *args, **options):
-        result = real(operation, *args, **options)
-        if operation.key == f"backup/{path.name}" and len(changes) < often:
+    def change():
+        if len(changes) < often:
             at = path.stat().st_mtime_ns + 10**9
             changes.append(b"%08d" % len(changes))
             path.write_bytes(changes[-1])
             os.utime(path, ns=(at, at))
+
+    _after_storing(fs, path, change, monkeypatch)
+    return changes
+
+
+def _after_storing(fs, path, act, monkeypatch):
+    """Call *act* whenever the file *path* was stored."""
+    real = fs.client.call
+
+    def call(operation, *args, **options):
+        result = real(operation, *args, **options)
+        if operation.key == f"backup/{path.name}":
+            act()
         return result
 
     monkeypatch.setattr(fs.client, "call", call)
-    return changes
 
 
 def test_always_sends_all(fs, owner, source):
