@@ -17,6 +17,8 @@ from attrs import field, frozen
 
 from .waiting import Changes
 
+_GIVEN_WAY = 0.005  # seconds in which a thread that was told can take a turn
+
 
 class _Lent(ref["Lease"]):
     """Weak reference to a ``Lease`` that is in use, with its *amount* of bytes."""
@@ -62,6 +64,12 @@ class Budget:
         """Wake the waiting threads, so that they check the budget again."""
         self._changes.tell()
 
+    def give_way(self) -> None:
+        """Wait briefly until another thread has got a turn."""
+        last = self.turns[-1:]
+        self.tell()
+        self._changes.wait_for(lambda: self.turns[-1:] != last, _GIVEN_WAY)
+
     def wait(self, limit: int, may: Callable[[], bool]) -> None:
         """Wait until fewer than *limit* bytes are used, or *may* returns True."""
         self._changes.wait_for(lambda: self.used < limit or may())
@@ -94,6 +102,9 @@ class Turns:
         wakes the waiting threads. *wait* False returns a token at once, for a thread
         that other threads wait for.
         """
+        if wait and self._limit == 1 and self._budget.waiting:
+            # Otherwise one busy thread takes each turn that it gives back.
+            self._budget.give_way()
         turn = BytesIO()
         try:
             # Nothing is used of this budget, so the condition alone decides.

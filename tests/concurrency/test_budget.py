@@ -276,6 +276,34 @@ def test_one_client_has_its_limit():
     assert 1 <= counting.most <= 3
 
 
+def test_only_turn_goes_round():
+    """A thread that sends one request after the other does not keep the rest waiting."""
+    budget = Budget(glance=60.0)
+    turns, taken = Turns(budget, 1), []
+    turn = turns.take()
+
+    def once():
+        with turns.take() as own:
+            taken.append(own)
+        turns.tell()
+
+    thread = in_thread(once)
+    assert waits(budget)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(30.0)  # the other one runs only while this one waits
+    try:
+        for _ in range(1000):
+            turn.close()
+            turns.tell()
+            turn = turns.take()
+            if taken:
+                break
+    finally:
+        sys.setswitchinterval(usual)
+    assert taken
+    thread.join(10)
+
+
 def test_turns_that_ended_keep_nothing():
     """A process that runs for years sends without end, also where there is always room."""
     turns = Turns(Budget(), 4)
