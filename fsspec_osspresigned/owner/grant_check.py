@@ -128,7 +128,7 @@ def _check_file(
         # The end of the grant is a problem of its own.
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
     except NotSignedError as error:
-        text = error.message.partition("does not allow it: ")[2] or error.message
+        text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
         yield MapProblem(path, "upload", text)
         return
     if intent.rate is None:

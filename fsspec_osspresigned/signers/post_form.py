@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..errors import NotSignedError
 from ..model import (
@@ -11,6 +11,7 @@ from ..model import (
     REQUEST_PAYER,
     STORAGE_CLASS,
     TRAFFIC_LIMIT,
+    Action,
     Operation,
     SignedForm,
     SignedRequest,
@@ -72,9 +73,7 @@ def sign_form(
     """
     given, kept = _fields(grant, operation)
     if problems := [*_problems(grant, operation, given, kept, now)]:
-        said = "; ".join(problems)
-        text = f"{operation}: the grant does not allow it: {said}"
-        raise NotSignedError(text, path=operation.path, action=operation.action)
+        raise _not_allowed(operation.path, problems)
     fields = {**{name: FormValue(value) for name, value in given.items()}, **kept}
     asked = operation.headers
     return SignedRequest(
@@ -232,5 +231,9 @@ def check_path(grant: PostGrant, path: str, now: float) -> None:
         refusal = condition.refusal({"key": key}, bucket, None)
         problems += [] if refusal is None else [refusal.text]
     if problems:
-        text = f"the grant does not allow {path!r}: {'; '.join(problems)}"
-        raise NotSignedError(text, path=path)
+        raise _not_allowed(path, problems)
+
+
+def _not_allowed(path: str, problems: Iterable[str]) -> NotSignedError:
+    text = f"the grant does not allow {path!r}: {'; '.join(problems)}"
+    return NotSignedError(text, path=path, action=Action.PostObject)
