@@ -159,7 +159,8 @@ class Client:
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        if first is not None and first.failure is None:
+        failed = first.failure if first else None
+        if first is not None and failed is None:
             self.circuit(operation.bucket).note_answer()
             return cast("T", first.parsed)
         attempts = first.attempts if first else self.attempts(operation)
@@ -169,10 +170,9 @@ class Client:
         circuit = self.circuit(operation.bucket)
         while True:
             try:
-                if first is not None:
-                    failed, first = first, None
+                if failed is not None:
                     with circuit.turn(operation.path, sent=True):
-                        failed.result()
+                        raise failed
                 with self.turns.take(wait=not self._is_awaited):
                     if signed is None or self.is_stale(signed):  # after the wait
                         asked, signer = signer, self.signer
@@ -181,7 +181,7 @@ class Client:
                         reply = self._sent(operation, signed, body, exchange)
                         return parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:
-                failure = error
+                failure, failed = error, None
             finally:
                 self.turns.tell()
             gone = cancel is not None and cancel.is_set()

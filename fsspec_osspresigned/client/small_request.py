@@ -46,12 +46,6 @@ class FirstTry:
     parsed: Any = None
     failure: BaseException | None = None
 
-    def result(self) -> Any:
-        """Return what was parsed of the first try, or raise its failure."""
-        if self.failure is not None:
-            raise self.failure
-        return self.parsed
-
 
 # Work that stands still where it would wait for the store. It yields a small request, and
 # gets its first try, or None if none was made; it yields None before it waits otherwise.

@@ -346,3 +346,14 @@ def test_files_of_a_transaction_go_by_workers(fs, oss, tries, tmp_path):
 
     asyncio.run(main())
     assert stored(oss) == {f"{ROOT}/{n}": b"a" for n in range(3)}
+
+
+def test_calls_with_a_callback_for_receipts_go_by_workers(oss, tries):
+    """The callback may wait, and the lane must not."""
+    told = []
+    fs = OSSPresignedFileSystem(signer="keys", asynchronous=True, receipts=told.append)
+    given = values(5)
+    gathered(*(fs._pipe_file(*pair) for pair in given.items()))
+    assert sorted(one.path for one in told) == list(given)
+    assert stored(oss) == given
+    assert not tries

@@ -139,6 +139,8 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
         blind.put(str(tree), f"{ROOT}/t", recursive=True)
     with pytest.raises(PermissionError, match="src/sub"):
         local_objects([str(tree)], "to/")
+    with pytest.raises(PermissionError, match="src/sub"):
+        blind.put(str(tree / "sub"), f"{ROOT}/v", recursive=True)
     found = blind.put(
         str(tree), f"{ROOT}/u", recursive=True, maxdepth=9, on_error="return"
     )
