@@ -195,7 +195,7 @@ class Client:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether other requests may wait for this thread, so it must not wait for them."""
+        """Whether other requests may be waiting for this thread; it must not wait then."""
         return self.lanes.is_caller or runs_jobs_here()
 
     def _after(

@@ -129,7 +129,7 @@ class SizeGuess:
 
 
 def _has_known_size(start: int | None, end: int | None) -> bool:
-    """Return whether these bytes of an object are at most as many as the caller knows."""
+    """Return whether *start* and *end* limit the number of bytes to read."""
     return end is not None or (start or 0) < 0
 
 

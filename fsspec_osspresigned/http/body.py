@@ -176,7 +176,7 @@ class Fingerprint:
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
     def fits(self, status: os.stat_result) -> bool:
-        """Return whether *status* is a later stat result of the unchanged, open file."""
+        """Return whether *status*, a later stat result, is of the unchanged file."""
         # Replacing or removing the file changes ctime alone.
         is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
         return (

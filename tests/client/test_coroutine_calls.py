@@ -315,6 +315,34 @@ def test_cancelled_calls_do_not_begin(calls):
         two.result(30)
 
 
+def test_calls_that_come_together_wake_the_lane_once(calls, monkeypatch):
+    """The first one that waits wakes it, and the lane takes the others with it."""
+    begun, go, woken = Event(), Event(), []
+    wake, me = Lane.wake, threading.get_ident()
+
+    def noted(lane):
+        woken.append(threading.get_ident())
+        wake(lane)
+
+    def first():
+        begun.set()
+        go.wait(30)
+        return 0
+        yield
+
+    def other():
+        return 1
+        yield
+
+    monkeypatch.setattr(Lane, "wake", noted)
+    made = [calls.start(first)]
+    begun.wait(30)
+    made += [calls.start(other) for _ in range(50)]
+    assert woken.count(me) == 1
+    go.set()
+    assert [one.result(30) for one in made] == [0] + [1] * 50
+
+
 def test_calls_of_a_lane_that_broke_fail(fs, oss, broken):
     """Each call ends: those under way with an error, the others as usual."""
     given = values(40)

@@ -625,3 +625,22 @@ def test_large_bodies_are_read_by_workers(make, oss, tries):
     tries.clear()
     assert make(max_concurrency=2).cat(list(large)) == large
     assert tries
+
+
+def test_an_answer_to_the_lane_ends_a_row_of_failures(make, oss, tries):
+    """The circuit opens after failures in a row, and these were not in a row."""
+    fs = make(max_concurrency=4)
+    circuit = fs.client.circuit(ROOT)
+
+    def fail(times):
+        for _ in range(times):
+            with pytest.raises(NetworkError), circuit.turn(f"{ROOT}/a"):
+                raise NetworkError("no reply")
+
+    fail(3)
+    fs.pipe(values(5))
+    fail(3)
+    assert len(tries) == 5
+    assert not circuit.is_open
+    fail(1)
+    assert circuit.is_open

@@ -221,7 +221,7 @@ class Cell:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the fault strikes all objects of the call: the store has one clock."""
+        """Whether the fault affects all objects of the call, as the clock of the store."""
         members = self.trouble.members or {}
         return bool(self.trouble.offset or "clock_jump" in members)
 
