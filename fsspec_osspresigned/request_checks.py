@@ -26,13 +26,14 @@ _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
 _SIGNED = r"[?&](x-(oss|amz)-)?signature="
-# BUCKET before a host of a region or of acceleration, of dual stack, or of a cloud box;
-# s3. is in front of hosts that speak S3.
+# A region or acceleration, or a region of dual stack.
+_PLACE = r"oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"
+_OSS_ENDPOINT = rf"(?:{_PLACE})\.aliyuncs\.com"
+# BUCKET before an endpoint or a cloud box; s3. is before hosts that speak S3.
 _OSS_HOST = (
-    r"(?!s3\.)([a-z0-9-]+)\.(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"
+    rf"(?!s3\.)([a-z0-9-]+)\.(?:{_PLACE}"
     r"|cb-[a-z0-9-]+\.[a-z0-9-]+\.oss-cloudbox)\.aliyuncs\.com"
 )
-_OSS_ENDPOINT = r"oss-[a-z0-9-]+\.aliyuncs\.com"
 
 
 def is_web(text: str) -> bool:
@@ -175,6 +176,11 @@ def oss_bucket(host: str) -> str | None:
     return found[1] if found else None
 
 
+def is_oss_endpoint(host: str) -> bool:
+    """Return whether *host* (lower case) is an endpoint of OSS, without a bucket."""
+    return re.fullmatch(_OSS_ENDPOINT, host) is not None
+
+
 def object_of(url: str) -> tuple[str | None, str]:
     """Return bucket and key of *url*; bucket None if the host does not contain it.
 
@@ -182,7 +188,7 @@ def object_of(url: str) -> tuple[str | None, str]:
     """
     host = (urlsplit(url).hostname or "").lower()
     path = decoded_path(url)
-    if host == "localhost" or is_address(host) or re.fullmatch(_OSS_ENDPOINT, host):
+    if host == "localhost" or is_address(host) or is_oss_endpoint(host):
         bucket, _, key = path.partition("/")
         return bucket, key
     if host.endswith(".localhost"):

@@ -134,3 +134,11 @@ def test_unknown_host_hides_the_bucket():
     """A CNAME shows the key only."""
     assert object_of("https://cdn.example.com/a/b+c%20d") == (None, "a/b+c d")
     assert object_of("https://evil.aliyuncs.com/k") == (None, "k")
+
+
+def test_endpoints_show_the_bucket_in_the_path():
+    """An endpoint of a region, of acceleration or of dual stack holds no bucket."""
+    for host in ("oss-cn-hangzhou", "oss-accelerate", "cn-hangzhou.oss"):
+        assert object_of(f"https://{host}.aliyuncs.com/bkt/a/b") == ("bkt", "a/b")
+    url = "https://bkt.cn-hangzhou.oss.aliyuncs.com/a/b"
+    assert object_of(url) == ("bkt", "a/b")

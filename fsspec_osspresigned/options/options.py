@@ -51,10 +51,15 @@ _HOST = re.compile(r"[^\s/?#@\\]+")  # with or without a port, or an IPv6 addres
 Convert = Callable[[Any], Any]
 
 
+def is_true(value: Any) -> bool:
+    """Return whether *value* is True, or a text that means it."""
+    return str(value).strip().lower() in _TRUE
+
+
 def _boolean(value: Any) -> bool:
     text = str(value).strip().lower()
     if isinstance(value, bool | str) and text in _TRUE | _FALSE:
-        return text in _TRUE
+        return is_true(value)
     raise ValueError("true or false")
 
 

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
-from ..request_checks import is_loopback, oss_bucket
+from ..request_checks import is_loopback, is_oss_endpoint
 from ..secret import redact
-from .options import Options, portable
+from .options import Options, is_true, portable
+
+if TYPE_CHECKING:
+    from ..signing.endpoint import Endpoint
 
 VARIABLE = "OSSPRESIGNED_TRUST"  # values that options may have, with commas between
 _GUARDED = ("signer", "signer_token", "endpoint")
+_ALLOW_HTTP = "allow_http=True"
+_ENDPOINT = "OSS_ENDPOINT"
 _OURS = "osspresigned"  # in the name of a token's file, or of its directory
 
 _trusted: set[str] = set()
@@ -40,7 +45,7 @@ def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
     """
     named = os.environ.get(VARIABLE, "").split(",")
     listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
-    own = {*listed, *_trusted, *_guarded(configured), os.environ.get("OSS_ENDPOINT")}
+    own = {*listed, *_trusted, *_guarded(configured), os.environ.get(_ENDPOINT)}
     if problems := [*_problems(options, own)]:
         raise ConfigurationError(problems)
 
@@ -49,11 +54,13 @@ def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
     """Yield a text for each security-relevant option in *given*."""
     options = portable(given)
     values = (options.get(name) for name in _GUARDED)
-    return (value for value in values if isinstance(value, str))
+    yield from (value for value in values if isinstance(value, str))
+    if is_true(options.get("allow_http")):
+        yield _ALLOW_HTTP
 
 
 def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
-    signer, token, endpoint = options.signer, options.signer_token, options.endpoint
+    signer, token = options.signer, options.signer_token
     is_name = isinstance(signer, str) and "://" not in signer and signer != "keys"
     if is_name and not own & {signer, signer.partition(":")[0]}:
         yield (
@@ -69,34 +76,53 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
                 f"options those of others: the name of the file or of its directory must "
                 f"contain {_OURS!r}. Rename it, or set {VARIABLE}={_shown(token)}"
             )
-    if signer == "keys" and endpoint is not None:
-        host = _host(endpoint)
-        if (
-            host
-            and not _is_safe(host)
-            and host not in {_host(one or "") for one in own}
-        ):
-            yield (
-                f"endpoint={_shown(endpoint)} is not a host of OSS. It would get what your "
-                "keys sign, and options may be those of others: set OSS_ENDPOINT "
-                f"instead, or {VARIABLE}={host}"
-            )
+    if signer == "keys":
+        yield from _endpoint_problems(options, own)
 
 
-def _host(endpoint: str) -> str:
-    """Return host and port of *endpoint*; empty if it is invalid."""
+def _endpoint_problems(options: Options, own: set[str | None]) -> Iterator[str]:
+    """Yield why requests signed with the user's keys must not be sent."""
+    text, style = options.endpoint, options.addressing_style
+    place = _parsed(text or os.environ.get(_ENDPOINT), style)
+    if place is None:
+        return
+    name = urlsplit(f"//{place.host}").hostname or ""
+    is_own = not text or place in {_parsed(known, style) for known in own}
+    if not is_own and not _is_safe(place, name):
+        address = f"{place.scheme}://{place.host}"
+        yield (
+            f"endpoint={_shown(text or '')} would get what your keys sign, and options "
+            "may be those of others: they may name only a regional endpoint of OSS, by "
+            "https, without a port, and with addressing_style='virtual'. Set "
+            f"{_ENDPOINT}={address} instead, or {VARIABLE}={address}"
+        )
+    is_plain = place.scheme == "http" and not is_loopback(name)
+    if options.allow_http and is_plain and _ALLOW_HTTP not in own:
+        yield (
+            f"{_ALLOW_HTTP} would send what your keys sign in clear text, and options "
+            "may be those of others: set FSSPEC_OSSPRESIGNED_ALLOW_HTTP=true, or "
+            f"{VARIABLE}={_ALLOW_HTTP}"
+        )
+
+
+def _parsed(text: str | None, style: str | None) -> Endpoint | None:
+    """Return the endpoint in *text*; None if it is invalid."""
     from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
 
     try:
-        return Endpoint.parse(endpoint).host
+        return Endpoint.parse(text or "", style=style)
     except ConfigurationError:
-        return ""
+        return None
 
 
-def _is_safe(host: str) -> bool:
-    """Return whether *host* is this machine, or a host of OSS."""
-    name = urlsplit(f"//{host}").hostname or ""
-    return is_loopback(name) or any(map(oss_bucket, (name, f"bucket.{name}")))
+def _is_safe(place: Endpoint, name: str) -> bool:
+    """Return whether requests go to this machine, or to the bucket's host at OSS.
+
+    With a host before which the bucket does not stand, a request can reach the bucket
+    of another customer, who can read it there.
+    """
+    is_oss = place.scheme == "https" and is_oss_endpoint(place.host)
+    return is_loopback(name) or (is_oss and place.style == "virtual")
 
 
 def _shown(value: str) -> str:

@@ -16,7 +16,7 @@ from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
-from ..signing.presigning import presign
+from ..signing.presigning import presign, region_problem
 
 _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
@@ -186,6 +186,9 @@ class KeySigner:
         problems = _missing_keys() if credentials is None else []
         place = None
         if text or region:
+            # A text with dots would be the host of another bucket.
+            if not text and (problem := region_problem(region)):
+                problems.append(problem)
             try:
                 place = Endpoint.parse(text or public_endpoint(region), style=style)
             except ConfigurationError as error:

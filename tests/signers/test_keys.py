@@ -340,6 +340,13 @@ def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
         KeySigner.from_options(region, endpoint)
 
 
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_region_is_no_host(version):
+    """A region with dots would be the host of another bucket, also under V1."""
+    with pytest.raises(ConfigurationError, match="is not a region id"):
+        KeySigner.from_options("evil.oss-accelerate", None, version, style="path")
+
+
 def test_domain_is_of_one_bucket():
     """A second bucket at the same domain is refused: its signature would not fit."""
     endpoint = Endpoint.parse("files.example.com", style="cname")
