@@ -33,7 +33,11 @@ def test_scripts_of_the_page_do_what_their_own_tests_say(tmp_path):
     done = subprocess.run(
         [str(NODE), "--test", "--test-reporter=tap", *(test.name for test in tests)],
         cwd=tmp_path,
-        env={"CRC_VALUES": json.dumps(values), "PATH": str(Path(str(NODE)).parent)},
+        env={
+            "CRC_VALUES": json.dumps(values),
+            "GRANT_CASES": str(ROOT / "tests" / "signers" / "grant_cases.json"),
+            "PATH": str(Path(str(NODE)).parent),
+        },
         capture_output=True,
         text=True,
         timeout=50,

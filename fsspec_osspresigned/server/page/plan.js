@@ -19,6 +19,8 @@ export class UploadError extends Error {
 }
 
 export const fitsOnePut = (size) => size <= MAX_PUT;
+/** A form has fields before the file, and 5 GiB are for both. */
+export const fitsOneForm = (size) => size <= MAX_PUT - 8 * MIB;
 
 /** Return part sizes to propose, the usual one first; the signer's policy may refuse some. */
 export function partSizes(size) {

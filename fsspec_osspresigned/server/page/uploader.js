@@ -88,7 +88,9 @@ function recallToken() {
 async function takeGrant(file) {
   try {
     const grant = readGrant(await file.text(), { secure });
-    signer = new GrantSigner(grant);
+    signer = new GrantSigner(grant, { mayPublish: () => at("publish").checked });
+    at("publish").checked = false;
+    at("by-public").hidden = !grant.isPublic;
     fields.bucket.value = grant.bucket;
     fields.folder.value = grant.prefix;
     fields.bucket.readOnly = true;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
@@ -368,13 +367,29 @@ def test_folder_that_browsers_resolve(world, tmp_path):
     assert world.oss.requests == []
 
 
-def grant_text(url: str, expiration: str = "2100-01-01T00:00:00Z") -> str:
-    """Return a grant file for ``granted/`` that no signature is in."""
-    conditions = [{"bucket": "examplebucket"}, ["starts-with", "$key", "granted/"]]
-    policy = json.dumps({"expiration": expiration, "conditions": conditions})
-    fields = {"policy": base64.b64encode(policy.encode()).decode()}
-    names = {"bucket": "examplebucket", "prefix": "granted/"}
-    return json.dumps({"version": 1, "url": url, **names, "fields": fields})
+def signed_grant(world, folder: Path, *, now: float | None = None, **terms) -> Path:
+    """Return a grant file for ``granted/`` that the store's key has signed."""
+    facts = {"bucket": "examplebucket", "prefix": "granted/", **terms}
+    oss = world.oss
+    made_now = sign_grant(
+        oss.credentials,
+        oss.endpoint,
+        GrantTerms(**facts),
+        region="cn-hangzhou",
+        now=time.time() if now is None else now,
+    )
+    path = folder / "grant.json"
+    path.write_text(made_now.text())
+    return path
+
+
+def changed(grant: Path, *, url: str | None = None, **fields: str) -> Path:
+    """Give the grant in a file another URL, or further fields."""
+    members = json.loads(grant.read_text())
+    members["url"] = url or members["url"]
+    members["fields"] |= fields
+    grant.write_text(json.dumps(members))
+    return grant
 
 
 def test_grant_files_of_no_use(world, tmp_path):
@@ -382,15 +397,13 @@ def test_grant_files_of_no_use(world, tmp_path):
     page, grant, file = world.page, tmp_path / "grant.json", made(tmp_path, "a.bin", 9)
     world.strays = True
     page.open("")
-    for text, said in (
-        ("{}", "This is no grant file"),
-        (grant_text(world.oss.url, "2020-01-01T00:00:00Z"), "The grant has ended"),
-    ):
-        grant.write_text(text)
-        page.find("#grant").send_keys(str(grant))
-        page.until(lambda said=said: said in page.find("#problem").text)
-        assert page.find("#token").is_displayed()
-    grant.write_text(grant_text("http://127.0.0.1:1/examplebucket/"))
+    grant.write_text("{}")
+    page.find("#grant").send_keys(str(grant))
+    page.until(lambda: "This is no grant file" in page.find("#problem").text)
+    page.find("#grant").send_keys(str(signed_grant(world, tmp_path, now=1_577_836_800)))
+    page.until(lambda: "The grant has ended" in page.find("#problem").text)
+    assert page.find("#token").is_displayed()
+    changed(signed_grant(world, tmp_path), url="http://127.0.0.1:1/examplebucket/")
     page.find("#grant").send_keys(str(grant))
     page.until(lambda: not page.find("#token").is_displayed())
     assert page.find("#bucket").get_property("value") == "examplebucket"
@@ -401,18 +414,6 @@ def test_grant_files_of_no_use(world, tmp_path):
     page.press("#list button")
     assert page.ends() == ["cancelled"]
     assert world.oss.requests == []
-
-
-def signed_grant(world, folder: Path, **terms) -> Path:
-    """Return a grant file for ``granted/`` that the store's key has signed."""
-    wanted = GrantTerms(bucket="examplebucket", prefix="granted/", **terms)
-    oss = world.oss
-    made_now = sign_grant(
-        oss.credentials, oss.endpoint, wanted, region="cn-hangzhou", now=time.time()
-    )
-    path = folder / "grant.json"
-    path.write_text(made_now.text())
-    return path
 
 
 def test_grant_file_instead_of_a_token(world, tmp_path):
@@ -438,6 +439,64 @@ def test_grant_file_instead_of_a_token(world, tmp_path):
     asked = [one.action for one in world.oss.requests if one.method != "OPTIONS"]
     assert asked == ["PostObject"] * 3
     assert world.serve.calls() == []
+
+
+def test_a_grant_file_chooses_no_key(world, tmp_path):
+    """Each file goes to the name that the page shows, whatever fields the grant has."""
+    grant = changed(
+        signed_grant(world, tmp_path, prefix=""),
+        key="other/stolen",
+        file="evil",
+        success_action_redirect="https://evil.example",
+    )
+    page, files = world.page, [made(tmp_path, name, 9) for name in ("a.bin", "b.bin")]
+    page.find("#grant").send_keys(str(grant))
+    page.until(lambda: not page.find("#token").is_displayed())
+    page.type("folder", "granted/")
+    page.choose(*files)
+    page.start()
+    assert page.ends() == ["stored", "stored"]
+    assert "in examplebucket/granted/a.bin" in page.text()
+    assert world.oss.objects("examplebucket") == {
+        f"granted/{file.name}": file.read_bytes() for file in files
+    }
+
+
+@pytest.mark.parametrize("path", ["other/", "examplebucket/in/"])
+def test_a_grant_file_for_another_bucket(world, tmp_path, path):
+    """A grant that names one bucket and leads to another is refused."""
+    grant = signed_grant(world, tmp_path)
+    changed(grant, url=f"{world.oss.url}/{path}")
+    world.page.find("#grant").send_keys(str(grant))
+    world.page.until(
+        lambda: "This is no grant file" in world.page.find("#problem").text
+    )
+    assert world.page.find("#token").is_displayed()
+
+
+def test_files_become_public_only_if_the_person_agrees(world, tmp_path):
+    """The page says that a grant makes files public, and asks before it sends any."""
+    page, file = world.page, made(tmp_path, "a.bin", 9)
+    assert not page.find("#publish").is_displayed()
+    grant = signed_grant(world, tmp_path, acl="public-read")
+    page.find("#grant").send_keys(str(grant))
+    page.until(lambda: page.find("#publish").is_displayed())
+    assert "lets everybody read the files" in page.text()
+    page.choose(file)
+    page.start()
+    assert page.ends() == ["failed"]
+    assert "Tick the box" in page.text()
+    assert world.oss.requests == []
+    page.find("#publish").click()
+    page.press("#list button")
+    page.until(lambda: page.states() == ["stored"])
+    assert (
+        world.oss.get("examplebucket", "granted/a.bin").headers["x-oss-object-acl"]
+        == "public-read"
+    )
+    page.find("#grant").send_keys(str(signed_grant(world, tmp_path)))
+    page.until(lambda: not page.find("#publish").is_displayed())
+    assert not page.find("#publish").is_selected()
 
 
 def test_page_without_a_service(world, tmp_path):

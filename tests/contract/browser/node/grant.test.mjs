@@ -3,18 +3,25 @@ import test from "node:test";
 
 import { GrantSigner, readGrant } from "./page/grant.js";
 
+const V4 = {
+  "x-oss-signature-version": "OSS4-HMAC-SHA256",
+  "x-oss-credential": "id/20261127/cn-hangzhou/oss/aliyun_v4_request",
+  "x-oss-date": "20261127T090000Z",
+};
+const NAMED = Object.entries(V4).map(([name, value]) => ({ [name]: value }));
+const SIGNED = { ...V4, "x-oss-signature": "0".repeat(64) };
 const END = Date.parse("2026-11-27T10:00:00Z");
 const NOW = END - 60_000;
 const PUT = { action: "PutObject", bucket: "examplebucket", key: "in/a.txt", content_length: 5 };
 
 function textOf({ conditions = [], more = {}, expiration = "2026-11-27T10:00:00Z", ...changed } = {}) {
-  const policy = { expiration, conditions: [{ bucket: "examplebucket" }, ["starts-with", "$key", "in/"], ...conditions] };
-  const fields = { policy: Buffer.from(JSON.stringify(policy)).toString("base64"), ...more };
+  const policy = { expiration, conditions: [{ bucket: "examplebucket" }, ["starts-with", "$key", "in/"], ...NAMED, ...conditions] };
+  const fields = { policy: Buffer.from(JSON.stringify(policy)).toString("base64"), ...SIGNED, ...more };
   const url = "https://examplebucket.example.com/";
   return JSON.stringify({ version: 1, url, bucket: "examplebucket", prefix: "in/", fields, ...changed });
 }
 
-const signerOf = (given, now = NOW) => new GrantSigner(readGrant(textOf(given), { now: NOW }), () => now);
+const signerOf = (given, now = NOW) => new GrantSigner(readGrant(textOf(given), { now: NOW }), { now: () => now });
 const refused = (given, asked, message) =>
   assert.rejects(signerOf(given).sign({ ...PUT, ...asked }), { kind: "refused", message });
 
@@ -49,7 +56,7 @@ test("a form has the key first, the file last, and the type of the file", async 
   assert.equal(signed.url, "https://examplebucket.example.com/");
   assert.deepEqual([signed.headers, signed.life, signed.ends], [[], 60_000, END]);
   const form = signed.form(new TextEncoder().encode("hello"));
-  assert.deepEqual([...form.keys()], ["key", "policy", "success_action_status", "file"]);
+  assert.deepEqual([...form.keys()], ["key", "policy", ...Object.keys(SIGNED), "success_action_status", "file"]);
   assert.equal(form.get("key"), "in/a.txt");
   assert.equal(form.get("file").type, "text/plain");
   assert.equal(await form.get("file").text(), "hello");
@@ -68,9 +75,9 @@ test("a field for the type is sent where the policy asks for one", async () => {
 });
 
 test("a dollar sign is written with a backslash in a policy", async () => {
-  const policy = (prefix) => `{"expiration": "2026-11-27T10:00:00Z", "conditions": [["starts-with", "$key", "${prefix}"]]}`;
+  const policy = (prefix) => `{"expiration": "2026-11-27T10:00:00Z", "conditions": [["starts-with", "$key", "${prefix}"], ${NAMED.map((one) => JSON.stringify(one))}]}`;
   for (const prefix of ["in$/", "in\\$/", "in\\\\$/"]) {
-    const fields = { policy: Buffer.from(policy(prefix)).toString("base64") };
+    const fields = { policy: Buffer.from(policy(prefix)).toString("base64"), ...SIGNED };
     const signed = await signerOf({ fields }).sign({ ...PUT, key: "in$/a" });
     assert.equal(signed.form("").get("key"), "in$/a");
     await refused({ fields }, {}, /starts-with in\$\//u);
@@ -82,9 +89,21 @@ test("what the policy does not allow is refused before any byte", async () => {
   await refused({}, { key: "in/${filename}" }, /Rename/u);
   await refused({}, { key: "in/a\nb" }, /Rename/u);
   await refused({}, { bucket: "other" }, /another bucket/u);
-  await refused({ bucket: "other" }, { bucket: "other" }, /does not fit this page \(bucket\)/u);
+  await refused({ bucket: "another" }, { bucket: "another" }, /does not fit this page \(bucket\)/u);
   await refused({ conditions: [["content-length-range", 1, 4]] }, {}, /files of 1 bytes to 4 bytes/u);
-  await refused({ conditions: [["eq", "$success_action_status", "200"]] }, {}, /\(success_action_status\)/u);
+  await refused({ conditions: [["starts-with", "$x-oss-meta-by", ""]] }, {}, /\(x-oss-meta-by\)/u);
+  await refused({}, { content_length: 5 * 1024 ** 3 }, /of 5 GiB less 8 MiB at most/u);
+  await refused({}, { key: "" }, /at most 1023 bytes/u);
+  await assert.rejects(signerOf({}, END - 80 * 60_000).sign(PUT), { message: /not valid yet/u });
   await refused({}, { action: "InitiateMultipartUpload" }, /whole files only/u);
   await assert.rejects(signerOf({}, END).sign(PUT), { message: /has ended/u });
+});
+
+test("a public file needs the word of the person", async () => {
+  const grant = readGrant(textOf({ more: { "x-oss-object-acl": "public-read" } }), { now: NOW });
+  let mayPublish = false;
+  const signer = new GrantSigner(grant, { now: () => NOW, mayPublish: () => mayPublish });
+  await assert.rejects(signer.sign(PUT), { kind: "refused", message: /Tick the box/u });
+  mayPublish = true;
+  assert.equal((await signer.sign(PUT)).form("").get("x-oss-object-acl"), "public-read");
 });
