@@ -142,3 +142,21 @@ def test_endpoints_show_the_bucket_in_the_path():
         assert object_of(f"https://{host}.aliyuncs.com/bkt/a/b") == ("bkt", "a/b")
     url = "https://bkt.cn-hangzhou.oss.aliyuncs.com/a/b"
     assert object_of(url) == ("bkt", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://bkt.oss-cn-hangzhou.aliyuncs.com/a+b%2Bc", "a b+c"),
+        ("https://oss-cn-hangzhou.aliyuncs.com/bkt/a+b", "a b"),
+        ("https://cdn.example.com/a+b?OSSAccessKeyId=i&Signature=s", "a b"),
+        ("https://cdn.example.com/a+b?%4fSSAccessKeyId=i&Signature=s", "a b"),
+        ("https://cdn.example.com/a+b?x-oss-access-key-id=i", "a b"),
+        ("https://cdn.example.com/a+b?x-oss-credential=i", "a b"),
+        ("https://cdn.example.com/a+b?auth_key=i", "a+b"),
+        ("https://bkt.s3.amazonaws.com/a+b?X-Amz-Credential=i", "a+b"),
+    ],
+)
+def test_plus_in_a_path(url, key):
+    """OSS reads it as a blank, other stores as a plus."""
+    assert object_of(url)[1] == key

@@ -123,7 +123,7 @@ def _check_request(
     url = request.url.reveal()
     bucket, key = split_path(path)
     try:
-        there, seen = request_checks.object_of(url)
+        there, seen = request_checks.object_of(request_checks.as_read(url, key))
     except ValueError:
         yield "object", f"the path of {name} is not UTF-8"
     else:

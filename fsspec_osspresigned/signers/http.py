@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..model import Operation, Reply, SignedRequest
 from ..request_checks import (
+    as_read,
     header_problems,
     http_problem,
     own_header_problem,
@@ -258,8 +259,7 @@ class HTTPSigner:
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
         """Return the signed request; an error if it is not for *operation*."""
-        url = SecretURL(answer.url)
-        signed = describe(url)
+        signed = describe(SecretURL(answer.url))
         problem = self._binding.problem(operation, answer.url)
         problem = problem or _answer_problem(
             operation, answer, signed.additional_headers
@@ -275,7 +275,7 @@ class HTTPSigner:
             return BindingError(text, path=operation.path, action=operation.action)
         return SignedRequest(
             method=answer.method,
-            url=url,
+            url=SecretURL(as_read(answer.url, operation.key)),
             headers=answer.headers,
             issued_at=sent_at,
             expires_at=expires_at,

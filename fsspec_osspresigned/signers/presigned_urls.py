@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..http.s3_checksums import CHECKSUMS
@@ -24,7 +24,14 @@ from ..model import (
     Operation,
     SignedRequest,
 )
-from ..request_checks import http_problem, object_of, own_header_problem, url_problem
+from ..request_checks import (
+    as_read,
+    http_problem,
+    object_of,
+    own_header_problem,
+    url_problem,
+    with_plus,
+)
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe
@@ -107,7 +114,10 @@ class URLMapSigner(_PresignedSigner):
 
     def _request(self, operation: Operation) -> SignedRequest:
         found = super()._request(operation)
-        if not self.trusted and not _names(found.url, operation):
+        if self.trusted:
+            return found
+        found = _as_read(found, operation.key)
+        if not _names(found.url, operation):
             raise BindingError(
                 f"the URL that the map has for {operation} names another object: "
                 f"{found.url.shown()}; if that is right, give trust_map=True",
@@ -165,6 +175,16 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     return MapEntry(put=MapRequest(url=url)), bucket, key
 
 
+def _name(bucket: str | None, key: str) -> str:
+    return key if bucket is None else f"{bucket}/{key}"
+
+
+def _is_named(path: str, bucket: str | None, key: str) -> bool:
+    """Return whether *path* is the object; without a bucket, its key is compared."""
+    is_key = bucket is None and path.partition("/")[2] == key
+    return is_key or path == _name(bucket, key)
+
+
 @define(eq=False, repr=False)
 class OneURLSigner(_PresignedSigner):
     """Signer that returns a single presigned URL for its object.
@@ -181,14 +201,17 @@ class OneURLSigner(_PresignedSigner):
     @property
     def path(self) -> str:
         """``bucket/key`` of the URL's object; only the key if the bucket is unknown."""
-        _, bucket, key = _one_object(self.read())
-        return key if bucket is None else f"{bucket}/{key}"
+        return _name(*_one_object(self.read())[1:])
 
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own
-        entry, bucket, key = _one_object(self.read())
-        own = key if bucket is None else f"{bucket}/{key}"
-        is_key = bucket is None and path.partition("/")[2] == key
-        if path in ("", own) or is_key:
+        text = self.read()
+        entry, bucket, key = _one_object(text)
+        if not path or _is_named(path, bucket, key):
+            return entry
+        own = _name(bucket, key)
+        # A plus in the path of the URL, which OSS would read as a blank.
+        entry, bucket, key = _one_object(Secret(with_plus(text.reveal())))
+        if _is_named(path, bucket, key):
             return entry
         msg = (
             f"the presigned URL is only for {own!r}, not for {path!r}: leave the path "
@@ -219,6 +242,17 @@ def url_map_signer(
     return URLMapSigner(
         source, allow_http=options.allow_http, trusted=options.trust_map
     )
+
+
+def _as_read(request: SignedRequest, key: str) -> SignedRequest:
+    """Return *request* with a URL in which its store reads *key*, if that can be."""
+    url = request.url
+    if "+" not in urlsplit(url.reveal()).path:
+        return request
+    try:
+        return evolve(request, url=SecretURL(as_read(url.reveal(), key)))
+    except ValueError:  # its path is not UTF-8
+        return request
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:

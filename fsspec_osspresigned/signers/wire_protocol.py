@@ -27,6 +27,7 @@ from ..request_checks import (
     is_loopback,
     oss_bucket,
     url_problem,
+    with_plus,
 )
 from ..secret import Secret, redact
 from ..signing.canonical import OWN_PARAMETERS
@@ -296,13 +297,16 @@ class URLBinding:
         if problem:
             return f"the URL {problem}"
         try:
-            path = decoded_path(url)
+            # A blank or a plus: what is sent is made to mean the key (as_read).
+            paths = {decoded_path(url), decoded_path(with_plus(url))}
         except ValueError:
             return "the path of the URL is not UTF-8"
-        found = self._host_problem(operation, url, path)
+        found = self._host_problem(operation, url, paths)
         return found or _query_problem(operation, url)
 
-    def _host_problem(self, operation: Operation, url: str, path: str) -> str | None:
+    def _host_problem(
+        self, operation: Operation, url: str, paths: set[str]
+    ) -> str | None:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         allowed, spec = self.allowed_hosts, operation.action.spec
@@ -322,7 +326,7 @@ class URLBinding:
             keys |= {f"{bucket}/{key}", operation.path}
         elif bound != bucket:
             return f"the host {host} belongs to bucket {bound!r}, not to {bucket!r}"
-        if path not in keys:
+        if keys.isdisjoint(paths):
             return f"the path of the URL at {host} is not that of {operation.path!r}"
         return None
 

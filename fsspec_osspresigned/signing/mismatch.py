@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import field, frozen
 
 from ..model import Operation, SignedRequest
-from ..request_checks import oss_bucket
+from ..request_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
@@ -71,7 +71,7 @@ def compare(
     pairs = parse_query(parts.query)
     sent = _SignedPieces(
         method=signed.method,
-        path=unquote(parts.path or "/", errors="surrogateescape"),
+        path=f"/{decoded_path(signed.url.reveal(), 'surrogateescape')}",
         query=dict(reversed(pairs)),
         headers={
             name.lower(): " ".join(v.split()) for name, v in signed.headers.items()

@@ -7,12 +7,14 @@ import io
 import json
 import pickle
 import sys
+import time
 import types
 from pathlib import Path
 
 import fsspec
 import pandas as pd
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
@@ -20,6 +22,7 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     ExposedMapWarning,
     NotSignedError,
+    SignatureMismatchError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -27,6 +30,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.server.app import create_app
 from fsspec_osspresigned.server.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import presign
 from tests.signers.grants import document
 
 BUCKET = "examplebucket"
@@ -330,3 +334,107 @@ def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"url": "file:/none"})
     again = OSSPresignedFileSystem(url_map=owner.map_file("b"))
     assert again.client.options.presigned_url is None
+
+
+def ruby_url(oss, key: str, version: str) -> str:
+    """Return a presigned PUT as the Ruby SDK writes it: a blank of the key is a plus."""
+    return (
+        presign(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key=key,
+            region="cn-hangzhou",
+            version=version,
+            now=time.time(),
+            expires_in=600,
+        )
+        .reveal()
+        .replace("%20", "+")
+    )
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize("kind", ["map", "list", "url"])
+def test_blank_that_is_written_as_a_plus(oss, version, kind):
+    """Stored, recorded and remembered is the key with a blank, which OSS reads there."""
+    url, told = ruby_url(oss, "in/a b+c", version), []
+    assert "/in/a+b%2Bc?" in url
+    source = {
+        "map": {"url_map": {f"{BUCKET}/in/a b+c": url}},
+        "list": {"url_map": [url]},
+        "url": {"presigned_url": url},
+    }[kind]
+    fs = OSSPresignedFileSystem(**source, receipts=told.append)
+    fs.pipe_file(f"{BUCKET}/in/a b+c", b"data")
+    assert oss.objects(BUCKET) == {"in/a b+c": b"data"}
+    assert [receipt.path for receipt in told] == [f"{BUCKET}/in/a b+c"]
+    assert fs.info(f"{BUCKET}/in/a b+c")["size"] == 4
+    with pytest.warns(BlindAnswerWarning):
+        assert not fs.exists(f"{BUCKET}/in/a+b+c")
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize("kind", ["map", "url"])
+def test_plus_of_a_key_that_is_not_escaped(oss, version, kind):
+    """The URL is sent so that OSS reads the plus, or refuses it: never as a blank."""
+    path = f"{BUCKET}/in/a+b"
+    raw = ruby_url(oss, "in/a+b", version).replace("%2B", "+", 1)
+    assert "/in/a+b?" in raw
+
+    def through(url):
+        return OSSPresignedFileSystem(
+            **({"url_map": {path: url}} if kind == "map" else {"presigned_url": url})
+        )
+
+    through(raw).pipe_file(path, b"plus")
+    assert oss.objects(BUCKET) == {"in/a+b": b"plus"}
+    with pytest.raises(SignatureMismatchError):
+        through(ruby_url(oss, "in/a b", version)).pipe_file(path, b"blank")
+    assert oss.objects(BUCKET) == {"in/a+b": b"plus"}
+
+
+class Plus:
+    """A signer that writes blanks and pluses of a key as pluses."""
+
+    def __init__(self, oss) -> None:
+        self.keys = KeySigner(endpoint=oss.endpoint, region="cn-hangzhou")
+
+    def sign(self, operations):
+        """Return requests whose V4 query has neither blanks nor pluses."""
+        signed = self.keys.sign(operations)
+        urls = [one.url.reveal().replace("%20", "+") for one in signed]
+        return [
+            evolve(one, url=url.replace("%2B", "+"))
+            for one, url in zip(signed, urls, strict=True)
+        ]
+
+
+def test_plus_of_a_key_from_a_service(oss, monkeypatch):
+    """What a signer service returns is bound and sent in the same way."""
+    token = "service-token-abcdef"
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
+    policy = Policy(
+        name="writer", prefixes=(f"{BUCKET}/in/",), actions=frozenset(Action)
+    )
+    hashed = hashlib.sha256(token.encode()).hexdigest()
+    with LoopbackServer(create_app(Plus(oss), tokens={hashed: policy})) as service:
+        fs = OSSPresignedFileSystem(
+            signer=service.url, signer_token="env:OSSPRESIGNED_TOKEN"
+        )
+        for name in ("a b", "a+b"):
+            fs.pipe_file(f"{BUCKET}/in/{name}", name.encode())
+    assert oss.objects(BUCKET) == {"in/a b": b"a b", "in/a+b": b"a+b"}
+
+
+def test_refusal_of_a_url_with_a_plus_names_the_real_cause(oss):
+    """The blank that arrived is not reported as a changed path."""
+    url = ruby_url(oss, "in/a b", "v1")
+    fs = OSSPresignedFileSystem(
+        url_map={f"{BUCKET}/in/a b": {"url": url, "headers": {"Content-Type": "a/b"}}}
+    )
+    with pytest.raises(PermissionError) as caught:
+        fs.pipe_file(f"{BUCKET}/in/a b", b"data")
+    assert "Content-Type" in str(caught.value)
+    assert "the path was sent as" not in str(caught.value)

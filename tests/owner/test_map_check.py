@@ -102,6 +102,19 @@ def test_object_that_is_not_its_path():
     ]
 
 
+def test_plus_in_a_path_is_a_blank_or_a_plus():
+    """What an upload makes of it is what the check makes of it."""
+    url = signed("a b").url.reveal().replace("%20", "+")
+    for path, problems in (
+        ("examplebucket/a b", []),
+        ("examplebucket/a+b", []),
+        ("examplebucket/a", [("object", "url is for examplebucket/a b")]),
+    ):
+        assert (
+            found(MapEntry(put=MapRequest(url=SecretURL(url))), path=path) == problems
+        )
+
+
 def test_cname_is_compared_by_its_key():
     """Where the host hides the bucket, the key must fit; path style does too."""
     assert found(MapEntry(put=signed(at=CNAME))) == []
