@@ -430,7 +430,7 @@ class _ErrorReply:
                 return _EXPIRED
             if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
                 return _NOT_YET
-        return _POLICY if self.form and not self.ec else _DENIED
+        return _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
         """Return the explanation of *reason*, which depends on the clock offset."""
@@ -446,6 +446,13 @@ class _ErrorReply:
         elif reason is Refused.MISMATCH and self.form:
             cause = "the signature of the grant is not that of its policy"
             remedy = "tell the owner, unless a copy of the grant was changed"
+        elif reason is Refused.DENIED and self.form and not self.ec:
+            # A bucket ACL and a policy are refused with the same code.
+            cause = (
+                "the key that signed the grant lacks the permission oss:PutObject, or "
+                "the policy of the grant does not allow it"
+            )
+            remedy = "tell the owner, who gives the permission or another grant"
         else:
             cause, remedy = _SIMPLE[reason]
         if self.form:

@@ -575,6 +575,7 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
         ("AccessDenied", "0006-00000227", 403, errors.AccessDeniedError, "the policy"),
         ("AccessDenied", "0006-00000228", 403, errors.AccessDeniedError, "the policy"),
         ("AccessDenied", "", 403, errors.AccessDeniedError, "the policy of the grant"),
+        ("AccessDenied", "", 403, errors.AccessDeniedError, "permission oss:PutObject"),
         ("AccessDenied", "0003-00000001", 403, errors.AccessDeniedError, "permission"),
         (
             "InvalidArgument",
