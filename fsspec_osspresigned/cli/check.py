@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from attrs import evolve, frozen
@@ -27,9 +28,11 @@ from ..owner.sign import local_objects
 from ..owner.store_check import OUTCOMES, CheckedStore, FactResult
 from ..owner.store_check import check as check_store
 from ..owner.store_facts import FACTS
+from ..request_checks import is_loopback, is_web
 from ..signers.http import token_source
 from ..signers.keys import KeySigner
-from ..signers.post_grant_parser import parse_grant
+from ..signers.post_grant import FetchedGrant
+from ..signers.post_grant_parser import PostGrant, parse_grant
 from ..units import rate_of, shown_moment, shown_seconds, shown_text
 from ..url_map.source import load, load_file
 from .help import UncutGroup, examples
@@ -62,6 +65,7 @@ _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
   osspresigned check grant grant.json exports --to examplebucket/in/ --rate 20MB/s
   osspresigned check grant env:GRANT --json
+  osspresigned check grant https://app.example.com/grant --token env:OSSPRESIGNED_TOKEN
 """
 
 
@@ -146,6 +150,40 @@ class CheckMapOptions(CheckFilesOptions):
     # fmt: on
 
 
+@frozen(kw_only=True)
+class CheckGrantOptions(CheckFilesOptions):
+    """Options of ``check grant``."""
+
+    # fmt: off
+    token: str | None = option("--token",
+        "Bearer token for the server of GRANT: env:OSSPRESIGNED_... or file:PATH.")
+    hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
+        "Further permitted host of the grant; may be repeated.", type=HOST)
+    # fmt: on
+
+    def read(self, place: str) -> tuple[PostGrant, bool]:
+        """Return the grant at *place*, and whether it is on this machine."""
+        if is_web(place):
+            fetched = FetchedGrant(
+                place,
+                exchange=Transport(allow_http=self.allow_http).exchange,
+                token=token_source(self.token),
+                allowed_hosts=self.hosts,
+                allow_http=self.allow_http,
+            )
+            return fetched.current().grant, is_loopback(urlsplit(place).hostname or "")
+        if self.token is not None:
+            raise click.UsageError("--token is for the server of a grant: give its URL")
+        source = load_file(
+            place,
+            functools.partial(parse_grant, allowed_hosts=self.hosts),
+            read_url,
+            allow_http=self.allow_http,
+            kind="grant",
+        )
+        return source.current(), source.local
+
+
 _FILES = click.argument("files", nargs=-1, type=PLACE, metavar="[FILES...]")
 
 
@@ -179,19 +217,17 @@ def check_map_command(
 @click.argument("place", type=PLACE, metavar="GRANT")
 @_FILES
 def check_grant_command(
-    place: str, files: tuple[str, ...], wanted: CheckFilesOptions
+    place: str, files: tuple[str, ...], wanted: CheckGrantOptions
 ) -> int:
     """Check GRANT, alone or for FILES; exit code 1 if there are problems.
 
-    GRANT is a grant file, or a file with the reply of an application server. Nothing is
-    sent. A permission that is wider than usual is a warning, not a problem.
+    GRANT is a grant file, a file with the reply of an application server, or the URL of
+    such a server, which is asked for a grant. Nothing is sent to the store. A
+    permission that is wider than usual is a warning, not a problem.
     """
     wanted.check(files)
-    source = load_file(
-        place, parse_grant, read_url, allow_http=wanted.allow_http, kind="grant"
-    )
-    grant = source.current()
-    intent = wanted.intent(files, local=source.local)
+    grant, local = wanted.read(place)
+    intent = wanted.intent(files, local=local)
     warnings = [*warnings_of(grant)]
     if not wanted.as_json:
         for warning in warnings:

@@ -7,13 +7,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import click
 from attrs import frozen
 
 from ..console.exit import ExitCode
 from ..console.terminal import Output, pairs, table_or_pairs
-from ..filesystem.client_factory import read_url
+from ..errors import ConfigurationError
+from ..filesystem.client_factory import MAX_MAP, read_url
+from ..http.transport import Transport
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.grant_check import about_grant
@@ -298,16 +301,29 @@ def _say_written(signed: Signed, place: str) -> None:
     click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
 
 
+def _read_place(place: str) -> bytes:
+    """Read *place* with fsspec, or a URL of the web with one GET request."""
+    if not is_web(place):
+        return read_url(place)
+    url = SecretURL(place)
+    wanted = {"Accept": "application/json"}
+    reply = Transport().exchange("GET", url, wanted, b"", MAX_MAP)
+    if reply.status != HTTPStatus.OK:
+        msg = f"{url.shown()} answered HTTP {reply.status}: redirects are not followed"
+        raise ConfigurationError(msg)
+    return reply.body
+
+
 @click.command(epilog=examples(_INSPECT))
 @click.argument("reference", type=PLACE, metavar="REFERENCE|MAP|GRANT")
 def inspect(reference: str) -> int:
     """Describe a presigned URL, a URL map or a grant.
 
     Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read. The exit code is 3 if the signature has
+    input, or any URL that fsspec can read, as of a server of grants. The exit code is 3 if the signature has
     expired, 1 if only some entries of a map have, and 2 if a URL was cut off or changed.
     """
-    found = read(reference, read_url)
+    found = read(reference, _read_place)
     now, room = time.time(), Output(sys.stdout).room
     if isinstance(found, SecretURL):
         lines = pairs(list(about_url(found, now)), room)

@@ -17,10 +17,10 @@ from ..signers import make_signer
 from ..units import MIB, shown_bytes
 from .paths import PROTOCOL
 
-_MAX_MAP = 512 * MIB  # some 500,000 objects
+MAX_MAP = 512 * MIB  # some 500,000 objects
 
 
-def read_url(place: str, limit: int = _MAX_MAP) -> bytes:
+def read_url(place: str, limit: int = MAX_MAP) -> bytes:
     """Read a URL map with fsspec's filesystem for *place*.
 
     Raises:

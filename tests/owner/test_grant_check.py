@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -242,6 +244,82 @@ def test_inspect_reads_grants_from_everywhere(place, source, monkeypatch, capsys
     assert "begins with 'in/'" in said
     for name in ("policy", "x-oss-signature"):
         assert json.loads(text)["fields"][name] not in said
+
+
+TOKEN = "grants-token-5d1e"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """A server of grants, as an application has one."""
+
+    def do_GET(self) -> None:
+        """Return what the server holds for the path, with a token if it wants one."""
+        body = self.server.held.get(self.path, b"")
+        wanted = self.headers["Authorization"] == f"Bearer {TOKEN}"
+        self.send_response(200 if body and (wanted or self.path != "/token") else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def web(place):
+    """The URL of a server of grants, whose grants are for the server's own host."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        grant = json.loads(place.read_text())
+        grant["url"] = f"{url}/examplebucket/"
+        at_oss = place.read_bytes()
+        own = json.dumps(grant).encode()
+        server.held = {"/grant": own, "/token": own, "/at-oss": at_oss}
+        server.held["/none"] = b"<html>"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield url
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("path", ["grant", "at-oss"])
+def test_grants_of_a_server(web, path, capsys, monkeypatch):
+    """The URL of a server is inspected and checked as a file is, without more packages."""
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert cli.main(["inspect", f"{web}/{path}"]) == 0
+    assert "begins with 'in/'" in capsys.readouterr().out
+    assert cli.main(["check", "grant", f"{web}/{path}"]) == 0
+    assert (
+        "grant for examplebucket/in/, 0 files: no problems" in capsys.readouterr().out
+    )
+
+
+def test_grant_of_a_server_that_wants_a_token(web, capsys, monkeypatch, tmp_path):
+    """The token goes to the server alone; what the server refuses is reported."""
+    monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+    call = ["check", "grant", f"{web}/token"]
+    assert cli.main([*call, "--token", "env:OSSPRESIGNED_TOKEN"]) == 0
+    assert cli.main(call) != 0
+    assert "answered HTTP 403: check --token" in capsys.readouterr().err
+    assert cli.main(["inspect", f"{web}/token"]) == 2
+    assert "answered HTTP 403" in capsys.readouterr().err
+    assert cli.main(["check", "grant", f"{web}/none"]) != 0
+    assert "did not return a grant" in capsys.readouterr().err
+    file = ["check", "grant", "grant.json", "--token", "env:OSSPRESIGNED_TOKEN"]
+    assert cli.main(file) == 2
+    assert "--token is for the server of a grant" in capsys.readouterr().err
+
+
+def test_grant_for_a_custom_domain(place, capsys):
+    """The bucket of a domain is named as for an upload."""
+    grant = json.loads(place.read_text())
+    del grant["bucket"]
+    place.write_text(json.dumps({**grant, "url": "https://files.example.com/"}))
+    call = ["check", "grant", "grant.json"]
+    assert cli.main([*call, "--allowed-host", "files.example.com=examplebucket"]) == 0
+    assert cli.main([*call, "--allowed-host", "files.example.com=another"]) == 2
+    assert "it is for the bucket examplebucket" in capsys.readouterr().err
 
 
 def test_inspect_of_what_is_nothing(place, capsys):
