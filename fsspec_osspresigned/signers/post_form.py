@@ -49,6 +49,8 @@ _OPTIONS = {
     _SSE: "server_side_encryption=",
 }
 _ANY_TYPE = "application/octet-stream"
+# What OSS can answer to a stored form; 201 has a body, which is not needed.
+_STATUSES = ("200", "204", "201")
 
 
 def sign_form(
@@ -97,11 +99,18 @@ def _fields(
     kind = given.pop(spelled(_TYPE), None)
     given |= _types(grant, kind, operation.optional_headers)
     if not grant.has(STATUS_FIELD):
-        given[STATUS_FIELD] = "200"
+        given[STATUS_FIELD] = _status(grant)
     if not any(grant.has(name) for name in given):
         return given, grant.fields
     own = {name.lower() for name in given}
     return given, {n: v for n, v in grant.fields.items() if n.lower() not in own}
+
+
+def _status(grant: PostGrant) -> str:
+    """Return the HTTP status of success to ask for, which the policy should allow."""
+    named = grant.policy.named(STATUS_FIELD)
+    allowed = (s for s in _STATUSES if all(one.allows(s) for one in named))
+    return next(allowed, _STATUSES[0])
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:

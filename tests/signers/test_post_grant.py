@@ -708,6 +708,18 @@ def test_fetched_grants_do_not_open_objects_unasked():
     assert signer.sign([post()])
 
 
+@pytest.mark.parametrize(
+    ("statuses", "sent"), [(["201", "204"], 204), (["201", "299"], 201)]
+)
+def test_status_that_the_policy_allows(oss, statuses, sent):
+    """A form asks for one of them, and each proves that the object is stored."""
+    named = ["in", "$success_action_status", statuses]
+    fs = fsspec.filesystem("osspresigned", grant=here(oss, PREFIX, named))
+    assert fs.pipe_file(PATH, b"data").verified == "crc64"
+    assert oss.objects(BUCKET) == {"in/x": b"data"}
+    assert oss.requests[-1].status == sent
+
+
 def test_a_grant_cannot_look(oss):
     """What was written is known; all other looking is refused as every signer refuses it."""
     fs = fsspec.filesystem("osspresigned", grant=here(oss), unknown="error")

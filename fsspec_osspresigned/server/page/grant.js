@@ -6,6 +6,8 @@ import { RANGE, allows, demand, readPolicy, timeOf } from "./policy.js";
 
 const TYPE = "x-oss-content-type"; // what OSS stores; it wins over the file's own type
 const ANY_TYPE = "application/octet-stream";
+const STATUS = "success_action_status";
+const STATUSES = ["200", "204", "201"]; // what OSS can answer to a stored form
 const FILE = "file"; // the field with the bytes, which OSS wants last
 // Fields that the page fills in itself, and one that proves no upload.
 const REPLACED = ["key", FILE, "bucket", "success_action_redirect"];
@@ -148,6 +150,13 @@ function refusalOf(conditions, size, values) {
   return undefined;
 }
 
+/** Return a field with a status of success, if the policy wants one that the grant lacks. */
+function statusField({ conditions, fields }) {
+  const named = conditions.filter(({ name }) => name === STATUS);
+  const status = STATUSES.find((one) => named.every((condition) => allows(condition, one)));
+  return !named.length || !status || STATUS in lowerNames(fields) ? {} : { [STATUS]: status };
+}
+
 /** Return why no form can store a file of a name; undefined if one can. */
 function problemOf(key, size) {
   const bytes = new TextEncoder().encode(key).length;
@@ -193,7 +202,7 @@ export class GrantSigner {
     let refusal;
     for (const type of new Set([wishes["Content-Type"] ?? ANY_TYPE, ANY_TYPE])) {
       const own = isNamed ? { [TYPE]: type } : {};
-      const fields = { key, ...own, ...this.grant.fields };
+      const fields = { key, ...statusField(this.grant), ...own, ...this.grant.fields };
       const found = refusalOf(conditions, size, { "content-type": type, ...lowerNames(fields), bucket });
       if (!found) {
         return { method: "POST", url, headers: [], form: formOf(fields, type), life: this.life, ends };
