@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
-_SIGNED = r"[?&](x-(oss|amz)-)?signature="
+_SIGNED = r"[?&](x-(oss|amz|goog)-)?signature="
 _OSS_SIGNATURE = ("OSSAccessKeyId", "x-oss-access-key-id", "x-oss-credential")
 # A region or acceleration, or a region of dual stack.
 _PLACE = r"oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"

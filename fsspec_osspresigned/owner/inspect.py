@@ -31,6 +31,8 @@ _VERSIONS = {
     "v4": "V4",
     "s3-v2": "V2 of S3-compatible stores",
     "s3-v4": "V4 of S3-compatible stores",
+    "gcs-v2": "V2 of Google Cloud Storage",
+    "gcs-v4": "V4 of Google Cloud Storage",
     "unknown": "none that is known: this may be no presigned URL",
 }
 _MAX_ONE = (
@@ -121,7 +123,7 @@ def object_shown(url: SecretURL) -> str:
 
 def _call(url: SecretURL, found: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
-    own = {n for n in names if n.lower().startswith("x-amz-")}
+    own = {n for n in names if n.lower().startswith(("x-amz-", "x-goog-"))}
     foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
     if found.part_number is not None:
         text = f"part {found.part_number} of the upload {found.upload_id}"
@@ -136,7 +138,7 @@ def _call(url: SecretURL, found: SignedURL) -> str:
 def _headers(found: SignedURL) -> str:
     names = shown_text(", ".join(found.additional_headers))
     visible = f"{names}, with the signed values" if names else "none is visible"
-    if found.version == "s3-v4":
+    if found.version in ("s3-v4", "gcs-v4"):
         return visible
     return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
 

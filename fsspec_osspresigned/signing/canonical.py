@@ -48,7 +48,7 @@ SUBRESOURCES = frozenset(
 )
 
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
-SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "Signature")
+SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "X-Goog-Signature", "Signature")
 TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
 OWN_PARAMETERS = frozenset(
     """

@@ -21,7 +21,8 @@ from .canonical import (
     parse_query,
 )
 
-URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "unknown"]
+URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "gcs-v2", "gcs-v4", "unknown"]
+_DATED = ("v4", "s3-v4", "gcs-v4")  # with a date, and a lifetime in seconds
 _OF_SIGNATURES = ("x-oss-", "x-amz-", "ossaccesskeyid", "awsaccesskeyid")
 _is_start_of_v4 = re.compile(r"[0-9a-f]{1,63}").fullmatch
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
@@ -35,7 +36,7 @@ class SignedURL:
     signed.
     """
 
-    version: URLVersion  # s3-v2 and s3-v4 are those of S3-compatible stores
+    version: URLVersion  # s3-* of S3-compatible stores, gcs-* of Google Cloud Storage
     host: str = ""  # with the port if there is one; empty if it is no URL
     path: str = ""  # as it stands, percent-encoded
     signed_at: float | None = None  # seconds since the epoch
@@ -53,12 +54,12 @@ class SignedURL:
 
     @property
     def is_s3(self) -> bool:
-        """True for a URL of an S3-compatible store."""
-        return self.version in ("s3-v2", "s3-v4")
+        """True for a URL of an S3-compatible store, such as Google Cloud Storage."""
+        return self.version.startswith(("s3-", "gcs-"))
 
     def covers(self, name: str) -> bool:
         """Return whether the signature includes a header *name* (lower case)."""
-        if self.version == "s3-v4":  # S3 signs exactly what the URL lists
+        if self.version in ("s3-v4", "gcs-v4"):  # they sign exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith("x-amz-")
         return is_signed or name in self.additional_headers
@@ -73,12 +74,12 @@ def describe(url: SecretURL) -> SignedURL:
         return SignedURL(version="unknown")
     query = dict(reversed(parse_query(parts.query)))
     version = _version(query)
-    names = _S3_NAMES if version == "s3-v4" else _OSS_NAMES
+    names = _NAMES.get(version, _OSS_NAMES)
     date, life, listed, credential = (query.get(name, "") for name in names)
-    is_v4 = version in ("v4", "s3-v4")
-    signed_at = parse_moment(date) if is_v4 else None
-    end = _number(life if is_v4 or version == "v2" else query.get("Expires"))
-    if is_v4:
+    is_dated = version in _DATED
+    signed_at = parse_moment(date) if is_dated else None
+    end = _number(life if is_dated or version == "v2" else query.get("Expires"))
+    if is_dated:
         end = None if signed_at is None or end is None else signed_at + end
     scope = credential.rsplit("/", 4)
     return SignedURL(
@@ -120,9 +121,12 @@ def damage(url: SecretURL) -> str | None:
 _OSS_NAMES = tuple(
     f"x-oss-{name}" for name in ("date", "expires", "additional-headers", "credential")
 )
-_S3_NAMES = tuple(
-    f"X-Amz-{name}" for name in ("Date", "Expires", "SignedHeaders", "Credential")
-)
+_NAMES = {
+    version: tuple(
+        f"{prefix}{name}" for name in ("Date", "Expires", "SignedHeaders", "Credential")
+    )
+    for version, prefix in (("s3-v4", "X-Amz-"), ("gcs-v4", "X-Goog-"))
+}
 
 
 def _version(query: Mapping[str, str]) -> URLVersion:
@@ -131,11 +135,15 @@ def _version(query: Mapping[str, str]) -> URLVersion:
         return "v4" if oss == ALGORITHM else "v2"
     if "X-Amz-Algorithm" in query:
         return "s3-v4"
+    if "X-Goog-Algorithm" in query:
+        return "gcs-v4"
     if "Signature" in query:
         if "OSSAccessKeyId" in query:
             return "v1"
         if "AWSAccessKeyId" in query:
             return "s3-v2"
+        if "GoogleAccessId" in query:
+            return "gcs-v2"
     return "unknown"
 
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-_SIGNED = re.compile(r"(?i)[?&](x-oss-signature|signature|x-amz-signature)=")
+_SIGNED = re.compile(r"(?i)[?&](x-(oss|amz|goog)-)?signature=")
 # Members of grants alone, and of URL maps.
 _POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
 _ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')

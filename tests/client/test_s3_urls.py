@@ -6,13 +6,15 @@ those of S3, and the store that verifies it still takes it.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import MIN_PART_S3, SignedRequest
+from fsspec_osspresigned.model import MIN_PART_S3, Action, Operation, SignedRequest
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -103,6 +105,33 @@ def entry(part_size, count=4, **more):
     parts = [f"{url}&partNumber={number + 1}" for number in range(count)]
     entry = {"upload_id": "u", "parts": parts, "complete": url, **more}
     return {f"{ROOT}/k": entry | ({"part_size": part_size} if part_size else {})}
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "sizes"), [(3, 3, [3]), (9, 3, [5, 4]), (18, 3, [6, 6, 6])]
+)
+def test_parts_of_google_are_as_large_as_those_of_s3(oss, tmp_path, size, count, sizes):
+    """Without a part size in the map, no part but the last is below 5 MiB."""
+    signer = S3Signer("X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Signature=s")
+
+    def url(action, **more):
+        wanted = Operation(action=action, bucket=ROOT, key="k", **more)
+        return signer.sign([wanted])[0].url.reveal()
+
+    begin = Request(url(Action.InitiateMultipartUpload), method="POST")
+    with urlopen(begin) as reply:
+        upload = re.search("<UploadId>(.+)</UploadId>", reply.read().decode())[1]
+    parts = [
+        url(Action.UploadPart, upload_id=upload, part_number=number + 1)
+        for number in range(count)
+    ]
+    complete = url(Action.CompleteMultipartUpload, upload_id=upload)
+    entry = {"upload_id": upload, "parts": parts, "complete": complete}
+    (tmp_path / "file").write_bytes(bytes(size * MIB))
+    fs = filesystem(None, url_map={f"{ROOT}/k": entry})
+    receipt = fs.put_file(str(tmp_path / "file"), f"{ROOT}/k")
+    assert [part.size for part in receipt.parts] == [one * MIB for one in sizes]
+    assert len(oss.objects(ROOT)["k"]) == size * MIB
 
 
 @pytest.mark.parametrize("kind", ["file", "stream"])

@@ -708,6 +708,20 @@ S3 = (
             "https://h/p?AWSAccessKeyId=a&Signature=b&Expires=5",
             {"version": "s3-v2", "expires_at": 5},
         ),
+        (
+            S3.replace("X-Amz-", "X-Goog-"),
+            {
+                "version": "gcs-v4",
+                "signed_at": NOW,
+                "expires_at": NOW + 60,
+                "additional_headers": ("host", "range"),
+                "region": "eu",
+            },
+        ),
+        (
+            "https://h/p?GoogleAccessId=a&Signature=b&Expires=5",
+            {"version": "gcs-v2", "expires_at": 5},
+        ),
         ("https://u:pw@h/p?partNumber=x&uploadId=", {}),
         ("https://h/p", {}),
     ],
