@@ -12,8 +12,9 @@ from typing import Any
 from attrs import define, evolve
 
 from ..http.checksums import CRC_HEADER
-from ..model import Action
+from ..model import OBJECT_ACL, Action
 from ..signing.endpoint import check_key
+from ..signing.verifying import Refusal
 from .calls.context import CallContext
 from .calls.object_headers import traffic_limit
 from .calls.post_object import open_form
@@ -29,7 +30,7 @@ from .faults.connection import (
 )
 from .faults.fault import Fault, Faults
 from .faults.refusals import RefusedCall, wrong_region
-from .message.authentication import judge
+from .message.authentication import ANONYMOUS, judge
 from .message.errors import RefusedError, refused
 from .message.replies import EmulatorReply, error_reply, http_date
 from .message.request_body import IncomingBody, Receive
@@ -47,6 +48,8 @@ _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
 )
+_READS = (Action.GetObject, Action.HeadObject)
+_PUBLIC = ("public-read", "public-read-write")
 _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -156,10 +159,17 @@ class App:
             now=self._settings.clock(),
             regions=None if region is None else {region},
         )
-        if refusal is not None:
+        if refusal is not None and not self._is_public(call, refusal):
             raise RefusedError(refusal)
         if region is not None and call.region not in (None, region):
             raise RefusedError(wrong_region(call.bucket, region))
+
+    def _is_public(self, call: Call, refusal: Refusal) -> bool:
+        """Return whether *call* without a signature reads an object that all may read."""
+        if refusal.ec != ANONYMOUS.ec or call.action not in _READS:
+            return False
+        stored = self._store.bucket(call.bucket).objects.get(call.key)
+        return stored is not None and stored.headers.get(OBJECT_ACL, "") in _PUBLIC
 
     async def _prepare(self, visit: _Visit) -> None:
         """Apply the effects of a fault that precede the call."""

@@ -14,7 +14,7 @@ EXPIRED = Refusal(
     message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
 )
 
-_ANONYMOUS = Refusal(
+ANONYMOUS = Refusal(
     message="You have no right to access this object because of bucket acl.",
     ec="0003-00000001",
 )
@@ -40,7 +40,7 @@ def judge(
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
     if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
-        return _ANONYMOUS
+        return ANONYMOUS
     refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
     return refusal or _policy_refusal(call.form, call.bucket, now)
 
